@@ -1,0 +1,58 @@
+# Two commands: `make demo` and `make test`. Both install into .venv first, pinned by the locks.
+# The first interpreter that really runs (a version manager's shim may exist and not).
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
+DATA ?= ../shared/data
+VIDEOS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV_INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet
+
+.PHONY: demo test lint format lock clean help
+
+help:            ## what there is
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+$(BIN)/uv: deployments/bootstrap.lock
+	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or 3.12 (and python3-venv)"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Found Python {v[0]}.{v[1]} at {sys.executable}, expected 3.11 or 3.12: make PYTHON=/path/to/python3.12")'
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.runtime: deployments/runtime.lock pyproject.toml $(BIN)/uv
+	@echo "Installing what Nightjar needs (about 3.5 GB, minutes at the first time)"
+	$(UV_INSTALL) --require-hashes --compile-bytecode -r $<
+	$(UV_INSTALL) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+	@touch $@
+
+$(VENV)/.dev: deployments/dev.lock $(VENV)/.runtime
+	$(UV_INSTALL) --require-hashes --compile-bytecode -r $<
+	@touch $@
+
+demo: $(VENV)/.runtime  ## install, then turn a few videos into SQL rows (VIDEOS=folder for your own)
+	$(BIN)/nightjar demo --data "$(DATA)" $(if $(VIDEOS),--videos "$(VIDEOS)")
+
+test: lint  ## install, check and test everything
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev  ## ruff, the type checker, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(BIN)/uv  ## resolve the dependencies anew
+	cd deployments && ../$(BIN)/uv pip compile $(LOCK_OPTIONS) bootstrap.in -o bootstrap.lock
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml -o deployments/runtime.lock
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --extra dev -c deployments/runtime.lock -o deployments/dev.lock
+
+# --no-header and --no-annotate: no address of any registry, no path, so that the locks serve everywhere.
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+clean:           ## remove what was installed and made here
+	rm -rf $(VENV) .nightjar

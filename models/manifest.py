@@ -1,0 +1,128 @@
+"""What a converted model says of itself: manifest.json beside its IR. Read without OpenVINO or TensorFlow."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+MANIFEST_FILE = "manifest.json"
+XML_FILE = "model.xml"
+BIN_FILE = "model.bin"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights came from. sha256: of the one file, or of the sorted `name sha256` lines of all files."""
+
+    format: str
+    location: str
+    sha256: str
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The model's input: tensor = (pixel - mean) / scale, float32, in this layout and colour order."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    layout: Literal["NHWC"] = "NHWC"
+    color: Literal["RGB"] = "RGB"
+    mean: float = 127.5
+    scale: float = 127.5
+    resize: Literal["letterbox", "stretch"] = "letterbox"
+
+    @property
+    def height(self) -> int:
+        return self.shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.shape[2]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far the IR's outputs are from TensorFlow's, on the named images.
+
+    max_abs: output name -> largest absolute difference; bound: output name -> what was allowed
+    """
+
+    images: str
+    image_count: int
+    max_abs: dict[str, float]
+    bound: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Stick:
+    """Whether a Neural Compute Stick can run the IR, and why not. newest_opset: of all its operations."""
+
+    fit: bool
+    reason: str
+    newest_opset: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that `nightjar convert` knows of a model when it is done."""
+
+    name: str
+    task: Literal["pose"]
+    source: Source
+    tools: dict[str, str]
+    precision: Literal["FP16", "FP32"]
+    input: InputSpec
+    outputs: dict[str, tuple[int, ...]]
+    decoder: str
+    decode_params: dict[str, Any]
+    ir_sha256: dict[str, str]
+    parity: Parity
+    stick: Stick
+
+    @property
+    def version_id(self) -> str:
+        """The model version: what decides the rows (IR, input, decoder), and not when or where it was converted."""
+        decides = {
+            "ir": self.ir_sha256,
+            "input": dataclasses.asdict(self.input),
+            "decoder": self.decoder,
+            "decode_params": self.decode_params,
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Raises ValueError where the text is not a manifest."""
+        try:
+            raw = json.loads(text)
+            raw["source"] = Source(**raw["source"])
+            raw["input"] = InputSpec(**{**raw["input"], "shape": tuple(raw["input"]["shape"])})
+            raw["outputs"] = {name: tuple(shape) for name, shape in raw["outputs"].items()}
+            raw["parity"] = Parity(**raw["parity"])
+            raw["stick"] = Stick(**raw["stick"])
+            return cls(**raw)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a model manifest ({error}): run 'nightjar convert' again") from error
+
+
+def file_sha256(path: Path) -> str:
+    """Raises OSError where the file cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify_ir(folder: Path, manifest: Manifest) -> None:
+    """Raises ValueError where model.xml or model.bin is not the one the manifest was written for."""
+    for name, expected in manifest.ir_sha256.items():
+        found = file_sha256(folder / name)
+        if found != expected:
+            raise ValueError(
+                f"{name} sha256 {found[:12]}… is not the manifest's {expected[:12]}…: "
+                f"run 'nightjar convert {manifest.name}' again"
+            )

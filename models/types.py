@@ -1,0 +1,127 @@
+"""The values that the folders hand to each other. Standard library and numpy only; no disk, no network."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEYPOINTS = 17
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video file, identified by its bytes: a renamed copy is the same video.
+
+    width, height: pixels as a player shows them, after `rotation`
+    rotation: degrees clockwise that turn a decoded frame into the shown one: 0, 90, 180 or 270
+    frames: exact number of frames, counted by demuxing
+    fps: average frames per second; duration_s: from the first frame's start to the last frame's end
+    """
+
+    sha256: str
+    size_bytes: int
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation: int
+    frames: int
+    fps: float
+    duration_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class FrameIndex:
+    """Where each frame of a video is: frame n is the n-th in presentation order.
+
+    pts: (frames,) int64, ascending, in units of the stream's time base
+    timestamps_s: (frames,) float64, seconds on a player's clock (0 = the container's start)
+    keyframes: (k,) int64, ascending frame numbers where decoding can start
+    """
+
+    pts: NDArray[np.int64]
+    timestamps_s: NDArray[np.float64]
+    keyframes: NDArray[np.int64]
+
+
+@dataclass(frozen=True, order=True)
+class Segment:
+    """Frames [start_frame, stop_frame) of a video: the unit of retry and of commit."""
+
+    video_sha256: str
+    start_frame: int
+    stop_frame: int
+
+    @property
+    def frames(self) -> int:
+        return self.stop_frame - self.start_frame
+
+
+class FramePoses(NamedTuple):
+    """The people found in one frame, the surest first.
+
+    scores: (people,) float32
+    keypoints: (people, 17, 2) float32, x then y, pixels; NaN = not found
+    keypoint_scores: (people, 17) float32; NaN where the keypoint is not found
+    """
+
+    scores: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+    keypoint_scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """The people of many frames, one row a person a frame, ordered by (frame, person).
+
+    frame: (n,) int64; person: (n,) int16, 0 = the surest of its frame; t_s: (n,) float64 seconds
+    scores: (n,) float32
+    keypoints: (n, 17, 2) float32, x then y, pixels of the original frame as shown; NaN = not found
+    keypoint_scores: (n, 17) float32; NaN where the keypoint is not found
+    """
+
+    frame: NDArray[np.int64]
+    person: NDArray[np.int16]
+    t_s: NDArray[np.float64]
+    scores: NDArray[np.float32]
+    keypoints: NDArray[np.float32]
+    keypoint_scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @classmethod
+    def gather(cls, frames: list[tuple[int, float, FramePoses]]) -> "Poses":
+        """Rows from (frame number, t_s, people) of each frame, in frame order."""
+        counts = [len(people.scores) for _, _, people in frames]
+        return cls(
+            frame=np.repeat(np.array([number for number, _, _ in frames], np.int64), counts),
+            person=np.concatenate([np.arange(n, dtype=np.int16) for n in counts] or [np.empty(0, np.int16)]),
+            t_s=np.repeat(np.array([t_s for _, t_s, _ in frames], np.float64), counts),
+            scores=_stack([people.scores for _, _, people in frames], ()),
+            keypoints=_stack([people.keypoints for _, _, people in frames], (KEYPOINTS, 2)),
+            keypoint_scores=_stack([people.keypoint_scores for _, _, people in frames], (KEYPOINTS,)),
+        )
+
+
+def _stack(parts: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.concatenate([np.empty((0, *shape), np.float32), *parts])
+
+
+@dataclass(frozen=True)
+class SegmentReport:
+    """How one segment was done: what the ledger and the result file say beside the rows.
+
+    frames_done: frames that were decoded and seen by the model
+    undecodable: frame numbers that the decoder could not give, ascending
+    device: what did the inference, such as "CPU (Intel Xeon …)"; precision: "f32", "bf16", "f16"
+    worker: who did it; wall_s: seconds from the first frame asked for to the last one decoded
+    """
+
+    frames_done: int
+    undecodable: tuple[int, ...]
+    device: str
+    precision: str
+    worker: str
+    wall_s: float

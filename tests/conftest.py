@@ -1,0 +1,19 @@
+"""Fixtures that every folder of tests may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytest_plugins = ["tests.servers"]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real weights, videos and images that is not part of the project."""
+    folder = Path(os.environ.get("NIGHTJAR_TEST_DATA", ROOT / "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set NIGHTJAR_TEST_DATA")
+    return folder

@@ -1,0 +1,1 @@
+"""Real PostgreSQL and S3 servers on loopback, started and stopped by the fixtures."""
