@@ -1,12 +1,37 @@
 """The values that the folders hand to each other. Standard library and numpy only; no disk, no network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-KEYPOINTS = 17
+# COCO's keypoints in COCO's order: the order of every array of keypoints, and of the columns of SQL and Parquet.
+KEYPOINT_NAMES = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
+KEYPOINTS = len(KEYPOINT_NAMES)
+
+
+class NightjarError(Exception):
+    """What a user can mend: its text says what was found, what was expected and the remedy. Shown without a trace."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +62,15 @@ class FrameIndex:
 
     pts: (frames,) int64, ascending, in units of the stream's time base
     timestamps_s: (frames,) float64, seconds on a player's clock (0 = the container's start)
-    keyframes: (k,) int64, ascending frame numbers where decoding can start
+    keyframes: (k,) int64, ascending frame numbers where decoding can start; 0 is always one
+    numbered_by: how a decoded frame is known: by its pts; where the container's cannot be trusted by the dts with which
+        it leaves the decoder (`pts` then holds those), or by counting from the file's start
     """
 
     pts: NDArray[np.int64]
     timestamps_s: NDArray[np.float64]
     keyframes: NDArray[np.int64]
+    numbered_by: Literal["pts", "dts", "order"] = "pts"
 
 
 @dataclass(frozen=True, order=True)
@@ -92,7 +120,7 @@ class Poses:
         return len(self.frame)
 
     @classmethod
-    def gather(cls, frames: list[tuple[int, float, FramePoses]]) -> "Poses":
+    def gather(cls, frames: Sequence[tuple[int, float, FramePoses]]) -> "Poses":
         """Rows from (frame number, t_s, people) of each frame, in frame order."""
         counts = [len(people.scores) for _, _, people in frames]
         return cls(
@@ -107,6 +135,24 @@ class Poses:
 
 def _stack(parts: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.concatenate([np.empty((0, *shape), np.float32), *parts])
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One converted model as the database knows it: what decides its rows, by hash, and where it came from.
+
+    version_sha256: Manifest.version_id; manifest: the whole manifest.json
+    """
+
+    version_sha256: str
+    name: str
+    task: str
+    ir_sha256: str
+    source_location: str
+    source_sha256: str
+    source_format: str
+    precision: str
+    manifest: str
 
 
 @dataclass(frozen=True)

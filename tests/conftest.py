@@ -7,7 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-pytest_plugins = ["tests.servers"]
+# Prefect's call home, which waits for DNS on a machine without the internet. To be set before Prefect is imported.
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+pytest_plugins = ["tests.servers_postgres", "tests.servers_s3"]
 
 
 @pytest.fixture(scope="session")

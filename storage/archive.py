@@ -1,0 +1,198 @@
+"""The videos of an archive: a folder, or S3 through a bounded local cache. They are listed and handed out, not opened.
+
+A key is a video's path below the archive's root, with '/'. It is any name that somebody gave to a file: fit to be
+shown quoted and to be bound in SQL, never to be used as a path.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from storage.cache import FileCache
+from storage.places import ObjectError, S3Place, StoreError, disk_errors, parse_place
+from storage.s3 import Bucket, S3Options
+
+# fmt: off
+VIDEO_SUFFIXES = frozenset({
+    ".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+    ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+})
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video of a listing. etag: changes when the file does: S3's own, or a folder's time of last change"""
+
+    key: str
+    size_bytes: int
+    etag: str
+
+
+class Archive(Protocol):
+    """Every method raises StoreError: ObjectError where it is about one video, which may be left out for tonight."""
+
+    ignored: int
+    """How many files the last `list` left out, for their suffix or because they are hidden."""
+
+    def list(self) -> list[Entry]:
+        """All videos, sorted by key."""
+
+    def local(self, entry: Entry) -> AbstractContextManager[Path]:
+        """The video as a local file, to be read while the context lasts. An ObjectError if it is not as listed."""
+
+
+def open_archive(location: str, s3: S3Options, cache_dir: Path, cache_bytes: int) -> Archive:
+    """The archive at a folder path, `file://…` or `s3://bucket/prefix`. Touches nothing yet.
+
+    cache_dir, cache_bytes: where S3's videos are kept for a while, and how much of them
+    """
+    place = parse_place(location)
+    if isinstance(place, S3Place):
+        return S3Archive(Bucket(place.bucket, s3), place.prefix, FileCache(cache_dir, cache_bytes))
+    return FolderArchive(place)
+
+
+def canonical(location: str) -> str:
+    """One name for an archive, wherever it is named from: what is known of its files hangs on it. Raises StoreError."""
+    place = parse_place(location)
+    if isinstance(place, S3Place):
+        return f"s3://{place.bucket}/{place.prefix}".rstrip("/")
+    return str(place.resolve())
+
+
+class FolderArchive:
+    """Links to files are followed, for they are a common way to compose an archive; links to folders are not, for
+    they may lead round in circles."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.ignored = 0
+
+    def list(self) -> list[Entry]:
+        with disk_errors(self.root):
+            if not self.root.is_dir():
+                found = "nothing" if not self.root.exists() else "no folder"
+                raise StoreError(
+                    f"{found} at {str(self.root)!r}",
+                    "a folder with videos",
+                    "correct the archive's location, or mount its disk",
+                )
+        entries, self.ignored = [], 0
+        for path in _files(os.fsencode(self.root)):
+            entry = self._entry(path)
+            if entry:
+                entries.append(entry)
+            else:
+                self.ignored += 1
+        return sorted(entries, key=lambda entry: entry.key)
+
+    def _entry(self, path: bytes) -> Entry | None:
+        key = encode_name(os.path.relpath(path, os.fsencode(self.root)))
+        if not is_video(key):
+            return None
+        try:
+            with disk_errors(Path(os.fsdecode(path))):
+                found = os.stat(path)  # noqa: PTH116  (a name of bytes)
+        except ObjectError:  # a link to nothing, or removed meanwhile
+            return None
+        return Entry(key, found.st_size, str(found.st_mtime_ns)) if stat.S_ISREG(found.st_mode) else None
+
+    @contextmanager
+    def local(self, entry: Entry) -> Iterator[Path]:
+        relative = Path(os.fsdecode(decode_name(entry.key)))
+        if relative.is_absolute() or ".." in relative.parts or "\0" in entry.key:
+            raise ObjectError(f"key {entry.key!r}", "a key from this archive's listing", "list the archive again")
+        path = self.root / relative
+        with disk_errors(path):
+            found = path.stat()
+        if (found.st_size, str(found.st_mtime_ns)) != (entry.size_bytes, entry.etag):
+            raise ObjectError(
+                f"{str(path)!r} is not the version that was listed", "the same size and time", "list the archive again"
+            )
+        yield path
+
+
+class S3Archive:
+    """Keys are below the prefix. Keys that end in '/' stand for folders, and are nothing."""
+
+    def __init__(self, bucket: Bucket, prefix: str, cache: FileCache) -> None:
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.cache = cache
+        self.ignored = 0
+
+    def list(self) -> list[Entry]:
+        entries, self.ignored, found = [], 0, False
+        for item in self.bucket.objects(self.prefix):
+            found = True
+            key = item.key.removeprefix(self.prefix)
+            if is_video(key) and "\0" not in key:
+                entries.append(Entry(key, item.size_bytes, item.etag))
+            elif key and not key.endswith("/"):
+                self.ignored += 1
+        if self.prefix and not found:
+            address = self.bucket.address(self.prefix)
+            raise StoreError(f"nothing at {address}", "the archive's videos", "correct the archive's location")
+        return sorted(entries, key=lambda entry: entry.key)
+
+    def local(self, entry: Entry) -> AbstractContextManager[Path]:
+        key = self.prefix + entry.key
+        identity = "\n".join([self.bucket.options.endpoint_url or "", self.bucket.address(key), entry.etag])
+        return self.cache.file(
+            identity,
+            _suffix(entry.key) if is_video(entry.key) else "",
+            entry.size_bytes,
+            lambda file: self.bucket.fetch(key, file, entry.etag, entry.size_bytes),
+        )
+
+
+def is_video(key: str) -> bool:
+    """By its suffix, which is read in any case; nothing below a hidden folder is one."""
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in key.split("/"))
+    return _suffix(key) in VIDEO_SUFFIXES and not hidden
+
+
+def _suffix(key: str) -> str:
+    stem, dot, suffix = key.rpartition("/")[2].rpartition(".")
+    return dot + suffix.lower() if stem else ""
+
+
+def _files(root: bytes) -> Iterator[bytes]:
+    """All files below a folder, as bytes, for a name may be no UTF-8; hidden folders are not entered."""
+    waiting = [root]
+    while waiting:
+        folder = waiting.pop()
+        with disk_errors(Path(os.fsdecode(folder))):
+            try:
+                items = list(os.scandir(folder))
+            except FileNotFoundError:  # removed meanwhile
+                continue
+        for item in items:
+            if not item.is_dir(follow_symlinks=False):
+                yield item.path
+            elif not item.name.startswith(b"."):
+                waiting.append(item.path)
+
+
+_ESCAPE = re.compile("%(25|[89A-F][0-9A-F])")
+
+
+def encode_name(name: bytes) -> str:
+    """A file's name as text that any database takes: UTF-8, and `%FF` for a byte that is none.
+
+    A '%' of the name becomes `%25` only where it could be taken for such an escape. The inverse: `decode_name`.
+    """
+    text = name.decode(errors="surrogateescape")
+    text = _ESCAPE.sub(r"%25\1", text)
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
+
+
+def decode_name(text: str) -> bytes:
+    parts = _ESCAPE.split(text)  # plain, digits, plain, digits, plain …
+    return b"".join(bytes.fromhex(part) if number % 2 else part.encode() for number, part in enumerate(parts))

@@ -1,0 +1,150 @@
+"""What there is: videos, the archive's files, model versions, and which of them the views show. No segments' work."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, Table, bindparam, case, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.types import ModelVersion, Video
+from storage.database import reading, storable, writing
+from storage.tables import archive_files, database_now, model_versions, segments, shown_models, videos
+
+VIDEO_FIELDS = tuple(Video.__dataclass_fields__)
+MODEL_FIELDS = tuple(ModelVersion.__dataclass_fields__)
+
+
+class KnownFile(NamedTuple):
+    """What is known of a file of the archive. reason: why it cannot be processed; one of the last two is None."""
+
+    size_bytes: int
+    etag: str
+    video_id: int | None
+    reason: str | None
+
+
+def register_video(engine: Engine, video: Video) -> int:
+    """The video's id, the same for the same bytes."""
+    with writing(engine) as connection:
+        return video_id_of(connection, video)
+
+
+def video_id_of(connection: Connection, video: Video) -> int:
+    values = {field: getattr(video, field) for field in VIDEO_FIELDS}
+    _upsert(connection, videos, values | {"probed_at": database_now()}, unique=("sha256",), changes={})
+    return int(connection.execute(select(videos.c.video_id).where(videos.c.sha256 == video.sha256)).scalar_one())
+
+
+def record_file(
+    engine: Engine,
+    archive: str,
+    key: str,
+    size_bytes: int,
+    etag: str,
+    *,
+    video_id: int | None = None,
+    reason: str | None = None,
+) -> None:
+    """A file was read just now: it is this video, or cannot be processed for this reason. Replaces what was known."""
+    if (video_id is None) == (reason is None):
+        raise ValueError(f"video_id {video_id} and reason {reason!r} for {key!r}, expected exactly one of them")
+    found = {
+        "size_bytes": size_bytes,
+        "etag": etag,
+        "video_id": video_id,
+        "reason": reason and storable(reason),
+        "seen_at": database_now(),
+        "read_at": database_now(),
+    }
+    with writing(engine) as connection:
+        identity = {"archive": archive, "key": storable(key)}
+        _upsert(connection, archive_files, identity | found, unique=("archive", "key"), changes=found)
+
+
+def known_files(engine: Engine, archive: str) -> dict[str, KnownFile]:
+    """Key -> what is known of it. A key that is no valid UTF-8 is here as `storage.database.storable` gives it."""
+    columns = (archive_files.c[name] for name in ("key", *KnownFile._fields))
+    with reading(engine) as connection:
+        rows = connection.execute(select(*columns).where(archive_files.c.archive == archive))
+        return {key: KnownFile(*known) for key, *known in rows}
+
+
+def mark_seen(engine: Engine, archive: str, keys: Iterable[str]) -> None:
+    """The archive listed these known files just now: what is gone from it keeps its old `seen_at`."""
+    rows = [{"listed": storable(key)} for key in keys]
+    if rows:
+        mine = (archive_files.c.archive == archive) & (archive_files.c.key == bindparam("listed"))
+        with writing(engine) as connection:
+            connection.execute(update(archive_files).where(mine).values(seen_at=database_now()), rows)
+
+
+def register_model(engine: Engine, version: ModelVersion) -> int:
+    """The model version's id, the same for the same version_sha256; it is its name's latest from now on."""
+    values = {field: getattr(version, field) for field in MODEL_FIELDS}
+    registered = {"registered_at": database_now()}
+    with writing(engine) as connection:
+        _upsert(connection, model_versions, values | registered, unique=("version_sha256",), changes=registered)
+        mine = model_versions.c.version_sha256 == version.version_sha256
+        return int(connection.execute(select(model_versions.c.model_version_id).where(mine)).scalar_one())
+
+
+def latest_model(engine: Engine, name: str) -> tuple[int, ModelVersion] | None:
+    """The version of this name that was registered last, with its id."""
+    columns = (model_versions.c.model_version_id, *(model_versions.c[field] for field in MODEL_FIELDS))
+    newest = (model_versions.c.registered_at.desc(), model_versions.c.model_version_id.desc())
+    with reading(engine) as connection:
+        row = connection.execute(select(*columns).where(model_versions.c.name == name).order_by(*newest)).first()
+    return None if row is None else (row[0], ModelVersion(*row[1:]))
+
+
+def show_model(engine: Engine, task: str, model_version_id: int) -> None:
+    """The views show this version from now on."""
+    with writing(engine) as connection:
+        _show(connection, task, model_version_id)
+
+
+def show_when_complete(engine: Engine, task: str, model_version_id: int) -> bool:
+    """Show this version if it has done every frame that the shown one has done; the first one at once.
+
+    Gives whether it is the shown one now.
+    """
+    with writing(engine) as connection:
+        shown_one = select(shown_models.c.model_version_id).where(shown_models.c.task == task).with_for_update()
+        shown = connection.execute(shown_one).scalar_one_or_none()
+        if shown is None or (shown != model_version_id and not _behind(connection, shown, model_version_id)):
+            _show(connection, task, model_version_id)
+            return True
+        return shown == model_version_id
+
+
+def _show(connection: Connection, task: str, model_version_id: int) -> None:
+    values = {"model_version_id": model_version_id, "since": database_now()}
+    _upsert(connection, shown_models, {"task": task} | values, unique=("task",), changes=values)
+
+
+def _behind(connection: Connection, shown: int, candidate: int) -> bool:
+    """Whether a segment that the shown version has done holds frames that the candidate has not.
+
+    The two may have cut the video differently; within one version segments never overlap, so overlaps add up.
+    """
+    old, new = segments.alias("old"), segments.alias("new")
+    first = case((old.c.start_frame > new.c.start_frame, old.c.start_frame), else_=new.c.start_frame)
+    last = case((old.c.stop_frame < new.c.stop_frame, old.c.stop_frame), else_=new.c.stop_frame)
+    overlaps = (new.c.start_frame < old.c.stop_frame) & (old.c.start_frame < new.c.stop_frame)
+    done_by = (new.c.video_id == old.c.video_id) & (new.c.model_version_id == candidate) & (new.c.status == "done")
+    covered = select(func.coalesce(func.sum(last - first), 0)).where(done_by, overlaps).scalar_subquery()
+    theirs = (old.c.model_version_id == shown) & (old.c.status == "done")
+    missing = select(old.c.segment_id).where(theirs, covered < old.c.stop_frame - old.c.start_frame).limit(1)
+    return connection.execute(missing).first() is not None
+
+
+def _upsert(
+    connection: Connection, table: Table, values: dict[str, Any], unique: tuple[str, ...], changes: dict[str, Any]
+) -> None:
+    """INSERT, and where the row is there already, change only this. Both databases write it alike."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = make(table).values(values)
+    if changes:
+        connection.execute(statement.on_conflict_do_update(index_elements=unique, set_=changes))
+    else:
+        connection.execute(statement.on_conflict_do_nothing(index_elements=unique))

@@ -1,0 +1,240 @@
+"""What a file is, by its first bytes, and whether it is whole, by its container's own lengths.
+
+Plain bytes only: nothing is demuxed or decoded here, so a hostile file meets no foreign code yet.
+"""
+
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+
+from models.types import NightjarError
+
+HEAD_BYTES = 4096
+TAIL_BYTES = 1 << 18
+TS_PACKETS = ((188, 0), (192, 4))  # (packet length, offset of its 0x47): MPEG-TS, and Blu-ray's with a time code
+UNFINISHED = "cut short or still being copied: copy it again"
+
+VIDEO_MAGIC = {
+    b"\x1a\x45\xdf\xa3": "matroska",
+    b"\x00\x00\x01\xba": "mpeg",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "asf",
+    b"FLV\x01": "flv",
+}
+MOV_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx"}
+PICTURE_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"}
+OTHER_MAGIC = {
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"\x89PNG": "a PNG picture",
+    b"GIF8": "a GIF picture",
+    b"BM": "a BMP picture",
+    b"II*\x00": "a TIFF picture",
+    b"MM\x00*": "a TIFF picture",
+    b"%PDF": "a PDF document",
+    b"PK\x03\x04": "a ZIP archive or an office document",
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x7fELF": "a program",
+    b"ID3": "an MP3 sound file",
+    b"\xff\xfb": "an MP3 sound file",
+    b"fLaC": "a FLAC sound file",
+    b"OggS": "an Ogg file",
+    b"\x00\x00\x01\xb3": "a bare MPEG stream without a container",
+    b"\x00\x00\x00\x01": "a bare H.264 or HEVC stream without a container",
+}
+PLAYLISTS = ("#EXTM3U", "ffconcat", "file '", "v=0", "[playlist]", "<?xml", "<asx", "<smil")
+
+
+class VideoError(NightjarError):
+    """A video that cannot be used; the text is the reason that a person reads in the quarantine."""
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[tuple[BufferedReader, str]]:
+    """The file and a name by which the demuxer opens the very same one, whatever its real name says.
+
+    A symlink is followed, because archives hold them and its target is only ever read as a video; a pipe, a device
+    or a folder is refused (O_NONBLOCK: a pipe without a writer would hold the batch for ever). The name goes through
+    the descriptor, so that a file swapped in between is not met, and no name is ever taken for a protocol.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise VideoError(f"cannot be opened ({error.strerror}): check the file and its permissions") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise VideoError("not a regular file but a folder, pipe or device, expected a video: remove it")
+    with os.fdopen(descriptor, "rb") as file:
+        yield file, f"file:/proc/self/fd/{descriptor}"
+
+
+def check_whole(file: BufferedReader, size: int) -> str:
+    """The container's name as libavformat knows it. Raises VideoError where it is not a video, or not all of one."""
+    if size == 0:
+        raise VideoError("the file is empty (0 bytes), expected a video: copy it again")
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    container = container_of(head)
+    if container is None:
+        kinds = "MP4/MOV, Matroska/WebM, AVI, MPEG, MPEG-TS, WMV or FLV"
+        raise VideoError(f"not a video but {describe(head)}, expected {kinds}: remove it from the archive")
+    try:
+        promised = PROMISES[container](file, size)
+    except (struct.error, IndexError):
+        promised = size + 1  # the file ends inside a header
+    if promised > size:
+        raise VideoError(f"truncated: found {size} bytes, its container promises {promised} or more; {UNFINISHED}")
+    return container
+
+
+def container_of(head: bytes) -> str | None:
+    """Name of the container by its first bytes; None where they are of nothing that may be opened."""
+    for magic, name in VIDEO_MAGIC.items():
+        if head.startswith(magic):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
+    if head[4:8] in MOV_BOXES and not (head[4:8] == b"ftyp" and head[8:12] in PICTURE_BRANDS):
+        return "mov"
+    return "mpegts" if _ts_packet_bytes(head) else None
+
+
+def describe(head: bytes) -> str:
+    """What a file that is no video is, in words for a person."""
+    if head[4:8] == b"ftyp":
+        return "a HEIF or AVIF picture"
+    if head[:4] == b"RIFF":
+        return {b"WAVE": "a WAV sound file", b"WEBP": "a WebP picture"}.get(head[8:12], "a RIFF file of another kind")
+    for magic, name in OTHER_MAGIC.items():
+        if head.startswith(magic):
+            return name
+    if not head.strip(b"\x00"):
+        return "nothing but zero bytes (space that was reserved and never filled?)"
+    text = head.decode("utf-8", errors="replace").lstrip("\ufeff \r\n\t")
+    if text.lower().startswith(tuple(start.lower() for start in PLAYLISTS)):
+        return "a playlist or description that names other files"
+    if text.isascii() and all(char.isprintable() or char.isspace() for char in text):
+        return "a text file"
+    return f"unknown data (it begins with {head[:8].hex(' ')})"
+
+
+def _ts_packet_bytes(head: bytes) -> int:
+    for length, offset in TS_PACKETS:
+        syncs = head[offset::length]
+        if len(syncs) >= 3 and set(syncs) == {0x47}:
+            return length
+    return 0
+
+
+def _read_at(file: BufferedReader, position: int, count: int) -> bytes:
+    file.seek(position)
+    return file.read(count)
+
+
+def _mov_promise(file: BufferedReader, size: int) -> int:
+    """Bytes that the top-level boxes claim. Raises VideoError where the index (moov) never comes."""
+    position, indexed = 0, False
+    while position + 8 <= size:
+        head = _read_at(file, position, 16)
+        length, kind = struct.unpack(">I4s", head[:8])
+        if length == 1 and len(head) == 16:
+            length = struct.unpack(">Q", head[8:])[0]
+        elif length == 0:
+            length = size - position  # the last box, up to the end of the file
+        if length < 8 or not kind.isascii():
+            break  # padding behind the last box
+        indexed |= kind == b"moov"
+        position += length
+    if not indexed and position <= size:
+        raise VideoError(f"truncated: found {size} bytes without the index (moov box) of an MP4/MOV file; {UNFINISHED}")
+    return position
+
+
+def _matroska_promise(file: BufferedReader, size: int) -> int:
+    """Bytes that the Segment claims; the size itself where it was written live, without a length."""
+    position = 0
+    while position < size:
+        identifier, after_id = _ebml_number(file, position, keep_marker=True)
+        length, start = _ebml_number(file, after_id, keep_marker=False)
+        if length is None:
+            return size
+        if identifier == 0x18538067:
+            return start + length
+        position = start + length
+    return position
+
+
+def _ebml_number(file: BufferedReader, position: int, *, keep_marker: bool) -> tuple[int | None, int]:
+    """(value, position behind it); None = unknown length or no number at all."""
+    raw = _read_at(file, position, 8)
+    width = 9 - raw[0].bit_length() if raw and raw[0] else 0
+    if not width or len(raw) < width:
+        return None, position
+    value = int.from_bytes(raw[:width], "big")
+    payload = value & ((1 << 7 * width) - 1)
+    unknown = payload == (1 << 7 * width) - 1
+    return (value if keep_marker else None if unknown else payload), position + width
+
+
+def _avi_promise(file: BufferedReader, size: int) -> int:
+    """Bytes that the RIFF chunks claim; a length of 0 or all ones was never filled in and claims nothing."""
+    position = 0
+    while position + 12 <= size:
+        kind, length = struct.unpack("<4sI", _read_at(file, position, 8))
+        if kind != b"RIFF" or length in (0, 0xFFFFFFFF):
+            return size
+        position += 8 + length + (length & 1)
+    return position - 1 if position == size + 1 else position  # the last padding byte is often left out
+
+
+def _asf_promise(file: BufferedReader, size: int) -> int:
+    """Bytes up to the end of the data object, which follows the header object."""
+    position = struct.unpack("<Q", _read_at(file, 16, 8))[0]
+    head = _read_at(file, min(position, size), 24)
+    if len(head) < 24:
+        return max(position + 24, size + 1)
+    return position + int(struct.unpack("<Q", head[16:])[0])
+
+
+def _flv_promise(file: BufferedReader, size: int) -> int:
+    """Bytes up to the end of the last tag that begins in the file."""
+    position = struct.unpack(">I", _read_at(file, 5, 4))[0] + 4
+    while position + 11 <= size:
+        position += 11 + int.from_bytes(_read_at(file, position + 1, 3), "big") + 4
+    return position if position > size else size
+
+
+def _ts_promise(file: BufferedReader, size: int) -> int:
+    """The next whole number of packets."""
+    length = _ts_packet_bytes(_read_at(file, 0, HEAD_BYTES)) or TS_PACKETS[0][0]
+    return -(-size // length) * length
+
+
+def _mpeg_promise(file: BufferedReader, size: int) -> int:
+    """Bytes up to the end of the last packet that begins in the file's tail: all that this format promises."""
+    start = max(0, size - TAIL_BYTES)
+    tail = _read_at(file, start, TAIL_BYTES)
+    position = tail.rfind(b"\x00\x00\x01\xba")
+    if position < 0:
+        return size
+    position += (
+        12 if tail[position + 4] >> 4 == 2 else 14 + (tail[position + 13] & 7) if len(tail) > position + 13 else 14
+    )
+    while position + 6 <= len(tail) and tail[position : position + 3] == b"\x00\x00\x01" and tail[position + 3] >= 0xBB:
+        position += 6 + int.from_bytes(tail[position + 4 : position + 6], "big")
+    return max(start + position, size)
+
+
+PROMISES = {
+    "mov": _mov_promise,
+    "matroska": _matroska_promise,
+    "avi": _avi_promise,
+    "asf": _asf_promise,
+    "flv": _flv_promise,
+    "mpegts": _ts_promise,
+    "mpeg": _mpeg_promise,
+}

@@ -1,0 +1,122 @@
+"""Pictures become a video that a browser plays. No drawing, no models; what comes in is trusted."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import cv2
+import numpy as np
+from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+TIME_BASE = Fraction(1, 60_000)  # exact for 24, 25, 30, 50, 60 and 30000/1001 a second; MPEG-4 takes up to 65535
+RATE_LIMIT = 1000
+
+
+class Encoder(NamedTuple):
+    """One way to write a video. plays: in browsers"""
+
+    codec: str
+    container: str
+    suffix: str
+    options: dict[str, str]
+    plays: bool = True
+
+
+ENCODERS = (
+    Encoder("libx264", "mp4", ".mp4", {"preset": "veryfast", "crf": "23"}),
+    Encoder("libopenh264", "mp4", ".mp4", {}),
+    Encoder("libvpx-vp9", "webm", ".webm", {"deadline": "realtime", "cpu-used": "6", "crf": "32", "b": "0"}),
+    Encoder("libvpx", "webm", ".webm", {"deadline": "realtime", "cpu-used": "6", "b": "2M"}),
+    Encoder("mpeg4", "mp4", ".mp4", {"qscale": "4"}, plays=False),  # VLC and mpv play it, browsers do not
+)
+
+
+def find_encoder() -> Encoder:
+    """The first that really opens: a build may name a codec that this machine cannot run. Raises RuntimeError."""
+    for encoder in ENCODERS:
+        try:
+            context = VideoCodecContext.create(encoder.codec, "w")
+            assert isinstance(context, VideoCodecContext)
+            context.width, context.height, context.pix_fmt = 64, 64, "yuv420p"
+            context.time_base, context.framerate = TIME_BASE, Fraction(25)
+            context.open()
+        except (av.error.FFmpegError, ValueError):
+            continue
+        return encoder
+    names = ", ".join(encoder.codec for encoder in ENCODERS)
+    raise RuntimeError(f"found no video encoder, expected one of {names}: install PyAV's own build ('pip install av')")
+
+
+def write_video(
+    path: Path,
+    frames: Iterable[tuple[float, NDArray[np.uint8]]],
+    width: int,
+    height: int,
+    fps: float,
+    encoder: Encoder | None = None,
+) -> Path:
+    """Writes (t_s, bgr) pairs and gives back the path, with the suffix of what was written.
+
+    t_s: seconds, ascending, kept as they are (variable rates too); bgr: (height, width, 3) uint8
+    fps: about how many a second, for the encoder's rate control and the last frame's length
+    An odd width or height gets one more column or row, as H.264 needs even ones. The file appears under its name when
+    it is whole, and not at all after an error. Raises ValueError where there is no frame, or one of another shape.
+    """
+    encoder = encoder or find_encoder()
+    target = path.with_suffix(encoder.suffix)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with av.open(str(partial.absolute()), "w", format=encoder.container, options=_options(encoder)) as container:
+            stream = _add_stream(container, encoder, width, height, fps)
+            if not _encode(container, stream, frames, (height, width, 3)):
+                raise ValueError("no frames came, expected one at least: nothing was written")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def _options(encoder: Encoder) -> dict[str, str]:
+    return {"movflags": "+faststart"} if encoder.container == "mp4" else {}
+
+
+def _add_stream(container: OutputContainer, encoder: Encoder, width: int, height: int, fps: float) -> VideoStream:
+    rate = Fraction(fps).limit_denominator(1001) if fps < RATE_LIMIT else Fraction(RATE_LIMIT)
+    stream = container.add_stream(encoder.codec, rate=max(rate, Fraction(1, 100)), options=encoder.options)
+    assert isinstance(stream, VideoStream)
+    stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+    stream.codec_context.time_base = TIME_BASE
+    return stream
+
+
+def _encode(
+    container: OutputContainer,
+    stream: VideoStream,
+    frames: Iterable[tuple[float, NDArray[np.uint8]]],
+    shape: tuple[int, int, int],
+) -> int:
+    """How many frames were written."""
+    count, last = 0, -1
+    for t_s, bgr in frames:
+        if bgr.shape != shape:
+            raise ValueError(f"frame {count} has the shape {bgr.shape}, expected {shape}")
+        frame = VideoFrame.from_ndarray(_even(bgr), format="bgr24")
+        last = max(round(t_s / TIME_BASE), last + 1)
+        frame.pts, frame.time_base = last, TIME_BASE
+        container.mux(stream.encode(frame))
+        count += 1
+    container.mux(stream.encode(None))
+    return count
+
+
+def _even(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = bgr.shape[:2]
+    if not height % 2 and not width % 2:
+        return np.ascontiguousarray(bgr)
+    return np.asarray(cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)

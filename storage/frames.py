@@ -1,0 +1,229 @@
+"""Any frames of a video, by exact number, as RGB. No probing: what to expect was found out by storage/video.py.
+
+Meant for a child process (storage/sandbox.py): a decoder that meets a hostile file may crash or take all memory.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from models.types import FrameIndex, Video
+from storage.containers import VideoError, open_regular
+from storage.pixels import to_rgb
+
+SEEK_TRIES = 3  # keyframes that are tried, going back, before decoding from the start
+# Whose errors come in time from many threads. MPEG-4's came late by chance: damaged frames passed as sound ones.
+THREADED = {"h264", "hevc", "vp8", "vp9", "av1"}
+SMALLEST_PIXEL_LIMIT = 1 << 20
+
+
+class Frame(NamedTuple):
+    """One frame as shown. t_s: seconds on a player's clock; rgb: (height, width, 3) uint8"""
+
+    number: int
+    t_s: float
+    rgb: NDArray[np.uint8]
+
+
+class InexactError(Exception):
+    """Decoding went on, but what came out no longer tells exactly which frame it is."""
+
+
+def read_frames(
+    path: Path,
+    video: Video,
+    index: FrameIndex,
+    start_frame: int,
+    stop_frame: int,
+    size: tuple[int, int] | None = None,
+) -> Iterator[Frame]:
+    """Frames [start_frame, stop_frame) in order, the same ones, pixel for pixel, however a video is cut.
+
+    size: (width, height) to resize to, bilinearly; None = as the video is
+    A frame that does not decode, or that the decoder flags as corrupt, is left out: its number is missing.
+    Raises VideoError where no frame of the segment decodes, or the file is not the probed one.
+    """
+    if not 0 <= start_frame < stop_frame <= video.frames:
+        raise ValueError(f"frames [{start_frame}, {stop_frame}) are not inside [0, {video.frames})")
+    empty = True
+    for number, frame in _exact_frames(path, video, index, start_frame, stop_frame):
+        if not frame.is_corrupt:
+            empty = False
+            rgb = to_rgb(frame, size or (video.width, video.height), video.rotation)
+            yield Frame(number, float(index.timestamps_s[number]), rgb)
+    if empty:
+        raise VideoError(f"none of the frames {start_frame} to {stop_frame - 1} can be decoded: the video is damaged")
+
+
+def _exact_frames(
+    path: Path, video: Video, index: FrameIndex, start: int, stop: int
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Frames [start, stop) by several threads, and what those cannot do exactly keyframe by keyframe.
+
+    What a decoder makes of a damaged packet depends on what it decoded before, and on the threads' timing. So the first
+    error ends the threads, and the frames up to the next keyframe are done by a new decoder with one thread that starts
+    at their own keyframe: they are the same ones wherever the segment begins. Then the threads go on.
+    """
+    position = start
+    while position < stop:
+        strict = index.numbered_by != "order"  # what an error costs shifts all later numbers
+        keyframe = _keyframe_before(index, position)
+        try:
+            for number, frame in _run(path, video, index, keyframe, position, stop, strict=strict):
+                position = number + 1
+                yield number, frame
+            return
+        except InexactError:
+            until = min(_keyframe_after(index, position), stop)
+        yield from _patiently(
+            path, video, index, keyframe=_keyframe_before(index, position), start=position, stop=until
+        )
+        position = until
+
+
+def _patiently(
+    path: Path, video: Video, index: FrameIndex, *, keyframe: int, start: int, stop: int
+) -> Iterator[tuple[int, VideoFrame]]:
+    """By one thread; from the file's start where the frames after a seek are not those of the index."""
+    try:
+        for number, frame in _run(path, video, index, keyframe, start, stop, strict=False):
+            start = number + 1
+            yield number, frame
+    except InexactError:
+        yield from _run(path, video, index, 0, start, stop, strict=False)
+
+
+def _keyframe_before(index: FrameIndex, number: int) -> int:
+    return int(index.keyframes[np.searchsorted(index.keyframes, number, side="right") - 1])
+
+
+def _keyframe_after(index: FrameIndex, number: int) -> int:
+    after = index.keyframes[np.searchsorted(index.keyframes, number, side="right") :]
+    return int(after[0]) if len(after) else len(index.pts)
+
+
+def _run(
+    path: Path, video: Video, index: FrameIndex, keyframe: int, start: int, stop: int, *, strict: bool
+) -> Iterator[tuple[int, VideoFrame]]:
+    """Frames [start, stop), decoded from the keyframe on until one behind them comes out.
+
+    The pictures shown before an open keyframe lie behind it in the file. Raises InexactError.
+    """
+    pixels = max(4 * video.width * video.height, SMALLEST_PIXEL_LIMIT)
+    with open_regular(path) as (file, name):
+        if file.seek(0, 2) != video.size_bytes:
+            raise VideoError(f"changed since it was probed: found {file.tell()} bytes, expected {video.size_bytes}")
+        with open_container(name, video.container) as container:
+            stream = video_stream(container)
+            prepare_decoder(stream, pixels, strict=strict)
+            packets = _seek(container, stream, index, keyframe) if keyframe else container.demux(stream)
+            for number, frame in _number(decode(stream, packets, strict=strict), index, sought=keyframe > 0):
+                if number >= stop:
+                    return
+                if number >= start:
+                    start = number + 1
+                    yield number, frame
+
+
+@contextmanager
+def open_container(name: str, container: str) -> Iterator[InputContainer]:
+    """The file as this container and no other, by no protocol but the file's. Raises VideoError."""
+    options = {"protocol_whitelist": "file", "format_whitelist": container}
+    try:
+        opened = av.open(name, format=container, options=options, metadata_errors="replace")
+    except MemoryError:
+        raise
+    except (av.error.FFmpegError, ValueError) as error:
+        raise VideoError(f"cannot be opened as {container} ({_words(error)}): damaged or cut short") from error
+    with opened:
+        yield opened
+
+
+def video_stream(container: InputContainer) -> VideoStream:
+    """The first moving picture: a cover in a sound file is none. Raises VideoError."""
+    videos = container.streams.video
+    for stream in videos:
+        if not stream.disposition & Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise VideoError("no decoder for its video stream: convert it to H.264")
+            return stream
+    kinds = ", ".join(sorted({stream.type for stream in container.streams if stream not in videos})) or "nothing"
+    cover = " and a cover picture" if videos else ""
+    raise VideoError(f"no video stream: found {kinds}{cover}, expected a video")
+
+
+def prepare_decoder(stream: VideoStream, max_pixels: int, *, strict: bool) -> None:
+    """strict: fast, and every damage is an error; else by one thread, and damage is covered up, as players do."""
+    options = {"max_pixels": str(max_pixels)}
+    stream.codec_context.options = options | {"err_detect": "explode"} if strict else options
+    stream.thread_type = "AUTO" if strict and stream.codec_context.codec.canonical_name in THREADED else "NONE"
+
+
+def decode(stream: VideoStream, packets: Iterable[Packet], *, strict: bool) -> Iterator[VideoFrame]:
+    """Frames in presentation order. strict: raise at an error; else leave out what the error cost.
+
+    Empty packets are skipped, as a decoder takes one for the end; the end is told by None.
+    """
+    for packet in itertools.chain((packet for packet in packets if packet.size), [None]):
+        try:
+            frames = stream.decode(packet)
+        except MemoryError:
+            raise  # the sandbox's limit, not the video's damage
+        except av.error.FFmpegError as error:
+            if strict:
+                raise InexactError from error
+            continue
+        yield from frames
+
+
+def _seek(container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int) -> Iterable[Packet]:
+    """Packets from this keyframe or, where the container's index is coarse, an earlier one. Raises InexactError."""
+    position = int(np.searchsorted(index.keyframes, keyframe))
+    for candidate in index.keyframes[position : max(position - SEEK_TRIES, 0) : -1]:
+        try:
+            container.seek(int(index.pts[candidate]), stream=stream)
+            packets = container.demux(stream)
+            first = next((packet for packet in packets if packet.is_keyframe and packet.size), None)
+        except av.error.FFmpegError:
+            continue
+        number = None if first is None or first.pts is None else _lookup(index, first.pts)
+        if first is not None and number is not None and number <= keyframe and number in index.keyframes:
+            return itertools.chain([first], packets)
+    raise InexactError
+
+
+def _lookup(index: FrameIndex, key: int) -> int | None:
+    number = int(np.searchsorted(index.pts, key))
+    return number if number < len(index.pts) and index.pts[number] == key else None
+
+
+def _number(frames: Iterable[VideoFrame], index: FrameIndex, *, sought: bool) -> Iterator[tuple[int, VideoFrame]]:
+    """sought: a frame that is not in the index means a wrong seek; else it is left out."""
+    number: int | None = -1
+    previous = -1
+    for frame in frames:
+        key = frame.dts if index.numbered_by == "dts" else frame.pts
+        if index.numbered_by == "order" or (index.numbered_by == "dts" and key is None):
+            number = previous + 1
+        else:
+            number = None if key is None else _lookup(index, key)
+        if number is not None:
+            previous = number
+            yield number, frame
+        elif sought:
+            raise InexactError
+
+
+def _words(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)

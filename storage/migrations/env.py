@@ -1,0 +1,8 @@
+"""How Alembic runs the migrations: in the transaction that `storage.database.migrate` opened. No command line."""
+
+from alembic import context
+
+from storage.tables import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.run_migrations()

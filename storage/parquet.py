@@ -1,0 +1,145 @@
+"""A segment's result as one Parquet file: the log that SQL can be rebuilt from. No SQL, no upload."""
+
+import dataclasses
+import json
+import math
+import os
+import secrets
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from models.types import NightjarError, Poses, Segment, SegmentReport, Video
+from storage.disk import sync_folder
+from storage.poses import KEYPOINT_COLUMNS, POSE_COLUMNS, check_poses, check_report, keypoint_matrix, poses_from_columns
+
+FORMAT = 1
+METADATA_KEY = b"nightjar"
+TYPES = {"frame": pa.int64(), "person": pa.int16(), "t_s": pa.float64()}
+SCHEMA = pa.schema(
+    [pa.field(name, TYPES.get(name, pa.float32()), nullable=name in KEYPOINT_COLUMNS) for name in POSE_COLUMNS]
+)
+# A file of few bytes can claim any number of rows: more people than this in every frame is no result.
+MAX_PEOPLE_PER_FRAME = 256
+
+Plain = TypeVar("Plain", Video, SegmentReport)
+
+
+class ResultError(NightjarError):
+    """A file that is no result, or cannot be written: what was found, what was expected, the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What one model version saw in one segment."""
+
+    video: Video
+    segment: Segment
+    version_sha256: str
+    poses: Poses
+    report: SegmentReport
+
+
+def write_result(path: Path, result: Result) -> None:
+    """The file appears whole or not at all; equal results give equal bytes.
+
+    Raises ValueError where the poses or the report are not the segment's, ResultError where the disk refuses.
+    """
+    _check(result)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            pq.write_table(_table(result), file, compression="zstd", write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise ResultError(f"{path}: {error.strerror or error}; expected to write a result there: free space") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_result(path: Path) -> Result:
+    """The result, checked. Raises ResultError for a truncated, foreign or contradictory file."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            result = _parse(file)
+        _check(result)
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        found = str(error) or type(error).__name__
+        raise ResultError(f"{path}: {found}; expected a result file of Nightjar: do the segment again") from error
+    return result
+
+
+def _check(result: Result) -> None:
+    video, segment = result.video, result.segment
+    if segment.video_sha256 != video.sha256 or not 0 <= segment.start_frame < segment.stop_frame <= video.frames:
+        raise ValueError(f"{segment}, expected frames of the video {video.sha256}, which has {video.frames}")
+    check_poses(result.poses, segment)
+    check_report(result.report, segment)
+
+
+def _table(result: Result) -> pa.Table:
+    poses = result.poses
+    own = (poses.frame, poses.person, poses.t_s, poses.scores)
+    columns = [*own, *np.ascontiguousarray(keypoint_matrix(poses).T)]
+    # from_pandas: NaN becomes NULL, as in SQL
+    arrays = [
+        pa.array(values, field.type, from_pandas=field.nullable) for values, field in zip(columns, SCHEMA, strict=True)
+    ]
+    about = {
+        "format": FORMAT,
+        "nightjar": version("nightjar"),
+        "video": dataclasses.asdict(result.video),
+        "start_frame": result.segment.start_frame,
+        "stop_frame": result.segment.stop_frame,
+        "version_sha256": result.version_sha256,
+        "report": dataclasses.asdict(result.report),
+    }
+    return pa.table(arrays, SCHEMA.with_metadata({METADATA_KEY: json.dumps(about, sort_keys=True)}))
+
+
+def _parse(file: pq.ParquetFile) -> Result:
+    """Raises KeyError, TypeError or ValueError for what is no result."""
+    schema = file.schema_arrow
+    about = json.loads((schema.metadata or {}).get(METADATA_KEY, b"null"))
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ValueError(f"no metadata of Nightjar's result format {FORMAT}")
+    if not schema.equals(SCHEMA):
+        raise ValueError("other columns than a result's")
+    video = _plain(Video, about["video"])
+    report = about["report"]
+    report = _plain(SegmentReport, {**report, "undecodable": tuple(report["undecodable"])})
+    start_frame, stop_frame, version_sha256 = about["start_frame"], about["stop_frame"], about["version_sha256"]
+    if type(start_frame) is not int or type(stop_frame) is not int or not isinstance(version_sha256, str):
+        raise ValueError("frames or a model version of the wrong type")
+    segment = Segment(video.sha256, start_frame, stop_frame)
+    if file.metadata.num_rows > segment.frames * MAX_PEOPLE_PER_FRAME:
+        raise ValueError(f"{file.metadata.num_rows} rows for {segment.frames} frames")
+    return Result(video, segment, version_sha256, _read_poses(file), report)
+
+
+def _plain(kind: type[Plain], raw: dict[str, Any]) -> Plain:
+    """A dataclass from JSON, each field of the type that it declares."""
+    for field in dataclasses.fields(kind):
+        value = raw[field.name]
+        ints = field.name == "undecodable" and all(type(number) is int for number in value)
+        if not ints and type(value) is not field.type:
+            raise ValueError(f"{field.name} is {value!r}, not {field.type}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field.name} is {value}")
+    return kind(**raw)
+
+
+def _read_poses(file: pq.ParquetFile) -> Poses:
+    table = file.read()
+    columns: list[NDArray[Any]] = [column.to_numpy() for column in table.columns]
+    matrix = np.stack([np.asarray(column, np.float32) for column in columns[4:]], axis=1)
+    return poses_from_columns(columns[0], columns[1], columns[2], columns[3], matrix)

@@ -1,0 +1,92 @@
+"""Where a store is, and what can go wrong there: common to folders and S3. No reading, no writing, no boto3."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from models.types import NightjarError
+
+
+class StoreError(NightjarError):
+    """A store that cannot be used as asked: what was found, what was expected, what to do. Never holds a secret."""
+
+    def __init__(self, found: str, expected: str, remedy: str) -> None:
+        super().__init__(found, expected, remedy)
+        self.found, self.expected, self.remedy = found, expected, remedy
+
+    def __str__(self) -> str:
+        return f"{self.found}; expected {self.expected}: {self.remedy}"
+
+
+class ObjectError(StoreError):
+    """One object is missing, changed, damaged or wrongly named; the store itself may well be sound."""
+
+
+@dataclass(frozen=True)
+class S3Place:
+    """`s3://bucket/prefix`. prefix: without slashes at its ends; "" = the whole bucket."""
+
+    bucket: str
+    prefix: str
+
+
+def parse_place(location: str) -> Path | S3Place:
+    """A folder path, `file://…` or `s3://bucket/prefix`; a folder comes back absolute. Touches no disk.
+
+    Raises StoreError where it is none of these.
+    """
+    scheme, separator, rest = location.partition("://")
+    if not location.strip() or "\0" in location:
+        raise _not_a_place(location)
+    if not separator or "/" in scheme:
+        return Path(location).absolute()
+    if scheme == "file" and urlsplit(location).netloc in ("", "localhost") and rest.partition("/")[1]:
+        return Path("/" + unquote(rest.partition("/")[2]))
+    bucket, _, prefix = rest.partition("/")
+    if scheme == "s3" and bucket:
+        return S3Place(bucket, prefix.strip("/"))
+    raise _not_a_place(location)
+
+
+def _not_a_place(location: str) -> StoreError:
+    return StoreError(
+        f"location {location!r}", "a folder, file:///folder or s3://bucket/prefix", "correct the setting that names it"
+    )
+
+
+_FOLDER_IN_THE_WAY = ("a file", "move the folder that is in its way")
+_OF_THE_OBJECT = {
+    errno.ENOENT: ("a file", "check that it exists and that its disk is mounted"),
+    errno.ESTALE: ("a file", "check that it exists and that its disk is mounted"),
+    errno.ENAMETOOLONG: ("parts of at most 255 bytes", "use a shorter name"),
+    errno.ENOTDIR: ("a folder", "name a folder, or move the file that is in its way"),
+    errno.EISDIR: _FOLDER_IN_THE_WAY,
+    errno.ENOTEMPTY: _FOLDER_IN_THE_WAY,
+    errno.ELOOP: ("a plain file, not a symbolic link", "replace the link by the file itself"),
+}
+_PERMISSION = ("permission", "give this user the right to it (ls -ld shows who has it)")
+_OF_THE_STORE = {
+    errno.ENOSPC: ("free space", "free some space on that disk, then try again"),
+    errno.EDQUOT: ("space within the quota", "free some space or raise the quota, then try again"),
+    errno.EFBIG: ("room for the whole file", "raise the limit on file sizes (ulimit -f) or use another file system"),
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.EROFS: ("a disk that can be written", "mount it read-write or name another folder"),
+    errno.EIO: ("a disk that answers", "look at the kernel's log (dmesg): the disk or its mount is failing"),
+}
+_OTHER = ("a working disk", "look at the disk and its mount")
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError about `path` into a StoreError, or an ObjectError where only that one file is at fault."""
+    try:
+        yield
+    except OSError as error:
+        found, number = f"{error.strerror or error} at {str(path)!r}", error.errno or 0
+        if number in _OF_THE_OBJECT:
+            raise ObjectError(found, *_OF_THE_OBJECT[number]) from error
+        raise StoreError(found, *_OF_THE_STORE.get(number, _OTHER)) from error

@@ -1,0 +1,266 @@
+"""Published model files: where they are, and fetching them over https into a local cache. No conversion, no S3.
+
+What a manifest names is fetched from beside it, by plain names only. A checksum is pinned here where somebody published
+one, recorded at the first download otherwise, and compared ever after.
+"""
+
+import contextlib
+import hashlib
+import http.client
+import json
+import math
+import re
+import ssl
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from models.types import NightjarError
+
+Progress = Callable[[int, int | None], None]
+
+MAX_FILE_BYTES = 512 * 1024**2  # PoseNet 1.01 is 14 MB, ResNet50 100 MB
+MAX_FILES = 2000
+TIMEOUT_S = 30.0
+CHECKSUMS_FILE = "checksums.json"
+
+_TFJS = "https://storage.googleapis.com/tfjs-models/"
+_OPENPOSE = (
+    "https://storage.openvinotoolkit.org/repositories/open_model_zoo/2023.0/models_bin/1/"
+    "human-pose-estimation-0001/FP16/human-pose-estimation-0001"
+)
+
+
+class FetchError(NightjarError):
+    """A file could not be had, or is not the one it was."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model that its makers publish. url: of its manifest.json; width: of the MobileNetV1"""
+
+    url: str
+    width: float
+
+
+PUBLISHED = {
+    f"posenet-{width}": Published(f"{_TFJS}weights/posenet/mobilenet_v1_{width}/manifest.json", int(width) / 100)
+    for width in ("050", "075", "100", "101")
+}
+
+PINNED = {  # address -> sha256, as others published or recorded them
+    f"{_TFJS}savedmodel/posenet/mobilenet/{path}": sha256
+    for path, sha256 in {
+        "float/075/model-stride16.json": "dd63bf2d3b983e8c80020749f135164beda00a33374c8a7be230b9598f24f798",
+        "float/075/group1-shard1of2.bin": "ce6afc62f89782d43139fab76c641b281a82dee2cd2759aa036c4b28aea16439",
+        "float/075/group1-shard2of2.bin": "2a35b8cfb86eb50928931e03dc30c0972fdd375f148b177ee40676b81a17692d",
+        "quant2/050/model-stride16.json": "5c20d9a02bef5d735e6ae5c631da294701197312412154f532d2b81fe506af5b",
+        "quant2/050/group1-shard1of1.bin": "ad074e69cd58ec5a5efb209b2ee7061689ab4e1e07c39b13671fe59a6edfb9d3",
+    }.items()
+} | {
+    f"{_OPENPOSE}.xml": "ebd70031f92e52b7f1d6ef3b1aead6eff0c9c52130e65ecf77a2447b90a32b84",
+    f"{_OPENPOSE}.bin": "fd4604233dd9ca09fba51c098b662e5fe6b03bf5dac174b686c3d6d5977cf8d5",
+}
+
+
+def fetch_published(name: str, cache_dir: Path, on_progress: Progress) -> Path:
+    """The local path of a published model's manifest.json, all its files beside it. Raises FetchError."""
+    if name not in PUBLISHED:
+        raise FetchError(f"no model {name!r} is published, expected {', '.join(PUBLISHED)}: or give --source PATH")
+    return fetch_url(PUBLISHED[name].url, cache_dir, on_progress)
+
+
+def fetch_url(url: str, cache_dir: Path, on_progress: Progress) -> Path:
+    """Fetch a model by its https address into the cache, with the files that it names when it is a .json.
+
+    on_progress: is told (bytes so far, bytes in all or None). What the cache holds unchanged is not fetched again.
+    Raises FetchError where the address is not https, does not answer, or the content is not what it was; OSError where
+    the disk does not take it.
+    """
+    return _fetch(url, cache_dir, on_progress, _check_https)
+
+
+def _fetch(url: str, cache_dir: Path, on_progress: Progress, check: Callable[[str], None]) -> Path:
+    check(url)
+    folder = cache_dir / hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    download = _Download(folder, url, on_progress, check)
+    main = download.get(_plain_name(urlsplit(url).path.rpartition("/")[2], url))
+    if main.suffix == ".json":
+        names, size_bytes = _named_files(main)
+        download.total_bytes = download.done_bytes + size_bytes
+        for name in names:
+            download.get(name)
+    return main
+
+
+def _check_https(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise FetchError(f"address {url!r} found, expected https://…: give such an address, or --source PATH")
+
+
+def _plain_name(name: object, origin: object) -> str:
+    """Raises FetchError for what is not the plain name of a file: a path, an address, a hidden file."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", name):
+        raise FetchError(f"{origin} names the file {name!r}, expected a plain file name: do not trust this source")
+    if name == CHECKSUMS_FILE:
+        raise FetchError(f"{origin} names the file {name}, which is ours: do not trust this source")
+    return name
+
+
+def _named_files(main: Path) -> tuple[list[str], int]:
+    """The files that a TF.js JSON names, and how many bytes they have together by their shapes and types."""
+    try:
+        raw = json.loads(main.read_bytes())
+        if "weightsManifest" in raw:
+            names = [name for group in raw["weightsManifest"] for name in group["paths"]]
+            entries = [entry for group in raw["weightsManifest"] for entry in group["weights"]]
+        else:
+            names, entries = [entry["filename"] for entry in raw.values()], list(raw.values())
+        size_bytes = sum(math.prod(entry["shape"]) * _item_bytes(entry) for entry in entries)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        _forget(main)
+        raise FetchError(f"{main.name} is not a TF.js manifest ({error!r}): check the address") from error
+    if len(names) > MAX_FILES:
+        raise FetchError(f"{main.name} names {len(names)} files, expected at most {MAX_FILES}: not a model")
+    return [_plain_name(name, main.name) for name in names], size_bytes
+
+
+def _item_bytes(entry: dict[str, Any]) -> int:
+    kind = (entry.get("quantization") or entry).get("dtype", "float32")
+    return {"uint8": 1, "bool": 1, "uint16": 2, "float16": 2}.get(kind, 4)
+
+
+class _Download:
+    """The files of one address: those beside `url`, into `folder`, with their checksums."""
+
+    def __init__(self, folder: Path, url: str, on_progress: Progress, check: Callable[[str], None]) -> None:
+        self.folder, self.url, self.on_progress = folder, url, on_progress
+        self.done_bytes = 0
+        self.total_bytes: int | None = None
+        self.opener = urllib.request.build_opener(_Redirects(check))
+
+    def get(self, name: str) -> Path:
+        """Fetch one file unless it is there as it was."""
+        path, url = self.folder / name, urljoin(self.url, name)
+        expected = PINNED.get(url) or _checksums(self.folder).get(name)
+        if expected and path.is_file() and _sha256(path) == expected:
+            self._count(path.stat().st_size)
+            return path
+        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                found = self._copy(url, file)
+                file.close()
+                if expected and found != expected:
+                    raise FetchError(
+                        f"{url} has sha256 {found[:12]}…, expected {expected[:12]}… as published or first downloaded: "
+                        f"the file was changed; if you trust the change, remove {self.folder} and try again"
+                    )
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        _record(self.folder, name, found)
+        return path
+
+    def _copy(self, url: str, file: Any) -> str:
+        """The body of `url` into the open file; its sha256."""
+        digest, size_bytes = hashlib.sha256(), 0
+        with _explained(url), self.opener.open(_request(url), timeout=TIMEOUT_S) as response:
+            announced = _announced(url, response)
+            if self.total_bytes is None and not url.endswith(".json"):
+                self.total_bytes = announced  # a file on its own; a manifest's whole size is known once it is read
+            while block := response.read(1 << 16):
+                size_bytes += len(block)
+                if size_bytes > MAX_FILE_BYTES:
+                    raise FetchError(f"{url} is over {MAX_FILE_BYTES} bytes, expected a model: check the address")
+                digest.update(block)
+                file.write(block)
+                self._count(len(block))
+        if announced is not None and size_bytes != announced:
+            raise FetchError(f"{url}: {size_bytes} of {announced} bytes arrived, the connection broke: try again")
+        return digest.hexdigest()
+
+    def _count(self, size_bytes: int) -> None:
+        self.done_bytes += size_bytes
+        self.on_progress(self.done_bytes, self.total_bytes)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects only to addresses that would have been accepted at first."""
+
+    def __init__(self, check: Callable[[str], None]) -> None:
+        self.check = check
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        self.check(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _request(url: str) -> urllib.request.Request:
+    return urllib.request.Request(url, headers={"Accept-Encoding": "identity"})  # noqa: S310 - checked by the caller
+
+
+def _announced(url: str, response: Any) -> int | None:
+    """The length that the server promises. Raises FetchError for a web page: a login portal, or a wrong address."""
+    if response.headers.get_content_type() == "text/html":
+        raise FetchError(f"{url} answered with a web page, expected a file: check the address or log in to the network")
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise FetchError(f"{url} answered compressed though not asked to: download it elsewhere, give --source PATH")
+    length = response.headers.get("Content-Length")
+    return int(length) if length and length.isdigit() else None
+
+
+@contextlib.contextmanager
+def _explained(url: str) -> Iterator[None]:
+    """What goes wrong with the network, in words: found, expected, remedy."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        raise FetchError(
+            f"{url}: the server answered {error.code} {error.reason}, expected the file: "
+            "check the address, or download it elsewhere and give it with --source PATH"
+        ) from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise FetchError(
+            f"cannot fetch {url} ({reason}): check the internet connection and try again, "
+            "or download it on another machine and give it with --source PATH"
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    try:
+        found = json.loads((folder / CHECKSUMS_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise FetchError(f"{folder / CHECKSUMS_FILE} is damaged ({error}): remove {folder} and try again") from error
+    return {str(name): str(sha256) for name, sha256 in found.items()}
+
+
+def _record(folder: Path, name: str, sha256: str) -> None:
+    _write(folder, {**_checksums(folder), name: sha256})
+
+
+def _forget(path: Path) -> None:
+    """A file that turned out to be none of ours: neither it nor its checksum may stay."""
+    path.unlink(missing_ok=True)
+    _write(path.parent, {name: sha for name, sha in _checksums(path.parent).items() if name != path.name})
+
+
+def _write(folder: Path, checksums: dict[str, str]) -> None:
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".", delete=False, encoding="utf-8") as file:
+        json.dump(checksums, file, indent=2, sort_keys=True)
+    Path(file.name).replace(folder / CHECKSUMS_FILE)

@@ -1,0 +1,106 @@
+"""What boto3 raises, turned into found, expected, remedy; and which of it is worth another try. No calls are made."""
+
+from storage.places import ObjectError, StoreError
+
+_FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507"}
+_WRONG_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
+_WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "401"}
+_NO_OBJECT = {"NoSuchKey", "NoSuchVersion", "404"}
+# Damage on the way up, and the upload that a lost answer had already completed
+_AGAIN = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "NoSuchUpload", "SlowDown"}
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same call may succeed a moment later. Not where nobody listens: boto3 tried that long enough."""
+    import urllib3.exceptions
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, boto.ClientError):
+        code, status = _code(error), _status(error)
+        return code in _AGAIN or (status >= 500 and status not in (501, 507) and code not in _FULL)
+    broken = (
+        boto.ReadTimeoutError,
+        boto.ConnectionClosedError,
+        boto.ResponseStreamingError,
+        boto.IncompleteReadError,
+        boto.FlexibleChecksumError,
+        ResponseParserError,
+        urllib3.exceptions.HTTPError,
+    )
+    return isinstance(error, broken)
+
+
+def explain(error: Exception, address: str, server: str) -> StoreError | None:
+    """The StoreError for what boto3 raised; None for what is not boto3's.
+
+    address: `s3://bucket/key`, for the message; server: host and port
+    """
+    import urllib3.exceptions
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, boto.ClientError):
+        return _answered(_code(error), _status(error), address, server)
+    if isinstance(error, boto.SSLError | urllib3.exceptions.SSLError):
+        return StoreError(
+            f"TLS with {server} failed: {_tls_reason(error)}",
+            "a certificate that this machine trusts",
+            "name the bundle that holds its authority in the S3 TLS setting, or correct https:// in the endpoint",
+        )
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
+        return StoreError(f"no complete S3 credentials for {server}", "an access key and its secret", "set both")
+    if isinstance(error, boto.ParamValidationError):
+        return StoreError(f"{address!r} is not a valid S3 address", "a valid bucket and key", "correct the location")
+    if isinstance(error, boto.ConnectionError | boto.ReadTimeoutError | boto.ConnectionClosedError):
+        return StoreError(
+            f"{server} does not answer ({type(error).__name__}) for {address}",
+            "an S3 server that answers",
+            "check that it runs and that endpoint, port, network and proxy are right",
+        )
+    if isinstance(error, boto.BotoCoreError | ResponseParserError | urllib3.exceptions.HTTPError):
+        return StoreError(
+            f"{server} broke off ({type(error).__name__}) at {address}",
+            "a whole S3 answer",
+            "check that the endpoint is an S3 server; where it is an old one, use checksum mode when_required",
+        )
+    return None
+
+
+def _code(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def _status(error: Exception) -> int:
+    return int(getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _tls_reason(error: Exception) -> str:
+    """OpenSSL's own words, such as 'certificate verify failed: self-signed certificate'."""
+    text = str(getattr(error, "kwargs", {}).get("error", error))
+    return text.partition("] ")[2].partition(" (_ssl")[0] or "no handshake"
+
+
+def _answered(code: str, status: int, address: str, server: str) -> StoreError:
+    answer = f"{server} said {code or status} for {address}"
+    if code == "NoSuchBucket":
+        return StoreError(answer, "an existing bucket", "create the bucket, or correct its name")
+    if code in _NO_OBJECT:
+        return ObjectError(answer, "an existing object", "check bucket and key; it may have been removed meanwhile")
+    if code in ("PreconditionFailed", "412"):
+        return ObjectError(f"{address} is not the version that was listed", "the same ETag", "list again")
+    if code in _FULL or status == 507:
+        return StoreError(answer, "free space in the store", "free some space or raise the quota, then try again")
+    if code == "RequestTimeTooSkewed":
+        return StoreError(answer, "clocks within 15 minutes", "set this machine's clock (timedatectl)")
+    if code in _WRONG_REGION:
+        return StoreError(answer, "the bucket's own region", "correct the S3 region setting")
+    if code in _WRONG_KEYS or status in (401, 403):
+        return StoreError(
+            answer, "credentials with the right to do this", "check access key, secret and the bucket's policy"
+        )
+    if status in (400, 501):
+        return StoreError(
+            answer, "a request that it understands", "an older store needs checksum mode when_required, or path style"
+        )
+    return StoreError(answer, "success", "look at the server's own log")

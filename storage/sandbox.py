@@ -1,0 +1,313 @@
+"""Runs functions that touch hostile files in a child process with limits on memory and CPU. Knows nothing of videos.
+
+One child serves many calls; when it died, the next call starts another. What the child says is read as JSON and raw
+numbers (storage/wire.py), never unpickled: a decoder that was taken over can lie, but it runs nothing here.
+The child is `python -c`, so that no main module, console script or worker is imported a second time, and no thread of
+the parent is forked. It ends with its parent; the memory they share has no name, so nothing is left behind.
+"""
+
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.types import NightjarError
+from storage import wire
+from storage.containers import VideoError
+from storage.sandbox_child import CLOSE, RELEASE, Request, send_request, shared_slots, slot_bytes, slot_views
+
+MEMORY_BYTES = 4 << 30
+IDLE_S = 300.0  # a child that owes an answer and used no CPU for so long hangs, on a dead network disk perhaps
+CLOSE_S = 2.0  # how long a stream that is closed early may take to stop before its child is ended
+PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from storage.sandbox_child import serve; serve({}, {})"
+)
+F_ADD_SEALS, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW = 1033, 1, 2, 4  # Linux, not in the fcntl module of Python 3.11
+
+
+class SandboxError(NightjarError):
+    """The child did not answer; the text is the reason for a person."""
+
+
+class _Child(NamedTuple):
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    lifeline: socket.socket
+
+
+class Sandbox:
+    """A context manager; the child starts at the first call. For one thread at a time, whichever it is."""
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        """memory_bytes: address space that a call may take beyond what the loaded libraries have."""
+        self._memory_bytes = memory_bytes
+        self._child: _Child | None = None
+        self._stream: Stream | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the child, whatever it does."""
+        if self._child is not None:
+            self._end()
+
+    def call(self, function: Callable[..., Any], *args: Any, cpu_s: float) -> Any:
+        """What the module-level function returns: numbers, texts, numeric arrays, lists and dicts (tuples as lists).
+
+        Raises VideoError as the function raised it, SandboxError where it failed otherwise, died or broke a limit.
+        """
+        self._ask(function, args, cpu_s, None, 0)
+        answer = self._hear(cpu_s)
+        if "result" not in answer:
+            self._raise(answer)
+        return answer["result"]
+
+    def stream(
+        self, function: Callable[..., Any], *args: Any, shape: tuple[int, ...], slots: int, cpu_s: float
+    ) -> "Stream":
+        """What the module-level generator `function(slots, *args)` yields, through `slots` shared arrays of `shape`.
+
+        For each item the generator calls `next(slots)` once, which waits for a free array, (shape) uint8; fills it; and
+        yields a tuple of numbers. See Stream for this side. cpu_s: for the whole stream.
+        """
+        descriptor = os.memfd_create("nightjar", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(descriptor, slots * slot_bytes(shape))
+            # Sealed: a child that shrank it would crash this process at the next read.
+            fcntl.fcntl(descriptor, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
+            shared = shared_slots(descriptor, slots, shape)
+            self._ask(function, args, cpu_s, shape, slots, descriptor)
+        finally:
+            os.close(descriptor)
+        self._stream = Stream(self, slot_views(shared, shape), cpu_s)
+        return self._stream
+
+    def _ask(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        cpu_s: float,
+        shape: tuple[int, ...] | None,
+        slots: int,
+        descriptor: int | None = None,
+    ) -> None:
+        if self._stream is not None:
+            raise RuntimeError("the sandbox serves a stream: close it first")
+        module, name = function.__module__, function.__qualname__
+        if module == "__main__" or "." in name:
+            raise ValueError(f"{module}.{name} cannot be found by a child: expected a function at a module's top level")
+        request = Request(module, name, args, self._memory_bytes, cpu_s, shape, slots)
+        if self._child is not None and self._child.process.poll() is not None:
+            self._end()  # it died between two calls; that harmed nobody
+        if self._child is None:
+            self._child = _start()
+        try:
+            send_request(self._child.channel, request, descriptor)
+        except ConnectionError:
+            raise self._death(cpu_s) from None
+
+    def _hear(self, cpu_s: float) -> dict[str, Any]:
+        """The child's next message. Raises SandboxError where none comes."""
+        child = self._child
+        if child is None:
+            raise SandboxError("the sandbox was closed")
+        _wait(child, self._hung)
+        try:
+            answer = wire.receive(child.channel)
+        except (EOFError, ConnectionError):
+            raise self._death(cpu_s) from None
+        except (wire.WireError, TimeoutError) as error:
+            self._end()
+            raise SandboxError(f"the decoder's process sent nonsense ({error}): it was ended") from error
+        if not isinstance(answer, dict):
+            self._end()
+            raise SandboxError("the decoder's process sent nonsense: it was ended")
+        return answer
+
+    def _raise(self, answer: dict[str, Any]) -> None:
+        kind, text = answer.get("failure"), str(answer.get("text"))
+        if kind == "video":
+            raise VideoError(text)
+        if kind == "memory":
+            self._end()  # what is left of its memory is in pieces
+            raise SandboxError(f"took more than {self._memory_bytes / 2**30:g} GB of memory")
+        error = SandboxError(f"failed: {text}")
+        error.add_note(f"In the sandbox: {answer.get('trace')}")
+        raise error
+
+    def _hung(self) -> None:
+        self._end()
+        raise SandboxError(f"did nothing for {IDLE_S:g} s: does its disk or network share answer?")
+
+    def _death(self, cpu_s: float) -> SandboxError:
+        code = self._end(patience_s=CLOSE_S)
+        if code == -signal.SIGXCPU:
+            return SandboxError(f"took more than {cpu_s:g} s of CPU")
+        if code == -signal.SIGKILL:
+            return SandboxError("the decoder was killed (signal 9): the machine may be out of memory")
+        if code < 0:
+            return SandboxError(f"the decoder crashed (signal {-code})")
+        return SandboxError(f"the decoder's process ended by itself (exit code {code})")
+
+    def _end(self, patience_s: float = 0.0) -> int:
+        """Exit code, or minus the signal, with which the child ended; killed if it lives on after the patience."""
+        child, self._child, self._stream = self._child, None, None
+        assert child is not None
+        try:
+            return child.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            return child.process.wait()
+        finally:
+            child.channel.close()
+            child.lifeline.close()
+
+
+class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
+    """Items (numbers, array) in order; the array is the shared memory that the child wrote, no copy.
+
+    An array is this side's until `release()`, which gives back the oldest one held; the child then writes it anew. So
+    up to `slots` inferences may read in flight, and each end in order with one `release()`, from any thread.
+    Holding all and asking for one more would wait for ever: that raises RuntimeError. Close it, or use `with`.
+    """
+
+    def __init__(self, sandbox: Sandbox, views: list[NDArray[np.uint8]], cpu_s: float) -> None:
+        self._sandbox = sandbox
+        self._views = views
+        self._cpu_s = cpu_s
+        self._given = 0
+        self._released = 0
+        self._open = True
+        self._lock = threading.Lock()  # release() and close() may meet
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def held(self) -> int:
+        """Arrays that were given and not released."""
+        return self._given - self._released
+
+    def __next__(self) -> tuple[tuple[float, ...], NDArray[np.uint8]]:
+        if not self._open:
+            raise StopIteration
+        if self.held == len(self._views):
+            raise RuntimeError(f"all {len(self._views)} slots are held: release() the oldest first")
+        answer = self._hear()
+        meta = answer.get("meta")
+        if meta is None:
+            self._finish()
+            if "end" in answer:
+                raise StopIteration
+            self._sandbox._raise(answer)
+        if not isinstance(meta, list) or not all(isinstance(number, int | float) for number in meta):
+            self._sandbox.close()
+            raise SandboxError("the decoder's process sent nonsense: it was ended")
+        view = self._views[self._given % len(self._views)]
+        self._given += 1
+        return tuple(meta), view
+
+    def release(self) -> None:
+        """Gives the oldest array that is held back to the child. Raises RuntimeError where none is held."""
+        with self._lock:
+            if self._released == self._given:
+                raise RuntimeError("no slot is held")
+            self._released += 1
+            if self._open:
+                self._say(RELEASE)
+
+    def close(self) -> None:
+        """Stops the child's generator; arrays already given stay readable. The sandbox serves the next call."""
+        if not self._open:
+            return
+        child = self._sandbox._child
+        if child is not None:
+            self._finish()
+            self._drain(child)
+
+    def _hear(self) -> dict[str, Any]:
+        try:
+            return self._sandbox._hear(self._cpu_s)
+        except SandboxError:
+            self._open = False
+            raise
+
+    def _finish(self) -> None:
+        """CLOSE is the last word of a stream on the channel, said once."""
+        with self._lock:
+            self._open = False
+            self._sandbox._stream = None
+            self._say(CLOSE)
+
+    def _say(self, word: bytes) -> None:
+        child = self._sandbox._child
+        if child is not None:
+            try:
+                child.channel.sendall(word)
+            except ConnectionError:
+                return  # it died: the next message asked for tells how
+
+    def _drain(self, child: _Child) -> None:
+        """Up to the end that the child owes; one that does not stop soon, deep in a decoder, is ended."""
+        readable = select.poll()
+        readable.register(child.channel, select.POLLIN)
+        try:
+            while readable.poll(CLOSE_S * 1000):
+                answer = wire.receive(child.channel)
+                if not isinstance(answer, dict) or "meta" not in answer:
+                    return
+        except (EOFError, OSError, wire.WireError):
+            pass
+        self._sandbox.close()
+
+
+def _start() -> _Child:
+    channel, child_channel = socket.socketpair()
+    lifeline, child_lifeline = socket.socketpair()
+    with child_channel, child_lifeline:
+        descriptors = child_channel.fileno(), child_lifeline.fileno()
+        command = [sys.executable, "-c", PROGRAM.format(*descriptors), json.dumps(sys.path)]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors)
+    channel.settimeout(IDLE_S)
+    return _Child(process, channel, lifeline)
+
+
+def _wait(child: _Child, hung: Callable[[], None]) -> None:
+    """Until the child says something or is gone; hung() where it used no CPU for too long, stopped or waiting."""
+    readable = select.poll()
+    readable.register(child.channel, select.POLLIN)
+    used = None
+    while not readable.poll(IDLE_S * 1000):
+        used, before = _cpu_ticks(child.process.pid), used
+        if used == before:
+            hung()
+            return
+
+
+def _cpu_ticks(pid: int) -> int:
+    """User and system time, the fields 14 and 15 of proc(5)'s stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

@@ -1,0 +1,258 @@
+"""The SQL schema, one source for SQLite and PostgreSQL. No engine, no queries; migrations/ makes the tables.
+
+What each column means is in docs/schema.md.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
+
+from storage.poses import KEYPOINT_COLUMNS
+
+SEGMENT_STATUSES = ("planned", "leased", "done", "quarantined")
+BATCH_STATUSES = ("running", "completed", "incomplete", "crashed")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant, always aware and UTC. SQLite: text, `2026-11-23T03:09:39.123Z`, which sorts as time does."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return Text() if dialect.name == "sqlite" else DateTime(timezone=True)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return found.astimezone(UTC)
+
+
+class database_now(FunctionElement[datetime]):
+    """The database's clock, the only one that leases go by, plus so many seconds."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+    name = "database_now"
+
+    def __init__(self, plus_s: float = 0.0) -> None:
+        super().__init__(plus_s)
+
+
+@compiles(database_now, "postgresql")
+def _now_postgresql(element: database_now, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **kwargs)}))"
+
+
+@compiles(database_now, "sqlite")
+def _now_sqlite(element: database_now, compiler: SQLCompiler, **kwargs: Any) -> str:
+    seconds = compiler.process(element.clauses, **kwargs)
+    return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', {seconds} || ' seconds')"
+
+
+# Named constraints, so that a migration can speak of them on both databases.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)
+
+
+videos = Table(
+    "videos",
+    metadata,
+    Column("video_id", Integer, primary_key=True),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("container", Text, nullable=False),
+    Column("codec", Text, nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("rotation", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("fps", Double, nullable=False),
+    Column("duration_s", Double, nullable=False),
+    Column("probed_at", UtcDateTime, nullable=False),
+    CheckConstraint("frames > 0", name="frames"),
+)
+
+archive_files = Table(
+    "archive_files",
+    metadata,
+    Column("archive", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("etag", Text, nullable=False),
+    Column("video_id", ForeignKey("videos.video_id"), index=True),
+    Column("reason", Text),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("read_at", UtcDateTime, nullable=False),
+    CheckConstraint("(video_id IS NULL) <> (reason IS NULL)", name="video_or_reason"),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("model_version_id", Integer, primary_key=True),
+    Column("version_sha256", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False, index=True),
+    Column("task", Text, nullable=False),
+    Column("ir_sha256", Text, nullable=False),
+    Column("source_location", Text, nullable=False),
+    Column("source_sha256", Text, nullable=False),
+    Column("source_format", Text, nullable=False),
+    Column("precision", Text, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("registered_at", UtcDateTime, nullable=False),
+)
+
+shown_models = Table(
+    "shown_models",
+    metadata,
+    Column("task", Text, primary_key=True),
+    Column("model_version_id", ForeignKey("model_versions.model_version_id"), nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("batch_id", Integer, primary_key=True),
+    Column("batch_key", Text, nullable=False, unique=True),
+    Column("archive", Text, nullable=False),
+    Column("model_version_id", ForeignKey("model_versions.model_version_id"), nullable=False),
+    Column("dispatch", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("flow_run_id", Text),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("status", Text, nullable=False),
+    Column("error", Text),
+    Column("files_listed", Integer),
+    Column("files_quarantined", Integer),
+    # What was true when the batch ended; a running batch is counted from batch_segments.
+    Column("segments_done", Integer),
+    Column("segments_quarantined", Integer),
+    Column("segments_missing", Integer),
+    Column("frames_done", BigInteger),
+    Column("frames_undecodable", BigInteger),
+    Column("frames_quarantined", BigInteger),
+    Column("frames_missing", BigInteger),
+    Column("people", BigInteger),
+    _one_of("dispatch", ("local", "fleet")),
+    _one_of("status", BATCH_STATUSES),
+    CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("segment_id", Integer, primary_key=True),
+    Column("video_id", ForeignKey("videos.video_id"), nullable=False),
+    Column("model_version_id", ForeignKey("model_versions.model_version_id"), nullable=False),
+    Column("start_frame", Integer, nullable=False),
+    Column("stop_frame", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("owner", Text),
+    Column("lease_until", UtcDateTime),
+    Column("batch_id", ForeignKey("batches.batch_id"), index=True),
+    Column("device", Text),
+    Column("precision", Text),
+    Column("worker", Text),
+    Column("frames_done", Integer),
+    Column("undecodable_frames", Integer),
+    Column("undecodable", Text),
+    Column("people", Integer),
+    Column("result_key", Text),
+    Column("result_sha256", Text),
+    Column("wall_s", Double),
+    Column("reason", Text),
+    Column("planned_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    UniqueConstraint("video_id", "model_version_id", "start_frame"),
+    Index(None, "model_version_id", "status"),
+    _one_of("status", SEGMENT_STATUSES),
+    CheckConstraint("0 <= start_frame AND start_frame < stop_frame", name="frames"),
+    CheckConstraint("0 <= tries AND tries <= attempt", name="attempt"),
+    CheckConstraint("(status = 'leased') = (owner IS NOT NULL)", name="owner"),
+    CheckConstraint("(status = 'leased') = (lease_until IS NOT NULL)", name="lease"),
+    CheckConstraint("(status IN ('done', 'quarantined')) = (finished_at IS NOT NULL)", name="finished"),
+    CheckConstraint("status <> 'done' OR (frames_done IS NOT NULL AND people IS NOT NULL)", name="done"),
+    CheckConstraint("status <> 'quarantined' OR reason IS NOT NULL", name="quarantined"),
+)
+
+batch_segments = Table(
+    "batch_segments",
+    metadata,
+    Column("batch_id", ForeignKey("batches.batch_id"), primary_key=True),
+    Column("segment_id", ForeignKey("segments.segment_id"), primary_key=True, index=True),
+    sqlite_with_rowid=False,
+)
+
+# Rows come only in the transaction that finds their ledger entry, which has the foreign keys: here PostgreSQL would
+# check two of them for every row, and load 99,000 rows/s instead of 204,000.
+poses = Table(
+    "poses",
+    metadata,
+    Column("video_id", Integer, nullable=False),
+    Column("model_version_id", Integer, nullable=False),
+    Column("frame", Integer, nullable=False),
+    Column("person", SmallInteger, nullable=False),
+    Column("t_s", Double, nullable=False),
+    Column("score", REAL, nullable=False),
+    *(Column(name, REAL) for name in KEYPOINT_COLUMNS),
+    PrimaryKeyConstraint("video_id", "model_version_id", "frame", "person"),
+    sqlite_with_rowid=False,
+)
+
+classifications = Table(
+    "classifications",
+    metadata,
+    Column("video_id", Integer, nullable=False),
+    Column("model_version_id", Integer, nullable=False),
+    Column("frame", Integer, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("t_s", Double, nullable=False),
+    Column("score", REAL, nullable=False),
+    PrimaryKeyConstraint("video_id", "model_version_id", "frame", "label"),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,76 @@
+"""Values on a socket as JSON and raw arrays, so that reading them can run nothing: what a sandbox's child may say."""
+
+import json
+import socket
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEADER = struct.Struct("<II")  # bytes of JSON, bytes of arrays behind it
+MOST_JSON_BYTES = 1 << 24
+MOST_ARRAY_BYTES = 1 << 28  # the index of five million frames has 120 MB
+NUMBERS = "biuf"  # numpy's kinds; an object array would be unpickled
+
+
+class WireError(Exception):
+    """What came is not a message."""
+
+
+def send(channel: socket.socket, value: Any) -> None:
+    """None, bool, int, float, str, numeric arrays, and lists, tuples and dicts of them. Raises TypeError for others."""
+    arrays: list[NDArray[Any]] = []
+
+    def attach(item: Any) -> Any:
+        if isinstance(item, np.generic):
+            return item.item()
+        if not isinstance(item, np.ndarray) or item.dtype.kind not in NUMBERS:
+            raise TypeError(f"{type(item).__name__} cannot leave the sandbox: return numbers, texts and arrays")
+        arrays.append(np.ascontiguousarray(item))
+        return {"array": item.dtype.str, "shape": item.shape}
+
+    text = json.dumps(value, default=attach).encode()
+    channel.sendall(HEADER.pack(len(text), sum(array.nbytes for array in arrays)) + text)
+    for array in arrays:
+        channel.sendall(array.reshape(-1).view(np.uint8).data)
+
+
+def receive(channel: socket.socket) -> Any:
+    """The value, tuples as lists. Raises WireError for what is no message, EOFError where the other side is gone."""
+    text_bytes, array_bytes = HEADER.unpack(receive_exactly(channel, HEADER.size))
+    if text_bytes > MOST_JSON_BYTES or array_bytes > MOST_ARRAY_BYTES:
+        raise WireError(f"a message of {text_bytes} + {array_bytes} bytes")
+    text = receive_exactly(channel, text_bytes)
+    payload = receive_exactly(channel, array_bytes)
+    offset = 0
+
+    def detach(item: dict[str, Any]) -> Any:
+        nonlocal offset
+        if item.keys() != {"array", "shape"}:
+            return item
+        dtype, shape = np.dtype(item["array"]), tuple(int(length) for length in item["shape"])
+        if dtype.kind not in NUMBERS or min(shape, default=0) < 0:
+            raise WireError(f"an array of {dtype} and shape {shape}")
+        count = int(np.prod(shape, dtype=object))
+        array = np.frombuffer(payload, dtype, count, offset).reshape(shape)
+        offset += array.nbytes
+        return array
+
+    try:
+        return json.loads(text, object_hook=detach)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise WireError(f"a message that cannot be read: {error}") from error
+
+
+def receive_exactly(channel: socket.socket, count: int) -> bytearray:
+    """Raises EOFError where the other side is gone before it sent so many bytes."""
+    data = bytearray(count)
+    view = memoryview(data)
+    done = 0
+    while done < count:
+        got = channel.recv_into(view[done:])
+        if not got:
+            raise EOFError
+        done += got
+    return data

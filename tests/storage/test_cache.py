@@ -1,0 +1,205 @@
+"""The bounded cache: what is evicted, what is not, and what is left by processes that were killed."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from storage.cache import FileCache
+from storage.places import ObjectError, StoreError
+
+KILOBYTE = 1000
+
+
+class Source:
+    """Kilobytes to fetch: `kilobyte("7")` holds sevens. Counts what was fetched."""
+
+    def __init__(self) -> None:
+        self.fetched: list[str] = []
+
+    def kilobyte(self, cache: FileCache, digit: str) -> AbstractContextManager[Path]:
+        def fetch(file: BinaryIO) -> None:
+            self.fetched.append(digit)
+            file.write(digit.encode() * KILOBYTE)
+
+        return cache.file(digit, ".mp4", KILOBYTE, fetch)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FileCache:
+    """Room for three kilobytes."""
+    return FileCache(tmp_path / "cache", 3 * KILOBYTE)
+
+
+def used(cache: FileCache) -> int:
+    return sum(path.stat().st_size for path in cache.folder.iterdir())
+
+
+def test_fetched_once(cache: FileCache, source: Source) -> None:
+    for _ in range(3):
+        with source.kilobyte(cache, "1") as path:
+            assert path.read_bytes() == b"1" * KILOBYTE
+            assert path.suffix == ".mp4"
+    assert source.fetched == ["1"]
+
+
+def test_the_least_recently_used_goes(cache: FileCache, source: Source) -> None:
+    for digit in "123124":
+        with source.kilobyte(cache, digit):
+            assert used(cache) <= cache.limit_bytes
+    assert source.fetched == ["1", "2", "3", "4"]
+    for digit in "12":
+        with source.kilobyte(cache, digit):
+            pass
+    assert source.fetched == ["1", "2", "3", "4"]
+    with source.kilobyte(cache, "3"):
+        pass
+    assert source.fetched[4:] == ["3"]
+
+
+def test_what_is_in_use_stays(cache: FileCache, source: Source) -> None:
+    with source.kilobyte(cache, "1") as first:
+        for digit in "23456":
+            with source.kilobyte(cache, digit):
+                pass
+        assert first.read_bytes() == b"1" * KILOBYTE
+    assert source.fetched == list("123456")
+
+
+def test_everything_in_use(cache: FileCache, source: Source) -> None:
+    with ExitStack() as stack:
+        for digit in "123":
+            stack.enter_context(source.kilobyte(cache, digit))
+        with (
+            pytest.raises(StoreError, match=r"3,000 of 3,000 bytes .* in use; expected room for 1,000 more"),
+            source.kilobyte(cache, "4"),
+        ):
+            pass
+    assert used(cache) == 3 * KILOBYTE
+    with source.kilobyte(cache, "4") as path:
+        assert path.read_bytes() == b"4" * KILOBYTE
+
+
+def test_larger_than_the_cache(cache: FileCache) -> None:
+    with (
+        pytest.raises(ObjectError, match="a video of 3,001 bytes; expected at most 3,000"),
+        cache.file("large", "", 3001, lambda file: None),
+    ):
+        pass
+    assert used(cache) == 0
+
+
+def test_a_fetch_that_fails_leaves_nothing(cache: FileCache, source: Source) -> None:
+    def fail(file: BinaryIO) -> None:
+        file.write(b"half of it")
+        raise StoreError("a", "b", "c")
+
+    with pytest.raises(StoreError, match="a; expected b: c"), cache.file("1", ".mp4", KILOBYTE, fail):
+        pass
+    assert used(cache) == 0
+    with source.kilobyte(cache, "1") as path:
+        assert path.read_bytes() == b"1" * KILOBYTE
+
+
+def test_two_want_the_same(cache: FileCache, source: Source) -> None:
+    """The second waits for the first one's download and does not begin its own."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(file: BinaryIO) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        file.write(b"1" * KILOBYTE)
+
+    def read(fetch: Callable[[BinaryIO], object]) -> bytes:
+        with cache.file("1", ".mp4", KILOBYTE, fetch) as path:
+            return path.read_bytes()
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(read, slow)
+        assert begun.wait(10)
+        second = pool.submit(read, lambda file: pytest.fail("fetched twice"))
+        go_on.set()
+        assert first.result(10) == second.result(10) == b"1" * KILOBYTE
+
+
+def test_a_download_on_its_way_counts(cache: FileCache, source: Source) -> None:
+    """Its bytes are not there yet, but its room is taken."""
+
+    def fetch(file: BinaryIO) -> None:
+        with (
+            source.kilobyte(cache, "1"),
+            source.kilobyte(cache, "2"),
+            pytest.raises(StoreError, match="3,000 of 3,000"),
+            source.kilobyte(cache, "3"),
+        ):
+            pass
+        file.write(b"0" * KILOBYTE)
+
+    with cache.file("0", ".mp4", KILOBYTE, fetch):
+        pass
+
+
+FOUR_HUNDRED_READS = """
+import random, sys
+from pathlib import Path
+from storage.cache import FileCache
+seed, folder = int(sys.argv[1]), Path(sys.argv[2])
+cache, chance = FileCache(folder, 5000), random.Random(seed)
+for _ in range(400):
+    digit = str(chance.randrange(10))
+    with cache.file(digit, ".mp4", 1000, lambda file: file.write(digit.encode() * 1000)) as path:
+        assert path.read_bytes() == digit.encode() * 1000, path
+        with cache._locked():  # or a file that gets its name meanwhile is seen twice
+            assert len(list(folder.glob("*.*"))) <= 5
+"""
+
+
+def test_processes_that_evict_each_other(tmp_path: Path) -> None:
+    """Three processes, ten files, room for five: whatever is being read is whole, and the bound holds."""
+    command = [sys.executable, "-c", FOUR_HUNDRED_READS]
+    processes = [
+        subprocess.Popen([*command, str(seed), str(tmp_path / "cache")], stderr=subprocess.PIPE, text=True)
+        for seed in range(3)
+    ]
+    assert [process.communicate(timeout=60)[1] for process in processes] == ["", "", ""]
+    assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {"", ".mp4"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from storage.cache import FileCache
+kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+def fetch(file):
+    file.write(b"x" * 500)
+    file.flush()
+    if sys.argv[2] == "while fetching":
+        kill()
+Path.rename = kill
+with FileCache(Path(sys.argv[1]), 3000).file("1", ".mp4", 1000, fetch):
+    pass
+"""
+
+
+@pytest.mark.parametrize("moment", ["while fetching", "before the name"])
+def test_killed(moment: str, cache: FileCache, source: Source) -> None:
+    """What a killed process leaves is no file, is fetched again if wanted, and makes room if not."""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(cache.folder), moment], check=False)
+        assert done.returncode == -9
+        assert [path.suffix for path in cache.folder.glob("*.*")] == [".part"]
+    with source.kilobyte(cache, "2"):
+        assert not list(cache.folder.glob("*.part"))
+    with source.kilobyte(cache, "1") as path:
+        assert path.read_bytes() == b"1" * KILOBYTE

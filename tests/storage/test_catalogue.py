@@ -1,0 +1,94 @@
+"""Videos, files and model versions: known by what they are, and which version the views show."""
+
+import time
+
+import pytest
+from sqlalchemy import Engine, select
+
+from storage.catalogue import (
+    known_files,
+    latest_model,
+    mark_seen,
+    record_file,
+    register_model,
+    register_video,
+    show_model,
+    show_when_complete,
+)
+from storage.ledger import expect_segments, plan_video, start_batch
+from storage.results import commit_segment
+from storage.tables import archive_files, shown_models
+from tests.storage.samples import cut, make_model, make_poses, make_report, make_video, must_claim, planned_batch
+
+
+def test_a_renamed_copy_is_the_same_video(engine: Engine) -> None:
+    first, copy = register_video(engine, make_video()), register_video(engine, make_video())
+    assert first == copy
+    assert register_video(engine, make_video("b" * 64)) != first
+
+
+def test_files_are_known_by_what_was_last_read(engine: Engine) -> None:
+    video_id = register_video(engine, make_video())
+    ugly = "a'b\"\n../\udcff.mp4"
+    record_file(engine, "archive/", ugly, 1, "e1", reason="no\x00thing")
+    record_file(engine, "archive/", "a.mp4", 1, "e1", reason="truncated")
+    record_file(engine, "archive/", "a.mp4", 2, "e2", video_id=video_id)
+    record_file(engine, "other/", "a.mp4", 3, "e3", video_id=video_id)
+    assert known_files(engine, "archive/") == {
+        "a.mp4": (2, "e2", video_id, None),
+        "a'b\"\n../\\udcff.mp4": (1, "e1", None, "no\\0thing"),
+    }
+    with pytest.raises(ValueError, match="exactly one"):
+        record_file(engine, "archive/", "b.mp4", 1, "e")
+
+
+def test_a_file_that_is_gone_keeps_its_date(engine: Engine) -> None:
+    for key in ("stays", "gone"):
+        record_file(engine, "archive/", key, 1, "e", reason="empty")
+    time.sleep(0.01)
+    mark_seen(engine, "archive/", ["stays", "never heard of"])
+    with engine.connect() as connection:
+        seen = dict(connection.execute(select(archive_files.c.key, archive_files.c.seen_at)).all())
+    assert seen["stays"] > seen["gone"]
+    assert seen["gone"].utcoffset().total_seconds() == 0
+
+
+def test_the_latest_model_is_the_one_registered_last(engine: Engine) -> None:
+    assert latest_model(engine, "posenet-075") is None
+    old, new = make_model("1" * 64), make_model("2" * 64)
+    first, second = register_model(engine, old), register_model(engine, new)
+    assert latest_model(engine, "posenet-075") == (second, new)
+    time.sleep(0.01)
+    assert register_model(engine, old) == first
+    assert latest_model(engine, "posenet-075") == (first, old)
+
+
+def shown(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.execute(select(shown_models.c.model_version_id)).scalar_one()
+
+
+def test_the_views_flip_when_the_new_version_has_done_what_the_old_has(engine: Engine) -> None:
+    video = make_video(frames=100)
+    video_id, old, batch_id = planned_batch(engine, video, length=50)
+    assert show_when_complete(engine, "pose", old)
+    assert shown(engine) == old
+    for _ in range(2):
+        mine = must_claim(engine, batch_id)
+        frames = mine.segment.start_frame, mine.segment.stop_frame
+        commit_segment(engine, mine, make_poses(*frames), make_report(50))
+
+    new = register_model(engine, make_model("9" * 64))
+    plan_video(engine, video_id, new, cut(video, 40))
+    backfill = start_batch(engine, "archive/", new, "local", "me")
+    expect_segments(engine, backfill, [video_id], 1, 0)
+    for _ in range(3):
+        assert not show_when_complete(engine, "pose", new)
+        mine = must_claim(engine, backfill)
+        assert mine.model_version_id == new
+        commit_segment(engine, mine, make_poses(mine.segment.start_frame, mine.segment.stop_frame), make_report(20))
+    assert show_when_complete(engine, "pose", new)
+    assert shown(engine) == new
+    assert show_when_complete(engine, "pose", new)
+    show_model(engine, "pose", old)
+    assert shown(engine) == old

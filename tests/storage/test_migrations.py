@@ -1,0 +1,196 @@
+"""The migrations make what tables.py says, once, whoever runs them; and docs/schema.md tells all of it."""
+
+import multiprocessing
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+from storage.catalogue import record_file, register_video, show_when_complete
+from storage.database import DatabaseError, _alembic_config, migrate, open_database, writing
+from storage.ledger import finish_batch, quarantine_segment
+from storage.query import query
+from storage.results import commit_segment
+from storage.tables import metadata
+from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.workers import migrate_it
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "schema.md"
+VIEWS = ("keypoints", "video_summary", "batch_summary", "quarantine")
+
+
+def constraints(engine: Engine) -> dict[str, Any]:
+    """What Alembic's comparison leaves out."""
+    found, names = inspect(engine), metadata.tables
+    return {
+        name: (
+            found.get_pk_constraint(name)["constrained_columns"],
+            sorted(str(check["name"]) for check in found.get_check_constraints(name)),
+        )
+        for name in names
+    }
+
+
+def test_the_migrated_database_is_what_tables_say(engine: Engine, tmp_path: Path) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    migrated = constraints(engine)
+    direct = open_database(f"sqlite:///{tmp_path}/direct.sqlite")
+    metadata.create_all(direct)
+    assert migrated == constraints(direct)
+
+
+def test_migrating_again_changes_nothing(engine: Engine) -> None:
+    register_video(engine, make_video())
+    migrate(engine)
+    assert list(query(engine, "SELECT count(*) FROM videos")[1]) == [(1,)]
+
+
+def test_migrating_works_from_any_folder(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    engine = open_database(database_url)
+    migrate(engine)
+    assert set(inspect(engine).get_view_names()) == set(VIEWS)
+    engine.dispose()
+
+
+def test_processes_that_migrate_at_once_do_not_hurt_each_other(database_url: str) -> None:
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.storage.workers"])
+    three = [processes.Process(target=migrate_it, args=(database_url,)) for _ in range(3)]
+    for process in three:
+        process.start()
+    for process in three:
+        process.join(60)
+    assert [process.exitcode for process in three] == [0, 0, 0]
+    engine = open_database(database_url)
+    assert set(inspect(engine).get_table_names()) == {*metadata.tables, "alembic_version"}
+    engine.dispose()
+
+
+def test_a_newer_database_is_refused(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseError, match="has schema 9999; expected 0002 or older: a newer Nightjar"):
+        migrate(engine)
+
+
+def test_down_and_up_again(engine: Engine) -> None:
+    config = _alembic_config()
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    migrate(engine)
+    assert set(inspect(engine).get_view_names()) == set(VIEWS)
+
+
+# The views
+
+
+def fill(engine: Engine) -> None:
+    """Two videos, one twice in the archive; one of three segments is done, one quarantined, one left; a bad file."""
+    video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=60), length=20)
+    other = register_video(engine, make_video("b" * 64))
+    record_file(engine, "archive/", "été.mp4", 1234, "e1", video_id=video_id)
+    record_file(engine, "archive/", "Zoo.mp4", 1234, "e1", video_id=video_id)
+    record_file(engine, "archive/", "b.mp4", 1234, "e2", video_id=other)
+    record_file(engine, "archive/", "bad.mp4", 9, "e3", reason="no video stream")
+    show_when_complete(engine, "pose", model_version_id)
+    commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 19), make_report(19, (19,)))
+    quarantine_segment(engine, must_claim(engine, batch_id), "rotten")
+    finish_batch(engine, batch_id)
+
+
+QUESTIONS = [
+    "SELECT video, frame, t_s, person, keypoint, x, y, score FROM keypoints ORDER BY frame, person, keypoint",
+    "SELECT * FROM keypoints WHERE keypoint = 'left_wrist' AND video = 'Zoo.mp4' AND frame < 3 ORDER BY frame, person",
+    "SELECT keypoint, count(*) AS n, avg(score) AS score FROM keypoints GROUP BY keypoint ORDER BY keypoint",
+    "SELECT video, frames, task, model, segments, segments_done, segments_quarantined, frames_done, \
+     frames_undecodable, people, wall_s, sha256 FROM video_summary ORDER BY video",
+    "SELECT status, archive, model, files_listed, segments_expected, segments_done, segments_missing, frames_expected, \
+     frames_done, frames_undecodable, frames_quarantined, frames_missing, people FROM batch_summary",
+    "SELECT archive, key, model, start_frame, stop_frame, reason FROM quarantine ORDER BY key",
+]
+
+
+def rounded(rows: Any) -> list[tuple[Any, ...]]:
+    return [tuple(np.float32(value) if isinstance(value, float) else value for value in row) for row in rows]
+
+
+def test_the_views_answer_alike_on_both_databases(pg_url: str, tmp_path: Path) -> None:
+    engines = [open_database(url) for url in (f"sqlite:///{tmp_path}/nightjar.sqlite", pg_url)]
+    for engine in engines:
+        migrate(engine)
+        fill(engine)
+    for question in QUESTIONS:
+        sqlite, postgresql = ((columns, rounded(rows)) for columns, rows in (query(each, question) for each in engines))
+        assert sqlite == postgresql
+        assert sqlite[1]
+    for engine in engines:
+        engine.dispose()
+
+
+def test_the_views_say_what_is_so(engine: Engine) -> None:
+    fill(engine)
+    poses, (_, rows) = make_poses(0, 19), query(engine, QUESTIONS[0])
+    found = ~np.isnan(poses.keypoints[:, :, 0])
+    assert len(list(rows)) == found.sum()
+    wrists = "SELECT frame, person, x, y, score FROM keypoints WHERE keypoint = 'left_wrist' ORDER BY frame, person"
+    first = rounded(query(engine, wrists)[1])[0]
+    row = int(found[:, 9].argmax())
+    assert first == (poses.frame[row], poses.person[row], *poses.keypoints[row, 9], poses.keypoint_scores[row, 9])
+    assert [tuple(row) for row in query(engine, QUESTIONS[3])[1]] == [
+        ("Zoo.mp4", 60, "pose", "posenet-075", 3, 1, 1, 19, 1, 38, 1.5, "a" * 64),
+        ("b.mp4", 100, "pose", "posenet-075", 0, 0, 0, 0, 0, 0, None, "b" * 64),
+    ]
+    assert list(query(engine, QUESTIONS[5])[1]) == [
+        ("archive/", "Zoo.mp4", "posenet-075", 20, 40, "rotten"),
+        ("archive/", "bad.mp4", None, None, None, "no video stream"),
+    ]
+
+
+def test_one_keypoint_is_one_scan(pg_url: str) -> None:
+    """PostgreSQL's plan: poses once, and of the 17 arms one."""
+    engine = open_database(pg_url)
+    migrate(engine)
+    with engine.connect() as connection:
+        plan = connection.execute(text("EXPLAIN SELECT * FROM keypoints WHERE keypoint = 'nose'")).scalars().all()
+    assert sum("on poses" in line for line in plan) == 1
+    assert not any("Append" in line for line in plan)
+    engine.dispose()
+
+
+# The document
+
+
+def documented() -> dict[str, set[str]]:
+    """Table or view -> the columns that docs/schema.md names in the first column of its table."""
+    parts = re.split(r"^### (\w+)$", SCHEMA.read_text(), flags=re.MULTILINE)[1:]
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    return {
+        name: {column for cells in re.findall(r"^\| (\w[^|]*) \|", body, re.MULTILINE) for column in cells.split(", ")}
+        - {"column"}
+        for name, body in sections.items()
+    }
+
+
+def test_the_document_names_every_table_view_and_column(engine: Engine) -> None:
+    found = inspect(engine)
+    names = [*metadata.tables, *found.get_view_names()]
+    assert documented() == {name: {column["name"] for column in found.get_columns(name)} for name in names}
+
+
+def test_the_joins_of_the_document_answer(engine: Engine) -> None:
+    fill(engine)
+    joins = re.findall(r"```sql\n(.*?)```", SCHEMA.read_text(), re.DOTALL)
+    assert len(joins) == 5
+    for join in joins:
+        assert list(query(engine, join)[1])

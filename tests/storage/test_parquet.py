@@ -1,0 +1,156 @@
+"""Result files: written and read back alike, equal bytes for equal results, refused where anything is off."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.types import Segment
+from storage.parquet import METADATA_KEY, Result, ResultError, read_result, write_result
+from storage.poses import POSE_COLUMNS
+from tests.storage.samples import assert_same, make_poses, make_report, make_video, poses_of
+
+VIDEO = make_video(frames=100)
+SEGMENT = Segment(VIDEO.sha256, 20, 60)
+
+
+def make_result() -> Result:
+    return Result(VIDEO, SEGMENT, "1" * 64, make_poses(20, 60), make_report(39, (30,)))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A good result file."""
+    path = tmp_path / "result.parquet"
+    write_result(path, make_result())
+    return path
+
+
+@given(poses=poses_of(SEGMENT), frames_done=st.integers(0, 38))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_write_then_read_is_the_identity(tmp_path: Path, poses: Any, frames_done: int) -> None:
+    result = dataclasses.replace(make_result(), poses=poses, report=make_report(frames_done, (21, 59)))
+    write_result(tmp_path / "result.parquet", result)
+    found = read_result(tmp_path / "result.parquet")
+    assert_same(found.poses, poses)
+    for name in ("video", "segment", "version_sha256", "report"):
+        assert getattr(found, name) == getattr(result, name)
+
+
+def test_equal_results_are_equal_bytes_and_nothing_is_left_beside(path: Path) -> None:
+    write_result(path.with_name("again.parquet"), make_result())
+    assert path.with_name("again.parquet").read_bytes() == path.read_bytes()
+    assert sorted(each.name for each in path.parent.iterdir()) == ["again.parquet", "result.parquet"]
+
+
+def test_anybody_can_read_it(path: Path) -> None:
+    """The columns are those of the table, NULL is not found, and the metadata tells where it is from."""
+    table = pq.read_table(path)
+    assert tuple(table.column_names) == POSE_COLUMNS
+    assert table["nose_x"].null_count == int(np.isnan(make_result().poses.keypoints[:, 0, 0]).sum()) > 0
+    about = json.loads(table.schema.metadata[METADATA_KEY])
+    assert (about["video"]["sha256"], about["start_frame"], about["stop_frame"]) == (VIDEO.sha256, 20, 60)
+
+
+def test_a_disk_that_refuses_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = path.read_bytes()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(ResultError, match="No space left on device"):
+        write_result(path, make_result())
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == ["result.parquet"]
+    with pytest.raises(ResultError, match="expected to write"):
+        write_result(path.parent / "no folder" / "result.parquet", make_result())
+
+
+def test_what_is_not_the_segments_is_not_written(tmp_path: Path) -> None:
+    wrong = [
+        dataclasses.replace(make_result(), poses=make_poses(0, 40)),
+        dataclasses.replace(make_result(), report=make_report(41)),
+        dataclasses.replace(make_result(), segment=Segment("b" * 64, 20, 60)),
+        dataclasses.replace(make_result(), segment=Segment(VIDEO.sha256, 20, 101)),
+    ]
+    for result in wrong:
+        with pytest.raises(ValueError, match="expected"):
+            write_result(tmp_path / "result.parquet", result)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_refused(path: Path, part: float) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: math.floor(len(whole) * part)])
+    with pytest.raises(ResultError, match="expected a result file"):
+        read_result(path)
+
+
+@given(position=st.integers(0, 2**31), bit=st.integers(0, 7))
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_is_refused_or_harmless(path: Path, position: int, bit: int) -> None:
+    """Pages have checksums; the footer has none, so there a bit may change a text that nobody checks."""
+    whole = bytearray(path.read_bytes())
+    whole[position % len(whole)] ^= 1 << bit
+    damaged = path.with_name("damaged.parquet")
+    damaged.write_bytes(whole)
+    try:
+        found = read_result(damaged)
+    except ResultError:
+        return
+    assert_same(found.poses, make_result().poses)
+
+
+def test_a_missing_or_foreign_file_is_refused(path: Path) -> None:
+    pq.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(ResultError, match="no metadata of Nightjar's result format 1"):
+        read_result(path)
+    with pytest.raises(ResultError, match="No such file"):
+        read_result(path.with_name("none"))
+
+
+CHANGES: dict[str, Any] = {
+    "another format": {"format": 2},
+    "frames outside of the video": {"stop_frame": 1000},
+    "frames of another segment": {"start_frame": 50},
+    "a frame number that is none": {"start_frame": "20"},
+    "no version": {"version_sha256": None},
+    "a video that is none": {"video": {"sha256": VIDEO.sha256}},
+    "a video with text for a number": {"video": {**dataclasses.asdict(VIDEO), "frames": "100"}},
+    "no report": {"report": None},
+    "a report that counts twice": {"report": {**dataclasses.asdict(make_report(40)), "undecodable": [30]}},
+    "a duration that is no number": {"report": {**dataclasses.asdict(make_report(40)), "wall_s": math.nan}},
+}
+
+
+@pytest.mark.parametrize("fault", CHANGES)
+def test_contradictory_metadata_is_refused(path: Path, fault: str) -> None:
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[METADATA_KEY]) | CHANGES[fault]
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(about)}), path)
+    with pytest.raises(ResultError, match="expected a result file"):
+        read_result(path)
+
+
+def test_other_columns_are_refused(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["left_ankle_score"]), path)
+    with pytest.raises(ResultError, match="other columns"):
+        read_result(path)
+
+
+def test_a_small_file_that_claims_many_rows_is_not_unpacked(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(pa.concat_tables([table] * 200), path)
+    with pytest.raises(ResultError, match="16000 rows for 40 frames"):
+        read_result(path)

@@ -1,0 +1,53 @@
+"""Locations, and what a disk's errors become."""
+
+import errno
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from storage.places import ObjectError, S3Place, StoreError, disk_errors, parse_place
+
+
+@pytest.mark.parametrize(
+    ("location", "place"),
+    [
+        ("/a/b c", Path("/a/b c")),
+        ("a", Path("a").absolute()),
+        ("file:///a/b%20c", Path("/a/b c")),
+        ("file://localhost/a", Path("/a")),
+        ("s3://b", S3Place("b", "")),
+        ("s3://b/p/q/", S3Place("b", "p/q")),
+    ],
+)
+def test_locations(location: str, place: Path | S3Place) -> None:
+    assert parse_place(location) == place
+
+
+@pytest.mark.parametrize("location", ["", " ", "s3://", "s3:///p", "http://b/p", "file://elsewhere/a", "a\0b"])
+def test_what_is_no_location(location: str) -> None:
+    with pytest.raises(StoreError, match="expected a folder, file:///folder or s3://bucket/prefix"):
+        parse_place(location)
+
+
+def test_an_error_says_found_expected_remedy() -> None:
+    error = StoreError("a", "b", "c")
+    assert str(error) == "a; expected b: c"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "remedy"),
+    [
+        (errno.ENOSPC, StoreError, "free some space"),
+        (errno.EACCES, StoreError, "give this user the right"),
+        (errno.ENOENT, ObjectError, "check that it exists"),
+        (errno.EBADF, StoreError, "look at the disk"),
+    ],
+)
+def test_disk_errors(number: int, kind: type[StoreError], remedy: str) -> None:
+    with pytest.raises(StoreError, match=remedy) as caught, disk_errors(Path("/a/b")):
+        raise OSError(number, os.strerror(number))
+    assert type(caught.value) is kind
+    assert "'/a/b'" in caught.value.found

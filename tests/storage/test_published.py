@@ -1,0 +1,260 @@
+"""Fetching published models, from a real HTTP server on loopback."""
+
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from storage import published
+from storage.published import PINNED, PUBLISHED, FetchError, fetch_published, fetch_url
+from tests.conftest import ROOT
+
+
+@dataclass
+class Reply:
+    body: bytes
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    announced: int | None = None
+
+
+@dataclass
+class Site:
+    """What the server answers by path, and what it was asked for."""
+
+    url: str
+    pages: dict[str, Reply] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def fetch(self, path: str, cache: Path, progress: Callable[[int, int | None], None] = lambda *_: None) -> Path:
+        return published._fetch(f"{self.url}{path}", cache, progress, _check_loopback)
+
+
+def _check_loopback(url: str) -> None:
+    """Instead of the https-only check: nothing but this machine."""
+    if urlsplit(url).scheme != "http" or urlsplit(url).hostname != "127.0.0.1":
+        raise FetchError(f"not loopback: {url}")
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.asked.append(self.path)
+            reply = site.pages.get(self.path, Reply(b"no", 404))
+            self.send_response(reply.status)
+            self.send_header("Content-Length", str(reply.announced or len(reply.body)))
+            for name, value in reply.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    site = Site(f"http://127.0.0.1:{server.server_address[1]}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield site
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def model(site: Site) -> Site:
+    """The first TF.js format: a manifest and two variables."""
+    entries = {
+        "a/weights": {"filename": "a_weights", "shape": [2, 3]},
+        "a/biases": {"filename": "a_biases", "shape": [3]},
+    }
+    site.pages["/m/manifest.json"] = Reply(json.dumps(entries).encode())
+    site.pages["/m/a_weights"] = Reply(bytes(range(24)))
+    site.pages["/m/a_biases"] = Reply(bytes(12))
+    return site
+
+
+def files(cache: Path) -> dict[str, bytes]:
+    """Every file in the cache but for the checksums."""
+    return {p.name: p.read_bytes() for p in cache.rglob("*") if p.is_file() and p.name != published.CHECKSUMS_FILE}
+
+
+def test_a_manifest_brings_its_files(model: Site, tmp_path: Path) -> None:
+    progress: list[tuple[int, int | None]] = []
+    manifest = model.fetch("/m/manifest.json", tmp_path, lambda done, total: progress.append((done, total)))
+    assert manifest.name == "manifest.json"
+    assert files(tmp_path) == {path.rpartition("/")[2]: reply.body for path, reply in model.pages.items()}
+    size_bytes = sum(len(reply.body) for reply in model.pages.values())
+    assert progress[-1] == (size_bytes, size_bytes)
+    assert [done for done, _ in progress] == sorted(done for done, _ in progress)
+
+
+def test_a_graph_model_brings_its_shards(site: Site, tmp_path: Path) -> None:
+    weights = [
+        {"name": "w", "shape": [5], "dtype": "float32", "quantization": {"dtype": "uint16", "min": 0, "scale": 1}}
+    ]
+    raw = {"modelTopology": {}, "weightsManifest": [{"paths": ["s1.bin", "s2.bin"], "weights": weights}]}
+    site.pages = {
+        "/model.json": Reply(json.dumps(raw).encode()),
+        "/s1.bin": Reply(b"12345"),
+        "/s2.bin": Reply(b"67890"),
+    }
+    progress: list[tuple[int, int | None]] = []
+    site.fetch("/model.json", tmp_path, lambda done, total: progress.append((done, total)))
+    assert files(tmp_path).keys() == {"model.json", "s1.bin", "s2.bin"}
+    assert progress[-1][0] == progress[-1][1]
+
+
+def test_what_is_there_is_not_fetched_again(model: Site, tmp_path: Path) -> None:
+    model.fetch("/m/manifest.json", tmp_path)
+    model.asked.clear()
+    model.fetch("/m/manifest.json", tmp_path)
+    assert model.asked == []
+
+
+def test_a_damaged_file_is_fetched_again(model: Site, tmp_path: Path) -> None:
+    manifest = model.fetch("/m/manifest.json", tmp_path)
+    (manifest.parent / "a_weights").write_bytes(b"rotten")
+    model.asked.clear()
+    model.fetch("/m/manifest.json", tmp_path)
+    assert model.asked == ["/m/a_weights"]
+    assert (manifest.parent / "a_weights").read_bytes() == bytes(range(24))
+
+
+def test_content_that_changed_since_the_first_download_is_refused(model: Site, tmp_path: Path) -> None:
+    manifest = model.fetch("/m/manifest.json", tmp_path)
+    (manifest.parent / "a_weights").unlink()
+    model.pages["/m/a_weights"] = Reply(bytes(24))
+    with pytest.raises(FetchError, match=r"a_weights has sha256 .* expected .* the file was changed"):
+        model.fetch("/m/manifest.json", tmp_path)
+    assert not (manifest.parent / "a_weights").exists()
+
+
+def test_a_pinned_checksum_is_compared_at_the_first_download(
+    model: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{model.url}/m/a_biases"
+    monkeypatch.setitem(PINNED, url, hashlib.sha256(b"the true file").hexdigest())
+    with pytest.raises(FetchError, match=r"a_biases has sha256"):
+        model.fetch("/m/manifest.json", tmp_path)
+    assert "a_biases" not in files(tmp_path)
+    monkeypatch.setitem(PINNED, url, hashlib.sha256(bytes(12)).hexdigest())
+    model.fetch("/m/manifest.json", tmp_path)
+    assert "a_biases" in files(tmp_path)
+
+
+def test_a_body_cut_short_is_not_kept_and_the_next_try_goes_on(model: Site, tmp_path: Path) -> None:
+    model.pages["/m/a_weights"] = Reply(bytes(range(10)), announced=24)
+    with pytest.raises(FetchError, match="10 of 24 bytes arrived"):
+        model.fetch("/m/manifest.json", tmp_path)
+    assert files(tmp_path).keys() == {"manifest.json"}
+    model.pages["/m/a_weights"] = Reply(bytes(range(24)))
+    model.asked.clear()
+    model.fetch("/m/manifest.json", tmp_path)
+    assert model.asked == ["/m/a_weights", "/m/a_biases"]
+
+
+def test_a_missing_file_names_the_address(model: Site, tmp_path: Path) -> None:
+    del model.pages["/m/a_biases"]
+    with pytest.raises(FetchError, match=r"/m/a_biases: the server answered 404 .*--source PATH"):
+        model.fetch("/m/manifest.json", tmp_path)
+
+
+def test_offline_names_the_address_and_the_way_on(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    site = Site(f"http://127.0.0.1:{port}")
+    with pytest.raises(FetchError, match=rf"cannot fetch http://127.0.0.1:{port}/manifest.json .*--source PATH"):
+        site.fetch("/manifest.json", tmp_path)
+    assert files(tmp_path) == {}
+
+
+def test_a_web_page_is_no_model(site: Site, tmp_path: Path) -> None:
+    site.pages["/manifest.json"] = Reply(b"<html>Log in", headers={"Content-Type": "text/html"})
+    with pytest.raises(FetchError, match="web page"):
+        site.fetch("/manifest.json", tmp_path)
+    site.pages["/manifest.json"] = Reply(b"<html>Log in")
+    with pytest.raises(FetchError, match=r"not a TF\.js manifest"):
+        site.fetch("/manifest.json", tmp_path)
+    assert files(tmp_path) == {}
+    site.pages["/manifest.json"] = Reply(b"{}")
+    site.fetch("/manifest.json", tmp_path)  # what was refused left no checksum behind
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../evil", "/etc/passwd", "..", "", "http://127.0.0.1/evil", "a\\b", ".hidden", "a\nb", 7, "checksums.json"],
+)
+def test_names_that_lead_elsewhere_are_refused(site: Site, tmp_path: Path, name: object) -> None:
+    site.pages["/manifest.json"] = Reply(json.dumps({"w": {"filename": name, "shape": [1]}}).encode())
+    with pytest.raises(FetchError, match="do not trust"):
+        site.fetch("/manifest.json", tmp_path / "cache")
+    assert site.asked == ["/manifest.json"]
+    assert [p.name for p in tmp_path.iterdir()] == ["cache"]
+
+
+def test_too_many_bytes_are_not_kept(model: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(published, "MAX_FILE_BYTES", 20)
+    with pytest.raises(FetchError, match="over 20 bytes"):
+        model.fetch("/m/manifest.json", tmp_path)
+    assert files(tmp_path) == {}
+
+
+def test_a_redirect_is_held_to_the_same_rule(site: Site, tmp_path: Path) -> None:
+    site.pages["/old.pb"] = Reply(b"", 302, {"Location": "/new.pb"})
+    site.pages["/new.pb"] = Reply(b"graph")
+    assert site.fetch("/old.pb", tmp_path).read_bytes() == b"graph"
+    site.pages["/away.pb"] = Reply(b"", 302, {"Location": "http://localhost:9/x.pb"})
+    with pytest.raises(FetchError, match="not loopback"):
+        site.fetch("/away.pb", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1/m.pb", "file:///etc/passwd", "ftp://host/m.pb", "https:///m.pb", "m.pb"]
+)
+def test_only_https_is_fetched(url: str, tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match="expected https"):
+        fetch_url(url, tmp_path, lambda *_: None)
+
+
+def test_an_address_without_a_file_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match="plain file name"):
+        fetch_url("https://127.0.0.1/models/", tmp_path, lambda *_: None)
+
+
+def test_the_published_names_and_addresses() -> None:
+    assert list(PUBLISHED) == ["posenet-050", "posenet-075", "posenet-100", "posenet-101"]
+    assert [model.width for model in PUBLISHED.values()] == [0.50, 0.75, 1.00, 1.01]
+    assert all(
+        model.url.startswith("https://storage.googleapis.com/tfjs-models/weights/") for model in PUBLISHED.values()
+    )
+    assert all(url.startswith("https://") and len(sha256) == 64 for url, sha256 in PINNED.items())
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(FetchError, match=r"posenet-050, posenet-075.*--source"):
+        fetch_published("posenet-999", tmp_path, lambda *_: None)
+
+
+@pytest.mark.real_data
+def test_the_pinned_checksums_of_quant2_050_are_those_of_the_files(data: Path) -> None:
+    pinned = {url.rpartition("/")[2]: sha256 for url, sha256 in PINNED.items() if "/quant2/050/" in url}
+    folder = data / "posenet/tfjs_graph_uint16_050"
+    assert pinned == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in pinned}
+
+
+def test_no_heavy_module_comes_along() -> None:
+    heavy = "{'tensorflow', 'keras', 'openvino'}"
+    code = f"import storage.published, models.manifest, sys; print({heavy} & sys.modules.keys())"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"

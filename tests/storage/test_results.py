@@ -1,0 +1,217 @@
+"""Rows of segments: written and read back alike, replaced whole, refused where they are not the segment's."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select, text
+
+from models.types import Poses, Segment
+from storage.catalogue import register_model
+from storage.database import DatabaseError
+from storage.ledger import claim, plan_video, release
+from storage.parquet import Result
+from storage.query import query
+from storage.results import commit_segment, load_result, read_poses
+from storage.tables import segments
+from tests.storage.samples import (
+    assert_same,
+    cut,
+    make_model,
+    make_poses,
+    make_report,
+    make_video,
+    must_claim,
+    planned_batch,
+    poses_of,
+)
+
+VIDEO = make_video(frames=100)
+
+
+def make_result(start_frame: int, stop_frame: int, people: int = 2) -> Result:
+    segment = Segment(VIDEO.sha256, start_frame, stop_frame)
+    poses = make_poses(start_frame, stop_frame, people)
+    return Result(VIDEO, segment, make_model().version_sha256, poses, make_report(segment.frames))
+
+
+def dump(engine: Engine) -> list[Any]:
+    """Everything that a load may change, times included."""
+    with engine.connect() as connection:
+        tables = ("poses", "segments", "videos")
+        return [connection.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4")).all() for table in tables]
+
+
+@given(drawn=st.data())
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_write_then_read_is_the_identity(engine: Engine, drawn: st.DataObject) -> None:
+    with engine.begin() as connection:
+        for table in ("poses", "batch_segments", "segments"):
+            connection.execute(text(f"DELETE FROM {table}"))
+    video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=60)
+    mine = must_claim(engine, batch_id)
+    poses = drawn.draw(poses_of(mine.segment))
+    assert commit_segment(engine, mine, poses, make_report(60))
+    assert_same(read_poses(engine, video_id, model_version_id, 0, 60), poses)
+
+
+def test_more_rows_than_one_piece_of_a_copy(engine: Engine) -> None:
+    video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=6000), length=6000)
+    poses = make_poses(0, 6000, people=3)
+    assert commit_segment(engine, must_claim(engine, batch_id), poses, make_report(6000))
+    assert_same(read_poses(engine, video_id, model_version_id, 0, 6000), poses)
+    part = read_poses(engine, video_id, model_version_id, 100, 200)
+    assert_same(part, make_poses(100, 200, people=3))
+
+
+def test_a_keypoint_not_found_is_null(engine: Engine) -> None:
+    _, _, batch_id = planned_batch(engine, VIDEO, length=100)
+    poses = make_poses(0, 100)
+    commit_segment(engine, must_claim(engine, batch_id), poses, make_report(100))
+    missing = int(np.isnan(poses.keypoints[:, 0, 0]).sum())
+    assert missing > 0
+    assert list(query(engine, "SELECT count(*) FROM poses WHERE nose_x IS NULL")[1]) == [(missing,)]
+
+
+def test_the_ledger_tells_how_a_segment_was_done(engine: Engine) -> None:
+    _, _, batch_id = planned_batch(engine, VIDEO, length=100)
+    report = make_report(97, (3, 50))
+    commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 3), report, "results/a.parquet", "f" * 64)
+    with engine.connect() as connection:
+        row = connection.execute(select(segments)).one()
+    assert (row.status, row.frames_done, row.undecodable_frames, row.undecodable) == ("done", 97, 2, "[3, 50]")
+    assert (row.people, row.device, row.precision, row.worker, row.wall_s) == (6, "CPU (test)", "f32", "worker-1", 1.5)
+    assert (row.result_key, row.result_sha256, row.owner) == ("results/a.parquet", "f" * 64, None)
+    assert row.finished_at.utcoffset().total_seconds() == 0
+
+
+def changed(poses: Poses, **values: Any) -> Poses:
+    return dataclasses.replace(poses, **values)
+
+
+GOOD = make_poses(0, 50)
+BAD = {
+    "a frame of another segment": make_poses(0, 51),
+    "unsorted": changed(GOOD, frame=GOOD.frame[::-1].copy()),
+    "twice the same person": changed(GOOD, person=np.zeros_like(GOOD.person)),
+    "a negative person": changed(GOOD, person=(GOOD.person - 1).astype(np.int16)),
+    "an infinite score": changed(GOOD, scores=np.full_like(GOOD.scores, np.inf)),
+    "no time": changed(GOOD, t_s=np.full_like(GOOD.t_s, np.nan)),
+    "a keypoint at infinity": changed(GOOD, keypoints=np.full_like(GOOD.keypoints, -np.inf)),
+    "another precision": changed(GOOD, keypoints=GOOD.keypoints.astype(np.float64)),
+    "fewer keypoints": changed(GOOD, keypoint_scores=GOOD.keypoint_scores[:, :16]),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_rows_that_are_not_the_segments_are_refused(engine: Engine, fault: str) -> None:
+    video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=50)
+    mine = must_claim(engine, batch_id)
+    with pytest.raises(ValueError, match="expected"):
+        commit_segment(engine, mine, BAD[fault], make_report(50))
+    assert len(read_poses(engine, video_id, model_version_id, 0, 100)) == 0
+    assert commit_segment(engine, mine, GOOD, make_report(50))
+
+
+@pytest.mark.parametrize(
+    "report", [make_report(51), make_report(49, (1, 2)), make_report(1, (2, 1)), make_report(1, (50,))]
+)
+def test_a_report_that_counts_a_frame_twice_is_refused(engine: Engine, report: Any) -> None:
+    _, _, batch_id = planned_batch(engine, VIDEO, length=50)
+    with pytest.raises(ValueError, match="expected"):
+        commit_segment(engine, must_claim(engine, batch_id), GOOD, report)
+
+
+def test_a_commit_whose_answer_was_lost_is_read_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=100)
+    mine, really = must_claim(engine, batch_id), engine.dialect.do_commit
+
+    def lose_the_answer(connection: Any) -> None:
+        really(connection)
+        monkeypatch.setattr(engine.dialect, "do_commit", really)
+        raise engine.dialect.dbapi.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(engine.dialect, "do_commit", lose_the_answer)
+    assert commit_segment(engine, mine, make_poses(0, 100), make_report(100))
+    assert_same(read_poses(engine, video_id, model_version_id, 0, 100), make_poses(0, 100))
+
+
+def test_a_connection_cut_halfway_leaves_nothing_and_the_next_try_works(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=100)
+    mine, really = must_claim(engine, batch_id), engine.dialect.do_commit
+
+    def refuse(connection: Any) -> None:
+        monkeypatch.setattr(engine.dialect, "do_commit", really)
+        raise engine.dialect.dbapi.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(engine.dialect, "do_commit", refuse)
+    with pytest.raises(DatabaseError, match="closed the connection"):
+        commit_segment(engine, mine, make_poses(0, 100), make_report(100))
+    assert len(read_poses(engine, video_id, model_version_id, 0, 100)) == 0
+    assert commit_segment(engine, mine, make_poses(0, 100), make_report(100))
+
+
+# From result files
+
+
+def test_sql_is_rebuilt_from_results_in_any_order_and_the_rest_is_planned(engine: Engine) -> None:
+    model_version_id = register_model(engine, make_model())
+    for start in (60, 0):
+        assert load_result(engine, make_result(start, start + 20), f"results/{start}", "f" * 64)
+    video_id = 1
+    assert_same(read_poses(engine, video_id, model_version_id, 0, 20), make_poses(0, 20))
+    assert_same(read_poses(engine, video_id, model_version_id, 60, 80), make_poses(60, 80))
+    assert plan_video(engine, video_id, model_version_id, cut(VIDEO, 20)) == 3
+    counts = "SELECT count(*), sum(stop_frame - start_frame) FROM segments"
+    assert list(query(engine, counts)[1]) == [(5, 100)]
+
+
+def test_loading_twice_changes_nothing(engine: Engine) -> None:
+    register_model(engine, make_model())
+    assert load_result(engine, make_result(0, 20))
+    before = dump(engine)
+    assert not load_result(engine, make_result(0, 20))
+    assert not load_result(engine, make_result(0, 20, people=3))
+    assert dump(engine) == before
+
+
+def test_a_result_that_nobody_loaded_fences_the_one_who_does_it_again(engine: Engine) -> None:
+    video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=100)
+    busy = must_claim(engine, batch_id)
+    assert load_result(engine, make_result(0, 100))
+    assert not commit_segment(engine, busy, make_poses(0, 100, people=3), make_report(100))
+    assert not release(engine, busy, "failed")
+    assert claim(engine, batch_id, "other", 60) is None
+    assert_same(read_poses(engine, video_id, model_version_id, 0, 100), make_poses(0, 100))
+
+
+def test_loading_replaces_what_stands_in_its_frames_and_nothing_else(engine: Engine) -> None:
+    video_id, model_version_id, _ = planned_batch(engine, VIDEO, length=20)
+    with engine.begin() as connection:
+        stray = "INSERT INTO poses (video_id, model_version_id, frame, person, t_s, score) VALUES (:v, :m, :f, 9, 0, 0)"
+        for frame in (19, 20, 39, 40):
+            connection.execute(text(stray), {"v": video_id, "m": model_version_id, "f": frame})
+    assert load_result(engine, make_result(20, 40))
+    assert_same(read_poses(engine, video_id, model_version_id, 20, 40), make_poses(20, 40))
+    assert read_poses(engine, video_id, model_version_id, 0, 100).frame[[0, -1]].tolist() == [19, 40]
+
+
+def test_a_result_of_another_plan_is_refused(engine: Engine) -> None:
+    planned_batch(engine, VIDEO, length=20)
+    before = dump(engine)
+    with pytest.raises(ValueError, match="another plan"):
+        load_result(engine, make_result(10, 30))
+    assert dump(engine) == before
+
+
+def test_a_result_of_an_unknown_model_is_refused(engine: Engine) -> None:
+    with pytest.raises(DatabaseError, match="register the model"):
+        load_result(engine, make_result(0, 20))
+    assert dump(engine) == [[], [], []]

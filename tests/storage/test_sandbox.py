@@ -1,0 +1,259 @@
+"""The sandbox: what its child may do to us, which is nothing, and how it ends."""
+
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from storage.sandbox import Sandbox, SandboxError
+from storage.video import VideoError, from_record, probe_record, probe_video
+from storage.wire import HEADER
+from tests.storage import sandboxed
+from tests.videos import make_video
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """One sandbox for many tests, as in a batch: each finds it working whatever the one before did."""
+    with Sandbox(memory_bytes=1 << 29) as one:
+        yield one
+
+
+def gone(pid: int, within_s: float = 5.0) -> bool:
+    """Whether a process that is not our child ends, or is a zombie, in time."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_values_come_through_unchanged(sandbox):
+    values = {"a": [1, 2.5, None, True, "ü\n"], "inf": float("inf"), "empty": []}
+    assert sandbox.call(sandboxed.echo, values, cpu_s=5) == values
+    for array in (np.arange(12).reshape(3, 4)[:, ::2], np.empty((0, 3), np.float32), np.array(7), np.ones(3, bool)):
+        back = sandbox.call(sandboxed.echo, {"it": array}, cpu_s=5)["it"]
+        assert back.dtype == array.dtype
+        assert np.array_equal(back, array)
+        assert back.shape == array.shape
+
+
+def test_one_child_serves_many_calls(sandbox):
+    first = sandbox.call(sandboxed.own_pid, cpu_s=5)
+    assert first != os.getpid()
+    assert {sandbox.call(sandboxed.own_pid, cpu_s=5) for _ in range(20)} == {first}
+
+
+def test_a_video_is_probed_as_it_is_here(sandbox, tmp_path):
+    path = make_video(tmp_path / "a.mp4", 20)
+    video, index = from_record(sandbox.call(probe_record, path, cpu_s=20))
+    expected, expected_index = probe_video(path)
+    assert video == expected
+    assert np.array_equal(index.timestamps_s, expected_index.timestamps_s)
+    with pytest.raises(VideoError, match="cannot be opened"):
+        sandbox.call(probe_record, tmp_path / "absent", cpu_s=20)
+
+
+@pytest.mark.parametrize(
+    ("function", "cpu_s", "reason"),
+    [
+        (sandboxed.eat_memory, 60, r"^took more than 0.5 GB of memory$"),
+        (sandboxed.spin, 0.1, r"^took more than 0.1 s of CPU$"),
+        (sandboxed.crash, 5, r"^the decoder crashed \(signal 11\)$"),
+        (sandboxed.be_killed, 5, r"was killed \(signal 9\)"),
+        (sandboxed.leave, 5, r"ended by itself \(exit code 3\)"),
+        (sandboxed.fail, 5, r"^failed: KeyError: 'the key'"),
+        (sandboxed.give_object, 5, r"cannot leave the sandbox"),
+    ],
+)
+def test_a_child_beyond_its_limits_is_an_error_and_the_next_call_works(sandbox, function, cpu_s, reason):
+    with pytest.raises(SandboxError, match=reason):
+        sandbox.call(function, cpu_s=cpu_s)
+    assert sandbox.call(sandboxed.echo, "well", cpu_s=5) == "well"
+
+
+def test_a_video_error_arrives_as_one(sandbox):
+    pid = sandbox.call(sandboxed.own_pid, cpu_s=5)
+    with pytest.raises(VideoError, match="no good: 'quoted'\nand more"):
+        sandbox.call(sandboxed.refuse, cpu_s=5)
+    assert sandbox.call(sandboxed.own_pid, cpu_s=5) == pid
+
+
+def test_the_limit_of_cpu_is_for_each_call(sandbox):
+    for _ in range(4):
+        sandbox.call(sandboxed.burn, 0.4, cpu_s=0.5)
+
+
+class Planted:
+    """Pickled, it makes a file where it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_lying_child_executes_nothing(sandbox, tmp_path):
+    planted = pickle.dumps(Planted(tmp_path / "executed"))
+    objects = b'{"result": {"array": "|O", "shape": [1]}}'
+    for lie in (
+        planted,
+        HEADER.pack(len(planted), 0) + planted,
+        HEADER.pack(len(objects), 8) + objects + bytes(8),
+        HEADER.pack(2**31, 2**31),
+        HEADER.pack(2, 0) + b"[]",
+        HEADER.pack(40, 0) + b'{"result": {"array": "<f8", "shape": [9]}',
+    ):
+        with pytest.raises(SandboxError, match="nonsense"):
+            sandbox.call(sandboxed.lie, lie, cpu_s=5)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_function_that_a_child_cannot_find_is_refused(sandbox):
+    with pytest.raises(ValueError, match="top level"):
+        sandbox.call(lambda: 1, cpu_s=1)
+
+
+def test_a_stream_hands_over_each_item_in_order_and_waits_when_its_slots_are_full(sandbox, tmp_path):
+    progress = tmp_path / "progress"
+    with sandbox.stream(sandboxed.tell_progress, progress, shape=(2, 3), slots=3, cpu_s=10) as stream:
+        held = [next(stream) for _ in range(3)]
+        time.sleep(0.2)
+        assert progress.read_text() == "2"
+        assert [meta for meta, _ in held] == [(0,), (1,), (2,)]
+        assert [int(view[1, 2]) for _, view in held] == [0, 1, 2]
+        with pytest.raises(RuntimeError, match=r"all 3 slots are held: release\(\)"):
+            next(stream)
+        stream.release()
+        meta, view = next(stream)
+        assert (meta, int(view[0, 0])) == ((3,), 3)
+        assert np.shares_memory(view, held[0][1])
+        assert [int(view[1, 2]) for _, view in held[1:]] == [1, 2]  # what is held stays
+        for _ in range(3):
+            stream.release()
+        with pytest.raises(RuntimeError, match="no slot is held"):
+            stream.release()
+    assert sandbox.call(sandboxed.echo, 1, cpu_s=5) == 1
+
+
+@pytest.mark.parametrize("slots", [1, 2, 7])
+def test_a_stream_gives_what_the_generator_gives_here(sandbox, slots):
+    shape = (5, 4, 3)
+    buffer = np.empty(shape, np.uint8)
+    expected = [(meta, buffer.copy()) for meta in sandboxed.count(itertools.repeat(buffer), 600)]
+    found = []
+    with sandbox.stream(sandboxed.count, 600, shape=shape, slots=slots, cpu_s=10) as stream:
+        for meta, view in stream:
+            found.append((meta, view.copy()))
+            stream.release()
+    assert [meta for meta, _ in found] == [meta for meta, _ in expected]
+    assert all(np.array_equal(one, two) for (_, one), (_, two) in zip(found, expected, strict=True))
+
+
+def test_a_thread_may_release(sandbox):
+    numbers = []
+    with sandbox.stream(sandboxed.count, 300, shape=(8,), slots=4, cpu_s=10) as stream:
+        waiting = threading.Semaphore(0)
+        thread = threading.Thread(target=lambda: [(waiting.acquire(), stream.release()) for _ in range(300)])
+        thread.start()
+        for (number, _), _view in stream:
+            numbers.append(number)
+            waiting.release()
+            while stream.held == 4:
+                time.sleep(0.0005)
+        thread.join()
+    assert numbers == list(range(300))
+
+
+def test_the_ends_of_a_stream(sandbox):
+    pid = sandbox.call(sandboxed.own_pid, cpu_s=5)
+    with sandbox.stream(sandboxed.count, 0, shape=(1,), slots=2, cpu_s=5) as stream:
+        assert list(stream) == []
+    with sandbox.stream(sandboxed.count, 100, shape=(1,), slots=2, cpu_s=5) as stream:  # closed early
+        view = next(stream)[1]
+        with pytest.raises(RuntimeError, match="close it first"):
+            sandbox.call(sandboxed.echo, 1, cpu_s=5)
+    assert view[0] == 0
+    assert next(stream, None) is None
+    stream = sandbox.stream(sandboxed.count, 100, 1, shape=(1,), slots=2, cpu_s=5)
+    next(stream)
+    with pytest.raises(VideoError, match="bad frame 1"):
+        next(stream)
+    assert sandbox.call(sandboxed.own_pid, cpu_s=5) == pid  # the same child all along
+
+
+def test_a_stream_whose_child_dies_or_hangs(sandbox):
+    stream = sandbox.stream(sandboxed.crash_at, 1, shape=(1,), slots=2, cpu_s=5)
+    _, view = next(stream)
+    with pytest.raises(SandboxError, match="signal 11"):
+        next(stream)
+    assert view[0] == 0  # still readable
+    with sandbox.stream(sandboxed.spin_after_one, shape=(1,), slots=2, cpu_s=60) as stream:
+        next(stream)  # closed while the child does not listen: it is ended
+    assert sandbox.call(sandboxed.echo, 1, cpu_s=5) == 1
+    stream = sandbox.stream(sandboxed.count, 10, shape=(1,), slots=1, cpu_s=5)
+    sandbox.close()
+    with pytest.raises(SandboxError, match="closed"):
+        next(stream)
+
+
+def test_a_video_streams_as_tensors(sandbox, tmp_path):
+    path = make_video(tmp_path / "a.mp4", 30)
+    with sandbox.stream(sandboxed.video_frames, path, (64, 48), shape=(48, 64, 3), slots=4, cpu_s=20) as stream:
+        seen = []
+        for (number, t_s), view in stream:
+            assert view.std() > 1
+            seen.append((number, t_s))
+            stream.release()
+    assert seen == [(n, pytest.approx(n / 25)) for n in range(30)]
+
+
+@pytest.mark.parametrize("thread_ends", [False, True])
+def test_the_child_ends_with_its_parent_and_not_with_the_thread_that_started_it(thread_ends):
+    script = (
+        "import sys, threading, time\n"
+        "from storage.sandbox import Sandbox\n"
+        "from tests.storage import sandboxed\n"
+        "one = Sandbox()\n"
+        "start = lambda: print(one.call(sandboxed.own_pid, cpu_s=5), flush=True)\n"
+        "thread = threading.Thread(target=start); thread.start(); thread.join()\n"
+        f"{'start()' if thread_ends else 'one.call(sandboxed.spin, cpu_s=60)'}\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    if thread_ends:
+        assert int(parent.stdout.readline()) == pid
+    assert not gone(pid, 0.1)
+    parent.kill()
+    parent.wait()
+    assert gone(pid)
+
+
+def test_no_descriptor_stays_open(sandbox):
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    sandbox.call(sandboxed.own_pid, cpu_s=5)
+    before = descriptors()
+    for _ in range(5):
+        with sandbox.stream(sandboxed.count, 3, shape=(1000,), slots=2, cpu_s=5) as stream:
+            next(stream)
+    del stream  # the memory lives as long as somebody may read it
+    assert descriptors() == before

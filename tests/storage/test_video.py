@@ -1,0 +1,355 @@
+"""Probing and reading: sound videos are exact to the pixel, however they are cut; bad ones give a reason."""
+
+import itertools
+import os
+import struct
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from models.types import FrameIndex, Video
+from storage.containers import open_regular
+from storage.frames import open_container, read_frames
+from storage.pixels import to_rgb
+from storage.video import Limits, VideoError, from_record, probe_record, probe_video
+from tests.videos import cut, damage, make_sound, make_video, number_of, numbered_picture, patched
+
+OPEN_GOP = {"preset": "veryfast", "x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}
+REFRESH = {"preset": "veryfast", "x264-params": "intra-refresh=1:keyint=10:bframes=0"}
+HEVC = {"preset": "ultrafast", "x265-params": "open-gop=1:bframes=3:log-level=none:keyint=10"}
+FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
+FRAGMENTED = "frag_keyframe+empty_moov+default_base_moof"
+SOUND_VIDEOS = {
+    "h264.mp4": {},
+    "h264.mkv": {},
+    "h264.ts": {},
+    "h264.flv": {},
+    "fragmented.mp4": {"movflags": FRAGMENTED},
+    "sound.mp4": {"sound": True},
+    "open_gop.mp4": {"options": OPEN_GOP},
+    "open_gop.ts": {"options": OPEN_GOP},
+    "intra_refresh.mkv": {"options": REFRESH},
+    "hevc_open_gop.mp4": {"codec": "libx265", "options": HEVC},
+    "mpeg4.avi": {"codec": "mpeg4", "options": {}},
+    "mpeg4_no_b.avi": {"codec": "mpeg4", "options": {}, "b_frames": 0},
+    "mjpeg.avi": {"codec": "mjpeg", "options": {}, "b_frames": 0},
+    "mpeg1.mpg": {"codec": "mpeg1video", "options": {}},
+    "mpeg2.ts": {"codec": "mpeg2video", "options": {}},
+    "wmv2.wmv": {"codec": "wmv2", "options": {}, "b_frames": 0},
+    "vp8.webm": {"codec": "libvpx", "options": FAST_VPX, "b_frames": 0},
+    "vp9.webm": {"codec": "libvpx-vp9", "options": FAST_VPX, "b_frames": 0},
+}
+
+
+def in_parts(path: Path, video: Video, index: FrameIndex, cuts: list[int]) -> dict[int, np.ndarray]:
+    """The frames read segment by segment; a segment without any counts as none."""
+    frames: dict[int, np.ndarray] = {}
+    for start, stop in itertools.pairwise(cuts):
+        try:
+            for frame in read_frames(path, video, index, start, stop, (90, 62)):
+                assert start <= frame.number < stop
+                assert frame.number not in frames
+                assert frame.t_s == index.timestamps_s[frame.number]
+                frames[frame.number] = frame.rgb
+        except VideoError:
+            continue
+    return frames
+
+
+def assert_same_in_any_parts(path: Path, video: Video, index: FrameIndex, parts: tuple[int, ...] = (3, 10)) -> None:
+    whole = in_parts(path, video, index, [0, video.frames])
+    by_keyframe = [*index.keyframes.tolist()[:12], video.frames]
+    for cuts in [np.unique(np.linspace(0, video.frames, n + 1).astype(int)).tolist() for n in parts] + [by_keyframe]:
+        pieces = in_parts(path, video, index, cuts)
+        assert pieces.keys() == whole.keys()
+        assert [number for number, rgb in pieces.items() if not np.array_equal(rgb, whole[number])] == []
+
+
+def decoded_count(path: Path) -> int:
+    """Frames of a full decode: the truth that probing must tell."""
+    count = 0
+    with av.open(str(path)) as container:
+        for packet in container.demux(container.streams.video[0]):
+            try:
+                count += len(packet.decode())
+            except av.error.FFmpegError:
+                continue
+    return count
+
+
+@pytest.mark.parametrize("name", SOUND_VIDEOS)
+def test_every_frame_has_its_number_in_any_number_of_segments(tmp_path, name):
+    path = make_video(tmp_path / name, 60, **SOUND_VIDEOS[name])
+    video, index = probe_video(path)
+    assert video.frames == decoded_count(path) == 60
+    assert [number_of(frame.rgb) for frame in read_frames(path, video, index, 0, 60)] == list(range(60))
+    assert_same_in_any_parts(path, video, index)
+    assert index.keyframes[0] == 0
+    assert np.allclose(np.diff(index.timestamps_s), 1 / 25, atol=0.0011)  # Matroska and FLV round to milliseconds
+    assert video.fps == pytest.approx(25, rel=0.02)
+
+
+def test_keyframes_are_those_where_decoding_can_start(tmp_path):
+    assert len(probe_video(make_video(tmp_path / "a.mp4", options=OPEN_GOP))[1].keyframes) == 6
+    assert probe_video(make_video(tmp_path / "b.mkv", options=REFRESH))[1].keyframes.tolist() == [0]
+
+
+def test_variable_times_are_kept(tmp_path):
+    times_s = [0.0, 0.04, 0.5, 0.51, 2.0, 2.04, 7.0]
+    path = make_video(tmp_path / "vfr.mp4", times_s=times_s, pictures=[numbered_picture(n) for n in range(7)])
+    video, index = probe_video(path)
+    assert index.timestamps_s == pytest.approx(times_s, abs=1e-4)
+    assert [frame.number for frame in read_frames(path, video, index, 2, 5)] == [2, 3, 4]
+    assert video.duration_s >= 7.0
+
+
+def test_mpeg4_packed_in_avi_by_divx_is_numbered_by_its_way_out_of_the_decoder(tmp_path):
+    video, index = probe_video(make_video(tmp_path / "a.avi", codec="mpeg4", options={}))
+    assert index.timestamps_s[0] == 0
+    assert video.frames == 60
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_a_rotated_video_is_shown_as_players_show_it(tmp_path, rotation):
+    picture = np.zeros((96, 128, 3), np.uint8)
+    picture[:32, :48] = (250, 20, 20)
+    path = make_video(tmp_path / "rotated.mp4", pictures=[picture] * 3, rotation=rotation)
+    video, index = probe_video(path)
+    shown = next(read_frames(path, video, index, 0, 1)).rgb
+    corner = {0: (5, 5), 90: (5, -5), 180: (-5, -5), 270: (-5, 5)}[rotation]
+    assert shown.shape == (video.height, video.width, 3) == ((128, 96, 3) if rotation % 180 else (96, 128, 3))
+    assert shown[corner] == pytest.approx([250, 20, 20], abs=12)
+    opencv = cv2.VideoCapture(str(path)).read()[1]
+    assert np.array_equal(shown, opencv[:, :, ::-1])
+    small = next(read_frames(path, video, index, 0, 1, (video.width // 2, video.height // 2))).rgb
+    assert np.abs(small.astype(int) - cv2.resize(shown, small.shape[1::-1])).mean() < 1
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p", "yuv444p", "yuv422p10le", "gray", "rgb24", "nv12"])
+@pytest.mark.parametrize("colorspace", [1, 5, 9])
+def test_small_pictures_have_the_colours_of_large_ones(pix_fmt, colorspace):
+    picture = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (96, 128, 3), np.uint8), (0, 0), 6)
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        format=pix_fmt, dst_colorspace=colorspace, dst_color_range=2 if pix_fmt == "yuvj420p" else 1
+    )
+    frame.colorspace = colorspace
+    expected = cv2.resize(frame.to_ndarray(format="rgb24"), (50, 40), interpolation=cv2.INTER_LINEAR)
+    difference = np.abs(to_rgb(frame, (50, 40), 0).astype(int) - expected)
+    assert difference.mean() < 1.6
+    assert difference.max() < 12
+
+
+MPEG4 = {"codec": "mpeg4", "options": {}}
+
+
+@pytest.mark.parametrize(("name", "coding", "skip"), [("a.mp4", {}, 0), ("m.mp4", MPEG4, 24), ("m.avi", MPEG4, 24)])
+@pytest.mark.parametrize("packet", [25, 20, 56])
+def test_a_damaged_frame_is_missing_and_the_rest_is_the_same_in_any_parts(tmp_path, name, coding, skip, packet):
+    path = damage(make_video(tmp_path / name, 60, **coding), tmp_path / f"damaged_{name}", packet, skip=skip)
+    video, index = probe_video(path)
+    assert video.frames == 60
+    assert_same_in_any_parts(path, video, index)
+    assert 50 <= len(in_parts(path, video, index, [0, 60])) < 60
+
+
+def test_a_segment_in_which_nothing_decodes_is_an_error(tmp_path):
+    path = make_video(tmp_path / "a.mp4", 30, b_frames=0)
+    for packet in range(10, 20):
+        path = damage(path, tmp_path / "a.mp4", packet)
+    video, index = probe_video(path)
+    with pytest.raises(VideoError, match="none of the frames 10 to 19 can be decoded"):
+        list(read_frames(path, video, index, 10, 20))
+    assert len(list(read_frames(path, video, index, 0, 30))) == 20
+
+
+def test_a_file_that_changed_since_it_was_probed_is_refused(tmp_path):
+    path = make_video(tmp_path / "a.mp4", 10)
+    video, index = probe_video(path)
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(VideoError, match=r"changed since it was probed: found \d+ bytes, expected \d+"):
+        list(read_frames(path, video, index, 0, 10))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.flv", "a.mpg", "fragmented.mp4"])
+@pytest.mark.parametrize("keep", [0.3, 0.7, 0.97])
+def test_a_file_cut_short_is_refused(tmp_path, name, keep):
+    codec = {"a.mpg": "mpeg1video", "a.avi": "mpeg4"}.get(name, "libx264")
+    options = {} if codec != "libx264" else None
+    whole = make_video(tmp_path / name, codec=codec, options=options, movflags=FRAGMENTED if "frag" in name else "")
+    part = cut(whole, tmp_path / f"part_{name}", keep)
+    part.write_bytes(part.read_bytes()[: -1 if part.stat().st_size % 188 == 0 else None])
+    with pytest.raises(VideoError, match=r"truncated: found \d+ bytes.*copy it again"):
+        probe_video(part)
+
+
+def test_an_index_that_points_behind_the_end_is_refused(tmp_path):
+    whole = make_video(tmp_path / "a.mp4", movflags="+faststart")
+    data = whole.read_bytes()
+    mdat = data.index(b"mdat") - 4
+    kept = data[mdat : mdat + (len(data) - mdat) // 2]
+    whole.write_bytes(data[:mdat] + struct.pack(">I", len(kept)) + kept[4:])  # boxes in order, samples gone
+    with pytest.raises(VideoError, match=r"truncated: .* its index points to byte"):
+        probe_video(whole)
+
+
+NOT_VIDEOS = {
+    "empty (0 bytes)": b"",
+    "a JPEG picture": b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(300),
+    "a playlist or description that names other files": b"#EXTM3U\n#EXTINF:1,\nsecret.mp4\n",
+    "that names other files": b"ffconcat version 1.0\nfile 'secret.mp4'\n",
+    "names other files": b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    "a text file": b"this is a bad video\n",
+    "nothing but zero bytes": bytes(5000),
+    "unknown data": bytes(range(255, 0, -1)),
+    "a HEIF or AVIF picture": b"\x00\x00\x00\x18ftypheic" + bytes(200),
+    "a WAV sound file": b"RIFF\x00\x01\x00\x00WAVEfmt " + bytes(200),
+    "without the index": b"\x00\x00\x00\x18ftypmp42" + b"\xaa" * 500,
+    "0 bytes|truncated": b"\x00\x00\x01\xba",
+    "truncated": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+}
+
+
+@pytest.mark.parametrize("reason", NOT_VIDEOS)
+def test_what_is_no_video_is_named(tmp_path, reason):
+    make_video(tmp_path / "secret.mp4", 5)
+    path = tmp_path / "wrongly named.mp4"
+    path.write_bytes(NOT_VIDEOS[reason])
+    with pytest.raises(VideoError) as caught:
+        probe_video(path)
+    assert any(words in str(caught.value) for words in reason.split("|"))
+
+
+def test_a_playlist_does_not_open_other_files_even_by_a_container_of_its_own(tmp_path):
+    make_video(tmp_path / "secret.mp4", 5)
+    playlist = tmp_path / "list.mp4"
+    playlist.write_text("ffconcat version 1.0\nfile 'secret.mp4'\n")
+    for container in ("concat", "hls", "mov"):
+        with (
+            open_regular(playlist) as (_, name),
+            pytest.raises(VideoError, match="cannot be opened"),
+            open_container(name, container) as opened,
+        ):
+            assert not opened.streams.video
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    with pytest.raises(VideoError, match="no video stream: found audio"):
+        probe_video(make_sound(tmp_path / "sound.mp4"))
+
+
+def test_a_video_without_frames_is_refused(tmp_path):
+    with av.open(str(tmp_path / "none.mp4"), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        out.start_encoding()
+    with pytest.raises(VideoError, match=r"no video stream|no frames"):
+        probe_video(tmp_path / "none.mp4")
+
+
+def test_a_codec_without_a_decoder_is_named(tmp_path):
+    path = make_video(tmp_path / "a.mp4", 5)
+    with pytest.raises(VideoError, match="no decoder"):
+        probe_video(patched(path, path, b"avc1", b"zzz1"))
+
+
+@pytest.mark.parametrize("side", [12_000, 60_000])
+def test_absurd_dimensions_are_refused_before_decoding(tmp_path, side):
+    path = make_video(tmp_path / "a.avi", 5, codec="ffv1", options={}, b_frames=0)
+    with pytest.raises(VideoError, match="absurd dimensions"):
+        probe_video(patched(path, path, struct.pack("<II", 128, 96), struct.pack("<II", side, side)))
+
+
+def test_absurd_rates_durations_and_lengths_are_refused(tmp_path):
+    fast = make_video(tmp_path / "fast.mp4", 20, times_s=[n / 60_000 for n in range(20)])
+    with pytest.raises(VideoError, match="absurd frame rate: 60000 a second, expected at most 1000"):
+        probe_video(fast)
+    slow = make_video(tmp_path / "slow.mkv", 20, times_s=[n * 36_000.0 for n in range(20)])
+    with pytest.raises(VideoError, match="absurd duration"):
+        probe_video(slow)
+    with pytest.raises(VideoError, match="more than 10 frames"):
+        probe_video(make_video(tmp_path / "a.mp4", 20), Limits(max_frames=10))
+
+
+def test_any_name_and_a_symlink_will_do_but_pipes_and_folders_do_not(tmp_path):
+    path = make_video(tmp_path / "a 'quoted'\n\"$(name)\" file:x|y.mp4", 5)
+    link = tmp_path / "link.mp4"
+    link.symlink_to(path)
+    assert probe_video(path)[0] == probe_video(link)[0]
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for bad in (tmp_path / "pipe.mp4", tmp_path):
+        with pytest.raises(VideoError, match="not a regular file"):
+            probe_video(bad)
+    with pytest.raises(VideoError, match="cannot be opened"):
+        probe_video(tmp_path / "absent.mp4")
+
+
+def test_a_record_gives_the_same_video(tmp_path):
+    path = make_video(tmp_path / "a.mp4", 10)
+    video, index = from_record(probe_record(path))
+    assert (video, index.pts.tolist()) == (probe_video(path)[0], probe_video(path)[1].pts.tolist())
+    with pytest.raises(ValueError, match="not the record"):
+        from_record({"video": {}})
+
+
+REAL_VIDEOS = [
+    "intel_asl_walk.mkv",
+    "intel_car-detection.mp4",
+    "intel_one-by-one-person-detection.mp4",
+    "mmaction2_test.avi",
+    "mmpose_demo.mp4",
+    "pixeltable_v_shooting_01_01.mpg",
+    "posetrack_000001_mpiinew_test.mp4",
+    "sports2d_demo.mp4",
+]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", REAL_VIDEOS)
+def test_a_real_video_has_as_many_frames_as_a_full_decode_and_any_cut_gives_the_same(data, name):
+    path = data / "videos" / name
+    video, index = probe_video(path)
+    assert video.frames == decoded_count(path)
+    assert_same_in_any_parts(path, video, index, (7,))
+    assert len(in_parts(path, video, index, [0, video.frames])) == video.frames
+
+
+@pytest.mark.real_data
+def test_no_real_video_is_missing_from_the_list(data):
+    assert sorted(REAL_VIDEOS) == sorted(path.name for path in (data / "videos").iterdir())
+
+
+@pytest.mark.real_data
+def test_real_pictures_are_those_that_opencv_decodes(data):
+    """OpenCV counts from the start and applies rotation: an independent reader for numbers and pixels."""
+    for name in (
+        "videos/pixeltable_v_shooting_01_01.mpg",
+        "videos/mmaction2_test.avi",
+        "badvideo/decord_video_rot90.mov",
+    ):
+        path = data / name
+        video, index = probe_video(path)
+        capture = cv2.VideoCapture(str(path))
+        for frame in read_frames(path, video, index, 0, min(video.frames, 40)):
+            expected = capture.read()[1][:, :, ::-1]
+            assert np.abs(frame.rgb.astype(int) - expected).mean() < 2
+
+
+@pytest.mark.real_data
+def test_real_bad_videos(data):
+    folder = data / "badvideo"
+    video, index = probe_video(folder / "decord_corrupted.mp4")
+    assert video.frames == 50
+    # One packet does not decode, and the decoder flags one more picture as corrupt.
+    assert sorted(set(range(50)) - in_parts(folder / "decord_corrupted.mp4", video, index, [0, 50]).keys()) == [30, 32]
+    assert_same_in_any_parts(folder / "decord_corrupted.mp4", video, index)
+    video, index = probe_video(folder / "psd_delayed_start.mp4")
+    assert (video.frames, index.timestamps_s[0]) == (24, pytest.approx(1.075))
+    assert_same_in_any_parts(folder / "psd_delayed_start.mp4", video, index)
+    assert probe_video(folder / "decord_unordered.mov")[0].frames == 4
+    assert probe_video(folder / "decord_video_rot90.mov")[0].rotation == 90
+    assert probe_video(folder / "decord_video_rot270.mov")[0].rotation == 270
+    with pytest.raises(VideoError, match="a text file"):
+        probe_video(folder / "pixeltable_bad_video.mp4")
