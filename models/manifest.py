@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from models.types import NightjarError
+
 MANIFEST_FILE = "manifest.json"
 XML_FILE = "model.xml"
 BIN_FILE = "model.bin"
+
+
+class ConversionError(NightjarError):
+    """The model cannot be converted, or must not be used. Here, so that catching it loads no TensorFlow."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class InputSpec:
     color: Literal["RGB"] = "RGB"
     mean: float = 127.5
     scale: float = 127.5
-    resize: Literal["letterbox", "stretch"] = "letterbox"
+    resize: Literal["letterbox", "stretch"] = "stretch"
 
     @property
     def height(self) -> int:
@@ -45,14 +51,15 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the IR's outputs are from TensorFlow's, on the named images.
+    """How far the IR's outputs are from TensorFlow's, on the named images, computed in f32.
 
-    max_abs: output name -> largest absolute difference; bound: output name -> what was allowed
+    mean_abs, max_abs: output name -> mean and largest absolute difference; bound: -> what was allowed of the mean
     """
 
     images: str
     image_count: int
     max_abs: dict[str, float]
+    mean_abs: dict[str, float]
     bound: dict[str, float]
 
 
@@ -70,7 +77,7 @@ class Manifest:
     """Everything that `nightjar convert` knows of a model when it is done."""
 
     name: str
-    task: Literal["pose"]
+    task: Literal["pose", "classification"]
     source: Source
     tools: dict[str, str]
     precision: Literal["FP16", "FP32"]
@@ -98,7 +105,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Raises ValueError where the text is not a manifest."""
+        """Raises NightjarError where the text is not a manifest."""
         try:
             raw = json.loads(text)
             raw["source"] = Source(**raw["source"])
@@ -107,8 +114,8 @@ class Manifest:
             raw["parity"] = Parity(**raw["parity"])
             raw["stick"] = Stick(**raw["stick"])
             return cls(**raw)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a model manifest ({error}): run 'nightjar convert' again") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NightjarError(f"not a model manifest ({error}): run 'nightjar convert' again") from error
 
 
 def file_sha256(path: Path) -> str:
@@ -118,11 +125,11 @@ def file_sha256(path: Path) -> str:
 
 
 def verify_ir(folder: Path, manifest: Manifest) -> None:
-    """Raises ValueError where model.xml or model.bin is not the one the manifest was written for."""
+    """Raises NightjarError where model.xml or model.bin is not the one the manifest was written for."""
     for name, expected in manifest.ir_sha256.items():
         found = file_sha256(folder / name)
         if found != expected:
-            raise ValueError(
+            raise NightjarError(
                 f"{name} sha256 {found[:12]}… is not the manifest's {expected[:12]}…: "
                 f"run 'nightjar convert {manifest.name}' again"
             )

@@ -1,0 +1,233 @@
+"""Heavy: any known model source -> OpenVINO IR with its manifest, compared with TensorFlow before anybody sees it.
+
+Not here: reading the sources (sources.py), fetching them (storage/published.py), running the IR on frames (runtime.py).
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from models.graph import OUTPUT_PREFIX, to_graph
+from models.manifest import (
+    BIN_FILE,
+    MANIFEST_FILE,
+    XML_FILE,
+    ConversionError,
+    InputSpec,
+    Manifest,
+    Parity,
+    Source,
+    Stick,
+    file_sha256,
+)
+from models.parity import Reference, compare, run_tensorflow
+from models.posenet import CHANNELS, DecodeParams, cell_origin_px
+from models.posenet_graph import OUTPUT_STRIDE
+from models.quiet_openvino import ov
+from models.sources import LoadedModel, load_source
+from models.stick import check_stick
+
+INPUT_NAME = "image"
+_TOOLS = ("openvino", "tensorflow", "keras", "tf-keras", "numpy")
+_FILES = {XML_FILE, BIN_FILE, MANIFEST_FILE}
+
+
+@dataclass(frozen=True)
+class ConvertSpec:
+    """What to make of a source.
+
+    width: PoseNet's width multiplier, None = what the weights are; size: pixels of the square input, None = 224 for
+    PoseNet and its own for others; device_target: MYRIAD refuses what a Neural Compute Stick cannot run
+    """
+
+    name: str
+    width: float | None = None
+    size: int | None = None
+    precision: Literal["FP16", "FP32"] = "FP16"
+    device_target: Literal["CPU", "MYRIAD"] = "CPU"
+
+
+def convert(
+    source: Path,
+    spec: ConvertSpec,
+    out: Path,
+    images: Path | None = None,
+    location: str | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Write model.xml, model.bin and manifest.json into the folder `out`, all three or none.
+
+    images: a folder of pictures for the comparison with TensorFlow; location: where the source came from, for the
+    manifest (default: its path); on_stage: is told what begins.
+    Raises ConversionError where the source is not usable, the IR differs from TensorFlow beyond the bounds, or a stick
+    was asked for and cannot run it; OSError where the disk does not take it.
+    """
+    stage = on_stage or (lambda _: None)
+    stage("reading the source")
+    loaded = load_source(source, width=spec.width, size=spec.size)
+    given = InputSpec(name=INPUT_NAME, shape=(1, loaded.size, loaded.size, 3))
+    with _replacing(out) as folder:
+        stage("converting to OpenVINO IR")
+        model = _to_openvino(loaded)
+        stage("comparing with TensorFlow")
+        reference = run_tensorflow(loaded, given, images)
+        _refuse_different(compare(model, reference, "FP32"))  # before rounding to FP16 can hide a mistake
+        stage("writing")
+        shapes = {output.get_any_name(): tuple(output.shape) for output in model.outputs}
+        stick = _save(model, folder, spec)
+        stage("comparing what was written")
+        parity = _compare_written(folder, reference, spec)
+        manifest = _manifest(loaded, spec, given, shapes, folder, stick, parity, location or str(source))
+        (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def _manifest(
+    loaded: LoadedModel,
+    spec: ConvertSpec,
+    given: InputSpec,
+    shapes: dict[str, tuple[int, ...]],
+    folder: Path,
+    stick: Stick,
+    parity: Parity,
+    location: str,
+) -> Manifest:
+    pose = loaded.task == "pose"
+    return Manifest(
+        name=spec.name,
+        task=loaded.task,
+        source=_source(loaded, location),
+        tools={tool: version(tool) for tool in _TOOLS},
+        precision=spec.precision,
+        input=given,
+        outputs=shapes,
+        decoder="posenet" if pose else "classifier",
+        decode_params=dataclasses.asdict(DecodeParams(origin_px=cell_origin_px(given.height))) if pose else {},
+        ir_sha256={name: file_sha256(folder / name) for name in (XML_FILE, BIN_FILE)},
+        parity=parity,
+        stick=stick,
+    )
+
+
+def _source(loaded: LoadedModel, location: str) -> Source:
+    files = {name: file_sha256(path) for name, path in sorted(loaded.files.items())}
+    digest = next(iter(files.values()))
+    if len(files) > 1:
+        lines = "".join(f"{name} {sha256}\n" for name, sha256 in files.items())
+        digest = hashlib.sha256(lines.encode()).hexdigest()
+    return Source(format=loaded.format, location=location, sha256=digest, files=files)
+
+
+def _to_openvino(loaded: LoadedModel) -> Any:
+    """The model with input `image` and the outputs by their names, in their order, all shapes static."""
+    graph = to_graph(loaded.graph)
+    logging.disable(logging.ERROR)  # the converter logs a page on what it raises anyway
+    try:
+        converted = ov.convert_model(graph)
+    except Exception as error:  # the converter has no error class of its own that is public
+        found = next((line for line in str(error).splitlines() if "No conversion rule" in line), str(error))
+        raise ConversionError(
+            f"OpenVINO cannot convert the graph ({found.strip('- ')}): export another graph"
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+    converted.reshape([1, loaded.size, loaded.size, 3])
+    model = _with_our_names(converted, loaded.outputs)
+    _check_shapes(loaded, model)
+    return model
+
+
+def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:
+    """The same model with the outputs in the order of `outputs`. Its name and its operations' tell nothing of where it
+    came from: OpenVINO's own names hold a count that runs on through the process's life, and would give every
+    conversion another hash, hence another model version."""
+    results = []
+    for name in outputs:
+        output = converted.output(f"{OUTPUT_PREFIX}{name}:0")
+        output.get_tensor().set_names({name})
+        output.get_node().set_friendly_name(name)
+        results.append(output.get_node())
+    (given,) = converted.get_parameters()
+    given.output(0).get_tensor().set_names({INPUT_NAME})
+    given.set_friendly_name(INPUT_NAME)
+    model = ov.Model(results, [given], "nightjar")
+    for place, operation in enumerate(model.get_ordered_ops()):
+        if operation.get_type_name() not in ("Parameter", "Result"):
+            operation.set_friendly_name(f"{operation.get_type_name()}_{place}")
+    return model
+
+
+def _check_shapes(loaded: LoadedModel, model: Any) -> None:
+    """Raises ConversionError where a shape is dynamic, or not what PoseNet at output stride 16 has."""
+    cells = -(-loaded.size // OUTPUT_STRIDE)
+    for name, output in zip(loaded.outputs, model.outputs, strict=True):
+        if output.partial_shape.is_dynamic:
+            raise ConversionError(f"output {name} has the dynamic shape {output.partial_shape}, expected a static one")
+        expected = (1, cells, cells, CHANNELS.get(name))
+        if loaded.task == "pose" and tuple(output.shape) != expected:
+            raise ConversionError(
+                f"output {name} has the shape {tuple(output.shape)}, expected {expected}: "
+                f"give the model of output stride {OUTPUT_STRIDE}, such as model-stride16.json"
+            )
+
+
+def _save(model: Any, folder: Path, spec: ConvertSpec) -> Stick:
+    xml = folder / XML_FILE
+    ov.save_model(model, str(xml), compress_to_fp16=spec.precision == "FP16")
+    # The last block names OpenVINO's build: the same operations and weights must stay the same model version.
+    network, block, _ = xml.read_text(encoding="utf-8").rpartition("\t<rt_info>\n")
+    if block:
+        xml.write_text(f"{network}</net>\n", encoding="utf-8")
+    stick = check_stick(xml, spec.precision)
+    if spec.device_target == "MYRIAD" and not stick.fit:
+        raise ConversionError(
+            f"the model does not run on a Neural Compute Stick: {stick.reason}; "
+            "take FP16 and another source, or leave --device-target MYRIAD out"
+        )
+    return stick
+
+
+def _refuse_different(parity: Parity) -> None:
+    for name, difference in parity.mean_abs.items():
+        if not difference <= parity.bound[name]:
+            raise ConversionError(
+                f"output {name} of the IR differs from TensorFlow's by {difference:.3g} on average, expected at most "
+                f"{parity.bound[name]:.3g} ({parity.images}): try --precision FP32, or report this source"
+            )
+
+
+def _compare_written(folder: Path, reference: Reference, spec: ConvertSpec) -> Parity:
+    try:
+        parity = compare(str(folder / XML_FILE), reference, spec.precision)
+    except RuntimeError as error:  # OpenVINO's own, for a file cut short
+        raise ConversionError(f"what was written cannot be read ({error}): is the disk full?") from error
+    _refuse_different(parity)
+    return parity
+
+
+@contextlib.contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place at the end, or vanishes with the error."""
+    if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
+        raise ConversionError(f"{out} is there and is not a converted model: give another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        fresh, old = Path(temporary, "new"), Path(temporary, "old")
+        fresh.mkdir()
+        yield fresh
+        if out.exists():
+            out.rename(old)
+        try:
+            fresh.rename(out)
+        except OSError:
+            if old.exists():
+                shutil.move(old, out)
+            raise

@@ -1,0 +1,124 @@
+"""Heavy: how far an IR's outputs are from TensorFlow's, on pictures. Judges nothing: convert.py refuses."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.graph import OUTPUT_PREFIX, to_graph
+from models.manifest import ConversionError, InputSpec, Parity
+from models.quiet_openvino import ov
+from models.quiet_tf import silent_stderr, tf
+from models.sources import LoadedModel, Task
+
+MAX_IMAGES = 16
+SYNTHETIC_IMAGES = 8
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+# What is allowed of the mean difference: heatmaps in logits, the others in pixels of the input. FP32 asks whether the
+# conversion is right, FP16 what rounding the weights costs. Measured on the published 0.50 and 0.75 weights at 224 and
+# 513, 80 COCO images: FP32 6e-6 and 4e-5 (0 where TensorFlow computes with oneDNN too), FP16 0.06, 0.31 and 0.39. The
+# largest differences of FP16 (2.8 logits, 35 px) are in cells without a person and say little.
+_POSENET_BOUNDS = {
+    "FP32": {"heatmap": 1e-4, "offset_2": 1e-3, "displacement_fwd_2": 1e-3, "displacement_bwd_2": 1e-3},
+    "FP16": {"heatmap": 0.25, "offset_2": 1.0, "displacement_fwd_2": 1.5, "displacement_bwd_2": 1.5},
+}
+# Of other models: parts of the output's mean magnitude. Measured on MobileNet 0.25 (softmax): 1e-5 and 0.04.
+_RELATIVE_BOUNDS = {"FP32": 1e-3, "FP16": 0.2}
+
+Batch = NDArray[np.float32]
+Outputs = dict[str, Batch]
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What TensorFlow says. images: describes the pictures; tensors: each [1, size, size, 3]; outputs: of each."""
+
+    images: str
+    task: Task
+    tensors: list[Batch]
+    outputs: list[Outputs]
+
+
+def run_tensorflow(loaded: LoadedModel, spec: InputSpec, images: Path | None) -> Reference:
+    """The reference on the first 16 pictures by name of a folder, or on synthetic ones (None).
+
+    Raises ConversionError where the folder holds no picture, or TensorFlow cannot run the graph.
+    """
+    described, pictures = _pictures(images, spec.height)
+    tensors = [((picture - spec.mean) / spec.scale).astype(np.float32)[None] for picture in pictures]
+    names = {name: f"{OUTPUT_PREFIX}{name}:0" for name in loaded.outputs}
+    graph = to_graph(loaded.graph)
+    try:
+        with silent_stderr(), tf.compat.v1.Session(graph=graph) as session:
+            outputs = [session.run(names, {f"{loaded.input}:0": tensor}) for tensor in tensors]
+    except tf.errors.OpError as error:
+        raise ConversionError(f"TensorFlow cannot run the graph ({error.message}): export the source again") from error
+    return Reference(described, loaded.task, tensors, outputs)
+
+
+def compare(model: Any, reference: Reference, precision: Literal["FP16", "FP32"]) -> Parity:
+    """An OpenVINO model, or the path of its .xml, against the reference, on the CPU in f32."""
+    names = list(reference.outputs[0])
+    differences: dict[str, list[Batch]] = {name: [] for name in names}
+    for expected, found in zip(reference.outputs, _run_openvino(model, names, reference.tensors), strict=True):
+        for name in names:
+            # NaN compares as false with every bound: as infinity it is refused.
+            difference = np.nan_to_num(np.abs(expected[name] - found[name]), nan=np.inf)
+            differences[name].append(difference)
+    largest = {name: max(float(d.max()) for d in parts) for name, parts in differences.items()}
+    mean = {name: _mean(parts) for name, parts in differences.items()}
+    return Parity(reference.images, len(reference.tensors), largest, mean, _bounds(reference, precision))
+
+
+def _mean(parts: list[Batch]) -> float:
+    return float(np.mean([np.mean(part, dtype=np.float64) for part in parts]))
+
+
+def _bounds(reference: Reference, precision: str) -> dict[str, float]:
+    if reference.task == "pose":
+        return dict(_POSENET_BOUNDS[precision])
+    magnitude = {name: _mean([np.abs(o[name]) for o in reference.outputs]) for name in reference.outputs[0]}
+    return {name: _RELATIVE_BOUNDS[precision] * value for name, value in magnitude.items()}
+
+
+def _run_openvino(model: Any, names: list[str], tensors: list[Batch]) -> Iterator[Outputs]:
+    # f32: on a CPU with bf16 the default moves PoseNet's offsets by up to 26 px.
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    request = compiled.create_infer_request()
+    for tensor in tensors:
+        request.infer([tensor])
+        yield {name: request.get_tensor(name).data for name in names}
+
+
+def _pictures(images: Path | None, size: int) -> tuple[str, list[NDArray[np.uint8]]]:
+    """What the pictures are, and each as (size, size, 3) uint8 RGB, stretched."""
+    if images is None:
+        pictures = list(synthetic_pictures(SYNTHETIC_IMAGES, size))
+        return "synthetic 1/f noise made in code: no pictures were given", pictures
+    if not images.is_dir():
+        raise ConversionError(f"there is no folder of pictures {images}: check the path, or leave it out")
+    files = sorted(path for path in images.iterdir() if path.suffix.lower() in _SUFFIXES)
+    decoded = [cv2.imread(str(path), cv2.IMREAD_COLOR) for path in files[:MAX_IMAGES]]
+    readable = [picture for picture in decoded if picture is not None]
+    if not readable:
+        raise ConversionError(f"{images} holds no readable picture, expected {', '.join(sorted(_SUFFIXES))}")
+    resized = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR) for picture in readable]
+    described = f"{len(readable)} of {len(files)} pictures, the first by name, in {images.name}"
+    return described, [np.ascontiguousarray(picture[..., ::-1], np.uint8) for picture in resized]
+
+
+def synthetic_pictures(count: int, size: int) -> Iterator[NDArray[np.uint8]]:
+    """Pictures with the spectrum of natural ones (amplitude ~ 1/f), the same ones every time: (size, size, 3)."""
+    random = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
+    frequency[0, 0] = np.inf
+    for _ in range(count):
+        spectrum = np.fft.fft2(random.standard_normal((3, size, size))) / frequency
+        noise = np.fft.ifft2(spectrum).real
+        spread = noise.std(axis=(1, 2), keepdims=True)
+        yield np.clip(127.5 + 50 * noise / spread, 0, 255).astype(np.uint8).transpose(1, 2, 0)

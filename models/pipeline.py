@@ -1,0 +1,75 @@
+"""Frames through a device to poses: overlapped, in order, in bounded memory. No files, no SQL, no OpenVINO.
+
+While the device works on the requests in flight, the frames behind them are decoded elsewhere and the outputs before
+them are turned into poses here, so that neither waits for the other.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.posenet import DecodeParams, decode_poses
+from models.preprocess import Resize
+from models.runtime import Runtime
+from models.types import FramePoses
+
+Outputs = Mapping[str, NDArray[np.float32]]
+Decoder = Callable[[Outputs], FramePoses]
+
+
+class FrameTensor(NamedTuple):
+    """A frame ready for the device.
+
+    number: frame of the video; t_s: seconds on a player's clock
+    tensor: (1, height, width, 3) uint8 RGB; it must stay as it is until `Runtime.slots` further frames were asked for
+    """
+
+    number: int
+    t_s: float
+    tensor: NDArray[np.uint8]
+
+
+class FrameResult(NamedTuple):
+    """What the model saw in a frame, in pixels of the original frame."""
+
+    number: int
+    t_s: float
+    people: FramePoses
+
+
+def posenet_decoder(params: DecodeParams, resize: Resize) -> Decoder:
+    """A decoder from the model's outputs to poses in the pixels of the frame that `resize` made the tensor from."""
+
+    def decode(outputs: Outputs) -> FramePoses:
+        people = decode_poses(outputs, params)
+        return people._replace(keypoints=resize.to_original(people.keypoints))
+
+    return decode
+
+
+def run_pipeline(frames: Iterable[FrameTensor], runtime: Runtime, decode: Decoder) -> Iterator[FrameResult]:
+    """One result a frame, in the frames' order, with at most `runtime.slots` frames in flight.
+
+    Raises RuntimeFault when the device is lost, and whatever `frames` raises.
+    """
+    in_flight: deque[tuple[int, FrameTensor]] = deque()
+    try:
+        for ordinal, frame in enumerate(frames):
+            if len(in_flight) == runtime.slots:
+                yield _finish(runtime, decode, *in_flight.popleft())
+            slot = ordinal % runtime.slots
+            runtime.start(slot, frame.tensor)
+            in_flight.append((slot, frame))
+        while in_flight:
+            yield _finish(runtime, decode, *in_flight.popleft())
+    finally:
+        # Abandoned half-way: the device still reads the tensors, whose memory is about to be used again.
+        for slot, _ in in_flight:
+            runtime.wait(slot)
+
+
+def _finish(runtime: Runtime, decode: Decoder, slot: int, frame: FrameTensor) -> FrameResult:
+    return FrameResult(frame.number, frame.t_s, decode(runtime.wait(slot)))

@@ -1,0 +1,53 @@
+"""Heavy: TensorFlow and both Keras, imported without their start-up noise. Nothing else happens here.
+
+TensorFlow 2.19's shared libraries write to the file descriptor of stderr whatever the log level is ("Unable to
+register cuDNN factory" on every machine), so the descriptor itself is closed off while they load. Whoever needs a part
+of TensorFlow gets it from here.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Nothing that a shared library writes to stderr meanwhile is seen. Python errors come through as ever."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with silent_stderr():
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
+    import keras
+    import tf_keras
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+    from tensorflow.python.framework import op_def_registry
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+GraphDef = tf.compat.v1.GraphDef
+NodeDef = tf.compat.v1.NodeDef
+
+__all__ = [
+    "GraphDef",
+    "NodeDef",
+    "SavedModel",
+    "convert_variables_to_constants_v2",
+    "keras",
+    "op_def_registry",
+    "silent_stderr",
+    "tf",
+    "tf_keras",
+]

@@ -1,0 +1,39 @@
+"""Whether a Neural Compute Stick can run an IR, from the IR alone. No OpenVINO, no device.
+
+The stick's last OpenVINO is 2022.3 LTS: it knows the operation sets up to opset10 and static shapes.
+"""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Literal
+
+from models.manifest import Stick
+
+NEWEST_OPSET = 10  # of OpenVINO 2022.3
+
+
+def check_stick(xml: Path, precision: Literal["FP16", "FP32"]) -> Stick:
+    """Look at every operation, those inside loops and branches too. The first reason found is the one given."""
+    layers = list(ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - written by OpenVINO a moment ago
+    opsets = {layer: _opset(layer.get("version", "")) for layer in layers}
+    newest = max((opset for opset in opsets.values() if opset), default=0)
+    unfit = _unfit(opsets, precision)
+    return Stick(unfit is None, unfit or f"{precision}, static shapes, no operation newer than opset{newest}", newest)
+
+
+def _opset(version: str) -> int | None:
+    found = re.fullmatch(r"opset(\d+)", version)
+    return int(found[1]) if found else None
+
+
+def _unfit(opsets: dict[ElementTree.Element, int | None], precision: str) -> str | None:
+    for layer, opset in opsets.items():
+        name = f"operation {layer.get('type')} ({layer.get('name')})"
+        if opset is None:
+            return f"{name} is of {layer.get('version')}, a stick knows opset1 to opset{NEWEST_OPSET} only"
+        if opset > NEWEST_OPSET:
+            return f"{name} is of opset{opset}, a stick knows opset1 to opset{NEWEST_OPSET}"
+        if any(dim.text == "-1" for dim in layer.iter("dim")):
+            return f"{name} has a dynamic shape, a stick knows static shapes only"
+    return None if precision == "FP16" else f"the weights are {precision}, a stick computes in FP16"

@@ -1,0 +1,164 @@
+"""Heavy: the three TF.js formats -> TensorFlow. Weights are read and dequantised here, without tensorflowjs.
+
+Not here: where files come from (storage/published.py), telling formats apart (sources.py), graph surgery (graph.py).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from models.keras_model import freeze_keras, load_config
+from models.manifest import ConversionError
+from models.posenet_graph import build_graph, width_of
+from models.quiet_tf import GraphDef, tf
+
+Weights = dict[str, NDArray[Any]]
+
+_DTYPES = {"float32": np.float32, "int32": np.int32, "bool": np.bool_, "uint8": np.uint8, "float16": np.float16}
+_QUANTIZED = {"uint8": np.uint8, "uint16": np.uint16, "float16": np.float16}
+
+
+def read_json(path: Path) -> Any:
+    """Raises ConversionError where the file is no JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ConversionError(f"{path.name} is not JSON ({error}): fetch it again") from error
+
+
+def beside(file: Path, name: object) -> Path:
+    """The file that a manifest names, in its own folder. Raises ConversionError for any other name, or where absent."""
+    if not isinstance(name, str) or not name or Path(name).name != name or name == "..":
+        raise ConversionError(f"{file.name} names the file {name!r}, expected a plain name beside it: do not trust it")
+    found = file.parent / name
+    if not found.is_file():
+        raise ConversionError(f"{file.name} names {name}, which is not beside it: fetch all its files into one folder")
+    return found
+
+
+def weight_files(file: Path) -> list[Path]:
+    """Every file with weights that a model JSON or a manifest.json names, in its order."""
+    raw = read_json(file)
+    try:
+        if "weightsManifest" in raw:
+            return [beside(file, name) for group in raw["weightsManifest"] for name in group["paths"]]
+        return [beside(file, entry["filename"]) for entry in raw.values()]
+    except (KeyError, TypeError) as error:
+        raise ConversionError(f"{file.name} lists its weights in an unknown way ({error!r}): fetch it again") from error
+
+
+def load_manifest_format(file: Path, width: float | None, size: int) -> tuple[GraphDef, dict[str, str]]:
+    """PoseNet from `manifest.json` and one raw float32 file a variable. Returns the graph and its heads."""
+    variables = {name: _read_variable(file, entry) for name, entry in read_json(file).items()}
+    first = variables.get("MobilenetV1/Conv2d_0/weights")
+    if first is None or first.ndim != 4:
+        raise ConversionError(f"{file.name} has no MobilenetV1/Conv2d_0/weights, expected PoseNet's: wrong model")
+    return build_graph(variables, width_of(first.shape[3], width), size)
+
+
+def _read_variable(file: Path, entry: dict[str, Any]) -> NDArray[np.float32]:
+    path = beside(file, entry["filename"])
+    return _reshape(np.frombuffer(_exactly(path, 4 * _count(entry)), "<f4"), entry, path.name)
+
+
+def _exactly(path: Path, size_bytes: int) -> bytes:
+    content = path.read_bytes()
+    if len(content) != size_bytes:
+        raise ConversionError(f"{path.name} has {len(content)} bytes, expected {size_bytes}: fetch it again")
+    return content
+
+
+def _count(entry: dict[str, Any]) -> int:
+    return int(np.prod(entry["shape"], dtype=np.int64))
+
+
+def _reshape(values: NDArray[Any], entry: dict[str, Any], name: str) -> NDArray[Any]:
+    if not np.isfinite(values).all():
+        raise ConversionError(f"{name} holds NaN or infinity, expected finite weights: fetch it again")
+    return values.reshape(entry["shape"])
+
+
+def read_weights(file: Path) -> Weights:
+    """All weights of a graph or layers model, dequantised: name -> array.
+
+    Raises ConversionError where shards are missing, cut short or too long, or of an unknown type.
+    """
+    weights: Weights = {}
+    for group in read_json(file)["weightsManifest"]:
+        content = b"".join(beside(file, name).read_bytes() for name in group["paths"])
+        offset = 0
+        for entry in group["weights"]:
+            stored = _stored_type(entry)
+            end = offset + _count(entry) * stored.itemsize
+            if end > len(content):
+                break
+            weights[entry["name"]] = _dequantised(np.frombuffer(content[offset:end], stored), entry)
+            offset = end
+        expected = sum(_count(entry) * _stored_type(entry).itemsize for entry in group["weights"])
+        if expected != len(content):
+            names = ", ".join(group["paths"])
+            raise ConversionError(f"{names}: {len(content)} bytes found, {expected} expected: fetch the source again")
+    return weights
+
+
+def _stored_type(entry: dict[str, Any]) -> np.dtype[Any]:
+    quantization = entry.get("quantization")
+    kind = quantization["dtype"] if quantization else entry["dtype"]
+    known = _QUANTIZED if quantization else _DTYPES
+    if kind not in known:
+        raise ConversionError(f"weight {entry['name']!r} is stored as {kind}, expected one of {', '.join(known)}")
+    return np.dtype(known[kind]).newbyteorder("<")
+
+
+def _dequantised(stored: NDArray[Any], entry: dict[str, Any]) -> NDArray[Any]:
+    """uint8 and uint16: value * scale + min, in float64 as TF.js does; float16: widened."""
+    quantization = entry.get("quantization") or {}
+    values = (
+        stored.astype(np.float64) * quantization["scale"] + quantization["min"] if "scale" in quantization else stored
+    )
+    target = np.dtype(_DTYPES.get(entry["dtype"], np.float32))
+    rounded = np.rint(values) if target.kind == "i" else values
+    return _reshape(rounded.astype(target), entry, entry["name"])
+
+
+def load_graph_model(file: Path) -> GraphDef:
+    """The graph in `modelTopology`, its constants filled from the shards."""
+    topology = read_json(file)["modelTopology"]
+    try:
+        graph = json_format.ParseDict(topology, GraphDef())
+    except json_format.ParseError as error:
+        raise ConversionError(
+            f"modelTopology of {file.name} is no TensorFlow graph ({error}): fetch it again"
+        ) from error
+    weights = read_weights(file)
+    for node in graph.node:
+        if node.op != "Const":
+            continue
+        if node.name in weights:
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
+            node.attr["dtype"].type = node.attr["value"].tensor.dtype
+        elif "value" not in node.attr:
+            raise ConversionError(f"constant {node.name!r} has no weights in {file.name}: fetch the source again")
+    return graph
+
+
+def load_layers_model(file: Path, size: int | None) -> tuple[GraphDef, dict[str, str]]:
+    """A Keras network in JSON with its weights beside it. Returns the frozen graph and its outputs."""
+    topology = read_json(file)["modelTopology"]
+    config = topology.get("model_config", topology)
+    model = load_config(config)
+    weights = read_weights(file)
+    named = {variable.name.split(":")[0]: variable for variable in model.weights}
+    if missing := named.keys() - weights.keys():
+        raise ConversionError(f"{file.name} has no weights for {', '.join(sorted(missing)[:5])}: fetch it again")
+    for name, variable in named.items():
+        if tuple(variable.shape) != weights[name].shape:
+            raise ConversionError(
+                f"weight {name} is {weights[name].shape}, expected {tuple(variable.shape)}: wrong file"
+            )
+        variable.assign(weights[name])
+    return freeze_keras(model, size)

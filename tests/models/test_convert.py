@@ -1,0 +1,299 @@
+"""Conversion to IR: the published figures through the IR, parity, determinism, and what is refused."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.convert import ConvertSpec, convert
+from models.manifest import (
+    BIN_FILE,
+    MANIFEST_FILE,
+    XML_FILE,
+    ConversionError,
+    Manifest,
+    verify_ir,
+)
+from models.parity import synthetic_pictures
+from models.quiet_tf import keras, tf
+from tests.conftest import ROOT
+from tests.models.conftest import Convert
+from tests.models.model_files import (
+    CHANNELS_100,
+    FROZEN,
+    GRAPH,
+    LAYERS,
+    MANIFEST,
+    random_variables,
+    save_module,
+    write_manifest_format,
+)
+from tests.oks import mean_oks, reference_images
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("source", "size", "expected"),
+    [
+        (MANIFEST, 513, 0.8415),
+        (MANIFEST, 257, 0.7682),
+        (MANIFEST, 225, 0.6735),
+        (GRAPH, 513, 0.7676),
+        (GRAPH, 257, 0.6815),
+        (GRAPH, 225, 0.6605),
+        (FROZEN, 513, 0.7676),
+    ],
+)
+def test_the_published_accuracy_comes_through_the_ir(
+    data: Path, convert_once: Convert, source: str, size: int, expected: float
+) -> None:
+    """Figures by an independent numpy implementation; the frozen graph holds the graph model's network."""
+    found = mean_oks(reference_images(data), size, convert_once(source, size).infer)
+    assert found == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.real_data
+def test_the_articles_conversion(convert_once: Convert, tensor: NDArray[np.float32]) -> None:
+    converted = convert_once(FROZEN)
+    manifest = converted.manifest
+    assert manifest.input.name == "image"
+    assert manifest.input.shape == (1, 224, 224, 3)
+    assert manifest.outputs == {
+        "heatmap": (1, 14, 14, 17),
+        "offset_2": (1, 14, 14, 34),
+        "displacement_fwd_2": (1, 14, 14, 32),
+        "displacement_bwd_2": (1, 14, 14, 32),
+    }
+    assert (manifest.precision, manifest.task, manifest.decoder) == ("FP16", "pose", "posenet")
+    assert converted.infer(tensor)["heatmap"].min() < -1, "logits: the decoder applies the sigmoid"
+    assert files(converted.folder) == [MANIFEST_FILE, BIN_FILE, XML_FILE]
+
+
+@pytest.mark.real_data
+def test_the_manifest_tells_the_whole_story(data: Path, convert_once: Convert) -> None:
+    converted = convert_once(GRAPH, 225)
+    manifest = Manifest.from_json((converted.folder / MANIFEST_FILE).read_text())
+    assert manifest == converted.manifest
+    verify_ir(converted.folder, manifest)
+    assert manifest.source.format == "tfjs-graph"
+    assert manifest.source.files.keys() == {"model-stride16.json", "group1-shard1of1.bin"}
+    assert manifest.tools.keys() >= {"openvino", "tensorflow"}
+    assert (manifest.parity.images, manifest.parity.image_count) == (
+        "16 of 80 pictures, the first by name, in train2017",
+        16,
+    )
+    assert all(manifest.parity.mean_abs[name] <= manifest.parity.bound[name] for name in manifest.outputs)
+    assert manifest.stick.fit
+    assert manifest.decode_params["output_stride_px"] == 16
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("size", [32, 100, 224, 225, 337])
+def test_any_input_size(data: Path, tmp_path: Path, size: int) -> None:
+    manifest = convert(data / FROZEN, ConvertSpec("a", size=size, precision="FP32"), tmp_path / "out")
+    cells = -(-size // 16)
+    assert manifest.input.shape == (1, size, size, 3)
+    assert manifest.outputs["heatmap"] == (1, cells, cells, 17)
+    assert manifest.parity.images.startswith("synthetic")
+    assert max(manifest.parity.max_abs.values()) < 0.01
+
+
+@pytest.mark.real_data
+def test_a_layers_model_becomes_a_classifier(convert_once: Convert, tensor: NDArray[np.float32]) -> None:
+    converted = convert_once(LAYERS)
+    assert (converted.manifest.task, converted.manifest.decoder) == ("classification", "classifier")
+    assert converted.manifest.outputs == {"output": (1, 1000)}
+    assert converted.infer(tensor)["output"].sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("source", [FROZEN, LAYERS])
+def test_the_same_source_gives_the_same_bytes(data: Path, tmp_path: Path, convert_once: Convert, source: str) -> None:
+    """Whatever the name, the pictures, the place, and what the process has converted before."""
+    first = convert_once(source)
+    shutil.copytree(data / source, tmp_path / "copy", copy_function=shutil.copyfile)
+    second = convert(tmp_path / "copy", ConvertSpec("another name"), tmp_path / "out", location="elsewhere")
+    for name in (XML_FILE, BIN_FILE):
+        assert (first.folder / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    assert first.manifest.version_id == second.version_id
+    assert first.manifest.source.sha256 == second.source.sha256
+    assert second.source.location == "elsewhere"
+
+
+@pytest.mark.real_data
+def test_another_process_gives_the_same_bytes_silently_and_calls_nobody(
+    data: Path, tmp_path: Path, convert_once: Convert
+) -> None:
+    code = """
+import sys
+from pathlib import Path
+from models.convert import ConvertSpec, convert
+import socket
+def refuse(*_): raise AssertionError("network")
+socket.socket.connect = socket.getaddrinfo = refuse
+assert sys.modules["openvino_telemetry"] is None
+print(convert(Path(sys.argv[1]), ConvertSpec("x"), Path(sys.argv[2])).version_id)
+"""
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
+    arguments = [sys.executable, "-W", "error::ResourceWarning", "-c", code, str(data / FROZEN), str(tmp_path / "out")]
+    run = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.strip() == convert_once(FROZEN).manifest.version_id
+
+
+def test_width_100_with_random_weights(tmp_path: Path) -> None:
+    """The published 1.00 is not at hand: that its shape of network converts, dilated block and all, is what shows."""
+    (tmp_path / "source").mkdir()
+    write_manifest_format(tmp_path / "source", random_variables(CHANNELS_100))
+    manifest = convert(tmp_path / "source", ConvertSpec("r", width=1.01, device_target="MYRIAD"), tmp_path / "out")
+    assert manifest.outputs["displacement_bwd_2"] == (1, 14, 14, 32)
+    assert manifest.stick.fit
+
+
+def test_a_keras_file_and_its_own_size(tmp_path: Path) -> None:
+    keras.utils.set_random_seed(7)
+    layers = [keras.Input((48, 48, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+    keras.Sequential(layers).save(tmp_path / "model.keras")
+    manifest = convert(tmp_path / "model.keras", ConvertSpec("k"), tmp_path / "out")
+    assert (manifest.input.shape, manifest.outputs) == ((1, 48, 48, 3), {"output": (1, 2)})
+
+
+@pytest.mark.real_data
+def test_an_ir_that_differs_from_tensorflow_is_refused_and_nothing_stays(data: Path, tmp_path: Path) -> None:
+    """The weights are damaged on the disk between writing and comparing."""
+
+    def damage(stage: str) -> None:
+        if stage == "comparing what was written":
+            (weights,) = tmp_path.rglob(BIN_FILE)
+            content = bytearray(weights.read_bytes())
+            content[1000:1200] = np.full(100, 2.0, np.float16).tobytes()
+            weights.write_bytes(content)
+
+    with pytest.raises(
+        ConversionError, match=r"output heatmap of the IR differs from TensorFlow's by .* expected at most"
+    ):
+        convert(data / FROZEN, ConvertSpec("a"), tmp_path / "out", on_stage=damage)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.real_data
+def test_weights_cut_short_on_the_disk_are_noticed(data: Path, tmp_path: Path) -> None:
+    def cut(stage: str) -> None:
+        if stage == "comparing what was written":
+            (weights,) = tmp_path.rglob(BIN_FILE)
+            weights.write_bytes(weights.read_bytes()[:-1000])
+
+    with pytest.raises(ConversionError, match="what was written cannot be read"):
+        convert(data / FROZEN, ConvertSpec("a"), tmp_path / "out", on_stage=cut)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.real_data
+def test_a_failed_conversion_keeps_the_model_that_was_there(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = convert(data / FROZEN, ConvertSpec("a", size=64), out)
+    with pytest.raises(ConversionError):
+        convert(data / FROZEN, ConvertSpec("a", precision="FP32", device_target="MYRIAD"), out)
+    verify_ir(out, Manifest.from_json((out / MANIFEST_FILE).read_text()))
+    assert Manifest.from_json((out / MANIFEST_FILE).read_text()) == first
+    second = convert(data / FROZEN, ConvertSpec("a", size=80), out)
+    verify_ir(out, second)
+    assert files(tmp_path) == ["out", *(f"out/{name}" for name in (MANIFEST_FILE, BIN_FILE, XML_FILE))]
+
+
+@pytest.mark.real_data
+def test_a_folder_of_something_else_is_left_alone(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConversionError, match="is not a converted model: give another folder"):
+        convert(data / FROZEN, ConvertSpec("a"), tmp_path)
+    assert files(tmp_path) == ["thesis.txt"]
+
+
+@pytest.mark.real_data
+def test_a_folder_without_pictures_is_refused(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/broken.jpg").write_bytes(b"no jpeg")
+    with pytest.raises(ConversionError, match="no readable picture"):
+        convert(data / FROZEN, ConvertSpec("a", size=64), tmp_path / "out", images=tmp_path / "pictures")
+    with pytest.raises(ConversionError, match="no folder of pictures"):
+        convert(data / FROZEN, ConvertSpec("a", size=64), tmp_path / "out", images=tmp_path / "absent")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.real_data
+def test_the_stages_are_told_in_order(data: Path, tmp_path: Path) -> None:
+    stages: list[str] = []
+    convert(data / FROZEN, ConvertSpec("a", size=64), tmp_path / "out", on_stage=stages.append)
+    assert stages == [
+        "reading the source",
+        "converting to OpenVINO IR",
+        "comparing with TensorFlow",
+        "writing",
+        "comparing what was written",
+    ]
+
+
+@pytest.mark.real_data
+def test_a_stick_wants_fp16(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="the weights are FP32, a stick computes in FP16"):
+        convert(data / FROZEN, ConvertSpec("a", precision="FP32", device_target="MYRIAD"), tmp_path / "out")
+    convert(data / FROZEN, ConvertSpec("a", size=64, device_target="MYRIAD"), tmp_path / "out")
+
+
+def test_an_operation_newer_than_the_stick_is_named(tmp_path: Path) -> None:
+    save_module(lambda image: {"small": tf.image.resize(image, (16, 16))}, tmp_path / "model")
+    spec = ConvertSpec("a", size=64, device_target="MYRIAD")
+    with pytest.raises(
+        ConversionError, match=r"operation Interpolate \(.*\) is of opset11, a stick knows opset1 to opset10"
+    ):
+        convert(tmp_path / "model", spec, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    manifest = convert(tmp_path / "model", ConvertSpec("a", size=64), tmp_path / "out")
+    assert (manifest.stick.fit, manifest.stick.newest_opset) == (False, 11)
+
+
+def test_what_openvino_has_no_rule_for_is_named(tmp_path: Path) -> None:
+    save_module(lambda image: {"output": tf.math.lgamma(image)}, tmp_path / "model")
+    with pytest.raises(ConversionError, match=r"No conversion rule found for operations: Lgamma\)"):
+        convert(tmp_path / "model", ConvertSpec("a", size=64), tmp_path / "out")
+
+
+def test_a_dynamic_output_is_refused(tmp_path: Path) -> None:
+    save_module(lambda image: {"output": tf.boolean_mask(image, image[..., 0] > 0)}, tmp_path / "model")
+    with pytest.raises(ConversionError, match="dynamic shape"):
+        convert(tmp_path / "model", ConvertSpec("a", size=64), tmp_path / "out")
+
+
+@pytest.mark.real_data
+def test_another_output_stride_is_refused(data: Path, tmp_path: Path) -> None:
+    """Block 6 of a real graph model without its stride is what model-stride8.json is."""
+    raw = json.loads((data / GRAPH / "model-stride16.json").read_text())
+    for node in raw["modelTopology"]["node"]:
+        if node["op"] == "DepthwiseConv2dNative" and "Conv2d_6_" in node["name"]:
+            node["attr"]["strides"]["list"]["i"] = ["1", "1", "1", "1"]
+    shutil.copyfile(data / GRAPH / "group1-shard1of1.bin", tmp_path / "group1-shard1of1.bin")
+    (tmp_path / "model-stride8.json").write_text(json.dumps(raw))
+    with pytest.raises(
+        ConversionError, match=r"\(1, 28, 28, 17\), expected \(1, 14, 14, 17\): give .* output stride 16"
+    ):
+        convert(tmp_path, ConvertSpec("a"), tmp_path / "out")
+
+
+def test_synthetic_pictures_are_the_same_every_time_and_not_flat() -> None:
+    first, second = list(synthetic_pictures(2, 65)), list(synthetic_pictures(2, 65))
+    assert [p.shape for p in first] == [(65, 65, 3)] * 2
+    assert all((one == other).all() for one, other in zip(first, second, strict=True))
+    assert all(picture.std() > 30 for picture in first)
+    assert not (first[0] == first[1]).all()

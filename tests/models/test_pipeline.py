@@ -1,0 +1,80 @@
+"""The pipeline around a device that is fake; the mathematics is not."""
+
+import numpy as np
+import pytest
+
+from models.pipeline import FrameTensor, run_pipeline
+from models.runtime import RuntimeFault
+from models.types import FramePoses
+
+
+class FakeRuntime:
+    """A device that answers with the first pixel of what it was given, read only when it is waited for.
+
+    Reading late is what a real device does: a tensor that is overwritten too early gives a wrong answer here too.
+    """
+
+    device, precision = "FAKE", "f32"
+
+    def __init__(self, slots: int, lost_at: int | None = None) -> None:
+        self.slots, self.lost_at = slots, lost_at
+        self.busy: dict[int, np.ndarray] = {}
+        self.started, self.most_in_flight = 0, 0
+
+    def start(self, slot: int, tensor: np.ndarray) -> None:
+        assert slot not in self.busy, "started twice without a wait"
+        if self.started == self.lost_at:
+            raise RuntimeFault("FAKE was lost")
+        self.busy[slot] = tensor
+        self.started += 1
+        self.most_in_flight = max(self.most_in_flight, len(self.busy))
+
+    def wait(self, slot: int) -> dict[str, np.ndarray]:
+        return {"value": self.busy.pop(slot)[0, 0, 0, :1].astype(np.float32)}
+
+
+def one_person(outputs: dict[str, np.ndarray]) -> FramePoses:
+    return FramePoses(outputs["value"], np.zeros((1, 17, 2), np.float32), np.ones((1, 17), np.float32))
+
+
+def ring_of_frames(count: int, slots: int, asked: list[int]):
+    """Frames whose tensors share `slots + 1` buffers, as the real source's shared memory does."""
+    buffers = np.zeros((slots + 1, 1, 2, 2, 3), np.uint8)
+    for number in range(count):
+        asked.append(number)
+        tensor = buffers[number % (slots + 1)]
+        tensor[:] = number % 251
+        yield FrameTensor(number, number / 25, tensor)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 4, 300])
+def test_every_frame_comes_out_once_in_order_with_its_own_answer(slots: int, count: int) -> None:
+    runtime = FakeRuntime(slots)
+    results = list(run_pipeline(ring_of_frames(count, slots, []), runtime, one_person))
+    assert [result.number for result in results] == list(range(count))
+    assert [result.people.scores[0] for result in results] == [number % 251 for number in range(count)]
+    assert runtime.most_in_flight == min(slots, count)
+    assert not runtime.busy
+
+
+def test_the_source_is_never_asked_further_ahead_than_the_device_has_slots() -> None:
+    asked: list[int] = []
+    for done, _ in enumerate(run_pipeline(ring_of_frames(100, 3, asked), FakeRuntime(3), one_person)):
+        assert len(asked) <= done + 4
+
+
+def test_a_lost_device_ends_the_pipeline_and_leaves_no_request_running() -> None:
+    runtime = FakeRuntime(3, lost_at=10)
+    results = []
+    with pytest.raises(RuntimeFault):
+        results.extend(run_pipeline(ring_of_frames(100, 3, []), runtime, one_person))
+    assert not runtime.busy
+
+
+def test_an_abandoned_pipeline_waits_for_what_it_started() -> None:
+    runtime = FakeRuntime(4)
+    results = run_pipeline(ring_of_frames(100, 4, []), runtime, one_person)
+    next(results)
+    results.close()
+    assert not runtime.busy

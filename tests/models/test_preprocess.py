@@ -1,0 +1,115 @@
+"""A picture goes into the tensor and coordinates come back to where they were."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.preprocess import PAD_VALUE, Mode, plan_resize, preprocess
+
+sizes = st.tuples(st.integers(1, 4000), st.integers(1, 4000))
+modes = st.sampled_from(["letterbox", "stretch"])
+points = st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=5).map(np.array)
+
+
+@settings(deadline=None)
+@given(source=sizes, tensor=sizes, mode=modes, xy=points)
+def test_there_and_back_is_the_identity(
+    source: tuple[int, int], tensor: tuple[int, int], mode: Mode, xy: NDArray[np.float64]
+) -> None:
+    resize = plan_resize(source, tensor, mode)
+    np.testing.assert_allclose(resize.to_original(resize.to_tensor(xy)), xy, rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(resize.to_tensor(resize.to_original(xy)), xy, rtol=1e-9, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(source=sizes, tensor=sizes, mode=modes)
+def test_the_pictures_corners_are_the_inner_corners(
+    source: tuple[int, int], tensor: tuple[int, int], mode: Mode
+) -> None:
+    resize = plan_resize(source, tensor, mode)
+    left_top = resize.to_tensor(np.array([-0.5, -0.5]))
+    right_bottom = resize.to_tensor(np.array(source) - 0.5)
+    offset, inner = (resize.offset_x, resize.offset_y), (resize.inner_width, resize.inner_height)
+    np.testing.assert_allclose(left_top + 0.5, offset, atol=1e-9)
+    np.testing.assert_allclose(right_bottom + 0.5, np.add(offset, inner), rtol=1e-9)
+
+
+@settings(deadline=None)
+@given(source=sizes, tensor=sizes)
+def test_a_letterbox_fits_is_centred_and_keeps_proportions(source: tuple[int, int], tensor: tuple[int, int]) -> None:
+    resize = plan_resize(source, tensor, "letterbox")
+    inner, offset = np.array([resize.inner_width, resize.inner_height]), np.array([resize.offset_x, resize.offset_y])
+    rest = tensor - offset - inner
+    assert (offset >= 0).all()
+    assert ((rest - offset >= 0) & (rest - offset <= 1)).all()
+    assert (inner == tensor).any()
+    exact = np.multiply(source, min(np.divide(tensor, source)))
+    assert (abs(inner - np.maximum(exact, 1)) <= 0.5 + 1e-6).all()
+
+
+@pytest.mark.parametrize("mode", ["letterbox", "stretch"])
+@pytest.mark.parametrize("source", [(640, 360), (360, 640), (1768, 994), (100, 120), (224, 224)])
+@pytest.mark.parametrize("tensor", [(224, 224), (257, 193)])
+@pytest.mark.parametrize("where", [(0.15, 0.2), (0.5, 0.5), (0.85, 0.7)])
+def test_a_dot_is_found_where_it_was_drawn(
+    mode: Mode, source: tuple[int, int], tensor: tuple[int, int], where: tuple[float, float]
+) -> None:
+    x, y = (round(share * side) for share, side in zip(where, source, strict=True))
+    picture = np.full((source[1], source[0], 3), PAD_VALUE, np.uint8)
+    cv2.circle(picture, (x, y), max(source) // 25, (255, 255, 255), -1)
+    pixels, resize = preprocess(picture, tensor, mode)
+    weights = np.clip(pixels[..., 0].astype(float) - PAD_VALUE, 0, None)
+    rows, columns = np.indices(weights.shape)
+    centre = np.array([(columns * weights).sum(), (rows * weights).sum()]) / weights.sum()
+    off_by_tensor_px = abs(resize.to_original(centre) - (x, y)) * resize.scale
+    assert (off_by_tensor_px < 0.1).all(), off_by_tensor_px  # half a pixel, had the pixels' centres been forgotten
+
+
+def test_nan_and_the_number_type_stay() -> None:
+    resize = plan_resize((640, 480), (224, 224), "letterbox")
+    keypoints = np.full((2, 17, 2), np.nan, np.float32)
+    keypoints[0, 3] = 100, 80
+    original = resize.to_original(keypoints)
+    assert original.dtype == np.float32
+    assert original.shape == (2, 17, 2)
+    assert np.isfinite(original[0, 3]).all()
+    assert np.isnan(original).sum() == 2 * 17 * 2 - 2
+    assert resize.to_original(np.empty((0, 17, 2), np.float32)).shape == (0, 17, 2)
+
+
+@pytest.mark.parametrize(("source", "top_rows", "left_columns"), [((640, 320), 56, 0), ((320, 640), 0, 56)])
+def test_padding_is_grey_and_hides_what_was_there(source: tuple[int, int], top_rows: int, left_columns: int) -> None:
+    resize = plan_resize(source, (224, 224), "letterbox")
+    tensor = np.full((224, 224, 3), 77, np.uint8)
+    resize.place(np.full((resize.inner_height, resize.inner_width, 3), 200, np.uint8), tensor)
+    expected = np.full((224, 224, 3), PAD_VALUE, np.uint8)
+    expected[top_rows : 224 - top_rows, left_columns : 224 - left_columns] = 200
+    np.testing.assert_array_equal(tensor, expected)
+
+
+def test_the_tensor_is_rgb_whatever_comes() -> None:
+    red_bgr = np.zeros((50, 50, 3), np.uint8)
+    red_bgr[..., 2] = 255
+    for picture, color in ((red_bgr, "BGR"), (red_bgr[..., ::-1], "RGB")):
+        tensor, _ = preprocess(picture, (20, 10), "stretch", color)
+        assert tensor.shape == (10, 20, 3)
+        assert (tensor == [255, 0, 0]).all()
+        assert tensor.flags.c_contiguous
+
+
+def test_what_is_no_picture_is_refused() -> None:
+    for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3), np.float32)):
+        with pytest.raises(ValueError, match=r"expected \(h, w, 3\) uint8"):
+            preprocess(wrong, (224, 224), "stretch")
+    with pytest.raises(ValueError, match="expected positive"):
+        preprocess(np.zeros((0, 5, 3), np.uint8), (224, 224), "stretch")
+    with pytest.raises(ValueError, match="expected 'letterbox' or 'stretch'"):
+        plan_resize((5, 5), (5, 5), "crop")  # type: ignore[arg-type]
+    resize = plan_resize((640, 480), (224, 224), "letterbox")
+    with pytest.raises(ValueError, match=r"resized picture is \(224, 224, 3\), expected \(168, 224, 3\)"):
+        resize.place(np.zeros((224, 224, 3), np.uint8), np.zeros((224, 224, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"tensor is \(3, 224, 224\)"):
+        resize.place(np.zeros((168, 224, 3), np.uint8), np.zeros((3, 224, 224), np.uint8))

@@ -1,0 +1,88 @@
+"""The real runtime on the real CPU, with a small model of the tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.posenet import DecodeParams, decode_poses
+from models.runtime import OpenVinoRuntime, RuntimeFault, available_devices
+from tests.tiny_model import CELL, OUTPUTS, SIZE, write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("runtime") / "ir"
+    return folder, write_tiny_model(folder)
+
+
+def picture(column: int, row: int) -> np.ndarray:
+    tensor = np.full((1, SIZE, SIZE, 3), 30, np.uint8)
+    tensor[0, row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 250
+    return tensor
+
+
+def test_pixels_go_in_as_bytes_and_scaled_outputs_come_out(model) -> None:
+    folder, manifest = model
+    runtime = OpenVinoRuntime(folder, manifest)
+    assert runtime.device.startswith("CPU (")
+    assert runtime.precision == "f32"
+    runtime.start(0, picture(3, 5))
+    outputs = runtime.wait(0)
+    assert {name: output.shape for name, output in outputs.items()} == OUTPUTS
+    assert outputs["heatmap"][0, 5, 3, 0] == pytest.approx(((250 - 127.5) / 127.5 - 0.5) * 20, abs=1e-4)
+    assert outputs["heatmap"][0, 0, 0, 0] == pytest.approx(((30 - 127.5) / 127.5 - 0.5) * 20, abs=1e-4)
+
+
+def test_slots_run_at_once_and_each_has_its_own_answer(model) -> None:
+    folder, manifest = model
+    runtime = OpenVinoRuntime(folder, manifest)
+    tensors = [picture(slot % 14, slot // 14 + 2) for slot in range(runtime.slots)]
+    for _ in range(20):
+        for slot, tensor in enumerate(tensors):
+            runtime.start(slot, tensor)
+        for slot in range(runtime.slots):
+            people = decode_poses(runtime.wait(slot), DecodeParams(**manifest.decode_params))
+            expected = [(slot % 14 + 0.5) * CELL, (slot // 14 + 2.5) * CELL]
+            np.testing.assert_allclose(people.keypoints[0], [expected] * 17, atol=1e-3)
+
+
+def test_a_device_that_is_not_there_is_one_clear_error(model) -> None:
+    folder, manifest = model
+    for device in ("MYRIAD", "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480", "TOASTER"):
+        with pytest.raises(RuntimeFault, match=r"CPU") as caught:
+            OpenVinoRuntime(folder, manifest, device)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_broken_ir_is_one_clear_error(model, tmp_path: Path) -> None:
+    _, manifest = model
+    (tmp_path / "model.xml").write_text("<net>")
+    (tmp_path / "model.bin").write_bytes(b"")
+    with pytest.raises(RuntimeFault, match="the model cannot run on CPU"):
+        OpenVinoRuntime(tmp_path, manifest)
+
+
+def test_there_is_a_cpu() -> None:
+    assert "CPU" in available_devices()
+
+
+def test_opening_a_device_does_not_call_home() -> None:
+    """OpenVINO sends an event at its import; whoever asks for a name that is not of this machine fails here."""
+    code = """
+import socket
+def refuse(host, *rest, **options):
+    raise AssertionError(f"asked for {host}")
+socket.getaddrinfo = refuse
+import threading
+threading.excepthook = lambda args: print("called home:", args.exc_value)
+from models.runtime import available_devices
+print(available_devices())
+import time; time.sleep(0.5)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert "CPU" in done.stdout
+    assert "called home" not in done.stdout + done.stderr
+    assert "asked for" not in done.stdout + done.stderr

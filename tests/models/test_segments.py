@@ -1,0 +1,69 @@
+"""Segments tile a video exactly, whatever its keyframes and times."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.segments import plan_segments
+
+
+@st.composite
+def indexes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
+    frames = draw(st.integers(1, 400))
+    keyframes = sorted(draw(st.sets(st.integers(0, frames - 1), max_size=60)) | {0})
+    gaps = draw(st.lists(st.floats(0.001, 5.0), min_size=frames, max_size=frames))
+    return np.array(keyframes), np.cumsum(gaps), frames
+
+
+@settings(deadline=None)
+@given(indexes(), st.floats(0.01, 500))
+def test_segments_tile_the_video_and_begin_on_keyframes(index, segment_s):
+    keyframes, times, frames = index
+    plan = plan_segments("ab", keyframes, times, frames, segment_s)
+    assert plan[0].start_frame == 0
+    assert plan[-1].stop_frame == frames
+    assert all(one.stop_frame == two.start_frame for one, two in itertools.pairwise(plan))
+    assert all(segment.frames > 0 and segment.start_frame in keyframes for segment in plan)
+    assert plan == plan_segments("ab", keyframes, times, frames, segment_s)
+
+
+@settings(deadline=None)
+@given(indexes(), st.floats(0.01, 500))
+def test_no_segment_is_longer_or_shorter_than_its_keyframes_make_it(index, segment_s):
+    keyframes, times, frames = index
+    plan = plan_segments("ab", keyframes, times, frames, segment_s)
+    for segment in plan[:-1]:
+        inside = [key for key in keyframes if segment.start_frame < key < segment.stop_frame]
+        # Ending a keyframe earlier would be farther from segment_s, so the one before the end is short of it.
+        assert not inside or times[inside[-1]] - times[segment.start_frame] <= segment_s
+        ends = keyframes[keyframes > segment.start_frame]
+        misses = abs(times[ends] - times[segment.start_frame] - segment_s)
+        chosen = abs(times[segment.stop_frame] - times[segment.start_frame] - segment_s)
+        assert chosen <= misses.min() + 1e-9
+    if len(plan) > 1:
+        assert times[-1] - times[plan[-1].start_frame] >= segment_s / 2
+
+
+def test_even_keyframes_give_even_segments_and_a_short_tail_joins_the_last():
+    times = np.arange(2600) / 10
+    plan = plan_segments("ab", np.arange(0, 2600, 10), times, 2600, 60.0)
+    assert [(segment.start_frame, segment.stop_frame) for segment in plan] == [
+        (0, 600), (600, 1200), (1200, 1800), (1800, 2600),
+    ]  # fmt: skip
+
+
+def test_one_keyframe_is_one_segment_however_long():
+    plan = plan_segments("ab", np.array([0]), np.arange(90_000) / 25, 90_000, 60.0)
+    assert [segment.frames for segment in plan] == [90_000]
+
+
+@pytest.mark.parametrize(
+    ("keyframes", "frames", "segment_s"),
+    [([1, 5], 10, 60.0), ([], 10, 60.0), ([0, 10], 10, 60.0), ([0], 9, 60.0), ([0], 10, 0.0), ([0], 10, float("nan"))],
+)
+def test_what_is_no_index_is_refused(keyframes, frames, segment_s):
+    with pytest.raises(ValueError, match="expected"):
+        plan_segments("ab", np.array(keyframes, np.int64), np.arange(10) / 25, frames, segment_s)

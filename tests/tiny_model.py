@@ -1,0 +1,57 @@
+"""A PoseNet in shape only, built here: it sees one person wherever a bright spot is. Fast, exact, and no weights."""
+
+from pathlib import Path
+
+import numpy as np
+
+from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, InputSpec, Manifest, Parity, Source, Stick, file_sha256
+from models.quiet_openvino import ov
+
+ops = ov.opset8
+SIZE, CELL, GRID = 224, 16, 14
+# A cell whose mean pixel, scaled to [-1, 1], is above BRIGHT has a keypoint; the person's 17 keypoints lie in it.
+BRIGHT = 0.5
+OUTPUTS = {
+    "heatmap": (1, GRID, GRID, 17),
+    "offset_2": (1, GRID, GRID, 34),
+    "displacement_fwd_2": (1, GRID, GRID, 32),
+    "displacement_bwd_2": (1, GRID, GRID, 32),
+}
+
+
+def write_tiny_model(folder: Path, name: str = "tiny") -> Manifest:
+    """model.xml, model.bin and manifest.json, as `convert` leaves them."""
+    image = ops.parameter([1, SIZE, SIZE, 3], np.float32, name="image")
+    image.output(0).set_names({"image"})
+    grey = ops.reduce_mean(image, np.array([3]), keep_dims=True)
+    planar = ops.transpose(grey, np.array([0, 3, 1, 2]))
+    means = ops.avg_pool(planar, [CELL, CELL], [0, 0], [0, 0], [CELL, CELL], True)
+    cells = ops.transpose(means, np.array([0, 2, 3, 1]))
+    logits = ops.multiply(ops.subtract(cells, np.float32(BRIGHT)), np.float32(20))
+    heatmap = ops.broadcast(logits, np.array(OUTPUTS["heatmap"]))
+    results = []
+    for output, shape in OUTPUTS.items():
+        node = heatmap if output == "heatmap" else ops.broadcast(ops.multiply(cells, np.float32(0)), np.array(shape))
+        if output == "offset_2":
+            node = ops.add(node, np.float32(CELL / 4))  # more would be nearer to the next cell
+
+        node.output(0).set_names({output})
+        results.append(ops.result(node))
+    folder.mkdir(parents=True)
+    ov.save_model(ov.Model(results, [image], name), folder / XML_FILE, compress_to_fp16=False)
+    manifest = Manifest(
+        name=name,
+        task="pose",
+        source=Source("built in a test", "tests/tiny_model.py", "0" * 64, {}),
+        tools={},
+        precision="FP32",
+        input=InputSpec("image", (1, SIZE, SIZE, 3)),
+        outputs=OUTPUTS,
+        decoder="posenet",
+        decode_params={"nms_radius_px": 40.0, "max_people": 5, "origin_px": CELL // 4},
+        ir_sha256={file: file_sha256(folder / file) for file in (XML_FILE, BIN_FILE)},
+        parity=Parity("none", 0, {}, {}, {}),
+        stick=Stick(False, "a test's model", 8),
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.to_json())
+    return manifest
