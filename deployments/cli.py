@@ -1,0 +1,179 @@
+"""The `nightjar` command. It reads arguments and prints answers; the work is in the flows.
+
+Every import that costs time is inside its command, so that `nightjar --help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from models.types import NightjarError
+
+PATH = click.Path(path_type=Path)
+
+
+def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """One line instead of a trace for what the user can mend."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except NightjarError as error:
+            raise click.ClickException(str(error)) from error
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="nightjar")
+def main() -> None:
+    """Nightjar turns a video archive into SQL.
+
+    \b
+    nightjar convert posenet-075                   get a published model
+    nightjar run /my/videos --model posenet-075    videos become rows
+    nightjar sql "SELECT * FROM video_summary"     ask
+
+    Settings are NIGHTJAR_… variables or lines of .env; by default everything lies under ./.nightjar/.
+    """
+
+
+@main.command()
+@click.argument("name")
+@click.option("--source", help="A file, a folder or an https address; the published weights when left out.")
+@click.option(
+    "--width", type=float, help="MobileNet's width: 0.5, 0.75, 1.0, 1.01; read from the weights when left out."
+)
+@click.option("--size", type=click.IntRange(65, 2049), help="Input height and width in pixels.  [default: 224]")
+@click.option("--precision", type=click.Choice(["FP16", "FP32"]), default="FP16", show_default=True)
+@click.option(
+    "--device-target",
+    type=click.Choice(["CPU", "MYRIAD"]),
+    default="CPU",
+    show_default=True,
+    help="MYRIAD refuses what a Neural Compute Stick cannot run.",
+)
+@click.option("--images", type=PATH, help="Folder of pictures to measure the parity with TensorFlow on.")
+@_plain_errors
+def convert(**options: Any) -> None:
+    """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, as the model NAME."""
+    from deployments.commands import run_convert
+
+    run_convert(**options)
+
+
+@main.command()
+@click.argument("archive")
+@click.option("--model", required=True, help="A model's name (its newest version) or a version's hash.")
+@click.option(
+    "--segment-s",
+    type=click.IntRange(1, 3600),
+    default=60,
+    show_default=True,
+    help="Seconds of video that are done, and committed, at once.",
+)
+@click.option(
+    "--overlay",
+    type=click.Choice(["none", "sample", "all"]),
+    default="sample",
+    show_default=True,
+    help="Videos with the skeletons drawn in, for the artifact store.",
+)
+@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device.")
+@click.option(
+    "--precision",
+    type=click.Choice(["f32", "bf16"]),
+    default="f32",
+    show_default=True,
+    help="bf16 is faster on CPUs that have it, and moves keypoints.",
+)
+@_plain_errors
+def run(**options: Any) -> None:
+    """Turn the videos of ARCHIVE, a folder or s3://bucket/prefix, into rows. Again: only what is new."""
+    from deployments.commands import run_batch
+
+    sys.exit(run_batch(**options))
+
+
+@main.command()
+@click.option("--show", "shown", metavar="NAME", help="Let the views show this model's newest version.")
+@_plain_errors
+def models(shown: str | None) -> None:
+    """List the model versions; an arrow marks the one that the views show."""
+    from deployments.commands import list_models
+
+    list_models(shown)
+
+
+@main.command()
+@_plain_errors
+def videos() -> None:
+    """List the videos and what was found in each."""
+    from deployments.commands import print_query
+
+    columns = "video, frames, duration_s, model, frames_done, frames_undecodable, segments_quarantined, people"
+    print_query(f"SELECT {columns} FROM video_summary ORDER BY video", "table")  # noqa: S608 (a constant)
+
+
+@main.command()
+@click.option("--last", type=click.IntRange(1), help="Only the newest so many.")
+@_plain_errors
+def batches(last: int | None) -> None:
+    """List the batches: expected, loaded, quarantined, missing."""
+    from deployments.commands import print_query
+
+    limit = f" LIMIT {last}" if last else ""
+    columns = (
+        "batch_id, status, started_at, finished_at, archive, model, files_listed, files_quarantined,"
+        " frames_expected, frames_done, frames_undecodable, frames_quarantined, frames_missing, people"
+    )
+    print_query(f"SELECT {columns} FROM batch_summary ORDER BY started_at DESC{limit}", "table")  # noqa: S608 (an int)
+
+
+@main.command()
+@click.option("--replay", metavar="ARCHIVE", help="Let the next run over ARCHIVE try its quarantined files again.")
+@_plain_errors
+def quarantine(replay: str | None) -> None:
+    """List what could not be processed, each with its reason."""
+    from deployments.commands import list_quarantine
+
+    list_quarantine(replay)
+
+
+@main.command()
+@click.argument("statement")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
+)
+@click.option("--output", type=PATH, help="File to write; needed for parquet, else the terminal.")
+@_plain_errors
+def sql(statement: str, form: str, output: Path | None) -> None:
+    """Ask the database; it cannot be changed this way."""
+    from deployments.commands import print_query
+
+    print_query(statement, form, output)
+
+
+@main.command()
+@_plain_errors
+def doctor() -> None:
+    """Say what is installed, which devices there are, and whether database and store answer."""
+    from deployments.doctor import examine
+
+    sys.exit(examine())
+
+
+@main.command()
+@click.option("--data", type=PATH, help="Folder with test weights and videos, if there is one.")
+@click.option("--videos", type=PATH, help="Your own folder of videos.")
+@_plain_errors
+def demo(data: Path | None, videos: Path | None) -> None:
+    """Convert PoseNet, turn a few videos into rows, and ask SQL about them."""
+    from deployments.demo import run_demo
+
+    sys.exit(run_demo(data, videos))

@@ -1,0 +1,146 @@
+"""What the commands do: call a flow or the database, and print. Imported by a command, never by `--help`."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from models.types import NightjarError
+from tasks.settings import prepare_prefect, read_settings
+
+TABLE_ROWS = 1000
+
+
+def run_convert(**options: Any) -> None:
+    """Convert a model by the flow, and say what came out."""
+    _ready_for_flows()
+    from flows.convert_model import convert_model
+
+    images = options.pop("images")
+    convert_model(**options, images=str(images) if images else None)
+
+
+def run_batch(**options: Any) -> int:
+    """Run the batch by the flow; 0 when every frame that was expected is in the database."""
+    _ready_for_flows()
+    from flows.nightly_batch import nightly_batch
+    from tasks.report import print_report
+
+    report = nightly_batch(**options)
+    print_report(report)
+    return 0
+
+
+def list_models(shown: str | None) -> None:
+    """Print the model versions; `shown` is the name of the one that the views are to show from now on."""
+    if shown:
+        _show_model(shown)
+    print_query(
+        "SELECT CASE WHEN shown_models.model_version_id IS NULL THEN '' ELSE '->' END AS shown, name,"
+        " model_versions.task, precision,"
+        " substr(version_sha256, 1, 12) AS version, source_format, source_location, registered_at"
+        " FROM model_versions LEFT JOIN shown_models"
+        " ON shown_models.model_version_id = model_versions.model_version_id ORDER BY name, registered_at",
+        "table",
+    )
+
+
+def _show_model(name: str) -> None:
+    from storage import catalogue
+    from tasks.site import open_site
+
+    with open_site() as site:
+        found = catalogue.latest_model(site.engine, name)
+        if found is None:
+            raise NightjarError(f"no model {name!r} here: choose one of 'nightjar models'")
+        catalogue.show_model(site.engine, found[1].task, found[0])
+
+
+def list_quarantine(replay: str | None) -> None:
+    """Print the quarantine, or let the next run over the archive `replay` try its quarantined things again."""
+    from storage import ledger
+    from storage.archive import canonical
+    from tasks.site import open_site
+
+    if replay:
+        with open_site() as site:
+            files, segments = ledger.requeue_quarantined(site.engine, canonical(replay))
+        print(f"{files} files and {segments} segments will be tried again by the next run over {replay}.")
+        return
+    print_query("SELECT * FROM quarantine ORDER BY since", "table")
+
+
+def print_query(statement: str, form: str, output: Path | None = None) -> None:
+    """Ask the database and print the answer as a table, CSV, JSON or Parquet."""
+    from storage.database import migrate, open_database
+    from storage.query import query
+
+    engine = open_database(read_settings().database)
+    migrate(engine)
+    columns, rows = query(engine, statement)
+    if form == "parquet":
+        _write_parquet(columns, rows, output)
+    elif output:
+        with output.open("w", newline="", encoding="utf-8") as file:
+            _write_text(columns, rows, form, file)
+    else:
+        _write_text(columns, rows, form, sys.stdout)
+
+
+def _ready_for_flows() -> None:
+    """Whatever is wrong with database or store is said before Prefect's server takes its ten seconds to start."""
+    prepare_prefect(read_settings())
+    from tasks.site import open_site
+
+    with open_site():
+        pass
+
+
+def _write_text(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str, file: Any) -> None:
+    if form == "csv":
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    elif form == "json":
+        json.dump([dict(zip(columns, row, strict=True)) for row in rows], file, indent=1, default=str)
+        file.write("\n")
+    else:
+        _print_table(columns, rows, file)
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Any) -> None:
+    table = Table(*columns)
+    count = 0
+    for row in rows:
+        count += 1
+        if count <= TABLE_ROWS:
+            table.add_row(*map(_cell, row))
+    # Without a terminal, rich would cut the table to 80 columns.
+    Console(file=file, width=None if file.isatty() else 300).print(table)
+    shown = f"the first {TABLE_ROWS} of " if count > TABLE_ROWS else ""
+    print(f"{shown}{count} row{'' if count == 1 else 's'}", file=file)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = value.isoformat(" ", "seconds") if hasattr(value, "isoformat") and hasattr(value, "hour") else str(value)
+    return text.replace("[", "\\[")  # a name may look like rich's markup
+
+
+def _write_parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: Path | None) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if output is None:
+        raise NightjarError("Parquet is binary and was not given a file: add --output answer.parquet")
+    transposed = list(zip(*rows, strict=True)) or [()] * len(columns)
+    pq.write_table(pa.table(dict(zip(columns, map(list, transposed), strict=True))), output)
+    print(f"{output}: {len(transposed[0]) if transposed else 0} rows")

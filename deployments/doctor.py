@@ -1,0 +1,95 @@
+"""`nightjar doctor`: what is installed, which devices there are, whether database and store answer."""
+
+import platform
+import shutil
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.console import Console
+from rich.table import Table
+
+from models.types import NightjarError
+from tasks.settings import Settings, read_settings
+
+PACKAGES = ("prefect", "openvino", "tensorflow", "tensorflowjs", "av", "opencv-python-headless", "numpy", "pyarrow",
+            "sqlalchemy", "psycopg", "boto3")  # fmt: skip
+LOW_DISK_BYTES = 2 * 2**30
+
+
+def examine() -> int:
+    """Print one line a check; the exit status says whether all is well."""
+    settings = read_settings()
+    checks: dict[str, Callable[[], str]] = {
+        "python": platform.python_version,
+        "packages": _packages,
+        "devices": _devices,
+        "video encoder": _encoder,
+        "disk": lambda: _disk(settings),
+        "database": lambda: _database(settings),
+        "artifact store": lambda: _store(settings),
+    }
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    failures = 0
+    for name, check in checks.items():
+        try:
+            table.add_row(name, "[green]ok[/green]", check())
+        except NightjarError as error:
+            failures += 1
+            table.add_row(name, "[red]wrong[/red]", str(error))
+    Console().print(table)
+    return 1 if failures else 0
+
+
+def _packages() -> str:
+    found, missing = [], []
+    for name in PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise NightjarError(f"{', '.join(missing)} not installed: run 'make demo' or 'make test' again")
+    return ", ".join(found)
+
+
+def _devices() -> str:
+    from models.runtime import available_devices
+
+    return "; ".join(f"{name}: {full_name}" for name, full_name in available_devices().items())
+
+
+def _encoder() -> str:
+    from storage.encode import find_encoder
+
+    encoder = find_encoder()
+    return f"{encoder.codec} for overlay videos" + ("" if encoder.plays else ", which browsers do not play")
+
+
+def _disk(settings: Settings) -> str:
+    folder = next(path for path in [settings.home.resolve(), *settings.home.resolve().parents] if path.exists())
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < LOW_DISK_BYTES:
+        raise NightjarError(
+            f"{free_bytes / 2**30:.1f} GiB free at {folder}, expected 2 or more: make room, or set NIGHTJAR_HOME"
+        )
+    return f"{free_bytes / 2**30:.0f} GiB free at {folder}"
+
+
+def _database(settings: Settings) -> str:
+    from storage.database import check, migrate, open_database
+
+    engine = open_database(settings.database)
+    migrate(engine)
+    return check(engine)
+
+
+def _store(settings: Settings) -> str:
+    from storage.artifacts import open_artifacts, prove
+    from tasks.site import s3_options
+
+    store = open_artifacts(settings.artifacts_location, s3_options(settings))
+    prove(store)
+    return f"{settings.artifacts_location} (written, read back, compared)"

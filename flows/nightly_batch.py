@@ -1,0 +1,127 @@
+"""Flow nightly-batch: whatever is new in a video archive becomes rows in SQL."""
+
+import time
+from contextlib import suppress
+from typing import Annotated, Literal
+
+from prefect import flow, get_run_logger
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from models.types import ModelVersion, NightjarError
+from storage import catalogue, ledger
+from storage.archive import canonical
+from storage.sandbox import Sandbox
+from tasks.catalogue import Listing, read_archive
+from tasks.local_dispatch import run_segments
+from tasks.model_store import fetch_model
+from tasks.night import Night
+from tasks.owner import is_dead, this_owner
+from tasks.pictures import Overlay, Pictures, draw_pictures
+from tasks.policy import FLOW
+from tasks.report import BatchReport, describe_quarantine, describe_videos, publish_report
+from tasks.site import Site, open_site
+
+
+class BatchIncomplete(NightjarError):
+    """The batch came to its end, and something that it expected is not in the database."""
+
+
+@flow(name="nightly-batch", flow_run_name="{model} on {archive}", **FLOW)
+def nightly_batch(
+    archive: Annotated[str, Field(description="Folder with videos, or s3://bucket/prefix", min_length=1)],
+    model: Annotated[str, Field(description="A converted model's name: its newest version", min_length=1)],
+    segment_s: Annotated[
+        int, Field(description="Seconds of video that are done and committed at once", ge=1, le=3600)
+    ] = 60,
+    dispatch: Annotated[Literal["local"], Field(description="Who does the segments: this machine")] = "local",
+    overlay: Annotated[
+        Overlay, Field(description="Videos with the skeletons drawn in, for the artifact store")
+    ] = "sample",
+    device: Annotated[str, Field(description="OpenVINO's name of the device, such as CPU or MYRIAD")] = "CPU",
+    precision: Annotated[Literal["f32", "bf16"], Field(description="bf16 is faster and moves keypoints")] = "f32",
+) -> BatchReport:
+    """List the archive, read what is new, run the model on it, load the results, account for every frame.
+
+    What the ledger has is not done again: a run that was killed is continued by the next one, and a run over an archive
+    that did not change does nothing. Raises NightjarError; BatchIncomplete when anything is missing at the end.
+    """
+    begun = time.monotonic()
+    with open_site() as site, Sandbox(site.settings.decoder_memory_bytes) as sandbox:
+        night = _begin(site, sandbox, archive, model, dispatch)
+        try:
+            listing = read_archive(night, segment_s)
+            done = _do_segments(night, listing, device, precision)
+            pictures = draw_pictures(night, listing.entries, overlay) if done else Pictures()
+        except BaseException as error:
+            with suppress(NightjarError):  # the database may be what failed
+                ledger.finish_batch(site.engine, night.batch_id, str(error) or type(error).__name__)
+            raise
+        report = _account(night, model, listing, pictures, begun)
+    publish_report(report)
+    if report.status != "completed":
+        raise BatchIncomplete(_what_is_missing(report))
+    return report
+
+
+def _begin(site: Site, sandbox: Sandbox, archive: str, model: str, dispatch: str) -> Night:
+    """The batch's row in the database, and all that the batch needs. What dead runs left behind is freed first."""
+    model_version_id, version = _find_model(site, model)
+    folder, manifest = fetch_model(site.artifacts, version.version_sha256, site.settings.model_cache)
+    location = canonical(archive)
+    videos = site.archive(location)
+    ledger.release_dead(site.engine, is_dead)
+    catalogue.show_when_complete(site.engine, version.task, model_version_id)
+    batch_id = ledger.start_batch(site.engine, location, model_version_id, dispatch, this_owner(), flow_run.get_id())
+    return Night(site, sandbox, location, videos, batch_id, model_version_id, folder, manifest)
+
+
+def _find_model(site: Site, model: str) -> tuple[int, ModelVersion]:
+    found = catalogue.latest_model(site.engine, model)
+    if found is None:
+        raise NightjarError(f"no model {model!r} here: run 'nightjar convert {model}', or see 'nightjar models'")
+    return found
+
+
+def _do_segments(night: Night, listing: Listing, device: str, precision: str) -> int:
+    """How many segments the batch did."""
+    engine = night.site.engine
+    counts = ledger.expect_segments(engine, night.batch_id, listing.entries, listing.listed, listing.refused)
+    get_run_logger().info(
+        f"{listing.listed} files listed, {listing.new} new or changed, {listing.refused} in quarantine; "
+        f"to do: {counts.missing} segments, {counts.frames_missing} frames"
+    )
+    if counts.missing:
+        run_segments(night, listing.entries, device, precision)
+    return ledger.count_segments(engine, night.batch_id).done
+
+
+def _account(night: Night, model: str, listing: Listing, pictures: Pictures, begun: float) -> BatchReport:
+    engine = night.site.engine
+    status = ledger.finish_batch(engine, night.batch_id)
+    catalogue.show_when_complete(engine, night.manifest.task, night.model_version_id)
+    return BatchReport(
+        batch_id=night.batch_id,
+        status=status,
+        archive=night.location,
+        model=model,
+        version_id=night.manifest.version_id,
+        listing=listing,
+        counts=ledger.count_segments(engine, night.batch_id),
+        pictures=pictures,
+        videos=describe_videos(night.site, listing),
+        refused=describe_quarantine(night.site, night.location),
+        wall_s=time.monotonic() - begun,
+    )
+
+
+def _what_is_missing(report: BatchReport) -> str:
+    counts = report.counts
+    return (
+        f"batch {report.batch_id}: {counts.missing} of {counts.expected} segments ({counts.frames_missing} frames) are "
+        f"missing, expected none: 'nightjar quarantine' and the log above say why; run it again to go on"
+    )
+
+
+if __name__ == "__main__":
+    nightly_batch.serve()

@@ -1,0 +1,48 @@
+"""Tasks of `convert-model`: fetch the source, convert it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from prefect import get_run_logger, task
+
+from models.manifest import Manifest
+from models.types import NightjarError
+from storage.published import PUBLISHED, fetch_published, fetch_url
+from tasks.policy import TASK
+from tasks.site import Site
+
+OnBytes = Callable[[int, int | None], None]
+
+
+@task(name="fetch source", **TASK)
+def fetch_source(site: Site, name: str, source: str | None, on_bytes: OnBytes) -> tuple[Path, str]:
+    """The source's files here, and where they came from. Raises NightjarError when it cannot be had."""
+    cache = site.settings.download_cache
+    if source is None:
+        return fetch_published(name, cache, on_bytes), PUBLISHED[name].url
+    if source.startswith(("https://", "http://")):
+        return fetch_url(source, cache, on_bytes), source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise NightjarError(f"no file or folder {source}: give --source a path that exists, or an https address")
+    return path, str(path)
+
+
+@task(name="convert to IR", **TASK)
+def convert_source(
+    path: Path,
+    location: str,
+    out: Path,
+    name: str,
+    width: float | None,
+    size: int | None,
+    precision: Literal["FP16", "FP32"],
+    device_target: Literal["CPU", "MYRIAD"],
+    images: str | None,
+) -> Manifest:
+    """`models.convert.convert`, imported here: TensorFlow takes seconds, and only this task needs it."""
+    from models.convert import ConvertSpec, convert
+
+    spec = ConvertSpec(name, width, size, precision, device_target)
+    return convert(path, spec, out, Path(images) if images else None, location, get_run_logger().info)

@@ -1,0 +1,33 @@
+"""What one batch holds open from its start to its end. Does nothing itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.manifest import Manifest
+from models.types import FrameIndex, Video
+from storage.archive import Archive
+from storage.sandbox import Sandbox
+from storage.video import from_record, probe_record
+from tasks.site import Site
+
+
+@dataclass(frozen=True)
+class Night:
+    """One batch over one archive by one model version.
+
+    location: the archive's canonical name; folder: the model's IR and manifest on this machine
+    """
+
+    site: Site
+    sandbox: Sandbox
+    location: str
+    archive: Archive
+    batch_id: int
+    model_version_id: int
+    folder: Path
+    manifest: Manifest
+
+    def probe(self, path: Path) -> tuple[Video, FrameIndex]:
+        """What a local file is, found out in the sandbox. Raises VideoError or SandboxError with the reason."""
+        record = self.sandbox.call(probe_record, path, cpu_s=self.site.settings.decoder_cpu_s)
+        return from_record(record)

@@ -1,0 +1,29 @@
+"""Who holds a lease: this process, told apart from every other one, also from a later one with the same number."""
+
+import platform
+import uuid
+
+import psutil
+
+
+def this_owner() -> str:
+    """host-address:process:start, as in `pi-4-b827eb112233:4711:1795402800`."""
+    process = psutil.Process()
+    return f"{_host()}:{process.pid}:{int(process.create_time())}"
+
+
+def is_dead(owner: str) -> bool:
+    """Whether the owner was a process of this machine and is gone. Of other machines nothing is known: False."""
+    host, _, rest = owner.partition(":")
+    pid, _, started = rest.partition(":")
+    if host != _host() or not (pid.isdigit() and started.isdigit()):
+        return False
+    try:
+        return int(psutil.Process(int(pid)).create_time()) != int(started)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _host() -> str:
+    """The name alone is not enough: Raspberry Pis are often cloned, name and all."""
+    return f"{platform.node()}-{uuid.getnode():012x}"

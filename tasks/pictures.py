@@ -1,0 +1,114 @@
+"""Tasks that draw: overlay videos and the batch's picture, from the rows that were committed."""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from prefect import get_run_logger, task
+
+from models.render import contact_sheet
+from models.types import FrameIndex, Video
+from storage.archive import Entry
+from storage.containers import VideoError
+from storage.ledger import DoneSegment, done_segments
+from storage.places import ObjectError
+from storage.results import read_poses
+from storage.sandbox import SandboxError
+from tasks.frames import write_overlay, write_still
+from tasks.night import Night
+from tasks.policy import TASK
+
+Overlay = Literal["none", "sample", "all"]
+SAMPLE_VIDEOS = 3
+SHEET_VIDEOS = 9
+SHEET_COLUMNS = 3
+SHEET_WIDTH = 1200
+
+
+@dataclass
+class Pictures:
+    """sheet: PNG bytes of the batch's picture, empty where nobody was found; overlays: key of the video -> address"""
+
+    sheet: bytes = b""
+    sheet_url: str = ""
+    overlays: dict[str, str] = field(default_factory=dict)
+
+
+@task(name="draw pictures", **TASK)
+def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> Pictures:
+    """The batch's picture and its overlay videos, in the artifact store. A video that cannot be drawn is left out."""
+    by_video: dict[int, list[DoneSegment]] = defaultdict(list)
+    for segment in done_segments(night.site.engine, night.batch_id):
+        by_video[segment.video_id].append(segment)
+    order = sorted(by_video, key=lambda video_id: -sum(segment.people for segment in by_video[video_id]))
+    wanted = {"none": 0, "sample": SAMPLE_VIDEOS, "all": len(order)}[overlay]
+    pictures, stills = Pictures(), []
+    with tempfile.TemporaryDirectory(prefix="nightjar-pictures-") as scratch:
+        for rank, video_id in enumerate(order[: max(wanted, SHEET_VIDEOS)]):
+            entry, done = entries[video_id], by_video[video_id]
+            try:
+                with night.archive.local(entry) as path:
+                    easel = _Easel(night, path, *night.probe(path), video_id, Path(scratch))
+                    if rank < SHEET_VIDEOS:
+                        stills += easel.still(*_busiest(done))
+                    if rank < wanted:
+                        frames = (0, easel.video.frames) if overlay == "all" else _busiest(done)
+                        pictures.overlays[entry.key] = easel.overlay(*frames)
+            except (VideoError, SandboxError, ObjectError) as error:
+                get_run_logger().warning("no picture of %s: %s", entry.key, error)
+    if stills:
+        pictures.sheet = cv2.imencode(".png", contact_sheet(stills, SHEET_COLUMNS, SHEET_WIDTH))[1].tobytes()
+        key = f"batches/{night.batch_id:06d}/picture.png"
+        night.site.artifacts.put_bytes(key, pictures.sheet)
+        pictures.sheet_url = night.site.artifacts.url(key)
+    return pictures
+
+
+def _busiest(done: list[DoneSegment]) -> tuple[int, int]:
+    """Frames [start, stop) of the segment with the most people."""
+    best = max(done, key=lambda segment: segment.people)
+    return best.start_frame, best.stop_frame
+
+
+@dataclass(frozen=True)
+class _Easel:
+    """One video, ready to be drawn on."""
+
+    night: Night
+    path: Path
+    video: Video
+    index: FrameIndex
+    video_id: int
+    scratch: Path
+
+    def still(self, start: int, stop: int) -> list[NDArray[np.uint8]]:
+        """[(height, width, 3) uint8 BGR] of the frame with the most people, the surest of those; [] without people."""
+        poses = read_poses(self.night.site.engine, self.video_id, self.night.model_version_id, start, stop)
+        if not len(poses):
+            return []
+        frames, first, counts = np.unique(poses.frame, return_index=True, return_counts=True)
+        sure = np.add.reduceat(poses.scores, first)
+        number = int(frames[np.lexsort((sure, counts))[-1]])
+        out = self.scratch / "still.png"
+        self._call(write_still, number, poses, out)
+        picture = cv2.imread(str(out))
+        return [] if picture is None else [np.asarray(picture, np.uint8)]
+
+    def overlay(self, start: int, stop: int) -> str:
+        """The address of the overlay video of these frames in the artifact store."""
+        poses = read_poses(self.night.site.engine, self.video_id, self.night.model_version_id, start, stop)
+        name = self._call(write_overlay, start, stop, poses, self.scratch / "overlay")
+        version_id, artifacts = self.night.manifest.version_id, self.night.site.artifacts
+        key = f"overlays/{version_id}/{self.video.sha256}-{start:08d}-{stop:08d}{Path(name).suffix}"
+        artifacts.put_file(key, self.scratch / name)
+        return artifacts.url(key)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        cpu_s = self.night.site.settings.decoder_cpu_s
+        return self.night.sandbox.call(function, self.path, self.video, self.index, *arguments, cpu_s=cpu_s)

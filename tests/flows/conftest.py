@@ -1,0 +1,73 @@
+"""A site of its own for each test, with the tiny model in it, and one real Prefect server for all of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from prefect.testing.utilities import prefect_test_harness
+
+from tasks.model_store import store_model
+from tasks.settings import read_settings
+from tasks.site import open_site
+from tests.tiny_model import CELL, GRID, write_tiny_model
+from tests.videos import make_video
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Prefect's own server on loopback, with a database of its own."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty installation; its settings are read anew."""
+    monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
+    for name in ("NIGHTJAR_DATABASE_URL", "NIGHTJAR_ARTIFACTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    read_settings.cache_clear()
+    yield tmp_path / "home"
+    read_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that sees one person wherever a cell is bright."""
+    folder = tmp_path_factory.mktemp("model") / "ir"
+    write_tiny_model(folder)
+    return folder
+
+
+def register_tiny_model(folder: Path) -> None:
+    """Into the site that the settings name."""
+    from models.manifest import MANIFEST_FILE, Manifest
+
+    with open_site() as site:
+        store_model.fn(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text()))
+
+
+def spot(number: int) -> tuple[int, int]:
+    """The cell (column, row) that is bright in frame `number`; none in every seventh frame."""
+    return (number * 3) % GRID, (number * 5 + number // GRID) % GRID
+
+
+def has_spot(number: int) -> bool:
+    return number % 7 != 6
+
+
+def spot_picture(number: int) -> NDArray[np.uint8]:
+    """(224, 224, 3): grey with one white cell, so that a model's cell is a pixel's cell."""
+    picture = np.full((GRID * CELL, GRID * CELL, 3), 40, np.uint8)
+    if has_spot(number):
+        column, row = spot(number)
+        picture[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL] = 250
+    return picture
+
+
+def spot_video(path: Path, frames: int, first: int = 0, **options: object) -> Path:
+    """A video whose frame n shows `spot_picture(first + n)`: from a row one can tell which frame it is of."""
+    return make_video(path, pictures=[spot_picture(first + number) for number in range(frames)], **options)

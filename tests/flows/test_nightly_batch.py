@@ -1,0 +1,298 @@
+"""The night, end to end: real videos, real inference, real Prefect, SQLite and PostgreSQL, folders and S3."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.nightly_batch import BatchIncomplete, nightly_batch
+from models.types import NightjarError
+from storage.database import open_database
+from storage.query import query
+from tasks.report import BatchReport
+from tasks.settings import read_settings
+from tests.flows.conftest import CELL, has_spot, register_tiny_model, spot, spot_video
+from tests.servers_s3 import S3Server, new_bucket
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "home")
+
+
+def ask(sql: str) -> list[tuple[Any, ...]]:
+    _, rows = query(open_database(read_settings().database), sql)
+    return [tuple(row) for row in rows]
+
+
+def run(archive: Path | str, **options: Any) -> BatchReport:
+    options = {"model": "tiny", "overlay": "none", **options}
+    return nightly_batch(str(archive), **options)
+
+
+@pytest.fixture
+def archive(tmp_path: Path, tiny_model: Path) -> Path:
+    """Two sound videos, of 60 and 45 frames, keyframes every ten."""
+    register_tiny_model(tiny_model)
+    folder = tmp_path / "archive"
+    (folder / "cam2").mkdir(parents=True)
+    spot_video(folder / "one.mp4", 60)
+    spot_video(folder / "cam2" / "two.mkv", 45, first=500)
+    return folder
+
+
+def assert_rows_are_right(video: str, frames: int, first: int = 0) -> None:
+    """Every row is of the frame that shows its spot, and every frame with a spot has its row."""
+    rows = ask(
+        "SELECT frame, person, t_s, nose_x, nose_y FROM poses JOIN video_summary USING (video_id, model_version_id)"
+        f" WHERE video = '{video}' ORDER BY frame"
+    )
+    expected = [number for number in range(frames) if has_spot(first + number)]
+    assert [row[0] for row in rows] == expected
+    for frame, person, t_s, x, y in rows:
+        column, row = spot(first + frame)
+        assert (person, t_s) == (0, pytest.approx(frame / 25, abs=1e-4))
+        assert (x, y) == (pytest.approx((column + 0.5) * CELL, abs=1), pytest.approx((row + 0.5) * CELL, abs=1))
+
+
+def test_videos_become_rows_again_does_nothing_and_a_new_one_is_done_alone(archive: Path) -> None:
+    report = run(archive)
+    assert (report.status, report.counts.frames_done, report.listing.new) == ("completed", 105, 2)
+    assert_rows_are_right("one.mp4", 60)
+    assert_rows_are_right("cam2/two.mkv", 45, first=500)
+
+    again = run(archive / ".." / archive.name)
+    assert (again.counts.expected, again.listing.new, again.status) == (0, 0, "completed")
+
+    spot_video(archive / "three.avi", 30, first=700, codec="mpeg4", options={}, b_frames=0)
+    shutil.copy(archive / "one.mp4", archive / "renamed copy.mp4")
+    third = run(archive)
+    assert (third.counts.frames_expected, third.counts.frames_done, third.listing.new) == (30, 30, 2)
+    assert_rows_are_right("three.avi", 30, first=700)
+    assert ask("SELECT count(*) FROM videos") == [(3,)], "a renamed copy is the same video"
+
+
+def test_segments_change_nothing_in_the_rows(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    poses = "SELECT sha256, poses.* FROM poses JOIN videos USING (video_id) ORDER BY sha256, frame, person"
+    columns_without_ids = lambda rows: [(row[0], *row[3:]) for row in rows]  # noqa: E731
+    run(archive, segment_s=600)
+    assert ask("SELECT count(*) FROM segments") == [(2,)]
+    whole = columns_without_ids(ask(poses))
+    monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "second home"))
+    read_settings.cache_clear()
+    register_tiny_model(_cached_model(tmp_path))
+    run(archive, segment_s=1)
+    assert ask("SELECT count(*) FROM segments")[0][0] >= 4
+    assert columns_without_ids(ask(poses)) == whole
+
+
+def _cached_model(tmp_path: Path) -> Path:
+    return next(path.parent for path in (tmp_path / "home").rglob("model.xml"))
+
+
+BAD = {
+    "empty.mp4": lambda folder: (folder / "empty.mp4").touch(),
+    "text.mp4": lambda folder: (folder / "text.mp4").write_text("this is no video " * 100),
+    'it\'s "quoted"\nand broken.mp4': lambda folder: (folder / 'it\'s "quoted"\nand broken.mp4').write_bytes(
+        b"\0" * 999
+    ),
+}
+
+
+def test_bad_files_are_quarantined_with_a_reason_and_the_rest_goes_on(archive: Path) -> None:
+    for make in BAD.values():
+        make(archive)
+    (archive / "cut.mp4").write_bytes((archive / "one.mp4").read_bytes()[:-2000])
+    (archive / "notes.txt").write_text("not a video, by its name")
+    report = run(archive)
+    assert (report.status, report.counts.frames_done) == ("completed", 105)
+    reasons = dict(ask("SELECT key, reason FROM quarantine"))
+    assert set(reasons) == {*BAD, "cut.mp4"}
+    assert all(len(reason) > 20 for reason in reasons.values())
+    assert report.listing.ignored == 1
+    again = run(archive)
+    assert (again.listing.new, again.listing.refused, again.counts.expected) == (0, 4, 0)
+
+
+def test_results_that_were_stored_and_not_loaded_are_loaded_and_not_done_again(
+    archive: Path, home: Path, tiny_model: Path
+) -> None:
+    """A lost database, or a run killed between storing and committing: SQL is rebuilt from the Parquet log."""
+    poses = "SELECT sha256, frame, person, t_s, nose_x FROM poses JOIN videos USING (video_id) ORDER BY 1, 2, 3"
+    run(archive)
+    before = ask(poses)
+    workers = ask("SELECT worker, wall_s FROM segments ORDER BY segment_id")
+    for path in home.glob("nightjar.db*"):
+        path.unlink()
+    register_tiny_model(tiny_model)
+    run(archive)
+    assert ask(poses) == before
+    assert ask("SELECT worker, wall_s FROM segments ORDER BY segment_id") == workers, "they were loaded, not done again"
+
+
+def test_a_run_that_is_killed_is_continued_by_the_next_one(archive: Path, home: Path) -> None:
+    spot_video(archive / "long.mp4", 900, first=3)
+    killed = subprocess.Popen(
+        [Path(sys.executable).with_name("nightjar"), "run", str(archive), "--model", "tiny", "--segment-s", "1"],
+        cwd=home.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not _done_segments(home) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    os.killpg(killed.pid, signal.SIGKILL)  # its temporary Prefect server, which does not notice
+    done = _done_segments(home)
+    assert 0 < done < 38, "killed in the middle"
+
+    report = run(archive, segment_s=1)
+    assert report.status == "completed"
+    assert report.counts.expected <= 38 + 6 - done
+    assert_rows_are_right("long.mp4", 900, first=3)
+    assert_rows_are_right("one.mp4", 60)
+    statuses = ask("SELECT status, count(*) FROM batches GROUP BY status ORDER BY status")
+    assert statuses == [("completed", 1), ("crashed", 1)], "no batch is left running"
+
+
+def _done_segments(home: Path) -> int:
+    if not (home / "nightjar.db").exists():
+        return 0
+    try:
+        return int(ask("SELECT count(*) FROM segments WHERE status = 'done'")[0][0])
+    except NightjarError:
+        return 0
+
+
+def test_a_corrupt_frame_in_the_middle_is_counted_and_the_rest_is_used(archive: Path) -> None:
+    from tests.videos import damage
+
+    damage(archive / "one.mp4", archive / "damaged.mp4", packet=25)
+    report = run(archive)
+    [(done, undecodable)] = ask("SELECT frames_done, frames_undecodable FROM video_summary WHERE video = 'damaged.mp4'")
+    assert report.status == "completed"
+    assert done + undecodable == 60
+    assert 1 <= undecodable <= 10
+
+
+@pytest.mark.real_data
+def test_a_night_over_the_bad_videos(archive: Path, data: Path) -> None:
+    """One is quarantined; of the corrupted one 49 frames come out of the decoder, and it calls one of them corrupt."""
+    report = run(data / "badvideo")
+    assert report.status == "completed"
+    assert [row["key"] for row in report.refused] == ["pixeltable_bad_video.mp4"]
+    lost = dict(ask("SELECT video, frames_undecodable FROM video_summary"))
+    assert {key: count for key, count in lost.items() if count} == {"decord_corrupted.mp4": 2}
+    assert ask("SELECT frames, frames_done FROM video_summary WHERE video = 'decord_corrupted.mp4'") == [(50, 48)]
+
+
+def test_overlays_and_the_picture_lie_in_the_store(archive: Path, home: Path) -> None:
+    import av
+
+    report = run(archive, overlay="all")
+    assert Path(report.pictures.sheet_url).read_bytes().startswith(b"\x89PNG")
+    assert set(report.pictures.overlays) == {"one.mp4", "cam2/two.mkv"}
+    with av.open(report.pictures.overlays["one.mp4"]) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert sum(1 for _ in container.decode(stream)) == 60
+
+
+def test_on_postgresql_and_s3(
+    archive: Path, pg_url: str, swift_server: S3Server, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same night with rows in PostgreSQL, artifacts in S3, and the archive itself in S3."""
+    from storage.s3 import make_client
+
+    options = swift_server.options
+    bucket, videos = new_bucket(options), new_bucket(options)
+    client = make_client(options)
+    for path in archive.rglob("*.m*"):
+        client.upload_file(str(path), videos, f"tonight/{path.relative_to(archive).as_posix()}")
+    client.put_object(Bucket=videos, Key='tonight/../evil\'s "name".mp4', Body=b"not a video at all")
+    for name, value in {
+        "NIGHTJAR_DATABASE_URL": pg_url,
+        "NIGHTJAR_ARTIFACTS": f"s3://{bucket}/nightjar",
+        "NIGHTJAR_S3_ENDPOINT_URL": options.endpoint_url,
+        "NIGHTJAR_S3_ACCESS_KEY_ID": options.access_key,
+        "NIGHTJAR_S3_SECRET_ACCESS_KEY": options.secret_key,
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    read_settings.cache_clear()
+    register_tiny_model(tiny_model)
+    report = run(f"s3://{videos}/tonight", overlay="sample")
+    assert (report.status, report.counts.frames_done) == ("completed", 105)
+    assert_rows_are_right("one.mp4", 60)
+    assert [row[0] for row in ask("SELECT key FROM quarantine")] == ['../evil\'s "name".mp4']
+    [(key, sha256)] = ask("SELECT result_key, result_sha256 FROM segments ORDER BY segment_id LIMIT 1")
+    body = client.get_object(Bucket=bucket, Key=f"nightjar/{key}")["Body"].read()
+    assert hashlib.sha256(body).hexdigest() == sha256
+    assert report.pictures.sheet_url.startswith(f"s3://{bucket}/nightjar/")
+    again = run(f"s3://{videos}/tonight")
+    assert (again.counts.expected, again.listing.new) == (0, 0)
+
+
+def test_what_is_missing_fails_the_batch(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else holds a segment and is still at it: this batch cannot call itself complete."""
+    from storage import ledger
+
+    claim = ledger.claim
+    monkeypatch.setattr(ledger, "claim", lambda *args: None)
+    with pytest.raises(BatchIncomplete, match="2 of 2 segments"):
+        run(archive)
+    monkeypatch.setattr(ledger, "claim", claim)
+    assert run(archive).status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"model": "nobody"}, "nightjar convert nobody"),
+        ({"device": "MYRIAD"}, "no device MYRIAD"),
+        ({"archive": "/no/such/folder"}, "/no/such/folder"),
+    ],
+)
+def test_one_clear_error(archive: Path, options: dict[str, str], words: str) -> None:
+    with pytest.raises(NightjarError, match=words):
+        run(**{"archive": archive, **options})
+    assert ask("SELECT count(*) FROM batches WHERE status = 'running'") == [(0,)]
+
+
+def test_a_model_that_was_tampered_with_is_not_run(archive: Path, home: Path) -> None:
+    stored = next((home / "artifacts" / "models").rglob("model.bin"))
+    stored.write_bytes(b"\0" * stored.stat().st_size)
+    with pytest.raises(NightjarError, match=r"model\.bin sha256 .* is not the manifest's"):
+        run(archive)
+
+
+def test_prefect_shows_progress_tables_and_the_picture(archive: Path) -> None:
+    import asyncio
+
+    from prefect.client.orchestration import get_client
+
+    (archive / "empty.mp4").touch()
+    report = run(archive)
+    [(flow_run_id,)] = ask("SELECT flow_run_id FROM batches")
+
+    async def artifacts() -> dict[str, Any]:
+        async with get_client() as client:
+            return {
+                found.key: found.data
+                for found in await client.read_artifacts()
+                if str(found.flow_run_id) == flow_run_id
+            }
+
+    found = asyncio.run(artifacts())
+    assert set(found) == {"frames", "batch-videos", "batch-quarantine", "batch-report"}
+    assert found["frames"] == 100
+    assert "empty.mp4" in str(found["batch-quarantine"])
+    assert "cam2/two.mkv" in str(found["batch-videos"])
+    assert f"batch {report.batch_id}, tiny: completed" in found["batch-report"]
+    assert "data:image/jpeg;base64," in found["batch-report"]
+    assert len(found["batch-report"]) < 400_000

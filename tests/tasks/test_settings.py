@@ -1,0 +1,60 @@
+"""Settings come from the environment and .env, have defaults under one folder, and never print a secret."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.settings import Settings, SettingsError, prepare_prefect, read_settings
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    read_settings.cache_clear()
+    yield
+    read_settings.cache_clear()
+
+
+def test_by_default_everything_lies_under_one_folder(tmp_path: Path) -> None:
+    settings = Settings()
+    home = tmp_path / ".nightjar"
+    assert settings.database == f"sqlite:///{home / 'nightjar.db'}"
+    assert settings.artifacts_location == str(home / "artifacts")
+    assert all(path.is_relative_to(home) for path in (settings.model_cache, settings.video_cache, settings.scratch))
+    assert not home.exists(), "settings open and make nothing"
+
+
+def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("NIGHTJAR_HOME=/from-file\nNIGHTJAR_ARTIFACTS=s3://bucket/prefix\nOTHER=1\n")
+    monkeypatch.setenv("NIGHTJAR_HOME", "/from-environment")
+    settings = read_settings()
+    assert settings.home == Path("/from-environment")
+    assert settings.artifacts_location == "s3://bucket/prefix"
+
+
+def test_secrets_are_not_in_what_settings_print(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTJAR_DATABASE_URL", "postgresql://user:hunter2@host/db")
+    monkeypatch.setenv("NIGHTJAR_S3_SECRET_ACCESS_KEY", "hunter3")
+    settings = read_settings()
+    assert "hunter" not in repr(settings) + str(settings)
+    assert "hunter2" in settings.database
+
+
+def test_a_wrong_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTJAR_S3_CHECKSUM_MODE", "sometimes")
+    monkeypatch.setenv("NIGHTJAR_CACHE_BYTES", "-1")
+    with pytest.raises(
+        SettingsError,
+        match=r"NIGHTJAR_CACHE_BYTES.*NIGHTJAR_S3_CHECKSUM_MODE|NIGHTJAR_S3_CHECKSUM_MODE.*NIGHTJAR_CACHE_BYTES",
+    ):
+        read_settings()
+
+
+def test_prefects_own_settings_of_the_user_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", "/mine")
+    monkeypatch.delenv("PREFECT_SERVER_ANALYTICS_ENABLED", raising=False)
+    prepare_prefect(Settings())
+    import os
+
+    assert os.environ["PREFECT_HOME"] == "/mine"
+    assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
