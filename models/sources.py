@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from models.graph import (
     candidate_outputs,
@@ -22,7 +22,14 @@ from models.graph import (
 from models.keras_model import freeze, load_keras
 from models.manifest import ConversionError
 from models.quiet_tf import GraphDef, SavedModel, tf
-from models.tfjs import load_graph_model, load_layers_model, load_manifest_format, read_json, weight_files
+from models.tfjs import (
+    load_graph_model,
+    load_layers_model,
+    load_manifest_format,
+    read_json,
+    read_trained_size,
+    weight_files,
+)
 
 SourceFormat = Literal["tfjs-manifest", "tfjs-graph", "tfjs-layers", "frozen-pb", "saved-model", "keras"]
 Task = Literal["pose", "classification"]
@@ -40,6 +47,7 @@ class LoadedModel:
     graph: frozen, prepared as graph.py says; input: name of its placeholder [1, size, size, 3] float32
     outputs: names in the IR, each an Identity node `nightjar/NAME`; width: of a PoseNet, None for others
     files: every file that was read, by its path inside the source
+    trained_size: input size that the weights were trained at, where the source says so
     """
 
     format: SourceFormat
@@ -50,6 +58,7 @@ class LoadedModel:
     size: int
     width: float | None
     files: dict[str, Path]
+    trained_size: int | None = None
 
 
 def detect_format(path: Path) -> SourceFormat:
@@ -155,6 +164,7 @@ def _prepared(kind: SourceFormat, file: Path, width: float | None, size: int | N
         size=ready_size,
         width=mobilenet_width(graph, width) if pose else None,
         files=_files(kind, file),
+        trained_size=read_trained_size(file) if kind == "tfjs-graph" else None,
     )
 
 

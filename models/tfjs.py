@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import json_format  # type: ignore[import-untyped]
+from google.protobuf import json_format
 from numpy.typing import NDArray
 
 from models.keras_model import freeze_keras, load_config
@@ -49,6 +49,12 @@ def weight_files(file: Path) -> list[Path]:
         return [beside(file, entry["filename"]) for entry in raw.values()]
     except (KeyError, TypeError) as error:
         raise ConversionError(f"{file.name} lists its weights in an unknown way ({error!r}): fetch it again") from error
+
+
+def read_trained_size(file: Path) -> int | None:
+    """What `models/tfjs_write.py` notes in a model.json: the input size that the weights were trained at, pixels."""
+    metadata = read_json(file).get("userDefinedMetadata") or {}
+    return int(metadata["trainedSize"]) if "trainedSize" in metadata else None
 
 
 def load_manifest_format(file: Path, width: float | None, size: int) -> tuple[GraphDef, dict[str, str]]:

@@ -1,0 +1,271 @@
+"""The training of PoseNet: its targets, that it learns, that it survives a kill, that its export says the same."""
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.frame_feed import FeedPlan, FrameFeed, empty_batch, render_batch
+from models.graph import candidate_outputs, posenet_outputs, prepare, the_input, to_graph, unfuse
+from models.posenet import DecodeParams, decode_poses
+from models.posenet_training import free_to_learn, losses, make_targets, run_network
+from models.quiet_tf import tf
+from models.skeleton import PART_CHAIN
+from models.synthetic import TEST_SET, SceneParams
+from models.tfjs import load_graph_model
+from models.tfjs_write import WEIGHTS_FILE, write_posenet
+from models.train_posenet import (
+    CHECKPOINT_FILE,
+    CURVES_FILE,
+    LOSSES_FILE,
+    Progress,
+    Stage,
+    Stepper,
+    TrainingError,
+    TrainParams,
+    learning_rate,
+    load,
+    start,
+    train,
+    trained_variables,
+)
+
+SCENE = SceneParams(people=(1, 2), height=(0.5, 0.9))
+TINY = TrainParams(
+    seed=3, steps=50, warmup_steps=4, stages=(Stage(0.5, 48, SCENE, 2), Stage(1.0, 64, SCENE, 3, 1.0, frozen_blocks=2))
+)
+EVEN = np.ones(17, np.float32)
+RADIUS = 16.0
+
+
+def two_people() -> np.ndarray:
+    """(1, 3, 17, 3): two people at random places of 96 pixels, a few keypoints outside; the third is nobody."""
+    rng = np.random.default_rng(5)
+    people = np.zeros((1, 3, 17, 3), np.float32)
+    people[0, :2, :, :2] = rng.uniform(0, 96, (2, 17, 2))
+    people[0, :2, :, 2] = rng.integers(0, 3, (2, 17))
+    return people
+
+
+def plain_targets(people: np.ndarray, height: int, width: int) -> dict[str, np.ndarray]:
+    """The same in plain loops; NaN where nothing counts."""
+    found = {
+        "heatmap": np.zeros((height, width, 17)),
+        "offset": np.full((height, width, 17, 2), np.nan),
+        "forward": np.full((height, width, 16, 2), np.nan),
+        "backward": np.full((height, width, 16, 2), np.nan),
+    }
+    for row in range(height):
+        for column in range(width):
+            for keypoint in range(17):
+                near = [
+                    (np.hypot(x - 16 * column, y - 16 * row), number)
+                    for number, (x, y, flag) in enumerate(people[:, keypoint])
+                    if flag > 0 and np.hypot(x - 16 * column, y - 16 * row) <= RADIUS
+                ]
+                if not near:
+                    continue
+                person = people[min(near)[1]]
+                found["heatmap"][row, column, keypoint] = 1
+                found["offset"][row, column, keypoint] = person[keypoint, 1::-1] - (16 * row, 16 * column)
+                for edge, (parent, child) in enumerate(PART_CHAIN):
+                    if keypoint in (parent, child) and person[parent, 2] > 0 and person[child, 2] > 0:
+                        along = person[child, 1::-1] - person[parent, 1::-1]
+                        way, sign = ("forward", 1) if keypoint == parent else ("backward", -1)
+                        found[way][row, column, edge] = sign * along
+    return found
+
+
+def test_targets_are_those_of_a_plain_reference() -> None:
+    people = two_people()
+    targets = make_targets(tf.constant(people), 6, 6, RADIUS)
+    plain = plain_targets(people[0], 6, 6)
+    assert np.array_equal(targets.heatmap[0].numpy(), plain["heatmap"])
+    for name, mask in (
+        ("offset", targets.heatmap),
+        ("forward", targets.forward_mask),
+        ("backward", targets.backward_mask),
+    ):
+        counts = mask[0].numpy() > 0
+        assert np.array_equal(counts, ~np.isnan(plain[name][..., 0])), name
+        np.testing.assert_allclose(getattr(targets, name)[0].numpy()[counts], plain[name][counts], rtol=0, atol=1e-4)
+
+
+def test_the_decoder_finds_people_in_perfect_outputs() -> None:
+    """Targets as outputs: what the network is taught is what the decoder reads."""
+    batch = empty_batch(FeedPlan(8, 6, 224, SceneParams(people=(1, 1), height=(0.4, 0.9), cut=0.0)))
+    render_batch(FeedPlan(8, 6, 224, SceneParams(people=(1, 1), height=(0.4, 0.9), cut=0.0)), 0, batch)
+    targets = make_targets(tf.constant(batch.people), 14, 14, RADIUS)
+
+    def channels(values: tf.Tensor) -> np.ndarray:
+        return np.moveaxis(values.numpy(), -1, -2).reshape(6, 14, 14, -1)
+
+    for frame in range(6):
+        outputs = {
+            "heatmap": 20 * targets.heatmap.numpy()[frame] - 10,
+            "offset_2": channels(targets.offset)[frame],
+            "displacement_fwd_2": channels(targets.forward)[frame],
+            "displacement_bwd_2": channels(targets.backward)[frame],
+        }
+        poses = decode_poses(outputs, DecodeParams(keypoint_score_threshold=0.0))
+        truth = batch.people[frame, 0]
+        there = truth[:, 2] > 0
+        assert len(poses.scores) >= 1
+        np.testing.assert_allclose(poses.keypoints[0][there], truth[there, :2], atol=0.01)
+
+
+def test_perfect_outputs_lose_nothing() -> None:
+    targets = make_targets(tf.constant(two_people()), 6, 6, RADIUS)
+
+    def channels(values: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(tf.transpose(values, [0, 1, 2, 4, 3]), [1, 6, 6, -1])
+
+    heads = {
+        "heatmap_2": 60 * targets.heatmap - 30,
+        "offset_2": channels(targets.offset),
+        "displacement_fwd_2": channels(targets.forward),
+        "displacement_bwd_2": channels(targets.backward),
+    }
+    assert all(float(value) < 1e-5 for value in losses(heads, targets, RADIUS, EVEN).values())
+    heads["offset_2"] += 1.6  # a tenth of the radius, in y and x
+    assert float(losses(heads, targets, RADIUS, EVEN)["offset"]) == pytest.approx(0.2, rel=0.05)
+
+
+def test_balance_makes_the_face_matter_more() -> None:
+    even, sharp = Stage(1, 48, SCENE).keypoint_weights(), Stage(1, 48, SCENE, balance=1.0).keypoint_weights()
+    assert (even == 1).all()
+    assert sharp.mean() == pytest.approx(1)
+    assert sharp[1] / sharp[11] == pytest.approx(107 / 25)
+
+
+def test_some_steps_on_the_same_pictures_lower_the_losses() -> None:
+    plan = FeedPlan(4, 4, 64, SCENE)
+    batch = empty_batch(plan)
+    render_batch(plan, 0, batch)
+    stepper = Stepper(TINY, start(TINY))
+    found = np.array([stepper.step(batch, step, 3e-3).numpy() for step in range(30)])
+    assert (found[-3:].mean(axis=0) < 0.75 * found[:3].mean(axis=0)).all(), found[[0, -1]]
+
+
+def test_frozen_blocks_stay_as_they_are() -> None:
+    plan = FeedPlan(4, 2, 48, SCENE)
+    batch = empty_batch(plan)
+    render_batch(plan, 0, batch)
+    stepper = Stepper(TINY, start(TINY))
+    stepper.step(batch, 0, 3e-3)
+    before = stepper.values()
+    stepper.enter(Stage(1.0, 48, SCENE, 2, frozen_blocks=3))
+    stepper.step(batch, 1, 3e-3)
+    after = stepper.values()
+    free = free_to_learn(3) > 0
+    assert 0 < free.sum() < len(free)
+    assert np.array_equal(before["learnt"][~free], after["learnt"][~free])
+    assert (before["learnt"][free] != after["learnt"][free]).mean() > 0.9
+    # mean and variance of blocks 0 (16 channels), 1 (16, 32) and 2 (32, 64)
+    assert np.array_equal(before["counted"][:320], after["counted"][:320])
+    assert (before["counted"][320:] != after["counted"][320:]).any()
+
+
+def test_a_feed_gives_the_same_batches_however_many_render_and_wherever_it_starts() -> None:
+    plan = FeedPlan(6, 2, 48, SCENE)
+    with FrameFeed(plan, 0, 2) as feed:
+        whole = [feed.take() for _ in range(5)]
+    with FrameFeed(plan, 3, 1) as feed:
+        rest = [feed.take() for _ in range(2)]
+    for a, b in zip(whole[3:], rest, strict=True):
+        assert a.images.tobytes() == b.images.tobytes()
+        assert a.people.tobytes() == b.people.tobytes()
+    assert whole[0].images.tobytes() != whole[1].images.tobytes()
+
+
+def take_some(feed: FrameFeed) -> None:
+    for _ in range(4):
+        feed.take()
+
+
+def test_a_dead_renderer_is_told_of() -> None:
+    with FrameFeed(FeedPlan(6, 2, 48, SCENE), 0, 1) as feed:
+        feed.take()
+        process = feed.lanes[0][3]
+        process.kill()
+        process.join()
+        with pytest.raises(RuntimeError, match="goes on where it was"):
+            take_some(feed)
+
+
+def _train_slowly(folder: str) -> None:
+    train(TINY, Path(folder), processes=1, checkpoint_s=0.0)
+
+
+def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
+    """SIGKILL to the process once it has left a checkpoint in the middle; then the same command again."""
+    whole = train(TINY, tmp_path / "whole", processes=1)
+    process = multiprocessing.get_context("spawn").Process(target=_train_slowly, args=(str(tmp_path / "killed"),))
+    process.start()
+    path = tmp_path / "killed" / CHECKPOINT_FILE
+    deadline = time.monotonic() + 120
+    while not (path.exists() and load(TINY, path).step >= 5):
+        assert process.is_alive(), "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert load(TINY, path).step < TINY.steps
+    resumed = train(TINY, tmp_path / "killed", processes=1)
+    assert resumed.step == whole.step == TINY.steps
+    for name, values in whole.values.items():
+        np.testing.assert_allclose(resumed.values[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+    assert (tmp_path / "killed" / CURVES_FILE).stat().st_size > 1000
+    rows = (tmp_path / "killed" / LOSSES_FILE).read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "25", "50"]
+
+
+def test_a_checkpoint_of_other_parameters_or_of_rubbish_is_refused(tmp_path: Path) -> None:
+    short = dataclasses.replace(TINY, steps=2, stages=(Stage(1.0, 48, SCENE, 2),))
+    train(short, tmp_path, processes=1)
+    with pytest.raises(TrainingError, match="other parameters"):
+        load(dataclasses.replace(short, radius_px=20.0), tmp_path / CHECKPOINT_FILE)
+    (tmp_path / CHECKPOINT_FILE).write_bytes(b"rubbish")
+    with pytest.raises(TrainingError, match="remove it"):
+        train(short, tmp_path, processes=1)
+
+
+@pytest.mark.parametrize("seed", [-1, TEST_SET, TEST_SET + (1 << 32)])
+def test_a_seed_of_the_test_sets_is_refused(seed: int) -> None:
+    with pytest.raises(TrainingError, match="test sets"):
+        TrainParams(seed=seed)
+
+
+def test_time_ends_a_training_and_lowers_the_rate() -> None:
+    params = TrainParams(steps=1000, minutes=1.0)
+    early, late = Progress(500, 0.0, {}), Progress(500, 59.0, {})
+    assert late.share(params) > 0.98
+    assert learning_rate(params, late) < 0.05 * learning_rate(params, early)
+    assert Progress(500, 61.0, {}).share(params) > 1
+
+
+def test_the_exported_model_says_what_the_trained_one_says(tmp_path: Path) -> None:
+    """Folded, quantised to uint16, written, read by tfjs.py: outputs within quantisation."""
+    progress = start(TINY)
+    rng = np.random.default_rng(0)
+    progress.values["average"] += rng.normal(0, 0.02, progress.values["average"].shape).astype(np.float32)
+    progress.values["counted"] += rng.uniform(0, 0.3, progress.values["counted"].shape).astype(np.float32)
+    write_posenet(trained_variables(progress), tmp_path)
+    assert (tmp_path / WEIGHTS_FILE).stat().st_size < 1_500_000
+    graph = unfuse(load_graph_model(tmp_path / "model.json"))
+    outputs = posenet_outputs(graph, candidate_outputs(graph))
+    assert outputs is not None
+    image = rng.uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
+    ready = prepare(graph, outputs, 64)
+    with tf.compat.v1.Session(graph=to_graph(ready)) as session:
+        feeds = {f"{the_input(ready).name}:0": image}
+        found = session.run({name: f"nightjar/{name}:0" for name in outputs}, feeds)
+    values = [tf.constant(progress.values[name]) for name in ("average", "counted")]
+    heads, _ = run_network(*values, tf.constant(image), training=False)
+    for name, head in (("heatmap", "heatmap_2"), *((n, n) for n in outputs if n != "heatmap")):
+        np.testing.assert_allclose(found[name], heads[head].numpy(), atol=0.01 * np.abs(heads[head]).max())
