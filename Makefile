@@ -1,6 +1,7 @@
 # Two commands: `make demo` and `make test`. Both install into .venv first, pinned by the locks.
 # The first interpreter that really runs (a version manager's shim may exist and not).
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
+# Real weights that may be at hand; without them, your own videos take the published ones.
 DATA ?= ../shared/data
 VIDEOS ?=
 

@@ -169,11 +169,24 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option("--data", type=PATH, help="Folder with test weights and videos, if there is one.")
-@click.option("--videos", type=PATH, help="Your own folder of videos.")
+@click.option("--videos", type=PATH, help="Your own folder of videos, with posenet-075.")
+@click.option("--data", type=PATH, help="Folder with the weights of posenet-075; without it they are downloaded.")
 @_plain_errors
-def demo(data: Path | None, videos: Path | None) -> None:
-    """Convert PoseNet, turn a few videos into rows, and ask SQL about them."""
+def demo(videos: Path | None, data: Path | None) -> None:
+    """Render people whose every joint is known, turn them into rows, and see how right the rows are."""
     from deployments.demo import run_demo
 
-    sys.exit(run_demo(data, videos))
+    run_demo(videos, data)
+
+
+@main.command(name="train-demo")
+@click.option("--minutes", type=click.FloatRange(0, 600, min_open=True), default=57, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 1_999_999_999), default=1, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=1_000_000, help="Batches at most.")
+@click.option("--folder", type=PATH, help="Where to train; a training that is there goes on.")
+@_plain_errors
+def train_demo(**options: Any) -> None:
+    """Train posenet-demo from random weights on rendered people, and measure it. Killed, it goes on where it was."""
+    from deployments.commands import run_training
+
+    run_training(**options)

@@ -36,6 +36,16 @@ def run_batch(**options: Any) -> int:
     return 0
 
 
+def run_training(**options: Any) -> None:
+    """Train the demo model by the flow, and say where it is."""
+    _ready_for_flows()
+    from flows.train_demo_model import train_demo_model
+
+    folder = options.pop("folder")
+    model = train_demo_model(**options, folder=str(folder) if folder else None)
+    print(f"{model}\nTo use it: nightjar convert posenet-demo --source {model}/model.json")
+
+
 def list_models(shown: str | None) -> None:
     """Print the model versions; `shown` is the name of the one that the views are to show from now on."""
     if shown:

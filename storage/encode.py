@@ -60,11 +60,13 @@ def write_video(
     height: int,
     fps: float,
     encoder: Encoder | None = None,
+    rotation: int = 0,
 ) -> Path:
     """Writes (t_s, bgr) pairs and gives back the path, with the suffix of what was written.
 
     t_s: seconds, ascending, kept as they are (variable rates too); bgr: (height, width, 3) uint8
     fps: about how many a second, for the encoder's rate control and the last frame's length
+    rotation: degrees clockwise, 0, 90, 180 or 270, that a player is told to turn the pictures
     An odd width or height gets one more column or row, as H.264 needs even ones. The file appears under its name when
     it is whole, and not at all after an error. Raises ValueError where there is no frame, or one of another shape.
     """
@@ -74,6 +76,8 @@ def write_video(
     try:
         with av.open(str(partial.absolute()), "w", format=encoder.container, options=_options(encoder)) as container:
             stream = _add_stream(container, encoder, width, height, fps)
+            if rotation:
+                stream.set_display_rotation(-rotation)
             if not _encode(container, stream, frames, (height, width, 3)):
                 raise ValueError("no frames came, expected one at least: nothing was written")
         partial.replace(target)

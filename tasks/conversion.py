@@ -12,6 +12,9 @@ from storage.published import PUBLISHED, fetch_published, fetch_url
 from tasks.policy import TASK
 from tasks.site import Site
 
+DEMO_MODEL = "posenet-demo"
+SHIPPED = Path(__file__).parents[1] / "models" / "data" / DEMO_MODEL
+
 OnBytes = Callable[[int, int | None], None]
 
 
@@ -19,6 +22,8 @@ OnBytes = Callable[[int, int | None], None]
 def fetch_source(site: Site, name: str, source: str | None, on_bytes: OnBytes) -> tuple[Path, str]:
     """The source's files here, and where they came from. Raises NightjarError when it cannot be had."""
     cache = site.settings.download_cache
+    if source is None and name == DEMO_MODEL:
+        return SHIPPED / "model.json", "shipped with Nightjar"
     if source is None:
         return fetch_published(name, cache, on_bytes), PUBLISHED[name].url
     if source.startswith(("https://", "http://")):

@@ -95,7 +95,7 @@ def test_each_question_has_its_answer_on_both_databases(night: Engine, title: st
 
 
 def test_every_command_of_the_readme_exists_and_every_command_is_in_it() -> None:
-    named = set(re.findall(r"^\| `nightjar ([a-z]+)", README, re.MULTILINE))
+    named = set(re.findall(r"^\| `nightjar ([a-z-]+)", README, re.MULTILINE))
     assert named == set(main.commands)
     for command in named:
         row = next(line for line in README.splitlines() if line.startswith(f"| `nightjar {command}"))

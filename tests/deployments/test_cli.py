@@ -165,8 +165,8 @@ def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.output.startswith("Error: NIGHTJAR_LEASE_S")
 
 
-def test_demo_without_videos_says_how_to_name_some() -> None:
-    result = nightjar("demo")
+def test_demo_of_a_folder_that_is_not_there_says_so_before_anything_is_fetched() -> None:
+    result = nightjar("demo", "--videos", "/no/such/folder")
     assert (result.exit_code, "make demo VIDEOS=" in result.output) == (1, True)
 
 

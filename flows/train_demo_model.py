@@ -1,0 +1,46 @@
+"""Flow train-demo-model: a small PoseNet, trained from nothing on synthetic people."""
+
+import base64
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from pydantic import Field
+
+from tasks.policy import FLOW
+from tasks.settings import read_settings
+from tasks.site import open_site
+from tasks.training import measure_posenet, train_posenet, write_card
+
+
+@flow(name="train-demo-model", **FLOW)
+def train_demo_model(
+    minutes: Annotated[float, Field(description="Time for the training; it does its best in it", gt=0, le=600)] = 57,
+    seed: Annotated[int, Field(description="Of the rendered people and the first weights", ge=0, lt=2_000_000_000)] = 1,
+    steps: Annotated[int, Field(description="Batches at most, however much time is left", ge=1)] = 1_000_000,
+    folder: Annotated[str | None, Field(description="Where to train; a training that is there goes on")] = None,
+) -> str:
+    """Train posenet-demo on rendered people, on a GPU if there is one; measure it on people it never saw.
+
+    A training that was killed goes on from its last checkpoint when it is started again with the same parameters.
+    Gives the folder of the TF.js model, for `nightjar convert posenet-demo --source`. Raises NightjarError.
+    """
+    from models.train_posenet import CURVES_FILE, TrainParams
+
+    place = Path(folder) if folder else read_settings().home.resolve() / "training" / "posenet-demo"
+    training = train_posenet(TrainParams(seed=seed, steps=steps, minutes=minutes), place)
+    accuracy = measure_posenet(place / "model" / "model.json")
+    text = write_card(place / "model", training, accuracy)
+    curves = (place / CURVES_FILE).read_bytes()
+    with open_site() as site:
+        site.artifacts.put_bytes("training/posenet-demo/losses.png", curves)
+        url = site.artifacts.url("training/posenet-demo/losses.png")
+    picture = f"![losses](data:image/png;base64,{base64.b64encode(curves).decode()})"
+    create_markdown_artifact(f"{text}\n{picture}\n", key="training", description="posenet-demo")
+    get_run_logger().info("AP %.3f, AP50 %.3f, PCK %.3f; curves: %s", *accuracy[:2], accuracy.pck_box, url)
+    return str(place / "model")
+
+
+if __name__ == "__main__":
+    train_demo_model.serve()
