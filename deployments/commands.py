@@ -109,6 +109,9 @@ def _ready_for_flows() -> None:
 
     with open_site():
         pass
+    from deployments.prefect_server import ensure_server
+
+    ensure_server()
 
 
 def _write_text(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str, file: Any) -> None:

@@ -58,6 +58,7 @@ def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> 
                     if rank < SHEET_VIDEOS:
                         stills += easel.still(*_busiest(done))
                     if rank < wanted:
+                        get_run_logger().info("drawing the overlay of %s", entry.key)
                         frames = (0, easel.video.frames) if overlay == "all" else _busiest(done)
                         pictures.overlays[entry.key] = easel.overlay(*frames)
             except (VideoError, SandboxError, ObjectError) as error:

@@ -1,9 +1,10 @@
 """Progress that a person can watch: a bar in a terminal, lines in a log, an artifact in the Prefect UI."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from prefect import get_run_logger
@@ -11,7 +12,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-ARTIFACT_EVERY_S = 2.0
+ARTIFACT_EVERY_S = 1.0
+CLOSE_S = 3.0
 LOG_EVERY_S = 15.0
 
 
@@ -32,8 +34,8 @@ class FrameProgress:
 
     def __init__(self, total_frames: int) -> None:
         self.total, self.done = total_frames, 0
-        self._begun = self._artifact_at = self._log_at = time.monotonic()
-        self._artifact: UUID | None = None
+        self._begun = self._log_at = time.monotonic()
+        self._what = ""
         columns = (
             TextColumn("{task.completed:,.0f} of {task.total:,.0f} frames"),
             BarColumn(),
@@ -41,18 +43,22 @@ class FrameProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[what]}"),
         )
+        self._closed = threading.Event()
         self._bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
         self._task = self._bar.add_task("frames", total=total_frames, speed=0.0, what="")
 
     def __enter__(self) -> "FrameProgress":
         artifact = create_progress_artifact(0.0, key="frames", description=self.text())
-        self._artifact = artifact if isinstance(artifact, UUID) else None
+        assert isinstance(artifact, UUID)
+        self._teller = threading.Thread(target=self._tell, args=(artifact,), daemon=True)
+        self._teller.start()
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        self._update_artifact()
+        self._closed.set()
+        self._teller.join(CLOSE_S)
 
     @property
     def frames_per_s(self) -> float:
@@ -71,14 +77,16 @@ class FrameProgress:
         self.done += frames
         now = time.monotonic()
         self._bar.update(self._task, completed=self.done, speed=self.frames_per_s, what=what)
-        if now - self._artifact_at >= ARTIFACT_EVERY_S:
-            self._artifact_at = now
-            self._update_artifact(what)
+        self._what = what
         if now - self._log_at >= LOG_EVERY_S and self._bar.disable:
             self._log_at = now
             get_run_logger().info(self.text(what))
 
-    def _update_artifact(self, what: str = "") -> None:
-        if self._artifact is not None:
+    def _tell(self, artifact: UUID) -> None:
+        """In a thread of its own: a Prefect server that does not answer must not keep a frame waiting."""
+        closed = False
+        while not closed:
+            closed = self._closed.wait(ARTIFACT_EVERY_S)
             share = 100.0 * self.done / self.total if self.total else 100.0
-            update_progress_artifact(self._artifact, progress=min(share, 100.0), description=self.text(what))
+            with suppress(Exception):  # what happens to a picture of the work must not happen to the work
+                update_progress_artifact(artifact, progress=min(share, 100.0), description=self.text(self._what))

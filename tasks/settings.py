@@ -79,5 +79,14 @@ def prepare_prefect(settings: Settings) -> None:
     os.environ.setdefault("PREFECT_HOME", str(settings.home.resolve() / "prefect"))
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")  # without the internet, its call home waits for DNS
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # 20 is too short on a Pi
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "20")
+
+
+def prefect_api_url() -> str | None:
+    """The address of the user's own Prefect server, if one is set."""
+    return os.environ.get("PREFECT_API_URL")
+
+
+def use_prefect_api(url: str) -> None:
+    """Let Prefect, when it is imported, talk to this server."""
+    os.environ["PREFECT_API_URL"] = url

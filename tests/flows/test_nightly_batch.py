@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows.nightly_batch import BatchIncomplete, nightly_batch
@@ -134,11 +136,14 @@ def test_results_that_were_stored_and_not_loaded_are_loaded_and_not_done_again(
     assert ask("SELECT worker, wall_s FROM segments ORDER BY segment_id") == workers, "they were loaded, not done again"
 
 
-def test_a_run_that_is_killed_is_continued_by_the_next_one(archive: Path, home: Path) -> None:
+@pytest.fixture
+def underway(archive: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """`nightjar run` as a user starts it, on a long video in 38 segments, when the first of them is done."""
     spot_video(archive / "long.mp4", 900, first=3)
-    killed = subprocess.Popen(
+    process = subprocess.Popen(
         [Path(sys.executable).with_name("nightjar"), "run", str(archive), "--model", "tiny", "--segment-s", "1"],
         cwd=home.parent,
+        env={name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -146,11 +151,22 @@ def test_a_run_that_is_killed_is_continued_by_the_next_one(archive: Path, home: 
     deadline = time.monotonic() + 120
     while not _done_segments(home) and time.monotonic() < deadline:
         time.sleep(0.05)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    os.killpg(killed.pid, signal.SIGKILL)  # its temporary Prefect server, which does not notice
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_run_that_is_killed_is_continued_by_the_next_one(
+    archive: Path, home: Path, underway: subprocess.Popen[bytes]
+) -> None:
+    helpers = psutil.Process(underway.pid).children(recursive=True)
+    underway.send_signal(signal.SIGKILL)
+    underway.wait()
     done = _done_segments(home)
     assert 0 < done < 38, "killed in the middle"
+    _, left = psutil.wait_procs(helpers, timeout=20)
+    assert len(helpers) >= 2
+    assert not left, "Prefect's server and the decoder end with the run"
 
     report = run(archive, segment_s=1)
     assert report.status == "completed"
@@ -159,6 +175,13 @@ def test_a_run_that_is_killed_is_continued_by_the_next_one(archive: Path, home: 
     assert_rows_are_right("one.mp4", 60)
     statuses = ask("SELECT status, count(*) FROM batches GROUP BY status ORDER BY status")
     assert statuses == [("completed", 1), ("crashed", 1)], "no batch is left running"
+
+
+def test_ctrl_c_ends_a_run_at_once_and_costs_no_try(home: Path, underway: subprocess.Popen[bytes]) -> None:
+    os.killpg(underway.pid, signal.SIGINT)  # what a terminal does
+    assert underway.wait(timeout=30) == 1
+    assert ask("SELECT status, error FROM batches") == [("crashed", "KeyboardInterrupt")]
+    assert ask("SELECT count(*) FROM segments WHERE status = 'leased' OR (status = 'planned' AND tries > 0)") == [(0,)]
 
 
 def _done_segments(home: Path) -> int:
