@@ -76,7 +76,10 @@ def read_settings() -> Settings:
 
 def prepare_prefect(settings: Settings) -> None:
     """Prefect's own settings, where the user has none. To be called before Prefect is first imported."""
-    os.environ.setdefault("PREFECT_HOME", str(settings.home.resolve() / "prefect"))
+    if "PREFECT_HOME" not in os.environ:
+        folder = settings.home.resolve() / "prefect"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # its database holds the key to Prefect's secrets
+        os.environ["PREFECT_HOME"] = str(folder)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")  # without the internet, its call home waits for DNS
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "20")

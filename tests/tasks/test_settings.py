@@ -1,5 +1,6 @@
 """Settings come from the environment and .env, have defaults under one folder, and never print a secret."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,14 @@ def test_prefects_own_settings_of_the_user_are_kept(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PREFECT_HOME", "/mine")
     monkeypatch.delenv("PREFECT_SERVER_ANALYTICS_ENABLED", raising=False)
     prepare_prefect(Settings())
-    import os
-
     assert os.environ["PREFECT_HOME"] == "/mine"
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+
+
+def test_prefects_folder_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", "so that it is put back as it was")
+    monkeypatch.delenv("PREFECT_HOME")
+    prepare_prefect(Settings())
+    folder = Path(os.environ["PREFECT_HOME"])
+    assert folder == tmp_path / ".nightjar" / "prefect"
+    assert folder.stat().st_mode & 0o077 == 0
