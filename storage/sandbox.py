@@ -277,9 +277,11 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         try:
             while readable.poll(CLOSE_S * 1000):
                 answer = wire.receive(child.channel)
-                if not isinstance(answer, dict) or "meta" not in answer:
+                if "end" in answer:
                     return
-        except (EOFError, OSError, wire.WireError):
+                if "meta" not in answer:
+                    break
+        except (EOFError, OSError, TypeError, wire.WireError):
             pass
         self._sandbox.close()
 

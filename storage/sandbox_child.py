@@ -13,9 +13,11 @@ import select
 import signal
 import socket
 import struct
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,40 +95,58 @@ def _die_with_parent(lifeline_fd: int) -> None:
 
 
 def _address_space_bytes() -> int:
-    with open("/proc/self/statm") as file:  # noqa: PTH123
-        return int(file.read().split()[0]) * mmap.PAGESIZE
+    return int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
 
 
 def _answer(channel: socket.socket, request: Request, base_bytes: int) -> int:
     """Runs the request and says how it went; gives back what the libraries loaded so far take of the address space."""
+    allowed_bytes = sys.maxsize
     try:
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         before = _address_space_bytes()
         function = getattr(importlib.import_module(request.module), request.function)
         base_bytes += _address_space_bytes() - before
         shared = _map_shared(channel, request) if request.shape is not None else None
-        _limit(request, base_bytes + (shared.nbytes if shared is not None else 0))
+        allowed_bytes = base_bytes + request.memory_bytes + (shared.nbytes if shared is not None else 0)
+        _limit(request, allowed_bytes)
         if shared is None:
-            wire.send(channel, {"result": function(*request.args)})
+            result = function(*request.args)
+            _check_memory(allowed_bytes)
+            wire.send(channel, {"result": result})
         else:
-            _stream(channel, function, request, shared)
+            _stream(channel, function, request, shared, allowed_bytes)
     except ConnectionError:
         os._exit(1)
     except BaseException as error:
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        wire.send(channel, _failure(error))
+        wire.send(channel, _failure(error, too_much=_peak_bytes() > allowed_bytes))
         if request.shape is not None:
             _await_close(channel)
     return base_bytes
 
 
-def _limit(request: Request, base_bytes: int) -> None:
-    """Memory beyond what is loaded already; CPU beyond what is used already. Past the latter the kernel kills."""
-    most = base_bytes + request.memory_bytes
+def _limit(request: Request, allowed_bytes: int) -> None:
+    """Memory beyond what is loaded already; CPU beyond what is used already. Past the latter the kernel kills.
+
+    A decoder that is refused memory may call the video damaged and go on, frames short. So the kernel refuses only a
+    quarter later, and whoever was beyond what is allowed is told by its peak, whatever it made of it.
+    """
+    most = allowed_bytes + request.memory_bytes // 4
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used_s = usage.ru_utime + usage.ru_stime
     resource.setrlimit(resource.RLIMIT_CPU, (int(used_s + request.cpu_s) + 1, resource.RLIM_INFINITY))
+
+
+def _peak_bytes() -> int:
+    """The most address space this process ever had. A child that was beyond its limit serves no further call."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmPeak:")[2].split()[0]) * 1024
+
+
+def _check_memory(allowed_bytes: int) -> None:
+    if _peak_bytes() > allowed_bytes:
+        raise MemoryError
 
 
 def _map_shared(channel: socket.socket, request: Request) -> NDArray[np.uint8]:
@@ -176,17 +196,25 @@ class Slots(Iterator[NDArray[np.uint8]]):
         self._free += len(words)
 
 
-def _stream(channel: socket.socket, function: Callable[..., Any], request: Request, shared: NDArray[np.uint8]) -> None:
+def _stream(
+    channel: socket.socket,
+    function: Callable[..., Any],
+    request: Request,
+    shared: NDArray[np.uint8],
+    allowed_bytes: int,
+) -> None:
     slots = Slots(channel, slot_views(shared, request.shape or ()))
+    closed = False
     try:
         with closing(function(slots, *request.args)) as metas:
             for meta in metas:
                 wire.send(channel, {"meta": meta})
     except _Closed:
-        wire.send(channel, {"end": True})
-        return
+        closed = True
+    _check_memory(allowed_bytes)
     wire.send(channel, {"end": True})
-    _await_close(channel)
+    if not closed:
+        _await_close(channel)
 
 
 def _await_close(channel: socket.socket) -> None:
@@ -194,11 +222,11 @@ def _await_close(channel: socket.socket) -> None:
         pass
 
 
-def _failure(error: BaseException) -> dict[str, str]:
+def _failure(error: BaseException, *, too_much: bool) -> dict[str, str]:
+    no_memory = getattr(error, "code", None) == OPENCV_NO_MEMORY or getattr(error, "errno", None) == errno.ENOMEM
+    if too_much or no_memory or isinstance(error, MemoryError):
+        return {"failure": "memory", "text": ""}
     if isinstance(error, VideoError):
         return {"failure": "video", "text": str(error)}
-    no_memory = getattr(error, "code", None) == OPENCV_NO_MEMORY or getattr(error, "errno", None) == errno.ENOMEM
-    if isinstance(error, MemoryError) or no_memory:
-        return {"failure": "memory", "text": ""}
     text = "".join(traceback.format_exception(error))
     return {"failure": "error", "text": f"{type(error).__name__}: {error}", "trace": text}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.sandbox import Sandbox, SandboxError
+from storage.sandbox import Sandbox, SandboxError, Stream
 from storage.video import VideoError, from_record, probe_record, probe_video
 from storage.wire import HEADER
 from tests.storage import sandboxed
@@ -244,6 +244,22 @@ def test_the_child_ends_with_its_parent_and_not_with_the_thread_that_started_it(
     parent.kill()
     parent.wait()
     assert gone(pid)
+
+
+def test_a_small_file_that_takes_much_memory_is_stopped(tmp_path):
+    path = make_video(tmp_path / "a.mp4", pictures=[np.zeros((2160, 3840, 3), np.uint8)] * 12, options={"refs": "16"})
+    assert path.stat().st_size < 100_000
+    size = (48, 32)
+    with Sandbox(memory_bytes=64 << 20) as small:
+        with pytest.raises(SandboxError, match=r"^took more than 0.0625 GB of memory$"):
+            list(released(small.stream(sandboxed.video_frames, path, size, shape=(32, 48, 3), slots=2, cpu_s=60)))
+        assert small.call(sandboxed.echo, 1, cpu_s=5) == 1
+
+
+def released(stream: Stream) -> Iterator[tuple[float, ...]]:
+    for meta, _ in stream:
+        stream.release()
+        yield meta
 
 
 def test_no_descriptor_stays_open(sandbox):

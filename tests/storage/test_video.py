@@ -106,10 +106,10 @@ def test_variable_times_are_kept(tmp_path):
     assert video.duration_s >= 7.0
 
 
-def test_mpeg4_packed_in_avi_by_divx_is_numbered_by_its_way_out_of_the_decoder(tmp_path):
-    video, index = probe_video(make_video(tmp_path / "a.avi", codec="mpeg4", options={}))
-    assert index.timestamps_s[0] == 0
-    assert video.frames == 60
+def test_an_avi_begins_at_0_though_its_b_frames_come_late(tmp_path):
+    """AVI has no times of its own: those that FFmpeg makes up begin with the decoder's delay."""
+    index = probe_video(make_video(tmp_path / "a.avi", codec="mpeg4", options={}))[1]
+    assert index.timestamps_s == pytest.approx(np.arange(60) / 25)
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
@@ -145,14 +145,14 @@ def test_small_pictures_have_the_colours_of_large_ones(pix_fmt, colorspace):
 MPEG4 = {"codec": "mpeg4", "options": {}}
 
 
-@pytest.mark.parametrize(("name", "coding", "skip"), [("a.mp4", {}, 0), ("m.mp4", MPEG4, 24), ("m.avi", MPEG4, 24)])
-@pytest.mark.parametrize("packet", [25, 20, 56])
+@pytest.mark.parametrize(("name", "coding", "skip"), [("a.mp4", {}, 0), ("m.mp4", MPEG4, 24), ("m.avi", MPEG4, 20)])
+@pytest.mark.parametrize("packet", [25, 20, 56, 2, 58])
 def test_a_damaged_frame_is_missing_and_the_rest_is_the_same_in_any_parts(tmp_path, name, coding, skip, packet):
     path = damage(make_video(tmp_path / name, 60, **coding), tmp_path / f"damaged_{name}", packet, skip=skip)
     video, index = probe_video(path)
     assert video.frames == 60
     assert_same_in_any_parts(path, video, index)
-    assert 50 <= len(in_parts(path, video, index, [0, 60])) < 60
+    assert 50 <= len(in_parts(path, video, index, [0, 60])) <= 60 - (packet in (25, 20, 56))  # some are covered up
 
 
 def test_a_segment_in_which_nothing_decodes_is_an_error(tmp_path):
