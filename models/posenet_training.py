@@ -59,10 +59,6 @@ def _layout() -> tuple[Layout, Layout]:
 LEARNT, COUNTED = _layout()
 
 
-def _size(layout: Layout) -> int:
-    return sum(int(np.prod(shape)) for _, shape in layout)
-
-
 def _unpack(flat: Any, layout: Layout) -> dict[str, Any]:
     pieces = tf.split(flat, [int(np.prod(shape)) for _, shape in layout])
     return {name: tf.reshape(piece, shape) for (name, shape), piece in zip(layout, pieces, strict=True)}

@@ -59,10 +59,6 @@ class Settings(BaseSettings):
     def download_cache(self) -> Path:
         return self.home.resolve() / "cache" / "downloads"
 
-    @property
-    def scratch(self) -> Path:
-        return self.home.resolve() / "scratch"
-
 
 @cache
 def read_settings() -> Settings:

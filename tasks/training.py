@@ -58,9 +58,12 @@ def measure_posenet(model: Path, frames: int = TEST_FRAMES) -> "Accuracy":
 
 @task(name="write card", **TASK)
 def write_card(folder: Path, training: dict[str, Any], accuracy: "Accuracy") -> str:
-    """The model's card and, for programs, the same as JSON, beside the model. Gives the card."""
+    """The model's card beside it and, for programs, the same as JSON above it. Gives the card.
+
+    Not beside it: a folder to convert holds one .json, the model.
+    """
     report = {**training, "accuracy": accuracy._asdict()}
-    (folder / REPORT_FILE).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    (folder.parent / REPORT_FILE).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
     text = card(training, accuracy)
     (folder / CARD_FILE).write_text(text)
     return text

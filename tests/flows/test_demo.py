@@ -115,7 +115,7 @@ def test_a_training_ends_in_a_model_that_converts(home: Path, tmp_path: Path, mo
     monkeypatch.setattr("flows.train_demo_model.measure_posenet", lambda model: measure(model, frames=4))
     folder = train_demo_model(minutes=5, steps=30, folder=str(tmp_path / "training"))
     assert (home / "artifacts" / "training" / "posenet-demo" / "losses.png").read_bytes().startswith(b"\x89PNG")
-    report: dict[str, Any] = json.loads((Path(folder) / training.REPORT_FILE).read_text())
+    report: dict[str, Any] = json.loads((Path(folder).parent / training.REPORT_FILE).read_text())
     assert report["steps"] == 30
     assert "synthetic people only" in (Path(folder) / training.CARD_FILE).read_text()
-    convert_model("posenet-young", f"{folder}/model.json")
+    convert_model("posenet-young", folder)

@@ -60,7 +60,8 @@ def test_coordinates_far_outside_do_no_harm(far: float) -> None:
     keypoints, scores = someone(640, 480)
     keypoints[0, 9] = far, 240
     keypoints[0, 10] = 320, -far
-    draw_poses(grey(640, 480), keypoints, scores)
+    drawn = draw_poses(grey(640, 480), keypoints, scores)
+    assert (drawn != grey(640, 480)).any(), "the rest of the person is drawn all the same"
 
 
 @pytest.mark.parametrize(("width", "height"), [(160, 120), (1768, 994), (100, 1000)])

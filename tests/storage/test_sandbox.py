@@ -94,8 +94,9 @@ def test_a_video_error_arrives_as_one(sandbox):
 
 
 def test_the_limit_of_cpu_is_for_each_call(sandbox):
-    for _ in range(4):
+    for _ in range(4):  # together more than the limit, and than the second that the kernel rounds up
         sandbox.call(sandboxed.burn, 0.4, cpu_s=0.5)
+    assert sandbox.call(sandboxed.echo, 1, cpu_s=0.5) == 1
 
 
 class Planted:

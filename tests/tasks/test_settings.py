@@ -21,7 +21,9 @@ def test_by_default_everything_lies_under_one_folder(tmp_path: Path) -> None:
     home = tmp_path / ".nightjar"
     assert settings.database == f"sqlite:///{home / 'nightjar.db'}"
     assert settings.artifacts_location == str(home / "artifacts")
-    assert all(path.is_relative_to(home) for path in (settings.model_cache, settings.video_cache, settings.scratch))
+    assert all(
+        path.is_relative_to(home) for path in (settings.model_cache, settings.video_cache, settings.download_cache)
+    )
     assert not home.exists(), "settings open and make nothing"
 
 
