@@ -110,20 +110,11 @@ def _manifest(
         input=given,
         outputs=shapes,
         decoder="posenet" if pose else "classifier",
-        decode_params=dataclasses.asdict(DecodeParams(origin_px=_origin_px(loaded))) if pose else {},
+        decode_params=dataclasses.asdict(DecodeParams(origin_px=cell_origin_px(loaded.size))) if pose else {},
         ir_sha256={name: file_sha256(folder / name) for name in (XML_FILE, BIN_FILE)},
         parity=parity,
         stick=stick,
     )
-
-
-def _origin_px(loaded: LoadedModel) -> int:
-    """Where the cells lie, as against the size of the training: the weights have learnt where they lay there.
-
-    PoseNet's published weights were trained at 16 n + 1, where the first cell is centred at 0.
-    """
-    trained = cell_origin_px(loaded.trained_size) if loaded.trained_size else 0
-    return cell_origin_px(loaded.size) - trained
 
 
 def _source(loaded: LoadedModel, location: str) -> Source:

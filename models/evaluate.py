@@ -4,6 +4,7 @@ Test sets come of seeds that no training uses: theirs begin with synthetic.TEST_
 """
 
 import contextlib
+import dataclasses
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from models.posenet import DecodeParams, decode_poses
+from models.posenet import DecodeParams, cell_origin_px, decode_poses
 from models.synthetic import EVERYDAY, TEST_SET, People, SceneParams, render_frame
 from models.synthetic_truth import coco_truth
 from models.types import FramePoses
@@ -54,10 +55,15 @@ def render_test_set(seed: int, frames: int, size: int, scene: SceneParams) -> Te
 
 
 def measure(infer: Infer, several: TestSet, single: TestSet, decode: DecodeParams = EVALUATION_DECODE) -> Accuracy:
-    """infer: (n, size, size, 3) uint8 -> PoseNet's four outputs by name; several: for AP; single: for PCK."""
+    """infer: (n, size, size, 3) uint8 -> PoseNet's four outputs by name; several: for AP; single: for PCK.
+
+    decode: for AP; its origin is that of the images' size
+    """
+    origin_px = cell_origin_px(several.images.shape[1])
+    decode = dataclasses.replace(decode, origin_px=origin_px)
     found = [decode_poses(outputs, decode) for outputs in _each(infer, several.images)]
     ap = coco_ap(several.people, found, several.images.shape[1:3])
-    one = DecodeParams(mode="single", keypoint_score_threshold=0.0, pose_score_threshold=0.0)
+    one = DecodeParams(mode="single", origin_px=origin_px, keypoint_score_threshold=0.0, pose_score_threshold=0.0)
     alone = [decode_poses(outputs, one) for outputs in _each(infer, single.images)]
     frames = len(several.images) + len(single.images)
     return Accuracy(*ap, *pck(single.people, alone), frames)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.posenet import cell_origin_px
 from models.posenet_graph import HEADS, OUTPUT_STRIDE, block_strides
 from models.quiet_tf import tf
 from models.skeleton import PART_CHAIN
@@ -23,6 +24,7 @@ _HEAD_CHANNELS = dict(zip(HEADS, (KEYPOINTS, 2 * KEYPOINTS, 2 * len(PART_CHAIN),
 _HEAD_SCALE = dict(zip(HEADS, (1.0, 16.0, 32.0, 32.0), strict=True))
 _BATCH_NORM_EPSILON = 1e-3
 _BATCH_NORM_MOMENTUM = 0.98
+_PASSED = 0.4  # weight of the offset of a cell that is not the nearest one
 _PARENT = [parent for parent, _ in PART_CHAIN]
 _CHILD = [child for _, child in PART_CHAIN]
 
@@ -84,45 +86,27 @@ def _block(name: str) -> int:
     return int(name.split("_")[1])
 
 
-def free_to_learn(frozen_blocks: int) -> NDArray[np.float32]:
-    """(learnt,) 1 where a value belongs to no frozen block, else 0."""
-    return np.concatenate(
-        [
-            np.full(int(np.prod(shape)), not name.startswith("Conv2d") or _block(name.split("/")[0]) >= frozen_blocks)
-            for name, shape in LEARNT
-        ]
-    ).astype(np.float32)
-
-
-def run_network(
-    learnt: Any, counted: Any, images: Any, training: bool, frozen_blocks: int = 0
-) -> tuple[dict[str, Any], Any]:
-    """The four heads of images (n, h, w, 3) in -1..1, and `counted` brought up to date.
-
-    frozen_blocks: so many first blocks run as if not in training, and no gradient goes back into them
-    """
+def run_network(learnt: Any, counted: Any, images: Any, training: bool) -> tuple[dict[str, Any], Any]:
+    """The four heads of images (n, h, w, 3) in -1..1, and `counted` brought up to date."""
     values, counts = _unpack(learnt, LEARNT), _unpack(counted, COUNTED)
     fresh = []
     x = images
     strides = [stride for stride, _ in block_strides(WIDTH)]
     for name, kernel, _ in _layers():
         stride = 1 if name.endswith("pointwise") else strides[_block(name)]
-        learning = training and _block(name) >= frozen_blocks
         weights, bias = values[f"{name}/{kernel}"], None
-        if not learning:
+        if not training:
             weights, bias = fold(values, counts, name, kernel)
         if kernel == "depthwise_weights":
             x = tf.nn.depthwise_conv2d(x, weights, [1, stride, stride, 1], "SAME")
         else:
             x = tf.nn.conv2d(x, weights, stride, "SAME")
-        if learning:
+        if training:
             x, mean, variance = _batch_norm(x, name, values, counts)
         else:
             x, mean, variance = tf.nn.bias_add(x, bias), counts[f"{name}/mean"], counts[f"{name}/variance"]
         fresh += [mean, variance]
         x = tf.nn.relu6(x)
-        if training and not learning:
-            x = tf.stop_gradient(x)
     heads = {
         head: scale * (tf.nn.conv2d(x, values[f"{head}/weights"], 1, "SAME") + values[f"{head}/biases"])
         for head, scale in _HEAD_SCALE.items()
@@ -182,15 +166,18 @@ class Targets(NamedTuple):
     weight: Any
 
 
-def make_targets(people: Any, height: int, width: int, radius_px: float, size_power: float = 0.5) -> Targets:
-    """The targets for (n, people, 17, 3) x, y, visibility: 0 = not there.
+def make_targets(people: Any, size_px: int, radius_px: float, size_power: float = 0.5) -> Targets:
+    """The targets for (n, people, 17, 3) x, y, visibility: 0 = not there, in square images of this size.
+
+    A cell lies where what it sees is centred (`cell_origin_px`): asked for a place beside it, a network of this size
+    learns half as well.
 
     size_power: how much more a small person's errors matter: the weight is the size to the power of -size_power
     Where several people's keypoints are within the radius of a cell, the nearest one counts.
     """
     yx, there = people[..., 1::-1], people[..., 2] > 0
-    rows, columns = tf.meshgrid(tf.range(height), tf.range(width), indexing="ij")
-    cells = tf.cast(tf.stack([rows, columns], -1) * OUTPUT_STRIDE, tf.float32)  # (h, w, 2)
+    along = tf.range(-(-size_px // OUTPUT_STRIDE)) * OUTPUT_STRIDE + cell_origin_px(size_px)
+    cells = tf.cast(tf.stack(tf.meshgrid(along, along, indexing="ij"), -1), tf.float32)  # (h, w, 2)
     away = yx[:, None, None] - cells[None, :, :, None, None]  # (n, h, w, people, 17, 2)
     distance2 = tf.reduce_sum(away * away, -1)
     distance2 = tf.where(there[:, None, None], distance2, 1e12)
@@ -224,6 +211,12 @@ def _size_weight(yx: Any, there: Any, power: float) -> Any:
     return (100.0 / tf.clip_by_value(longer, 35.0, 300.0)) ** power
 
 
+def _ends(offset: Any) -> Any:
+    """(n, h, w, 17): 1 at the cell nearest to the keypoint, where the decoder's walk ends; less at those it only
+    passes."""
+    return tf.where(tf.reduce_max(tf.abs(offset), -1) <= OUTPUT_STRIDE / 2, 1.0, _PASSED)
+
+
 def losses(heads: dict[str, Any], targets: Targets, radius_px: float, balance: Any) -> dict[str, Any]:
     """Sigmoid cross entropy of the heatmap, a positive cell; L1 of offsets and displacements in radii, a disk cell.
 
@@ -241,7 +234,9 @@ def losses(heads: dict[str, Any], targets: Targets, radius_px: float, balance: A
     backward_weight = tf.gather(targets.weight, _CHILD, axis=3) * targets.backward_mask
     return {
         "heatmap": tf.reduce_sum(cross) / (tf.reduce_sum(targets.heatmap) + 1.0),
-        "offset": distance("offset_2", targets.offset, targets.weight * targets.heatmap * balance),
+        "offset": distance(
+            "offset_2", targets.offset, targets.weight * targets.heatmap * balance * _ends(targets.offset)
+        ),
         "forward": distance("displacement_fwd_2", targets.forward, forward_weight),
         "backward": distance("displacement_bwd_2", targets.backward, backward_weight),
     }

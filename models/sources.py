@@ -27,7 +27,6 @@ from models.tfjs import (
     load_layers_model,
     load_manifest_format,
     read_json,
-    read_trained_size,
     weight_files,
 )
 
@@ -47,7 +46,6 @@ class LoadedModel:
     graph: frozen, prepared as graph.py says; input: name of its placeholder [1, size, size, 3] float32
     outputs: names in the IR, each an Identity node `nightjar/NAME`; width: of a PoseNet, None for others
     files: every file that was read, by its path inside the source
-    trained_size: input size that the weights were trained at, where the source says so
     """
 
     format: SourceFormat
@@ -58,7 +56,6 @@ class LoadedModel:
     size: int
     width: float | None
     files: dict[str, Path]
-    trained_size: int | None = None
 
 
 def detect_format(path: Path) -> SourceFormat:
@@ -164,7 +161,6 @@ def _prepared(kind: SourceFormat, file: Path, width: float | None, size: int | N
         size=ready_size,
         width=mobilenet_width(graph, width) if pose else None,
         files=_files(kind, file),
-        trained_size=read_trained_size(file) if kind == "tfjs-graph" else None,
     )
 
 

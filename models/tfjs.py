@@ -51,12 +51,6 @@ def weight_files(file: Path) -> list[Path]:
         raise ConversionError(f"{file.name} lists its weights in an unknown way ({error!r}): fetch it again") from error
 
 
-def read_trained_size(file: Path) -> int | None:
-    """What `models/tfjs_write.py` notes in a model.json: the input size that the weights were trained at, pixels."""
-    metadata = read_json(file).get("userDefinedMetadata") or {}
-    return int(metadata["trainedSize"]) if "trainedSize" in metadata else None
-
-
 def load_manifest_format(file: Path, width: float | None, size: int) -> tuple[GraphDef, dict[str, str]]:
     """PoseNet from `manifest.json` and one raw float32 file a variable. Returns the graph and its heads."""
     variables = {name: _read_variable(file, entry) for name, entry in read_json(file).items()}

@@ -19,7 +19,6 @@ from models.quiet_tf import GraphDef, NodeDef, tf
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "group1-shard1of1.bin"
-TRAINED_SIZE = 224
 _STEPS = 65_535  # of uint16
 
 
@@ -56,7 +55,6 @@ def write_graph_model(graph: GraphDef, folder: Path) -> None:
         "format": "graph-model",
         "generatedBy": tf.__version__,
         "convertedBy": "nightjar",
-        "userDefinedMetadata": {"trainedSize": TRAINED_SIZE},
         "modelTopology": json_format.MessageToDict(bare),
         "weightsManifest": [{"paths": [WEIGHTS_FILE], "weights": entries}],
     }

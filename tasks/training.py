@@ -77,7 +77,7 @@ PoseNet on MobileNetV1 0.50, output stride 16, trained from random weights on re
 
 | | |
 |---|---|
-| trained on | `models/synthetic.py`, seed {training["seed"]}: one to four people, no photograph, nothing fetched |
+| trained on | `models/synthetic.py`, seed {training["seed"]}: one to five people, no photograph, nothing fetched |
 | code | commit {training["commit"]} |
 | training | {training["steps"]:,} steps, {training["minutes"]} minutes on {training["machine"]} |
 | format | TF.js graph model, weights in uint16, trained at 224 x 224 |

@@ -2,40 +2,66 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from models.convert import ConvertSpec, convert
 from models.evaluate import SEVERAL, SINGLE, Accuracy, measure, render_test_set
-from models.posenet_infer import posenet_from_tfjs
+from models.posenet import cell_origin_px
+from models.runtime import OpenVinoRuntime
 
 FOLDER = Path(__file__).parents[2] / "models/data/posenet-demo"
 LARGEST_BYTES = 1_500_000
-TOLERANCE = 0.02
+FRAMES = 500
+TOLERANCE = 0.01
+PCK_ASKED_FOR = 0.95  # reached; of AP 0.60 and AP50 0.85, asked for too, the card says how far off they are
+MEASURES = ("ap", "ap50", "pck_box")
 
 
 @pytest.fixture(scope="module")
-def said() -> dict[str, dict[str, float]]:
-    """training/accuracy.json beside the model: what was measured when it was made, on a large and a small test set."""
+def said() -> dict[str, dict[str, Any]]:
+    """training/accuracy.json beside the model: what was measured when it was made, by TensorFlow."""
     return json.loads((FOLDER / "training/accuracy.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def found(said: dict[str, dict[str, float]]) -> Accuracy:
-    frames = int(said["small"]["frames"]) // 2
-    infer = posenet_from_tfjs(FOLDER / "model.json", 224)
-    return measure(infer, render_test_set(1, frames, 224, SEVERAL), render_test_set(2, frames, 224, SINGLE))
+def found(said: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Accuracy:
+    """What the product sees in the same frames: through the converted model and OpenVINO."""
+    folder = tmp_path_factory.mktemp("posenet-demo")
+    manifest = convert(FOLDER / "model.json", ConvertSpec("posenet-demo"), folder)
+    assert manifest.decode_params["origin_px"] == cell_origin_px(224)
+    runtime = OpenVinoRuntime(folder, manifest)
+
+    def infer(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        rows = []
+        for image in images:
+            runtime.start(0, image[None])
+            rows.append({name: values.copy() for name, values in runtime.wait(0).items()})
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    sets = zip(said["held out"]["seeds"], (SEVERAL, SINGLE), strict=True)
+    return measure(infer, *(render_test_set(seed, FRAMES, 224, scene) for seed, scene in sets))
 
 
 def test_it_is_small() -> None:
     assert sum(path.stat().st_size for path in FOLDER.glob("*.bin")) <= LARGEST_BYTES
 
 
-@pytest.mark.parametrize("measure_name", ["ap", "ap50", "pck_box"])
-def test_its_accuracy_has_not_dropped(measure_name: str, said: dict, found: Accuracy) -> None:
-    """By more than 0.02 against the same frames when it was made: a change of decoder, renderer or reader would."""
-    assert getattr(found, measure_name) >= said["small"][measure_name] - TOLERANCE
+def test_its_keypoints_are_as_right_as_was_asked_for(found: Accuracy) -> None:
+    assert found.frames == 2 * FRAMES
+    assert found.pck_box >= PCK_ASKED_FOR
 
 
-def test_the_small_test_set_is_like_the_large_one(said: dict) -> None:
-    assert said["large"]["frames"] >= 1000
-    assert abs(said["small"]["ap"] - said["large"]["ap"]) < 0.1
+@pytest.mark.parametrize("name", MEASURES)
+def test_its_accuracy_is_what_its_card_says(name: str, said: dict[str, dict[str, Any]], found: Accuracy) -> None:
+    """A change of decoder, renderer, reader or conversion would show."""
+    assert getattr(found, name) == pytest.approx(said["held out"][name], abs=TOLERANCE)
+
+
+def test_seeds_never_looked_at_say_the_same(said: dict[str, dict[str, Any]]) -> None:
+    """The recipe was not bent towards its test set."""
+    for name in MEASURES:
+        assert said["never looked at"][name] == pytest.approx(said["held out"][name], abs=0.03)
