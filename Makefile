@@ -9,10 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet
 
-.PHONY: demo test lint format lock clean help
+.PHONY: demo test chaos lint format lock edge-cpu edge-stick clean help
 
 help:            ## what there is
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z -]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 $(BIN)/uv: deployments/bootstrap.lock
 	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or 3.12 (and python3-venv)"; exit 1; }
@@ -37,6 +37,9 @@ demo: $(VENV)/.runtime  ## install, then turn a few videos into SQL rows (VIDEOS
 test: lint  ## install, check and test everything
 	$(BIN)/pytest
 
+chaos: $(VENV)/.dev  ## kill a fleet 200 times, and compare every row with an undisturbed run (half an hour and more)
+	$(BIN)/python -m tests.chaos --kills 200
+
 lint: $(VENV)/.dev  ## ruff, the type checker, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -51,9 +54,20 @@ lock: $(BIN)/uv  ## resolve the dependencies anew
 	cd deployments && ../$(BIN)/uv pip compile $(LOCK_OPTIONS) bootstrap.in -o bootstrap.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml -o deployments/runtime.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --extra dev -c deployments/runtime.lock -o deployments/dev.lock
+	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.11 --python-platform aarch64-manylinux_2_36 deployments/edge-cpu.in -o deployments/edge-cpu.lock
+	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.10 --python-platform aarch64-manylinux_2_31 deployments/edge-stick.in -o deployments/edge-stick.lock
+	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.10 --python-platform x86_64-manylinux_2_28 deployments/stick.in -o deployments/stick.lock
+	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.9 --python-platform x86_64-manylinux_2_28 deployments/myriad.in -o deployments/myriad.lock
 
 # --no-header and --no-annotate: no address of any registry, no path, so that the locks serve everywhere.
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+# Resolved for a Pi, from wheels only: what resolves can be installed there. x86-64 gets the same versions, and the
+# hashes are of all platforms' files. --no-config: pyproject.toml allows no platform but the central machine's.
+EDGE_LOCK_OPTIONS := --quiet --no-config --generate-hashes --no-header --no-annotate --only-binary :all:
+
+edge-cpu edge-stick:  ## install a worker into .venv-edge-cpu or .venv-edge-stick, see docs/edge.md
+	deployments/install-edge.sh $(@:edge-%=%) $(EDGE_PYTHON)
 
 clean:           ## remove what was installed and made here
 	rm -rf $(VENV) .nightjar

@@ -38,6 +38,7 @@ def main() -> None:
     nightjar convert posenet-075                   get a published model
     nightjar run /my/videos --model posenet-075    videos become rows
     nightjar sql "SELECT * FROM video_summary"     ask
+    nightjar up --archive /my/videos --model posenet-075   every night, and from Prefect's UI
 
     Settings are NIGHTJAR_… variables or lines of .env; by default everything lies under ./.nightjar/.
     """
@@ -76,6 +77,13 @@ def convert(**options: Any) -> None:
     default=60,
     show_default=True,
     help="Seconds of video that are done, and committed, at once.",
+)
+@click.option(
+    "--dispatch",
+    type=click.Choice(["local", "fleet"]),
+    default="local",
+    show_default=True,
+    help="Who does the segments: this machine, or the workers of the edge pool.",
 )
 @click.option(
     "--overlay",
@@ -121,15 +129,25 @@ def videos() -> None:
 
 
 @main.command()
-@click.option("--last", type=click.IntRange(1), help="Only the newest so many.")
+@click.option(
+    "--last",
+    type=click.IntRange(0),
+    is_flag=False,
+    flag_value=0,
+    metavar="[N]",
+    help="Only the newest N; without N the whole account of the newest one.",
+)
 @_plain_errors
 def batches(last: int | None) -> None:
-    """List the batches: expected, loaded, quarantined, missing."""
-    from deployments.commands import print_query
+    """List the batches: expected, loaded, quarantined, missing; estimated and taken seconds."""
+    from deployments.commands import print_last_batch, print_query
 
+    if last == 0:
+        print_last_batch()
+        return
     limit = f" LIMIT {last}" if last else ""
     columns = (
-        "batch_id, status, started_at, finished_at, archive, model, files_listed, files_quarantined,"
+        "batch_id, status, started_at, estimated_s, duration_s, archive, model, files_listed, files_quarantined,"
         " frames_expected, frames_done, frames_undecodable, frames_quarantined, frames_missing, people"
     )
     print_query(f"SELECT {columns} FROM batch_summary ORDER BY started_at DESC{limit}", "table")  # noqa: S608 (an int)
@@ -157,6 +175,32 @@ def sql(statement: str, form: str, output: Path | None) -> None:
     from deployments.commands import print_query
 
     print_query(statement, form, output)
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option(
+    "--verify", is_flag=True, help="Compare the bytes of every result with the ledger, not only that it is there."
+)
+@click.option(
+    "--expect-within",
+    type=click.FloatRange(0, min_open=True),
+    metavar="HOURS",
+    help="Complain where an archive's newest batch is older than this, or failed.",
+)
+@click.option(
+    "--second-look-s",
+    type=click.FloatRange(0, 600),
+    default=45,
+    show_default=True,
+    help="A run that is silent is ended when it still is after so many seconds.",
+)
+@_plain_errors
+def sweep(**options: Any) -> None:
+    """Put right what faults left behind, in the ledger, the store and Prefect. For cron or a systemd timer."""
+    from deployments.sweep import run_sweep
+
+    sys.exit(run_sweep(**options))
 
 
 @main.command()
@@ -190,3 +234,72 @@ def train_demo(**options: Any) -> None:
     from deployments.commands import run_training
 
     run_training(**options)
+
+
+def _night_options(command: Callable[..., None]) -> Callable[..., None]:
+    options = (
+        click.option("--archive", help="What is run every night: a folder or s3://bucket/prefix."),
+        click.option("--model", help="With which model; needed with --archive."),
+        click.option("--cron", help="When.  [default: 0 1 * * *]"),
+        click.option("--timezone", help="In which zone, such as Europe/Berlin.  [default: this machine's]"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Beyond loopback needs a password.")
+@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True)
+@_night_options
+@click.option("--edge", metavar="DEVICE", help="Do segments on this machine, too: CPU, MYRIAD, MULTI:…")
+@click.option("--fallback", type=click.Choice(["cpu", "none"]), default="none", show_default=True)
+@_plain_errors
+def up(host: str, port: int, edge: str | None, fallback: str, **night: str | None) -> None:
+    """Start Prefect's server with its UI, the deployments and a worker; Ctrl-C ends all of it."""
+    from deployments.up import bring_up
+
+    given = [word for name, value in night.items() if value for word in (f"--{name}", value)]
+    bring_up(host, port, given, edge, fallback)
+
+
+@main.command()
+@_night_options
+@click.option("--server", metavar="URL", help="Of the API.  [default: PREFECT_API_URL, or the one of 'nightjar up']")
+@_plain_errors
+def deploy(server: str | None, **night: str | None) -> None:
+    """Bring a Prefect server up to date: work pools, deployments, the schedule of the night."""
+    from deployments.deploy import Night, deploy
+
+    deploy(Night(**night), server)
+
+
+@main.command()
+@click.option("--pool", type=click.Choice(["central", "edge"]), default="edge", show_default=True)
+@click.option("--device", default="CPU", show_default=True, help="CPU, MYRIAD, MULTI:…")
+@click.option("--name", help="Unique for each device.  [default: NIGHTJAR_WORKER_NAME, or host and device]")
+@click.option(
+    "--fallback",
+    type=click.Choice(["cpu", "none"]),
+    default="none",
+    show_default=True,
+    help="What to do when the device is lost.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 100),
+    default=2,
+    show_default=True,
+    help="Runs at once; the second is ready when the first gives the device back.",
+)
+@click.option("--server", metavar="URL", help="Of the API.  [default: PREFECT_API_URL, or the one of 'nightjar up']")
+@_plain_errors
+def worker(**options: Any) -> None:
+    """Take the runs of a work pool on this machine. Needs no database."""
+    from deployments.worker import run_worker
+
+    run_worker(**options)
+
+
+if __name__ == "__main__":
+    main()

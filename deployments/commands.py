@@ -21,8 +21,9 @@ def run_convert(**options: Any) -> None:
     _ready_for_flows()
     from flows.convert_model import convert_model
 
-    images = options.pop("images")
-    convert_model(**options, images=str(images) if images else None)
+    # In Prefect's form what is left out is empty text, not null.
+    given = {name: value for name, value in options.items() if value is not None}
+    convert_model(**{**given, "images": str(given.get("images", ""))})
 
 
 def run_batch(**options: Any) -> int:
@@ -41,8 +42,7 @@ def run_training(**options: Any) -> None:
     _ready_for_flows()
     from flows.train_demo_model import train_demo_model
 
-    folder = options.pop("folder")
-    model = train_demo_model(**options, folder=str(folder) if folder else None)
+    model = train_demo_model(**{**options, "folder": str(options["folder"] or "")})
     print(f"{model}\nTo use it: nightjar convert posenet-demo --source {model}/model.json")
 
 
@@ -83,6 +83,19 @@ def list_quarantine(replay: str | None) -> None:
         print(f"{files} files and {segments} segments will be tried again by the next run over {replay}.")
         return
     print_query("SELECT * FROM quarantine ORDER BY since", "table")
+
+
+def print_last_batch() -> None:
+    """The newest batch's account: when, how fast, by which devices, which videos."""
+    from tasks.account import read_account, video_table
+    from tasks.report import print_account
+    from tasks.site import open_site
+
+    with open_site() as site:
+        account = read_account(site.engine)
+        print_account(site, account)
+    if rows := video_table(account):
+        _print_table(list(rows[0]), (list(row.values()) for row in rows), sys.stdout)
 
 
 def print_query(statement: str, form: str, output: Path | None = None) -> None:

@@ -4,6 +4,7 @@ import platform
 import shutil
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.table import Table
@@ -11,8 +12,8 @@ from rich.table import Table
 from models.types import NightjarError
 from tasks.settings import Settings, read_settings
 
-PACKAGES = ("prefect", "openvino", "tensorflow", "tensorflowjs", "av", "opencv-python-headless", "numpy", "pyarrow",
-            "sqlalchemy", "psycopg", "boto3")  # fmt: skip
+EVERYWHERE = ("prefect", "av", "opencv-python-headless", "numpy", "pyarrow", "boto3")
+CENTRAL = ("tensorflow", "tensorflowjs", "psycopg")  # an edge worker converts nothing and asks no database
 LOW_DISK_BYTES = 2 * 2**30
 
 
@@ -25,9 +26,10 @@ def examine() -> int:
         "devices": _devices,
         "video encoder": _encoder,
         "disk": lambda: _disk(settings),
-        "database": lambda: _database(settings),
         "artifact store": lambda: _store(settings),
     }
+    if not _is_edge():
+        checks["database"] = lambda: _database(settings)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
@@ -43,9 +45,14 @@ def examine() -> int:
     return 1 if failures else 0
 
 
+def _is_edge() -> bool:
+    """Whether this is an edge worker's environment: it was installed without what only the central machine needs."""
+    return not any(find_spec(name) for name in CENTRAL)
+
+
 def _packages() -> str:
     found, missing = [], []
-    for name in PACKAGES:
+    for name in EVERYWHERE if _is_edge() else EVERYWHERE + CENTRAL:
         try:
             found.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -56,9 +63,10 @@ def _packages() -> str:
 
 
 def _devices() -> str:
-    from models.runtime import available_devices
+    from models.runtime import available_devices, openvino_version
 
-    return "; ".join(f"{name}: {full_name}" for name, full_name in available_devices().items())
+    devices = "; ".join(f"{name}: {full_name}" for name, full_name in available_devices().items())
+    return f"openvino {openvino_version()}, {devices or 'no device'}"
 
 
 def _encoder() -> str:
@@ -87,9 +95,8 @@ def _database(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
-    from storage.artifacts import open_artifacts, prove
-    from tasks.site import s3_options
+    from storage.artifacts import prove
+    from tasks.stores import artifact_store
 
-    store = open_artifacts(settings.artifacts_location, s3_options(settings))
-    prove(store)
+    prove(artifact_store(settings))
     return f"{settings.artifacts_location} (written, read back, compared)"

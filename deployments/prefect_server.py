@@ -1,11 +1,13 @@
-"""A Prefect server for one command, where the user has none: it ends with the command, however that ends.
+"""A Prefect server as a child process: it ends with its parent, however that ends. And: is there one at an address?
 
 Prefect starts one by itself, but in the terminal's own process group: Ctrl-C kills it together with the flow, which
 then waits minutes for an answer; and after SIGKILL it lives on for ever. Ours can be watched in a browser, too.
 """
 
 import atexit
+import base64
 import ctypes
+import http.client
 import signal
 import socket
 import subprocess
@@ -13,16 +15,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import click
 
 from models.types import NightjarError
-from tasks.settings import prefect_api_url, use_prefect_api
+from tasks.settings import prefect_api_url, prefect_password, use_prefect_api
 
 HOST = "127.0.0.1"
 START_LIMIT_S = 120.0  # a Raspberry Pi takes its time
 STOP_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 10.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -35,18 +39,94 @@ def ensure_server() -> None:
     if prefect_api_url():
         return
     port = _free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port), "--no-services"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the flow, which needs the server to say that it was cancelled
-        preexec_fn=_end_with_parent,
+    server = start_child(
+        ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(port), "--no-services"], quiet=True
     )
-    atexit.register(_stop, server)
-    _wait_until_up(server, port)
+    atexit.register(stop_child, server)
+    wait_until_up(server, f"http://{HOST}:{port}/api")
     use_prefect_api(f"http://{HOST}:{port}/api")
     click.echo(f"Watch it at http://{HOST}:{port} while it runs.", err=True)
+
+
+def start_child(
+    arguments: Sequence[str], *, quiet: bool = False, environment: Mapping[str, str] | None = None, umask: int = -1
+) -> subprocess.Popen[bytes]:
+    """This Python in a child that ends with us. It has a session of its own: Ctrl-C is for us, who end it in order.
+
+    quiet: it prints nothing; umask: of its files
+    """
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL if quiet else None,
+        stderr=subprocess.DEVNULL if quiet else None,
+        env=environment,
+        umask=umask,
+        start_new_session=True,
+        preexec_fn=_end_with_parent,
+    )
+
+
+def wait_until_up(server: subprocess.Popen[bytes], api_url: str) -> None:
+    """Raises NightjarError where the server ends or stays silent."""
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise NightjarError(
+                f"Prefect's server ended at its start with code {server.returncode}, expected it to run: "
+                "'.venv/bin/prefect server start' says why"
+            )
+        if is_prefect(api_url):
+            return
+        time.sleep(0.2)
+    raise NightjarError(f"Prefect's server did not answer in {START_LIMIT_S:.0f} s: is the machine very busy?")
+
+
+def stop_child(child: subprocess.Popen[bytes], limit_s: float = STOP_LIMIT_S) -> None:
+    """Asks it to end, and ends it when it has not by then."""
+    child.terminate()
+    try:
+        child.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def is_prefect(api_url: str) -> bool:
+    """Whether a Prefect server answers there, whatever its password."""
+    return _ask(f"{api_url}/health", None) == (200, b"true")
+
+
+def require_server(api_url: str) -> None:
+    """Raises NightjarError where no Prefect server answers, or not to us."""
+    if not is_prefect(api_url):
+        raise NightjarError(
+            f"no Prefect server answers at {api_url}: start one with 'nightjar up', or name yours in PREFECT_API_URL"
+        )
+    refuse_wrong_password(api_url)
+
+
+def refuse_wrong_password(api_url: str) -> None:
+    """Raises NightjarError where a server answers that does not let us in; silence is no answer."""
+    status, _ = _ask(f"{api_url}/admin/version", prefect_password("client"))
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        raise NightjarError(
+            f"the Prefect server at {api_url} refused us: set PREFECT_API_AUTH_STRING to its 'user:password'"
+        )
+
+
+def _ask(url: str, password: str | None) -> tuple[int, bytes]:
+    """Status and beginning of the answer; 0 where nobody answers."""
+    request = urllib.request.Request(url)  # noqa: S310 (http is what Prefect speaks)
+    if password:
+        request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_LIMIT_S) as answer:  # noqa: S310
+            return int(answer.status), answer.read(1000)
+    except urllib.error.HTTPError as error:
+        return error.code, b""
+    except (OSError, ValueError, http.client.HTTPException):
+        return 0, b""
 
 
 def _end_with_parent() -> None:
@@ -58,28 +138,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def _wait_until_up(server: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            raise NightjarError(
-                f"Prefect's server ended at its start with code {server.returncode}, expected it to run: "
-                "'.venv/bin/prefect server start' says why"
-            )
-        try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/api/health", timeout=5):
-                return
-        except (urllib.error.URLError, TimeoutError, ConnectionError):
-            time.sleep(0.2)
-    raise NightjarError(f"Prefect's server did not answer in {START_LIMIT_S:.0f} s: is the machine very busy?")
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    server.terminate()
-    try:
-        server.wait(STOP_LIMIT_S)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()

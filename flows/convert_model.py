@@ -11,7 +11,7 @@ from pydantic import Field
 from models.manifest import Manifest
 from tasks.conversion import convert_source, fetch_source
 from tasks.model_store import store_model
-from tasks.policy import FLOW
+from tasks.policy import FLOW, Help
 from tasks.progress import byte_progress
 from tasks.site import open_site
 
@@ -19,22 +19,32 @@ from tasks.site import open_site
 @flow(name="convert-model", **FLOW)
 def convert_model(
     name: Annotated[
-        str, Field(description="The model's name here, such as posenet-075", pattern=r"^[a-z0-9][a-z0-9-]*$")
+        str,
+        Help("The model's name here. posenet-050, -075, -100, -101 and posenet-demo have known weights"),
+        Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100),
     ],
     source: Annotated[
-        str | None, Field(description="File, folder or https address; the published weights when empty")
-    ] = None,
+        str, Help("File, folder or https address; the published weights when empty"), Field(max_length=1000)
+    ] = "",
     width: Annotated[
-        float | None, Field(description="MobileNet's width; read from the weights when empty", gt=0)
+        float | None,
+        Help("MobileNet's width: 0.5, 0.75, 1.0, 1.01; read from the weights when none"),
+        Field(gt=0, le=2),
     ] = None,
     size: Annotated[
-        int | None, Field(description="Input height and width in pixels; 224 when empty", ge=65, le=2049)
+        int | None,
+        Help("Input height and width in pixels; 224, or what the weights say, when none"),
+        Field(ge=65, le=2049),
     ] = None,
-    precision: Annotated[Literal["FP16", "FP32"], Field(description="Data type of the weights in the IR")] = "FP16",
+    precision: Annotated[Literal["FP16", "FP32"], Help("Data type of the weights in the IR")] = "FP16",
     device_target: Annotated[
-        Literal["CPU", "MYRIAD"], Field(description="MYRIAD refuses what a Neural Compute Stick cannot run")
+        Literal["CPU", "MYRIAD"], Help("MYRIAD refuses what a Neural Compute Stick cannot run")
     ] = "CPU",
-    images: Annotated[str | None, Field(description="Folder of pictures to measure the parity on")] = None,
+    images: Annotated[
+        str,
+        Help("Folder of pictures to measure the parity with TensorFlow on; made up ones when empty"),
+        Field(max_length=1000),
+    ] = "",
 ) -> str:
     """Convert a model to OpenVINO IR, measure it against TensorFlow, and store it under its hash.
 
@@ -43,9 +53,9 @@ def convert_model(
     """
     with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-convert-") as scratch:
         with byte_progress(f"Fetching {name}") as on_bytes:
-            path, location = fetch_source(site, name, source, on_bytes)
+            path, location = fetch_source(site, name, source or None, on_bytes)
         manifest = convert_source(
-            path, location, Path(scratch) / "ir", name, width, size, precision, device_target, images
+            path, location, Path(scratch) / "ir", name, width, size, precision, device_target, images or None
         )
         store_model(site, Path(scratch) / "ir", manifest)
         url = site.artifacts.url(f"models/{manifest.version_id}/manifest.json")

@@ -12,14 +12,18 @@ from models.types import ModelVersion, NightjarError
 from storage import catalogue, ledger
 from storage.archive import canonical
 from storage.sandbox import Sandbox
+from tasks.account import read_account
 from tasks.catalogue import Listing, read_archive
+from tasks.estimate import foretell
+from tasks.fleet_dispatch import run_fleet
 from tasks.local_dispatch import run_segments
-from tasks.model_store import fetch_model
+from tasks.model_cache import fetch_model
 from tasks.night import Night
 from tasks.owner import is_dead, this_owner
+from tasks.patience import patiently
 from tasks.pictures import Overlay, Pictures, draw_pictures
-from tasks.policy import FLOW
-from tasks.report import BatchReport, describe_quarantine, describe_videos, publish_report
+from tasks.policy import FLOW, Help
+from tasks.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
 from tasks.site import Site, open_site
 
 
@@ -29,17 +33,17 @@ class BatchIncomplete(NightjarError):
 
 @flow(name="nightly-batch", flow_run_name="{model} on {archive}", **FLOW)
 def nightly_batch(
-    archive: Annotated[str, Field(description="Folder with videos, or s3://bucket/prefix", min_length=1)],
-    model: Annotated[str, Field(description="A converted model's name: its newest version", min_length=1)],
-    segment_s: Annotated[
-        int, Field(description="Seconds of video that are done and committed at once", ge=1, le=3600)
-    ] = 60,
-    dispatch: Annotated[Literal["local"], Field(description="Who does the segments: this machine")] = "local",
-    overlay: Annotated[
-        Overlay, Field(description="Videos with the skeletons drawn in, for the artifact store")
-    ] = "sample",
-    device: Annotated[str, Field(description="OpenVINO's name of the device, such as CPU or MYRIAD")] = "CPU",
-    precision: Annotated[Literal["f32", "bf16"], Field(description="bf16 is faster and moves keypoints")] = "f32",
+    archive: Annotated[str, Help("Folder with videos, or s3://bucket/prefix"), Field(min_length=1)],
+    model: Annotated[str, Help("A converted model's name: its newest version"), Field(min_length=1)],
+    segment_s: Annotated[int, Help("Seconds of video that are done and committed at once"), Field(ge=1, le=3600)] = 60,
+    dispatch: Annotated[
+        Literal["local", "fleet"], Help("Who does the segments: this machine, or the workers of the edge pool")
+    ] = "local",
+    overlay: Annotated[Overlay, Help("Videos with the skeletons drawn in, for the artifact store")] = "sample",
+    device: Annotated[
+        str, Help("This machine's device, such as CPU or MYRIAD; workers have their own"), Field(min_length=1)
+    ] = "CPU",
+    precision: Annotated[Literal["f32", "bf16"], Help("bf16 is faster and moves keypoints")] = "f32",
 ) -> BatchReport:
     """List the archive, read what is new, run the model on it, load the results, account for every frame.
 
@@ -51,7 +55,7 @@ def nightly_batch(
         night = _begin(site, sandbox, archive, model, dispatch)
         try:
             listing = read_archive(night, segment_s)
-            done = _do_segments(night, listing, device, precision)
+            done = _do_segments(night, listing, dispatch, device, precision)
             pictures = draw_pictures(night, listing.entries, overlay) if done else Pictures()
         except BaseException as error:
             with suppress(NightjarError):  # the database may be what failed
@@ -83,7 +87,7 @@ def _find_model(site: Site, model: str) -> tuple[int, ModelVersion]:
     return found
 
 
-def _do_segments(night: Night, listing: Listing, device: str, precision: str) -> int:
+def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, precision: str) -> int:
     """How many segments the batch did."""
     engine = night.site.engine
     counts = ledger.expect_segments(engine, night.batch_id, listing.entries, listing.listed, listing.refused)
@@ -92,14 +96,20 @@ def _do_segments(night: Night, listing: Listing, device: str, precision: str) ->
         f"to do: {counts.missing} segments, {counts.frames_missing} frames"
     )
     if counts.missing:
+        foretell(night, counts, dispatch, device)
+    if counts.missing and dispatch == "fleet":
+        run_fleet(night, listing.entries, precision)
+    elif counts.missing:
         run_segments(night, listing.entries, device, precision)
     return ledger.count_segments(engine, night.batch_id).done
 
 
 def _account(night: Night, model: str, listing: Listing, pictures: Pictures, begun: float) -> BatchReport:
     engine = night.site.engine
-    status = ledger.finish_batch(engine, night.batch_id)
+    status = patiently(lambda: ledger.finish_batch(engine, night.batch_id), _waiting)
     catalogue.show_when_complete(engine, night.manifest.task, night.model_version_id)
+    account = read_account(engine, night.batch_id)
+    chart, chart_url = draw_chart(night.site, account)
     return BatchReport(
         batch_id=night.batch_id,
         status=status,
@@ -107,12 +117,19 @@ def _account(night: Night, model: str, listing: Listing, pictures: Pictures, beg
         model=model,
         version_id=night.manifest.version_id,
         listing=listing,
-        counts=ledger.count_segments(engine, night.batch_id),
+        counts=account.counts,
         pictures=pictures,
         videos=describe_videos(night.site, listing),
         refused=describe_quarantine(night.site, night.location),
+        account=account,
+        chart=chart,
+        chart_url=chart_url,
         wall_s=time.monotonic() - begun,
     )
+
+
+def _waiting(error: Exception) -> None:
+    get_run_logger().warning("waiting, and going on when it is back: %s", error)
 
 
 def _what_is_missing(report: BatchReport) -> str:

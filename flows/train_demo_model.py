@@ -8,7 +8,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
-from tasks.policy import FLOW
+from tasks.policy import FLOW, Help
 from tasks.settings import read_settings
 from tasks.site import open_site
 from tasks.training import measure_posenet, train_posenet, write_card
@@ -16,10 +16,16 @@ from tasks.training import measure_posenet, train_posenet, write_card
 
 @flow(name="train-demo-model", **FLOW)
 def train_demo_model(
-    minutes: Annotated[float, Field(description="Time for the training; it does its best in it", gt=0, le=600)] = 57,
-    seed: Annotated[int, Field(description="Of the rendered people and the first weights", ge=0, lt=2_000_000_000)] = 1,
-    steps: Annotated[int, Field(description="Batches at most, however much time is left", ge=1)] = 1_000_000,
-    folder: Annotated[str | None, Field(description="Where to train; a training that is there goes on")] = None,
+    minutes: Annotated[float, Help("Time for the training; it does its best in it"), Field(gt=0, le=600)] = 57,
+    seed: Annotated[int, Help("Of the rendered people and the first weights"), Field(ge=0, lt=2_000_000_000)] = 1,
+    steps: Annotated[
+        int, Help("Batches at most, however much time is left"), Field(ge=1, le=1_000_000_000)
+    ] = 1_000_000,
+    folder: Annotated[
+        str,
+        Help("Where to train; a training that is there goes on. When empty, training/posenet-demo in Nightjar's home"),
+        Field(max_length=1000),
+    ] = "",
 ) -> str:
     """Train posenet-demo on rendered people, on a GPU if there is one; measure it on people it never saw.
 

@@ -120,8 +120,7 @@ class Manifest:
 
 def file_sha256(path: Path) -> str:
     """Raises OSError where the file cannot be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def verify_ir(folder: Path, manifest: Manifest) -> None:

@@ -6,6 +6,7 @@ them are turned into poses here, so that neither waits for the other.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.posenet import DecodeParams, decode_poses
 from models.preprocess import Resize
-from models.runtime import Runtime
+from models.runtime import Runtime, RuntimeFault, check_outputs
 from models.types import FramePoses
 
 Outputs = Mapping[str, NDArray[np.float32]]
@@ -53,7 +54,7 @@ def posenet_decoder(params: DecodeParams, resize: Resize) -> Decoder:
 def run_pipeline(frames: Iterable[FrameTensor], runtime: Runtime, decode: Decoder) -> Iterator[FrameResult]:
     """One result a frame, in the frames' order, with at most `runtime.slots` frames in flight.
 
-    Raises RuntimeFault when the device is lost, and whatever `frames` raises.
+    Raises RuntimeFault when the device is lost or returns what is no number, and whatever `frames` raises.
     """
     in_flight: deque[tuple[int, FrameTensor]] = deque()
     try:
@@ -68,8 +69,11 @@ def run_pipeline(frames: Iterable[FrameTensor], runtime: Runtime, decode: Decode
     finally:
         # Abandoned half-way: the device still reads the tensors, whose memory is about to be used again.
         for slot, _ in in_flight:
-            runtime.wait(slot)
+            with suppress(RuntimeFault):  # of a lost device each says so; the first one was heard
+                runtime.wait(slot)
 
 
 def _finish(runtime: Runtime, decode: Decoder, slot: int, frame: FrameTensor) -> FrameResult:
-    return FrameResult(frame.number, frame.t_s, decode(runtime.wait(slot)))
+    outputs = runtime.wait(slot)
+    check_outputs(runtime.device, outputs)
+    return FrameResult(frame.number, frame.t_s, decode(outputs))

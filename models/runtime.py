@@ -4,7 +4,9 @@ A `Runtime` has numbered slots, one inference request each: start one, do someth
 slots busy in turn has the outputs in order, overlapped, without a callback or a lock.
 """
 
+import math
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.manifest import BIN_FILE, XML_FILE, Manifest
+from models.stick_faults import why_no_stick
 from models.types import NightjarError
 
 # Requests beyond the device's own optimum, queued so that it has work while Python turns outputs into poses.
@@ -19,13 +22,13 @@ SPARE_SLOTS = 2
 
 
 class RuntimeFault(NightjarError):
-    """The device cannot be opened, or was lost."""
+    """The device cannot be opened, was lost, or returns what no model computes."""
 
 
 class Runtime(Protocol):
     """What the pipeline needs of a device; the tests have one without OpenVINO."""
 
-    device: str
+    device: str  # who really does the work, as results name it
     precision: str
     slots: int
 
@@ -46,10 +49,29 @@ def import_openvino() -> Any:
         raise RuntimeFault(f"OpenVINO cannot be imported ({error}): install it, see the README") from error
 
 
+def openvino_version() -> str:
+    """Asked of OpenVINO itself: a stick's comes from an archive, which no package manager knows."""
+    return str(import_openvino().get_version())
+
+
 def available_devices() -> dict[str, str]:
     """Device name, such as CPU, GPU or MYRIAD.1.1-ma2480 -> full name."""
     core = import_openvino().Core()
     return {name: core.get_property(name, "FULL_DEVICE_NAME") for name in core.available_devices}
+
+
+def check_outputs(device: str, outputs: Mapping[str, NDArray[np.float32]]) -> None:
+    """Raises RuntimeFault where an output holds NaN or infinities, as a stick's do whose memory or link is at fault.
+
+    One pass without a copy, 7 µs for PoseNet's outputs: a sum of squares hides neither. Numbers that are absurd and
+    finite pass: nobody can tell those from a strange picture.
+    """
+    for name, output in outputs.items():
+        if not math.isfinite(np.vdot(output, output)):
+            raise RuntimeFault(
+                f"{device} returned {name} with NaN or infinities, expected finite numbers: what it computes cannot be "
+                "trusted, plug it in anew or replace it (where a CPU does so, convert the model anew)"
+            )
 
 
 class OpenVinoRuntime:
@@ -59,20 +81,31 @@ class OpenVinoRuntime:
     the picture's bytes, a quarter of the memory.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, device: str = "CPU", precision: str = "f32") -> None:
-        """Raises RuntimeFault where the IR cannot be read or the device cannot be opened."""
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        device: str = "CPU",
+        precision: str = "f32",
+        slots: int | None = None,
+    ) -> None:
+        """slots: the device's own optimum and some more; where given, the CPU computes each within its `start`.
+
+        Raises RuntimeFault where the IR cannot be read or the device cannot be opened.
+        """
+        refuse_unfit(manifest, device)
         openvino = import_openvino()
         core = openvino.Core()
         try:
             model = core.read_model(str(folder / XML_FILE), str(folder / BIN_FILE))
             compiled = core.compile_model(
-                _with_pixels_as_input(openvino, model, manifest), device, _hints(device, precision)
+                _with_pixels_as_input(openvino, model, manifest), device, _hints(device, precision, slots)
             )
         except RuntimeError as error:
-            raise RuntimeFault(_explain(device, str(error), core.available_devices)) from error
-        self.device = _describe(core, device)
-        self.precision = precision if _is_cpu(device) else "f16"
-        self.slots = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + SPARE_SLOTS
+            raise RuntimeFault(_explain(core, device, str(error))) from error
+        self.device = _describe(core, device, compiled)
+        self.precision = "f16" if is_stick(device) else precision
+        self.slots = slots or int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + SPARE_SLOTS
         self._tensor = openvino.Tensor
         self._inputs: list[Any] = [None] * self.slots
         self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
@@ -81,12 +114,13 @@ class OpenVinoRuntime:
 
     def start(self, slot: int, tensor: NDArray[np.uint8]) -> None:
         request = self._requests[slot]
+        tensor = tensor.reshape(-1).reshape(tensor.shape)  # 2022.3 refuses the stride of 0 that numpy gives a new axis
         try:
             self._inputs[slot] = self._tensor(tensor, True)  # shared, not copied: keep it alive
             request.set_input_tensor(self._inputs[slot])
             request.start_async()
         except RuntimeError as error:
-            raise RuntimeFault(f"{self.device} was lost: {_first_line(str(error))}") from error
+            raise lost(self.device, _first_line(str(error))) from error
 
     def wait(self, slot: int) -> dict[str, NDArray[np.float32]]:
         request = self._requests[slot]
@@ -94,7 +128,39 @@ class OpenVinoRuntime:
             request.wait()
             return {name: request.get_output_tensor(index).data for name, index in self._outputs}
         except RuntimeError as error:
-            raise RuntimeFault(f"{self.device} was lost: {_first_line(str(error))}") from error
+            raise lost(self.device, _first_line(str(error))) from error
+
+
+def lost(device: str, why: str) -> RuntimeFault:
+    return RuntimeFault(
+        f"{device} was lost in the middle of the work ({why}), expected an answer to every frame: "
+        "see to its power, heat and USB cable, and plug it in anew"
+    )
+
+
+def devices_of(device: str) -> list[str]:
+    """The names that OpenVINO's MULTI or AUTO shall choose from, or the one."""
+    return device.partition(":")[2].split(",") if device.startswith(("MULTI:", "AUTO:")) else [device]
+
+
+def is_stick(device: str) -> bool:
+    """Whether it is Neural Compute Sticks and nothing else."""
+    return all(name.startswith("MYRIAD") for name in devices_of(device))
+
+
+def refuse_unfit(manifest: Manifest, device: str) -> None:
+    """Before anything is opened: the stick's own words come after seconds, and name an operation at best."""
+    kinds = {name.split(":")[0].split(".")[0] for name in devices_of(device)}
+    if kinds > {"MYRIAD"}:
+        raise RuntimeFault(
+            f"{device} mixes sticks, which compute in FP16, with others, expected devices of one precision: rows could "
+            "not say which made them. Start a worker for each device"
+        )
+    if kinds & {"MYRIAD", "SIMULATED"} and not manifest.stick.fit:
+        raise RuntimeFault(
+            f"{manifest.name} does not fit a stick ({manifest.stick.reason}), expected a model that does for {device}: "
+            f"nightjar convert {manifest.name} --device-target MYRIAD says what is in the way, or choose --device CPU"
+        )
 
 
 def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
@@ -111,29 +177,44 @@ def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
     return steps.build()
 
 
-def _hints(device: str, precision: str) -> dict[str, str]:
+def _hints(device: str, precision: str, slots: int | None) -> dict[str, str]:
     """f32 unless asked otherwise: on CPUs with AMX, OpenVINO's default of bf16 moves offsets by up to 26 pixels."""
-    hints = {"PERFORMANCE_HINT": "THROUGHPUT"}
-    if _is_cpu(device):  # MYRIAD knows FP16 only and rejects the hint
+    # No streams: no threads but the caller's.
+    own_thread = {"NUM_STREAMS": "0", "INFERENCE_NUM_THREADS": "1"}
+    hints = own_thread if slots else {"PERFORMANCE_HINT": "THROUGHPUT"}
+    if not is_stick(device):  # MYRIAD knows FP16 only and rejects the hint
         hints["INFERENCE_PRECISION_HINT"] = precision
     return hints
 
 
-def _is_cpu(device: str) -> bool:
-    return device.split(".")[0] == "CPU"
+def _describe(core: Any, device: str, compiled: Any) -> str:
+    """The name, and what it turned out to be: MULTI and AUTO choose among the devices that are there."""
+    try:
+        names = [str(name) for name in compiled.get_property("EXECUTION_DEVICES")]
+    except RuntimeError:  # a plugin of 2022.3 that does not know the property
+        names = devices_of(device)
+    full = [str(core.get_property(name, "FULL_DEVICE_NAME")).strip() or platform.machine() for name in names]
+    return f"{device} ({', '.join(full)})"
 
 
-def _describe(core: Any, device: str) -> str:
-    name = device.removeprefix("MULTI:").split(",")[0]
-    full = str(core.get_property(name, "FULL_DEVICE_NAME")).strip()
-    return f"{device} ({full or platform.machine()})"
+# OpenVINO's words where a plugin is missing, or is there and cannot start a stick.
+NO_DEVICE = ("is not registered", "No available device", "NC_ERROR", "Can not init", "NO_DEVICE")
 
 
-def _explain(device: str, error: str, available: list[str]) -> str:
-    found = ", ".join(available) or "none"
-    if "is not registered" in error or "NC_ERROR" in error or "Can not init" in error or "NO_DEVICE" in error:
-        return f"no device {device} here, found {found}: plug it in, close who holds it, or choose another --device"
+def _explain(core: Any, device: str, error: str) -> str:
+    found = ", ".join(core.available_devices) or "none"
+    if any(words in error for words in NO_DEVICE):
+        remedy = why_no_stick(_has_plugin(core, "MYRIAD")) if "MYRIAD" in device else "choose another --device"
+        return f"no device {device} here, found {found}: {remedy}"
     return f"the model cannot run on {device} (devices here: {found}): {_first_line(error)}"
+
+
+def _has_plugin(core: Any, name: str) -> bool:
+    try:
+        core.get_property(name, "FULL_DEVICE_NAME")
+    except RuntimeError as error:
+        return "is not registered" not in str(error)
+    return True
 
 
 def _first_line(error: str) -> str:

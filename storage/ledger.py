@@ -22,16 +22,22 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    text,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from models.types import Segment
 from storage.database import reading, storable, writing
 from storage.tables import archive_files, batch_segments, batches, database_now, segments, videos
 
 MAX_TRIES = 5
+VIDEOS_AT_ONCE = 500
+MOST_AT_ONCE = 512  # segments in one grant
 NO_LEASE: dict[str, Any] = {"owner": None, "lease_until": None}
 OPEN = segments.c.status.in_(("planned", "leased"))
+# The same in the words of ix_segments_free: SQLite uses a partial index for its own words only.
+FREE = text("segments.status IN ('planned', 'leased')")
 
 
 @dataclass(frozen=True)
@@ -162,16 +168,24 @@ def expect_segments(
 
     More videos may follow in further calls; the counts of files are then those of the last call.
     """
-    already = select(batch_segments.c.segment_id).where(batch_segments.c.batch_id == batch_id)
+    batch = update(batches).where(batches.c.batch_id == batch_id)
     listed = {"files_listed": files_listed, "files_quarantined": files_quarantined}
-    batch = update(batches).where(batches.c.batch_id == batch_id).values(listed).returning(batches.c.model_version_id)
     with writing(engine) as connection:
-        version = connection.execute(batch).scalar_one()
-        for video_id in sorted(set(video_ids)):
-            mine = (segments.c.video_id == video_id) & (segments.c.model_version_id == version) & OPEN
-            rows = select(literal(batch_id), segments.c.segment_id).where(mine, segments.c.segment_id.not_in(already))
-            connection.execute(insert(batch_segments).from_select(["batch_id", "segment_id"], rows))
+        version = connection.execute(batch.values(listed).returning(batches.c.model_version_id)).scalar_one()
+        wanted = sorted(set(video_ids))
+        for first in range(0, len(wanted), VIDEOS_AT_ONCE):
+            mine = segments.c.video_id.in_(wanted[first : first + VIDEOS_AT_ONCE]) & OPEN
+            rows = select(literal(batch_id), segments.c.segment_id).where(segments.c.model_version_id == version, mine)
+            connection.execute(_insert_new(connection).from_select(["batch_id", "segment_id"], rows))
+        if connection.dialect.name == "postgresql":  # its own statistics come a minute later: claims would sort all
+            connection.execute(text("ANALYZE segments, batch_segments"))
         return _count(connection, batch_id)
+
+
+def _insert_new(connection: Connection) -> Any:
+    """Into batch_segments, what is not there."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return make(batch_segments).on_conflict_do_nothing(index_elements=("batch_id", "segment_id"))
 
 
 def count_segments(engine: Engine, batch_id: int) -> SegmentCounts:
@@ -233,29 +247,72 @@ def claim(engine: Engine, batch_id: int, owner: str, lease_s: float) -> Claim | 
     A segment whose lease has ended is given to whoever asks. One that was tried MAX_TRIES times is quarantined.
     """
     with writing(engine) as connection:
-        while (row := connection.execute(_next_segment(batch_id)).first()) is not None:
+        while (row := connection.execute(_free_segments(batch_id, 1)).first()) is not None:
             if row.tries < MAX_TRIES:
                 return _lease(connection, row, batch_id, owner, lease_s)
-            _quarantine(connection, row.segment_id, f"{row.tries} attempts failed, the last one: {_last_fault(row)}")
+            _quarantine(connection, row.segment_id, _worn_out(row))
     return None
 
 
-def _next_segment(batch_id: int) -> Select[Any]:
-    """The least tried one that is free. Skipping locked rows, so that workers do not queue for the same one."""
+def _free_segments(batch_id: int, most: int) -> Select[Any]:
+    """Those that are free, the least tried first. Skipping locked rows, so that nobody queues for the same one."""
     expired = (segments.c.status == "leased") & (segments.c.lease_until < database_now())
     return (
         select(segments, videos.c.sha256)
-        .join(batch_segments, batch_segments.c.segment_id == segments.c.segment_id)
         .join(videos, videos.c.video_id == segments.c.video_id)
-        .where(batch_segments.c.batch_id == batch_id, (segments.c.status == "planned") | expired)
+        .where(FREE, (segments.c.status == "planned") | expired, _expected_by(batch_id))
         .order_by(segments.c.tries, segments.c.segment_id)
-        .limit(1)
+        .limit(most)
         .with_for_update(of=segments, skip_locked=True)
     )
 
 
+def count_free(engine: Engine, batch_id: int) -> tuple[int, int]:
+    """Segments of the batch that are free to be claimed, and their frames; whoever held them before."""
+    expired = (segments.c.status == "leased") & (segments.c.lease_until < database_now())
+    frames = func.coalesce(func.sum(segments.c.stop_frame - segments.c.start_frame), 0)
+    free = (
+        select(func.count(), frames)
+        .select_from(segments.join(batch_segments))
+        .where(batch_segments.c.batch_id == batch_id, FREE, (segments.c.status == "planned") | expired)
+    )
+    with reading(engine) as connection:
+        count, total = connection.execute(free).one()
+    return int(count), int(total)
+
+
 def _last_fault(row: Row[Any]) -> str | None:
     return f"{row.owner} was silent past its lease" if row.status == "leased" else row.reason
+
+
+def claim_many(connection: Connection, batch_id: int, owner: str, lease_s: float, frames: int) -> list[Claim]:
+    """Free segments of the batch, one after the other, until they hold so many frames; at least one, if there is one.
+
+    For an owner that no other claim was ever made by: `renew_all` and `claims_of` go by its name alone.
+    """
+    claims: list[Claim] = []
+    wanted = frames
+    for row in connection.execute(_free_segments(batch_id, MOST_AT_ONCE)).all():
+        if wanted <= 0:
+            break
+        if row.tries < MAX_TRIES:
+            claims.append(_lease(connection, row, batch_id, owner, lease_s))
+            wanted -= row.stop_frame - row.start_frame
+        else:
+            _quarantine(connection, row.segment_id, _worn_out(row))
+    return claims
+
+
+def _expected_by(batch_id: int) -> ColumnElement[bool]:
+    """Looked up for one segment after the other: a join or an EXISTS makes one of the two databases sort them all."""
+    here = (batch_segments.c.batch_id == batch_id) & (batch_segments.c.segment_id == segments.c.segment_id)
+    return (
+        segments.c.segment_id == select(batch_segments.c.segment_id).where(here).correlate(segments).scalar_subquery()
+    )
+
+
+def _worn_out(row: Row[Any]) -> str:
+    return f"{row.tries} attempts failed, the last one: {_last_fault(row)}"
 
 
 def _lease(connection: Connection, row: Row[Any], batch_id: int, owner: str, lease_s: float) -> Claim:
@@ -269,8 +326,29 @@ def _lease(connection: Connection, row: Row[Any], batch_id: int, owner: str, lea
         "reason": _last_fault(row),
     }
     connection.execute(update(segments).where(segments.c.segment_id == row.segment_id).values(values))
+    return _claim_of(row, row.attempt + 1)
+
+
+def _claim_of(row: Row[Any], attempt: int) -> Claim:
     segment = Segment(row.sha256, row.start_frame, row.stop_frame)
-    return Claim(row.segment_id, row.attempt + 1, row.video_id, row.model_version_id, segment)
+    return Claim(row.segment_id, attempt, row.video_id, row.model_version_id, segment)
+
+
+def claims_of(connection: Connection, owner: str) -> list[Claim]:
+    """What this owner holds now, in the order of the ledger."""
+    rows = (
+        select(segments, videos.c.sha256)
+        .join(videos, videos.c.video_id == segments.c.video_id)
+        .where(segments.c.owner == owner, segments.c.status == "leased")
+        .order_by(segments.c.segment_id)
+    )
+    return [_claim_of(row, row.attempt) for row in connection.execute(rows)]
+
+
+def renew_all(connection: Connection, owner: str, lease_s: float) -> int:
+    """A new lease for all that the owner still holds; how many that are."""
+    mine = (segments.c.owner == owner) & (segments.c.status == "leased")
+    return connection.execute(update(segments).where(mine).values(lease_until=database_now(lease_s))).rowcount
 
 
 def _quarantine(connection: Connection, segment_id: int, reason: str) -> None:
@@ -296,14 +374,19 @@ def release(engine: Engine, claim: Claim, reason: str | None) -> bool:
 
     After MAX_TRIES failures it is quarantined. False where the claim is fenced.
     """
+    with writing(engine) as connection:
+        return give_back(connection, claim, reason)
+
+
+def give_back(connection: Connection, claim: Claim, reason: str | None) -> bool:
+    """`release`, inside a transaction of the caller's."""
     called_off = 1 if reason is None else 0
     values = {"status": "planned", "tries": segments.c.tries - called_off, "reason": reason and storable(reason)}
     changed = update(segments).where(held(claim)).values({**values, **NO_LEASE}).returning(segments.c.tries)
-    with writing(engine) as connection:
-        tries = connection.execute(changed).scalar_one_or_none()
-        if reason is not None and tries is not None and tries >= MAX_TRIES:
-            _quarantine(connection, claim.segment_id, f"{tries} attempts failed, the last one: {reason}")
-        return tries is not None
+    tries = connection.execute(changed).scalar_one_or_none()
+    if reason is not None and tries is not None and tries >= MAX_TRIES:
+        _quarantine(connection, claim.segment_id, f"{tries} attempts failed, the last one: {reason}")
+    return tries is not None
 
 
 def quarantine_segment(engine: Engine, claim: Claim, reason: str) -> bool:

@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
+from storage.digest import md5_of, sha256_of
 from storage.places import ObjectError, StoreError
 from storage.s3_errors import explain, is_transient
 
@@ -117,10 +118,9 @@ class _Download:
             return f"{file.tell()} bytes instead of {self.size_bytes}"
         file.seek(0)
         if self.sha256:
-            return None if hashlib.file_digest(file, "sha256").hexdigest() == self.sha256 else "another SHA-256"
+            return None if sha256_of(file) == self.sha256 else "another SHA-256"
         if self.etag_is_md5:
-            md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
-            return None if md5.hexdigest() == self.etag else "another MD5"
+            return None if md5_of(file) == self.etag else "another MD5"
         return None
 
 
@@ -150,7 +150,7 @@ class Bucket:
         if path.stat().st_size <= PART_BYTES:
             return self.put(key, path.read_bytes())
         with path.open("rb") as file:
-            extra = _described(key, hashlib.file_digest(file, "sha256").hexdigest())
+            extra = _described(key, sha256_of(file))
         return self._persist(key, lambda: self._upload(key, path, extra))
 
     def _upload(self, key: str, path: Path, extra: dict[str, Any]) -> None:

@@ -16,6 +16,8 @@ def is_transient(error: Exception) -> bool:
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
 
+    if is_unreadable(error):
+        return True
     if isinstance(error, boto.ClientError):
         code, status = _code(error), _status(error)
         return code in _AGAIN or (status >= 500 and status not in (501, 507) and code not in _FULL)
@@ -29,6 +31,11 @@ def is_transient(error: Exception) -> bool:
         urllib3.exceptions.HTTPError,
     )
     return isinstance(error, broken)
+
+
+def is_unreadable(error: Exception) -> bool:
+    """botocore's own stumble (1.44.5): of a 5xx answer with a checksum header it takes the stream for the bytes."""
+    return isinstance(error, AttributeError) and "StreamingChecksumBody" in str(error)
 
 
 def explain(error: Exception, address: str, server: str) -> StoreError | None:
@@ -58,7 +65,8 @@ def explain(error: Exception, address: str, server: str) -> StoreError | None:
             "an S3 server that answers",
             "check that it runs and that endpoint, port, network and proxy are right",
         )
-    if isinstance(error, boto.BotoCoreError | ResponseParserError | urllib3.exceptions.HTTPError):
+    broken_off = isinstance(error, boto.BotoCoreError | ResponseParserError | urllib3.exceptions.HTTPError)
+    if broken_off or is_unreadable(error):
         return StoreError(
             f"{server} broke off ({type(error).__name__}) at {address}",
             "a whole S3 answer",

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,10 @@ class SandboxError(NightjarError):
     """The child did not answer; the text is the reason for a person."""
 
 
+class SandboxKilled(SandboxError):
+    """By somebody else's SIGKILL: this machine's memory may be short, which says nothing of the video."""
+
+
 class _Child(NamedTuple):
     process: subprocess.Popen[bytes]
     channel: socket.socket
@@ -56,7 +60,7 @@ class Sandbox:
         self._child: _Child | None = None
         self._stream: Stream | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Sandbox":
         return self
 
     def __exit__(
@@ -149,9 +153,8 @@ class Sandbox:
         if kind == "memory":
             self._end()  # what is left of its memory is in pieces
             raise SandboxError(f"took more than {self._memory_bytes / 2**30:g} GB of memory")
-        error = SandboxError(f"failed: {text}")
-        error.add_note(f"In the sandbox: {answer.get('trace')}")
-        raise error
+        # The child's trace is shown as the cause; a note on the error would need Python 3.11.
+        raise SandboxError(f"failed: {text}") from RuntimeError(f"In the sandbox: {answer.get('trace')}")
 
     def _hung(self) -> None:
         self._end()
@@ -162,7 +165,7 @@ class Sandbox:
         if code == -signal.SIGXCPU:
             return SandboxError(f"took more than {cpu_s:g} s of CPU")
         if code == -signal.SIGKILL:
-            return SandboxError("the decoder was killed (signal 9): the machine may be out of memory")
+            return SandboxKilled("the decoder was killed (signal 9): the machine may be out of memory")
         if code < 0:
             return SandboxError(f"the decoder crashed (signal {-code})")
         return SandboxError(f"the decoder's process ended by itself (exit code {code})")
@@ -198,7 +201,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         self._open = True
         self._lock = threading.Lock()  # release() and close() may meet
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Stream":
         return self
 
     def __exit__(

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -34,6 +35,7 @@ from storage.poses import KEYPOINT_COLUMNS
 
 SEGMENT_STATUSES = ("planned", "leased", "done", "quarantined")
 BATCH_STATUSES = ("running", "completed", "incomplete", "crashed")
+ASSIGNMENT_STATUSES = ("waiting", "working", "done", "lost", "dismissed")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -176,10 +178,32 @@ batches = Table(
     Column("frames_quarantined", BigInteger),
     Column("frames_missing", BigInteger),
     Column("people", BigInteger),
+    Column("estimated_s", Double),
     _one_of("dispatch", ("local", "fleet")),
     _one_of("status", BATCH_STATUSES),
     CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
 )
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("assignment_id", Text, primary_key=True),
+    Column("batch_id", ForeignKey("batches.batch_id"), nullable=False, index=True),
+    Column("flow_run_id", Text),
+    Column("status", Text, nullable=False),
+    Column("worker", Text),
+    Column("device", Text),
+    Column("segments", Integer, nullable=False),
+    Column("frames", BigInteger, nullable=False),
+    Column("reason", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("granted_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    _one_of("status", ASSIGNMENT_STATUSES),
+    CheckConstraint("(status IN ('waiting', 'working')) = (ended_at IS NULL)", name="ended"),
+)
+
+_FREE, _OWNED = text("status IN ('planned', 'leased')"), text("owner IS NOT NULL")
 
 segments = Table(
     "segments",
@@ -210,6 +234,9 @@ segments = Table(
     Column("finished_at", UtcDateTime),
     UniqueConstraint("video_id", "model_version_id", "start_frame"),
     Index(None, "model_version_id", "status"),
+    # The free ones in the order in which they are given out: without it, each claim sorts all that are left.
+    Index("ix_segments_free", "tries", "segment_id", postgresql_where=_FREE, sqlite_where=_FREE),
+    Index("ix_segments_owner", "owner", postgresql_where=_OWNED, sqlite_where=_OWNED),
     _one_of("status", SEGMENT_STATUSES),
     CheckConstraint("0 <= start_frame AND start_frame < stop_frame", name="frames"),
     CheckConstraint("0 <= tries AND tries <= attempt", name="attempt"),

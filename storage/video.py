@@ -4,7 +4,6 @@ Meant for a child process (storage/sandbox.py), as it reads files that nobody ha
 """
 
 import dataclasses
-import hashlib
 import itertools
 import os
 from array import array
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from models.types import FrameIndex, Video
 from storage.access_units import can_start, is_shown
 from storage.containers import UNFINISHED, VideoError, check_whole, open_regular
+from storage.digest import sha256_of
 from storage.frames import InexactError, decode, open_container, prepare_decoder, video_stream
 
 __all__ = ["Limits", "VideoError", "from_record", "probe_record", "probe_video"]
@@ -97,7 +97,7 @@ def probe_video(path: Path, limits: Limits | None = None) -> tuple[Video, FrameI
         before = os.fstat(file.fileno())
         container = check_whole(file, before.st_size)
         file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of(file)
         with open_container(name, container) as opened:
             stream = video_stream(opened)
             codec = stream.codec_context.codec.canonical_name

@@ -13,7 +13,6 @@ from models.types import FrameIndex, Poses, Segment, SegmentReport, Video
 from storage.parquet import Result
 from storage.sandbox import Sandbox, Stream
 from tasks.frames import segment_tensors
-from tasks.owner import this_owner
 
 # Decoded frames that wait for the device, beside those it has: a keyframe takes ten times as long as the others.
 LOOKAHEAD = 16
@@ -27,10 +26,13 @@ def infer_segment(
     manifest: Manifest,
     runtime: Runtime,
     sandbox: Sandbox,
+    worker: str,
     cpu_s: float,
     on_frame: Callable[[], None],
 ) -> Result:
-    """What the model sees in the segment. on_frame is called after each frame, and may raise to stop the work.
+    """What the model sees in the segment.
+
+    worker: whose name the result bears; on_frame is called after each frame, and may raise to stop the work
 
     Raises VideoError or SandboxError where the input is at fault, RuntimeFault where the device is.
     """
@@ -44,7 +46,7 @@ def infer_segment(
         for result in run_pipeline(_shared_frames(stream, runtime.slots), runtime, decode):
             results.append(result)
             on_frame()
-    report = _report(segment, results, runtime, time.monotonic() - begun)
+    report = _report(segment, results, runtime, worker, time.monotonic() - begun)
     return Result(video, segment, manifest.version_id, Poses.gather(results), report)
 
 
@@ -56,7 +58,9 @@ def _shared_frames(stream: Stream, in_flight: int) -> Iterator[FrameTensor]:
             stream.release()
 
 
-def _report(segment: Segment, results: list[FrameResult], runtime: Runtime, wall_s: float) -> SegmentReport:
+def _report(
+    segment: Segment, results: list[FrameResult], runtime: Runtime, worker: str, wall_s: float
+) -> SegmentReport:
     seen = {result.number for result in results}
     frames = range(segment.start_frame, segment.stop_frame)
     return SegmentReport(
@@ -64,6 +68,6 @@ def _report(segment: Segment, results: list[FrameResult], runtime: Runtime, wall
         undecodable=tuple(number for number in frames if number not in seen),
         device=runtime.device,
         precision=runtime.precision,
-        worker=this_owner(),
+        worker=worker,
         wall_s=wall_s,
     )

@@ -1,29 +1,28 @@
 """Local dispatch: this machine does the batch's segments one by one, each committed before the next is begun."""
 
-import hashlib
-import tempfile
 import time
-from contextlib import AbstractContextManager, suppress
-from pathlib import Path
-from types import TracebackType
+from contextlib import suppress
 
 from prefect import get_run_logger, task
 
-from models.runtime import OpenVinoRuntime, Runtime
-from models.types import FrameIndex, NightjarError, Segment, Video
+from models.devices import open_runtime
+from models.runtime import Runtime
+from models.types import NightjarError
 from storage import ledger
 from storage.archive import Entry
 from storage.containers import VideoError
 from storage.ledger import Claim
-from storage.parquet import Result, ResultError, read_result, write_result
+from storage.parquet import Result
 from storage.places import ObjectError
 from storage.results import commit_segment
 from storage.sandbox import SandboxError
 from tasks.inference import infer_segment
 from tasks.night import Night
-from tasks.owner import this_owner
+from tasks.opened_video import OpenVideo
+from tasks.owner import host_name, this_owner
 from tasks.policy import TASK
 from tasks.progress import FrameProgress
+from tasks.result_store import Stored, find, put, result_key
 
 
 class Fenced(Exception):
@@ -45,45 +44,6 @@ class Lease:
             self._renewed = now
 
 
-class OpenVideo:
-    """The video that is being worked on, as a local file; changing to another one closes it."""
-
-    def __init__(self, night: Night, entries: dict[int, Entry]) -> None:
-        self._night, self._entries = night, entries
-        self._file: AbstractContextManager[Path] | None = None
-        self._video_id: int | None = None
-
-    def __enter__(self) -> "OpenVideo":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
-    def get(self, claim: Claim) -> tuple[Path, Video, FrameIndex]:
-        """Raises VideoError, SandboxError, or ObjectError where the file's bytes are no longer the planned ones."""
-        if self._video_id != claim.video_id:
-            self._close()
-            entry = self._entries[claim.video_id]
-            file = self._night.archive.local(entry)
-            self._path = file.__enter__()
-            self._file = file
-            self._video, self._index = self._night.probe(self._path)
-            if self._video.sha256 != claim.segment.video_sha256:
-                raise ObjectError(f"{entry.key} has other bytes now", "those it was planned by", "run again")
-            self._video_id = claim.video_id
-        return self._path, self._video, self._index
-
-    def key(self, claim: Claim) -> str:
-        return self._entries[claim.video_id].key
-
-    def _close(self) -> None:
-        file, self._file, self._video_id = self._file, None, None
-        if file is not None:
-            file.__exit__(None, None, None)
-
-
 @task(name="run segments", **TASK)
 def run_segments(night: Night, entries: dict[int, Entry], device: str, precision: str) -> None:
     """Claim, infer, store and commit, until nothing of the batch is left to claim.
@@ -93,25 +53,29 @@ def run_segments(night: Night, entries: dict[int, Entry], device: str, precision
     database or the store fails: what was committed stays, the next run goes on from there.
     """
     engine, owner, lease_s = night.site.engine, this_owner(), night.site.settings.lease_s
-    runtime = OpenVinoRuntime(night.folder, night.manifest, device, precision)
+    runtime = open_runtime(night.folder, night.manifest, device, precision)
     frames = ledger.count_segments(engine, night.batch_id).frames_missing
-    with OpenVideo(night, entries) as opened, FrameProgress(frames) as progress:
+    cpu_s = night.site.settings.decoder_cpu_s
+    with OpenVideo(night.archive, night.sandbox, cpu_s) as opened, FrameProgress(frames) as progress:
         while claim := ledger.claim(engine, night.batch_id, owner, lease_s):
             try:
-                _run_segment(night, opened, claim, runtime, progress)
+                _run_segment(night, opened, claim, entries[claim.video_id], runtime, progress)
             except BaseException:
                 with suppress(NightjarError):  # the database may be what failed
                     ledger.release(engine, claim, None)
                 raise
 
 
-def _run_segment(night: Night, opened: OpenVideo, claim: Claim, runtime: Runtime, progress: FrameProgress) -> None:
-    log, key, engine = get_run_logger(), opened.key(claim), night.site.engine
-    what = f"{key} [{claim.segment.start_frame}, {claim.segment.stop_frame})"
+def _run_segment(
+    night: Night, opened: OpenVideo, claim: Claim, entry: Entry, runtime: Runtime, progress: FrameProgress
+) -> None:
+    log, engine = get_run_logger(), night.site.engine
+    what = f"{entry.key} [{claim.segment.start_frame}, {claim.segment.stop_frame})"
     already = progress.done
     try:
-        result = _stored_result(night, claim.segment) or _infer(night, opened, claim, runtime, progress)
-        if not _store_and_commit(night, claim, result):
+        found = find(night.site.artifacts, night.manifest.version_id, claim.segment)
+        result, stored = found or _store(night, claim, _infer(night, opened, claim, entry, runtime, progress))
+        if not commit_segment(engine, claim, result.poses, result.report, stored.key, stored.sha256):
             log.warning("%s was done by another one meanwhile", what)
         elif result.report.undecodable:
             log.warning("%s: %s frames could not be decoded", what, len(result.report.undecodable))
@@ -123,49 +87,34 @@ def _run_segment(night: Night, opened: OpenVideo, claim: Claim, runtime: Runtime
     except ObjectError as error:
         ledger.release(engine, claim, str(error))
         log.warning("%s failed: %s", what, error)
-    progress.add(claim.segment.frames - (progress.done - already), key)
+    progress.add(claim.segment.frames - (progress.done - already), entry.key)
 
 
-def _infer(night: Night, opened: OpenVideo, claim: Claim, runtime: Runtime, progress: FrameProgress) -> Result:
-    path, video, index = opened.get(claim)
-    lease, key = Lease(night, claim), opened.key(claim)
+def _infer(
+    night: Night, opened: OpenVideo, claim: Claim, entry: Entry, runtime: Runtime, progress: FrameProgress
+) -> Result:
+    path, video, index = opened.get(entry, claim.segment.video_sha256)
+    lease, settings = Lease(night, claim), night.site.settings
 
     def on_frame() -> None:
         lease.keep()
-        progress.add(1, key)
+        progress.add(1, entry.key)
 
-    cpu_s = night.site.settings.decoder_cpu_s
-    return infer_segment(path, video, index, claim.segment, night.manifest, runtime, night.sandbox, cpu_s, on_frame)
-
-
-def result_key(version_id: str, segment: Segment) -> str:
-    """Where a segment's result lies: named by what made it, so that doing it again replaces it by its equal."""
-    return f"results/{version_id}/{segment.video_sha256}/{segment.start_frame:08d}-{segment.stop_frame:08d}.parquet"
-
-
-def _stored_result(night: Night, segment: Segment) -> Result | None:
-    """What an earlier run stored and did not come to commit, or a lost database had: it need not be done again."""
-    artifacts, version_id = night.site.artifacts, night.manifest.version_id
-    key = result_key(version_id, segment)
-    if not artifacts.exists(key):
-        return None
-    with tempfile.TemporaryDirectory(prefix="nightjar-result-") as scratch:
-        path = Path(scratch) / "result.parquet"
-        artifacts.get_file(key, path)
-        try:
-            result = read_result(path)
-        except ResultError as error:
-            get_run_logger().warning("%s is done again: %s", key, error)
-            return None
-    return result if (result.segment, result.version_sha256) == (segment, version_id) else None
+    return infer_segment(
+        path,
+        video,
+        index,
+        claim.segment,
+        night.manifest,
+        runtime,
+        night.sandbox,
+        settings.worker_name or host_name(),
+        settings.decoder_cpu_s,
+        on_frame,
+    )
 
 
-def _store_and_commit(night: Night, claim: Claim, result: Result) -> bool:
+def _store(night: Night, claim: Claim, result: Result) -> tuple[Result, Stored]:
     """First the file, then rows and ledger in one transaction: a crash between the two costs nothing."""
-    key = result_key(night.manifest.version_id, claim.segment)
-    with tempfile.TemporaryDirectory(prefix="nightjar-result-") as scratch:
-        path = Path(scratch) / "result.parquet"
-        write_result(path, result)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        night.site.artifacts.put_file(key, path)
-    return commit_segment(night.site.engine, claim, result.poses, result.report, key, sha256)
+    key = result_key(night.manifest.version_id, claim.segment, claim.attempt)
+    return result, put(night.site.artifacts, key, result)

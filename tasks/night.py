@@ -7,7 +7,7 @@ from models.manifest import Manifest
 from models.types import FrameIndex, Video
 from storage.archive import Archive
 from storage.sandbox import Sandbox
-from storage.video import from_record, probe_record
+from tasks.opened_video import probe
 from tasks.site import Site
 
 
@@ -29,5 +29,4 @@ class Night:
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
         """What a local file is, found out in the sandbox. Raises VideoError or SandboxError with the reason."""
-        record = self.sandbox.call(probe_record, path, cpu_s=self.site.settings.decoder_cpu_s)
-        return from_record(record)
+        return probe(self.sandbox, path, self.site.settings.decoder_cpu_s)

@@ -1,4 +1,4 @@
-"""Who holds a lease: this process, told apart from every other one, also from a later one with the same number."""
+"""Names: of this machine, and of this process, told apart from every other one that had or will have its number."""
 
 import platform
 import uuid
@@ -9,14 +9,14 @@ import psutil
 def this_owner() -> str:
     """host-address:process:start, as in `pi-4-b827eb112233:4711:1795402800`."""
     process = psutil.Process()
-    return f"{_host()}:{process.pid}:{int(process.create_time())}"
+    return f"{host_name()}:{process.pid}:{int(process.create_time())}"
 
 
 def is_dead(owner: str) -> bool:
     """Whether the owner was a process of this machine and is gone. Of other machines nothing is known: False."""
     host, _, rest = owner.partition(":")
     pid, _, started = rest.partition(":")
-    if host != _host() or not (pid.isdigit() and started.isdigit()):
+    if host != host_name() or not (pid.isdigit() and started.isdigit()):
         return False
     try:
         return int(psutil.Process(int(pid)).create_time()) != int(started)
@@ -24,6 +24,6 @@ def is_dead(owner: str) -> bool:
         return True
 
 
-def _host() -> str:
+def host_name() -> str:
     """The name alone is not enough: Raspberry Pis are often cloned, name and all."""
     return f"{platform.node()}-{uuid.getnode():012x}"

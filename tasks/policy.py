@@ -1,15 +1,32 @@
 """What all tasks and flows have in common: nothing is cached or pickled, and what a user can mend shows no trace."""
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 from prefect.cache_policies import NO_CACHE
+from pydantic import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from models.types import NightjarError
 
 # Prefect pickles results and takes a cached record for the truth; ours is the ledger.
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 FLOW: dict[str, Any] = {"persist_result": False}
+
+
+@dataclass(frozen=True)
+class Help:
+    """What Prefect's form says below a parameter: `Annotated[int, Help("…"), Field(ge=1)]`.
+
+    The description of a Field in Annotated never gets there: Prefect 3.8.8 puts its own empty one over it.
+    """
+
+    text: str
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "description": self.text}
 
 
 class _NoTrace(logging.Filter):

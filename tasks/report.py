@@ -6,23 +6,27 @@ from typing import Any
 
 import cv2
 import numpy as np
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from storage import query as database
 from storage.ledger import SegmentCounts
+from storage.places import StoreError
+from tasks.account import Account, count_lines, device_table, video_table
 from tasks.catalogue import Listing
 from tasks.pictures import Pictures
 from tasks.policy import TASK
 from tasks.site import Site
+from tasks.wording import kind
 
 UI_PICTURE_WIDTH = 800  # an artifact's data lies in Prefect's database: keep it small
 TABLE_VIDEOS = 200
+MARKDOWN_VIDEOS = 50
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """The account of one batch. wall_s: of the whole batch, frames_per_s: of its frames in that time"""
+    """The account of one batch. wall_s: of the whole run, opening and closing included; chart: PNG bytes, or none"""
 
     batch_id: int
     status: str
@@ -34,32 +38,27 @@ class BatchReport:
     pictures: Pictures
     videos: list[dict[str, Any]]
     refused: list[dict[str, Any]]
+    account: Account
+    chart: bytes
+    chart_url: str
     wall_s: float
-
-    @property
-    def frames_per_s(self) -> float:
-        return self.counts.frames_done / self.wall_s
 
     def lines(self) -> dict[str, str]:
         """The account in words, label -> text."""
-        counts, listing = self.counts, self.listing
+        listing = self.listing
         files = f"{listing.listed:,} listed, {listing.new:,} new or changed, {listing.refused:,} in quarantine"
         if listing.ignored:
             files += f", {listing.ignored:,} others ignored"
         if listing.unreachable:
             files += f", {len(listing.unreachable):,} not readable now"
-        if not counts.expected:
-            return {"files": files, "segments": "nothing new: everything is in the database"}
-        return {
-            "files": files,
-            "segments": f"{counts.expected:,} expected, {counts.done:,} loaded, {counts.quarantined:,} in quarantine, "
-            f"{counts.missing:,} missing",
-            "frames": f"{counts.frames_expected:,} expected, {counts.frames_done:,} loaded, "
-            f"{counts.frames_undecodable:,} undecodable, {counts.frames_quarantined:,} in quarantine, "
-            f"{counts.frames_missing:,} missing",
-            "people": f"{counts.people:,} rows, one a person a frame",
-            "speed": f"{self.frames_per_s:,.0f} frames/s, {self.wall_s:.1f} s in all",
-        }
+        return {"files": files, **count_lines(self.counts), **time_lines(self.account)}
+
+
+def time_lines(account: Account) -> dict[str, str]:
+    """How long it took and how long it was thought to take, where there was anything to do."""
+    if not account.counts.expected:
+        return {}
+    return {"time": f"{account.time_line()}, {account.frames_per_s:,.0f} frames/s over all"}
 
 
 def describe_videos(site: Site, listing: Listing) -> list[dict[str, Any]]:
@@ -80,6 +79,22 @@ def describe_quarantine(site: Site, archive: str) -> list[dict[str, Any]]:
     return [row for row in found if row.pop("archive") == archive]
 
 
+def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
+    """The night by device, as PNG bytes and its address in the artifact store; empty where nothing was done.
+
+    A store that is away costs the address and not the batch, which is over.
+    """
+    if not len(account.spans.lane):
+        return b"", ""
+    chart = cv2.imencode(".png", account.chart())[1].tobytes()
+    try:
+        site.artifacts.put_bytes(account.chart_key(), chart)
+    except StoreError as error:
+        get_run_logger().warning("the chart is in the report only: %s", error)
+        return chart, ""
+    return chart, site.artifacts.url(account.chart_key())
+
+
 @task(name="publish report", **TASK)
 def publish_report(report: BatchReport) -> None:
     """The account as a markdown artifact with the picture in it, and the videos as a table artifact."""
@@ -91,17 +106,54 @@ def publish_report(report: BatchReport) -> None:
 
 
 def _markdown(report: BatchReport, title: str) -> str:
-    account = "\n".join(f"| {label} | {text} |" for label, text in report.lines().items())
+    lines = "\n".join(f"| {label} | {text} |" for label, text in report.lines().items())
     parts = [
         f"# {title}",
         f"Archive `{report.archive}`, model version `{report.version_id}`.",
-        f"| account | |\n|---|---|\n{account}",
+        f"| account | |\n|---|---|\n{lines}",
     ]
+    if report.chart:
+        parts.append(f"![frames a second over the night, by device]({_data_url(report.chart)})")
+    parts += _tables(report.account)
     if report.pictures.sheet:
         parts.append(f"![the frames with the most people]({_data_url(report.pictures.sheet)})")
     if report.pictures.overlays:
         parts.append("\n".join(f"- `{key}`: {url}" for key, url in report.pictures.overlays.items()))
     return "\n\n".join(parts)
+
+
+def _tables(account: Account) -> list[str]:
+    """By device, what was lost, and by video."""
+    parts = []
+    if account.devices:
+        parts.append(f"## By device\n\n{_table(device_table(account))}")
+    if account.losses:
+        parts.append("\n".join(f"- lost {_cell(line)}" for line in account.lost_lines()[:TABLE_VIDEOS]))
+    if account.videos:
+        parts.append(f"## By video\n\n{_table(video_table(account)[:MARKDOWN_VIDEOS])}")
+    if len(account.videos) > MARKDOWN_VIDEOS:
+        parts.append(f"and {len(account.videos) - MARKDOWN_VIDEOS:,} more: `nightjar batches --last`")
+    return parts
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Rows with the same columns as a table of markdown, numbers to the right."""
+    head = list(rows[0])
+    rule = [":--" if isinstance(rows[0][name], str) else "--:" for name in head]
+    body = [[_cell(row[name]) for name in head] for row in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
+
+
+def _cell(value: Any) -> str:
+    """A name may look like markdown or HTML."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return f"{value:,}"
+    plain = " ".join(value.split())
+    for sign in "\\`*_[]<>|":
+        plain = plain.replace(sign, f"\\{sign}")
+    return plain
 
 
 def _data_url(png: bytes) -> str:
@@ -117,9 +169,46 @@ def _data_url(png: bytes) -> str:
 def print_report(report: BatchReport) -> None:
     """The same for a terminal."""
     lines = [("batch", f"{report.batch_id}, {report.status}"), *report.lines().items()]
+    lines += device_lines(report.account)
+    if report.chart_url:
+        lines.append(("chart", report.chart_url))
     if report.pictures.sheet_url:
         lines.append(("picture", report.pictures.sheet_url))
     lines += [("overlay", f"{key}: {url}") for key, url in report.pictures.overlays.items()]
     lines += [("refused", f"{row['key']!r}: {row['reason']}") for row in report.refused]
+    print_lines(lines)
+
+
+def print_account(site: Site, account: Account) -> None:
+    """What is known of a batch afterwards, from the ledger alone."""
+    batch = account.batch
+    ended = f" to {batch.finished_at:%Y-%m-%d %H:%M}" if batch.finished_at else ""
+    lines = [
+        ("batch", f"{batch.batch_id}, {batch.status}, {batch.dispatch}, {batch.started_at:%Y-%m-%d %H:%M}{ended} UTC"),
+        ("archive", batch.archive),
+        ("model", f"{batch.model}, version {batch.version_sha256}"),
+    ]
+    if batch.files_listed is not None:
+        lines.append(("files", f"{batch.files_listed:,} listed, {batch.files_quarantined or 0:,} in quarantine"))
+    lines += [*count_lines(account.counts).items(), *time_lines(account).items()]
+    lines += [("error", batch.error)] if batch.error else []
+    lines += device_lines(account)
+    lines += [("lost", line) for line in account.lost_lines()]
+    if len(account.spans.lane) and site.artifacts.exists(account.chart_key()):
+        lines.append(("chart", site.artifacts.url(account.chart_key())))
+    print_lines(lines)
+
+
+def device_lines(account: Account) -> list[tuple[str, str]]:
+    """A line a device."""
+    return [
+        ("device", f"{device.worker or ''}/{kind(device.device or '')}: {account.device_line(device)}")
+        for device in account.devices
+    ]
+
+
+def print_lines(lines: list[tuple[str, str]]) -> None:
+    """Unwrapped: a path that is broken in two cannot be copied. A worker's words may hold what steers a terminal."""
     for label, text in lines:
-        print(f"{label:<10}{text}")  # unwrapped: a path that is broken in two cannot be copied
+        plain = "".join(sign if sign.isprintable() else " " for sign in text)
+        print(f"{label:<10}{plain}")

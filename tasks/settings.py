@@ -4,6 +4,7 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from zoneinfo import available_timezones
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -13,6 +14,15 @@ from models.types import NightjarError
 
 class SettingsError(NightjarError):
     """A variable has a value that cannot be used."""
+
+
+class _PrefectPassword(BaseSettings):
+    """What Prefect itself reads, from the same places."""
+
+    model_config = SettingsConfigDict(env_prefix="PREFECT_", env_file=".env", extra="ignore")
+
+    server_api_auth_string: SecretStr | None = None
+    api_auth_string: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -35,6 +45,10 @@ class Settings(BaseSettings):
     decoder_memory_bytes: int = Field(4 * 2**30, gt=0, description="a video that needs more is quarantined")
     decoder_cpu_s: int = Field(3600, gt=0, description="a segment that needs more CPU is quarantined")
     lease_s: int = Field(120, ge=10, description="a segment whose worker is silent this long is given to another")
+    worker_name: str | None = Field(None, min_length=1, max_length=100, description="default: the host's own name")
+    device: str = Field("CPU", description="what a worker infers on: CPU, MYRIAD, MULTI:…")
+    fallback: Literal["cpu", "none"] = Field("none", description="what a worker does when its device is lost")
+    spool_bytes: int = Field(2 * 2**30, gt=0, description="results kept on a worker's disk while the store is away")
 
     @property
     def database(self) -> str:
@@ -89,3 +103,50 @@ def prefect_api_url() -> str | None:
 def use_prefect_api(url: str) -> None:
     """Let Prefect, when it is imported, talk to this server."""
     os.environ["PREFECT_API_URL"] = url
+
+
+def prefect_home() -> Path:
+    """Where Prefect keeps its own things. After prepare_prefect."""
+    return Path(os.environ["PREFECT_HOME"]).expanduser()
+
+
+def prefect_password(of: Literal["server", "client"]) -> str | None:
+    """What a server here would ask for, or what a client here shows: Prefect's `user:password`."""
+    read = _PrefectPassword()
+    password = read.server_api_auth_string if of == "server" else read.api_auth_string
+    return password.get_secret_value() if password else None
+
+
+def use_prefect_password(password: str) -> None:
+    """Let Prefect, here and in children, show this password."""
+    os.environ["PREFECT_API_AUTH_STRING"] = password
+
+
+def prefect_server_environment() -> dict[str, str]:
+    """For a server that is started here.
+
+    It is nobody's client, and a browser finds its API beside its pages, whatever name it was reached by. Leases on the
+    disk are freed when server and worker die together; those in memory are not.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment.setdefault("PREFECT_SERVER_UI_API_URL", "/api")
+    environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
+    environment.setdefault(
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
+    )
+    return environment
+
+
+def become_worker(settings: Settings, name: str, device: str, fallback: str) -> None:
+    """What flow runs inherit from the worker that starts them: who they are, and to tell that they live."""
+    os.environ["NIGHTJAR_HOME"] = str(settings.home.resolve())
+    os.environ["NIGHTJAR_WORKER_NAME"] = name
+    os.environ["NIGHTJAR_DEVICE"] = device
+    os.environ["NIGHTJAR_FALLBACK"] = fallback
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")  # the automation waits for three of them
+
+
+def machine_time_zone() -> str:
+    """The IANA name of the zone that this machine's clock shows, UTC where it has none."""
+    name = os.environ.get("TZ") or str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
+    return name if name in available_timezones() else "UTC"

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from storage.archive import Archive, open_archive
-from storage.artifacts import Artifacts, open_artifacts, prove
+from storage.archive import Archive
+from storage.artifacts import Artifacts, prove
 from storage.database import Engine, migrate, open_database
-from storage.s3 import S3Options
 from tasks.settings import Settings, read_settings
+from tasks.stores import archive_at, artifact_store
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Site:
 
     def archive(self, location: str) -> Archive:
         """Raises StoreError where there is no such folder or bucket."""
-        return open_archive(location, s3_options(self.settings), self.settings.video_cache, self.settings.cache_bytes)
+        return archive_at(self.settings, location)
 
 
 @contextmanager
@@ -34,21 +34,8 @@ def open_site() -> Iterator[Site]:
     engine = open_database(settings.database)
     try:
         migrate(engine)
-        artifacts = open_artifacts(settings.artifacts_location, s3_options(settings))
+        artifacts = artifact_store(settings)
         prove(artifacts)
         yield Site(settings, engine, artifacts)
     finally:
         engine.dispose()
-
-
-def s3_options(settings: Settings) -> S3Options:
-    secret = settings.s3_secret_access_key
-    return S3Options(
-        endpoint_url=settings.s3_endpoint_url,
-        region=settings.s3_region,
-        access_key=settings.s3_access_key_id,
-        secret_key=secret.get_secret_value() if secret else None,
-        path_style=bool(settings.s3_endpoint_url) if settings.s3_path_style is None else settings.s3_path_style,
-        verify_tls=str(settings.s3_ca_bundle) if settings.s3_ca_bundle else settings.s3_verify_tls,
-        checksum_mode=settings.s3_checksum_mode,
-    )

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, InputSpec, Manifest, Parity, Source, Stick, file_sha256
+from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, InputSpec, Manifest, Parity, Source, file_sha256
 from models.quiet_openvino import ov
+from models.stick import check_stick
 
 ops = ov.opset8
 SIZE, CELL, GRID = 224, 16, 14
@@ -38,20 +39,20 @@ def write_tiny_model(folder: Path, name: str = "tiny") -> Manifest:
         node.output(0).set_names({output})
         results.append(ops.result(node))
     folder.mkdir(parents=True)
-    ov.save_model(ov.Model(results, [image], name), folder / XML_FILE, compress_to_fp16=False)
+    ov.save_model(ov.Model(results, [image], name), folder / XML_FILE, compress_to_fp16=True)
     manifest = Manifest(
         name=name,
         task="pose",
         source=Source("built in a test", "tests/tiny_model.py", "0" * 64, {}),
         tools={},
-        precision="FP32",
+        precision="FP16",
         input=InputSpec("image", (1, SIZE, SIZE, 3)),
         outputs=OUTPUTS,
         decoder="posenet",
         decode_params={"nms_radius_px": 40.0, "max_people": 5, "origin_px": CELL // 4},
         ir_sha256={file: file_sha256(folder / file) for file in (XML_FILE, BIN_FILE)},
         parity=Parity("none", 0, {}, {}, {}),
-        stick=Stick(False, "a test's model", 8),
+        stick=check_stick(folder / XML_FILE, "FP16"),
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json())
     return manifest

@@ -9,7 +9,7 @@ from flows.convert_model import convert_model
 from models.types import NightjarError
 from storage.catalogue import latest_model
 from storage.published import PUBLISHED
-from tasks.model_store import fetch_model
+from tasks.model_cache import fetch_model
 from tasks.site import open_site
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")

@@ -13,7 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from deployments.cli import main
 from flows.nightly_batch import BatchIncomplete, nightly_batch
 from models.types import NightjarError
 from storage.database import open_database
@@ -317,5 +319,57 @@ def test_prefect_shows_progress_tables_and_the_picture(archive: Path) -> None:
     assert "empty.mp4" in str(found["batch-quarantine"])
     assert "cam2/two.mkv" in str(found["batch-videos"])
     assert f"batch {report.batch_id}, tiny: completed" in found["batch-report"]
-    assert "data:image/jpeg;base64," in found["batch-report"]
+    assert found["batch-report"].count("data:image/jpeg;base64,") == 2, "the picture and the chart of the night"
+    assert "| one.mp4 | 60 | 60 | 1 | 0 |" in found["batch-report"]
+    assert "| worker | device | frames | frames/s | segments | retries | lost | throttling |" in found["batch-report"]
+    assert "| CPU | 105 |" in found["batch-report"]
+    assert "not estimated: no device was measured before" in found["batch-report"]
+    assert Path(report.chart_url).read_bytes() == report.chart
+    assert report.chart.startswith(b"\x89PNG")
     assert len(found["batch-report"]) < 400_000
+
+
+def test_the_second_night_is_estimated_from_the_first(archive: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Within a factor of three; the best of three nights, as this machine may be busy with something else."""
+    first = run(archive, segment_s=1)
+    assert ask("SELECT estimated_s FROM batches") == [(None,)]
+    assert "not measured yet: 105 frames by 1 device" in caplog.text
+    assert "not estimated" in first.lines()["time"]
+    wrong = []
+    for night in range(3):
+        spot_video(archive / f"night {night}.mp4", 120, first=1000 * night + 1000)
+        report = run(archive, segment_s=1)
+        batch = report.account.batch
+        assert batch.estimated_s is not None
+        wrong.append(max(batch.took_s / batch.estimated_s, batch.estimated_s / batch.took_s))
+        assert "than estimated (" in report.lines()["time"] or "as estimated (" in report.lines()["time"]
+        if wrong[-1] < 3:
+            break
+    assert min(wrong) < 3
+    assert "estimate: about " in caplog.text
+    [(mine,)] = ask("SELECT DISTINCT worker FROM segments")
+    assert f"frames by {mine}/CPU (" in caplog.text
+
+
+def test_the_newest_batch_tells_all_of_itself(archive: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`nightjar batches --last`: from the database and the store alone."""
+    run(archive)
+    report = run(archive / "cam2")
+    result = CliRunner().invoke(main, ["batches", "--last"])
+    assert result.exit_code == 0
+    said = dict(line.split(maxsplit=1) for line in result.output.splitlines() if line[:1].isalpha())
+    assert said["batch"].startswith(f"{report.batch_id}, completed, local, ")
+    assert said["segments"] == "nothing new: everything is in the database"
+    spot_video(archive / "cam2" / "three.mp4", 30, first=700)
+    report = run(archive / "cam2")
+    result = CliRunner().invoke(main, ["batches", "--last"])
+    said = dict(line.split(maxsplit=1) for line in result.output.splitlines() if line[:1].isalpha())
+    assert said["frames"].startswith("30 expected, 30 loaded")
+    assert "estimated" in said["time"]
+    assert "/CPU: 30 frames, " in said["device"]
+    assert said["chart"] == report.chart_url
+    assert Path(said["chart"]).exists()
+    assert "three.mp4" in result.output
+    assert "one.mp4" not in result.output
+    newest = CliRunner().invoke(main, ["batches", "--last", "2"])
+    assert (newest.output.count("completed"), newest.exit_code) == (2, 0)

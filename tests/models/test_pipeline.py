@@ -72,6 +72,20 @@ def test_a_lost_device_ends_the_pipeline_and_leaves_no_request_running() -> None
     assert not runtime.busy
 
 
+def test_what_a_device_says_first_is_what_is_heard() -> None:
+    """A stick that is pulled out answers every request in flight with an error, and all of them are waited for."""
+
+    class PulledOut(FakeRuntime):
+        def wait(self, slot: int) -> dict[str, np.ndarray]:
+            value = super().wait(slot)["value"][0]
+            raise RuntimeFault(f"frame {value:.0f} was lost")
+
+    runtime = PulledOut(3)
+    with pytest.raises(RuntimeFault, match="frame 0 was lost"):
+        list(run_pipeline(ring_of_frames(100, 3, []), runtime, one_person))
+    assert not runtime.busy
+
+
 def test_an_abandoned_pipeline_waits_for_what_it_started() -> None:
     runtime = FakeRuntime(4)
     results = run_pipeline(ring_of_frames(100, 4, []), runtime, one_person)

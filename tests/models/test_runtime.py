@@ -1,14 +1,19 @@
 """The real runtime on the real CPU, with a small model of the tests."""
 
+import dataclasses
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from models.manifest import Stick
 from models.posenet import DecodeParams, decode_poses
-from models.runtime import OpenVinoRuntime, RuntimeFault, available_devices
+from models.runtime import OpenVinoRuntime, RuntimeFault, available_devices, check_outputs
+from models.stick_faults import why_no_stick
+from tests.conftest import ROOT
 from tests.tiny_model import CELL, OUTPUTS, SIZE, write_tiny_model
 
 
@@ -52,9 +57,73 @@ def test_slots_run_at_once_and_each_has_its_own_answer(model) -> None:
 def test_a_device_that_is_not_there_is_one_clear_error(model) -> None:
     folder, manifest = model
     for device in ("MYRIAD", "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480", "TOASTER"):
-        with pytest.raises(RuntimeFault, match=r"CPU") as caught:
+        with pytest.raises(RuntimeFault, match=rf"no device {device} here, found CPU: ") as caught:
             OpenVinoRuntime(folder, manifest, device)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["MYRIAD", "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480"])
+def test_a_stick_without_its_plugin_says_where_the_plugin_is(model, device: str) -> None:
+    with pytest.raises(RuntimeFault, match=r"2022.3 LTS from Intel's archive, see docs/edge.md"):
+        OpenVinoRuntime(*model, device)
+    assert (ROOT / "docs/edge.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("products", "words"),
+    [
+        ([], "plug it in"),
+        (["1d6b:0002"], "plug it in"),
+        (["03e7:f63b"], "runs for another process"),
+        (["03e7:f63b", "03e7:2485"], "udev rules"),
+        (["03e7:2485"], "udev rules"),
+        (["03e7:2150"], "first generation"),
+    ],
+)
+def test_a_stick_that_does_not_start_is_looked_for_on_the_usb(tmp_path: Path, products: list[str], words: str) -> None:
+    for number, product in enumerate(products):
+        device = tmp_path / f"1-{number}"
+        device.mkdir()
+        for file, text in zip(("idVendor", "idProduct"), product.split(":"), strict=True):
+            (device / file).write_text(f"{text}\n")
+    (tmp_path / "usb1").mkdir()
+    assert words in why_no_stick(True, tmp_path)
+
+
+@pytest.mark.parametrize("device", ["MYRIAD", "MYRIAD.1.1-ma2480", "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480"])
+def test_what_does_not_fit_a_stick_is_refused_before_anything_is_opened(model, tmp_path: Path, device: str) -> None:
+    _, manifest = model
+    unfit = dataclasses.replace(manifest, stick=Stick(False, "operation Pad is of opset12", 12))
+    with pytest.raises(RuntimeFault, match=r"operation Pad is of opset12.* --device CPU"):
+        OpenVinoRuntime(tmp_path / "no-such-ir", unfit, device)
+
+
+def test_sticks_and_others_are_not_mixed(model) -> None:
+    with pytest.raises(RuntimeFault, match="one precision"):
+        OpenVinoRuntime(*model, "MULTI:MYRIAD,CPU")
+
+
+@pytest.mark.parametrize("device", ["AUTO", "MULTI:CPU"])
+def test_who_lets_openvino_choose_is_told_what_it_chose(model, device: str) -> None:
+    """And it computes in the precision asked for: left alone, a CPU with AMX takes bf16."""
+    chosen, cpu = OpenVinoRuntime(*model, device), OpenVinoRuntime(*model)
+    assert chosen.device == f"{device} {cpu.device.removeprefix('CPU ')}"
+    random = np.random.default_rng(1).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
+    for runtime in (chosen, cpu):
+        runtime.start(0, random)
+    np.testing.assert_allclose(chosen.wait(0)["heatmap"], cpu.wait(0)["heatmap"], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("value", "sound"), [(0.0, True), (-1e9, True), (np.nan, False), (np.inf, False), (-np.inf, False)]
+)
+def test_outputs_that_are_no_numbers_are_refused(value: float, sound: bool) -> None:
+    """At any place of any output; one that is finite passes, however absurd."""
+    for name in OUTPUTS:
+        outputs = {output: np.ones(shape, np.float32) for output, shape in OUTPUTS.items()}
+        outputs[name][0, 13, 7, -1] = value
+        with nullcontext() if sound else pytest.raises(RuntimeFault, match=rf"MYRIAD returned {name} with NaN"):
+            check_outputs("MYRIAD", outputs)
 
 
 def test_a_broken_ir_is_one_clear_error(model, tmp_path: Path) -> None:

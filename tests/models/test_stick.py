@@ -31,18 +31,18 @@ np.savez(sys.argv[3], **{output.get_any_name(): request.get_tensor(output).data 
 """
 
 
-def find_python_310() -> Path | None:
-    """The first Python 3.10 that really runs: a version manager's shim may exist and not."""
-    on_path = [Path(folder, "python3.10") for folder in os.environ.get("PATH", "").split(os.pathsep)]
+def find_python(version: str) -> Path | None:
+    """The first Python of this version, such as 3.10, that really runs: a version manager's shim may exist and not."""
+    on_path = [Path(folder, f"python{version}") for folder in os.environ.get("PATH", "").split(os.pathsep)]
     home = Path.home()
-    managed = [*home.glob(".pyenv/versions/3.10*/bin/python3.10")]
-    managed += home.glob(".local/share/uv/python/cpython-3.10*/bin/python3.10")
+    managed = [*home.glob(f".pyenv/versions/{version}*/bin/python{version}")]
+    managed += home.glob(f".local/share/uv/python/cpython-{version}*/bin/python{version}")
     for candidate in [*on_path, *managed]:
         if candidate.is_file():
             run = subprocess.run(
-                [candidate, "-c", "import ssl, venv, sys; print(sys.version_info[:2])"], capture_output=True
+                [candidate, "-c", "import ssl, venv, sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True
             )
-            if run.returncode == 0 and run.stdout.strip() == b"(3, 10)":
+            if run.returncode == 0 and run.stdout.decode().strip() == version:
                 return candidate
     return None
 
@@ -50,7 +50,7 @@ def find_python_310() -> Path | None:
 @pytest.fixture(scope="session")
 def python_2022() -> Path:
     """The Python of an environment with OpenVINO 2022.3.2, made when absent or when its lock has changed."""
-    interpreter = find_python_310()
+    interpreter = find_python("3.10")
     if interpreter is None:
         pytest.skip("no Python 3.10 runs here, and OpenVINO 2022.3.2 has no wheel for a newer one")
     python, stamp = ENVIRONMENT / "bin/python", ENVIRONMENT / "lock.sha256"

@@ -22,7 +22,7 @@ from tests.storage.samples import make_poses, make_report, make_video, must_clai
 from tests.storage.workers import migrate_it
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schema.md"
-VIEWS = ("keypoints", "video_summary", "batch_summary", "quarantine")
+VIEWS = ("keypoints", "video_summary", "batch_summary", "device_summary", "quarantine")
 
 
 def constraints(engine: Engine) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def test_processes_that_migrate_at_once_do_not_hurt_each_other(database_url: str
 def test_a_newer_database_is_refused(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match="has schema 9999; expected 0002 or older: a newer Nightjar"):
+    with pytest.raises(DatabaseError, match="has schema 9999; expected 0004 or older: a newer Nightjar"):
         migrate(engine)
 
 
@@ -116,7 +116,9 @@ QUESTIONS = [
     "SELECT video, frames, task, model, segments, segments_done, segments_quarantined, frames_done, \
      frames_undecodable, people, wall_s, sha256 FROM video_summary ORDER BY video",
     "SELECT status, archive, model, files_listed, segments_expected, segments_done, segments_missing, frames_expected, \
-     frames_done, frames_undecodable, frames_quarantined, frames_missing, people FROM batch_summary",
+     frames_done, frames_undecodable, frames_quarantined, frames_missing, people, estimated_s, \
+     duration_s BETWEEN 0 AND 3600 AS took FROM batch_summary",
+    "SELECT * FROM device_summary ORDER BY worker",
     "SELECT archive, key, model, start_frame, stop_frame, reason FROM quarantine ORDER BY key",
 ]
 
@@ -151,7 +153,7 @@ def test_the_views_say_what_is_so(engine: Engine) -> None:
         ("Zoo.mp4", 60, "pose", "posenet-075", 3, 1, 1, 19, 1, 38, 1.5, "a" * 64),
         ("b.mp4", 100, "pose", "posenet-075", 0, 0, 0, 0, 0, 0, None, "b" * 64),
     ]
-    assert list(query(engine, QUESTIONS[5])[1]) == [
+    assert list(query(engine, QUESTIONS[6])[1]) == [
         ("archive/", "Zoo.mp4", "posenet-075", 20, 40, "rotten"),
         ("archive/", "bad.mp4", None, None, None, "no video stream"),
     ]

@@ -1,14 +1,18 @@
 """S3 options, errors and faults, against real servers on loopback."""
 
+import base64
 import os
 import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BytesIO
 from pathlib import Path
 
@@ -199,6 +203,33 @@ def test_a_large_file_through_faults(s3_server: S3Server, s3_bucket: str, tmp_pa
         bucket.put_file("large", tmp_path / "large")
         assert read(bucket, "large") == data
     assert proxy.seen.total() > proxy.seen["none"]
+
+
+class _FailsOnce(BaseHTTPRequestHandler):
+    """The first answer is a 500 with the object's checksum, as rclone's is of an object that is just replaced."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        self.send_response(500 if self.asked == 1 else 200)
+        self.send_header("x-amz-checksum-crc32", base64.b64encode(zlib.crc32(b"whole").to_bytes(4)).decode())
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"whole")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_5xx_answer_with_a_checksum_is_asked_for_again() -> None:
+    """botocore 1.44.5 raises AttributeError there, and boto3 does not try again."""
+    with HTTPServer(("127.0.0.1", 0), _FailsOnce) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        options = S3Options(endpoint_url=url, access_key="a", secret_key="b", path_style=True)
+        assert read(Bucket("bucket", options), "k") == b"whole"
+        server.shutdown()
+    assert _FailsOnce.asked == 2
 
 
 def test_the_plain_loop_would_fail(s3_server: S3Server, s3_bucket: str) -> None:

@@ -1,0 +1,225 @@
+"""`nightjar deploy`: work pools, deployments and the automation of a Prefect server, made or brought up to date.
+
+What is deployed says prefect.yaml. What a user has set in the UI stays: parameters and schedules where no archive is
+named here, a pool's limit always.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+from pydantic import ValidationError
+
+from deployments.prefect_server import require_server
+from deployments.worker import HERE
+from models.types import NightjarError
+from storage.archive import canonical
+from tasks.settings import machine_time_zone, prefect_api_url, prepare_prefect, read_settings, use_prefect_api
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.events.schemas.automations import AutomationCore
+
+PLAN = Path(__file__).with_name("prefect.yaml")
+NIGHTLY = "nightly"
+# Name: description and how many runs at once. The edge has no limit but its workers' own: the slot of a run that died
+# with its worker is held until somebody notices.
+POOLS: dict[str, tuple[str, int | None]] = {
+    "central": ("Conversion, training and the nightly batch itself: needs the database and the artifact store", 3),
+    "edge": ("Segments of a night, on Raspberry Pis and sticks: needs the artifact store only", None),
+}
+ZOMBIES = "Nightjar: runs whose heartbeats stop are crashed"
+SILENCE_S = 90  # three heartbeats
+
+
+@dataclass(frozen=True)
+class Night:
+    """What the schedule runs, and when. archive, model: None leaves what the server has"""
+
+    archive: str | None = None
+    model: str | None = None
+    cron: str | None = None
+    timezone: str | None = None
+
+
+def deploy(night: Night, server: str | None = None) -> None:
+    """Bring the server up to date; doing it again changes nothing. Raises NightjarError."""
+    if (night.archive is None) != (night.model is None):
+        raise NightjarError("one of --archive and --model was given, expected both or none: a night needs both")
+    prepare_prefect(read_settings())
+    url = server or prefect_api_url() or HERE
+    require_server(url)
+    use_prefect_api(url)
+    click.echo(asyncio.run(_deploy(night)))
+
+
+async def _deploy(night: Night) -> str:
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as client:
+        for name, (description, limit) in POOLS.items():
+            await _ensure_pool(client, name, description, limit)
+        for plan in yaml.safe_load(PLAN.read_text())["deployments"]:
+            await _ensure_deployment(client, plan, night)
+        await _ensure_automation(client)
+        return await _describe(client)
+
+
+async def _ensure_pool(client: "PrefectClient", name: str, description: str, limit: int | None) -> None:
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.exceptions import ObjectNotFound
+    from prefect.workers.process import ProcessWorker
+
+    try:
+        pool = await client.read_work_pool(name)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        await client.create_work_pool(
+            WorkPoolCreate(
+                name=name,
+                type=ProcessWorker.type,
+                description=description,
+                base_job_template=template,
+                concurrency_limit=limit,
+            )
+        )
+        return
+    if pool.type != ProcessWorker.type:
+        raise NightjarError(f"the work pool {name!r} is of type {pool.type!r}, expected 'process': rename or delete it")
+    await client.update_work_pool(name, WorkPoolUpdate(description=description))
+
+
+async def _ensure_deployment(client: "PrefectClient", plan: dict[str, Any], night: Night) -> None:
+    from prefect.client.schemas.objects import ConcurrencyOptions
+    from prefect.exceptions import ObjectNotFound
+    from prefect.flows import load_flow_from_entrypoint
+    from prefect.utilities.callables import parameter_schema
+
+    flow: Any = load_flow_from_entrypoint(plan["entrypoint"], use_placeholder_flow=False)
+    schema = parameter_schema(flow)
+    try:
+        found = await client.read_deployment_by_name(f"{flow.name}/{plan['name']}")
+    except ObjectNotFound:
+        found = None
+    limit = plan.get("concurrency_limit")
+    await client.create_deployment(
+        flow_id=await client.create_flow_from_name(flow.name),
+        name=plan["name"],
+        entrypoint=plan["entrypoint"],
+        description=flow.description,
+        tags=plan["tags"],
+        work_pool_name=plan["work_pool"]["name"],
+        parameters=_parameters(plan, night, found, set(schema.properties)),
+        schedules=_schedules(plan, night, found),
+        concurrency_limit=limit and limit["limit"],
+        concurrency_options=limit and ConcurrencyOptions(collision_strategy=limit["collision_strategy"]),
+        parameter_openapi_schema=schema.model_dump(exclude_unset=True),
+        enforce_parameter_schema=True,
+        pull_steps=[],
+    )
+
+
+def _parameters(
+    plan: dict[str, Any], night: Night, found: "DeploymentResponse | None", known: set[str]
+) -> dict[str, Any]:
+    kept = {name: value for name, value in (found.parameters if found else {}).items() if name in known}
+    if plan["name"] != NIGHTLY or night.archive is None:
+        return kept
+    return {**kept, "archive": canonical(night.archive), "model": night.model}
+
+
+def _schedules(
+    plan: dict[str, Any], night: Night, found: "DeploymentResponse | None"
+) -> "list[DeploymentScheduleCreate]":
+    """Those of the server but for ours, which is the plan's where it is not there yet or something is said of it."""
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+
+    fields = set(DeploymentScheduleCreate.model_fields)
+    kept = [
+        DeploymentScheduleCreate(**{name: value for name, value in schedule if name in fields and value is not None})
+        for schedule in (found.schedules if found else [])
+    ]
+    ours = [_schedule(each, night) for each in plan.get("schedules", [])]
+    if found and night == Night():
+        return kept
+    slugs = {schedule.slug for schedule in ours}
+    return [schedule for schedule in kept if schedule.slug not in slugs] + ours
+
+
+def _schedule(plan: dict[str, Any], night: Night) -> "DeploymentScheduleCreate":
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+    from prefect.client.schemas.schedules import CronSchedule
+
+    cron, timezone = night.cron or plan["cron"], night.timezone or machine_time_zone()
+    try:
+        schedule = CronSchedule(cron=cron, timezone=timezone)
+    except ValidationError as error:
+        raise NightjarError(
+            f"the schedule {cron!r} in {timezone!r} is not one ({error.errors()[0]['msg']}), expected five fields such "
+            "as '0 1 * * *' and a zone such as 'Europe/Berlin'"
+        ) from None
+    return DeploymentScheduleCreate(
+        schedule=schedule, slug=plan["slug"], active=plan["active"] or night.archive is not None
+    )
+
+
+async def _ensure_automation(client: "PrefectClient") -> None:
+    found = await client.read_automations_by_name(ZOMBIES)
+    if found:
+        await client.update_automation(found[0].id, _crash_zombies())
+    else:
+        await client.create_automation(_crash_zombies())
+
+
+def _crash_zombies() -> "AutomationCore":
+    """A run that has sent a heartbeat and then is silent, and did not end, died with its worker.
+
+    https://docs.prefect.io/v3/advanced/detect-zombie-flows; beyond it, a run that waits may be silent.
+    """
+    from prefect.client.schemas.objects import StateType
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture, ResourceSpecification
+
+    ended = ("Completed", "Failed", "Cancelled", "Crashed")
+    waiting = ("Paused", "Suspended", "Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Pending")
+    heartbeat = "prefect.flow-run.heartbeat"
+    return AutomationCore(
+        name=ZOMBIES,
+        description="Made by 'nightjar deploy'. What such a run had done is kept; the next one goes on from there.",
+        trigger=EventTrigger(
+            after={heartbeat},
+            expect={heartbeat, *(f"prefect.flow-run.{state}" for state in (*ended, *waiting))},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=SILENCE_S),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED, message=f"No heartbeat for {SILENCE_S} s: it died with its worker."
+            )
+        ],
+    )
+
+
+async def _describe(client: "PrefectClient") -> str:
+    nightly = await client.read_deployment_by_name(f"nightly-batch/{NIGHTLY}")
+    active = [schedule.schedule for schedule in nightly.schedules if schedule.active]
+    if not active:
+        return (
+            "Deployed. No schedule is active, for no archive was named: 'nightjar deploy --archive /my/videos "
+            "--model posenet-075' sets one, and the UI can."
+        )
+    what = f"{nightly.parameters.get('model')} on {nightly.parameters.get('archive')}"
+    return "\n".join(f"Deployed. {what}: {_in_words(schedule)}." for schedule in active)
+
+
+def _in_words(schedule: Any) -> str:
+    return f"{schedule.cron} ({schedule.timezone})" if hasattr(schedule, "cron") else str(schedule)

@@ -1,0 +1,105 @@
+"""`nightjar worker`: takes runs of a work pool and starts each as a process of this machine. No SQL, no TensorFlow.
+
+It is Prefect's process worker but for three things: runs start in the folder that the worker was started in, so that
+`.env` and relative paths mean the same to both; a run that a stopping worker ends is set Crashed, where Prefect would
+show it Running for ever; and stopping has a limit. It serves Python 3.10, too.
+"""
+
+import asyncio
+import os
+import re
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+
+from deployments.prefect_server import refuse_wrong_password
+from tasks.owner import host_name
+from tasks.settings import become_worker, prefect_api_url, prepare_prefect, read_settings, use_prefect_api
+
+POOLS = ("central", "edge")
+HERE = "http://127.0.0.1:4200/api"
+STOP_LIMIT_S = 15.0
+SAY_LIMIT_S = 5.0
+
+
+def run_worker(pool: str, device: str, name: str | None, fallback: str, limit: int, server: str | None) -> None:
+    """Take runs of the pool until SIGTERM or Ctrl-C. Raises NightjarError where it does not let us in."""
+    settings = read_settings()
+    prepare_prefect(settings)
+    name = worker_name(name or settings.worker_name or f"{host_name()}-{device}")
+    become_worker(settings, name, device, fallback)
+    url = server or prefect_api_url() or HERE
+    refuse_wrong_password(url)
+    use_prefect_api(url)
+    asyncio.run(_work(pool, name, limit))
+
+
+def worker_name(text: str) -> str:
+    """A name that Prefect takes."""
+    return re.sub(r"[/%\s]+", "-", text)[:100]
+
+
+async def _work(pool: str, name: str, limit: int) -> None:
+    # Prefect takes a second to import and reads the environment while it is: not before all of it is set.
+    worker = _worker_class()(name=name, work_pool_name=pool, limit=limit, create_pool_if_not_found=False)
+    this = asyncio.current_task()
+    assert this is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, _stopper(this))
+    with suppress(asyncio.CancelledError):
+        await worker.start(printer=click.echo)
+
+
+def _stopper(work: "asyncio.Task[None]") -> Callable[[], None]:
+    """Asks once, insists the second time and after a while: a server that is gone must not hold us up."""
+    asked = threading.Event()
+
+    def stop() -> None:
+        if asked.is_set():
+            _end_now()
+        asked.set()
+        work.cancel()
+        watchdog = threading.Timer(STOP_LIMIT_S, _end_now)
+        watchdog.daemon = True
+        watchdog.start()
+
+    return stop
+
+
+def _end_now() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    os._exit(1)
+
+
+def _worker_class() -> Any:
+    import anyio
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.states import Crashed
+    from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
+
+    class Worker(ProcessWorker):
+        @classmethod
+        def __dispatch_key__(cls) -> str:
+            return "nightjar-process"  # beside Prefect's own in its list of classes; the type stays "process"
+
+        async def run(
+            self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: Any = None
+        ) -> ProcessWorkerResult:
+            configuration.working_dir = configuration.working_dir or Path.cwd()
+            try:
+                return await super().run(flow_run, configuration, task_status)
+            except asyncio.CancelledError:
+                with anyio.move_on_after(SAY_LIMIT_S, shield=True), suppress(Exception):
+                    state: Any = Crashed(message=f"The worker {self.name} was stopped: run it again to go on.")
+                    await self.client.set_flow_run_state(flow_run.id, state, force=True)
+                raise
+
+    return Worker

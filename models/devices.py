@@ -1,0 +1,19 @@
+"""Opens the device that a name names. No frames, no model files of its own."""
+
+from pathlib import Path
+
+from models.manifest import Manifest
+from models.runtime import OpenVinoRuntime, Runtime
+from models.simulated_stick import PREFIX, SimulatedStick
+
+
+def open_runtime(folder: Path, manifest: Manifest, device: str, precision: str) -> Runtime:
+    """The IR in `folder`, compiled for `device`.
+
+    device: OpenVINO's name, such as CPU or MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480, or SIMULATED:…
+
+    Raises RuntimeFault where the device cannot be opened, or the model does not fit it.
+    """
+    if device.startswith(PREFIX):
+        return SimulatedStick(folder, manifest, device)
+    return OpenVinoRuntime(folder, manifest, device, precision)

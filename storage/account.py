@@ -1,0 +1,210 @@
+"""What a batch was and did, read from the ledger for an account of it. Counts no rows of results, judges nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, Select, func, select, update
+
+from storage.database import DatabaseError, reading, writing
+from storage.instants import epoch_s
+from storage.ledger import SegmentCounts, count_segments
+from storage.query import query
+from storage.tables import assignments, batches, database_now, model_versions, segments
+
+ROWS_AT_ONCE = 5000
+
+
+class BatchFacts(NamedTuple):
+    """A batch's own row. took_s: until its end, or until now; estimated_s: None where nothing was measured before"""
+
+    batch_id: int
+    batch_key: str
+    status: str
+    archive: str
+    model: str
+    version_sha256: str
+    dispatch: str
+    started_at: datetime
+    finished_at: datetime | None
+    took_s: float
+    estimated_s: float | None
+    error: str | None
+    files_listed: int | None
+    files_quarantined: int | None
+
+
+class DeviceFacts(NamedTuple):
+    """A row of device_summary: numbers of one worker with one device. wall_s: None where it did no segment"""
+
+    worker: str | None
+    device: str | None
+    segments_done: int
+    frames_done: int
+    wall_s: float | None
+    retries: int
+    assignments_lost: int
+
+
+class VideoFacts(NamedTuple):
+    """One video of a batch, as far as the batch was to do it. wall_s: None where no segment is done"""
+
+    video: str
+    segments: int
+    segments_done: int
+    segments_quarantined: int
+    frames: int
+    frames_done: int
+    frames_undecodable: int
+    people: int
+    retries: int
+    wall_s: float | None
+
+
+class Loss(NamedTuple):
+    """An assignment that was lost, at_s after the batch's start. worker: None where its run never came to a device"""
+
+    worker: str | None
+    device: str | None
+    at_s: float
+    reason: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """When a batch's segments were done, by whom, as they ended.
+
+    workers: (worker, device) of each lane; lane: (n,) int32 index into it
+    begun_s, ended_s: (n,) float64 seconds after the batch's start; begun is the end less the seconds that it took
+    frames: (n,) int32; attempt: (n,) int32, 1 for the first
+    """
+
+    workers: Sequence[tuple[str, str]]
+    lane: NDArray[np.int32]
+    begun_s: NDArray[np.float64]
+    ended_s: NDArray[np.float64]
+    frames: NDArray[np.int32]
+    attempt: NDArray[np.int32]
+
+    @property
+    def frames_per_s(self) -> NDArray[np.float64]:
+        return self.frames / (self.ended_s - self.begun_s)
+
+
+def read_batch(engine: Engine, batch_id: int | None = None) -> BatchFacts:
+    """This batch, or the newest one. Raises DatabaseError where there is none."""
+    took_s = epoch_s(func.coalesce(batches.c.finished_at, database_now())) - epoch_s(batches.c.started_at)
+    own = {name: batches.c[name] for name in BatchFacts._fields if name in batches.c}
+    columns = {**own, "model": model_versions.c.name, "version_sha256": model_versions.c.version_sha256}
+    rows = (
+        select(*({**columns, "took_s": took_s}[name].label(name) for name in BatchFacts._fields))
+        .join(model_versions, model_versions.c.model_version_id == batches.c.model_version_id)
+        .order_by(batches.c.batch_id.desc())
+        .limit(1)
+    )
+    with reading(engine) as connection:
+        row = connection.execute(rows if batch_id is None else rows.where(batches.c.batch_id == batch_id)).first()
+    if row is None:
+        raise DatabaseError("no batch", "one", "run 'nightjar run ARCHIVE --model NAME' first")
+    return BatchFacts(*row)
+
+
+def read_counts(engine: Engine, batch_id: int) -> SegmentCounts:
+    """As at the batch's end, or now while it runs: what later nights mend is not this one's."""
+    ended = ("segments_done", "segments_quarantined", "segments_missing", "frames_done", "frames_undecodable")
+    names = (*ended, "frames_quarantined", "frames_missing", "people", "finished_at")
+    mine = select(*(batches.c[name] for name in names)).where(batches.c.batch_id == batch_id)
+    with reading(engine) as connection:
+        row = connection.execute(mine).one()
+    if row.finished_at is None:
+        return count_segments(engine, batch_id)
+    expected = row.frames_done + row.frames_undecodable + row.frames_quarantined + row.frames_missing
+    done, quarantined, missing, *frames = row[:-1]
+    return SegmentCounts(missing, 0, done, quarantined, expected, *frames)
+
+
+def write_estimate(engine: Engine, batch_id: int, estimated_s: float | None) -> None:
+    with writing(engine) as connection:
+        mine = batches.c.batch_id == batch_id
+        connection.execute(update(batches).where(mine).values(estimated_s=estimated_s))
+
+
+def read_devices(engine: Engine, batch_id: int) -> list[DeviceFacts]:
+    """Who did what, in the order of names."""
+    sql = f"SELECT {', '.join(DeviceFacts._fields)} FROM device_summary WHERE batch_id = {int(batch_id)}"  # noqa: S608
+    return [DeviceFacts(*row) for row in query(engine, f"{sql} ORDER BY worker, device")[1]]
+
+
+VIDEOS = """
+SELECT coalesce(min(f.key), v.sha256) AS video, s.segments, s.segments_done, s.segments_quarantined, s.frames,
+       s.frames_done, s.frames_undecodable, s.people, s.retries, s.wall_s
+FROM (
+    SELECT s.video_id, count(*) AS segments,
+           count(CASE WHEN s.status = 'done' THEN 1 END) AS segments_done,
+           count(CASE WHEN s.status = 'quarantined' THEN 1 END) AS segments_quarantined,
+           sum(s.stop_frame - s.start_frame) AS frames,
+           coalesce(sum(s.frames_done), 0) AS frames_done,
+           coalesce(sum(s.undecodable_frames), 0) AS frames_undecodable,
+           coalesce(sum(s.people), 0) AS people,
+           sum(CASE WHEN s.attempt > 1 THEN s.attempt - 1 ELSE 0 END) AS retries,
+           sum(s.wall_s) AS wall_s
+    FROM batch_segments AS e JOIN segments AS s ON s.segment_id = e.segment_id
+    WHERE e.batch_id = {batch_id}
+    GROUP BY s.video_id
+) AS s
+JOIN videos AS v ON v.video_id = s.video_id
+LEFT JOIN archive_files AS f ON f.video_id = v.video_id
+    AND f.archive = (SELECT archive FROM batches WHERE batch_id = {batch_id})
+GROUP BY v.video_id, v.sha256, s.segments, s.segments_done, s.segments_quarantined, s.frames, s.frames_done,
+         s.frames_undecodable, s.people, s.retries, s.wall_s
+ORDER BY 1
+"""
+
+
+def read_videos(engine: Engine, batch_id: int) -> list[VideoFacts]:
+    """What the batch was to do of each video and what the ledger has of that now, in the order of names."""
+    rows = query(engine, VIDEOS.replace("{batch_id}", str(int(batch_id))))[1]
+    return [VideoFacts(*row) for row in rows]
+
+
+def read_losses(engine: Engine, batch_id: int) -> list[Loss]:
+    """In the order of time."""
+    at_s = epoch_s(assignments.c.ended_at) - epoch_s(batches.c.started_at)
+    rows = (
+        select(assignments.c.worker, assignments.c.device, at_s, assignments.c.reason)
+        .join(batches, batches.c.batch_id == assignments.c.batch_id)
+        .where(assignments.c.batch_id == batch_id, assignments.c.status == "lost")
+        .order_by(assignments.c.ended_at)
+    )
+    with reading(engine) as connection:
+        return [Loss(*row) for row in connection.execute(rows)]
+
+
+def read_spans(engine: Engine, batch_id: int) -> Spans:
+    """Of all segments that the batch did: 28 bytes each, however many they are."""
+    lanes: dict[tuple[str, str], int] = {}
+    kind = np.dtype([("lane", "i4"), ("begun_s", "f8"), ("ended_s", "f8"), ("frames", "i4"), ("attempt", "i4")])
+    with reading(engine) as connection:
+        rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(_done(batch_id))
+        found = np.fromiter(
+            (
+                (lanes.setdefault((worker, device), len(lanes)), ended_s - wall_s, ended_s, frames, attempt)
+                for worker, device, ended_s, wall_s, frames, attempt in rows
+            ),
+            kind,
+        )
+    return Spans(list(lanes), *(found[name].copy() for name in kind.names or ()))
+
+
+def _done(batch_id: int) -> Select[Any]:
+    ended_s = epoch_s(segments.c.finished_at) - epoch_s(batches.c.started_at)
+    last = (segments.c.wall_s, segments.c.frames_done, segments.c.attempt)
+    return (
+        select(segments.c.worker, segments.c.device, ended_s, *last)
+        .join(batches, batches.c.batch_id == segments.c.batch_id)
+        .where(segments.c.batch_id == batch_id, segments.c.status == "done", segments.c.wall_s > 0)
+        .order_by(segments.c.finished_at, segments.c.segment_id)
+    )

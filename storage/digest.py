@@ -1,0 +1,22 @@
+"""A file's hash. hashlib.file_digest would do, but the Python 3.10 of a stick's worker does not have it."""
+
+import hashlib
+from typing import IO
+
+CHUNK_BYTES = 1 << 20
+
+
+def sha256_of(file: IO[bytes]) -> str:
+    """Of the bytes from here to the end, which is where the file then stands."""
+    return _digest(file, hashlib.sha256())
+
+
+def md5_of(file: IO[bytes]) -> str:
+    """What an S3 server's ETag may be; proves that nothing was damaged, not that nobody forged it."""
+    return _digest(file, hashlib.md5(usedforsecurity=False))
+
+
+def _digest(file: IO[bytes], digest: "hashlib._Hash") -> str:
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,216 @@
+"""What a batch did, by device and by video, and how wrong its estimate was. Reads the ledger, writes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.night_chart import Lane, draw_night
+from storage.account import (
+    BatchFacts,
+    DeviceFacts,
+    Loss,
+    Spans,
+    VideoFacts,
+    read_batch,
+    read_counts,
+    read_devices,
+    read_losses,
+    read_spans,
+    read_videos,
+)
+from storage.database import Engine
+from storage.ledger import SegmentCounts
+from tasks.wording import clock, count, deviation, duration, kind, rate
+
+THROTTLED = 0.7  # of the best speed so far
+MEDIAN_OF = 3  # segments: a single slow one is a hiccup, not heat
+SHORT = 0.5  # of the median length: in a short segment the start of its decoder weighs too much
+
+
+class Throttling(NamedTuple):
+    """A device that became slow. began_s: since the batch's start; frames_per_s: at its slowest; before: at its best"""
+
+    began_s: float
+    frames_per_s: float
+    before: float
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """All that the ledger has of a batch. throttling: (worker, device) -> where it became slow"""
+
+    batch: BatchFacts
+    counts: SegmentCounts
+    devices: Sequence[DeviceFacts]
+    videos: Sequence[VideoFacts]
+    losses: Sequence[Loss]
+    spans: Spans
+    throttling: dict[tuple[str, str], Throttling]
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.counts.frames_done / max(self.batch.took_s, 1e-9)
+
+    def time_line(self) -> str:
+        """`took 2 h 51 min, 7 % longer than estimated (2 h 40 min)`"""
+        batch = self.batch
+        took = f"{'took' if batch.finished_at else 'running for'} {duration(batch.took_s)}"
+        if batch.estimated_s is None:
+            return f"{took}; not estimated: no device was measured before"
+        if batch.finished_at is None or batch.status == "crashed":
+            return f"{took}, estimated {duration(batch.estimated_s)}"
+        return f"{took}, {deviation(batch.took_s, batch.estimated_s)} ({duration(batch.estimated_s)})"
+
+    def device_line(self, device: DeviceFacts) -> str:
+        """What one device did, in words."""
+        parts = [count(device.frames_done, "frame"), count(device.segments_done, "segment")]
+        if device.wall_s:
+            parts.insert(1, rate(device.frames_done / device.wall_s))
+        if device.retries:
+            parts.append("1 retry" if device.retries == 1 else f"{device.retries:,} retries")
+        if device.assignments_lost:
+            parts.append(f"{count(device.assignments_lost, 'assignment')} lost")
+        return ", ".join([*parts, *filter(None, [self.throttling_text(device)])])
+
+    def throttling_text(self, device: DeviceFacts) -> str:
+        """Empty where it kept its speed."""
+        found = self.throttling.get((device.worker or "", device.device or ""))
+        if found is None:
+            return ""
+        return f"throttled from {self._clock(found.began_s)}: {rate(found.frames_per_s)} after {rate(found.before)}"
+
+    def _clock(self, at_s: float) -> str:
+        return clock(self.batch.started_at + timedelta(seconds=at_s))
+
+    def lost_lines(self) -> list[str]:
+        """One a lost assignment, with its time and its reason."""
+        return [
+            f"{self._clock(loss.at_s)}, {loss.worker or 'a run without a device'}: {loss.reason or 'why is not known'}"
+            for loss in self.losses
+        ]
+
+    def chart_key(self) -> str:
+        return f"batches/{self.batch.batch_key}/night.png"
+
+    def chart(self) -> NDArray[np.uint8]:
+        """(height, 1600, 3) uint8 BGR: the night by device."""
+        batch = self.batch
+        title = f"batch {batch.batch_id}, {batch.model}, {count(self.counts.frames_done, 'frame')}: {self.time_line()}"
+        return draw_night(title, batch.started_at, batch.took_s, [self._lane(device) for device in self.devices])
+
+    def _lane(self, device: DeviceFacts) -> Lane:
+        who, spans = (device.worker or "", device.device or ""), self.spans
+        mine = spans.lane == spans.workers.index(who) if who in spans.workers else np.zeros(len(spans.lane), bool)
+        speed = f", {rate(device.frames_done / device.wall_s)}" if device.wall_s else ""
+        return Lane(
+            label=who[0],
+            note=f"{kind(who[1])}{speed}",
+            begun_s=spans.begun_s[mine],
+            ended_s=spans.ended_s[mine],
+            frames_per_s=spans.frames_per_s[mine],
+            attempt=spans.attempt[mine],
+            lost_s=[loss.at_s for loss in self.losses if (loss.worker or "", loss.device or "") == who],
+        )
+
+
+def read_account(engine: Engine, batch_id: int | None = None) -> Account:
+    """Of this batch, or of the newest one. Raises DatabaseError where there is none."""
+    batch = read_batch(engine, batch_id)
+    number = batch.batch_id
+    spans = read_spans(engine, number)
+    return Account(
+        batch=batch,
+        counts=read_counts(engine, number),
+        devices=read_devices(engine, number),
+        videos=read_videos(engine, number),
+        losses=read_losses(engine, number),
+        spans=spans,
+        throttling=_throttled(spans),
+    )
+
+
+def _throttled(spans: Spans) -> dict[tuple[str, str], Throttling]:
+    found = {}
+    for lane, who in enumerate(spans.workers):
+        mine = spans.lane == lane
+        if slow := throttling(spans.begun_s[mine], spans.frames[mine], spans.frames_per_s[mine]):
+            found[who] = slow
+    return found
+
+
+def throttling(
+    begun_s: NDArray[np.float64], frames: NDArray[np.int32], frames_per_s: NDArray[np.float64]
+) -> Throttling | None:
+    """Where a device fell below THROTTLED of its own best so far, by medians of MEDIAN_OF segments; None: nowhere.
+
+    All (n,), a value a segment, in the order of time.
+    """
+    whole = frames >= SHORT * np.median(frames) if len(frames) else np.zeros(0, bool)
+    begun, speeds = begun_s[whole], frames_per_s[whole]
+    if len(speeds) < 2 * MEDIAN_OF:
+        return None
+    levels = np.median(np.lib.stride_tricks.sliding_window_view(speeds, MEDIAN_OF), axis=1)
+    best = np.maximum.accumulate(levels)
+    slow = np.flatnonzero(levels < THROTTLED * best)
+    if not len(slow):
+        return None
+    first = int(slow[0])
+    # The window that is slow first has one fast segment at most: the slowness began with the one after it.
+    began = first + int(np.argmax(speeds[first : first + MEDIAN_OF] < THROTTLED * best[first]))
+    return Throttling(float(begun[began]), float(levels[slow].min()), float(best[first]))
+
+
+def count_lines(counts: SegmentCounts) -> dict[str, str]:
+    """Segments, frames and people, label -> text."""
+    if not counts.expected:
+        return {"segments": "nothing new: everything is in the database"}
+    return {
+        "segments": f"{counts.expected:,} expected, {counts.done:,} loaded, {counts.quarantined:,} in quarantine, "
+        f"{counts.missing:,} missing",
+        "frames": f"{counts.frames_expected:,} expected, {counts.frames_done:,} loaded, "
+        f"{counts.frames_undecodable:,} undecodable, {counts.frames_quarantined:,} in quarantine, "
+        f"{counts.frames_missing:,} missing",
+        "people": f"{counts.people:,} rows, one a person a frame",
+    }
+
+
+def device_table(account: Account) -> list[dict[str, Any]]:
+    """A row a device, column -> value."""
+    return [
+        {
+            "worker": device.worker or "",
+            "device": kind(device.device or ""),
+            "frames": device.frames_done,
+            "frames/s": round(device.frames_done / device.wall_s, 1) if device.wall_s else None,
+            "segments": device.segments_done,
+            "retries": device.retries,
+            "lost": device.assignments_lost,
+            "throttling": account.throttling_text(device),
+        }
+        for device in account.devices
+    ]
+
+
+def video_table(account: Account) -> list[dict[str, Any]]:
+    """A row a video, column -> value; what was nought in all of them is left out."""
+    rows = [
+        {
+            "video": video.video,
+            "frames": video.frames,
+            "done": video.frames_done,
+            "undecodable": video.frames_undecodable,
+            "segments": video.segments,
+            "in quarantine": video.segments_quarantined,
+            "missing": video.segments - video.segments_done - video.segments_quarantined,
+            "retries": video.retries,
+            "people": video.people,
+            "frames/s": round(video.frames_done / video.wall_s, 1) if video.wall_s else None,
+        }
+        for video in account.videos
+    ]
+    faults = {name for name in ("undecodable", "in quarantine", "missing") if not any(row[name] for row in rows)}
+    return [{name: value for name, value in row.items() if name not in faults} for row in rows]

@@ -1,0 +1,120 @@
+"""Runs of infer-assignment on the edge pool, by Prefect's API. What they did is not asked here: that the ledger knows.
+
+Raises OUTAGES where the API cannot be reached, and NightjarError where the deployment is missing.
+"""
+
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import httpx
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State, StateType, WorkerStatus
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Cancelled, Crashed
+
+from models.types import NightjarError
+
+DEPLOYMENT = "infer-assignment/edge"
+POOL = "edge"
+# What a server that is away, or restarting, looks like.
+OUTAGES = (httpx.TransportError, PrefectHTTPStatusError)
+ANSWER_LIMIT_S = 10.0  # Prefect's own is a minute, half a lease
+TAKEN = (StateType.PENDING, StateType.RUNNING)
+STOPPED = (StateType.CANCELLING, StateType.CANCELLED)
+
+
+class RunState(NamedTuple):
+    """over: it will do nothing any more; taken: a worker has taken it, and its process runs or is being started"""
+
+    name: str
+    over: bool
+    taken: bool
+    message: str
+
+
+class EdgeRuns:
+    """A context manager around one connection."""
+
+    def __enter__(self) -> "EdgeRuns":
+        # By itself the client would wait out an outage, minutes long, while results lie in the store.
+        self._held = ExitStack()
+        impatient = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: ANSWER_LIMIT_S}
+        self._held.enter_context(temporary_settings(impatient))
+        self._client = self._held.enter_context(get_client(sync_client=True))
+        self._deployment_id: UUID | None = None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def start(self, assignment_id: str, batch_id: int) -> str:
+        """Asks for a run; gives its id. Asked again for the same assignment, it is the same run."""
+        run = self._client.create_flow_run_from_deployment(
+            self._deployment(),
+            parameters={"assignment": assignment_id},
+            idempotency_key=f"nightjar-{assignment_id}",
+            tags=["nightjar", f"batch-{batch_id}"],
+        )
+        return str(run.id)
+
+    def _deployment(self) -> UUID:
+        if self._deployment_id is None:
+            try:
+                self._deployment_id = self._client.read_deployment_by_name(DEPLOYMENT).id
+            except ObjectNotFound:
+                raise NightjarError(
+                    f"Prefect's server has no deployment {DEPLOYMENT}, expected it: run 'nightjar deploy'"
+                ) from None
+        return self._deployment_id
+
+    def states(self, run_ids: list[str]) -> dict[str, RunState]:
+        """Of each run that the server knows."""
+        if not run_ids:
+            return {}
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run_id) for run_id in run_ids]))
+        found = {}
+        for run in self._client.read_flow_runs(flow_run_filter=wanted):
+            if run.state is not None:
+                state = run.state
+                taken = state.type in TAKEN
+                found[str(run.id)] = RunState(state.name or "", state.is_final(), taken, state.message or "")
+        return found
+
+    def cancel(self, run_id: str) -> None:
+        """Of no effect on a run that is over."""
+        self._end(run_id, Cancelled(message="the batch needs it no more"))
+
+    def crash(self, run_id: str, why: str) -> None:
+        self._end(run_id, Crashed(message=why))
+
+    def _end(self, run_id: str, state: "State[Any]") -> None:
+        with suppress(ObjectNotFound):
+            now = self._client.read_flow_run(UUID(run_id)).state
+            if now is None or not now.is_final():
+                self._client.set_flow_run_state(UUID(run_id), state, force=True)
+
+    def workers(self) -> list[str]:
+        """Names of the edge pool's workers that are online."""
+        try:
+            found = self._client.read_workers_for_work_pool(POOL)
+        except ObjectNotFound:
+            raise NightjarError(
+                f"Prefect's server has no work pool {POOL}, expected it: run 'nightjar deploy'"
+            ) from None
+        return sorted(worker.name for worker in found if worker.status == WorkerStatus.ONLINE)
+
+    def wish(self, run_id: str) -> Literal["go on", "pause", "stop"]:
+        """What somebody wants of this run, in the UI perhaps."""
+        try:
+            state = self._client.read_flow_run(UUID(run_id)).state
+        except ObjectNotFound:  # a server that was set up anew knows nothing of us
+            return "go on"
+        if state is not None and state.type in STOPPED:
+            return "stop"
+        return "pause" if state is not None and state.type == StateType.PAUSED else "go on"

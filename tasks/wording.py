@@ -1,0 +1,41 @@
+"""Numbers in words, as reports and logs say them. Pure text."""
+
+from datetime import datetime
+
+
+def duration(seconds: float) -> str:
+    """As exact as anybody wants to know it: 48 s, 12 min 30 s, 2 h 40 min."""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
+    if seconds < 3599.5:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def deviation(took_s: float, estimated_s: float) -> str:
+    """How wrong an estimate was: `7 % longer than estimated`."""
+    ratio = took_s / estimated_s
+    if ratio >= 2:
+        return f"{ratio:.1f} times as long as estimated"
+    percent = round(100 * abs(ratio - 1))
+    return f"{percent} % {'longer' if ratio > 1 else 'shorter'} than estimated" if percent else "as long as estimated"
+
+
+def count(number: int, thing: str) -> str:
+    """1 segment, 1,200 segments."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def rate(frames_per_s: float) -> str:
+    return f"{frames_per_s:,.0f} frames/s" if frames_per_s >= 99.95 else f"{frames_per_s:.1f} frames/s"
+
+
+def clock(at: datetime) -> str:
+    return f"{at:%H:%M} UTC"
+
+
+def kind(device: str) -> str:
+    """What a device is, of its full name: `CPU` of `CPU (Intel Xeon …)`, `MYRIAD` of `MYRIAD.1.2-ma2480`."""
+    return device.split(" ")[0].split(".")[0].split(":")[0]

@@ -1,0 +1,65 @@
+"""The parent of a batch as a process of its own, to be killed: `python -m tests.chaos.parent ARCHIVE`. No tests.
+
+--naive swaps the loader for the usual one, rows first and then the mark: the control that the account must catch.
+"""
+
+import argparse
+import time
+from typing import Any
+
+from prefect import tags
+from sqlalchemy import Engine, text, update
+
+from flows.nightly_batch import nightly_batch
+from storage.ledger import NO_LEASE
+from storage.poses import POSE_COLUMNS, keypoint_matrix
+from storage.tables import database_now, segments, videos
+from tasks import fleet_dispatch
+
+NAIVE_TABLE = "naive_poses"
+BETWEEN_S = 0.2  # rows and mark of the naive loader: a busy database, a garbage collection
+
+
+def load_naively(engine: Engine, result: Any, result_key: str | None = None, result_sha256: str | None = None) -> bool:
+    """What most would write: insert, commit, mark as done, commit."""
+    with engine.begin() as connection:
+        mine = videos.c.sha256 == result.segment.video_sha256
+        video_id = connection.execute(videos.select().where(mine)).one().video_id
+        names = ("video_id", "model_version_id", *POSE_COLUMNS)
+        values = ", ".join(f":{name}" for name in names)
+        if rows := [dict(zip(names, (video_id, 1, *row), strict=True)) for row in _rows(result.poses)]:
+            connection.execute(text(f"INSERT INTO {NAIVE_TABLE} ({', '.join(names)}) VALUES ({values})"), rows)
+    time.sleep(BETWEEN_S)
+    done = {"status": "done", "frames_done": result.report.frames_done, "people": len(result.poses), **NO_LEASE}
+    stored = {"result_key": result_key, "result_sha256": result_sha256, "finished_at": database_now()}
+    with engine.begin() as connection:
+        this = (segments.c.video_id == video_id) & (segments.c.start_frame == result.segment.start_frame)
+        connection.execute(update(segments).where(this).values(**done, **stored))
+    return True
+
+
+def _rows(poses: Any) -> list[tuple[Any, ...]]:
+    own = (poses.frame.tolist(), poses.person.tolist(), poses.t_s.tolist(), poses.scores.tolist())
+    found = [[None if value != value else value for value in row] for row in keypoint_matrix(poses).tolist()]
+    return [(*head, *row) for head, row in zip(zip(*own, strict=True), found, strict=True)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("archive")
+    parser.add_argument("--dispatch", default="fleet", choices=["local", "fleet"])
+    parser.add_argument("--segment-s", type=int, default=1)
+    parser.add_argument("--least-s", type=float, help="of work that a run is given; the product's own by default")
+    parser.add_argument("--naive", action="store_true")
+    options = parser.parse_args()
+    # A night has minutes for a worker that died on its way to a run; a draw of kills has not.
+    fleet_dispatch.START_LIMIT_S = 60.0
+    fleet_dispatch.LEAST_S = options.least_s or fleet_dispatch.LEAST_S
+    if options.naive:
+        fleet_dispatch.load_result = load_naively  # type: ignore[assignment]
+    with tags("nightjar"):  # as a deployment's runs have it
+        nightly_batch(options.archive, "tiny", segment_s=options.segment_s, dispatch=options.dispatch, overlay="none")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""The shipped nginx configuration before a real Prefect server, for the tests: ports, files and names of its own."""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.servers_prefect import running_prefect
+from tests.servers_s3 import free_port, write_certificate
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "deployments" / "nginx" / "nightjar-edge.conf"
+ADMIN, EDGE = "admin:server-secret", "pi-4:edge-secret"
+MAIN = """
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log;
+events {{}}
+http {{
+    log_format test '$remote_user $request_method $request_uri $status $upstream_status $http_upgrade';
+    access_log {folder}/access.log test;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/nightjar-edge.conf;
+}}
+"""
+
+
+@dataclass(frozen=True)
+class EdgeProxy:
+    """url: nginx', over TLS; certificate: to trust; server_url: Prefect's own, behind it; log: one line a request"""
+
+    url: str
+    certificate: Path
+    server_url: str
+    log: Path
+
+    def ask(self, method: str, path: str, password: str | None, **options: Any) -> httpx.Response:
+        """path: after /api"""
+        return _ask(f"{self.url}{path}", method, password, verify=str(self.certificate), **options)
+
+    def ask_server(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """As the administrator, past the proxy."""
+        return _ask(f"{self.server_url}{path}", method, ADMIN, **options)
+
+    def requests(self) -> list[tuple[str, str, int, bool]]:
+        """(method, path with ids as ID, status, websocket) of what was asked with the edge's credential so far."""
+        found = []
+        for line in self.log.read_text().splitlines():
+            user, method, uri, status, _, upgrade = line.split()
+            if user == EDGE.partition(":")[0]:
+                found.append((method, with_ids_as_id(uri), int(status), upgrade != "-"))
+        return found
+
+
+def with_ids_as_id(uri: str) -> str:
+    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", uri)
+
+
+def _ask(url: str, method: str, password: str | None, **options: Any) -> httpx.Response:
+    user, _, secret = (password or "").partition(":")
+    return httpx.request(method, url, auth=(user, secret) if password else None, timeout=30, **options)
+
+
+@contextmanager
+def running_edge_proxy(folder: Path) -> Iterator[EdgeProxy]:
+    """A Prefect server with a password, nginx before it; both end with the context."""
+    database = f"sqlite+aiosqlite:///{folder}/prefect.db"
+    password = {"PREFECT_SERVER_API_AUTH_STRING": ADMIN}
+    with running_prefect(folder / "home", database, **password) as server:
+        port = free_port()
+        certificate, key = write_certificate(folder)
+        (folder / "edge.htpasswd").write_text(f"{EDGE.partition(':')[0]}:{hashed(EDGE.partition(':')[2])}\n")
+        token = base64.b64encode(ADMIN.encode()).decode()
+        (folder / "server-credential.conf").write_text(f'proxy_set_header Authorization "Basic {token}";\n')
+        (folder / "nightjar-edge.conf").write_text(filled_in(folder, port, server.port, certificate, key))
+        user = (
+            "user root;" if os.getuid() == 0 else ""
+        )  # or else its workers are "nobody", to whom the folder is closed
+        (folder / "nginx.conf").write_text(user + MAIN.format(folder=folder))
+        (folder / "access.log").touch()
+        process = start_nginx(folder)
+        try:
+            proxy = EdgeProxy(f"https://127.0.0.1:{port}/api", certificate, server.api_url, folder / "access.log")
+            await_proxy(proxy, process, folder)
+            yield proxy
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def filled_in(folder: Path, port: int, server_port: int, certificate: Path, key: Path) -> str:
+    """The shipped file with nothing changed but what its own comments tell to fill in."""
+    text = SHIPPED.read_text()
+    for old, new in {
+        "listen 4443 ssl": f"listen 127.0.0.1:{port} ssl",
+        "http://127.0.0.1:4200": f"http://127.0.0.1:{server_port}",
+        "/etc/nginx/nightjar/server.pem": str(certificate),
+        "/etc/nginx/nightjar/server.key": str(key),
+        "/etc/nginx/nightjar/edge.htpasswd;": f"{folder}/edge.htpasswd;",
+        "/etc/nginx/nightjar/server-credential.conf;": f"{folder}/server-credential.conf;",
+        "rate=50r/s": "rate=9999r/s",
+    }.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def hashed(password: str) -> str:
+    command = ["openssl", "passwd", "-6", "-stdin"]
+    return subprocess.run(command, input=password, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def nginx() -> str | None:
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+def start_nginx(folder: Path) -> subprocess.Popen[bytes]:
+    command = [str(nginx()), "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", str(folder / "error.log")]
+    return subprocess.Popen(command)
+
+
+def await_proxy(proxy: EdgeProxy, process: subprocess.Popen[bytes], folder: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            assert proxy.ask("GET", "/health", EDGE).status_code == 200, (folder / "error.log").read_text()
+            return
+        except httpx.TransportError:
+            assert process.poll() is None, (folder / "error.log").read_text()
+            assert time.monotonic() < deadline, "nginx did not answer"
+            time.sleep(0.1)

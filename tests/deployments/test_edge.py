@@ -1,0 +1,216 @@
+"""What a worker at the edge imports, is installed with, and computes: on Python 3.10 too, with OpenVINO 2022.3."""
+
+import configparser
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.synthetic_video import Actor, Scene
+from storage.parquet import Result, read_result
+from tests.conftest import ROOT
+from tests.models.test_stick import find_python
+from tests.videos import make_video
+
+# What may be on a Pi, and what must not.
+ROOTS = ("flows.infer_assignment", "deployments.worker", "tasks.edge")
+DATABASE = {
+    f"storage.{path.stem}"
+    for path in (ROOT / "storage").glob("*.py")
+    if re.search(r"^\s*(import|from) (sqlalchemy|alembic|psycopg)", path.read_text(), re.MULTILINE)
+}
+HEAVY = {"tensorflow", "tensorflowjs", "keras", "tf_keras"}
+LOCKS = [ROOT / f"deployments/edge-{kind}.lock" for kind in ("cpu", "stick")]
+ENVIRONMENT = ROOT / ".venv-edge-stick"
+DEMO = ROOT / "models/data/posenet-demo"
+
+INFER = """
+import sys
+from pathlib import Path
+from models.devices import open_runtime
+from models.manifest import MANIFEST_FILE, Manifest, verify_ir
+from models.types import Segment
+from storage.parquet import write_result
+from storage.sandbox import Sandbox
+from tasks.inference import infer_segment
+from tasks.opened_video import probe
+
+def main(folder, path, out, device):
+    manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text())
+    verify_ir(folder, manifest)
+    runtime = open_runtime(folder, manifest, device, "f32")
+    with Sandbox() as sandbox:
+        video, index = probe(sandbox, path, 60)
+        segment = Segment(video.sha256, 0, video.frames)
+        result = infer_segment(
+            path, video, index, segment, manifest, runtime, sandbox, "edge", 60, lambda: None
+        )
+    write_result(out, result)
+
+main(*map(Path, sys.argv[1:4]), sys.argv[4])
+"""
+IMPORTED = "import json, sys, {}; print(json.dumps(sorted(sys.modules)))"
+
+
+def run(python: Path | str, code: str, *arguments: object, **environment: str) -> str:
+    command = [python, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def loaded_by(python: Path | str, home: Path) -> set[str]:
+    out = run(python, IMPORTED.format(", ".join(ROOTS)), PREFECT_HOME=str(home), NIGHTJAR_HOME=str(home))
+    return set(json.loads(out.splitlines()[-1]))
+
+
+def test_the_edge_imports_no_database_and_no_tensorflow(tmp_path: Path) -> None:
+    """Prefect imports SQLAlchemy for its own server; what counts is that nothing of ours speaks to a database."""
+    modules = loaded_by(sys.executable, tmp_path)
+    assert set(ROOTS) < modules
+    assert {"storage.database", "storage.tables", "storage.ledger", "storage.results"} <= DATABASE
+    assert not DATABASE & modules
+    assert not HEAVY & {name.partition(".")[0] for name in modules}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
+def test_a_lock_is_whole_and_says_where_nothing_comes_from(lock: Path) -> None:
+    text = lock.read_text()
+    entries = text.replace("\\\n", " ").splitlines()
+    names = {entry.partition("==")[0] for entry in entries}
+    assert all(re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:", entry) for entry in entries)
+    assert {"prefect", "numpy", "boto3", "pyarrow", "av", "opencv-python-headless", "psutil"} <= names
+    assert not names & {"tensorflow", "tensorflowjs", "keras", "tf-keras", "psycopg", "psycopg-binary"}
+    assert ("openvino" in names) == ("cpu" in lock.stem)
+    assert "://" not in text
+
+
+def test_what_the_edge_imports_is_python_3_10() -> None:
+    """As the type checker sees it: every name of the standard library that is used was there in 3.10."""
+    files = [ROOT / f"{root.replace('.', '/')}.py" for root in ROOTS] + [ROOT / "deployments/cli.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--python-version",
+        "3.10",
+        "--cache-dir",
+        ROOT / ".mypy_cache/310",
+        *files,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_unit_starts_the_command_that_there_is() -> None:
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(ROOT / "deployments/systemd/nightjar-edge@.service")
+    command = unit["Service"]["ExecStart"].split()
+    shown = subprocess.run(
+        [sys.executable, "-m", "deployments.cli", command[1], "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert shown.returncode == 0
+    options = [word for word in command[2:] if word.startswith("--")]
+    assert options
+    assert all(option in shown.stdout for option in options)
+
+
+@pytest.fixture(scope="session")
+def edge_python() -> Path:
+    """A stick worker's Python, made by the install script, with pip's OpenVINO 2022.3.2 in the place of Intel's."""
+    interpreter = find_python("3.10")
+    if interpreter is None:
+        pytest.skip("no Python 3.10 runs here, as a worker with a stick needs it")
+    parts = [ROOT / "deployments" / name for name in ("install-edge.sh", "edge-stick.lock", "stick.lock")]
+    wanted = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
+    python, stamp = ENVIRONMENT / "bin/python", ENVIRONMENT / "lock.sha256"
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        quick = {**os.environ, "UV_COMPILE_BYTECODE": "0"}
+        subprocess.run([parts[0], "stick", interpreter, ENVIRONMENT], check=True, env=quick)
+        openvino = ["--quiet", "--python", python, "--require-hashes", "--no-deps", "-r", parts[2]]
+        subprocess.run([ENVIRONMENT / "bin/uv", "pip", "install", *openvino], check=True)
+        stamp.write_text(wanted)
+    return python
+
+
+def test_the_command_of_a_stick_worker_answers_on_python_3_10(edge_python: Path, tmp_path: Path) -> None:
+    """From another folder: the path to Nightjar is in the environment, not in where one stands."""
+    command = [edge_python.with_name("nightjar"), "worker", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "--device" in shown.stdout
+    assert not DATABASE & loaded_by(edge_python, tmp_path)
+    subprocess.run([ENVIRONMENT / "bin/uv", "pip", "check", "--python", edge_python], check=True, capture_output=True)
+
+
+def test_doctor_finds_nothing_missing_on_a_stick_worker(edge_python: Path, tmp_path: Path) -> None:
+    command = [edge_python.with_name("nightjar"), "doctor"]
+    environment = {**os.environ, "NIGHTJAR_HOME": str(tmp_path)}
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert (found.returncode, " wrong " in found.stdout, "2022.3" in found.stdout) == (0, False, True), found.stdout
+
+
+@pytest.fixture(scope="module")
+def demo_ir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """posenet-demo in FP16, as a stick takes it."""
+    from models.convert import ConvertSpec, convert
+
+    out = tmp_path_factory.mktemp("edge") / "ir"
+    convert(DEMO / "model.json", ConvertSpec("posenet-demo", device_target="MYRIAD"), out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def people_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 frames of two people: one waves, one stands."""
+    scene = Scene(101, (Actor("wave", x_m=-0.7, z_m=3.4), Actor("stand", x_m=0.9, z_m=4.0, heading_deg=-15)))
+    pictures = [scene.frame(number / 12)[0] for number in range(36)]
+    return make_video(tmp_path_factory.mktemp("edge") / "people.mp4", pictures=pictures, fps=12)
+
+
+@pytest.fixture(scope="module")
+def today(demo_ir: Path, people_video: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """The segment by today's OpenVINO on the CPU."""
+    out = tmp_path_factory.mktemp("edge") / "today.parquet"
+    run(sys.executable, INFER, demo_ir, people_video, out, "CPU")
+    return read_result(out)
+
+
+@pytest.fixture(params=["CPU", "SIMULATED:ms=2,id=py310"])
+def then(
+    request: pytest.FixtureRequest, edge_python: Path, demo_ir: Path, people_video: Path, tmp_path: Path
+) -> tuple[str, Result]:
+    """The same segment by OpenVINO 2022.3 and the libraries of a stick's worker."""
+    run(edge_python, INFER, demo_ir, people_video, tmp_path / "then.parquet", request.param)
+    return request.param, read_result(tmp_path / "then.parquet")
+
+
+def test_a_segment_is_the_same_by_the_stick_workers_software(today: Result, then: tuple[str, Result]) -> None:
+    """Other versions of OpenCV, PyAV, numpy, pyarrow and OpenVINO: the same people, keypoints within 0.005 pixels."""
+    device, found = then
+    assert found.report.device.startswith(device)
+    assert (found.video, found.version_sha256) == (today.video, today.version_sha256)
+    assert found.report.frames_done == today.report.frames_done == 36
+    assert len(today.poses) >= 36
+    np.testing.assert_array_equal(found.poses.frame, today.poses.frame)
+    np.testing.assert_array_equal(found.poses.person, today.poses.person)
+    np.testing.assert_allclose(found.poses.t_s, today.poses.t_s, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.poses.keypoints, today.poses.keypoints, rtol=0, atol=0.005)
+    np.testing.assert_allclose(found.poses.scores, today.poses.scores, rtol=0, atol=1e-5)
+
+
+def test_a_simulated_stick_gives_the_cpus_very_rows(
+    today: Result, demo_ir: Path, people_video: Path, tmp_path: Path
+) -> None:
+    """With a real network, whose sums depend on the order in which they are taken."""
+    run(sys.executable, INFER, demo_ir, people_video, tmp_path / "simulated.parquet", "SIMULATED:ms=2,id=today")
+    found = read_result(tmp_path / "simulated.parquet")
+    np.testing.assert_array_equal(found.poses.keypoints, today.poses.keypoints)
+    np.testing.assert_array_equal(found.poses.keypoint_scores, today.poses.keypoint_scores)

@@ -1,0 +1,83 @@
+"""`nightjar sweep` as cron runs it, and its systemd units."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from deployments.cli import main
+from storage.database import migrate, open_database
+from storage.results import load_result
+from tasks.settings import read_settings
+from tests.storage.samples import make_video, planned_batch
+from tests.tasks.test_sweep import Site
+
+ROOT = Path(__file__).parents[2]
+UNITS = ROOT / "deployments" / "systemd"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """An installation of its own on SQLite, with a batch that was left running by a process that is gone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path))
+    read_settings.cache_clear()
+    url = f"sqlite:///{tmp_path}/nightjar.db"
+    engine = open_database(url)
+    migrate(engine)
+    planned_batch(engine, make_video(frames=100), length=20, owner="another-host:1:1")
+    return Site(engine, url, tmp_path / "artifacts")
+
+
+def test_exit_code_1_only_where_a_person_must_look(site: Site) -> None:
+    result = CliRunner().invoke(main, ["sweep", "--expect-within", "26"])
+    assert (result.exit_code, result.output) == (0, "")
+
+    key = site.store(0)
+    result = CliRunner().invoke(main, ["sweep"])
+    assert result.exit_code == 0
+    assert result.output.startswith("loaded 1 results")
+
+    Path(site.artifacts.url(key)).unlink()
+    result = CliRunner().invoke(main, ["sweep", "--dry-run"])
+    assert result.exit_code == 1
+    assert "WRONG 1 result files of model version 111111111111… are not in the store" in result.stderr
+    assert key in result.stderr
+
+
+def test_it_does_not_load_what_was_loaded(site: Site) -> None:
+    site.load(0)
+    assert not load_result(site.engine, site.result(0))
+    assert CliRunner().invoke(main, ["sweep", "--verify"]).exit_code == 0
+
+
+def test_it_imports_nothing_heavy(site: Site) -> None:
+    """It runs every quarter of an hour, perhaps on a small machine."""
+    code = (
+        "import sys; from click.testing import CliRunner; from deployments.cli import main;"
+        "assert CliRunner().invoke(main, ['sweep']).exit_code == 0;"
+        "print(*{'tensorflow', 'openvino', 'cv2', 'boto3'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_the_units_are_sound_and_run_a_command_that_exists(tmp_path: Path) -> None:
+    service = (UNITS / "nightjar-sweep.service").read_text()
+    [command] = [line.partition("=")[2].split() for line in service.splitlines() if line.startswith("ExecStart=")]
+    assert Path(command[0]).name == "nightjar"
+    context = main.commands[command[1]].make_context("sweep", command[2:])
+    assert context.params["expect_within"] == 26
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd-analyze here: install systemd")
+    for name in ("nightjar-sweep.service", "nightjar-sweep.timer"):
+        text = (UNITS / name).read_text().replace(command[0], sys.executable)
+        (tmp_path / name).write_text(text.replace("User=nightjar", "User=root"))
+    units = [str(tmp_path / name) for name in ("nightjar-sweep.service", "nightjar-sweep.timer")]
+    found = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert not [line for line in found.stderr.splitlines() if "nightjar-sweep" in line], found.stderr

@@ -1,0 +1,258 @@
+"""`nightjar up`, `deploy` and `worker` on a real Prefect server of their own."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deployments.running import NIGHTJAR, ROOT, Up, basic, environment, free_port, processes_of, wait_for
+
+DEPLOYMENTS = {
+    "nightly-batch/nightly": "central",
+    "convert-model/convert": "central",
+    "train-demo-model/train": "central",
+    "infer-assignment/edge": "edge",
+}
+SETTLED = (
+    "entrypoint", "description", "tags", "work_pool_name", "parameters", "parameter_openapi_schema",
+    "enforce_parameter_schema", "concurrency_options", "pull_steps", "path", "paused", "job_variables",
+)  # fmt: skip
+RUN_LIMIT_S = 120.0
+PASSWORD = "someone:hunter2"
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One `nightjar up` without a schedule, for the tests below in their order."""
+    running = Up(tmp_path_factory.mktemp("up") / "home")
+    yield running
+    running.kill()
+
+
+def nightjar(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [NIGHTJAR, *arguments], env=environment(home), capture_output=True, text=True, cwd=home, timeout=60
+    )
+
+
+def deployed(up: Up) -> dict[str, dict[str, Any]]:
+    """All that somebody decided about each deployment."""
+    found = {}
+    for name in DEPLOYMENTS:
+        answer = up.ask(f"deployments/name/{name}")
+        limit = (answer["global_concurrency_limit"] or {}).get("limit")
+        found[name] = {field: answer[field] for field in SETTLED} | {"limit": limit, "schedules": schedules(answer)}
+    return found
+
+
+def assert_equal(found: dict[str, dict[str, Any]], expected: dict[str, dict[str, Any]]) -> None:
+    for name, fields in expected.items():
+        assert {field: found[name][field] for field in fields} == fields, name
+
+
+def schedules(answer: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
+    found = answer["schedules"]
+    return [(each["slug"], each["schedule"]["cron"], each["schedule"]["timezone"], each["active"]) for each in found]
+
+
+def test_every_flow_is_deployed_with_help_and_bounds(up: Up) -> None:
+    found = deployed(up)
+    assert {name: each["work_pool_name"] for name, each in found.items()} == DEPLOYMENTS
+    for each in found.values():
+        assert each["tags"] == ["nightjar"]
+        assert len(each["description"]) > 40
+        assert each["pull_steps"] == []
+        assert each["entrypoint"].startswith("flows.")
+        assert each["enforce_parameter_schema"]
+    assert found["nightly-batch/nightly"]["limit"] == 1
+    assert found["nightly-batch/nightly"]["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+    assert found["nightly-batch/nightly"]["schedules"] == [("nightly", "0 1 * * *", "UTC", False)]
+    assert "No schedule is active" in up.said()
+
+
+def test_the_forms_explain_every_parameter(up: Up) -> None:
+    found = deployed(up)
+    assert len(found) == 4
+    for name, deployment in found.items():
+        properties = deployment["parameter_openapi_schema"]["properties"]
+        assert properties
+        assert [(name, key) for key, value in properties.items() if not value.get("description")] == []
+
+
+def test_prefects_files_are_for_their_owner_alone(up: Up) -> None:
+    files = [up.home / "prefect", *(up.home / "prefect").rglob("*")]
+    assert (up.home / "prefect" / "prefect.db") in files
+    assert [file for file in files if file.stat().st_mode & 0o077] == []
+
+
+def test_deploying_again_and_by_prefects_own_command_gives_the_same(up: Up) -> None:
+    before, automations = deployed(up), up.ask("automations/filter", {})
+    again = up.nightjar("deploy")
+    assert again.returncode == 0, again.stderr
+    assert_equal(deployed(up), before)
+    assert [each["id"] for each in up.ask("automations/filter", {})] == [each["id"] for each in automations]
+    assert len(automations) == 1
+    assert automations[0]["enabled"]
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file"]
+    done = subprocess.run(
+        [*command, "deployments/prefect.yaml"],
+        cwd=ROOT,
+        env={**up.environment, "PREFECT_API_URL": f"{up.url}/api"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_equal(deployed(up), before)
+
+
+def test_a_schedule_is_set_kept_and_makes_runs(up: Up, tmp_path: Path) -> None:
+    what = ("--archive", str(tmp_path), "--model", "tiny")
+    done = up.nightjar("deploy", *what, "--cron", "30 2 * * *", "--timezone", "Asia/Tokyo")
+    assert done.returncode == 0, done.stderr
+    assert "30 2 * * * (Asia/Tokyo)" in done.stdout
+    found = deployed(up)["nightly-batch/nightly"]
+    assert found["parameters"] == {"archive": str(tmp_path), "model": "tiny"}
+    assert found["schedules"] == [("nightly", "30 2 * * *", "Asia/Tokyo", True)]
+    assert up.nightjar("deploy").returncode == 0
+    assert deployed(up)["nightly-batch/nightly"] == found, "what is not said anew stays"
+    name = {"deployments": {"name": {"any_": ["nightly"]}}}
+    wait_for(lambda: up.ask("flow_runs/filter", name), 60, lambda: "no run was scheduled")
+    runs = up.ask("flow_runs/filter", name)
+    assert {run["expected_start_time"][11:16] for run in runs} == {"17:30"}, "02:30 in Tokyo"
+    assert runs[0]["parameters"]["model"] == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--archive", "/videos"), "expected both or none"),
+        (("--archive", "/v", "--model", "m", "--cron", "at night"), "expected five fields"),
+    ],
+)
+def test_a_night_that_cannot_be_is_one_line(up: Up, arguments: tuple[str, ...], words: str) -> None:
+    done = up.nightjar("deploy", *arguments)
+    assert done.returncode == 1
+    assert (done.stderr.startswith("Error: "), words in done.stderr) == (True, True), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_second_one_is_refused(up: Up, tmp_path: Path) -> None:
+    port = up.url.rpartition(":")[2]
+    done = nightjar("up", "--port", str(free_port()), home=up.home)
+    assert (done.returncode, f"runs here already, at {up.url}" in done.stderr) == (1, True), done.stderr
+    done = nightjar("up", "--port", port, home=tmp_path)
+    assert (done.returncode, "a Prefect server answers" in done.stderr) == (1, True), done.stderr
+    done = nightjar("up", "--host", "192.0.2.1", home=tmp_path)
+    assert (done.returncode, "no password is set" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_worker_tells_its_runs_who_they_are_and_ends_them_when_it_ends(up: Up, tmp_path: Path) -> None:
+    arguments = ("--device", "CPU", "--fallback", "cpu", "--name", "pi-4", "--server", f"{up.url}/api")
+    worker = subprocess.Popen(
+        [NIGHTJAR, "worker", "--pool", "edge", *arguments],
+        cwd=tmp_path,
+        env=environment(tmp_path / "pi"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        run = up.start(up.deploy_test_flow("teller", "edge"))
+        wait_for(lambda: up.state(run) == "Completed", RUN_LIMIT_S, lambda: up.state(run))
+        assert json.loads(_logged(up, run)) == {
+            "folder": str(tmp_path),
+            "NIGHTJAR_HOME": str(tmp_path / "pi"),
+            "NIGHTJAR_DEVICE": "CPU",
+            "NIGHTJAR_FALLBACK": "cpu",
+            "NIGHTJAR_WORKER_NAME": "pi-4",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+        }
+        run = up.start(up.deploy_test_flow("sleeper", "edge"))
+        wait_for(lambda: up.state(run) == "Running", RUN_LIMIT_S, lambda: up.state(run))
+        worker.terminate()
+        assert worker.wait(30) == 0
+        assert processes_of(tmp_path / "pi") == []
+        assert up.state(run) == "Crashed"
+        assert "pi-4 was stopped" in up.ask(f"flow_runs/{run}")["state"]["message"]
+    finally:
+        worker.kill()
+
+
+def _logged(up: Up, run: str) -> str:
+    """What the run said in JSON; logs come a while after the state."""
+    wanted = {"logs": {"flow_run_id": {"any_": [run]}}}
+    said: list[str] = []
+
+    def look() -> bool:
+        said[:] = [log["message"] for log in up.ask("logs/filter", wanted) if log["message"].startswith("{")]
+        return bool(said)
+
+    wait_for(look, 60, lambda: up.ask("logs/filter", wanted))
+    return said[0]
+
+
+def test_ctrl_c_ends_all_of_it(up: Up) -> None:
+    run = up.start(up.deploy_test_flow("sleeper", "central"))
+    wait_for(lambda: up.state(run) == "Running", RUN_LIMIT_S, lambda: up.state(run))
+    assert len(processes_of(up.home)) == 4, "up, server, worker, run"
+    assert up.end(signal.SIGINT) == 0
+    assert processes_of(up.home) == []
+    with sqlite3.connect(up.home / "prefect" / "prefect.db") as database:
+        state = database.execute("SELECT state_name FROM flow_run WHERE id = ?", [run]).fetchone()
+    assert state == ("Crashed",), "and it is said, where Prefect would show it running for ever"
+
+
+def test_with_a_password_nobody_else_comes_in_and_kill_9_leaves_nothing(tmp_path: Path, pg_url: str) -> None:
+    """On PostgreSQL, for a change."""
+    database = pg_url.replace("postgresql://", "postgresql+asyncpg://")
+    up = Up(
+        tmp_path / "home",
+        PREFECT_SERVER_API_AUTH_STRING=PASSWORD,
+        PREFECT_API_DATABASE_CONNECTION_URL=database,
+    )
+    try:
+        assert not (up.home / "prefect" / "prefect.db").exists()
+        assert [_status(up, header) for header in (None, basic("someone:else"), basic(PASSWORD))] == [401, 401, 200]
+        run = up.start(up.deploy_test_flow("sleeper", "central"))
+        wait_for(lambda: up.state(run) == "Running", RUN_LIMIT_S, lambda: up.state(run))
+        for command in ("deploy", "worker"):
+            without = nightjar(command, "--server", f"{up.url}/api", home=tmp_path)
+            assert (without.returncode, "PREFECT_API_AUTH_STRING" in without.stderr) == (1, True), without.stderr
+            assert len(without.stderr.splitlines()) == 1
+        up.end(signal.SIGKILL)
+        wait_for(lambda: not processes_of(up.home), 40, lambda: processes_of(up.home))
+        assert "hunter2" not in up.said()
+    finally:
+        up.kill()
+
+
+def _status(up: Up, header: str | None) -> int:
+    request = urllib.request.Request(f"{up.url}/api/flows/filter", b"{}", {"Content-Type": "application/json"})
+    if header:
+        request.add_header("Authorization", header)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_deploying_to_nobody_is_one_line(tmp_path: Path) -> None:
+    done = nightjar("deploy", "--server", f"http://127.0.0.1:{free_port()}/api", home=tmp_path)
+    assert (done.returncode, "start one with 'nightjar up'" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_worker_imports_neither_sql_nor_tensorflow() -> None:
+    code = "import sys, deployments.cli, deployments.worker as w; w._worker_class(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert "prefect.workers.process" in loaded
+    assert not {name for name in loaded if name.startswith(("storage", "sqlalchemy", "tensorflow", "openvino"))}

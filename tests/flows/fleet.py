@@ -1,0 +1,78 @@
+"""A fleet on this machine for the tests: real workers of a real Prefect server, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import get_current_settings
+
+from flows.infer_assignment import infer_assignment
+from tasks.edge_runs import POOL, EdgeRuns
+
+
+def deploy_edge() -> None:
+    """What `nightjar deploy` makes, as far as a fleet needs it."""
+    with get_client(sync_client=True) as client:
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        client.create_deployment(
+            flow_id=client.create_flow(infer_assignment),
+            name="edge",
+            entrypoint="flows.infer_assignment.infer_assignment",
+            path=".",
+            work_pool_name=POOL,
+            enforce_parameter_schema=True,
+        )
+
+
+@contextmanager
+def worker(
+    name: str, home: Path, device: str = "CPU", limit: int = 2, **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of the edge pool, as on a Pi: a home of its own, the batch's artifact store, no database."""
+    home.mkdir(parents=True, exist_ok=True)
+    own = {"NIGHTJAR_HOME": str(home), "NIGHTJAR_WORKER_NAME": name, "NIGHTJAR_DEVICE": device}
+    environment = {
+        **os.environ,
+        **own,
+        **settings,
+        "PREFECT_API_URL": str(get_current_settings().api.url),
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "NIGHTJAR_DATABASE_URL": "postgresql://nobody:none@127.0.0.1:1/none",
+    }
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
+    with (home / "worker.log").open("ab") as log:
+        process = subprocess.Popen([*command, "--limit", str(limit)], cwd=home, env=environment, stdout=log, stderr=log)
+    try:
+        _await_online(name)
+        yield process
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """The worker and all that it started, at once."""
+    with_children = [process]
+    with suppress(psutil.NoSuchProcess):
+        with_children += psutil.Process(process.pid).children(recursive=True)
+    for each in with_children:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait()
+
+
+def _await_online(name: str) -> None:
+    deadline = time.monotonic() + 90
+    with EdgeRuns() as runs:
+        while name not in runs.workers():
+            assert time.monotonic() < deadline, f"worker {name} did not come online"
+            time.sleep(0.3)

@@ -1,0 +1,252 @@
+"""Fleet dispatch, end to end: real Prefect server, real workers and their runs, on a folder and SQLite.
+
+Two workers serve all tests: simulated sticks of 25 frames/s, so that there is a middle to be killed in. The second
+one's clock is an hour ahead, where there is a compiler to arrange it.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect import get_client
+from prefect.client.schemas.objects import State, StateType
+
+from tasks.settings import read_settings
+from tests.chaos.actors import Actor, Worker, clean_environment, kill, pause, wake
+from tests.flows.conftest import register_tiny_model, spot_video
+from tests.flows.fleet import deploy_edge
+from tests.flows.test_nightly_batch import ask, assert_rows_are_right, run
+from tests.servers_prefect import PrefectServer
+
+pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(900)]
+
+FRAMES, LIMIT_S, LEASE_S = 400, 240.0, 10
+MS = 40  # a frame, of the simulated sticks
+numbers = count()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact store that parents and workers share."""
+    return tmp_path_factory.mktemp("store")
+
+
+def skewed_clock(folder: Path) -> dict[str, str]:
+    """Environment that sets a process's clock an hour ahead; none without a C compiler."""
+    compiler = shutil.which("cc")
+    if not compiler:
+        return {}
+    library = folder / "skewed_clock.so"
+    source = Path(__file__).with_name("skewed_clock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library)}
+
+
+@pytest.fixture(scope="module")
+def fleet(
+    prefect_fleet: PrefectServer, store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Worker]]:
+    """pi-1 and pi-2, started."""
+    deploy_edge()
+    folder = tmp_path_factory.mktemp("fleet")
+    common = {
+        **clean_environment(),
+        "PREFECT_API_URL": prefect_fleet.api_url,
+        "NIGHTJAR_ARTIFACTS": str(store),
+        "NIGHTJAR_LEASE_S": str(LEASE_S),
+    }
+    skews = {"pi-1": {}, "pi-2": skewed_clock(folder)}
+    with ExitStack() as held:
+        workers = {}
+        for name, skew in skews.items():
+            device = {"NIGHTJAR_DEVICE": f"SIMULATED:ms={MS},id={name}"}
+            workers[name] = Worker(name, folder / name, {**common, **device, **skew})
+            held.callback(workers[name].end)
+            workers[name].start()
+        yield workers
+
+
+@pytest.fixture
+def first() -> int:
+    """The spots' number in the first frame: no two tests have the same video, for the store knows all results."""
+    return next(numbers) * FRAMES
+
+
+@pytest.fixture
+def archive(
+    tmp_path: Path, home: Path, store: Path, tiny_model: Path, first: int, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """One video of FRAMES frames, in segments of a second, and a database of its own."""
+    monkeypatch.setenv("NIGHTJAR_ARTIFACTS", str(store))
+    monkeypatch.setenv("NIGHTJAR_LEASE_S", str(LEASE_S))
+    read_settings.cache_clear()
+    register_tiny_model(tiny_model)
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    spot_video(folder / "one.mp4", FRAMES, first=first)
+    return folder
+
+
+@pytest.fixture
+def parent(archive: Path, home: Path, prefect_fleet: PrefectServer) -> Iterator[Actor]:
+    """The batch in a process of its own, started."""
+    settings = {name: value for name, value in os.environ.items() if name.startswith("NIGHTJAR_")}
+    environment = {**clean_environment(), **settings, "PREFECT_API_URL": prefect_fleet.api_url}
+    command = [sys.executable, "-m", "tests.chaos.parent", str(archive), "--least-s", "1"]
+    actor = Actor("parent", home.parent / "parent", command, environment)
+    actor.start()
+    yield actor
+    actor.end()
+
+
+def wait_for(what: str, is_so: Callable[[], object], parent: Actor | None = None) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not is_so():
+        log = (parent.home / "log").read_text()[-3000:] if parent else ""
+        assert time.monotonic() < deadline, f"{what}: not in {LIMIT_S:.0f} s. {log}"
+        time.sleep(0.1)
+
+
+def done() -> int:
+    return int(ask("SELECT count(*) FROM segments WHERE status = 'done'")[0][0])
+
+
+def leased_to(worker: str | None = None) -> int:
+    """Segments that are held, or held by this worker."""
+    whose = f" AND worker = '{worker}'" if worker else ""
+    mine = f"SELECT 'assignment:' || assignment_id FROM assignments WHERE status = 'working'{whose}"
+    return int(ask(f"SELECT count(*) FROM segments WHERE status = 'leased' AND owner IN ({mine})")[0][0])
+
+
+def ended(parent: Actor) -> int:
+    wait_for("the parent's end", lambda: not parent.lives, parent)
+    assert parent.process is not None
+    return int(parent.process.returncode)
+
+
+def rows() -> list[tuple[object, ...]]:
+    return ask("SELECT * FROM poses ORDER BY video_id, frame, person")
+
+
+def busy(fleet: dict[str, Worker]) -> str:
+    """The worker that is in the middle of something."""
+    wait_for("somebody at work", lambda: done() and any(leased_to(name) for name in fleet))
+    return next(name for name in fleet if leased_to(name))
+
+
+def asleep(fleet: dict[str, Worker]) -> tuple[str, list[psutil.Process]]:
+    """A worker in the middle of something, its processes stopped; all that it had said before is dealt with."""
+    while True:
+        name = busy(fleet)
+        sleepers = fleet[name].everything()
+        pause(sleepers)
+        time.sleep(2)
+        if leased_to(name):
+            return name, sleepers
+        wake(sleepers)  # that was its last segment
+
+
+def test_a_night_by_two_workers(fleet: dict[str, Worker], archive: Path, first: int) -> None:
+    assert fleet
+    report = run(archive, dispatch="fleet", segment_s=1)
+    assert (report.status, report.counts.frames_done) == ("completed", FRAMES)
+    assert_rows_are_right("one.mp4", FRAMES, first=first)
+    assert {row[0] for row in ask("SELECT DISTINCT worker FROM segments")} <= set(fleet)
+    assert ask("SELECT count(*) FROM assignments WHERE status NOT IN ('done', 'dismissed')") == [(0,)]
+    assert ask("SELECT DISTINCT attempt, tries FROM segments") == [(1, 1)]
+
+
+def test_what_a_killed_worker_was_at_is_done_by_another(fleet: dict[str, Worker], first: int, parent: Actor) -> None:
+    """Worker and run at once, as when the power goes: nobody is left to say so, and the lease ends."""
+    name, sleepers = asleep(fleet)
+    kill(sleepers)
+    assert ended(parent) == 0
+    fleet[name].start()
+    assert_rows_are_right("one.mp4", FRAMES, first=first)
+    assert ask("SELECT max(attempt) FROM segments") == [(2,)]
+    assert ask(f"SELECT reason FROM assignments WHERE status = 'lost' AND worker = '{name}'") == [
+        ("silent past its lease",)
+    ]
+    [(tried,)] = ask("SELECT count(*) FROM segments WHERE tries > 1")
+    assert tried <= 1, "only the one that it was at counts as tried"
+
+
+def test_a_worker_that_sleeps_past_its_lease_is_fenced_and_its_late_result_changes_nothing(
+    fleet: dict[str, Worker], first: int, parent: Actor
+) -> None:
+    name, sleepers = asleep(fleet)
+    try:
+        assert ended(parent) == 0
+        before = rows(), ask("SELECT * FROM segments ORDER BY segment_id")
+    finally:
+        wake(sleepers)
+    runs = fleet[name].runs()
+    _, alive = psutil.wait_procs(runs, timeout=60)
+    assert not alive, "it hears that the rest is another one's, and ends"
+    assert (rows(), ask("SELECT * FROM segments ORDER BY segment_id")) == before
+    assert_rows_are_right("one.mp4", FRAMES, first=first)
+    assert ask("SELECT count(*) FROM assignments WHERE reason = 'silent past its lease'") == [(1,)]
+
+
+def test_a_parent_that_is_killed_and_started_again_goes_on_with_what_is_under_way(
+    fleet: dict[str, Worker], first: int, parent: Actor
+) -> None:
+    busy(fleet)
+    parent.kill()
+    parent.start()
+    assert ended(parent) == 0
+    assert_rows_are_right("one.mp4", FRAMES, first=first)
+    assert ask("SELECT DISTINCT attempt, tries FROM segments") == [(1, 1)], "nothing was done twice"
+    assert ask("SELECT status FROM batches ORDER BY batch_id") == [("crashed",), ("completed",)]
+
+
+def set_state(kind: StateType) -> None:
+    """Of the batch's run, as the UI does."""
+    [(run_id,)] = ask("SELECT flow_run_id FROM batches ORDER BY batch_id DESC LIMIT 1")
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, State(type=kind), force=True)
+
+
+@pytest.mark.parametrize("how", ["signal", "UI"])
+def test_a_cancelled_batch_frees_everything_and_stops_its_runs(
+    fleet: dict[str, Worker], parent: Actor, how: str
+) -> None:
+    """A worker's cancellation is a SIGTERM; a batch of the command line has only the state to go by."""
+    name = busy(fleet)
+    assert parent.process is not None
+    if how == "signal":
+        parent.process.send_signal(signal.SIGTERM)
+    else:
+        set_state(StateType.CANCELLING)
+    assert ended(parent) != 0
+    assert ask("SELECT count(*) FROM segments WHERE status = 'leased'") == [(0,)]
+    assert ask("SELECT status FROM batches") == [("crashed",)]
+    assert ask("SELECT max(tries) FROM segments WHERE status = 'planned'") == [(0,)], "called off is not tried"
+    wait_for("the end of its runs", lambda: not fleet[name].decoders())
+    before = done()
+    time.sleep(3)
+    assert done() == before
+
+
+def test_a_paused_batch_hands_nothing_out_until_it_is_resumed(
+    fleet: dict[str, Worker], first: int, parent: Actor
+) -> None:
+    busy(fleet)
+    set_state(StateType.PAUSED)
+    wait_for("the end of what was handed out", lambda: not leased_to(), parent)
+    before = done()
+    time.sleep(8)  # with a run that waits, its device open: it is given something within a second otherwise
+    assert (leased_to(), done()) == (0, before)
+    assert before < FRAMES / 25, "something is left to hand out"
+    set_state(StateType.RUNNING)
+    assert ended(parent) == 0
+    assert_rows_are_right("one.mp4", FRAMES, first=first)

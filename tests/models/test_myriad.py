@@ -1,0 +1,139 @@
+"""The compiler for the stick's chip, without a stick: it takes the shipped model, and refuses what the chip lacks.
+
+It proves that each operation can run there, with the preprocessing that the runtime compiles in; no numbers, no speed.
+Its OpenVINO reads ONNX only, so the graph is written again as ONNX, operation by operation, with the same weights.
+"""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.convert import ConvertSpec, convert
+from models.quiet_openvino import ov
+from models.runtime import _with_pixels_as_input
+from tests.conftest import ROOT
+from tests.models.test_stick import UV, find_python
+
+LOCK = ROOT / "deployments/myriad.lock"
+ENVIRONMENT = ROOT / ".venv-myriad"
+COMPILE = Path(__file__).with_name("myriad_compile.py")
+SAME = {"Add": "Add", "Subtract": "Sub", "Multiply": "Mul"}
+FLOAT = 1  # ONNX's number of the type
+
+
+class Graph:
+    """An OpenVINO model as lists of ONNX's operations; an operation that it has no rule for is a KeyError."""
+
+    def __init__(self, model: Any) -> None:
+        self.arrays: dict[str, Any] = {}
+        self.nodes: list[dict[str, Any]] = []
+        self.inputs = [[port.get_friendly_name(), "u8", list(port.shape)] for port in model.get_parameters()]
+        self.outputs: list[list[Any]] = []
+        for node in model.get_ordered_ops():
+            sources = [port.get_source_output().get_node().get_friendly_name() for port in node.inputs()]
+            self._add(node, node.get_friendly_name(), sources)
+
+    def _add(self, node: Any, name: str, sources: list[str]) -> None:
+        kind = node.get_type_name()
+        if kind == "Constant":
+            self.arrays[name] = node.data
+        elif kind == "Convert" and sources[0] in self.arrays:  # weights, kept in FP16
+            self.arrays[name] = self.arrays[sources[0]].astype(np.float32)
+        elif kind == "Convert":
+            self._append("Cast", name, sources, to=FLOAT)
+        elif kind in ("Convolution", "GroupConvolution"):
+            self._append("Conv", name, sources, **self._convolution(node, sources[1]))
+        elif kind == "Clamp":
+            limits = {f"{name}.{end}": np.float32(node.get_attributes()[end]) for end in ("min", "max")}
+            self.arrays.update(limits)
+            self._append("Clip", name, [*sources, *limits])
+        elif kind == "Transpose":
+            self._append("Transpose", name, sources[:1], perm=self.arrays[sources[1]].tolist())
+        elif kind == "Result":
+            self.outputs.append([sources[0], "f32", list(node.get_output_shape(0))])
+        elif kind != "Parameter":
+            self._append(SAME[kind], name, sources)
+
+    def _convolution(self, node: Any, weights: str) -> dict[str, Any]:
+        given, groups = node.get_attributes(), 1
+        if node.get_type_name() == "GroupConvolution":
+            kernel = self.arrays[weights]
+            groups, self.arrays[weights] = len(kernel), kernel.reshape(-1, *kernel.shape[2:])
+        pads = [*given["pads_begin"], *given["pads_end"]]
+        return {"strides": given["strides"], "dilations": given["dilations"], "pads": pads, "group": groups}
+
+    def _append(self, op: str, name: str, sources: list[str], **attributes: Any) -> None:
+        self.nodes.append({"op": op, "name": name, "inputs": sources, "attributes": attributes})
+
+    def write(self, folder: Path) -> None:
+        used = {source for node in self.nodes for source in node["inputs"]}
+        write(folder, self.nodes, self.inputs, self.outputs, {k: v for k, v in self.arrays.items() if k in used})
+
+
+def write(folder: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], arrays: dict[str, Any]) -> None:
+    np.savez(folder / "weights.npz", **arrays)
+    (folder / "graph.json").write_text(json.dumps({"nodes": nodes, "inputs": inputs, "outputs": outputs}))
+
+
+@pytest.fixture(scope="module")
+def python_39() -> Path:
+    """The Python of an environment with the compiler, made when absent or when its lock has changed."""
+    interpreter = find_python("3.9")
+    if interpreter is None:
+        pytest.skip("no Python 3.9 runs here, and the wheel with the compiler has no other")
+    python, stamp = ENVIRONMENT / "bin/python", ENVIRONMENT / "lock.sha256"
+    wanted = hashlib.sha256(LOCK.read_bytes()).hexdigest()
+    if not stamp.is_file() or stamp.read_text() != wanted:
+        subprocess.run([UV, "venv", "--quiet", "--clear", "--python", interpreter, ENVIRONMENT], check=True)
+        install = [UV, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", LOCK]
+        done = subprocess.run(install, capture_output=True, text=True)
+        if done.returncode != 0:
+            pytest.skip(f"the wheel with the compiler cannot be installed here: {done.stderr.strip()[-300:]}")
+        stamp.write_text(wanted)
+    return python
+
+
+def compile_for_stick(python: Path, folder: Path, *options: str) -> dict[str, int]:
+    done = subprocess.run([python, COMPILE, folder, *options], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """posenet-demo as the runtime gives it to a device: bytes in, scaling compiled in."""
+    folder = tmp_path_factory.mktemp("myriad")
+    spec = ConvertSpec("posenet-demo", device_target="MYRIAD")
+    manifest = convert(ROOT / "models/data/posenet-demo/model.json", spec, folder / "ir")
+    model = ov.Core().read_model(str(folder / "ir/model.xml"))
+    Graph(_with_pixels_as_input(ov, model, manifest)).write(folder)
+    return folder
+
+
+def test_the_shipped_model_compiles_and_wants_four_requests(python_39: Path, demo: Path) -> None:
+    """With the runtime's own hint. The blob holds the weights in FP16, two bytes each."""
+    found = compile_for_stick(python_39, demo, "PERFORMANCE_HINT=THROUGHPUT")
+    weights = sum(array.size for array in np.load(demo / "weights.npz").values())
+    assert (found["status"], found["requests"]) == (0, 4)
+    assert found["blob_bytes"] > 2 * weights
+
+
+def test_a_stick_rejects_the_precision_hint(python_39: Path, demo: Path) -> None:
+    """Why the runtime leaves it out for sticks."""
+    assert compile_for_stick(python_39, demo, "INFERENCE_PRECISION_HINT=f32")["status"] != 0
+
+
+@pytest.mark.parametrize(("op", "inputs", "fits"), [("Relu", ["image"], True), ("CumSum", ["image", "axis"], False)])
+def test_what_the_chip_lacks_is_refused(
+    python_39: Path, tmp_path: Path, op: str, inputs: list[str], fits: bool
+) -> None:
+    """A network of one operation; with one that the chip has, the same compiles."""
+    node = {"op": op, "name": "out", "inputs": inputs, "attributes": {}}
+    arrays = {"axis": np.int64(1)} if "axis" in inputs else {}
+    write(tmp_path, [node], [["image", "f32", [1, 8]]], [["out", "f32", [1, 8]]], arrays)
+    assert (compile_for_stick(python_39, tmp_path)["status"] == 0) == fits

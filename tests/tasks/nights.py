@@ -1,0 +1,44 @@
+"""Made-up nights in a real ledger: who did which segment, how fast, and when."""
+
+from sqlalchemy import Engine, text
+
+from models.types import SegmentReport
+from storage.ledger import Claim
+from storage.results import commit_segment
+from tests.storage.samples import make_poses, must_claim
+
+STICK, CPU = "MYRIAD", "CPU (Cortex-A76)"
+
+
+def do(engine: Engine, batch_id: int, segments: int, worker: str, wall_s: float, device: str = STICK) -> None:
+    """So many segments of the batch, by this worker, each in so many seconds, as the ledger takes it."""
+    for _ in range(segments):
+        commit(engine, must_claim(engine, batch_id), worker, wall_s, device)
+
+
+def commit(engine: Engine, claim: Claim, worker: str, wall_s: float, device: str = STICK) -> None:
+    """One segment, of which every frame was seen and nobody was in view."""
+    report = SegmentReport(claim.segment.frames, (), device, "f16", worker, wall_s)
+    poses = make_poses(claim.segment.start_frame, claim.segment.stop_frame, people=0)
+    assert commit_segment(engine, claim, poses, report)
+
+
+def at(seconds_after: float) -> str:
+    return f"2026-11-24T01:{int(seconds_after) // 60:02d}:{seconds_after % 60:06.3f}Z"
+
+
+def set_times(engine: Engine, batch_id: int, started: float, planned: float, ended: list[float], last: float) -> None:
+    """What the database's clock said, as seconds of a made-up night."""
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE batches SET started_at = :a, finished_at = :b WHERE batch_id = :id"),
+            {"a": at(started), "b": at(last), "id": batch_id},
+        )
+        ids = connection.execute(
+            text("SELECT segment_id FROM segments WHERE batch_id = :id ORDER BY segment_id"), {"id": batch_id}
+        ).scalars()
+        for segment_id, end in zip(list(ids), ended, strict=True):
+            connection.execute(
+                text("UPDATE segments SET planned_at = :p, finished_at = :f WHERE segment_id = :id"),
+                {"p": at(planned), "f": at(end), "id": segment_id},
+            )

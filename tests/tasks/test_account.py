@@ -1,0 +1,283 @@
+"""What a batch says of itself afterwards: on made-up ledgers of both databases, and the chart by its pixels."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sqlalchemy import Engine, text
+
+from models.night_chart import MOST_LANES, WIDTH, Lane, draw_night
+from storage import assignments
+from storage.account import write_estimate
+from storage.artifacts import FolderArtifacts
+from storage.catalogue import record_file
+from storage.database import DatabaseError
+from storage.ledger import finish_batch, quarantine_segment, release
+from tasks.account import Account, device_table, read_account, throttling, video_table
+from tasks.report import _tables, print_account
+from tasks.settings import Settings
+from tasks.site import Site
+from tasks.wording import deviation, duration
+from tests.storage.samples import make_video, must_claim, planned_batch
+from tests.tasks.nights import CPU, STICK, commit, do, set_times
+
+
+@pytest.fixture
+def night(engine: Engine) -> Engine:
+    """14 segments of 10 frames in 30 s; 25 s were estimated. pi-1 does 9, five in a second each, four in two.
+    pi-2 does 3 and loses its stick; its CPU does one. One is rotten; two attempts came to nothing."""
+    video_id, _, batch_id = planned_batch(engine, make_video(frames=140), length=10)
+    record_file(engine, "archive/", "yard.mp4", 1, "etag", video_id=video_id)
+    record_file(engine, "elsewhere/", "a.mp4", 1, "etag", video_id=video_id)
+    do(engine, batch_id, 5, "pi-1", wall_s=1.0)
+    do(engine, batch_id, 4, "pi-1", wall_s=2.0)
+    do(engine, batch_id, 2, "pi-2", wall_s=0.5)
+    release(engine, must_claim(engine, batch_id), "the stick is gone")
+    lost = assignments.create(engine, batch_id)
+    assignments.grant(engine, lost, "pi-2", STICK, 1, lease_s=60)
+    assignments.end(engine, lost.assignment_id, "lost", "MYRIAD was lost")
+    never = assignments.create(engine, batch_id)
+    assignments.end(engine, never.assignment_id, "lost", "its run never started")
+    do(engine, batch_id, 1, "pi-2", wall_s=4.0, device=CPU)
+    quarantine_segment(engine, must_claim(engine, batch_id), "rotten")
+    again = must_claim(engine, batch_id)
+    commit(engine, again, "pi-2", 0.5)
+    write_estimate(engine, batch_id, 25.0)
+    finish_batch(engine, batch_id)
+    ends = [*range(2, 7), 8, 10, 12, 14, 3, 4, *sorted(range(5, 8))]
+    set_times(engine, batch_id, 0, 0, [float(end) for end in ends], 30)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE assignments SET ended_at = '2026-11-24T01:00:09.500Z'"))
+    return engine
+
+
+def test_each_device_has_its_frames_speed_retries_and_losses(night: Engine) -> None:
+    account = read_account(night)
+    rows = {(row["worker"], row["device"]): row for row in device_table(account)}
+    assert set(rows) == {("pi-1", "MYRIAD"), ("pi-2", "MYRIAD"), ("pi-2", "CPU")}
+    numbers = {who: (row["frames"], row["frames/s"], row["segments"], row["lost"]) for who, row in rows.items()}
+    assert numbers == {
+        ("pi-1", "MYRIAD"): (90, 6.9, 9, 0),
+        ("pi-2", "MYRIAD"): (30, 20.0, 3, 1),
+        ("pi-2", "CPU"): (10, 2.5, 1, 0),
+    }
+    assert sum(row["retries"] for row in rows.values()) == 2, "one was released, one given to the run that was lost"
+    assert rows["pi-1", "MYRIAD"]["retries"] == 0
+    assert rows["pi-1", "MYRIAD"]["throttling"] == "throttled from 01:00 UTC: 5.0 frames/s after 10.0 frames/s"
+    assert account.throttling["pi-1", STICK].began_s == pytest.approx(6.0, abs=0.01)
+    assert list(account.throttling) == [("pi-1", STICK)]
+
+
+def test_what_was_lost_is_told_with_its_reason(night: Engine) -> None:
+    assert sorted(read_account(night).lost_lines()) == [
+        "01:00 UTC, a run without a device: its run never started",
+        "01:00 UTC, pi-2: MYRIAD was lost",
+    ]
+
+
+def test_each_video_has_its_results_by_its_name_in_this_archive(night: Engine) -> None:
+    [row] = video_table(read_account(night))
+    assert row == {
+        "video": "yard.mp4",
+        "frames": 140,
+        "done": 130,
+        "segments": 14,
+        "in quarantine": 1,
+        "retries": 2,
+        "people": 0,
+        "frames/s": pytest.approx(130 / 18.5, abs=0.05),
+    }
+
+
+def test_how_wrong_the_estimate_was_is_said(night: Engine) -> None:
+    account = read_account(night)
+    assert account.time_line() == "took 30 s, 20 % longer than estimated (25 s)"
+    with night.begin() as connection:
+        connection.execute(text("UPDATE batches SET estimated_s = NULL"))
+    assert read_account(night).time_line() == "took 30 s; not estimated: no device was measured before"
+
+
+def test_a_running_batch_and_none_at_all(engine: Engine) -> None:
+    with pytest.raises(DatabaseError, match="no batch; expected one: run 'nightjar run"):
+        read_account(engine)
+    _, _, batch_id = planned_batch(engine, make_video())
+    account = read_account(engine)
+    assert account.time_line().startswith("running for ")
+    assert (account.batch.batch_id, account.counts.missing, account.devices) == (batch_id, 5, [])
+
+
+def test_what_a_later_night_mends_is_not_this_ones(night: Engine) -> None:
+    """The numbers are those of the batch's end."""
+    before = read_account(night)
+    with night.begin() as connection:
+        connection.execute(text("UPDATE segments SET batch_id = NULL WHERE status = 'quarantined'"))
+        connection.execute(
+            text("UPDATE segments SET status = 'planned', finished_at = NULL WHERE status = 'quarantined'")
+        )
+    assert read_account(night).counts == before.counts
+    assert before.counts.quarantined == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.42, "0.4 s"),
+        (48.2, "48 s"),
+        (59.7, "1 min"),
+        (750, "12 min 30 s"),
+        (3599.6, "1 h"),
+        (9620, "2 h 40 min"),
+        (86400, "24 h"),
+    ],
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("took_s", "words"),
+    [
+        (107, "7 % longer"),
+        (93, "7 % shorter"),
+        (100.2, "as long as"),
+        (260, "2.6 times as long as"),
+        (10, "90 % shorter"),
+    ],
+)
+def test_deviations_in_words(took_s: float, words: str) -> None:
+    assert deviation(took_s, 100) == f"{words}{'' if words.endswith('as') else ' than'} estimated"
+
+
+def test_what_a_worker_says_steers_no_terminal_and_no_markdown(
+    night: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with night.begin() as connection:
+        connection.execute(text("UPDATE assignments SET reason = :words"), {"words": "gone\x1b[2J\n| <img src=x> |"})
+    account = read_account(night)
+    print_account(Site(Settings(), night, FolderArtifacts(tmp_path)), account)
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert [line for line in printed.splitlines() if line.startswith("lost")] == [
+        "lost      01:00 UTC, pi-2: gone [2J | <img src=x> |",
+        "lost      01:00 UTC, a run without a device: gone [2J | <img src=x> |",
+    ]
+    table = "\n".join(_tables(account))
+    assert "\\<img src=x\\>" in table
+    assert "<img" not in table.replace("\\<img", "")
+
+
+# Throttling
+
+
+def slowed(
+    speeds: Sequence[float], frames: int = 900
+) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
+    """Segments of so many frames one after the other, at these speeds: begun_s, frames, frames_per_s."""
+    each = np.asarray(speeds, np.float64)
+    begun = np.concatenate([[0.0], np.cumsum(frames / each)])[:-1]
+    return begun, np.full(len(each), frames, np.int32), each
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(26, 36), max_size=60))
+def test_a_device_that_keeps_its_speed_does_not_throttle(speeds: list[float]) -> None:
+    assert throttling(*slowed(speeds)) is None
+
+
+@settings(deadline=None)
+@given(st.integers(3, 30), st.integers(3, 30), st.floats(3, 19))
+def test_one_that_gets_hot_does_from_the_segment_on_where_it_became_slow(cool: int, hot: int, hot_fps: float) -> None:
+    begun, frames, speeds = slowed([30.0] * cool + [hot_fps] * hot)
+    found = throttling(begun, frames, speeds)
+    assert found is not None
+    assert found == pytest.approx((begun[cool], hot_fps, 30.0))
+
+
+@pytest.mark.parametrize(
+    "speeds",
+    [
+        [30.0] * 8 + [4.0] + [30.0] * 8,  # a hiccup
+        [10.0] * 3 + [30.0] * 9,  # a slow start
+        [30.0, 30.0, 10.0, 10.0],  # too few to tell
+        [],
+    ],
+)
+def test_a_hiccup_is_no_throttling(speeds: list[float]) -> None:
+    assert throttling(*slowed(speeds)) is None
+
+
+def test_short_segments_at_a_videos_end_are_not_held_against_it() -> None:
+    begun, frames, speeds = slowed([30.0, 12.0] * 10)
+    frames[1::2] = 100
+    assert throttling(begun, frames, speeds) is None
+
+
+# The chart
+
+
+def lane(label: str, speeds: Sequence[float], retried: int | None = None, lost_s: Sequence[float] = ()) -> Lane:
+    begun, frames, each = slowed(speeds)
+    attempt = np.ones(len(each), np.int32)
+    if retried is not None:
+        attempt[retried] = 2
+    return Lane(label, "MYRIAD", begun, begun + frames / each, each, attempt, lost_s)
+
+
+STARTED = datetime(2026, 11, 24, 1, 0, 12, tzinfo=UTC)
+
+
+def draw(*lanes: Lane, took_s: float = 600.0) -> NDArray[np.uint8]:
+    return draw_night("batch 1", STARTED, took_s, lanes)
+
+
+def bars(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(columns,) blue less red in the middle of the first lane: above nought is fast, below is slow."""
+    y = 130 + 300 + 80 + 56 // 2
+    row = picture[y, 305 : WIDTH - 55].astype(np.int64)
+    return row[:, 0] - row[:, 2]
+
+
+def test_a_hot_device_is_seen_where_and_when_it_is_hot() -> None:
+    tones = bars(draw(lane("pi-1", [30.0] * 10 + [10.0] * 3), took_s=570.0))
+    middle = len(tones) * 300 // 570
+    assert np.median(tones[: middle - 20]) > 50
+    assert np.median(tones[middle + 20 :]) < -50
+
+
+def test_the_curve_holds_all_frames() -> None:
+    """There where a device works, and nowhere else: five segments fill 150 of the 600 seconds, ten 300."""
+    area = (235, 206, 170)
+    one, idle = draw(lane("a", [30.0] * 10)), draw(lane("a", [30.0] * 5))
+    inside = lambda picture: np.all(picture[130:430, 310:1540] == area, axis=2)  # noqa: E731
+    assert inside(idle)[:, :290].mean() > 0.65
+    assert inside(idle)[:, 320:].mean() == 0
+    assert inside(one)[:, 320:600].mean() > 0.65
+    assert inside(one)[:, 640:].mean() == 0
+
+
+def test_retries_and_losses_are_marked() -> None:
+    plain = draw(lane("pi-1", [30.0] * 10))
+    retried, lost = draw(lane("pi-1", [30.0] * 10, retried=4)), draw(lane("pi-1", [30.0] * 10, lost_s=[200.0]))
+    assert np.any(plain[:600] != retried[:600])
+    assert np.any(plain[:600] != lost[:600])
+
+
+@pytest.mark.parametrize(("lanes", "took_s"), [(0, 0.0), (1, 0.5), (3, 40.0), (MOST_LANES + 5, 50_000.0)])
+def test_any_night_can_be_drawn(lanes: int, took_s: float) -> None:
+    """No device, an instant, fourteen hours; names that no font of OpenCV has, and long ones."""
+    picture = draw(*(lane(f"Küche {'x' * number}", [30.0] * 5) for number in range(lanes)), took_s=took_s)
+    assert picture.dtype == np.uint8
+    assert picture.shape[1:] == (WIDTH, 3)
+    assert picture.shape[0] < 3000
+
+
+def test_the_accounts_chart_has_a_lane_a_device(night: Engine) -> None:
+    account: Account = read_account(night)
+    picture = account.chart()
+    assert picture.shape[0] == draw(*[lane("a", [1.0])] * 3).shape[0]
+    assert account.chart_key() == f"batches/{account.batch.batch_key}/night.png"

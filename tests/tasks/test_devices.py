@@ -1,0 +1,131 @@
+"""Who holds a device, and what a worker does without it. The model is small, the CPU real."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prefect.logging import disable_run_logger
+
+from models.manifest import Manifest
+from models.runtime import RuntimeFault
+from tasks.devices import DeviceLock, WorkerDevice
+from tests.conftest import ROOT
+from tests.tiny_model import SIZE, write_tiny_model
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tasks.devices import DeviceLock
+with DeviceLock(Path(sys.argv[1]), sys.argv[2]) as lock:
+    print(lock.acquire(lambda: False), flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    folder = tmp_path_factory.mktemp("devices") / "ir"
+    return folder, write_tiny_model(folder)
+
+
+@pytest.fixture(autouse=True)
+def _no_run() -> Iterator[None]:
+    with disable_run_logger():
+        yield
+
+
+def never() -> bool:
+    return False
+
+
+def test_one_holder_at_a_time_and_each_device_for_itself(tmp_path: Path) -> None:
+    with DeviceLock(tmp_path, "MYRIAD") as first, DeviceLock(tmp_path, "MYRIAD") as second:
+        assert first.acquire(never)
+        assert not second.acquire(never)
+        with DeviceLock(tmp_path, "MYRIAD.1.2-ma2480") as other:
+            assert other.acquire(never)
+    with DeviceLock(tmp_path, "MYRIAD") as third:
+        assert third.acquire(never)
+
+
+def test_a_name_with_slashes_is_a_file_under_home(tmp_path: Path) -> None:
+    with DeviceLock(tmp_path / "home", "SIMULATED:ms=5,gone=/tmp/../gone") as lock:
+        assert lock.acquire(never)
+    assert [path.parent for path in tmp_path.rglob("*.lock")] == [tmp_path / "home/locks"]
+
+
+def test_who_waits_gets_it_when_the_holder_lets_go(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def keep_waiting() -> bool:
+        asked.set()
+        return True
+
+    with DeviceLock(tmp_path, "MYRIAD") as second:
+        with DeviceLock(tmp_path, "MYRIAD") as first:
+            assert first.acquire(never)
+            waiter = threading.Thread(target=second.acquire, args=(keep_waiting,))
+            waiter.start()
+            assert asked.wait(10)
+            assert waiter.is_alive()
+        waiter.join(10)
+        assert not waiter.is_alive()
+        with DeviceLock(tmp_path, "MYRIAD") as third:
+            assert not third.acquire(never)
+
+
+def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, tmp_path, "MYRIAD"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        with DeviceLock(tmp_path, "MYRIAD") as lock:
+            assert not lock.acquire(never)
+            holder.send_signal(signal.SIGKILL)
+            deadline = time.monotonic() + 10
+            assert lock.acquire(lambda: time.monotonic() < deadline)
+
+
+def test_without_a_fallback_a_lost_device_is_an_error(model: tuple[Path, Manifest]) -> None:
+    with pytest.raises(RuntimeFault, match="TOASTER"):
+        WorkerDevice(*model, "TOASTER", "f32", "none")
+
+
+def test_a_device_that_is_not_there_is_replaced_by_the_cpu(model: tuple[Path, Manifest]) -> None:
+    device = WorkerDevice(*model, "TOASTER", "f32", "cpu")
+    assert device.runtime.device.startswith("CPU (")
+    device.runtime.start(0, np.full((1, SIZE, SIZE, 3), 250, np.uint8))
+    assert device.runtime.wait(0)["heatmap"].max() > 0
+
+
+def test_a_cpu_that_fails_has_nothing_to_fall_back_to(model: tuple[Path, Manifest]) -> None:
+    """Neither chosen from the start nor as the replacement of another: that would go round for ever."""
+    for name in ("CPU", "TOASTER"):
+        device = WorkerDevice(*model, name, "f32", "cpu")
+        lost = RuntimeFault("lost")
+        with pytest.raises(RuntimeFault) as caught:
+            device.fall_back(lost)
+        assert caught.value is lost
+
+
+def test_a_device_lost_in_the_middle_is_replaced_by_the_cpu_and_the_log_says_why(
+    model: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    class Log:
+        def warning(self, text: str, *values: object) -> None:
+            said.append(text % values)
+
+    monkeypatch.setattr("tasks.devices.get_run_logger", Log)
+    device = WorkerDevice(*model, "MULTI:CPU", "f32", "cpu")
+    assert device.runtime.device.startswith("MULTI:CPU")
+    device.fall_back(RuntimeFault("the stick was pulled out"))
+    assert device.runtime.device.startswith("CPU (")
+    assert said == ["the stick was pulled out. The CPU goes on with the work, as --fallback cpu says"]

@@ -1,0 +1,401 @@
+"""The parent's side of a fleet, step by step: its database, store and Prefect fail just when it hurts.
+
+Ledger and store are real, Prefect and the workers are played: what they say lies in the store, as theirs would.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from models.types import Segment
+from storage import assignments, ledger
+from storage.archive import Entry
+from storage.artifacts import FolderArtifacts
+from storage.database import DatabaseError, migrate, open_database, writing
+from storage.ledger import MAX_TRIES
+from storage.parquet import Result
+from storage.places import StoreError
+from storage.query import query
+from storage.tables import database_now, segments
+from tasks import fleet_dispatch, orders, patience
+from tasks.edge_runs import RunState
+from tasks.fleet_dispatch import CalledOff, Fleet
+from tasks.orders import Done, Fault, Order, Status
+from tasks.result_store import put, result_key
+from tests.storage.samples import make_model, make_poses, make_report, make_video, planned_batch
+
+VERSION, VIDEO = make_model().version_sha256, make_video(frames=100)
+LEASE_S = 30.0
+
+
+class Store(FolderArtifacts):
+    """Fails as told before it puts."""
+
+    before_put: Callable[[str], None] = staticmethod(lambda key: None)
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        self.before_put(key)
+        super().put_bytes(key, data)
+
+
+class Runs:
+    """Prefect, as the parent sees it."""
+
+    def __init__(self) -> None:
+        self.is_away, self.wanted = False, "go on"
+        self.started: list[str] = []
+        self.told: dict[str, RunState] = {}
+
+    def start(self, assignment_id: str, batch_id: int) -> str:
+        if self.is_away:
+            raise httpx.ConnectError("refused")
+        self.started.append(assignment_id)
+        return f"run-{assignment_id}"
+
+    def wish(self, run_id: str) -> str:
+        return self.wanted
+
+    def workers(self) -> list[str]:
+        return ["pi-1"]
+
+    def states(self, run_ids: list[str]) -> dict[str, RunState]:
+        return {run_id: state for run_id, state in self.told.items() if run_id in run_ids}
+
+    def cancel(self, run_id: str) -> None: ...
+
+    def crash(self, run_id: str, why: str) -> None: ...
+
+
+class Stage:
+    """A batch of five segments of 20 frames, a parent, and runs that say what they are told to say."""
+
+    def __init__(self, folder: Path) -> None:
+        self.engine = open_database(f"sqlite:///{folder}/nightjar.db")
+        migrate(self.engine)
+        self.store, self.runs = Store(folder / "store"), Runs()
+        self.video_id, self.model, self.batch_id = planned_batch(self.engine, VIDEO, 20)
+        self.fleet = self.parent(self.batch_id)
+
+    def parent(self, batch_id: int) -> Fleet:
+        site = SimpleNamespace(engine=self.engine, artifacts=self.store, settings=SimpleNamespace(lease_s=LEASE_S))
+        manifest = SimpleNamespace(version_id=VERSION)
+        night: Any = SimpleNamespace(
+            site=site, batch_id=batch_id, model_version_id=self.model, manifest=manifest, location="archive/"
+        )
+        progress: Any = SimpleNamespace(add=lambda *_: None)
+        runs: Any = self.runs
+        return Fleet(night, {self.video_id: Entry("one.mp4", 1, "e")}, "f32", runs, progress)
+
+    def tick(self, fleet: Fleet | None = None) -> bool:
+        """With everything due."""
+        fleet = fleet or self.fleet
+        fleet._due.clear()
+        return fleet._tick()
+
+    def say(self, assignment_id: str, **status: Any) -> None:
+        told = Status(worker="pi-1", device="CPU", **status)
+        FolderArtifacts.put_bytes(self.store, orders.status_key(assignment_id), told.model_dump_json().encode())
+
+    def finish(self) -> int:
+        """Runs that do what they are given, until nothing is missing; how many worked."""
+        worked = set()
+        while not self.tick():
+            for assignment_id in self.runs.started:
+                order = orders.read_order(self.store, assignment_id)
+                if order is None:
+                    self.say(assignment_id, ready=True)
+                elif order.pieces:
+                    done = [self.do(order, piece) for piece in range(len(order.pieces))]
+                    self.say(assignment_id, ready=True, progress=1, done=done, ended=True)
+                    worked.add(assignment_id)
+        return len(worked)
+
+    def order(self, assignment_id: str) -> Order:
+        order = orders.read_order(self.store, assignment_id)
+        assert order is not None
+        return order
+
+    def working(self) -> str:
+        """A run that was given all five segments."""
+        self.tick()
+        [assignment_id] = self.runs.started
+        self.say(assignment_id, ready=True)
+        self.fleet._speeds["pi-1"] = 1e6
+        while not self.ask("SELECT 1 FROM segments WHERE status = 'leased'"):
+            self.tick()
+        return assignment_id
+
+    def do(self, order: Order, piece: int) -> Done:
+        one = order.pieces[piece]
+        segment = Segment(VIDEO.sha256, one.start_frame, one.stop_frame)
+        poses, report = make_poses(one.start_frame, one.stop_frame), make_report(segment.frames)
+        stored = put(
+            self.store, result_key(VERSION, segment, one.attempt), Result(VIDEO, segment, VERSION, poses, report)
+        )
+        return Done(piece=piece, key=stored.key, sha256=stored.sha256)
+
+    def ask(self, sql: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in query(self.engine, sql)[1]]
+
+    def expire_all(self) -> None:
+        with writing(self.engine) as connection:
+            leased = segments.c.status == "leased"
+            connection.execute(update(segments).where(leased).values(lease_until=database_now(-1)))
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    monkeypatch.setattr(fleet_dispatch, "get_run_logger", lambda: logging.getLogger("fleet"))
+    monkeypatch.setattr(fleet_dispatch, "flow_run", SimpleNamespace(get_id=lambda: "me"))
+    monkeypatch.setattr(patience, "TRY_EVERY_S", 0.01)
+    return Stage(tmp_path)
+
+
+def fail(times: int, error: Exception, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The call, which fails at first."""
+    left = [times]
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return call(*args, **kwargs)
+
+    return failing
+
+
+DOWN = DatabaseError("no answer", "one", "start it")
+AWAY = StoreError("no answer", "one", "wait")
+
+
+def test_a_night_from_the_first_run_to_the_last_row(stage: Stage) -> None:
+    stage.fleet._speeds["pi-1"] = 1.0
+    assert stage.finish() == 3, "half of what is left, three times"
+    assert stage.ask("SELECT count(*), min(attempt), max(attempt) FROM segments WHERE status = 'done'") == [(5, 1, 1)]
+    stage.fleet.dismiss_all("nothing was left to do")
+    assert stage.ask("SELECT count(*) FROM assignments WHERE status IN ('waiting', 'working')") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("speed", "frames_free", "share"), [(1, 100, 50), (1, 16, 10), (4, 100, 50), (4, 60, 40), (1, 1e6, 1800)]
+)
+def test_a_share_is_half_of_the_rest_and_worth_a_run(stage: Stage, speed: float, frames_free: int, share: int) -> None:
+    """Ten seconds of the worker's time at least, half an hour at most; one worker is online."""
+    stage.tick()
+    stage.fleet._speeds["pi-1"], stage.fleet._frames_free = speed, frames_free
+    assert stage.fleet._share("pi-1") == share
+
+
+def test_an_order_that_could_not_be_written_is_written_when_the_store_is_back(stage: Stage) -> None:
+    stage.tick()
+    [mine] = stage.runs.started
+    stage.say(mine, ready=True)
+    stage.store.before_put = lambda key: (_ for _ in ()).throw(AWAY) if key.endswith("order.json") else None
+    with pytest.raises(StoreError):
+        stage.tick()
+    leased = stage.ask("SELECT count(*) FROM segments WHERE status = 'leased'")
+    assert leased != [(0,)]
+    stage.store.before_put = lambda key: None
+    stage.tick()
+    assert [(len(stage.order(mine).pieces),)] == leased
+    assert stage.ask("SELECT max(attempt) FROM segments") == [(1,)]
+
+
+@pytest.mark.parametrize("error", [DOWN, AWAY], ids=["database", "store"])
+def test_a_result_whose_loading_was_interrupted_is_loaded_at_the_next_look(
+    stage: Stage, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its status is the run's last word and never changes again."""
+    mine = stage.working()
+    order = stage.order(mine)
+    done = [stage.do(order, piece) for piece in range(len(order.pieces))]
+    name = "load_result" if error is DOWN else "load"
+    monkeypatch.setattr(fleet_dispatch, name, fail(1, error, getattr(fleet_dispatch, name)))
+    stage.say(mine, ready=True, progress=1, done=done, ended=True)
+    with pytest.raises((DatabaseError, StoreError)):
+        stage.tick()
+    stage.tick()
+    assert stage.ask("SELECT count(*) FROM segments WHERE status = 'done'") == [(len(done),)]
+    assert stage.ask("SELECT status FROM assignments LIMIT 1") == [("done",)]
+
+
+def test_a_fault_whose_entry_was_interrupted_is_entered_at_the_next_look(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = stage.working()
+    monkeypatch.setattr(ledger, "quarantine_segment", fail(1, DOWN, ledger.quarantine_segment))
+    stage.say(mine, ready=True, progress=1, faults=[Fault(piece=0, kind="input", reason="no keyframe")])
+    with pytest.raises(DatabaseError):
+        stage.tick()
+    stage.tick()
+    assert stage.ask("SELECT reason FROM segments WHERE status = 'quarantined'") == [("no keyframe",)]
+
+
+@pytest.mark.parametrize("lie", [b"\xff", b"{}", json.dumps({"worker": "x", "device": "y", "progress": -1}).encode()])
+def test_a_status_that_is_none_loses_its_run_and_not_the_batch(stage: Stage, lie: bytes) -> None:
+    mine = stage.working()
+    stage.store.put_bytes(orders.status_key(mine), lie)
+    stage.tick()
+    assert stage.ask(f"SELECT status FROM assignments WHERE assignment_id = '{mine}'") == [("lost",)]
+    assert stage.ask("SELECT count(*) FROM segments WHERE status = 'leased'") == [(0,)]
+
+
+def test_a_result_that_is_announced_and_not_there_is_made_again(stage: Stage) -> None:
+    mine = stage.working()
+    stage.say(mine, ready=True, progress=1, done=[Done(piece=0, key="results/none.parquet", sha256="a" * 64)])
+    stage.tick()
+    [(reason,)] = stage.ask("SELECT reason FROM segments WHERE status = 'planned' AND tries = 1")
+    assert "results/none.parquet" in reason
+
+
+def test_who_ends_with_segments_undone_is_at_fault(stage: Stage) -> None:
+    """Without that, it would be given the same ones for ever."""
+    mine = stage.working()
+    stage.say(mine, ready=True, progress=1, ended=True)
+    stage.tick()
+    assert stage.ask("SELECT max(tries), min(tries) FROM segments") == [(1, 0)]
+    [(reason,)] = stage.ask("SELECT reason FROM assignments WHERE status = 'lost'")
+    assert "segments undone" in reason
+
+
+def test_prefects_outage_leaves_no_second_run_and_no_open_assignment(stage: Stage) -> None:
+    stage.runs.is_away = True
+    for _ in range(3):
+        with pytest.raises(httpx.ConnectError):
+            stage.tick()
+    assert stage.ask("SELECT count(*) FROM assignments") == [(1,)]
+    stage.runs.is_away = False
+    stage.tick()
+    assert len(stage.runs.started) == 1
+    stage.fleet.dismiss_all("the end")
+    assert stage.ask("SELECT DISTINCT status FROM assignments") == [("dismissed",)]
+
+
+def test_a_run_that_could_not_be_given_up_is_given_up_at_the_next_look(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.working()
+    stage.expire_all()
+    monkeypatch.setattr(assignments, "end", fail(1, DOWN, assignments.end))
+    with pytest.raises(DatabaseError):
+        stage.tick()
+    stage.tick()
+    assert stage.ask("SELECT count(*) FROM segments WHERE status = 'leased'") == [(0,)]
+
+
+def test_the_silent_are_lost_but_not_by_a_parent_that_was_deaf(stage: Stage) -> None:
+    """A store that stalls for a minute must not cost every worker its lease; the dead ones lapse all the same."""
+    mine = stage.working()
+    stage.expire_all()
+    stage.fleet._listened = time.monotonic() - LEASE_S
+    stage.tick()
+    assert stage.ask(f"SELECT status FROM assignments WHERE assignment_id = '{mine}'") == [("working",)]
+    stage.expire_all()
+    stage.fleet._listened = time.monotonic() - LEASE_S
+    stage.tick()
+    assert stage.ask(f"SELECT status, reason FROM assignments WHERE assignment_id = '{mine}'") == [
+        ("lost", "silent past its lease")
+    ]
+
+
+def test_a_run_that_died_while_it_waited_gives_its_place_to_another(stage: Stage) -> None:
+    stage.tick()
+    [mine] = stage.runs.started
+    stage.say(mine, progress=1)
+    stage.tick()
+    stage.fleet._members[mine].heard -= LEASE_S + 1
+    stage.tick()
+    assert stage.ask("SELECT status FROM assignments LIMIT 1") == [("lost",)]
+    stage.fleet._next_start = 0.0
+    stage.tick()
+    assert len(stage.runs.started) == 2
+
+
+def test_a_run_of_which_not_a_word_was_heard_is_given_up(stage: Stage) -> None:
+    stage.tick()
+    [mine] = stage.runs.started
+    stage.runs.told[f"run-{mine}"] = RunState("Pending", False, True, "")
+    stage.tick()
+    stage.fleet._members[mine].taken_since = time.monotonic() - fleet_dispatch.START_LIMIT_S - 1
+    stage.tick()
+    assert stage.ask("SELECT reason FROM assignments LIMIT 1") == [("its run never began",)]
+
+
+def test_what_another_dead_parent_left_leased_is_taken_when_the_lease_ends(stage: Stage) -> None:
+    """Its batch counts as running, for nobody knows its host: nothing of it can be adopted."""
+    stage.working()
+    following = ledger.start_batch(stage.engine, "archive/", stage.model, "fleet", "another owner")
+    ledger.expect_segments(stage.engine, following, [stage.video_id], 1, 0)
+    second = stage.parent(following)
+    stage.tick(second)
+    assert second._free == 0
+    stage.expire_all()
+    for _ in range(2):
+        stage.tick(second)
+    assert second._free + sum(len(member.claims) for member in second._members.values()) == 5
+
+
+def test_a_parent_that_died_between_ledger_and_order_is_followed_by_one_that_writes_it(stage: Stage) -> None:
+    stage.tick()
+    [mine] = stage.runs.started
+    stage.say(mine, ready=True)
+    stage.store.before_put = lambda key: (_ for _ in ()).throw(AWAY) if key.endswith("order.json") else None
+    with pytest.raises(StoreError):
+        stage.tick()
+    stage.store.before_put = lambda key: None
+    ledger.finish_batch(stage.engine, stage.batch_id, "killed")
+    following = ledger.start_batch(stage.engine, "archive/", stage.model, "fleet", "another owner")
+    ledger.expect_segments(stage.engine, following, [stage.video_id], 1, 0)
+    second = stage.parent(following)
+    second._adopt()
+    order = stage.order(mine)
+    stage.say(mine, ready=True, progress=1, done=[stage.do(order, 0)])
+    stage.tick(second)
+    assert stage.ask("SELECT attempt FROM segments WHERE status = 'done'") == [(1,)]
+
+
+def test_a_pause_hands_nothing_out_and_a_cancellation_ends_it(stage: Stage) -> None:
+    stage.runs.wanted = "pause"
+    stage.tick()
+    assert stage.runs.started == []
+    stage.runs.wanted = "go on"
+    stage.tick()
+    [mine] = stage.runs.started
+    stage.runs.wanted = "pause"
+    stage.tick()
+    stage.say(mine, ready=True)
+    stage.tick()
+    assert stage.ask("SELECT count(*) FROM segments WHERE status = 'leased'") == [(0,)]
+    stage.runs.wanted = "stop"
+    with pytest.raises(CalledOff):
+        stage.fleet.run()
+
+
+def test_a_segment_that_every_run_dies_of_is_quarantined_and_the_others_are_done(stage: Stage) -> None:
+    """Every run dies at frame 0 and does what comes before it in its order."""
+    for _ in range(60):
+        stage.fleet._next_start = 0.0
+        if stage.tick():
+            break
+        for assignment_id in stage.runs.started:
+            order = orders.read_order(stage.store, assignment_id)
+            if order is None:
+                stage.say(assignment_id, ready=True)
+                continue
+            at = next((n for n, piece in enumerate(order.pieces) if piece.start_frame == 0), None)
+            done = [stage.do(order, piece) for piece in range(len(order.pieces) if at is None else at)]
+            if at is None:
+                stage.say(assignment_id, ready=True, progress=1, done=done, ended=True)
+            else:
+                stage.say(assignment_id, ready=True, progress=1, done=done, current=at)
+                stage.runs.told[f"run-{assignment_id}"] = RunState("Crashed", True, False, "killed")
+    found = stage.ask("SELECT status, tries, count(*) FROM segments GROUP BY status, tries ORDER BY status")
+    assert found == [("done", 1, 4), ("quarantined", MAX_TRIES, 1)]

@@ -1,0 +1,147 @@
+"""What comes out of the store is input: whoever can write there can lie."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.artifacts import FolderArtifacts
+from storage.places import ObjectError, StoreError
+from tasks.orders import (
+    Call,
+    Done,
+    Fault,
+    File,
+    Order,
+    OrderError,
+    Piece,
+    Status,
+    call_key,
+    order_key,
+    read_call,
+    read_order,
+    read_status,
+    status_key,
+    write,
+)
+
+NAME, SHA = "0123456789abcdef", "a" * 64
+FILE = {"key": "one.mp4", "size_bytes": 1, "etag": "e", "sha256": SHA}
+PIECE = {"file": 0, "start_frame": 0, "stop_frame": 5, "attempt": 1}
+STATUS = {"worker": "pi-1", "device": "CPU"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderArtifacts:
+    return FolderArtifacts(tmp_path)
+
+
+def test_what_is_written_is_read(store: FolderArtifacts) -> None:
+    call = Call(version_sha256=SHA, archive="s3://videos/tonight", precision="bf16")
+    order = Order(files=[File(**FILE)], pieces=[Piece(**PIECE)])
+    done, fault = Done(piece=0, key="k", sha256=SHA), Fault(piece=1, kind="other", reason="ß \0 \u3042")
+    status = Status(worker="pi", device="CPU", done=[done], faults=[fault], current=1, slowest_fps=2.5, fastest_fps=30)
+    for key, message, read in (
+        (call_key(NAME), call, read_call),
+        (order_key(NAME), order, read_order),
+        (status_key(NAME), status, read_status),
+    ):
+        assert read(store, NAME) is None, "not there yet"
+        write(store, key, message)
+        assert read(store, NAME) == message
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"files": [FILE], "pieces": [{**PIECE, "file": 1}]},
+        {"files": [], "pieces": [PIECE]},
+        {"files": [FILE], "pieces": [{**PIECE, "file": -1}]},
+        {"files": [FILE], "pieces": [{**PIECE, "start_frame": 5}]},
+        {"files": [FILE], "pieces": [{**PIECE, "start_frame": -1}]},
+        {"files": [FILE], "pieces": [{**PIECE, "attempt": 0}]},
+        {"files": [{**FILE, "sha256": "../../etc/passwd"}], "pieces": []},
+        {"files": [{**FILE, "size_bytes": -1}], "pieces": []},
+        {"files": [FILE], "pieces": [PIECE], "run": "this, too"},
+        {"files": {"0": FILE}},
+        [],
+        None,
+    ],
+)
+def test_an_order_that_no_parent_writes_is_refused(store: FolderArtifacts, order: object) -> None:
+    store.put_bytes(order_key(NAME), json.dumps(order).encode())
+    with pytest.raises(OrderError, match=r"order|Order"):
+        read_order(store, NAME)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        {**STATUS, "done": [{"piece": -1, "key": "k", "sha256": SHA}]},
+        {**STATUS, "done": [{"piece": 0, "key": "k", "sha256": "short"}]},
+        {**STATUS, "faults": [{"piece": 0, "kind": "mine", "reason": ""}]},
+        {**STATUS, "progress": "1e999"},
+        {**STATUS, "progress": 10**400},
+        {**STATUS, "frames": -1},
+        {**STATUS, "current": -1},
+        {**STATUS, "slowest_fps": 1e999},
+        {**STATUS, "done": "all"},
+    ],
+)
+def test_a_status_that_no_worker_writes_is_refused(store: FolderArtifacts, status: object) -> None:
+    store.put_bytes(status_key(NAME), json.dumps(status).encode())
+    with pytest.raises(OrderError, match="no Status"):
+        read_status(store, NAME)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.text().map(str.encode)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*STATUS, "done", "faults", "ready"]), inner),
+    ).map(lambda value: json.dumps(value).encode())
+)
+def test_whatever_lies_there_ends_in_a_message_or_in_one_error(data: bytes) -> None:
+    class Store:
+        def get_bytes(self, key: str) -> bytes:
+            return data
+
+        def exists(self, key: str) -> bool:
+            return True
+
+    with suppress(OrderError):
+        assert isinstance(read_status(Store(), NAME), Status)  # type: ignore[arg-type]
+
+
+def test_deep_nesting_is_refused_and_kills_nobody(store: FolderArtifacts) -> None:
+    store.put_bytes(status_key(NAME), b'{"done":' + b"[" * 100_000)
+    with pytest.raises(OrderError):
+        read_status(store, NAME)
+
+
+def test_a_store_that_is_away_is_not_taken_for_an_order_that_is_not_there() -> None:
+    class Away:
+        def get_bytes(self, key: str) -> bytes:
+            raise StoreError("no answer", "one", "wait")
+
+    with pytest.raises(StoreError):
+        read_order(Away(), NAME)  # type: ignore[arg-type]
+
+
+def test_what_was_written_while_it_was_asked_for_is_read(store: FolderArtifacts) -> None:
+    class Slow(FolderArtifacts):
+        asked = 0
+
+        def get_bytes(self, key: str) -> bytes:
+            self.asked += 1
+            if self.asked == 1:
+                raise ObjectError("nothing", "an object", "wait")
+            return super().get_bytes(key)
+
+    write(store, order_key(NAME), Order())
+    assert read_order(Slow(store.root), NAME) == Order()

@@ -1,0 +1,295 @@
+"""The sweep on ledger and store, on both databases; what it does to Prefect is in test_sweep_prefect.py."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, update
+
+from models.types import Segment
+from storage import assignments, ledger
+from storage.artifacts import FolderArtifacts
+from storage.database import writing
+from storage.parquet import Result
+from storage.query import query
+from storage.results import load_result
+from storage.tables import assignments as assignment_rows
+from storage.tables import batches, database_now, segments
+from tasks import orders
+from tasks.owner import host_name, this_owner
+from tasks.result_store import put, result_key, result_prefix
+from tasks.settings import Settings
+from tasks.sweep import Options, Report, sweep
+from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
+
+DAY_S = 86400.0
+VERSION = make_model().version_sha256
+ELSEWHERE = "another-host:4711:1795402800"
+DEAD_HERE = f"{host_name()}:999999999:1"
+
+
+class Site:
+    """A database and a folder of artifacts, with a batch of five segments of 20 frames."""
+
+    def __init__(self, engine: Engine, url: str, folder: Path) -> None:
+        self.engine, self.video = engine, make_video(frames=100)
+        self.artifacts = FolderArtifacts(folder)
+        self.settings = Settings(database_url=url, artifacts=str(folder), home=folder)
+
+    def plan(self, owner: str) -> int:
+        return planned_batch(self.engine, self.video, length=20, owner=owner)[2]
+
+    def sweep(self, **options: object) -> Report:
+        return sweep(self.settings, Options(**options))  # type: ignore[arg-type]
+
+    def ask(self, sql: str) -> list[tuple[object, ...]]:
+        return [tuple(row) for row in query(self.engine, sql)[1]]
+
+    def statuses(self) -> dict[object, object]:
+        return {row[0]: row[1] for row in self.ask("SELECT status, count(*) FROM segments GROUP BY status")}
+
+    def age(self, table: object, where: object, **seconds_ago: float) -> None:
+        with writing(self.engine) as connection:
+            values = {name: database_now(-seconds) for name, seconds in seconds_ago.items()}
+            connection.execute(update(table).where(where).values(values))  # type: ignore[arg-type]
+
+    def result(self, start: int) -> Result:
+        segment = Segment(self.video.sha256, start, start + 20)
+        return Result(self.video, segment, VERSION, make_poses(start, start + 20), make_report(20))
+
+    def store(self, start: int, attempt: int = 1) -> str:
+        """A result's file, as a worker leaves it; its key."""
+        result = self.result(start)
+        return put(self.artifacts, result_key(VERSION, result.segment, attempt), result).key
+
+    def load(self, start: int) -> str:
+        key = self.store(start)
+        sha256 = hashlib.sha256(self.artifacts.get_bytes(key)).hexdigest()
+        assert load_result(self.engine, self.result(start), key, sha256)
+        return key
+
+
+@pytest.fixture
+def site(engine: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    return Site(engine, database_url, tmp_path / "artifacts")
+
+
+def assert_idle(report: Report) -> None:
+    assert (report.done, report.wrong) == ([], [])
+
+
+def test_a_sound_site_is_left_alone(site: Site) -> None:
+    must_claim(site.engine, site.plan(this_owner()), owner=this_owner())
+    site.load(20)
+    assert_idle(site.sweep(verify=False))
+    assert site.statuses() == {"leased": 1, "done": 1, "planned": 3}
+
+
+def test_expired_leases_are_free_and_their_try_counts(site: Site) -> None:
+    batch = site.plan(this_owner())
+    must_claim(site.engine, batch, owner=ELSEWHERE, lease_s=-1)
+    must_claim(site.engine, batch, owner=ELSEWHERE, lease_s=600)
+    dry = site.sweep(dry_run=True)
+    assert dry.done == ["would have freed 1 segments whose lease had ended"]
+    assert site.statuses() == {"leased": 2, "planned": 3}
+    assert site.sweep().done == ["freed 1 segments whose lease had ended"]
+    assert site.statuses() == {"leased": 1, "planned": 4}
+    [(tries, reason)] = site.ask("SELECT tries, reason FROM segments WHERE tries > 0 AND status = 'planned'")
+    assert (tries, reason) == (1, f"{ELSEWHERE} was silent past its lease")
+    assert_idle(site.sweep())
+
+
+def test_what_dead_owners_of_this_host_hold_is_freed_and_their_batch_crashed(site: Site) -> None:
+    must_claim(site.engine, site.plan(DEAD_HERE), owner=DEAD_HERE, lease_s=600)
+    assert site.sweep().done == [f"freed what {DEAD_HERE} held: its process is gone"]
+    assert site.ask("SELECT status, error FROM batches") == [("crashed", f"{DEAD_HERE} died")]
+    assert site.statuses() == {"planned": 5}
+    assert_idle(site.sweep())
+
+
+@pytest.mark.parametrize(
+    ("owner", "status"), [(ELSEWHERE, "crashed"), (this_owner(), "running")], ids=["elsewhere", "alive here"]
+)
+def test_a_batch_that_has_not_moved_for_a_day_is_crashed_unless_its_process_lives(
+    site: Site, owner: str, status: str
+) -> None:
+    batch = site.plan(owner)
+    site.age(batches, batches.c.batch_id == batch, started_at=2 * DAY_S)
+    site.sweep()
+    assert site.ask("SELECT status FROM batches") == [(status,)]
+
+
+@pytest.mark.parametrize("sign", ["a lease", "a segment", "an assignment"])
+def test_a_batch_that_gave_a_sign_of_life_goes_on(site: Site, sign: str) -> None:
+    batch = site.plan(ELSEWHERE)
+    site.age(batches, batches.c.batch_id == batch, started_at=2 * DAY_S)
+    if sign == "a lease":
+        must_claim(site.engine, batch, owner=ELSEWHERE)
+    elif sign == "a segment":
+        site.load(0)
+    else:
+        assignments.create(site.engine, batch)
+    site.sweep()
+    assert site.ask("SELECT status FROM batches") == [("running",)]
+
+
+def granted(site: Site, batch: int, lease_s: float) -> str:
+    """An assignment that was given two segments, and by its own word is at the second one."""
+    made = assignments.create(site.engine, batch)
+    claims = assignments.grant(site.engine, made, "pi", "CPU", 40, lease_s)
+    files = [orders.File(key="cam.mp4", size_bytes=1, etag="e", sha256=site.video.sha256)]
+    pieces = [
+        orders.Piece(file=0, start_frame=claim.segment.start_frame, stop_frame=claim.segment.stop_frame, attempt=1)
+        for claim in claims
+    ]
+    order = orders.Order(files=files, pieces=pieces)
+    orders.write(site.artifacts, orders.order_key(made.assignment_id), order)
+    status = orders.Status(worker="pi", device="CPU", ready=True, current=1)
+    orders.write(site.artifacts, orders.status_key(made.assignment_id), status)
+    return made.assignment_id
+
+
+def test_an_assignment_that_lapsed_lately_is_left_to_be_adopted(site: Site) -> None:
+    granted(site, site.plan(ELSEWHERE), lease_s=-60)
+    assert_idle(site.sweep())
+    assert site.statuses() == {"leased": 2, "planned": 3}
+
+
+def test_an_abandoned_assignment_is_ended_and_only_what_it_was_at_counts_as_tried(site: Site) -> None:
+    made = granted(site, site.plan(ELSEWHERE), lease_s=-1000)
+    [line] = site.sweep().done
+    assert made in line
+    assert "as lost, 2 segments are free" in line
+    assert site.ask("SELECT status FROM assignments") == [("lost",)]
+    assert site.ask("SELECT start_frame FROM segments WHERE tries = 1") == [(20,)]
+    assert site.statuses() == {"planned": 5}
+    assert site.artifacts.exists(orders.revoked_key(made))
+    assert_idle(site.sweep())
+
+
+def test_assignments_of_a_batch_that_ended_are_closed(site: Site) -> None:
+    batch = site.plan(ELSEWHERE)
+    assignments.create(site.engine, batch)
+    ledger.finish_batch(site.engine, batch, "it died")
+    assert_idle(site.sweep())
+    site.age(batches, batches.c.batch_id == batch, finished_at=1000)
+    [line] = site.sweep().done
+    assert "as dismissed" in line
+    assert site.ask("SELECT status FROM assignments") == [("dismissed",)]
+
+
+def test_results_that_nobody_loaded_are_loaded_once(site: Site) -> None:
+    batch = site.plan(ELSEWHERE)
+    must_claim(site.engine, batch, owner=ELSEWHERE, lease_s=-1)
+    must_claim(site.engine, batch, owner=ELSEWHERE, lease_s=600)
+    for start in (0, 20, 40):
+        site.store(start)
+    dry = site.sweep(dry_run=True)
+    assert any("would have loaded 2 results" in line for line in dry.done)
+    assert site.statuses() == {"leased": 2, "planned": 3}
+    report = site.sweep()
+    assert any(line.startswith("loaded 2 results") for line in report.done), "the leased one is somebody's"
+    assert site.ask("SELECT start_frame FROM segments WHERE status = 'done' ORDER BY 1") == [(0,), (40,)]
+    assert site.ask("SELECT count(*) FROM poses") == [(80,)]
+    assert_idle(site.sweep())
+
+
+def test_a_late_result_of_a_quarantined_segment_is_loaded(site: Site) -> None:
+    claim = must_claim(site.engine, site.plan(ELSEWHERE))
+    ledger.quarantine_segment(site.engine, claim, "it was slow")
+    site.store(0)
+    site.sweep()
+    assert site.statuses() == {"done": 1, "planned": 4}
+
+
+def test_files_that_are_no_results_of_their_name_are_left_alone(site: Site) -> None:
+    site.plan(ELSEWHERE)
+    prefix = result_prefix(VERSION, Segment(site.video.sha256, 0, 20))
+    site.artifacts.put_bytes(f"{prefix}0001.parquet", b"no Parquet")
+    lie = site.artifacts.get_bytes(site.store(20))
+    site.artifacts.put_bytes(f"{prefix}0002.parquet", lie)
+    report = site.sweep()
+    assert sum("left alone" in line or " alone: " in line for line in report.done) == 2
+    assert site.statuses() == {"done": 1, "planned": 4}, "the sound one was loaded"
+
+
+def test_files_that_nothing_names_are_counted_and_kept(site: Site) -> None:
+    site.plan(ELSEWHERE)
+    site.load(0)
+    late = site.store(0, attempt=2)
+    report = site.sweep()
+    assert report.done == ["left 1 result files that no ledger entry names as they are"]
+    assert report.wrong == []
+    assert site.artifacts.exists(late)
+
+
+def test_a_result_file_that_is_gone_is_complained_of(site: Site) -> None:
+    site.plan(ELSEWHERE)
+    keys = [site.load(start) for start in (0, 20)]
+    Path(site.artifacts.url(keys[1])).unlink()
+    [line] = site.sweep().wrong
+    assert line.startswith("1 result files")
+    assert keys[1] in line
+    assert keys[0] not in line
+
+
+def test_changed_bytes_are_seen_by_verify_alone(site: Site) -> None:
+    site.plan(ELSEWHERE)
+    keys = [site.load(start) for start in (0, 20)]
+    path = Path(site.artifacts.url(keys[0]))
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert_idle(site.sweep())
+    report = site.sweep(verify=True)
+    assert [line for line in report.done if "compared the bytes of 2" in line]
+    [line] = report.wrong
+    assert keys[0] in line
+    assert keys[1] not in line
+
+
+@pytest.mark.parametrize(("hours", "complaints"), [(24, 0), (20, 1)])
+def test_a_missing_night_is_complained_of(site: Site, hours: float, complaints: int) -> None:
+    batch = site.plan(ELSEWHERE)
+    ledger.finish_batch(site.engine, batch)
+    site.age(batches, batches.c.batch_id == batch, started_at=22 * 3600)
+    with writing(site.engine) as connection:
+        connection.execute(update(batches).values(status="completed"))
+    found = site.sweep(expect_within_h=hours).wrong
+    assert len(found) == complaints
+    assert all("the newest batch over archive/" in line and "expected one within 20 h" in line for line in found)
+    assert site.sweep().wrong == [], "unless asked for, nobody complains"
+
+
+def test_an_archive_that_is_out_of_use_is_not_missed_and_a_night_that_failed_is_told(site: Site) -> None:
+    batch = site.plan(ELSEWHERE)
+    ledger.finish_batch(site.engine, batch, "the disk was full")
+    [line] = site.sweep(expect_within_h=24).wrong
+    assert "is crashed: the disk was full" in line
+    site.age(batches, batches.c.batch_id == batch, started_at=15 * DAY_S)
+    assert site.sweep(expect_within_h=24).wrong == []
+
+
+def test_each_step_stands_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store away, Prefect away: both are said, and the leases are freed all the same."""
+    must_claim(site.engine, site.plan(ELSEWHERE), owner=ELSEWHERE, lease_s=-1)
+    site.settings.artifacts = str(Path(__file__) / "no folder")
+    monkeypatch.setenv("PREFECT_API_URL", "http://user:planted-secret@127.0.0.1:9/api")
+    report = site.sweep()
+    assert report.done == ["freed 1 segments whose lease had ended"]
+    assert [line.split(":")[0] for line in report.wrong] == ["results", "Prefect"]
+    assert "planted-secret" not in str(report.wrong)
+
+
+def test_without_its_database_the_sweep_says_so_and_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    settings = Settings(database_url="postgresql://me:planted-secret@127.0.0.1:9/none", home=site.settings.home)
+    report = sweep(settings, Options())
+    assert [line.split(":")[0] for line in report.wrong] == ["database", "Prefect"]
+    assert "planted-secret" not in str(report.wrong)
+
+
+def test_a_waiting_assignment_of_a_batch_that_runs_is_its_parents_business(site: Site) -> None:
+    assignments.create(site.engine, site.plan(ELSEWHERE))
+    site.age(assignment_rows, assignment_rows.c.status == "waiting", created_at=2 * DAY_S)
+    site.age(segments, segments.c.status == "planned", planned_at=2 * DAY_S)
+    assert_idle(site.sweep())

@@ -1,0 +1,140 @@
+"""How a run tells of itself: while it works and waits, at its end, and when its device hangs."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.types import NightjarError
+from storage.artifacts import FolderArtifacts
+from storage.places import StoreError
+from tasks import teller as tellers
+from tasks.orders import Done, Fault, Status, read_status, revoked_key
+from tasks.teller import HANGS, Teller
+
+NAME = "0123456789abcdef"
+
+
+class Store(FolderArtifacts):
+    """Counts what is put, and is away while `is_away`."""
+
+    is_away, puts = False, 0
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        if self.is_away:
+            raise StoreError("no answer", "one", "wait")
+        self.puts += 1
+        super().put_bytes(key, data)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(tellers, "TELL_EVERY_S", 0.05)
+    return Store(tmp_path)
+
+
+def told(store: Store, is_so: Callable[[Status], bool]) -> Status:
+    deadline = time.monotonic() + 20
+    while True:
+        status = read_status(store, NAME)
+        if status and is_so(status):
+            return status
+        assert time.monotonic() < deadline, status
+        time.sleep(0.02)
+
+
+def test_it_tells_what_goes_on(store: Store) -> None:
+    with Teller(store, NAME, "pi-1", "CPU", 60) as teller:
+        teller.ready("CPU (AMD)")
+        assert not told(store, lambda status: status.ready).ended
+        teller.begin(0)
+        assert told(store, lambda status: status.current == 0).device == "CPU (AMD)"
+        before = told(store, lambda status: True).progress
+        teller.frame()
+        assert told(store, lambda status: status.frames == 1).progress > before
+        teller.done(Done(piece=0, key="k", sha256="a" * 64), 30.0)
+        teller.failed(Fault(piece=1, kind="other", reason="cut"))
+        last = told(store, lambda status: bool(status.faults))
+        assert (last.current, len(last.done), last.fastest_fps) == (None, 1, 30.0)
+    assert told(store, lambda status: status.ended).error is None
+
+
+def test_what_has_not_changed_is_not_told_again(store: Store) -> None:
+    with Teller(store, NAME, "pi-1", "CPU", 60):
+        told(store, lambda status: True)
+        puts = store.puts
+        time.sleep(0.5)
+        assert store.puts == puts
+
+
+def test_an_error_is_its_last_word(store: Store) -> None:
+    with pytest.raises(NightjarError), Teller(store, NAME, "pi-1", "CPU", 60):
+        raise NightjarError("the stick is gone")
+    last = told(store, lambda status: status.ended)
+    assert last.error == "the stick is gone"
+
+
+def test_what_is_no_fault_of_ours_is_said_with_its_kind(store: Store) -> None:
+    with pytest.raises(SystemExit), Teller(store, NAME, "pi-1", "CPU", 60):
+        raise SystemExit(1)
+    assert told(store, lambda status: status.ended).error == "SystemExit: 1"
+
+
+def test_the_last_word_waits_for_the_store(store: Store) -> None:
+    with Teller(store, NAME, "pi-1", "CPU", 60) as teller:
+        told(store, lambda status: True)
+        store.is_away = True
+        teller.ready("CPU")
+        teller.begin(3)
+        time.sleep(0.2)
+        status = read_status(store, NAME)
+        assert status is not None
+        assert status.current is None
+        store.is_away = False
+    last = told(store, lambda status: status.ended)
+    assert (last.ready, last.current) == (True, None)
+
+
+def test_it_hears_that_the_rest_was_given_to_another_one(store: Store) -> None:
+    with Teller(store, NAME, "pi-1", "CPU", 60) as teller:
+        assert not teller.revoked
+        store.put_bytes(revoked_key(NAME), b"silent past its lease")
+        deadline = time.monotonic() + 20
+        while not teller.revoked:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+HANG = """
+import sys, time
+from pathlib import Path
+from storage.artifacts import FolderArtifacts
+from tasks import teller
+teller.TELL_EVERY_S = 0.05
+with teller.Teller(FolderArtifacts(Path(sys.argv[1])), sys.argv[2], "pi-1", "MYRIAD", 0.5) as mine:
+    if sys.argv[3] == "opening":
+        time.sleep(60)
+    mine.ready("MYRIAD")
+    if sys.argv[3] == "between":
+        time.sleep(1.5)
+    elif sys.argv[3] == "fetching":
+        mine.begin(0)
+        with mine.fetching():
+            time.sleep(1.5)
+    else:
+        mine.begin(0)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("where", "code"), [("opening", HANGS), ("working", HANGS), ("between", 0), ("fetching", 0)])
+def test_a_device_that_hangs_ends_the_process_and_nothing_else_does(store: Store, where: str, code: int) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", HANG, str(store.root), NAME, where], timeout=60, cwd=Path(__file__).parents[2]
+    )
+    assert process.returncode == code
+    last = told(store, lambda status: status.ended)
+    assert last.error == ("MYRIAD gave no answer for 0 s" if code else None)
