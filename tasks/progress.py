@@ -1,5 +1,6 @@
 """Progress that a person can watch: a bar in a terminal, lines in a log, an artifact in the Prefect UI."""
 
+import contextvars
 import sys
 import threading
 import time
@@ -50,7 +51,9 @@ class FrameProgress:
     def __enter__(self) -> "FrameProgress":
         artifact = create_progress_artifact(0.0, key="frames", description=self.text())
         assert isinstance(artifact, UUID)
-        self._teller = threading.Thread(target=self._tell, args=(artifact,), daemon=True)
+        # With this thread's context: Prefect keeps there which server it talks to.
+        tell = contextvars.copy_context().run
+        self._teller = threading.Thread(target=tell, args=(self._tell, artifact), daemon=True)
         self._teller.start()
         self._bar.start()
         return self
