@@ -1,0 +1,198 @@
+"""OpenPose's decoder: against the plain one, on scenes with a known answer, on rubbish, and against the clock."""
+
+import dataclasses
+import json
+from time import perf_counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.openpose import CHANNELS, FIELDS, HEATMAPS, LIMBS, PARTS, OpenPoseParams, decode_openpose
+from models.types import KEYPOINT_NAMES
+from tests.models.openpose_scenes import CELL_PX, make_outputs, noise
+from tests.models.posenet_scenes import STANDING
+from tests.models.reference_openpose import decode_openpose_plainly
+from tests.models.test_posenet import assert_same
+
+CELLS = (32, 57)
+DEFAULTS = OpenPoseParams()
+
+any_params = st.builds(
+    OpenPoseParams,
+    keypoint_score_threshold=st.sampled_from([0.1, 0.0, 0.5]),
+    field_threshold=st.sampled_from([0.05, 0.0, 0.3]),
+    limb_points=st.sampled_from([10, 2, 7]),
+    limb_share=st.sampled_from([0.8, 0.0, 0.5]),
+    pose_score_threshold=st.sampled_from([0.0, 0.0, 0.1]),
+    max_peaks=st.sampled_from([30, 2, 1]),
+)
+seeds = st.integers(0, 2**32 - 1)
+sides = st.integers(1, 9)
+
+
+def standing_people(count: int, cells: tuple[int, int] = CELLS, seed: int = 0) -> NDArray[np.float64]:
+    """(count, 17, 2) x, y in pixels: people side by side, no two of them the same."""
+    rng = np.random.default_rng(seed)
+    height, width = cells[0] * CELL_PX, cells[1] * CELL_PX
+    centres = np.stack([(np.arange(count) + 1) * width / (count + 1), np.full(count, height / 2)], axis=-1)
+    return centres[:, None] + STANDING * height * 0.45 + rng.normal(0, 1, (count, 17, 2))
+
+
+@settings(deadline=None, max_examples=200)
+@given(seed=seeds, height=sides, width=sides, share=st.sampled_from([0.05, 0.2, 0.6]), params=any_params)
+def test_fast_equals_plain_on_noise(seed: int, height: int, width: int, share: float, params: OpenPoseParams) -> None:
+    outputs = noise(seed, (height, width), share)
+    assert_same(decode_openpose(outputs, params), decode_openpose_plainly(outputs, params))
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=seeds, count=st.integers(0, 4), blur=st.sampled_from([0.0, 0.1]), params=any_params)
+def test_fast_equals_plain_on_scenes(seed: int, count: int, blur: float, params: OpenPoseParams) -> None:
+    """With noise, and people who stand in front of each other."""
+    rng = np.random.default_rng(seed)
+    cells = (20, 24)
+    people = standing_people(count, cells, seed) + rng.normal(0, 25, (count, 1, 2))
+    outputs = {
+        name: (a + rng.normal(0, blur, a.shape)).astype(np.float32) for name, a in make_outputs(people, cells).items()
+    }
+    assert_same(decode_openpose(outputs, params), decode_openpose_plainly(outputs, params))
+
+
+@settings(deadline=None, max_examples=100)
+@given(seed=seeds, levels=st.integers(1, 4), params=any_params)
+def test_equal_values_are_taken_in_scan_order(seed: int, levels: int, params: OpenPoseParams) -> None:
+    outputs = noise(seed, (6, 5), share=1)
+    outputs[HEATMAPS] = np.ceil(outputs[HEATMAPS] * levels) / levels  # plateaus, as quantised models have them
+    outputs[FIELDS] = np.round(outputs[FIELDS] * 2) / 2
+    assert_same(decode_openpose(outputs, params), decode_openpose_plainly(outputs, params))
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=seeds, share=st.sampled_from([0.01, 0.3, 1.0]), params=any_params)
+def test_what_is_not_finite_counts_as_0(seed: int, share: float, params: OpenPoseParams) -> None:
+    rng = np.random.default_rng(seed)
+    outputs = noise(seed, (6, 5))
+    for array in outputs.values():
+        hit = rng.random(array.shape) < share
+        array[hit] = rng.choice([np.nan, np.inf, -np.inf], hit.sum())
+    before = {name: array.copy() for name, array in outputs.items()}
+    found = decode_openpose(outputs, params)
+    assert_same(found, decode_openpose_plainly(outputs, params))
+    assert not np.isinf(found.keypoints).any()
+    for name, array in before.items():
+        np.testing.assert_array_equal(outputs[name], array)
+
+
+@pytest.mark.parametrize("cells", [CELLS, (40, 30)])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_people_come_back_within_a_pixel(count: int, cells: tuple[int, int]) -> None:
+    people = standing_people(count, cells, seed=count) if cells == CELLS else standing_people(min(count, 1), cells)
+    found = decode_openpose(make_outputs(people, cells), DEFAULTS)
+    assert found.keypoints.shape == people.shape
+    left_to_right = np.argsort(found.keypoints[:, 0, 0])
+    np.testing.assert_allclose(found.keypoints[left_to_right], people, atol=1)
+    assert (np.diff(found.scores) <= 0).all()
+    assert ((found.scores > 0.7) & (found.scores <= 1)).all()
+
+
+def test_every_part_has_its_limb_and_every_channel_its_place() -> None:
+    assert sorted(PARTS) == sorted((*KEYPOINT_NAMES, "neck"))
+    assert sorted(channel for _, _, channel in LIMBS) == list(range(0, CHANNELS[FIELDS], 2))
+    assert {part for a, b, _ in LIMBS[:17] for part in (a, b)} == set(range(18))
+
+
+@pytest.mark.parametrize("part", range(18))
+def test_each_heatmap_is_its_own_keypoint(part: int) -> None:
+    """Without its heatmap a keypoint is NaN, and no other one is."""
+    outputs = make_outputs(standing_people(1), CELLS)
+    outputs[HEATMAPS][0, part] = 0
+    found = decode_openpose(outputs, DEFAULTS)
+    lost = np.isnan(found.keypoints).all(axis=2).any(axis=0)
+    np.testing.assert_array_equal(lost, np.isnan(found.keypoint_scores).any(axis=0))
+    if PARTS[part] == "neck":  # it only joins: without it nothing holds the upper and the lower body together
+        assert len(found.scores) > 1
+    else:
+        assert [KEYPOINT_NAMES[k] for k in np.flatnonzero(np.isnan(found.keypoint_scores[0]))][:1] == [PARTS[part]]
+
+
+def test_people_whose_neck_and_nose_do_not_meet_are_joined_by_the_ears() -> None:
+    outputs = make_outputs(standing_people(1), CELLS)
+    outputs[FIELDS][0, 28:30] = 0
+    assert decode_openpose(outputs, DEFAULTS).keypoints.shape == (1, 17, 2)
+    outputs[FIELDS][0, [18, 19, 26, 27]] = 0
+    assert len(decode_openpose(outputs, DEFAULTS).scores) == 2
+
+
+def test_a_limb_takes_what_the_field_joins_and_not_what_is_near() -> None:
+    """A wrist of one that is beside the other one's elbow."""
+    people = standing_people(2)
+    elbow, wrist = KEYPOINT_NAMES.index("left_elbow"), KEYPOINT_NAMES.index("left_wrist")
+    people[0, wrist] = people[1, elbow] - (0, 30)
+    found = decode_openpose(make_outputs(people, CELLS), DEFAULTS)
+    left_to_right = np.argsort(found.keypoints[:, 0, 0])
+    np.testing.assert_allclose(found.keypoints[left_to_right][:, wrist], people[:, wrist], atol=1)
+
+
+def test_a_person_out_of_the_picture_by_half_has_nan_there() -> None:
+    people = standing_people(1)
+    people[0, KEYPOINT_NAMES.index("left_hip") :] = np.nan
+    found = decode_openpose(make_outputs(people, CELLS), DEFAULTS)
+    np.testing.assert_array_equal(np.isnan(found.keypoints[0]), np.isnan(people[0]))
+    assert found.scores[0] == pytest.approx(11 / 17 * 0.85, abs=0.06)
+
+
+def test_the_batch_dimension_and_the_number_type_do_not_matter() -> None:
+    outputs = make_outputs(standing_people(2), CELLS)
+    expected = decode_openpose(outputs, DEFAULTS)
+    assert_same(decode_openpose({name: array[0] for name, array in outputs.items()}, DEFAULTS), expected)
+    doubles = {name: np.asfortranarray(array, np.float64) for name, array in outputs.items()}
+    assert_same(decode_openpose(doubles, DEFAULTS), expected)
+
+
+def test_params_survive_json() -> None:
+    params = OpenPoseParams(max_peaks=3, limb_share=0.5)
+    assert OpenPoseParams(**json.loads(json.dumps(dataclasses.asdict(params)))) == params
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"keypoint_score_threshold": 1.5}, "keypoint_score_threshold is 1.5"),
+        ({"pose_score_threshold": float("nan")}, "pose_score_threshold is nan"),
+        ({"limb_points": 1}, "limb_points is 1"),
+        ({"max_peaks": 0}, "max_peaks is 0"),
+        ({"field_threshold": -0.1}, "field_threshold is -0.1"),
+    ],
+)
+def test_params_that_make_no_sense_are_refused(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OpenPoseParams(**wrong)  # type: ignore[arg-type]
+
+
+def test_outputs_of_another_model_are_refused() -> None:
+    outputs = make_outputs(standing_people(1), CELLS)
+    with pytest.raises(ValueError, match=r"expected .*Mconv7_stage2_L2"):
+        decode_openpose({"heatmap": np.zeros((1, 14, 14, 17))}, DEFAULTS)
+    with pytest.raises(ValueError, match=r"L2 is \(1, 38, 32, 57\), expected \(19, h, w\)"):
+        decode_openpose({**outputs, HEATMAPS: outputs[FIELDS]}, DEFAULTS)
+    with pytest.raises(ValueError, match="beside heatmaps"):
+        decode_openpose({**outputs, FIELDS: outputs[FIELDS][:, :, :7]}, DEFAULTS)
+
+
+def test_fast_is_fast() -> None:
+    outputs = make_outputs(standing_people(3), CELLS)
+
+    def median_s(decode: object, rounds: int) -> float:
+        times = []
+        for _ in range(rounds):
+            start = perf_counter()
+            decode(outputs, DEFAULTS)  # type: ignore[operator]
+            times.append(perf_counter() - start)
+        return float(np.median(times))
+
+    fast, plain = median_s(decode_openpose, 100), median_s(decode_openpose_plainly, 5)
+    assert fast < 4e-3, f"{fast * 1e3:.2f} ms a frame"  # 2 ms is the aim; the machine may be busy
+    assert plain / fast > 10, f"only {plain / fast:.1f} times as fast as the plain one"
