@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -12,6 +12,10 @@ from models.types import NightjarError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+MAX_PIXELS = 100_000_000  # 300 MB of RGB; the largest of Stanford Cars has 42 million
+MAX_BYTES = 200_000_000
+_FORMATS = "expected a JPEG, PNG, WebP, GIF or BMP"
 
 
 class PictureError(NightjarError):
@@ -36,11 +40,131 @@ class Picture:
 
 
 def read_picture(picture: Picture) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB, cut to its box. Raises PictureError with the reason."""
-    image = cv2.imread(str(picture.path), cv2.IMREAD_COLOR_RGB)
+    """(height, width, 3) uint8 RGB as a viewer shows it, cut to its box. Raises PictureError with the reason.
+
+    Grey, palette, CMYK and 16-bit pictures become RGB; transparent ones are put on white (their EXIF is not looked at),
+    others are rotated as EXIF says; of an animation it is the first frame.
+    """
+    return decode_picture(read_bytes(picture.path), picture)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A picture file's bytes: a regular file (or a link to one) of a sane size, never a pipe, device or folder."""
+    try:
+        if not path.is_file():
+            found = "is not a regular file" if path.exists() else "is not there"
+            raise PictureError(f"{path} {found}, expected a picture file: leave it out")
+        size_bytes = path.stat().st_size
+        if size_bytes > MAX_BYTES:
+            raise PictureError(f"{path} has {size_bytes} bytes, expected at most {MAX_BYTES}: leave it out")
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read ({error.strerror}): mend its permissions or its disk") from error
+
+
+def decode_picture(content: bytes, picture: Picture) -> NDArray[np.uint8]:
+    """read_picture() of a file's bytes that were read before."""
+    path = picture.path
+    try:
+        kind, width, height = _header(content)
+    except (IndexError, ValueError) as error:
+        what = f"starts with {content[:8]!r}" if content else "is empty"
+        raise PictureError(f"{path} {what}, {_FORMATS}: fetch it again or leave it out") from error
+    if not 0 < width * height <= MAX_PIXELS:
+        raise PictureError(f"{path} says it is {width} x {height}, expected up to {MAX_PIXELS} pixels: leave it out")
+    image = _decode(kind, content)
     if image is None:
-        raise PictureError(f"{picture.path} cannot be read as a picture: fetch it again or leave it out")
-    if picture.box is not None:
-        left, top, right, bottom = picture.box
-        image = image[top:bottom, left:right]
-    return np.ascontiguousarray(image, np.uint8)
+        raise PictureError(f"{path} is a {kind} that is truncated or damaged: fetch it again or leave it out")
+    return np.ascontiguousarray(_cut(image, picture))
+
+
+def _header(content: bytes) -> tuple[str, int, int]:
+    """(format, width, height), before anything is decoded: an allow-list, and the guard against decompression bombs.
+
+    Raises ValueError or IndexError where it is none of the formats.
+    """
+    if content.startswith(b"\xff\xd8\xff"):
+        at = _jpeg_frame(content)
+        return "JPEG", _big(content[at + 7 : at + 9]), _big(content[at + 5 : at + 7])
+    if content.startswith(b"\x89PNG\r\n\x1a\n") and content[12:16] == b"IHDR":
+        return "PNG", _big(content[16:20]), _big(content[20:24])
+    if content.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF", _little(content[6:8]), _little(content[8:10])
+    if content.startswith(b"BM"):
+        return "BMP", abs(_little(content[18:22], signed=True)), abs(_little(content[22:26], signed=True))
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return "WebP", *_webp_size(content)
+    raise ValueError("none of the formats")
+
+
+def _jpeg_frame(content: bytes) -> int:
+    """Where a JPEG's frame header (SOFn) begins. EXIF's own small JPEG is inside a segment, which is jumped over."""
+    at = 2
+    while True:
+        if content[at] != 0xFF:
+            raise ValueError("no marker where one should be")
+        marker = content[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # not DHT, JPG, DAC
+            return at
+        else:
+            at += 2 + _big(content[at + 2 : at + 4])
+
+
+def _webp_size(content: bytes) -> tuple[int, int]:
+    """From the first chunk, as RFC 9649 lays out its three kinds."""
+    kind = content[12:16]
+    if kind == b"VP8X":
+        return 1 + _little(content[24:27]), 1 + _little(content[27:30])
+    if kind == b"VP8L":
+        bits = _little(content[21:25])
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind == b"VP8 ":
+        return _little(content[26:28]) & 0x3FFF, _little(content[28:30]) & 0x3FFF
+    raise ValueError("an unknown kind of WebP")
+
+
+def _big(part: bytes) -> int:
+    return int.from_bytes(part, "big")
+
+
+def _little(part: bytes, *, signed: bool = False) -> int:
+    return int.from_bytes(part, "little", signed=signed)
+
+
+def _decode(kind: str, content: bytes) -> NDArray[np.uint8] | None:
+    """None where the file is truncated or damaged.
+
+    From memory and not by imread: from a file OpenCV lets libjpeg fill what is missing with grey.
+    """
+    if kind == "JPEG" and content.find(b"\xff\xd9", _jpeg_frame(content)) < 0:
+        return None  # no end: a download whose missing part is zeros, which libjpeg decodes to grey
+    buffer = np.frombuffer(content, np.uint8)
+    try:
+        if kind not in ("JPEG", "BMP"):
+            raw = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
+            if raw is None or (raw.ndim == 3 and raw.shape[2] == 4):
+                return None if raw is None else _on_white(raw)
+        return cv2.imdecode(buffer, cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
+    except cv2.error:
+        return None
+
+
+def _on_white(bgra: NDArray[Any]) -> NDArray[np.uint8]:
+    """RGB uint8 of a transparent picture: on white, as cut-out pictures are shown; under it lies any colour."""
+    top = 255 if bgra.dtype == np.uint8 else 65535
+    alpha = bgra[..., 3:].astype(np.float32) / top
+    shown = bgra[..., 2::-1].astype(np.float32) * (255 / top) * alpha + 255 * (1 - alpha)
+    return (shown + 0.5).astype(np.uint8)
+
+
+def _cut(image: NDArray[np.uint8], picture: Picture) -> NDArray[np.uint8]:
+    if picture.box is None:
+        return image
+    left, top, right, bottom = picture.box
+    part = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    if not part.size:
+        height, width = image.shape[:2]
+        raise PictureError(f"the box {picture.box} is outside {picture.path} ({width} x {height}): mend the box")
+    return part

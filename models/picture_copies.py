@@ -1,0 +1,44 @@
+"""Pictures that are nearly the same, found by a perceptual hash. No files, no splits.
+
+The hash is the difference hash (dHash) of Krawetz, "Kind of Like That" (2013): is a pixel of the shrunken grey picture
+brighter than its left neighbour? His 8 x 8 bits put any two motorbikes before a white wall together; 16 x 16 do not.
+"""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE = 16
+BITS = SIDE * SIDE
+WITHIN = 20  # bits; measured, see docs/decisions.md: copies made smaller or compressed again, not two bikes of one shop
+
+
+def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """image: (height, width, 3) RGB -> (2, 32) uint8, the packed bits of the picture and of its mirror image."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA)
+    both = np.stack([small, small[:, ::-1]])
+    return np.packbits((both[..., 1:] > both[..., :-1]).reshape(2, BITS), axis=1)
+
+
+def near_duplicates(fingerprints: NDArray[np.uint8], within: int = WITHIN) -> NDArray[np.int64]:
+    """(pairs, 3) int64: i < j of pictures that differ in at most `within` of 256 bits, mirrored or not; how many.
+
+    fingerprints: (n, 2, 32) uint8. Ordered by i, then j.
+    """
+    found = list(_pairs(fingerprints, within))
+    return np.concatenate([np.empty((0, 3), np.int64), *found])
+
+
+def _pairs(fingerprints: NDArray[np.uint8], within: int, at_once: int = 512) -> Iterator[NDArray[np.int64]]:
+    """Distances as products of vectors of +1 and -1, which are exact in float32: 20,000 pictures in seconds."""
+    signs = np.unpackbits(fingerprints, axis=2).astype(np.float32) * 2 - 1
+    for start in range(0, len(signs), at_once):
+        block = signs[start : start + at_once, 0]
+        agreement = np.maximum(block @ signs[start:, 0].T, block @ signs[start:, 1].T)
+        row, column = np.nonzero(agreement >= BITS - 2 * within)
+        distance = (BITS - agreement[row, column]) / 2
+        after = column > row
+        yield np.stack([row + start, column + start, distance], axis=1)[after].astype(np.int64)
