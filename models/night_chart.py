@@ -13,18 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-Color = tuple[int, int, int]
+from models.lettering import GRID, INK, PALE, PAPER, Color, Image, put_right, put_text, round_up, text_width
 
 WIDTH = 1600  # twice what a browser shows of it
 MOST_LANES = 24
 _LEFT, _RIGHT, _TOP, _PLOT, _GAP, _LANE, _BOTTOM = 300, 50, 130, 300, 80, 56, 190
 _BAR = 32
-_INK, _PALE, _GRID, _PAPER = (60, 60, 60), (130, 130, 130), (228, 228, 228), (255, 255, 255)
 _AREA, _LINE, _LOST = (235, 206, 170), (180, 105, 30), (40, 40, 200)
 # By share of the best: red, orange, yellow, teal; BGR.
 _SHARES, _TONES = (0.3, 0.6, 0.8, 1.0), ((50, 60, 205), (50, 140, 240), (120, 205, 235), (150, 165, 50))
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _COLUMNS = 320  # of the curve
 
@@ -70,27 +67,11 @@ class _Scale:
         return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT))
 
 
-def _text(picture: Image, text: str, at: tuple[int, int], size: float, color: Color, thickness: int = 1) -> None:
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(picture, plain, at, _FONT, size, color, thickness, cv2.LINE_AA)
-
-
-def _width(text: str, size: float, thickness: int) -> int:
-    return int(cv2.getTextSize(text.encode("ascii", "replace").decode(), _FONT, size, thickness)[0][0])
-
-
 def _left(picture: Image, text: str, at: tuple[int, int], size: float) -> None:
     """Begins at `at`; smaller where it would leave the picture."""
-    while _width(text, size, 2) > WIDTH - 2 * at[0] and size > 0.6:
+    while text_width(text, size, 2) > WIDTH - 2 * at[0] and size > 0.6:
         size -= 0.05
-    _text(picture, text, at, size, _INK, 2)
-
-
-def _right(picture: Image, text: str, at: tuple[int, int], size: float, color: Color, thickness: int = 2) -> None:
-    """Ends at `at`; smaller where it would leave the picture."""
-    while _width(text, size, thickness) > at[0] - 16 and size > 0.45:
-        size -= 0.05
-    _text(picture, text, (max(16, at[0] - _width(text, size, thickness)), at[1]), size, color, thickness)
+    put_text(picture, text, at, size, INK, 2)
 
 
 def _time_grid(picture: Image, scale: _Scale, started_at: datetime, bottom: int) -> None:
@@ -102,23 +83,23 @@ def _time_grid(picture: Image, scale: _Scale, started_at: datetime, bottom: int)
     at = midnight + timedelta(seconds=first * step_s)
     while (at_s := (at - started_at).total_seconds()) <= scale.took_s:
         x, label = scale.x(at_s), at.strftime(form)
-        cv2.line(picture, (x, _TOP), (x, bottom), _GRID, 2)
-        _text(picture, label, (x - _width(label, 0.8, 2) // 2, bottom + 40), 0.8, _INK, 2)
+        cv2.line(picture, (x, _TOP), (x, bottom), GRID, 2)
+        put_text(picture, label, (x - text_width(label, 0.8, 2) // 2, bottom + 40), 0.8, INK, 2)
         at += timedelta(seconds=step_s)
-    _text(picture, "UTC", (40, bottom + 40), 0.8, _PALE, 2)
+    put_text(picture, "UTC", (40, bottom + 40), 0.8, PALE, 2)
 
 
 def _curve(picture: Image, scale: _Scale, lanes: Sequence[Lane]) -> None:
     """Frames of all devices in each column of time, as an area."""
     rates = _rates(scale, lanes)
-    top = _round_up(float(rates.max(initial=0.0)))
+    top = round_up(float(rates.max(initial=0.0)))
     bottom = _TOP + _PLOT
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = round(bottom - share * _PLOT)
-        cv2.line(picture, (_LEFT, y), (WIDTH - _RIGHT, y), _GRID, 2)
-        _right(picture, f"{share * top:g}", (_LEFT - 16, y + 9), 0.8, _INK)
-    _text(picture, "frames/s,", (40, _TOP + 30), 0.8, _PALE, 2)
-    _text(picture, "all devices", (40, _TOP + 64), 0.8, _PALE, 2)
+        cv2.line(picture, (_LEFT, y), (WIDTH - _RIGHT, y), GRID, 2)
+        put_right(picture, f"{share * top:g}", (_LEFT - 16, y + 9), 0.8, INK)
+    put_text(picture, "frames/s,", (40, _TOP + 30), 0.8, PALE, 2)
+    put_text(picture, "all devices", (40, _TOP + 64), 0.8, PALE, 2)
     edges = np.linspace(0.0, scale.took_s, _COLUMNS + 1)
     xs = np.repeat([scale.x(float(edge)) for edge in edges], 2)[1:-1]
     ys = np.rint(bottom - np.repeat(rates, 2) / top * _PLOT)
@@ -148,20 +129,12 @@ def _ramps(
     return speeds * at_s - offsets
 
 
-def _round_up(value: float) -> float:
-    """The next of 1, 2, 4, 6, 8, 10 of its power of ten: its quarters are round."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** np.floor(np.log10(value))
-    return float(next(digit * power for digit in (1, 2, 4, 6, 8, 10) if value <= digit * power * 1.0001))
-
-
 def _lane(picture: Image, scale: _Scale, lane: Lane, top: int) -> None:
     """Bars between `top` and the next lane; thin ones still a pixel wide."""
     middle = top + _LANE // 2
-    _right(picture, lane.label, (_LEFT - 16, middle - 1), 0.8, _INK)
-    _right(picture, lane.note, (_LEFT - 16, middle + 24), 0.66, _INK, 1)
-    cv2.line(picture, (_LEFT, middle), (WIDTH - _RIGHT, middle), _GRID, 2)
+    put_right(picture, lane.label, (_LEFT - 16, middle - 1), 0.8, INK)
+    put_right(picture, lane.note, (_LEFT - 16, middle + 24), 0.66, INK, 1)
+    cv2.line(picture, (_LEFT, middle), (WIDTH - _RIGHT, middle), GRID, 2)
     best = float(np.percentile(lane.frames_per_s, 95)) if len(lane.frames_per_s) else 1.0
     upper, lower = middle - _BAR // 2, middle + _BAR // 2
     for begun, ended, speed in zip(lane.begun_s, lane.ended_s, lane.frames_per_s, strict=True):
@@ -185,27 +158,27 @@ def _tone(percent: int) -> Color:
 
 def _triangle(picture: Image, tip: tuple[int, int]) -> None:
     corners = np.array([tip, (tip[0] - 8, tip[1] - 12), (tip[0] + 8, tip[1] - 12)], np.int32)
-    cv2.fillPoly(picture, [corners], _INK, cv2.LINE_AA)
+    cv2.fillPoly(picture, [corners], INK, cv2.LINE_AA)
 
 
 def _cross(picture: Image, at: tuple[int, int]) -> None:
-    for color, thickness in ((_PAPER, 9), (_LOST, 4)):
+    for color, thickness in ((PAPER, 9), (_LOST, 4)):
         for slope in (-1, 1):
             cv2.line(picture, (at[0] - 10, at[1] - 10 * slope), (at[0] + 10, at[1] + 10 * slope), color, thickness)
 
 
 def _legend(picture: Image, hidden: int) -> None:
     y, x = picture.shape[0] - 60, _LEFT
-    _text(picture, "speed, of the device's best:", (x, y - 28), 0.7, _INK, 1)
+    put_text(picture, "speed, of the device's best:", (x, y - 28), 0.7, INK, 1)
     for column in range(280):
         share = _SHARES[0] + (_SHARES[-1] - _SHARES[0]) * column / 279
         cv2.line(picture, (x + column, y - 12), (x + column, y + 8), _tone(round(100 * share)), 1)
     for share, at in ((0.3, 0), (0.6, 120), (1.0, 280)):
         label = f"{share:.0%}"
-        _text(picture, label, (x + at - _width(label, 0.6, 1) // 2, y + 34), 0.6, _INK, 1)
+        put_text(picture, label, (x + at - text_width(label, 0.6, 1) // 2, y + 34), 0.6, INK, 1)
     _triangle(picture, (x + 430, y + 4))
-    _text(picture, "took more than one attempt", (x + 454, y + 6), 0.7, _INK, 1)
+    put_text(picture, "took more than one attempt", (x + 454, y + 6), 0.7, INK, 1)
     _cross(picture, (x + 830, y - 2))
-    _text(picture, "assignment lost", (x + 854, y + 6), 0.7, _INK, 1)
+    put_text(picture, "assignment lost", (x + 854, y + 6), 0.7, INK, 1)
     if hidden:
-        _text(picture, f"and {hidden} more devices", (40, y + 6), 0.7, _PALE, 1)
+        put_text(picture, f"and {hidden} more devices", (40, y + 6), 0.7, PALE, 1)
