@@ -162,9 +162,13 @@ def test_the_pixel_limit_counts_the_true_size(kind: str, tmp_path: Path, monkeyp
         read(tmp_path, KINDS[kind])
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\xff\xd8\xff", b"II*\0" + bytes(100), b"RIFF....WEBP...."])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>404</html>", b"\xff\xd8\xff", b"II*\0" + bytes(100), b"RIFF....WEBP...."]
+)
 def test_what_is_no_picture_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match=r"picture (is empty|starts with b.*), expected a JPEG, PNG, WebP, GIF or BMP"):
+    with pytest.raises(
+        PictureError, match=r"picture (is empty|starts with b.*), expected a JPEG, PNG, WebP, GIF or BMP"
+    ):
         read(tmp_path, content)
 
 

@@ -1,0 +1,189 @@
+"""The data sets' own layouts, made small; and the real devkit and folders."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from models.picture_sets import CALTECH_CARS, CALTECH_NEITHER, caltech256, plain_folders, stanford_cars
+from models.pictures import PictureError, read_picture
+from tests.models.picture_files import encoded, put, scene
+
+Box = tuple[int, int, int, int]
+
+
+def write_devkit(folder: Path, train: dict[str, Box], test: dict[str, Box]) -> Path:
+    """The two .mat files as published: a 1 x n struct array; the test's has no class. Boxes from 1, inclusive."""
+    folder.mkdir(parents=True)
+    edges = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
+    for name, rows, fields in (("train", train, [*edges, "class", "fname"]), ("test", test, [*edges, "fname"])):
+        annotations = np.empty((1, len(rows)), [(field, object) for field in fields])
+        for at, (file, box) in enumerate(rows.items()):
+            annotations[0, at] = (*box, *([np.uint8(7)] if name == "train" else []), file)
+        savemat(folder / f"cars_{name}_annos.mat", {"annotations": annotations})
+    return folder
+
+
+def make_files(folder: Path, *names: str) -> Path:
+    for name in names:
+        put(folder / name, b"never opened")
+    return folder
+
+
+def test_stanford_cars_have_their_own_splits_though_both_use_the_same_names(tmp_path: Path) -> None:
+    boxes = {"00001.jpg": (1, 1, 10, 20), "00002.jpg": (5, 6, 7, 8)}
+    devkit = write_devkit(tmp_path / "devkit", boxes, {"00001.jpg": (2, 3, 300, 400)})
+    images = make_files(
+        tmp_path / "cars",
+        "cars_test/00001.jpg",
+        "cars_train/cars_train/00001.jpg",  # as one well-known archive nests it
+        "cars_train/00009.jpg",
+        "cars_train/._00002.jpg",
+        "00002.jpg",
+    )
+    pictures, notes = stanford_cars(images, devkit, crop=True)
+    assert [(str(p.path.relative_to(images)), p.split, p.box, p.car, p.source) for p in pictures] == [
+        ("cars_train/cars_train/00001.jpg", "train", (0, 0, 10, 20), True, "stanford-cars"),
+        ("cars_test/00001.jpg", "test", (1, 2, 300, 400), True, "stanford-cars"),
+    ]
+    assert notes == ("stanford-cars: 1 of 2 train pictures are not there",)
+    assert [p.box for p in stanford_cars(images, devkit).pictures] == [None, None]
+    assert [p.split for p in stanford_cars(images / "cars_test", devkit).pictures] == ["test"]
+
+
+def test_a_crop_is_the_annotated_box_with_its_last_row_and_column(tmp_path: Path) -> None:
+    devkit = write_devkit(tmp_path / "devkit", {"00001.jpg": (3, 2, 5, 9)}, {"00001.jpg": (1, 1, 9999, 9999)})
+    for split in ("train", "test"):
+        put(tmp_path / f"cars_{split}/00001.jpg", encoded(scene(0)))
+    train, test = stanford_cars(tmp_path, devkit, crop=True).pictures
+    np.testing.assert_array_equal(read_picture(train), scene(0)[1:9, 2:5])
+    np.testing.assert_array_equal(read_picture(test), scene(0))
+
+
+def test_a_stanford_picture_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    devkit = write_devkit(tmp_path / "devkit", {"00001.jpg": (1, 1, 2, 2)}, {})
+    images = make_files(tmp_path / "cars", "cars_train/00001.jpg", "cars_train_old/00001.jpg")
+    with pytest.raises(PictureError, match=r"cars_train/00001.jpg and .*cars_train_old/00001.jpg are both train's"):
+        stanford_cars(images, devkit)
+
+
+def test_a_stanford_folder_without_pictures_or_devkit_says_what_to_unpack(tmp_path: Path) -> None:
+    devkit = write_devkit(tmp_path / "devkit", {"00001.jpg": (1, 1, 2, 2)}, {})
+    images = make_files(tmp_path / "cars", "cars_train/x.jpg")
+    with pytest.raises(PictureError, match=r"expected cars_train/00001\.jpg and so on: unpack"):
+        stanford_cars(images, devkit)
+    with pytest.raises(PictureError, match=r"there is no .*cars_train_annos.mat, .*: unpack car_devkit.tgz"):
+        stanford_cars(images, images)
+    with pytest.raises(PictureError, match="gone is no folder"):
+        stanford_cars(tmp_path / "gone", devkit)
+
+
+def test_a_damaged_devkit_is_a_picture_error_wherever_it_was_cut(tmp_path: Path) -> None:
+    devkit = write_devkit(tmp_path / "devkit", {f"{n:05}.jpg": (1, 1, n, 300) for n in range(1, 9)}, {})
+    images = make_files(tmp_path / "cars", "cars_train/00001.jpg")
+    mat = devkit / "cars_train_annos.mat"
+    whole = mat.read_bytes()
+    for length in [*range(0, 200), *range(200, len(whole) - 1, 37)]:
+        mat.write_bytes(whole[:length])
+        with pytest.raises(PictureError, match=r"cars_train_annos\.mat is not .* or is damaged"):
+            stanford_cars(images, devkit)
+    savemat(mat, {"something": 1})
+    with pytest.raises(PictureError, match="is not the devkit's annotations"):
+        stanford_cars(images, devkit)
+
+
+def test_caltech_256_goes_by_the_folders_names(tmp_path: Path) -> None:
+    make_files(
+        tmp_path,
+        "252.car-side-101/252_0001.jpg",
+        "178.school-bus/178_0001.jpg",
+        "031.car-tire/031_0001.jpg",
+        "031.car-tire/031_0002.jpg",
+        "257.clutter/257_0001.jpg",
+        "056.dog/056_0001.JPG",
+        "056.dog/greg/vision309/056_0002.jpg",
+        "198.spider/RENAME2",
+        "not one/001.jpg",
+    )
+    pictures, notes = caltech256(tmp_path)
+    assert [(p.path.name, p.car, p.split, p.source) for p in pictures] == [
+        ("056_0001.JPG", False, None, "caltech-256"),
+        ("056_0002.jpg", False, None, "caltech-256"),
+        ("178_0001.jpg", False, None, "caltech-256"),
+        ("252_0001.jpg", True, None, "caltech-256"),
+    ]
+    assert notes == (
+        "caltech-256: car-tire left out, neither car nor not: 2 pictures",
+        "caltech-256: clutter left out, neither car nor not: 1 pictures",
+    )
+    with pytest.raises(PictureError, match=r"no folders like 252\.car-side-101"):
+        caltech256(tmp_path / "not one")
+
+
+def test_plain_folders_at_any_depth_with_splits_above_the_class(tmp_path: Path) -> None:
+    make_files(
+        tmp_path,
+        "car/a.jpg",
+        "car/berlin/2020/b",
+        "car/test/c.jpg",
+        "not_car/d.webp",
+        "not_car/.hidden.jpg",
+        "not_car/car/e.jpg",
+        "train/car/f.jpg",
+        "site/test/not_car/g.jpg",
+        "val/car/h.jpg",
+        "validation/not_car/i.jpg",
+        "README.txt",
+    )
+    pictures, notes = plain_folders(tmp_path)
+    assert {p.path.name: (p.car, p.split) for p in pictures} == {
+        "a.jpg": (True, None),
+        "b": (True, None),
+        "c.jpg": (True, None),
+        "d.webp": (False, None),
+        "e.jpg": (True, None),
+        "f.jpg": (True, "train"),
+        "g.jpg": (False, "test"),
+        "h.jpg": (True, "validation"),
+        "i.jpg": (False, "validation"),
+    }
+    assert {p.source for p in pictures} == {tmp_path.name}
+    assert notes == (f"{tmp_path.name}: 1 files outside car and not_car",)
+    with pytest.raises(PictureError, match="no files in folders car or not_car"):
+        plain_folders(tmp_path / "car")
+
+
+@pytest.mark.real_data
+def test_the_published_devkit_and_the_pictures_at_hand(data: Path) -> None:
+    pictures, notes = stanford_cars(data / "cars" / "stanford_train", data / "cars" / "devkit", crop=True)
+    assert Counter((p.split, p.car) for p in pictures) == {("train", True): 200}
+    assert pictures[0].path.name == "00001.jpg"
+    assert pictures[0].box == (38, 115, 569, 375)
+    assert notes == (
+        "stanford-cars: 7944 of 8144 train pictures are not there",
+        "stanford-cars: 8041 of 8041 test pictures are not there",
+    )
+
+
+@pytest.mark.real_data
+def test_the_five_caltech_folders_at_hand(data: Path) -> None:
+    pictures, notes = caltech256(data / "cars" / "caltech256")
+    assert Counter((p.path.parent.name, p.car) for p in pictures) == {
+        ("145.motorbikes-101", False): 89,
+        ("178.school-bus", False): 89,
+        ("224.touring-bike", False): 100,
+        ("251.airplanes-101", False): 99,
+        ("252.car-side-101", True): 105,
+    }
+    assert notes == ()
+
+
+@pytest.mark.real_data
+def test_every_category_that_is_named_is_one_of_the_257(data: Path) -> None:
+    names = (data / "cars" / "caltech256_categories.txt").read_text().split()
+    categories = {name[4:].removesuffix("-101") for name in names}
+    assert len(names) == 257
+    assert categories >= CALTECH_CARS | CALTECH_NEITHER
+    assert {name for name in categories if "car" in name.split("-")} <= CALTECH_CARS | CALTECH_NEITHER
