@@ -59,10 +59,10 @@ def main() -> None:
     show_default=True,
     help="MYRIAD refuses what a Neural Compute Stick cannot run.",
 )
-@click.option("--images", type=PATH, help="Folder of pictures to measure the parity with TensorFlow on.")
+@click.option("--images", type=PATH, help="Folder of pictures to measure the parity with the source on.")
 @_plain_errors
 def convert(**options: Any) -> None:
-    """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, as the model NAME."""
+    """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, or take an IR, as the model NAME."""
     from deployments.commands import run_convert
 
     run_convert(**options)

@@ -1,4 +1,4 @@
-"""Flow convert-model: TensorFlow or TensorFlow.js weights become an OpenVINO IR in the artifact store."""
+"""Flow convert-model: TensorFlow or TensorFlow.js weights, or an OpenVINO IR, become a model in the artifact store."""
 
 import tempfile
 from pathlib import Path
@@ -20,7 +20,7 @@ from tasks.site import open_site
 def convert_model(
     name: Annotated[
         str,
-        Help("The model's name here. posenet-050, -075, -100, -101 and posenet-demo have known weights"),
+        Help("The model's name here. posenet-050, -075, -100, -101, openpose and posenet-demo have known weights"),
         Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100),
     ],
     source: Annotated[
@@ -42,11 +42,11 @@ def convert_model(
     ] = "CPU",
     images: Annotated[
         str,
-        Help("Folder of pictures to measure the parity with TensorFlow on; made up ones when empty"),
+        Help("Folder of pictures to measure the parity with the source on; made up ones when empty"),
         Field(max_length=1000),
     ] = "",
 ) -> str:
-    """Convert a model to OpenVINO IR, measure it against TensorFlow, and store it under its hash.
+    """Convert a model to OpenVINO IR, measure it against its source, and store it under its hash.
 
     Returns the version's hash. Converting the same source the same way again changes nothing.
     Raises NightjarError: no source, unknown format, parity out of bounds, not fit for the device.
@@ -74,7 +74,7 @@ def _card(manifest: Manifest, url: str) -> str:
 Version `{manifest.version_id}`, {manifest.precision}, from {manifest.source.format} at {manifest.source.location}
 (sha256 `{manifest.source.sha256}`). Input {manifest.input.shape}. Stored at {url}
 
-| output | shape | largest difference from TensorFlow | allowed |
+| output | shape | largest difference from the source | allowed |
 |---|---|---|---|
 {rows}
 

@@ -1,6 +1,7 @@
-"""Heavy: any known model source -> OpenVINO IR with its manifest, compared with TensorFlow before anybody sees it.
+"""Heavy: any known model source -> OpenVINO IR with its manifest, compared with the source before anybody sees it.
 
-Not here: reading the sources (sources.py), fetching them (storage/published.py), running the IR on frames (runtime.py).
+Not here: reading the sources (sources.py, ir.py), fetching them (storage/published.py), running the IR on frames
+(runtime.py).
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.graph import OUTPUT_PREFIX, to_graph
+from models.ir import LoadedIr, is_ir, load_ir
 from models.manifest import (
     BIN_FILE,
     MANIFEST_FILE,
@@ -24,15 +26,17 @@ from models.manifest import (
     InputSpec,
     Manifest,
     Parity,
+    Precision,
     Source,
     Stick,
     file_sha256,
 )
-from models.parity import Reference, compare, run_tensorflow
+from models.openpose import OpenPoseParams
+from models.parity import Reference, compare, run_source_ir, run_tensorflow
 from models.posenet import CHANNELS, DecodeParams, cell_origin_px
 from models.posenet_graph import OUTPUT_STRIDE
 from models.quiet_openvino import ov
-from models.sources import LoadedModel, load_source
+from models.sources import LoadedModel, SourceFormat, load_source, model_file
 from models.stick import check_stick
 
 INPUT_NAME = "image"
@@ -65,29 +69,82 @@ def convert(
 ) -> Manifest:
     """Write model.xml, model.bin and manifest.json into the folder `out`, all three or none.
 
-    images: a folder of pictures for the comparison with TensorFlow; location: where the source came from, for the
+    images: a folder of pictures for the comparison with the source; location: where the source came from, for the
     manifest (default: its path); on_stage: is told what begins.
-    Raises ConversionError where the source is not usable, the IR differs from TensorFlow beyond the bounds, or a stick
-    was asked for and cannot run it; OSError where the disk does not take it.
+    An OpenVINO IR is taken as it is, byte for byte, unless its weights are to be rounded to FP16.
+    Raises ConversionError where the source is not usable, the IR differs from it beyond the bounds, or a stick was
+    asked for and cannot run it; OSError where the disk does not take it.
     """
     stage = on_stage or (lambda _: None)
     stage("reading the source")
-    loaded = load_source(source, width=spec.width, size=spec.size)
-    given = InputSpec(name=INPUT_NAME, shape=(1, loaded.size, loaded.size, 3))
+    make = _from_ir if is_ir(model_file(source)) else _from_tensorflow
     with _replacing(out) as folder:
-        stage("converting to OpenVINO IR")
-        model = _to_openvino(loaded)
-        stage("comparing with TensorFlow")
-        reference = run_tensorflow(loaded, given, images)
-        _refuse_different(compare(model, reference, "FP32"))  # before rounding to FP16 can hide a mistake
-        stage("writing")
-        shapes = {output.get_any_name(): tuple(output.shape) for output in model.outputs}
-        stick = _save(model, folder, spec)
-        stage("comparing what was written")
-        parity = _compare_written(folder, reference, spec)
-        manifest = _manifest(loaded, spec, given, shapes, folder, stick, parity, location or str(source))
+        manifest = make(source, spec, folder, images, location or str(source), stage)
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
+
+
+def _from_tensorflow(
+    source: Path, spec: ConvertSpec, folder: Path, images: Path | None, location: str, stage: Callable[[str], None]
+) -> Manifest:
+    loaded = load_source(source, width=spec.width, size=spec.size)
+    given = InputSpec(name=INPUT_NAME, shape=(1, loaded.size, loaded.size, 3))
+    stage("converting to OpenVINO IR")
+    model = _to_openvino(loaded)
+    stage("comparing with TensorFlow")
+    reference = run_tensorflow(loaded, given, images)
+    _refuse_different(compare(model, reference, "FP32"))  # before rounding to FP16 can hide a mistake
+    stage("writing")
+    shapes = {output.get_any_name(): tuple(output.shape) for output in model.outputs}
+    _save(model, folder, spec.precision)
+    stick = _fit(folder, spec.precision, spec)
+    stage("comparing what was written")
+    parity = _compare_written(folder, reference, spec)
+    return _manifest(loaded, spec, given, shapes, folder, stick, parity, location)
+
+
+def _from_ir(
+    source: Path, spec: ConvertSpec, folder: Path, images: Path | None, location: str, stage: Callable[[str], None]
+) -> Manifest:
+    ir = load_ir(model_file(source))
+    _refuse_changes(ir, spec)
+    stage("writing")
+    if ir.precision.startswith(spec.precision):
+        shutil.copyfile(ir.xml, folder / XML_FILE)
+        shutil.copyfile(ir.bin, folder / BIN_FILE)
+        precision, zero = ir.precision, dict.fromkeys(ir.outputs, 0.0)
+        parity = Parity("none needed, the files are the source's, byte for byte", 0, zero, zero, zero)
+    else:
+        reference = run_source_ir(ir.model, list(ir.outputs), ir.input, images)
+        _save(ir.model, folder, spec.precision)
+        precision = load_ir(folder / XML_FILE).precision
+        stage("comparing what was written")
+        parity = _compare_written(folder, reference, spec)
+    return Manifest(
+        name=spec.name,
+        task="pose",
+        source=_source("openvino-ir", {path.name: path for path in (ir.xml, ir.bin)}, location),
+        tools={tool: version(tool) for tool in ("openvino", "numpy")},
+        precision=precision,
+        input=ir.input,
+        outputs=ir.outputs,
+        decoder="openpose",
+        decode_params=dataclasses.asdict(OpenPoseParams()),
+        ir_sha256=_ir_sha256(folder),
+        parity=parity,
+        stick=_fit(folder, precision, spec),
+    )
+
+
+def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
+    """An IR has one size and one width, and what was rounded stays rounded."""
+    for option, value in (("width", spec.width), ("size", spec.size)):
+        if value is not None:
+            raise ConversionError(
+                f"--{option} {value} asked for, but an IR is what it is (input {ir.input.shape}): leave --{option} out"
+            )
+    if spec.precision == "FP32" and ir.precision.startswith("FP16"):
+        raise ConversionError(f"the IR's weights are {ir.precision}, --precision FP32 asked for: give the FP32 IR")
 
 
 def _manifest(
@@ -104,26 +161,30 @@ def _manifest(
     return Manifest(
         name=spec.name,
         task=loaded.task,
-        source=_source(loaded, location),
+        source=_source(loaded.format, loaded.files, location),
         tools={tool: version(tool) for tool in _TOOLS},
         precision=spec.precision,
         input=given,
         outputs=shapes,
         decoder="posenet" if pose else "classifier",
         decode_params=dataclasses.asdict(DecodeParams(origin_px=cell_origin_px(loaded.size))) if pose else {},
-        ir_sha256={name: file_sha256(folder / name) for name in (XML_FILE, BIN_FILE)},
+        ir_sha256=_ir_sha256(folder),
         parity=parity,
         stick=stick,
     )
 
 
-def _source(loaded: LoadedModel, location: str) -> Source:
-    files = {name: file_sha256(path) for name, path in sorted(loaded.files.items())}
+def _ir_sha256(folder: Path) -> dict[str, str]:
+    return {name: file_sha256(folder / name) for name in (XML_FILE, BIN_FILE)}
+
+
+def _source(kind: SourceFormat, paths: dict[str, Path], location: str) -> Source:
+    files = {name: file_sha256(path) for name, path in sorted(paths.items())}
     digest = next(iter(files.values()))
     if len(files) > 1:
         lines = "".join(f"{name} {sha256}\n" for name, sha256 in files.items())
         digest = hashlib.sha256(lines.encode()).hexdigest()
-    return Source(format=loaded.format, location=location, sha256=digest, files=files)
+    return Source(format=kind, location=location, sha256=digest, files=files)
 
 
 def _to_openvino(loaded: LoadedModel) -> Any:
@@ -179,14 +240,17 @@ def _check_shapes(loaded: LoadedModel, model: Any) -> None:
             )
 
 
-def _save(model: Any, folder: Path, spec: ConvertSpec) -> Stick:
+def _save(model: Any, folder: Path, precision: Literal["FP16", "FP32"]) -> None:
     xml = folder / XML_FILE
-    ov.save_model(model, str(xml), compress_to_fp16=spec.precision == "FP16")
+    ov.save_model(model, str(xml), compress_to_fp16=precision == "FP16")
     # The last block names OpenVINO's build: the same operations and weights must stay the same model version.
     network, block, _ = xml.read_text(encoding="utf-8").rpartition("\t<rt_info>\n")
     if block:
         xml.write_text(f"{network}</net>\n", encoding="utf-8")
-    stick = check_stick(xml, spec.precision)
+
+
+def _fit(folder: Path, precision: Precision, spec: ConvertSpec) -> Stick:
+    stick = check_stick(folder / XML_FILE, precision)
     if spec.device_target == "MYRIAD" and not stick.fit:
         raise ConversionError(
             f"the model does not run on a Neural Compute Stick: {stick.reason}; "
@@ -199,7 +263,7 @@ def _refuse_different(parity: Parity) -> None:
     for name, difference in parity.mean_abs.items():
         if not difference <= parity.bound[name]:
             raise ConversionError(
-                f"output {name} of the IR differs from TensorFlow's by {difference:.3g} on average, expected at most "
+                f"output {name} of the IR differs from the source's by {difference:.3g} on average, expected at most "
                 f"{parity.bound[name]:.3g} ({parity.images}): try --precision FP32, or report this source"
             )
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from models.types import NightjarError
 
+Precision = Literal["FP16", "FP32", "FP16-INT8", "FP32-INT8"]
+
 MANIFEST_FILE = "manifest.json"
 XML_FILE = "model.xml"
 BIN_FILE = "model.bin"
@@ -30,28 +32,31 @@ class Source:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The model's input: tensor = (pixel - mean) / scale, float32, in this layout and colour order."""
+    """The model's own input: tensor = (pixel - mean) / scale, float32, in this layout and colour order.
+
+    What the runtime is given is (1, height, width, 3) uint8 RGB, whatever the model's own is.
+    """
 
     name: str
     shape: tuple[int, int, int, int]
-    layout: Literal["NHWC"] = "NHWC"
-    color: Literal["RGB"] = "RGB"
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+    color: Literal["RGB", "BGR"] = "RGB"
     mean: float = 127.5
     scale: float = 127.5
-    resize: Literal["letterbox", "stretch"] = "stretch"
+    resize: Literal["letterbox", "corner", "stretch"] = "stretch"
 
     @property
     def height(self) -> int:
-        return self.shape[1]
+        return self.shape[self.layout.index("H")]
 
     @property
     def width(self) -> int:
-        return self.shape[2]
+        return self.shape[self.layout.index("W")]
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the IR's outputs are from TensorFlow's, on the named images, computed in f32.
+    """How far the IR's outputs are from its source's, on the named images, computed in f32.
 
     mean_abs, max_abs: output name -> mean and largest absolute difference; bound: -> what was allowed of the mean
     """
@@ -80,7 +85,7 @@ class Manifest:
     task: Literal["pose", "classification"]
     source: Source
     tools: dict[str, str]
-    precision: Literal["FP16", "FP32"]
+    precision: Precision
     input: InputSpec
     outputs: dict[str, tuple[int, ...]]
     decoder: str

@@ -1,4 +1,4 @@
-"""Heavy: how far an IR's outputs are from TensorFlow's, on pictures. Judges nothing: convert.py refuses."""
+"""Heavy: how far an IR's outputs are from its source's, on pictures. Judges nothing: convert.py refuses."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from models.graph import OUTPUT_PREFIX, to_graph
 from models.manifest import ConversionError, InputSpec, Parity
 from models.quiet_openvino import ov
 from models.quiet_tf import silent_stderr, tf
-from models.sources import LoadedModel, Task
+from models.sources import LoadedModel
 
 MAX_IMAGES = 16
 SYNTHETIC_IMAGES = 8
@@ -36,10 +36,9 @@ Outputs = dict[str, Batch]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What TensorFlow says. images: describes the pictures; tensors: each [1, size, size, 3]; outputs: of each."""
+    """What the source says. images: describes the pictures; tensors: each as the model wants it; outputs: of each."""
 
     images: str
-    task: Task
     tensors: list[Batch]
     outputs: list[Outputs]
 
@@ -49,8 +48,7 @@ def run_tensorflow(loaded: LoadedModel, spec: InputSpec, images: Path | None) ->
 
     Raises ConversionError where the folder holds no picture, or TensorFlow cannot run the graph.
     """
-    described, pictures = _pictures(images, spec.height)
-    tensors = [((picture - spec.mean) / spec.scale).astype(np.float32)[None] for picture in pictures]
+    described, tensors = _tensors(spec, images)
     names = {name: f"{OUTPUT_PREFIX}{name}:0" for name in loaded.outputs}
     graph = to_graph(loaded.graph)
     try:
@@ -58,7 +56,22 @@ def run_tensorflow(loaded: LoadedModel, spec: InputSpec, images: Path | None) ->
             outputs = [session.run(names, {f"{loaded.input}:0": tensor}) for tensor in tensors]
     except tf.errors.OpError as error:
         raise ConversionError(f"TensorFlow cannot run the graph ({error.message}): export the source again") from error
-    return Reference(described, loaded.task, tensors, outputs)
+    return Reference(described, tensors, outputs)
+
+
+def run_source_ir(model: Any, outputs: list[str], spec: InputSpec, images: Path | None) -> Reference:
+    """The same of an OpenVINO model that is a source itself, on the CPU in f32."""
+    described, tensors = _tensors(spec, images)
+    found = [{name: array.copy() for name, array in o.items()} for o in _run_openvino(model, outputs, tensors)]
+    return Reference(described, tensors, found)
+
+
+def _tensors(spec: InputSpec, images: Path | None) -> tuple[str, list[Batch]]:
+    """What the pictures are, and each as the model's own input wants it."""
+    described, pictures = _pictures(images, spec.height, spec.width)
+    colored = [picture[..., ::-1] if spec.color == "BGR" else picture for picture in pictures]
+    scaled = [((picture - spec.mean) / spec.scale).astype(np.float32)[None] for picture in colored]
+    return described, [np.ascontiguousarray(t.transpose(0, 3, 1, 2)) if spec.layout == "NCHW" else t for t in scaled]
 
 
 def compare(model: Any, reference: Reference, precision: Literal["FP16", "FP32"]) -> Parity:
@@ -80,7 +93,7 @@ def _mean(parts: list[Batch]) -> float:
 
 
 def _bounds(reference: Reference, precision: str) -> dict[str, float]:
-    if reference.task == "pose":
+    if reference.outputs[0].keys() == _POSENET_BOUNDS[precision].keys():
         return dict(_POSENET_BOUNDS[precision])
     magnitude = {name: _mean([np.abs(o[name]) for o in reference.outputs]) for name in reference.outputs[0]}
     return {name: _RELATIVE_BOUNDS[precision] * value for name, value in magnitude.items()}
@@ -95,10 +108,10 @@ def _run_openvino(model: Any, names: list[str], tensors: list[Batch]) -> Iterato
         yield {name: request.get_tensor(name).data for name in names}
 
 
-def _pictures(images: Path | None, size: int) -> tuple[str, list[NDArray[np.uint8]]]:
-    """What the pictures are, and each as (size, size, 3) uint8 RGB, stretched."""
+def _pictures(images: Path | None, height: int, width: int) -> tuple[str, list[NDArray[np.uint8]]]:
+    """What the pictures are, and each as (height, width, 3) uint8 RGB, stretched."""
     if images is None:
-        pictures = list(synthetic_pictures(SYNTHETIC_IMAGES, size))
+        pictures = list(synthetic_pictures(SYNTHETIC_IMAGES, height, width))
         return "synthetic 1/f noise made in code: no pictures were given", pictures
     if not images.is_dir():
         raise ConversionError(f"there is no folder of pictures {images}: check the path, or leave it out")
@@ -107,18 +120,18 @@ def _pictures(images: Path | None, size: int) -> tuple[str, list[NDArray[np.uint
     readable = [picture for picture in decoded if picture is not None]
     if not readable:
         raise ConversionError(f"{images} holds no readable picture, expected {', '.join(sorted(_SUFFIXES))}")
-    resized = [cv2.resize(picture, (size, size), interpolation=cv2.INTER_LINEAR) for picture in readable]
+    resized = [cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR) for picture in readable]
     described = f"{len(readable)} of {len(files)} pictures, the first by name, in {images.name}"
     return described, [np.ascontiguousarray(picture[..., ::-1], np.uint8) for picture in resized]
 
 
-def synthetic_pictures(count: int, size: int) -> Iterator[NDArray[np.uint8]]:
-    """Pictures with the spectrum of natural ones (amplitude ~ 1/f), the same ones every time: (size, size, 3)."""
+def synthetic_pictures(count: int, height: int, width: int) -> Iterator[NDArray[np.uint8]]:
+    """Pictures with the spectrum of natural ones (amplitude ~ 1/f), the same ones every time: (height, width, 3)."""
     random = np.random.default_rng(0)
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None])
     frequency[0, 0] = np.inf
     for _ in range(count):
-        spectrum = np.fft.fft2(random.standard_normal((3, size, size))) / frequency
+        spectrum = np.fft.fft2(random.standard_normal((3, height, width))) / frequency
         noise = np.fft.ifft2(spectrum).real
         spread = noise.std(axis=(1, 2), keepdims=True)
         yield np.clip(127.5 + 50 * noise / spread, 0, 255).astype(np.uint8).transpose(1, 2, 0)

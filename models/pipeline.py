@@ -7,15 +7,18 @@ them are turned into poses here, so that neither waits for the other.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.manifest import Manifest
+from models.openpose import OpenPoseParams, decode_openpose
 from models.posenet import DecodeParams, decode_poses
 from models.preprocess import Resize
 from models.runtime import Runtime, RuntimeFault, check_outputs
-from models.types import FramePoses
+from models.types import FramePoses, NightjarError
 
 Outputs = Mapping[str, NDArray[np.float32]]
 Decoder = Callable[[Outputs], FramePoses]
@@ -41,11 +44,27 @@ class FrameResult(NamedTuple):
     people: FramePoses
 
 
-def posenet_decoder(params: DecodeParams, resize: Resize) -> Decoder:
-    """A decoder from the model's outputs to poses in the pixels of the frame that `resize` made the tensor from."""
+# By manifest.decoder: from its parameters to a decoder into pixels of the tensor.
+DECODERS: dict[str, Callable[[dict[str, Any]], Decoder]] = {
+    "posenet": lambda params: partial(decode_poses, params=DecodeParams(**params)),
+    "openpose": lambda params: partial(decode_openpose, params=OpenPoseParams(**params)),
+}
+
+
+def decoder_for(manifest: Manifest, resize: Resize) -> Decoder:
+    """A decoder from the model's outputs to poses in the pixels of the frame that `resize` made the tensor from.
+
+    Raises NightjarError where the manifest names none of the decoders.
+    """
+    if manifest.decoder not in DECODERS:
+        raise NightjarError(
+            f"{manifest.name} has the decoder {manifest.decoder!r}, expected {' or '.join(DECODERS)}: "
+            "give --model the name of a pose model"
+        )
+    decode_tensor = DECODERS[manifest.decoder](manifest.decode_params)
 
     def decode(outputs: Outputs) -> FramePoses:
-        people = decode_poses(outputs, params)
+        people = decode_tensor(outputs)
         return people._replace(keypoints=resize.to_original(people.keypoints))
 
     return decode

@@ -19,7 +19,7 @@ PoseNet was published with black. On 72 annotated people of COCO the two do not 
 """
 
 Image = NDArray[np.uint8]
-Mode = Literal["letterbox", "stretch"]
+Mode = Literal["letterbox", "corner", "stretch"]
 Float = TypeVar("Float", np.float32, np.float64)
 
 
@@ -79,7 +79,8 @@ class Resize:
 def plan_resize(source_size: tuple[int, int], tensor_size: tuple[int, int], mode: Mode) -> Resize:
     """How a picture of `source_size` goes into a tensor of `tensor_size`; both (width, height) in pixels.
 
-    mode: "letterbox" keeps the proportions and centres, as PoseNet's published `padAndResizeTo`; "stretch" fills
+    mode: "letterbox" keeps the proportions and centres, as PoseNet's published `padAndResizeTo`; "corner" keeps them
+        and begins at the top left, as OpenPose's published demo; "stretch" fills
     Raises ValueError where a size is not positive or the mode unknown.
     """
     if min(*source_size, *tensor_size) < 1:
@@ -88,13 +89,12 @@ def plan_resize(source_size: tuple[int, int], tensor_size: tuple[int, int], mode
         )
     if mode == "stretch":
         return Resize(*source_size, *tensor_size, *tensor_size, 0, 0)
-    if mode != "letterbox":
-        raise ValueError(f"resize mode is {mode!r}, expected 'letterbox' or 'stretch'")
+    if mode not in ("letterbox", "corner"):
+        raise ValueError(f"resize mode is {mode!r}, expected 'letterbox', 'corner' or 'stretch'")
     scale = min(tensor / source for source, tensor in zip(source_size, tensor_size, strict=True))
     width, height = (max(1, round(side * scale)) for side in source_size)
-    return Resize(
-        *source_size, *tensor_size, width, height, (tensor_size[0] - width) // 2, (tensor_size[1] - height) // 2
-    )
+    left, top = (0, 0) if mode == "corner" else ((tensor_size[0] - width) // 2, (tensor_size[1] - height) // 2)
+    return Resize(*source_size, *tensor_size, width, height, left, top)
 
 
 def preprocess(

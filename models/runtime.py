@@ -77,8 +77,8 @@ def check_outputs(device: str, outputs: Mapping[str, NDArray[np.float32]]) -> No
 class OpenVinoRuntime:
     """A compiled model on one device, with as many requests in flight as the device is best with.
 
-    The IR's own input is float32 in [-1, 1]. Scaling is compiled into the model, so that what crosses from Python is
-    the picture's bytes, a quarter of the memory.
+    The IR's own input is float32, in its own layout, colour order and range. All that is compiled into the model, so
+    that what crosses from Python is the picture's bytes, a quarter of the memory.
     """
 
     def __init__(
@@ -170,8 +170,12 @@ def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
         raise RuntimeFault(f"this OpenVINO has no preprocessing ({error}): 2022.3 or newer is needed") from error
     steps = PrePostProcessor(model)
     port = steps.input(manifest.input.name)
-    port.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout(manifest.input.layout))
-    port.preprocess().convert_element_type(openvino.Type.f32).mean(manifest.input.mean).scale(manifest.input.scale)
+    port.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    port.model().set_layout(openvino.Layout(manifest.input.layout))
+    scaled = port.preprocess().convert_element_type(openvino.Type.f32)
+    if manifest.input.color == "BGR":
+        scaled.reverse_channels()
+    scaled.mean(manifest.input.mean).scale(manifest.input.scale)
     for name in manifest.outputs:
         steps.output(name).tensor().set_element_type(openvino.Type.f32)
     return steps.build()

@@ -19,6 +19,7 @@ from models.graph import (
     the_input,
     unfuse,
 )
+from models.ir import is_ir
 from models.keras_model import freeze, load_keras
 from models.manifest import ConversionError
 from models.quiet_tf import GraphDef, SavedModel, tf
@@ -30,13 +31,15 @@ from models.tfjs import (
     weight_files,
 )
 
-SourceFormat = Literal["tfjs-manifest", "tfjs-graph", "tfjs-layers", "frozen-pb", "saved-model", "keras"]
+SourceFormat = Literal["tfjs-manifest", "tfjs-graph", "tfjs-layers", "frozen-pb", "saved-model", "keras", "openvino-ir"]
 Task = Literal["pose", "classification"]
 
 POSENET_SIZE = 224  # the seed article's input
 MIN_SIZE, MAX_SIZE = 32, 1281  # below, a map of PoseNet is 1x1; above, one frame takes seconds and gigabytes
 
-_EXPECTED = "expected a TF.js manifest.json or model.json, a frozen .pb, a SavedModel folder, a .h5 or .keras file"
+_EXPECTED = (
+    "expected a TF.js manifest.json or model.json, a frozen .pb, a SavedModel folder, a .h5, .keras or IR's .xml file"
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def model_file(path: Path) -> Path:
         raise ConversionError(f"there is no {path}: check the path after --source")
     if (path / "saved_model.pb").is_file():
         return path / "saved_model.pb"
-    found = sorted(p for p in path.iterdir() if p.suffix in (".json", ".pb", ".h5", ".keras") and p.is_file())
+    found = sorted(p for p in path.iterdir() if p.suffix in (".json", ".pb", ".h5", ".keras", ".xml") and p.is_file())
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "no such file"
         raise ConversionError(f"{path} holds {names}, expected one model: name the file itself after --source")
@@ -88,6 +91,8 @@ def _detect(file: Path) -> SourceFormat:
         return "keras"
     if head.startswith(b"PK\x03\x04"):
         return "keras"
+    if is_ir(file):
+        return "openvino-ir"
     if head.lstrip().startswith(b"<"):
         raise ConversionError(f"{file.name} is a web page or XML, {_EXPECTED}: the download went wrong")
     if head.lstrip().startswith((b"{", b"[")):
@@ -166,6 +171,8 @@ def _prepared(kind: SourceFormat, file: Path, width: float | None, size: int | N
 
 def _load(kind: SourceFormat, file: Path, width: float | None, size: int | None) -> tuple[GraphDef, dict[str, str]]:
     """The frozen graph and its candidate outputs."""
+    if kind == "openvino-ir":
+        raise ConversionError(f"{file.name} is an OpenVINO IR, expected TensorFlow's weights: give those")
     if kind == "tfjs-manifest":
         return load_manifest_format(file, width, size or POSENET_SIZE)
     if kind == "tfjs-layers":

@@ -6,16 +6,15 @@ The stick's last OpenVINO is 2022.3 LTS: it knows the operation sets up to opset
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Literal
 
-from models.manifest import Stick
+from models.manifest import Precision, Stick
 
 NEWEST_OPSET = 10  # of OpenVINO 2022.3
 
 
-def check_stick(xml: Path, precision: Literal["FP16", "FP32"]) -> Stick:
+def check_stick(xml: Path, precision: Precision) -> Stick:
     """Look at every operation, those inside loops and branches too. The first reason found is the one given."""
-    layers = list(ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - written by OpenVINO a moment ago
+    layers = list(ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - read by OpenVINO before
     opsets = {layer: _opset(layer.get("version", "")) for layer in layers}
     newest = max((opset for opset in opsets.values() if opset), default=0)
     unfit = _unfit(opsets, precision)

@@ -42,16 +42,16 @@ class FetchError(NightjarError):
 
 @dataclass(frozen=True)
 class Published:
-    """A model that its makers publish. url: of its manifest.json; width: of the MobileNetV1"""
+    """A model that its makers publish. url: of its manifest.json or .xml; width: of a PoseNet's MobileNetV1"""
 
     url: str
-    width: float
+    width: float | None = None
 
 
 PUBLISHED = {
     f"posenet-{width}": Published(f"{_TFJS}weights/posenet/mobilenet_v1_{width}/manifest.json", int(width) / 100)
     for width in ("050", "075", "100", "101")
-}
+} | {"openpose": Published(f"{_OPENPOSE}.xml")}
 
 PINNED = {  # address -> sha256, as others published or recorded them
     f"{_TFJS}savedmodel/posenet/mobilenet/{path}": sha256
@@ -69,14 +69,15 @@ PINNED = {  # address -> sha256, as others published or recorded them
 
 
 def fetch_published(name: str, cache_dir: Path, on_progress: Progress) -> Path:
-    """The local path of a published model's manifest.json, all its files beside it. Raises FetchError."""
+    """The local path of a published model's manifest.json or .xml, all its files beside it. Raises FetchError."""
     if name not in PUBLISHED:
         raise FetchError(f"no model {name!r} is published, expected {', '.join(PUBLISHED)}: or give --source PATH")
     return fetch_url(PUBLISHED[name].url, cache_dir, on_progress)
 
 
 def fetch_url(url: str, cache_dir: Path, on_progress: Progress) -> Path:
-    """Fetch a model by its https address into the cache, with the files that it names when it is a .json.
+    """Fetch a model by its https address into the cache, with the files that it names when it is a .json, and with the
+    .bin beside it when it is an .xml.
 
     on_progress: is told (bytes so far, bytes in all or None). What the cache holds unchanged is not fetched again.
     Raises FetchError where the address is not https, does not answer, or the content is not what it was; OSError where
@@ -96,7 +97,16 @@ def _fetch(url: str, cache_dir: Path, on_progress: Progress, check: Callable[[st
         download.total_bytes = download.done_bytes + size_bytes
         for name in names:
             download.get(name)
+    if main.suffix == ".xml":
+        _refuse_other_xml(main)
+        download.get(f"{main.stem}.bin")
     return main
+
+
+def _refuse_other_xml(main: Path) -> None:
+    if b"<net " not in main.read_bytes()[:1024]:
+        _forget(main)
+        raise FetchError(f"{main.name} is XML but no OpenVINO IR: check the address")
 
 
 def _check_https(url: str) -> None:
@@ -174,8 +184,9 @@ class _Download:
         digest, size_bytes = hashlib.sha256(), 0
         with _explained(url), self.opener.open(_request(url), timeout=TIMEOUT_S) as response:
             announced = _announced(url, response)
-            if self.total_bytes is None and not url.endswith(".json"):
-                self.total_bytes = announced  # a file on its own; a manifest's whole size is known once it is read
+            if self.total_bytes is None and announced and not url.endswith((".json", ".xml")):
+                # The last file or the only one; a manifest's whole size is known once it is read.
+                self.total_bytes = self.done_bytes + announced
             while block := response.read(1 << 16):
                 size_bytes += len(block)
                 if size_bytes > MAX_FILE_BYTES:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from models.manifest import Manifest
-from models.pipeline import FrameResult, FrameTensor, posenet_decoder, run_pipeline
-from models.posenet import DecodeParams
+from models.pipeline import FrameResult, FrameTensor, decoder_for, run_pipeline
 from models.preprocess import plan_resize
 from models.runtime import Runtime
 from models.types import FrameIndex, Poses, Segment, SegmentReport, Video
@@ -38,7 +37,7 @@ def infer_segment(
     """
     size = (manifest.input.width, manifest.input.height)
     resize = plan_resize((video.width, video.height), size, manifest.input.resize)
-    decode = posenet_decoder(DecodeParams(**manifest.decode_params), resize)
+    decode = decoder_for(manifest, resize)
     arguments = (path, video, index, segment.start_frame, segment.stop_frame, resize)
     shape, slots = (*size[::-1], 3), 2 * runtime.slots + LOOKAHEAD
     begun, results = time.monotonic(), []

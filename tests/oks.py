@@ -36,21 +36,40 @@ class ReferenceImage:
         return np.ascontiguousarray(cv2.imread(str(self.path))[..., ::-1])
 
 
-def reference_images(data: Path) -> list[ReferenceImage]:
-    """The six images of the data folder that the published figures were measured on, by image id."""
+def _annotations(data: Path) -> tuple[dict[int, Path], dict[int, list[dict]]]:
+    """The pictures there are and the people annotated on them, by image id."""
     annotations = json.loads((data / "coco_mini/annotations/person_keypoints_train2017.json").read_text())
-    names = {image["id"]: image["file_name"] for image in annotations["images"]}
+    paths = {image["id"]: data / "coco_mini/train2017" / image["file_name"] for image in annotations["images"]}
     people: dict[int, list[dict]] = {}
     for annotation in annotations["annotations"]:
-        people.setdefault(annotation["image_id"], []).append(annotation)
-    chosen = []
-    for image_id, (person, *others) in sorted(people.items()):
-        if others or person["iscrowd"] or person["num_keypoints"] < 10 or image_id not in names:
-            continue
-        rows = np.array(person["keypoints"], np.float64).reshape(17, 3)
-        path = data / "coco_mini/train2017" / names[image_id]
-        chosen.append(ReferenceImage(path, rows[:, :2], rows[:, 2] > 0, person["area"]))
-    return chosen
+        if annotation["image_id"] in paths:
+            people.setdefault(annotation["image_id"], []).append(annotation)
+    return paths, dict(sorted(people.items()))
+
+
+def _reference(path: Path, person: dict) -> ReferenceImage:
+    rows = np.array(person["keypoints"], np.float64).reshape(17, 3)
+    return ReferenceImage(path, rows[:, :2], rows[:, 2] > 0, person["area"])
+
+
+def reference_images(data: Path) -> list[ReferenceImage]:
+    """The six images of the data folder that the published figures were measured on, by image id."""
+    paths, people = _annotations(data)
+    return [
+        _reference(paths[image_id], person)
+        for image_id, (person, *others) in people.items()
+        if not others and not person["iscrowd"] and person["num_keypoints"] >= 10
+    ]
+
+
+def labelled_people(data: Path) -> list[list[ReferenceImage]]:
+    """The people with keypoints, no crowds, of each of the 28 images that have some: 86 in all."""
+    paths, people = _annotations(data)
+    chosen = [
+        [_reference(paths[image_id], one) for one in several if one["num_keypoints"] and not one["iscrowd"]]
+        for image_id, several in people.items()
+    ]
+    return [several for several in chosen if several]
 
 
 def oks(found: NDArray[np.floating], image: ReferenceImage) -> float:

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from deployments.cli import main
+from flows.convert_model import convert_model
 from flows.nightly_batch import BatchIncomplete, nightly_batch
 from models.types import NightjarError
 from storage.database import open_database
@@ -373,3 +374,25 @@ def test_the_newest_batch_tells_all_of_itself(archive: Path, home: Path, capsys:
     assert "one.mp4" not in result.output
     newest = CliRunner().invoke(main, ["batches", "--last", "2"])
     assert (newest.output.count("completed"), newest.exit_code) == (2, 0)
+
+
+@pytest.mark.real_data
+def test_a_night_with_openpose(data: Path, tmp_path: Path) -> None:
+    """A wide input, blue first, another decoder, and the people of a street."""
+    source = data / "openpose/human-pose-estimation-0001-FP16-INT8/human-pose-estimation-0001.xml"
+    version = convert_model("openpose", str(source))
+    assert convert_model("openpose", str(source.parent)) == version
+    (tmp_path / "archive").mkdir()
+    shutil.copy(data / "videos/mmpose_demo.mp4", tmp_path / "archive")
+    report = run(tmp_path / "archive", model="openpose")
+    assert report.status == "completed"
+    assert ask("SELECT frames, frames_done FROM video_summary") == [(5, 5)]
+    # On the right, near, walking away: her left is on the left.
+    near = "left_hip_x BETWEEN 800 AND right_hip_x AND left_hip_y BETWEEN 340 AND 440 AND left_knee_y > left_hip_y + 30"
+    assert ask(f"SELECT frame, count(*) FROM poses WHERE {near} GROUP BY frame") == [(frame, 1) for frame in range(5)]
+    assert ask("SELECT min(people), max(people) FROM (SELECT count(*) AS people FROM poses GROUP BY frame)") == [(5, 6)]
+    ((decoder, source),) = ask(
+        "SELECT json_extract(manifest, '$.decoder'), source_format FROM model_versions JOIN segments"
+        " USING (model_version_id)"
+    )
+    assert (decoder, source) == ("openpose", "openvino-ir")

@@ -182,7 +182,7 @@ def test_an_ir_that_differs_from_tensorflow_is_refused_and_nothing_stays(data: P
             weights.write_bytes(content)
 
     with pytest.raises(
-        ConversionError, match=r"output heatmap of the IR differs from TensorFlow's by .* expected at most"
+        ConversionError, match=r"output heatmap of the IR differs from the source's by .* expected at most"
     ):
         convert(data / FROZEN, ConvertSpec("a"), tmp_path / "out", on_stage=damage)
     assert files(tmp_path) == []
@@ -292,7 +292,7 @@ def test_another_output_stride_is_refused(data: Path, tmp_path: Path) -> None:
 
 
 def test_synthetic_pictures_are_the_same_every_time_and_not_flat() -> None:
-    first, second = list(synthetic_pictures(2, 65)), list(synthetic_pictures(2, 65))
+    first, second = list(synthetic_pictures(2, 65, 65)), list(synthetic_pictures(2, 65, 65))
     assert [p.shape for p in first] == [(65, 65, 3)] * 2
     assert all((one == other).all() for one, other in zip(first, second, strict=True))
     assert all(picture.std() > 30 for picture in first)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.preprocess import PAD_VALUE, Mode, plan_resize, preprocess
 
 sizes = st.tuples(st.integers(1, 4000), st.integers(1, 4000))
-modes = st.sampled_from(["letterbox", "stretch"])
+modes = st.sampled_from(["letterbox", "corner", "stretch"])
 points = st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=5).map(np.array)
 
 
@@ -50,7 +50,7 @@ def test_a_letterbox_fits_is_centred_and_keeps_proportions(source: tuple[int, in
     assert (abs(inner - np.maximum(exact, 1)) <= 0.5 + 1e-6).all()
 
 
-@pytest.mark.parametrize("mode", ["letterbox", "stretch"])
+@pytest.mark.parametrize("mode", ["letterbox", "corner", "stretch"])
 @pytest.mark.parametrize("source", [(640, 360), (360, 640), (1768, 994), (100, 120), (224, 224)])
 @pytest.mark.parametrize("tensor", [(224, 224), (257, 193)])
 @pytest.mark.parametrize("where", [(0.15, 0.2), (0.5, 0.5), (0.85, 0.7)])
@@ -106,7 +106,7 @@ def test_what_is_no_picture_is_refused() -> None:
             preprocess(wrong, (224, 224), "stretch")
     with pytest.raises(ValueError, match="expected positive"):
         preprocess(np.zeros((0, 5, 3), np.uint8), (224, 224), "stretch")
-    with pytest.raises(ValueError, match="expected 'letterbox' or 'stretch'"):
+    with pytest.raises(ValueError, match="expected 'letterbox', 'corner' or 'stretch'"):
         plan_resize((5, 5), (5, 5), "crop")  # type: ignore[arg-type]
     resize = plan_resize((640, 480), (224, 224), "letterbox")
     with pytest.raises(ValueError, match=r"resized picture is \(224, 224, 3\), expected \(168, 224, 3\)"):

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from models.devices import open_runtime
 from models.manifest import Manifest, Stick
-from models.pipeline import FrameTensor, posenet_decoder, run_pipeline
-from models.posenet import DecodeParams
+from models.pipeline import FrameTensor, decoder_for, run_pipeline
 from models.preprocess import plan_resize
 from models.runtime import Runtime, RuntimeFault
 from models.simulated_stick import EXAMPLE, SLOTS, Schedule, SimulatedStick, parse
@@ -178,7 +177,7 @@ def test_garbage_ends_the_pipeline_and_the_frames_before_it_are_whole(model: tup
     folder, manifest = model
     runtime = open_runtime(folder, manifest, f"SIMULATED:ms=0.1,garbage@8,id={name}", "f32")
     resize = plan_resize((SIZE, SIZE), (SIZE, SIZE), manifest.input.resize)
-    decode = posenet_decoder(DecodeParams(**manifest.decode_params), resize)
+    decode = decoder_for(manifest, resize)
     frames = (FrameTensor(number, number / 30, tensor) for number, tensor in enumerate(pictures(20)))
     results = []
     with pytest.raises(RuntimeFault, match=r"SIMULATED.* returned \w+ with NaN"):

@@ -115,6 +115,29 @@ def test_a_graph_model_brings_its_shards(site: Site, tmp_path: Path) -> None:
     assert progress[-1][0] == progress[-1][1]
 
 
+def test_an_ir_brings_its_weights(site: Site, tmp_path: Path) -> None:
+    site.pages = {
+        "/m/net.xml": Reply(b'<?xml version="1.0"?><net name="n" version="11"/>'),
+        "/m/net.bin": Reply(bytes(9)),
+    }
+    progress: list[tuple[int, int | None]] = []
+    xml = site.fetch("/m/net.xml", tmp_path, lambda done, total: progress.append((done, total)))
+    assert xml.name == "net.xml"
+    assert files(tmp_path) == {"net.xml": site.pages["/m/net.xml"].body, "net.bin": bytes(9)}
+    assert progress[-1][0] == progress[-1][1] == sum(len(reply.body) for reply in site.pages.values())
+    site.asked.clear()
+    site.fetch("/m/net.xml", tmp_path)
+    assert site.asked == []
+
+
+def test_other_xml_is_no_model(site: Site, tmp_path: Path) -> None:
+    site.pages["/feed.xml"] = Reply(b"<rss/>")
+    with pytest.raises(FetchError, match="no OpenVINO IR"):
+        site.fetch("/feed.xml", tmp_path)
+    assert files(tmp_path) == {}
+    assert site.asked == ["/feed.xml"]
+
+
 def test_what_is_there_is_not_fetched_again(model: Site, tmp_path: Path) -> None:
     model.fetch("/m/manifest.json", tmp_path)
     model.asked.clear()
@@ -233,11 +256,16 @@ def test_an_address_without_a_file_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_published_names_and_addresses() -> None:
-    assert list(PUBLISHED) == ["posenet-050", "posenet-075", "posenet-100", "posenet-101"]
-    assert [model.width for model in PUBLISHED.values()] == [0.50, 0.75, 1.00, 1.01]
+    posenets = {name: model for name, model in PUBLISHED.items() if name != "openpose"}
+    assert list(posenets) == ["posenet-050", "posenet-075", "posenet-100", "posenet-101"]
+    assert [model.width for model in posenets.values()] == [0.50, 0.75, 1.00, 1.01]
     assert all(
-        model.url.startswith("https://storage.googleapis.com/tfjs-models/weights/") for model in PUBLISHED.values()
+        model.url.startswith("https://storage.googleapis.com/tfjs-models/weights/") for model in posenets.values()
     )
+    openpose = PUBLISHED["openpose"].url
+    assert openpose.startswith("https://storage.openvinotoolkit.org/")
+    assert "/FP16/" in openpose
+    assert {openpose, openpose.replace(".xml", ".bin")} <= PINNED.keys()
     assert all(url.startswith("https://") and len(sha256) == 64 for url, sha256 in PINNED.items())
 
 

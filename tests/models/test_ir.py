@@ -1,0 +1,140 @@
+"""An OpenVINO IR as a source: taken as it is, rounded on request, and what is none refused."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.convert import ConvertSpec, convert
+from models.ir import is_ir, load_ir
+from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, ConversionError, Manifest, verify_ir
+from models.openpose import CHANNELS, FIELDS, HEATMAPS
+from models.quiet_openvino import ov
+from models.runtime import OpenVinoRuntime
+from models.sources import detect_format
+
+ops = ov.opset8
+HEIGHT, WIDTH, CELL = 64, 96, 8
+SHAPES = {name: (1, channels, HEIGHT // CELL, WIDTH // CELL) for name, channels in CHANNELS.items()}
+OPENPOSE = "openpose/human-pose-estimation-0001-FP16-INT8"
+
+
+def write_ir(folder: Path, fp16: bool = False, channels: dict[str, int] = CHANNELS) -> Path:
+    """An OpenPose in shape only: of each cell the mean blue, green and red, then random mixtures of them."""
+    rng = np.random.default_rng(0)
+    data = ops.parameter([1, 3, HEIGHT, WIDTH], np.float32, name="data")
+    data.output(0).set_names({"data"})
+    means = ops.avg_pool(data, [CELL, CELL], [0, 0], [0, 0], [CELL, CELL], True)
+    results = []
+    for name, number in channels.items():
+        weights = np.vstack([np.eye(3), rng.normal(0, 0.01, (number - 3, 3))]).astype(np.float32)
+        node = ops.convolution(means, weights[:, :, None, None], [1, 1], [0, 0], [0, 0], [1, 1])
+        node.output(0).set_names({name})
+        results.append(ops.result(node))
+    folder.mkdir(parents=True, exist_ok=True)
+    ov.save_model(ov.Model(results, [data], "tiny"), folder / "tiny.xml", compress_to_fp16=fp16)
+    return folder / "tiny.xml"
+
+
+@pytest.fixture(scope="module")
+def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny IR's .xml, weights in FP32."""
+    return write_ir(tmp_path_factory.mktemp("fp32"))
+
+
+def test_an_ir_is_known_by_its_content(fp32: Path, tmp_path: Path) -> None:
+    assert detect_format(fp32) == detect_format(fp32.parent) == "openvino-ir"
+    shutil.copy(fp32, tmp_path / "page.json")
+    assert is_ir(tmp_path / "page.json")
+    (tmp_path / "page.xml").write_text("<html><body>Log in</body></html>")
+    with pytest.raises(ConversionError, match="web page or XML"):
+        detect_format(tmp_path / "page.xml")
+
+
+@pytest.mark.parametrize("precision", ["FP32", "FP16"])
+def test_what_has_its_precision_is_taken_byte_for_byte(tmp_path: Path, precision: str) -> None:
+    xml = write_ir(tmp_path / "source", precision == "FP16")
+    manifest = convert(xml.parent, ConvertSpec("a", precision=precision), tmp_path / "out", location="there")  # type: ignore[arg-type]
+    assert (tmp_path / "out" / XML_FILE).read_bytes() == xml.read_bytes()
+    assert (tmp_path / "out" / BIN_FILE).read_bytes() == xml.with_suffix(".bin").read_bytes()
+    assert Manifest.from_json((tmp_path / "out" / MANIFEST_FILE).read_text()) == manifest
+    verify_ir(tmp_path / "out", manifest)
+    assert (manifest.precision, manifest.task, manifest.decoder) == (precision, "pose", "openpose")
+    assert (manifest.input.height, manifest.input.width, manifest.input.color) == (HEIGHT, WIDTH, "BGR")
+    assert manifest.outputs == SHAPES
+    assert (manifest.source.format, manifest.source.location) == ("openvino-ir", "there")
+    assert manifest.source.files.keys() == {"tiny.xml", "tiny.bin"}
+    assert set(manifest.source.files.values()) == set(manifest.ir_sha256.values())
+    assert set(manifest.parity.max_abs.values()) == {0.0}
+    assert manifest.stick.fit is (precision == "FP16")
+
+
+def test_rounding_is_measured_against_the_source(fp32: Path, tmp_path: Path) -> None:
+    manifest = convert(fp32, ConvertSpec("a"), tmp_path / "out")
+    assert (manifest.precision, load_ir(tmp_path / "out" / XML_FILE).precision) == ("FP16", "FP16")
+    assert (tmp_path / "out" / BIN_FILE).stat().st_size < fp32.with_suffix(".bin").stat().st_size
+    assert manifest.parity.image_count == 8
+    for name in CHANNELS:
+        assert 0 < manifest.parity.mean_abs[name] <= manifest.parity.bound[name]
+    assert manifest.stick.fit
+    assert convert(fp32, ConvertSpec("b"), tmp_path / "again").version_id == manifest.version_id
+
+
+def test_pictures_reach_the_model_in_its_own_colours_and_layout(fp32: Path, tmp_path: Path) -> None:
+    """RGB bytes go in; the model sees blue first, 0 to 255, and what is right in a wide picture stays right."""
+    manifest = convert(fp32, ConvertSpec("a", precision="FP32"), tmp_path / "out")
+    runtime = OpenVinoRuntime(tmp_path / "out", manifest)
+    tensor = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
+    tensor[0, 2 * CELL : 3 * CELL, 10 * CELL : 11 * CELL] = (200, 100, 50)
+    runtime.start(0, tensor)
+    outputs = runtime.wait(0)
+    assert {name: output.shape for name, output in outputs.items()} == SHAPES
+    for name in (FIELDS, HEATMAPS):
+        np.testing.assert_allclose(outputs[name][0, :3, 2, 10], (50, 100, 200), atol=1e-3)
+        assert np.count_nonzero(outputs[name][0, :3]) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 224}, r"--size 224 asked for, but an IR is what it is \(input \(1, 3, 64, 96\)\)"),
+        ({"width": 0.5}, "--width 0.5 asked for"),
+        ({"precision": "FP32"}, "weights are FP16, --precision FP32 asked for: give the FP32 IR"),
+    ],
+)
+def test_what_an_ir_cannot_become_is_refused(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    xml = write_ir(tmp_path / "source", fp16=True)
+    with pytest.raises(ConversionError, match=message):
+        convert(xml, ConvertSpec("a", **options), tmp_path / "out")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_and_foreign_irs_are_refused(fp32: Path, tmp_path: Path) -> None:
+    xml = Path(shutil.copytree(fp32.parent, tmp_path / "broken")) / "tiny.xml"
+    whole = xml.read_text()
+    xml.write_text(whole[: len(whole) // 2])
+    with pytest.raises(ConversionError, match=r"cannot read tiny\.xml"):
+        load_ir(xml)
+    xml.write_text(whole.replace("<net ", '<!DOCTYPE net [<!ENTITY a "b">]><net ', 1))
+    with pytest.raises(ConversionError, match="defines a document type"):
+        load_ir(xml)
+    xml.with_suffix(".bin").unlink()
+    with pytest.raises(ConversionError, match=r"no tiny\.bin beside tiny\.xml"):
+        load_ir(xml)
+    with pytest.raises(ConversionError, match=r"outputs are .*output.*, expected Mconv7_stage2_L1"):
+        load_ir(write_ir(tmp_path / "foreign", channels={"output": 5}))
+    with pytest.raises(ConversionError, match=r"Mconv7_stage2_L2 has the shape .*, expected \(1, 19, 8, 12\)"):
+        load_ir(write_ir(tmp_path / "channels", channels={**CHANNELS, HEATMAPS: 18}))
+
+
+@pytest.mark.real_data
+def test_the_real_one(data: Path, tmp_path: Path) -> None:
+    manifest = convert(data / OPENPOSE, ConvertSpec("openpose"), tmp_path / "out")
+    assert manifest.precision == "FP16-INT8"
+    assert manifest.input.shape == (1, 3, 256, 456)
+    assert manifest.outputs == {FIELDS: (1, 38, 32, 57), HEATMAPS: (1, 19, 32, 57)}
+    assert manifest.ir_sha256[XML_FILE].startswith("2ea05c99126a")
+    assert manifest.stick.reason == "the weights are FP16-INT8, a stick computes in FP16"
+    with pytest.raises(ConversionError, match="does not run on a Neural Compute Stick: the weights are FP16-INT8"):
+        convert(data / OPENPOSE, ConvertSpec("openpose", device_target="MYRIAD"), tmp_path / "stick")
