@@ -1,14 +1,17 @@
 """`nightjar worker`: takes runs of a work pool and starts each as a process of this machine. No SQL, no TensorFlow.
 
-It is Prefect's process worker but for three things: runs start in the folder that the worker was started in, so that
-`.env` and relative paths mean the same to both; a run that a stopping worker ends is set Crashed, where Prefect would
-show it Running for ever; and stopping has a limit. It serves Python 3.10, too.
+It is Prefect's process worker but for four things: runs start in the folder that the worker was started in, so that
+`.env` and relative paths mean the same to both; they start at once, where Prefect imports itself twice, first for a
+process that looks for code to fetch; a run that a stopping worker ends is set Crashed, where Prefect would show it
+Running for ever; and stopping has a limit. It serves Python 3.10, too.
 """
 
 import asyncio
 import os
 import re
+import shlex
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -85,7 +88,14 @@ def _worker_class() -> Any:
     from prefect.states import Crashed
     from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+    class Configuration(ProcessJobConfiguration):
+        def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
+            self.command = self.command or shlex.join([sys.executable, "-m", "prefect.engine"])
+            super().prepare_for_flow_run(*args, **kwargs)
+
     class Worker(ProcessWorker):
+        job_configuration = Configuration
+
         @classmethod
         def __dispatch_key__(cls) -> str:
             return "nightjar-process"  # beside Prefect's own in its list of classes; the type stays "process"

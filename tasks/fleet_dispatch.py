@@ -118,7 +118,7 @@ class Fleet:
         self._paused = False
         self._failures = 0
         self._next_start = 0.0
-        self._listened = time.monotonic()
+        self._begun = self._listened = time.monotonic()
         self._due: dict[str, float] = {}
         self._speeds = {
             speed.worker: speed.frames_per_s for speed in measured_speeds(self._engine, night.model_version_id)
@@ -361,9 +361,14 @@ class Fleet:
             if member.assignment.flow_run_id is None:
                 self._start(member)
         waiting = sum(member.order is None for member in self._members.values())
-        room = min(len(self._workers), self._free) - waiting
+        working, wanted = len(self._members) - waiting, len(self._workers)
+        if working < wanted and time.monotonic() - self._begun < START_LIMIT_S:
+            wanted -= working  # the first run of each worker first: on one machine, second ones would hold them up
+        room = min(wanted, self._free) - waiting
+        begun = time.monotonic()
         for _ in range(room):
-            if time.monotonic() < self._next_start:
+            # A busy server takes seconds a run, and who waits for it is deaf to the workers.
+            if time.monotonic() < self._next_start or time.monotonic() - begun > ASK_PREFECT_S:
                 return
             assignment = assignments.create(self._engine, self._night.batch_id)
             self._members[assignment.assignment_id] = Member(assignment)

@@ -9,6 +9,7 @@ Simulated: the stick's pace, and the film, one video many times over with other 
 
 import argparse
 import contextlib
+import itertools
 import os
 import resource
 import secrets
@@ -18,7 +19,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from statistics import mean, median
+from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
@@ -37,6 +39,7 @@ from tests.videos import make_video
 
 VIDEO_FRAMES = 9000  # five minutes at 30 frames/s
 SEGMENT_S = 60
+POLL_S = 10  # as `nightjar worker` does
 
 
 class Spots(Sequence[NDArray[np.uint8]]):
@@ -73,18 +76,71 @@ def seconds(begin: object, end: object) -> float:
     return (end - begin).total_seconds()
 
 
+class Piece(NamedTuple):
+    """A segment that was done. begin_s, end_s: since the first dispatch; the end is its commit"""
+
+    worker: str
+    begin_s: float
+    end_s: float
+    frames: int
+
+
+def read_pieces(dispatched: object) -> list[Piece]:
+    """By worker, each one's in the order in which they ended."""
+    rows: list[Any] = ask("SELECT worker, finished_at, wall_s, frames_done FROM segments ORDER BY worker, finished_at")
+    ends = [(who, seconds(dispatched, finished), wall_s, frames) for who, finished, wall_s, frames in rows]
+    return [Piece(who, end_s - wall_s, end_s, frames) for who, end_s, wall_s, frames in ends]
+
+
+def by_minute(pieces: list[Piece]) -> list[float]:
+    """Frames/s in each minute; a segment's are taken as seen evenly while it was worked on."""
+    rates = [0.0] * (int(max(piece.end_s for piece in pieces) / 60) + 1)
+    for piece in pieces:
+        for minute in range(len(rates)):
+            inside_s = min(piece.end_s, 60 * minute + 60) - max(piece.begin_s, 60 * minute)
+            rates[minute] += max(inside_s, 0) / (piece.end_s - piece.begin_s) * piece.frames / 60
+    return rates
+
+
+def rests_s(pieces: list[Piece]) -> list[float]:
+    """Seconds between the end of a segment and the begin of the same worker's next one."""
+    pairs = itertools.pairwise(pieces)
+    return [later.begin_s - earlier.end_s for earlier, later in pairs if later.worker == earlier.worker]
+
+
+def costs_s(dispatched: object, pieces: list[Piece]) -> list[float]:
+    """What a segment beyond the first one of its assignment cost, beside the work itself: one figure an assignment."""
+    costs = []
+    for who, granted, ended in ask("SELECT worker, granted_at, ended_at FROM assignments WHERE granted_at IS NOT NULL"):
+        begin_s, end_s = seconds(dispatched, granted), seconds(dispatched, ended)
+        mine = [piece for piece in pieces if piece.worker == who and begin_s < piece.begin_s and piece.end_s < end_s]
+        costs += [mean(rests_s(mine))] if len(mine) > 1 else []
+    return costs
+
+
 def report(frames: int, sticks: int, fps: float) -> None:
     [(dispatched,)] = ask("SELECT min(created_at) FROM assignments")
-    [(granted,)] = ask("SELECT min(granted_at) FROM assignments")
     [(committed, attempts, segments)] = ask("SELECT max(finished_at), sum(attempt), count(*) FROM segments")
     runs = ask("SELECT status, count(*) FROM assignments GROUP BY status ORDER BY status")
-    first, whole = seconds(dispatched, granted), seconds(dispatched, committed)
-    best = sticks * fps
+    whole, best = seconds(dispatched, committed), sticks * fps
+    pieces = read_pieces(dispatched)
+    begins = {piece.worker: piece.begin_s for piece in reversed(pieces)}.values()
+    ends = {piece.worker: piece.end_s for piece in pieces}.values()
     print(
         f"{frames:,} frames by {sticks} sticks of {fps:g} frames/s: {frames / whole:.1f} frames/s from the first "
-        f"dispatch to the last commit, {100 * frames / whole / best:.1f} % of {best:g}; without the {first:.1f} s to "
-        f"the first grant {100 * frames / (whole - first) / best:.1f} %"
+        f"dispatch to the last commit, {100 * frames / whole / best:.1f} % of {best:g}"
     )
+    print("frames/s by minute:", " ".join(f"{rate:.0f}" for rate in by_minute(pieces)))
+    print(
+        f"a stick began after {mean(begins):.1f} s ({min(begins):.1f} to {max(begins):.1f}), rested "
+        f"{sum(rests_s(pieces)) / sticks:.1f} s between its segments, and had nothing more to do "
+        f"{whole - mean(ends):.1f} s before the last commit ({whole - max(ends):.1f} to {whole - min(ends):.1f})"
+    )
+    if costs := costs_s(dispatched, pieces):
+        print(
+            f"a segment beyond its assignment's first cost {1000 * median(costs):.0f} ms (median of {len(costs)} "
+            f"assignments, worst {1000 * max(costs):.0f})"
+        )
     print(f"{segments} segments, {attempts} attempts, assignments: {dict(runs)}")
     print(f"the parent took {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")
 
@@ -112,7 +168,7 @@ def main() -> None:
         with contextlib.redirect_stderr(None):
             for number in range(options.sticks):
                 device = f"SIMULATED:ms={1000 / options.fps:.3f},id={number}"
-                stack.enter_context(worker(f"pi-{number}", folder / f"pi-{number}", device))
+                stack.enter_context(worker(f"pi-{number}", folder / f"pi-{number}", device, POLL_S))
         begun = time.monotonic()
         nightly_batch(str(folder / "archive"), "tiny", segment_s=SEGMENT_S, dispatch="fleet", overlay="none")
         print(f"the whole batch took {time.monotonic() - begun:.0f} s")

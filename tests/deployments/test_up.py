@@ -8,9 +8,11 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.deployments.running import NIGHTJAR, ROOT, Up, basic, environment, free_port, processes_of, wait_for
@@ -166,7 +168,14 @@ def test_a_worker_tells_its_runs_who_they_are_and_ends_them_when_it_ends(up: Up,
     )
     try:
         run = up.start(up.deploy_test_flow("teller", "edge"))
-        wait_for(lambda: up.state(run) == "Completed", RUN_LIMIT_S, lambda: up.state(run))
+        started: set[str] = set()
+
+        def completed() -> bool:
+            started.update(_modules_of_prefect(tmp_path / "pi"))
+            return up.state(run) == "Completed"
+
+        wait_for(completed, RUN_LIMIT_S, lambda: up.state(run))
+        assert started == {"prefect.engine"}, "at once: each other process imports Prefect for itself"
         assert json.loads(_logged(up, run)) == {
             "folder": str(tmp_path),
             "NIGHTJAR_HOME": str(tmp_path / "pi"),
@@ -184,6 +193,15 @@ def test_a_worker_tells_its_runs_who_they_are_and_ends_them_when_it_ends(up: Up,
         assert "pi-4 was stopped" in up.ask(f"flow_runs/{run}")["state"]["message"]
     finally:
         worker.kill()
+
+
+def _modules_of_prefect(home: Path) -> set[str]:
+    """Which of them processes for this home were started as."""
+    words: set[str] = set()
+    for process in processes_of(home):
+        with suppress(psutil.Error):
+            words.update(process.cmdline())
+    return {word for word in words if word.startswith("prefect.")}
 
 
 def _logged(up: Up, run: str) -> str:

@@ -34,24 +34,23 @@ def deploy_edge() -> None:
 
 
 @contextmanager
-def worker(
-    name: str, home: Path, device: str = "CPU", limit: int = 2, **settings: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of the edge pool, as on a Pi: a home of its own, the batch's artifact store, no database."""
+def worker(name: str, home: Path, device: str = "CPU", poll_s: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """`nightjar worker --pool edge`, as on a Pi: a home of its own, the batch's artifact store, no database.
+
+    A session of its own, too: Linux shares the CPU between sessions. poll_s: how often it asks for runs
+    """
     home.mkdir(parents=True, exist_ok=True)
-    own = {"NIGHTJAR_HOME": str(home), "NIGHTJAR_WORKER_NAME": name, "NIGHTJAR_DEVICE": device}
     environment = {
         **os.environ,
-        **own,
-        **settings,
+        "NIGHTJAR_HOME": str(home),
         "PREFECT_API_URL": str(get_current_settings().api.url),
         "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": str(poll_s),
         "NIGHTJAR_DATABASE_URL": "postgresql://nobody:none@127.0.0.1:1/none",
     }
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", name]
+    command = [sys.executable, "-m", "deployments.cli", "worker", "--pool", POOL, "--device", device, "--name", name]
     with (home / "worker.log").open("ab") as log:
-        process = subprocess.Popen([*command, "--limit", str(limit)], cwd=home, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         _await_online(name)
         yield process

@@ -51,6 +51,8 @@ class Runs:
 
     def __init__(self) -> None:
         self.is_away, self.wanted = False, "go on"
+        self.online = ["pi-1"]
+        self.after_start: Callable[[], None] = lambda: None
         self.started: list[str] = []
         self.told: dict[str, RunState] = {}
 
@@ -58,13 +60,14 @@ class Runs:
         if self.is_away:
             raise httpx.ConnectError("refused")
         self.started.append(assignment_id)
+        self.after_start()
         return f"run-{assignment_id}"
 
     def wish(self, run_id: str) -> str:
         return self.wanted
 
     def workers(self) -> list[str]:
-        return ["pi-1"]
+        return self.online
 
     def states(self, run_ids: list[str]) -> dict[str, RunState]:
         return {run_id: state for run_id, state in self.told.items() if run_id in run_ids}
@@ -192,6 +195,39 @@ def test_a_share_is_half_of_the_rest_and_worth_a_run(stage: Stage, speed: float,
     stage.tick()
     stage.fleet._speeds["pi-1"], stage.fleet._frames_free = speed, frames_free
     assert stage.fleet._share("pi-1") == share
+
+
+def test_no_second_run_starts_before_each_worker_has_a_first_one(stage: Stage) -> None:
+    """Twice as many would import at once when a night begins. A run that never comes holds nobody up for long."""
+    stage.runs.online = ["pi-1", "pi-2"]
+    stage.fleet._speeds["pi-1"] = 1.0
+    stage.tick()
+    first, second = stage.runs.started
+    stage.say(first, ready=True)
+    for _ in range(2):
+        stage.tick()
+    assert len(stage.order(first).pieces) == 2
+    assert len(stage.runs.started) == 2
+    stage.fleet._begun -= fleet_dispatch.START_LIMIT_S
+    stage.tick()
+    assert len(stage.runs.started) == 3
+    stage.fleet._begun += fleet_dispatch.START_LIMIT_S
+    stage.say(second, ready=True)
+    for _ in range(2):
+        stage.tick()
+    assert len(stage.runs.started) == 4
+
+
+def test_a_slow_prefect_is_not_waited_for_while_workers_speak(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs, of which each takes it two seconds, and then a look at the workers."""
+    clock = [time.monotonic()]
+    monkeypatch.setattr(fleet_dispatch, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    stage.runs.online = ["pi-1", "pi-2", "pi-3"]
+    stage.runs.after_start = lambda: clock.append(clock.pop() + 2.0)
+    stage.tick()
+    assert len(stage.runs.started) == 2
+    stage.tick()
+    assert len(stage.runs.started) == 3
 
 
 def test_an_order_that_could_not_be_written_is_written_when_the_store_is_back(stage: Stage) -> None:
