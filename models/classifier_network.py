@@ -40,7 +40,7 @@ class Base:
 def build_base(backbone: Backbone, weights: Path | None, seed: int = 0) -> Base:
     """A frozen backbone. weights: Keras's .h5 without the top; None = random ones by the seed, for tests and timing
 
-    Raises FinetuneError where the file is not this backbone's.
+    Raises FinetuneError where the file is not this backbone's, or damaged.
     """
     inner = _keras_network(backbone)
     if weights is None:
@@ -69,6 +69,8 @@ def _load(network: Any, backbone: Backbone, weights: Path) -> None:
             f"{weights.name} does not hold the weights of {backbone} ({error}), expected Keras's .h5 of it without the "
             "top: give that file"
         ) from error
+    if not all(np.isfinite(value).all() for value in network.get_weights()):
+        raise FinetuneError(f"{weights.name} holds NaN or infinities, expected numbers: fetch it again")
 
 
 def _randomise(network: Any, seed: int) -> None:

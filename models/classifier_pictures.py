@@ -56,13 +56,13 @@ def draw_training(title: str, steps: Sequence[Step], epochs: Sequence[Epoch]) ->
     train, validation = [epoch.loss for epoch in epochs], [epoch.validation_loss for epoch in epochs]
     # Some of the first steps' losses may lie above: a peak shall not flatten all the rest.
     top = round_up(max(*validation, *train, float(np.quantile([step.loss for step in steps], 0.98))))
-    loss = _Panel(picture, _LEFTS[0], (0.0, top), steps[-1].step, len(epochs))
-    loss.draw("loss", [step.loss for step in steps], train, validation, best)
+    loss = _Panel(picture, "loss", _LEFTS[0], (0.0, top), steps[-1].step, len(epochs))
+    loss.draw([step.loss for step in steps], train, validation, best)
     train, validation = [epoch.accuracy for epoch in epochs], [epoch.validation_accuracy for epoch in epochs]
     lowest = min(*train, *validation)
     low = next(low for low in (0.96, 0.92, 0.8, 0.6, 0.0) if lowest > low or low == 0.0)  # round quarters up to 1
-    accuracy = _Panel(picture, _LEFTS[1], (low, 1.0), steps[-1].step, len(epochs))
-    accuracy.draw("accuracy", [step.accuracy for step in steps], train, validation, best)
+    accuracy = _Panel(picture, "accuracy", _LEFTS[1], (low, 1.0), steps[-1].step, len(epochs))
+    accuracy.draw([step.accuracy for step in steps], train, validation, best)
     return picture
 
 
@@ -84,18 +84,20 @@ def _legend(picture: Image) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Panel:
-    """A part of a picture with axes. limits: the values at its floor and at its top; steps: how many lie in it"""
+    """A part of a picture with axes.
+
+    name: loss or accuracy; limits: the values at its floor and at its top; steps: how many lie in it
+    """
 
     picture: Image
+    name: str
     left: int
     limits: tuple[float, float]
     steps: int
     epochs: int
 
-    def draw(
-        self, name: str, by_step: Sequence[float], train: Sequence[float], validation: Sequence[float], best: int
-    ) -> None:
-        self._axes(name)
+    def draw(self, by_step: Sequence[float], train: Sequence[float], validation: Sequence[float], best: int) -> None:
+        self._axes()
         each_step = self._places(np.arange(1, len(by_step) + 1), by_step)
         cv2.polylines(self.picture, [each_step], False, _TRAIN_PALE, 2, cv2.LINE_AA)
         ends = np.arange(1, self.epochs + 1) * self.steps / self.epochs
@@ -107,15 +109,19 @@ class _Panel:
         x, y = self._places(ends, validation)[best].tolist()
         cv2.circle(self.picture, (x, y), 17, PAPER, 7, cv2.LINE_AA)
         cv2.circle(self.picture, (x, y), 17, INK, 3, cv2.LINE_AA)
-        self._label(f"{validation[best]:.3f}", x, y)
+        kept = f"validation of epoch {best + 1}: {self._written(validation[best])}"
+        put_right(self.picture, kept, (self.left + _PANEL_WIDTH, _TOP - 30), 0.8, PALE)
 
-    def _axes(self, name: str) -> None:
+    def _written(self, value: float) -> str:
+        return f"{value:.1%}" if self.name == "accuracy" else f"{value:.3g}"
+
+    def _axes(self) -> None:
         low, high = self.limits
-        put_text(self.picture, name, (self.left, _TOP - 30), 0.95, INK, 2)
+        put_text(self.picture, self.name, (self.left, _TOP - 30), 0.95, INK, 2)
         for value in np.linspace(low, high, 5):
             y = int(self._places([0], [value])[0, 1])
             cv2.line(self.picture, (self.left, y), (self.left + _PANEL_WIDTH, y), GRID, 2)
-            label = f"{value:g}" if name == "loss" else f"{value:.0%}"
+            label = f"{value:.0%}" if self.name == "accuracy" else f"{value:g}"
             put_right(self.picture, label, (self.left - 18, y + 10), 0.8, INK)
         every = int(round_up(self.epochs / 10)) if self.epochs > 10 else 1
         for epoch in range(every, self.epochs + 1, every):
@@ -130,13 +136,6 @@ class _Panel:
         share = np.clip((np.asarray(values) - low) / (high - low), 0.0, 1.0)
         x = self.left + np.asarray(steps) / self.steps * _PANEL_WIDTH
         return np.rint(np.stack([x, _FLOOR - share * (_FLOOR - _TOP)], axis=1)).astype(np.int32)
-
-    def _label(self, text: str, x: int, y: int) -> None:
-        """Beside the ring on the side where the middle of the panel is, over what is drawn there."""
-        down = y < (_TOP + _FLOOR) // 2
-        at = (min(x, self.left + _PANEL_WIDTH - 40), y + (56 if down else -34))
-        put_centred(self.picture, text, at, 0.8, PAPER, 9)
-        put_centred(self.picture, text, at, 0.8, INK, 2)
 
 
 def draw_confusion(title: str, found: Confusion) -> Image:

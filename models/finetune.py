@@ -4,11 +4,12 @@ With a frozen backbone and no augmentation only the head is trained, on features
 networks (classifier_network.py), features (features.py), batches (finetune_feed.py), judging (classifier_metrics.py).
 """
 
+import contextlib
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from models.finetune_feed import Batch, FeatureFeed, Feed, PictureFeed
 from models.finetune_params import FinetuneError, FinetuneParams
 from models.finetune_state import Epoch, State, Step, load_state, save_state
 from models.pictures import SPLITS, Picture, Split
-from models.quiet_tf import keras, tf
+from models.quiet_tf import disable_op_determinism, keras, tf
 
 CHECKPOINT_FILE = "checkpoint.npz"
 MODEL_FILE = "model.keras"
@@ -71,13 +72,12 @@ def finetune(
     number; PictureError for a file that is no picture.
     """
     splits = _by_split(pictures)
-    tf.config.experimental.enable_op_determinism()
     folder.mkdir(parents=True, exist_ok=True)
     base = build_base(params.backbone, weights, params.seed)
     head = build_head(params, base.width)
     whole = join(base, head)
     on_cached = cache is not None and not params.unfrozen_blocks and not params.augment
-    if on_cached:
+    if cache is not None and on_cached:
         feeds = _feature_feeds(params, base, splits, cache, on_features)
     else:
         unfreeze(base, params.unfrozen_blocks)
@@ -87,11 +87,13 @@ def finetune(
     identity = _identity(params, pictures, base, on_cached)
     state = load_state(identity, path) if path.exists() else State(learner.values(), [])
     learner.set_values(state.values)
-    while len(state.epochs) < params.epochs:
-        _run_epoch(learner, feeds, state)
-        save_state(state, identity, path)
-        on_epoch(state.epochs[-1])
-    learner.set_network(state.best)
+    with _determinism():
+        while len(state.epochs) < params.epochs:
+            _run_epoch(learner, feeds, state)
+            save_state(state, identity, path)
+            on_epoch(state.epochs[-1])
+        learner.set_network(state.best)
+        scores = learner.scores(feeds["test"])
     _write_model(whole, folder / MODEL_FILE)
     return Trained(
         model=folder / MODEL_FILE,
@@ -100,8 +102,19 @@ def finetune(
         steps=state.steps,
         epochs=state.epochs,
         test=splits["test"],
-        scores=learner.scores(feeds["test"]),
+        scores=scores,
     )
+
+
+@contextlib.contextmanager
+def _determinism() -> Iterator[None]:
+    """The same sums in the same order every time. Left behind: with it, TensorFlow refuses dilated depthwise
+    convolutions, which PoseNet 1.00 has."""
+    tf.config.experimental.enable_op_determinism()
+    try:
+        yield
+    finally:
+        disable_op_determinism()
 
 
 def _by_split(pictures: Sequence[Picture]) -> dict[Split, list[Picture]]:
@@ -171,7 +184,8 @@ def _run_epoch(learner: "Learner", feeds: dict[Split, Feed], state: State) -> No
     if not math.isfinite(validation[0]):
         raise _no_number("validation", validation[0], number, step, learner.params)
     seconds = time.monotonic() - began
-    state.epochs.append(Epoch(number, step, *(sums[:2] / sums[2]).tolist(), *validation, seconds))
+    loss, accuracy = (sums[:2] / sums[2]).tolist()
+    state.epochs.append(Epoch(number, step, loss, accuracy, *validation, seconds))
     state.values = learner.values()
     if state.best_epoch == number:
         state.best = learner.network_values()

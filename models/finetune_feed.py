@@ -110,6 +110,5 @@ def augmented(image: Image, random: np.random.Generator) -> Image:
     rows, columns = (max(1, round(side * random.uniform(_SMALLEST_CROP, 1.0))) for side in (height, width))
     top, left = int(random.integers(height - rows + 1)), int(random.integers(width - columns + 1))
     part = image[top : top + rows, left : left + columns]
-    if random.random() < 0.5:
-        part = cv2.flip(part, 1)
-    return np.asarray(cv2.convertScaleAbs(part, alpha=1 + random.uniform(-_BRIGHTNESS, _BRIGHTNESS)), np.uint8)
+    mirrored = cv2.flip(part, 1) if random.random() < 0.5 else part
+    return np.asarray(cv2.convertScaleAbs(mirrored, alpha=1 + random.uniform(-_BRIGHTNESS, _BRIGHTNESS)), np.uint8)

@@ -91,8 +91,9 @@ class FinetuneParams:
     def from_json(cls, text: str) -> "FinetuneParams":
         """Raises FinetuneError where the text is none, names what is not there, or is out of bounds."""
         try:
-            raw: dict[str, Any] = json.loads(text)
-            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()})
+            raw = json.loads(text)
+            given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in raw.items()}
+            return cls(**given)
         except (ValueError, TypeError, AttributeError) as error:
             names = ", ".join(field.name for field in dataclasses.fields(cls))
             raise FinetuneError(

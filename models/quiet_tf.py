@@ -35,6 +35,7 @@ with silent_stderr():
     import tf_keras
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
     from tensorflow.python.framework import op_def_registry
+    from tensorflow.python.framework.config import disable_op_determinism
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 GraphDef = tf.compat.v1.GraphDef
@@ -45,6 +46,7 @@ __all__ = [
     "NodeDef",
     "SavedModel",
     "convert_variables_to_constants_v2",
+    "disable_op_determinism",
     "keras",
     "op_def_registry",
     "silent_stderr",

@@ -1,0 +1,248 @@
+"""Fine-tuning: on features and in the loop, killed and resumed, to an IR that says the same."""
+
+import dataclasses
+import itertools
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import finetune as module
+from models.classifier_metrics import measure
+from models.classifier_network import build_base, build_head
+from models.convert import ConvertSpec, convert
+from models.features import features, tensor_of
+from models.finetune import CHECKPOINT_FILE, Learner, Trained, class_weights, finetune
+from models.finetune_feed import FeatureFeed, PictureFeed, augmented
+from models.finetune_params import PRESETS, FinetuneError, FinetuneParams
+from models.finetune_state import State, load_state, save_state
+from models.manifest import XML_FILE
+from models.pictures import Picture
+from models.quiet_openvino import ov
+from models.quiet_tf import keras
+from tests.models.car_pictures import make_pictures
+
+SMALL = FinetuneParams(backbone="mobilenet_0_25", epochs=4, batch_size=4, learning_rate=0.02, dropout=0.3)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+    """10 pictures a split."""
+    return make_pictures(tmp_path_factory.mktemp("pictures"), 10)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Features of those pictures, as soon as a test made them."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: list[Picture], cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Trained]:
+    """SMALL on cached features, never interrupted: (folder, what came out)."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, finetune(SMALL, pictures, folder, weights=None, cache=cache)
+
+
+def weights(trained: Trained) -> list[np.ndarray]:
+    return keras.models.load_model(trained.model).get_weights()
+
+
+def same(one: Trained, other: Trained) -> bool:
+    pairs = itertools.zip_longest(weights(one), weights(other))
+    return all(a.tobytes() == b.tobytes() for a, b in pairs) and one.scores.tobytes() == other.scores.tobytes()
+
+
+def test_it_learns_and_keeps_the_best_epoch(whole: tuple[Path, Trained], pictures: list[Picture]) -> None:
+    _, trained = whole
+    losses = [epoch.validation_loss for epoch in trained.epochs]
+    assert [epoch.epoch for epoch in trained.epochs] == [1, 2, 3, 4]
+    assert [step.step for step in trained.steps] == list(range(1, 13))  # 3 batches an epoch
+    assert trained.best_epoch == 1 + int(np.argmin(losses))
+    assert min(losses) < losses[0] or trained.best_epoch == 1
+    assert trained.test == [picture for picture in pictures if picture.split == "test"]
+    tensors = np.stack([tensor_of(picture) for picture in trained.test]) / np.float32(127.5) - 1
+    found = keras.models.load_model(trained.model).predict(tensors, verbose=0)[:, 0]
+    np.testing.assert_allclose(found, trained.scores, atol=1e-5)
+
+
+class Killed(BaseException):
+    """Nobody catches it, as nobody does SIGKILL."""
+
+
+@pytest.mark.parametrize("at", [1, 5, 9])  # in the first epoch, and in the middle of others
+def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(
+    whole: tuple[Path, Trained],
+    pictures: list[Picture],
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+) -> None:
+    step, count = Learner.step, itertools.count(1)
+
+    def killed(self: Learner, batch: object) -> tuple[float, float]:
+        if next(count) == at:
+            raise Killed
+        return step(self, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Learner, "step", killed)
+    with pytest.raises(Killed):
+        finetune(SMALL, pictures, tmp_path, weights=None, cache=cache)
+    monkeypatch.undo()
+    resumed = finetune(SMALL, pictures, tmp_path, weights=None, cache=cache)
+    assert same(resumed, whole[1])
+    assert resumed.steps == whole[1].steps
+    assert [epoch[:-1] for epoch in resumed.epochs] == [epoch[:-1] for epoch in whole[1].epochs]
+
+
+def test_a_finished_training_is_not_done_again(
+    whole: tuple[Path, Trained], pictures: list[Picture], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Learner, "step", lambda self, batch: pytest.fail("a step was made"))
+    assert same(finetune(SMALL, pictures, whole[0], weights=None, cache=cache), whole[1])
+
+
+def test_a_checkpoint_of_something_else_is_refused(
+    whole: tuple[Path, Trained], pictures: list[Picture], cache: Path, tmp_path: Path
+) -> None:
+    folder, _ = whole
+    with pytest.raises(FinetuneError, match="other parameters"):
+        finetune(dataclasses.replace(SMALL, learning_rate=0.01), pictures, folder, weights=None, cache=cache)
+    turned = [dataclasses.replace(pictures[0], car=False), *pictures[1:]]
+    with pytest.raises(FinetuneError, match="other parameters, pictures or weights"):
+        finetune(SMALL, turned, folder, weights=None, cache=cache)
+    (tmp_path / CHECKPOINT_FILE).write_bytes((folder / CHECKPOINT_FILE).read_bytes()[:-500])
+    with pytest.raises(FinetuneError, match="remove it"):
+        finetune(SMALL, pictures, tmp_path, weights=None, cache=cache)
+
+
+def test_a_state_there_and_back_without_an_epoch(tmp_path: Path) -> None:
+    save_state(State([np.float32(3.0), np.zeros((2, 3), np.uint32)], []), "me", tmp_path / "state.npz")
+    found = load_state("me", tmp_path / "state.npz")
+    assert [value.shape for value in found.values] == [(), (2, 3)]
+    assert (found.best, found.steps, found.epochs, found.best_epoch) == ([], [], [], 0)
+
+
+def test_features_give_what_the_base_in_the_loop_gives(pictures: list[Picture], cache: Path, tmp_path: Path) -> None:
+    """Without dropout and augmentation; 1e-4 of a probability is what f32 in another order may cost."""
+    params = dataclasses.replace(SMALL, dropout=0.0, epochs=2)
+    fast = finetune(params, pictures, tmp_path / "fast", weights=None, cache=cache)
+    plain = finetune(params, pictures, tmp_path / "plain", weights=None, cache=None)
+    np.testing.assert_allclose(fast.scores, plain.scores, atol=1e-4)
+    for a, b in zip(fast.epochs, plain.epochs, strict=True):
+        assert a.validation_loss == pytest.approx(b.validation_loss, abs=1e-4)
+
+
+def test_unfrozen_blocks_and_augmentation_learn_the_same_with_the_same_seed(
+    pictures: list[Picture], cache: Path, tmp_path: Path
+) -> None:
+    params = dataclasses.replace(SMALL, epochs=1, unfrozen_blocks=1, augment=True, class_weights="balanced")
+    one, other = (finetune(params, pictures, tmp_path / name, weights=None, cache=cache) for name in "ab")
+    assert same(one, other)
+    before = build_base("mobilenet_0_25", None, params.seed).inner
+    after = keras.models.load_model(one.model).get_layer("base").get_layer(before.name)
+    changed = {
+        a.path.split("/")[-2] for a, b in zip(before.weights, after.weights, strict=True) if not np.array_equal(a, b)
+    }
+    assert changed == {"conv_dw_13", "conv_pw_13"}
+
+
+def test_the_ir_says_what_the_network_says(whole: tuple[Path, Trained], tmp_path: Path) -> None:
+    """In FP16, through the same converter as every model."""
+    _, trained = whole
+    manifest = convert(trained.model, ConvertSpec(name="car-classifier"), tmp_path / "ir")
+    assert (manifest.task, manifest.outputs, manifest.input.shape) == (
+        "classification",
+        {"output": (1, 1)},
+        (1, 224, 224, 3),
+    )
+    xml = str(tmp_path / "ir" / XML_FILE)
+    request = ov.Core().compile_model(xml, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    for picture, score in zip(trained.test, trained.scores, strict=True):
+        request.infer([tensor_of(picture)[None] / np.float32(127.5) - 1])
+        assert float(request.get_output_tensor(0).data[0, 0]) == pytest.approx(float(score), abs=0.02)
+
+
+def test_a_loss_that_is_no_number_is_told_with_its_step(
+    pictures: list[Picture], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> np.ndarray:
+        found = features(*args)  # type: ignore[arg-type]
+        found[3] = np.nan
+        return found
+
+    monkeypatch.setattr(module, "features", broken)
+    with pytest.raises(FinetuneError, match=r"step [123] \(epoch 1\) is nan.*learning rate below 0\.02"):
+        finetune(SMALL, pictures, tmp_path, weights=None, cache=cache)
+    assert not (tmp_path / CHECKPOINT_FILE).exists()
+
+
+def test_a_split_of_one_kind_is_refused(pictures: list[Picture], cache: Path, tmp_path: Path) -> None:
+    cars = [picture for picture in pictures if picture.car or picture.split != "validation"]
+    with pytest.raises(FinetuneError, match="validation has 5 cars and 0 others"):
+        finetune(SMALL, cars, tmp_path, weights=None, cache=cache)
+
+
+def test_balanced_weights_make_both_kinds_count_the_same(pictures: list[Picture]) -> None:
+    few = [picture for picture in pictures if not picture.car] + [p for p in pictures if p.car][:5]
+    others, cars = class_weights(dataclasses.replace(SMALL, class_weights="balanced"), few)
+    assert others * 15 == pytest.approx(cars * 5)
+    assert others * 15 + cars * 5 == pytest.approx(len(few))
+    assert class_weights(SMALL, few) == (1.0, 1.0)
+
+
+def test_a_feed_streams_each_picture_once_an_epoch_in_an_order_of_its_own(pictures: list[Picture]) -> None:
+    feed = PictureFeed(pictures[:7], 3, seed=2, augment=False)
+    plain = np.concatenate([batch.inputs for batch in feed.in_order()])
+    assert plain.dtype == np.float32
+    assert np.array_equal(plain[4], tensor_of(pictures[4]).astype(np.float32) / 127.5 - 1)
+    epochs = [np.concatenate([batch.inputs for batch in feed.epoch(number)]) for number in (1, 1, 2)]
+    assert np.array_equal(epochs[0], epochs[1])
+    assert not np.array_equal(epochs[0], epochs[2])
+    assert {image.tobytes() for image in epochs[2]} == {image.tobytes() for image in plain}
+
+
+def test_augmentation_follows_from_seed_epoch_and_picture(pictures: list[Picture]) -> None:
+    feed = PictureFeed(pictures[:4], 4, seed=2, augment=True)
+    one, again, other = (next(iter(feed.epoch(number))).inputs.numpy() for number in (1, 1, 2))
+    assert np.array_equal(one, again)
+    assert not np.array_equal(np.sort(one.ravel()), np.sort(other.ravel()))
+    for seed in range(50):
+        image = np.random.default_rng(seed).integers(0, 256, (1 + seed, 90 - seed, 3)).astype(np.uint8)
+        changed = augmented(image, np.random.default_rng(seed))
+        assert changed.dtype == np.uint8
+        assert round(0.8 * image.shape[0]) <= changed.shape[0] <= image.shape[0]
+        assert round(0.8 * image.shape[1]) <= changed.shape[1] <= image.shape[1]
+
+
+def test_an_epoch_over_2000_cached_pictures_takes_less_than_two_seconds() -> None:
+    params = PRESETS["experiment-1"]
+    random = np.random.default_rng(0)
+    made = [Picture(Path("none"), number % 2 == 0, "made") for number in range(2000)]
+    feed = FeatureFeed(made, random.normal(0, 1, (2000, 2048)).astype(np.float32), params.batch_size, 1)
+    learner = Learner(params, build_head(params, 2048), (1.0, 1.0))
+    took = []
+    for number in range(3):  # the first one compiles
+        began = time.monotonic()
+        for batch in feed.epoch(number):
+            learner.step(batch)
+        took.append(time.monotonic() - began)
+    assert min(took) < 2.0, took
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", PRESETS)
+def test_real_weights_tell_real_cars_from_others(data: Path, cache: Path, tmp_path: Path, name: str) -> None:
+    found = []
+    for path in sorted((data / "cars").rglob("*.jpg")):
+        car = "stanford_train" in path.parts or "252.car-side-101" in path.parts
+        split = ("train", "train", "validation", "test")[len(found) % 4]
+        found.append(Picture(path, car, path.parent.name, split, None, path.name))  # type: ignore[arg-type]
+    params = dataclasses.replace(PRESETS[name], backbone="mobilenet_0_25")
+    path = data / "keras/mobilenet_0_25_224_notop.h5"
+    trained = finetune(params, found, tmp_path, weights=path, cache=cache)
+    metrics = measure(np.array([picture.car for picture in trained.test]), trained.scores)
+    assert metrics.accuracy >= 0.98
+    assert metrics.roc_auc_low > 0.99
