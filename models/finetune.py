@@ -108,8 +108,8 @@ def finetune(
 
 @contextlib.contextmanager
 def _determinism() -> Iterator[None]:
-    """The same sums in the same order every time. Left behind: with it, TensorFlow refuses dilated depthwise
-    convolutions, which PoseNet 1.00 has."""
+    """The same sums in the same order every time. Switched off again: it is the whole process's, and what needs no
+    determinism may need an operation that has none."""
     tf.config.experimental.enable_op_determinism()
     try:
         yield
