@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 SIDE = 16
 BITS = SIDE * SIDE
-WITHIN = 20  # bits; measured, see docs/decisions.md: copies made smaller or compressed again, not two bikes of one shop
+WITHIN = 20  # bits; measured, see docs/decisions.md: halved or recompressed copies, few pairs that only look alike
 
 
 def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
