@@ -1,13 +1,15 @@
 """`nightjar worker`: takes runs of a work pool and starts each as a process of this machine. No SQL, no TensorFlow.
 
-It is Prefect's process worker but for four things: runs start in the folder that the worker was started in, so that
+It is Prefect's process worker but for five things: runs start in the folder that the worker was started in, so that
 `.env` and relative paths mean the same to both; they start at once, where Prefect imports itself twice, first for a
-process that looks for code to fetch; a run that a stopping worker ends is set Crashed, where Prefect would show it
-Running for ever; and stopping has a limit. It serves Python 3.10, too.
+process that looks for code to fetch; at the edge it takes a second one only when the first has its device, so that
+other workers get theirs; a run that a stopping worker ends is set Crashed, where Prefect would show it Running for
+ever; and stopping has a limit. It serves Python 3.10, too.
 """
 
 import asyncio
 import os
+import random
 import re
 import shlex
 import signal
@@ -22,6 +24,7 @@ import click
 import psutil
 
 from deployments.prefect_server import refuse_wrong_password
+from tasks.device_lock import is_held
 from tasks.owner import host_name
 from tasks.settings import become_worker, prefect_api_url, prepare_prefect, read_settings, use_prefect_api
 
@@ -40,7 +43,7 @@ def run_worker(pool: str, device: str, name: str | None, fallback: str, limit: i
     url = server or prefect_api_url() or HERE
     refuse_wrong_password(url)
     use_prefect_api(url)
-    asyncio.run(_work(pool, name, limit))
+    asyncio.run(_work(pool, settings.home.resolve(), device, name, limit))
 
 
 def worker_name(text: str) -> str:
@@ -48,9 +51,11 @@ def worker_name(text: str) -> str:
     return re.sub(r"[/%\s]+", "-", text)[:100]
 
 
-async def _work(pool: str, name: str, limit: int) -> None:
+async def _work(pool: str, home: Path, device: str, name: str, limit: int) -> None:
     # Prefect takes a second to import and reads the environment while it is: not before all of it is set.
-    worker = _worker_class()(name=name, work_pool_name=pool, limit=limit, create_pool_if_not_found=False)
+    worker = _worker_class(pool, home, device)(
+        name=name, work_pool_name=pool, limit=limit, create_pool_if_not_found=False
+    )
     this = asyncio.current_task()
     assert this is not None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -82,7 +87,8 @@ def _end_now() -> None:
     os._exit(1)
 
 
-def _worker_class() -> Any:
+def _worker_class(pool: str, home: Path, device: str) -> Any:
+    """home, device: what the runs' lock is of."""
     import anyio
     from prefect.client.schemas.objects import FlowRun
     from prefect.states import Crashed
@@ -99,6 +105,13 @@ def _worker_class() -> Any:
         @classmethod
         def __dispatch_key__(cls) -> str:
             return "nightjar-process"  # beside Prefect's own in its list of classes; the type stays "process"
+
+        async def _submit_scheduled_flow_runs(self, flow_run_response: list[Any]) -> list[FlowRun]:
+            """One at a time, any of them, for others ask, too; and none while an edge worker's first is on its way."""
+            if pool == "edge" and self.limiter.borrowed_tokens and not is_held(home, device):
+                return []
+            some = random.sample(flow_run_response, min(1, len(flow_run_response)))
+            return await super()._submit_scheduled_flow_runs(some)
 
         async def run(
             self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: Any = None

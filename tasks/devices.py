@@ -1,69 +1,16 @@
-"""The device that a worker works with: one process at a time, and what happens when it is lost. No SQL.
+"""The device that a worker works with, and what happens when it is lost. No SQL.
 
 Who falls back to the CPU says so in the log, and the results name the CPU: `runtime.device` is always who did the work.
 """
 
-import fcntl
-import hashlib
-import time
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Literal
+from typing import Literal
 
 from prefect import get_run_logger
 
 from models.devices import open_runtime
 from models.manifest import Manifest
 from models.runtime import Runtime, RuntimeFault
-
-ASK_EVERY_S = 0.25
-
-
-class DeviceLock:
-    """Held by one process of this machine. A context manager; the kernel frees it when the process dies, however.
-
-    A stick that a second process opens answers NC_ERROR, and disturbs the first. Locks are by the device's name, under
-    `home`: workers of one machine share it.
-    """
-
-    def __init__(self, home: Path, device: str) -> None:
-        self._path = home / "locks" / f"{hashlib.sha256(device.encode()).hexdigest()[:32]}.lock"
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> "DeviceLock":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._release()
-
-    def acquire(self, keep_waiting: Callable[[], bool]) -> bool:
-        """Waits for the device: True when it is this process's, False when keep_waiting() says no."""
-        self._release()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a")
-        while not _locked(self._file):
-            if not keep_waiting():
-                self._release()
-                return False
-            time.sleep(ASK_EVERY_S)
-        return True
-
-    def _release(self) -> None:
-        """The file stays: who removed it would let a third process lock another file of the same name."""
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 class WorkerDevice:

@@ -20,7 +20,8 @@ from storage.containers import VideoError
 from storage.parquet import Result
 from storage.places import ObjectError, StoreError
 from storage.sandbox import Sandbox, SandboxError, SandboxKilled
-from tasks.devices import DeviceLock, WorkerDevice
+from tasks.device_lock import DeviceLock
+from tasks.devices import WorkerDevice
 from tasks.inference import infer_segment
 from tasks.model_cache import fetch_model
 from tasks.opened_video import OpenVideo

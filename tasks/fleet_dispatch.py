@@ -360,19 +360,25 @@ class Fleet:
         for member in self._members.values():
             if member.assignment.flow_run_id is None:
                 self._start(member)
-        waiting = sum(member.order is None for member in self._members.values())
-        working, wanted = len(self._members) - waiting, len(self._workers)
-        if working < wanted and time.monotonic() - self._begun < START_LIMIT_S:
-            wanted -= working  # the first run of each worker first: on one machine, second ones would hold them up
-        room = min(wanted, self._free) - waiting
         begun = time.monotonic()
-        for _ in range(room):
+        for _ in range(self._room()):
             # A busy server takes seconds a run, and who waits for it is deaf to the workers.
             if time.monotonic() < self._next_start or time.monotonic() - begun > ASK_PREFECT_S:
                 return
             assignment = assignments.create(self._engine, self._night.batch_id)
             self._members[assignment.assignment_id] = Member(assignment)
             self._start(self._members[assignment.assignment_id])
+
+    def _room(self) -> int:
+        """How many runs are wanted. When a night begins, nobody's second one: it would import beside the first ones."""
+        waiting = [member for member in self._members.values() if member.order is None]
+        room = min(len(self._workers), self._free) - len(waiting)
+        at_work = {member.status.worker for member in self._members.values() if member.order and member.status}
+        idle = set(self._workers) - at_work
+        if not idle or time.monotonic() - self._begun > START_LIMIT_S:
+            return room
+        first = sum(member.status is None or member.status.worker not in at_work for member in waiting)
+        return min(room, len(idle) - first)
 
     def _start(self, member: Member) -> None:
         """Asks Prefect for its run; after an outage, or by another parent, again, which is the same run."""

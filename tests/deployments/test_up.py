@@ -1,5 +1,6 @@
 """`nightjar up`, `deploy` and `worker` on a real Prefect server of their own."""
 
+import asyncio
 import json
 import signal
 import sqlite3
@@ -12,9 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psutil
 import pytest
+from prefect.workers.base import BaseWorker
 
+from deployments.worker import _worker_class
+from tasks.device_lock import DeviceLock
 from tests.deployments.running import NIGHTJAR, ROOT, Up, basic, environment, free_port, processes_of, wait_for
 
 DEPLOYMENTS = {
@@ -269,8 +274,36 @@ def test_deploying_to_nobody_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_worker_imports_neither_sql_nor_tensorflow() -> None:
-    code = "import sys, deployments.cli, deployments.worker as w; w._worker_class(); print(*sys.modules)"
+    code = "import sys, deployments.cli; from deployments.worker import _worker_class as w; w('edge', None, 'CPU'); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = set(done.stdout.split())
     assert "prefect.workers.process" in loaded
     assert not {name for name in loaded if name.startswith(("storage", "sqlalchemy", "tensorflow", "openvino"))}
+
+
+@pytest.mark.parametrize(("pool", "early"), [("edge", 0), ("central", 1)])
+def test_an_edge_worker_takes_one_run_and_the_next_when_that_has_the_device(
+    pool: str, early: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first runs of a night, one for each worker, none takes two: they are offered to all of them at once."""
+    taken: list[Any] = []
+
+    async def submit(self: Any, flow_run_response: list[Any]) -> list[Any]:
+        taken.extend(flow_run_response)
+        return []
+
+    async def poll_three_times() -> list[int]:
+        worker = _worker_class(pool, tmp_path, "MYRIAD")(name="pi", work_pool_name=pool)
+        worker._limiter = anyio.CapacityLimiter(2)
+        await worker._submit_scheduled_flow_runs(["a", "b"])
+        counts = [len(taken)]
+        worker._limiter.acquire_on_behalf_of_nowait("a")
+        await worker._submit_scheduled_flow_runs(["b", "c"])
+        counts.append(len(taken))
+        with DeviceLock(tmp_path, "MYRIAD") as lock:
+            assert lock.acquire(lambda: False)
+            await worker._submit_scheduled_flow_runs(["b", "c"])
+        return [*counts, len(taken)]
+
+    monkeypatch.setattr(BaseWorker, "_submit_scheduled_flow_runs", submit)
+    assert asyncio.run(poll_three_times()) == [1, 1 + early, 2 + early]

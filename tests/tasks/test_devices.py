@@ -14,14 +14,15 @@ from prefect.logging import disable_run_logger
 
 from models.manifest import Manifest
 from models.runtime import RuntimeFault
-from tasks.devices import DeviceLock, WorkerDevice
+from tasks.device_lock import DeviceLock, is_held
+from tasks.devices import WorkerDevice
 from tests.conftest import ROOT
 from tests.tiny_model import SIZE, write_tiny_model
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from tasks.devices import DeviceLock
+from tasks.device_lock import DeviceLock
 with DeviceLock(Path(sys.argv[1]), sys.argv[2]) as lock:
     print(lock.acquire(lambda: False), flush=True)
     time.sleep(600)
@@ -48,6 +49,7 @@ def test_one_holder_at_a_time_and_each_device_for_itself(tmp_path: Path) -> None
     with DeviceLock(tmp_path, "MYRIAD") as first, DeviceLock(tmp_path, "MYRIAD") as second:
         assert first.acquire(never)
         assert not second.acquire(never)
+        assert (is_held(tmp_path, "MYRIAD"), is_held(tmp_path, "MYRIAD.1.2-ma2480")) == (True, False)
         with DeviceLock(tmp_path, "MYRIAD.1.2-ma2480") as other:
             assert other.acquire(never)
     with DeviceLock(tmp_path, "MYRIAD") as third:

@@ -104,7 +104,7 @@ class Stage:
         return fleet._tick()
 
     def say(self, assignment_id: str, **status: Any) -> None:
-        told = Status(worker="pi-1", device="CPU", **status)
+        told = Status(**{"worker": "pi-1", "device": "CPU", **status})
         FolderArtifacts.put_bytes(self.store, orders.status_key(assignment_id), told.model_dump_json().encode())
 
     def finish(self) -> int:
@@ -212,10 +212,22 @@ def test_no_second_run_starts_before_each_worker_has_a_first_one(stage: Stage) -
     stage.tick()
     assert len(stage.runs.started) == 3
     stage.fleet._begun += fleet_dispatch.START_LIMIT_S
-    stage.say(second, ready=True)
+    stage.say(second, worker="pi-2", ready=True)
     for _ in range(2):
         stage.tick()
     assert len(stage.runs.started) == 4
+
+
+def test_who_took_two_runs_at_once_leaves_no_worker_without_one(stage: Stage) -> None:
+    stage.runs.online = ["pi-1", "pi-2"]
+    stage.fleet._speeds["pi-1"] = 1.0
+    stage.tick()
+    first, second = stage.runs.started
+    stage.say(first, ready=True)
+    stage.say(second, progress=1)
+    for _ in range(3):
+        stage.tick()
+    assert len(stage.runs.started) == 3
 
 
 def test_a_slow_prefect_is_not_waited_for_while_workers_speak(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
