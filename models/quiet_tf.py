@@ -27,6 +27,8 @@ def silent_stderr() -> Iterator[None]:
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# On by itself only where a CPU has AVX-512; without it TensorFlow has no dilated depthwise convolution (PoseNet 1.00).
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 with silent_stderr():
     import tensorflow as tf
 
