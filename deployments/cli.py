@@ -60,6 +60,7 @@ def main() -> None:
     help="MYRIAD refuses what a Neural Compute Stick cannot run.",
 )
 @click.option("--images", type=PATH, help="Folder of pictures to measure the parity with the source on.")
+@click.option("--labels", help="Of a classifier, between commas; for one output: what it is not, what it is.")
 @_plain_errors
 def convert(**options: Any) -> None:
     """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, or take an IR, as the model NAME."""
@@ -100,6 +101,11 @@ def convert(**options: Any) -> None:
     show_default=True,
     help="bf16 is faster on CPUs that have it, and moves keypoints.",
 )
+@click.option(
+    "--frames-per-second",
+    type=click.FloatRange(0.01, 1000),
+    help="Look at so many frames of each second only.  [default: every frame]",
+)
 @_plain_errors
 def run(**options: Any) -> None:
     """Turn the videos of ARCHIVE, a folder or s3://bucket/prefix, into rows. Again: only what is new."""
@@ -124,7 +130,7 @@ def videos() -> None:
     """List the videos and what was found in each."""
     from deployments.commands import print_query
 
-    columns = "video, frames, duration_s, model, frames_done, frames_undecodable, segments_quarantined, people"
+    columns = "video, frames, duration_s, model, frames_done, frames_undecodable, segments_quarantined, people, labels"
     print_query(f"SELECT {columns} FROM video_summary ORDER BY video", "table")  # noqa: S608 (a constant)
 
 
@@ -234,6 +240,54 @@ def train_demo(**options: Any) -> None:
     from deployments.commands import run_training
 
     run_training(**options)
+
+
+@main.command()
+@click.option(
+    "--preset",
+    type=click.Choice(["experiment-1", "experiment-2", "experiment-3"]),
+    default="experiment-1",
+    show_default=True,
+    help="1: split at random. 2: the data sets' own splits. 3: and dropout against overfitting.",
+)
+@click.option("--stanford", type=PATH, help="Folder of Stanford Cars' pictures; needs --devkit.")
+@click.option("--devkit", type=PATH, help="Folder of Stanford Cars' annotations, the .mat files.")
+@click.option("--caltech", type=PATH, help="Folder of Caltech-256's folders, such as 252.car-side-101.")
+@click.option("--pictures", "folders", type=PATH, multiple=True, help="Folder with car/ and not_car/; any number.")
+@click.option("--crop", is_flag=True, help="Cut Stanford Cars' pictures to the annotated box.")
+@click.option("--weights", type=PATH, help="Keras's .h5 of the backbone without its top.  [default: the published one]")
+@click.option("--name", default="car-classifier", show_default=True, help="The model's name here.")
+@click.option("--backbone", type=click.Choice(["resnet50", "mobilenet_0_25"]), help="[default: resnet50]")
+@click.option("--learning-rate", type=click.FloatRange(1e-7, 1))
+@click.option("--optimizer", type=click.Choice(["adam", "sgd", "rmsprop"]))
+@click.option("--epochs", type=click.IntRange(1, 1000))
+@click.option("--batch-size", type=click.IntRange(1, 1024))
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of splits, first weights and order.")
+@click.option("--dropout", type=click.FloatRange(0, 0.9), help="Share of the features that is dropped.")
+@click.option("--dense", type=click.IntRange(1, 4096), multiple=True, help="Width of an extra layer; up to four.")
+@click.option("--unfrozen-blocks", type=click.IntRange(0, 16), help="Of the backbone's last blocks, so many learn too.")
+@click.option("--augment/--no-augment", default=None, help="Train on flipped, cropped, brighter and darker pictures.")
+@click.option("--class-weights", type=click.Choice(["none", "balanced"]))
+@click.option("--own-splits/--random-splits", default=None, help="The data sets' own splits, where they have them.")
+@_plain_errors
+def finetune(**options: Any) -> None:
+    """Fine-tune a car / not-a-car classifier and convert it. Killed, it goes on where it was; again: nothing.
+
+    What is left out is the preset's.
+    """
+    from deployments.commands import run_finetuning
+
+    run_finetuning(**options)
+
+
+@main.command()
+@click.argument("runs", metavar="[RUN]...", type=int, nargs=-1)
+@_plain_errors
+def compare(runs: tuple[int, ...]) -> None:
+    """Put fine-tunings side by side, by their numbers; without one, list them."""
+    from deployments.commands import compare_runs
+
+    compare_runs(runs)
 
 
 def _night_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -46,13 +46,44 @@ def run_training(**options: Any) -> None:
     print(f"{model}\nTo use it: nightjar convert posenet-demo --source {model}/model.json")
 
 
+def run_finetuning(**options: Any) -> None:
+    """Fine-tune a classifier by the flow, and say what came of it."""
+    _ready_for_flows()
+    from flows.finetune_classifier import finetune_classifier
+
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    given |= {name: str(given[name]) for name in ("stanford", "devkit", "caltech", "weights") if name in given}
+    given |= {"folders": [str(folder) for folder in given["folders"]], "dense": list(given["dense"]) or None}
+    run: Any = finetune_classifier(**given)
+    compare_runs((run,))
+    print(f"To use it: nightjar run ARCHIVE --model {given['name']} --frames-per-second 2")
+
+
+def compare_runs(runs: tuple[int, ...]) -> None:
+    """A column a fine-tuning; without numbers, the list of them."""
+    if not runs:
+        print_query(
+            "SELECT training_run_id AS run, status, started_at, name, preset, pictures_test, accuracy, roc_auc,"
+            " false_negatives + false_positives AS failures, error FROM training_runs ORDER BY training_run_id",
+            "table",
+        )
+        return
+    from tasks.comparison import compare
+    from tasks.site import open_site
+
+    with open_site() as site:
+        found = compare(site, runs)
+    _print_table(["", *(f"run {run}" for run in runs)], ([label, *values] for label, values in found.rows), sys.stdout)
+    print("\n".join([*found.failures, *(f"{what}: {address}" for what, address in found.addresses.items())]))
+
+
 def list_models(shown: str | None) -> None:
     """Print the model versions; `shown` is the name of the one that the views are to show from now on."""
     if shown:
         _show_model(shown)
     print_query(
         "SELECT CASE WHEN shown_models.model_version_id IS NULL THEN '' ELSE '->' END AS shown, name,"
-        " model_versions.task, precision,"
+        " model_versions.task, precision, frames_per_second,"
         " substr(version_sha256, 1, 12) AS version, source_format, source_location, registered_at"
         " FROM model_versions LEFT JOIN shown_models"
         " ON shown_models.model_version_id = model_versions.model_version_id ORDER BY name, registered_at",
@@ -65,7 +96,7 @@ def _show_model(name: str) -> None:
     from tasks.site import open_site
 
     with open_site() as site:
-        found = catalogue.latest_model(site.engine, name)
+        found = catalogue.find_model(site.engine, name)
         if found is None:
             raise NightjarError(f"no model {name!r} here: choose one of 'nightjar models'")
         catalogue.show_model(site.engine, found[1].task, found[0])

@@ -88,7 +88,7 @@ def _convert_once(model: str, data: Path | None) -> None:
     from tasks.site import open_site
 
     with open_site() as site:
-        known = catalogue.latest_model(site.engine, model)
+        known = catalogue.find_model(site.engine, model)
     if known:
         click.echo(f"  already converted: version {known[1].version_sha256[:12]}")
         return

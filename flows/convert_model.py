@@ -45,6 +45,13 @@ def convert_model(
         Help("Folder of pictures to measure the parity with the source on; made up ones when empty"),
         Field(max_length=1000),
     ] = "",
+    labels: Annotated[
+        str,
+        Help(
+            "Of a classifier, between commas, in the order of its outputs; for one output: what it is not, what it is"
+        ),
+        Field(max_length=10_000),
+    ] = "",
 ) -> str:
     """Convert a model to OpenVINO IR, measure it against its source, and store it under its hash.
 
@@ -55,7 +62,16 @@ def convert_model(
         with byte_progress(f"Fetching {name}") as on_bytes:
             path, location = fetch_source(site, name, source or None, on_bytes)
         manifest = convert_source(
-            path, location, Path(scratch) / "ir", name, width, size, precision, device_target, images or None
+            path,
+            location,
+            Path(scratch) / "ir",
+            name,
+            width,
+            size,
+            precision,
+            device_target,
+            images or None,
+            tuple(filter(None, map(str.strip, labels.split(",")))),
         )
         store_model(site, Path(scratch) / "ir", manifest)
         url = site.artifacts.url(f"models/{manifest.version_id}/manifest.json")

@@ -2,13 +2,15 @@
 
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Literal
 
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from models.types import ModelVersion, NightjarError
+from models.manifest import Manifest
+from models.types import NightjarError
 from storage import catalogue, ledger
 from storage.archive import canonical
 from storage.sandbox import Sandbox
@@ -17,7 +19,7 @@ from tasks.catalogue import Listing, read_archive
 from tasks.estimate import foretell
 from tasks.fleet_dispatch import run_fleet
 from tasks.local_dispatch import run_segments
-from tasks.model_cache import fetch_model
+from tasks.model_store import take_model
 from tasks.night import Night
 from tasks.owner import is_dead, this_owner
 from tasks.patience import patiently
@@ -34,7 +36,9 @@ class BatchIncomplete(NightjarError):
 @flow(name="nightly-batch", flow_run_name="{model} on {archive}", **FLOW)
 def nightly_batch(
     archive: Annotated[str, Help("Folder with videos, or s3://bucket/prefix"), Field(min_length=1)],
-    model: Annotated[str, Help("A converted model's name: its newest version"), Field(min_length=1)],
+    model: Annotated[
+        str, Help("A converted model's name: its newest version; or a version's hash"), Field(min_length=1)
+    ],
     segment_s: Annotated[int, Help("Seconds of video that are done and committed at once"), Field(ge=1, le=3600)] = 60,
     dispatch: Annotated[
         Literal["local", "fleet"], Help("Who does the segments: this machine, or the workers of the edge pool")
@@ -44,6 +48,11 @@ def nightly_batch(
         str, Help("This machine's device, such as CPU or MYRIAD; workers have their own"), Field(min_length=1)
     ] = "CPU",
     precision: Annotated[Literal["f32", "bf16"], Help("bf16 is faster and moves keypoints")] = "f32",
+    frames_per_second: Annotated[
+        float | None,
+        Help("Look at so many frames of each second only; every frame when none. Rows of another choice stay apart"),
+        Field(ge=0.01, le=1000),
+    ] = None,
 ) -> BatchReport:
     """List the archive, read what is new, run the model on it, load the results, account for every frame.
 
@@ -52,7 +61,7 @@ def nightly_batch(
     """
     begun = time.monotonic()
     with open_site() as site, Sandbox(site.settings.decoder_memory_bytes) as sandbox:
-        night = _begin(site, sandbox, archive, model, dispatch)
+        night = _begin(site, sandbox, archive, dispatch, *take_model(site, model, frames_per_second))
         try:
             listing = read_archive(night, segment_s)
             done = _do_segments(night, listing, dispatch, device, precision)
@@ -68,23 +77,22 @@ def nightly_batch(
     return report
 
 
-def _begin(site: Site, sandbox: Sandbox, archive: str, model: str, dispatch: str) -> Night:
+def _begin(
+    site: Site,
+    sandbox: Sandbox,
+    archive: str,
+    dispatch: str,
+    model_version_id: int,
+    folder: Path,
+    manifest: Manifest,
+) -> Night:
     """The batch's row in the database, and all that the batch needs. What dead runs left behind is freed first."""
-    model_version_id, version = _find_model(site, model)
-    folder, manifest = fetch_model(site.artifacts, version.version_sha256, site.settings.model_cache)
     location = canonical(archive)
     videos = site.archive(location)
     ledger.release_dead(site.engine, is_dead)
-    catalogue.show_when_complete(site.engine, version.task, model_version_id)
+    catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
     batch_id = ledger.start_batch(site.engine, location, model_version_id, dispatch, this_owner(), flow_run.get_id())
     return Night(site, sandbox, location, videos, batch_id, model_version_id, folder, manifest)
-
-
-def _find_model(site: Site, model: str) -> tuple[int, ModelVersion]:
-    found = catalogue.latest_model(site.engine, model)
-    if found is None:
-        raise NightjarError(f"no model {model!r} here: run 'nightjar convert {model}', or see 'nightjar models'")
-    return found
 
 
 def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, precision: str) -> int:
@@ -119,7 +127,7 @@ def _account(night: Night, model: str, listing: Listing, pictures: Pictures, beg
         listing=listing,
         counts=account.counts,
         pictures=pictures,
-        videos=describe_videos(night.site, listing),
+        videos=describe_videos(night.site, listing, night.manifest.task),
         refused=describe_quarantine(night.site, night.location),
         account=account,
         chart=chart,

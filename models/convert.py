@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from models.classifier import ClassifyParams, values_of
 from models.graph import OUTPUT_PREFIX, to_graph
 from models.ir import LoadedIr, is_ir, load_ir
 from models.manifest import (
@@ -50,6 +51,7 @@ class ConvertSpec:
 
     width: PoseNet's width multiplier, None = what the weights are; size: pixels of the square input, None = 224 for
     PoseNet and its own for others; device_target: MYRIAD refuses what a Neural Compute Stick cannot run
+    labels: of a classifier, see models.classifier.ClassifyParams; without: numbers, or no and yes
     """
 
     name: str
@@ -57,6 +59,7 @@ class ConvertSpec:
     size: int | None = None
     precision: Literal["FP16", "FP32"] = "FP16"
     device_target: Literal["CPU", "MYRIAD"] = "CPU"
+    labels: tuple[str, ...] = ()
 
 
 def convert(
@@ -138,7 +141,7 @@ def _from_ir(
 
 def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
     """An IR has one size and one width, and what was rounded stays rounded."""
-    for option, value in (("width", spec.width), ("size", spec.size)):
+    for option, value in (("width", spec.width), ("size", spec.size), ("labels", ",".join(spec.labels) or None)):
         if value is not None:
             raise ConversionError(
                 f"--{option} {value} asked for, but an IR is what it is (input {ir.input.shape}): leave --{option} out"
@@ -167,11 +170,31 @@ def _manifest(
         input=given,
         outputs=shapes,
         decoder="posenet" if pose else "classifier",
-        decode_params=dataclasses.asdict(DecodeParams(origin_px=cell_origin_px(loaded.size))) if pose else {},
+        decode_params=_decode_params(loaded, spec, shapes),
         ir_sha256=_ir_sha256(folder),
         parity=parity,
         stick=stick,
     )
+
+
+def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Empty for a network without its top: it converts, and runs over no video."""
+    if loaded.task == "pose":
+        return dataclasses.asdict(DecodeParams(origin_px=cell_origin_px(loaded.size)))
+    values = [shape[1] for shape in shapes.values() if len(shape) == 2]
+    if len(values) != 1 or len(shapes) != 1:
+        if spec.labels:
+            raise ConversionError(
+                f"outputs {shapes} found, expected one of (1, values): no classifier, leave labels out"
+            )
+        return {}
+    labels = spec.labels or (("no", "yes") if values == [1] else tuple(map(str, range(values[0]))))
+    if values_of(len(labels)) != values[0]:
+        raise ConversionError(
+            f"{len(labels)} labels for an output of {values[0]} values, expected one a value (two for a single value, "
+            "which is the probability of the second): name each, in their order"
+        )
+    return dataclasses.asdict(ClassifyParams(labels))
 
 
 def _ir_sha256(folder: Path) -> dict[str, str]:

@@ -93,16 +93,20 @@ class Manifest:
     ir_sha256: dict[str, str]
     parity: Parity
     stick: Stick
+    frames_per_second: float | None = None
+    """Of each second of a video so many frames are looked at; None: every frame."""
 
     @property
     def version_id(self) -> str:
         """The model version: what decides the rows (IR, input, decoder), and not when or where it was converted."""
-        decides = {
+        decides: dict[str, Any] = {
             "ir": self.ir_sha256,
             "input": dataclasses.asdict(self.input),
             "decoder": self.decoder,
             "decode_params": self.decode_params,
         }
+        if self.frames_per_second is not None:  # as it was before there was a choice, where every frame is looked at
+            decides["frames_per_second"] = self.frames_per_second
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:

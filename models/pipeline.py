@@ -1,7 +1,7 @@
-"""Frames through a device to poses: overlapped, in order, in bounded memory. No files, no SQL, no OpenVINO.
+"""Frames through a device to what is in them: overlapped, in order, bounded memory. No files, no SQL, no OpenVINO.
 
 While the device works on the requests in flight, the frames behind them are decoded elsewhere and the outputs before
-them are turned into poses here, so that neither waits for the other.
+them are read here, so that neither waits for the other.
 """
 
 from collections import deque
@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.classifier import ClassifyParams, classify
 from models.manifest import Manifest
 from models.openpose import OpenPoseParams, decode_openpose
 from models.posenet import DecodeParams, decode_poses
 from models.preprocess import Resize
 from models.runtime import Runtime, RuntimeFault, check_outputs
-from models.types import FramePoses, NightjarError
+from models.types import FrameLabel, FramePoses, NightjarError
 
 Outputs = Mapping[str, NDArray[np.float32]]
-Decoder = Callable[[Outputs], FramePoses]
+Seen = FramePoses | FrameLabel
+Decoder = Callable[[Outputs], Seen]
 
 
 class FrameTensor(NamedTuple):
@@ -41,31 +43,35 @@ class FrameResult(NamedTuple):
 
     number: int
     t_s: float
-    people: FramePoses
+    seen: Seen
 
 
-# By manifest.decoder: from its parameters to a decoder into pixels of the tensor.
+# By manifest.decoder: from its parameters to a reader of the outputs. People are in pixels of the tensor.
 DECODERS: dict[str, Callable[[dict[str, Any]], Decoder]] = {
     "posenet": lambda params: partial(decode_poses, params=DecodeParams(**params)),
     "openpose": lambda params: partial(decode_openpose, params=OpenPoseParams(**params)),
+    "classifier": lambda params: partial(classify, params=ClassifyParams(**params)),
 }
 
 
 def decoder_for(manifest: Manifest, resize: Resize) -> Decoder:
-    """A decoder from the model's outputs to poses in the pixels of the frame that `resize` made the tensor from.
+    """From the model's outputs to what it saw, in pixels of the frame that `resize` made the tensor from.
 
-    Raises NightjarError where the manifest names none of the decoders.
+    Raises NightjarError where the manifest names none of the decoders, or parameters that are not its own.
     """
-    if manifest.decoder not in DECODERS:
+    try:
+        read = DECODERS[manifest.decoder](manifest.decode_params)
+    except (KeyError, TypeError, ValueError) as error:
         raise NightjarError(
-            f"{manifest.name} has the decoder {manifest.decoder!r}, expected {' or '.join(DECODERS)}: "
-            "give --model the name of a pose model"
-        )
-    decode_tensor = DECODERS[manifest.decoder](manifest.decode_params)
+            f"{manifest.name} has the decoder {manifest.decoder!r} with the parameters {manifest.decode_params} "
+            f"({error}), expected one of {', '.join(DECODERS)} and its own: convert the model again, or choose another"
+        ) from error
 
-    def decode(outputs: Outputs) -> FramePoses:
-        people = decode_tensor(outputs)
-        return people._replace(keypoints=resize.to_original(people.keypoints))
+    def decode(outputs: Outputs) -> Seen:
+        seen = read(outputs)
+        if isinstance(seen, FramePoses):
+            return seen._replace(keypoints=resize.to_original(seen.keypoints))
+        return seen
 
     return decode
 

@@ -40,8 +40,27 @@ def draw_poses(
     for person, scores in zip(keypoints, keypoint_scores, strict=True):
         _draw_person(image_bgr, person, scores, unit)
     if caption:
-        _draw_caption(image_bgr, caption)
+        draw_caption(image_bgr, caption)
     return image_bgr
+
+
+def draw_caption(image: Image, caption: str) -> None:
+    """In place: light letters on a darkened strip at the bottom, as wide as the text, never wider than the picture.
+
+    image: (h, w, 3) uint8, contiguous; caption: ASCII, as OpenCV's fonts
+    """
+    height, width = image.shape[:2]
+    scale = max(0.35, min(height, width) / 900)
+    thickness = max(1, round(scale * 1.6))
+    (text_width, text_height), baseline = cv2.getTextSize(caption, _FONT, scale, thickness)
+    if text_width > width * 0.96:
+        scale *= width * 0.96 / text_width
+        (text_width, text_height), baseline = cv2.getTextSize(caption, _FONT, scale, thickness)
+    pad = text_height // 2 + 1
+    top = max(0, height - text_height - baseline - 2 * pad)
+    strip = image[top:, : text_width + 2 * pad]
+    strip[:] = (strip * 0.35).astype(np.uint8)
+    cv2.putText(image, caption, (pad, height - baseline - pad), _FONT, scale, INK, thickness, cv2.LINE_AA)
 
 
 def contact_sheet(images: Sequence[Image], columns: int, width_px: int) -> Image:
@@ -107,19 +126,3 @@ def _subpixel(place: NDArray[np.float32], image: Image) -> tuple[int, int] | Non
 def _color(a: int, b: int) -> Color:
     sides = {KEYPOINT_NAMES[keypoint].partition("_")[0] for keypoint in (a, b)} - {"nose"}
     return {frozenset({"left"}): LEFT, frozenset({"right"}): RIGHT}.get(frozenset(sides), MIDDLE)
-
-
-def _draw_caption(image: Image, caption: str) -> None:
-    """Light letters on a darkened strip at the bottom, as wide as the text, never wider than the picture."""
-    height, width = image.shape[:2]
-    scale = max(0.35, min(height, width) / 900)
-    thickness = max(1, round(scale * 1.6))
-    (text_width, text_height), baseline = cv2.getTextSize(caption, _FONT, scale, thickness)
-    if text_width > width * 0.96:
-        scale *= width * 0.96 / text_width
-        (text_width, text_height), baseline = cv2.getTextSize(caption, _FONT, scale, thickness)
-    pad = text_height // 2 + 1
-    top = max(0, height - text_height - baseline - 2 * pad)
-    strip = image[top:, : text_width + 2 * pad]
-    strip[:] = (strip * 0.35).astype(np.uint8)
-    cv2.putText(image, caption, (pad, height - baseline - pad), _FONT, scale, INK, thickness, cv2.LINE_AA)

@@ -1,4 +1,7 @@
-"""Plans the segments of a video: half-open frame ranges that begin on keyframes and tile it. No files, no ledger."""
+"""Which frames of a video are done together, and which are looked at at all. No files, no ledger.
+
+Segments are half-open frame ranges that begin on keyframes and tile the video.
+"""
 
 import itertools
 
@@ -48,3 +51,18 @@ def _next_start(key_times: NDArray[np.float64], start: int, segment_s: float) ->
         return None
     before_is_nearer = target - key_times[after - 1] < key_times[after] - target
     return after - 1 if before_is_nearer and after - 1 > start else max(after, start + 1)
+
+
+def sampled_frames(timestamps_s: NDArray[np.float64], frames_per_second: float) -> NDArray[np.int64]:
+    """(k,) ascending frame numbers: of each step of 1 / frames_per_second on the video's clock the first frame.
+
+    timestamps_s: (frames,) ascending seconds. The choice hangs on the times alone, and not on how the video is cut;
+    a video that has fewer frames a second is looked at whole. A frame counts from half a frame before its time: a
+    container's ticks round it to either side.
+    Raises ValueError where frames_per_second is not positive.
+    """
+    if not frames_per_second > 0:
+        raise ValueError(f"frames_per_second is {frames_per_second}, expected more than 0")
+    half_s = np.median(np.diff(timestamps_s)) / 2 if len(timestamps_s) > 1 else 0.0
+    steps = np.floor((timestamps_s - timestamps_s[:1] + half_s) * frames_per_second)
+    return np.flatnonzero(np.diff(steps, prepend=-np.inf) > 0).astype(np.int64)

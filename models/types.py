@@ -99,6 +99,13 @@ class FramePoses(NamedTuple):
     keypoint_scores: NDArray[np.float32]
 
 
+class FrameLabel(NamedTuple):
+    """What a classifier makes of one frame. score: the label's probability, 0 to 1"""
+
+    label: str
+    score: float
+
+
 @dataclass(frozen=True, eq=False)
 class Poses:
     """The people of many frames, one row a person a frame, ordered by (frame, person).
@@ -133,6 +140,36 @@ class Poses:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Classifications:
+    """What a classifier makes of many frames, one row a frame, in the frames' order.
+
+    frame: (n,) int64; label: (n,) str; t_s: (n,) float64 seconds; scores: (n,) float32, the label's probability
+    """
+
+    frame: NDArray[np.int64]
+    label: NDArray[np.str_]
+    t_s: NDArray[np.float64]
+    scores: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @classmethod
+    def gather(cls, frames: Sequence[tuple[int, float, FrameLabel]]) -> "Classifications":
+        """Rows from (frame number, t_s, label) of each frame, in frame order."""
+        return cls(
+            frame=np.array([number for number, _, _ in frames], np.int64),
+            label=np.array([seen.label for _, _, seen in frames], np.str_),
+            t_s=np.array([t_s for _, t_s, _ in frames], np.float64),
+            scores=np.array([seen.score for _, _, seen in frames], np.float32),
+        )
+
+
+Rows = Poses | Classifications
+"""What a model leaves in SQL: of people, or of frames."""
+
+
 def _stack(parts: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.concatenate([np.empty((0, *shape), np.float32), *parts])
 
@@ -142,6 +179,7 @@ class ModelVersion:
     """One converted model as the database knows it: what decides its rows, by hash, and where it came from.
 
     version_sha256: Manifest.version_id; manifest: the whole manifest.json
+    frames_per_second: how many frames of a second it looks at; None = every one
     """
 
     version_sha256: str
@@ -153,13 +191,15 @@ class ModelVersion:
     source_format: str
     precision: str
     manifest: str
+    frames_per_second: float | None = None
 
 
 @dataclass(frozen=True)
 class SegmentReport:
     """How one segment was done: what the ledger and the result file say beside the rows.
 
-    frames_done: frames that were decoded and seen by the model
+    frames_done: frames that were dealt with as the model version asks: seen by the model, or left out where it looks at
+        some a second only
     undecodable: frame numbers that the decoder could not give, ascending
     device: what did the inference, such as "CPU (Intel Xeon …)"; precision: "f32", "bf16", "f16"
     worker: who did it; wall_s: seconds from the first frame asked for to the last one decoded

@@ -26,6 +26,7 @@ class BatchFacts(NamedTuple):
     status: str
     archive: str
     model: str
+    task: str
     version_sha256: str
     dispatch: str
     started_at: datetime
@@ -98,7 +99,8 @@ def read_batch(engine: Engine, batch_id: int | None = None) -> BatchFacts:
     """This batch, or the newest one. Raises DatabaseError where there is none."""
     took_s = epoch_s(func.coalesce(batches.c.finished_at, database_now())) - epoch_s(batches.c.started_at)
     own = {name: batches.c[name] for name in BatchFacts._fields if name in batches.c}
-    columns = {**own, "model": model_versions.c.name, "version_sha256": model_versions.c.version_sha256}
+    version = {"model": "name", "task": "task", "version_sha256": "version_sha256"}
+    columns = {**own, **{name: model_versions.c[column] for name, column in version.items()}}
     rows = (
         select(*({**columns, "took_s": took_s}[name].label(name) for name in BatchFacts._fields))
         .join(model_versions, model_versions.c.model_version_id == batches.c.model_version_id)

@@ -1,5 +1,6 @@
 """What there is: videos, the archive's files, model versions, and which of them the views show. No segments' work."""
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from storage.tables import archive_files, database_now, model_versions, segments
 
 VIDEO_FIELDS = tuple(Video.__dataclass_fields__)
 MODEL_FIELDS = tuple(ModelVersion.__dataclass_fields__)
+HASH_START = re.compile("[0-9a-f]{8,64}")
 
 
 class KnownFile(NamedTuple):
@@ -88,12 +90,17 @@ def register_model(engine: Engine, version: ModelVersion) -> int:
         return int(connection.execute(select(model_versions.c.model_version_id).where(mine)).scalar_one())
 
 
-def latest_model(engine: Engine, name: str) -> tuple[int, ModelVersion] | None:
-    """The version of this name that was registered last, with its id."""
+def find_model(engine: Engine, name: str) -> tuple[int, ModelVersion] | None:
+    """The version of this name that was registered last, of those that look at every frame; or the one whose hash
+    begins so. With its id."""
     columns = (model_versions.c.model_version_id, *(model_versions.c[field] for field in MODEL_FIELDS))
     newest = (model_versions.c.registered_at.desc(), model_versions.c.model_version_id.desc())
+    named = (model_versions.c.name == name) & model_versions.c.frames_per_second.is_(None)
+    wanted = model_versions.c.version_sha256.startswith(name) if HASH_START.fullmatch(name) else named
     with reading(engine) as connection:
-        row = connection.execute(select(*columns).where(model_versions.c.name == name).order_by(*newest)).first()
+        row = connection.execute(select(*columns).where(wanted).order_by(*newest)).first()
+        if row is None and wanted is not named:  # a name may look like a hash
+            row = connection.execute(select(*columns).where(named).order_by(*newest)).first()
     return None if row is None else (row[0], ModelVersion(*row[1:]))
 
 

@@ -47,19 +47,28 @@ def read_frames(
     start_frame: int,
     stop_frame: int,
     size: tuple[int, int] | None = None,
+    wanted: NDArray[np.int64] | None = None,
 ) -> Iterator[Frame]:
     """Frames [start_frame, stop_frame) in order, the same ones, pixel for pixel, however a video is cut.
 
     size: (width, height) to resize to, bilinearly; None = as the video is
+    wanted: only these of them, ascending; None = all. Whatever they are, they look as they would among all
     A frame that does not decode, or that the decoder flags as corrupt, is left out: its number is missing.
     Raises VideoError where no frame of the segment decodes, or the file is not the probed one.
     """
     if not 0 <= start_frame < stop_frame <= video.frames:
         raise ValueError(f"frames [{start_frame}, {stop_frame}) are not inside [0, {video.frames})")
+    chosen = None if wanted is None else set(wanted.tolist())
+    if chosen is not None:
+        if not chosen:
+            return
+        stop_frame = max(chosen) + 1
     empty = True
     for number, frame in _exact_frames(path, video, index, start_frame, stop_frame):
         if not frame.is_corrupt:
             empty = False
+            if chosen is not None and number not in chosen:
+                continue
             rgb = to_rgb(frame, size or (video.width, video.height), video.rotation)
             yield Frame(number, float(index.timestamps_s[number]), rgb)
     if empty:

@@ -12,19 +12,27 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.types import NightjarError, Poses, Segment, SegmentReport, Video
+from models.types import Classifications, NightjarError, Poses, Rows, Segment, SegmentReport, Video
 from storage.disk import sync_folder
-from storage.poses import KEYPOINT_COLUMNS, POSE_COLUMNS, check_poses, check_report, keypoint_matrix, poses_from_columns
+from storage.poses import KEYPOINT_COLUMNS, POSE_COLUMNS, keypoint_matrix, poses_from_columns
+from storage.rows import LABEL_COLUMNS, MOST_LABEL_CHARS, check_report, check_rows
 
 FORMAT = 1
 METADATA_KEY = b"nightjar"
-TYPES = {"frame": pa.int64(), "person": pa.int16(), "t_s": pa.float64()}
-SCHEMA = pa.schema(
-    [pa.field(name, TYPES.get(name, pa.float32()), nullable=name in KEYPOINT_COLUMNS) for name in POSE_COLUMNS]
-)
+TYPES = {"frame": pa.int64(), "person": pa.int16(), "t_s": pa.float64(), "label": pa.string()}
+
+
+def _schema(columns: tuple[str, ...]) -> pa.Schema:
+    return pa.schema(
+        [pa.field(name, TYPES.get(name, pa.float32()), nullable=name in KEYPOINT_COLUMNS) for name in columns]
+    )
+
+
+SCHEMAS = {Poses: _schema(POSE_COLUMNS), Classifications: _schema(LABEL_COLUMNS)}
 # A file of few bytes can claim any number of rows: more people than this in every frame is no result.
 MAX_PEOPLE_PER_FRAME = 256
 
@@ -42,14 +50,14 @@ class Result:
     video: Video
     segment: Segment
     version_sha256: str
-    poses: Poses
+    rows: Rows
     report: SegmentReport
 
 
 def write_result(path: Path, result: Result) -> None:
     """The file appears whole or not at all; equal results give equal bytes.
 
-    Raises ValueError where the poses or the report are not the segment's, ResultError where the disk refuses.
+    Raises ValueError where the rows or the report are not the segment's, ResultError where the disk refuses.
     """
     _check(result)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -82,17 +90,16 @@ def _check(result: Result) -> None:
     video, segment = result.video, result.segment
     if segment.video_sha256 != video.sha256 or not 0 <= segment.start_frame < segment.stop_frame <= video.frames:
         raise ValueError(f"{segment}, expected frames of the video {video.sha256}, which has {video.frames}")
-    check_poses(result.poses, segment)
+    check_rows(result.rows, segment)
     check_report(result.report, segment)
 
 
 def _table(result: Result) -> pa.Table:
-    poses = result.poses
-    own = (poses.frame, poses.person, poses.t_s, poses.scores)
-    columns = [*own, *np.ascontiguousarray(keypoint_matrix(poses).T)]
+    schema = SCHEMAS[type(result.rows)]
     # from_pandas: NaN becomes NULL, as in SQL
     arrays = [
-        pa.array(values, field.type, from_pandas=field.nullable) for values, field in zip(columns, SCHEMA, strict=True)
+        pa.array(values, field.type, from_pandas=field.nullable)
+        for values, field in zip(_columns(result.rows), schema, strict=True)
     ]
     about = {
         "format": FORMAT,
@@ -103,7 +110,13 @@ def _table(result: Result) -> pa.Table:
         "version_sha256": result.version_sha256,
         "report": dataclasses.asdict(result.report),
     }
-    return pa.table(arrays, SCHEMA.with_metadata({METADATA_KEY: json.dumps(about, sort_keys=True)}))
+    return pa.table(arrays, schema.with_metadata({METADATA_KEY: json.dumps(about, sort_keys=True)}))
+
+
+def _columns(rows: Rows) -> list[NDArray[Any]]:
+    if isinstance(rows, Classifications):
+        return [rows.frame, rows.label, rows.t_s, rows.scores]
+    return [rows.frame, rows.person, rows.t_s, rows.scores, *np.ascontiguousarray(keypoint_matrix(rows).T)]
 
 
 def _parse(file: pq.ParquetFile) -> Result:
@@ -112,7 +125,8 @@ def _parse(file: pq.ParquetFile) -> Result:
     about = json.loads((schema.metadata or {}).get(METADATA_KEY, b"null"))
     if not isinstance(about, dict) or about.get("format") != FORMAT:
         raise ValueError(f"no metadata of Nightjar's result format {FORMAT}")
-    if not schema.equals(SCHEMA):
+    kind = next((kind for kind, expected in SCHEMAS.items() if schema.equals(expected)), None)
+    if kind is None:
         raise ValueError("other columns than a result's")
     video = _plain(Video, about["video"])
     report = about["report"]
@@ -123,7 +137,8 @@ def _parse(file: pq.ParquetFile) -> Result:
     segment = Segment(video.sha256, start_frame, stop_frame)
     if file.metadata.num_rows > segment.frames * MAX_PEOPLE_PER_FRAME:
         raise ValueError(f"{file.metadata.num_rows} rows for {segment.frames} frames")
-    return Result(video, segment, version_sha256, _read_poses(file), report)
+    rows = _read_poses(file) if kind is Poses else _read_labels(file)
+    return Result(video, segment, version_sha256, rows, report)
 
 
 def _plain(kind: type[Plain], raw: dict[str, Any]) -> Plain:
@@ -143,3 +158,11 @@ def _read_poses(file: pq.ParquetFile) -> Poses:
     columns: list[NDArray[Any]] = [column.to_numpy() for column in table.columns]
     matrix = np.stack([np.asarray(column, np.float32) for column in columns[4:]], axis=1)
     return poses_from_columns(columns[0], columns[1], columns[2], columns[3], matrix)
+
+
+def _read_labels(file: pq.ParquetFile) -> Classifications:
+    frame, label, t_s, scores = file.read().columns
+    if len(label) and (pc.max(pc.utf8_length(label)).as_py() or 0) > MOST_LABEL_CHARS:
+        raise ValueError(f"a label of more than {MOST_LABEL_CHARS} characters")
+    texts = np.array(label.to_pylist(), np.str_)
+    return Classifications(frame.to_numpy(), texts, t_s.to_numpy(), scores.to_numpy())

@@ -1,11 +1,9 @@
 """A row of poses as SQL and Parquet both have it: column names, Poses <-> columns, and the checks. No SQL, no files."""
 
-from itertools import pairwise
-
 import numpy as np
 from numpy.typing import NDArray
 
-from models.types import KEYPOINT_NAMES, KEYPOINTS, Poses, Segment, SegmentReport
+from models.types import KEYPOINT_NAMES, KEYPOINTS, Poses, Segment
 
 KEYPOINT_COLUMNS = tuple(f"{name}_{part}" for name in KEYPOINT_NAMES for part in ("x", "y", "score"))
 POSE_COLUMNS = ("frame", "person", "t_s", "score", *KEYPOINT_COLUMNS)
@@ -69,20 +67,3 @@ def _check_shapes(poses: Poses) -> None:
         found = getattr(poses, name)
         if found.shape != shape or found.dtype != dtype:
             raise ValueError(f"poses.{name} is {found.dtype}{found.shape}, expected {np.dtype(dtype)}{shape}")
-
-
-def check_report(report: SegmentReport, segment: Segment) -> None:
-    """Raises ValueError unless the report's frames are frames of the segment, each counted once at most."""
-    undecodable = report.undecodable
-    ascending = all(earlier < later for earlier, later in pairwise(undecodable))
-    inside = not undecodable or (segment.start_frame <= undecodable[0] and undecodable[-1] < segment.stop_frame)
-    if not (ascending and inside):
-        raise ValueError(
-            f"undecodable frames {undecodable[:5]}…, expected ascending ones of "
-            f"[{segment.start_frame}, {segment.stop_frame})"
-        )
-    if report.frames_done < 0 or report.frames_done + len(undecodable) > segment.frames:
-        raise ValueError(
-            f"{report.frames_done} frames done and {len(undecodable)} undecodable, expected {segment.frames} at most: "
-            "a frame was counted twice"
-        )

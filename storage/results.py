@@ -2,21 +2,22 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, insert, select, update
 
-from models.types import Poses, Segment, SegmentReport
+from models.types import Classifications, Poses, Rows, Segment, SegmentReport
 from storage import tables
 from storage.catalogue import video_id_of
 from storage.database import DatabaseError, reading, writing
 from storage.ledger import NO_LEASE, Claim, held, insert_segments, lock_video, planned_ranges
-from storage.poses import POSE_COLUMNS, check_poses, check_report, keypoint_matrix, poses_from_columns
+from storage.poses import POSE_COLUMNS, keypoint_matrix, poses_from_columns
+from storage.rows import LABEL_COLUMNS, check_report, check_rows
 from storage.tables import database_now, model_versions, segments
 
 if TYPE_CHECKING:
@@ -32,24 +33,24 @@ COPY_HEADER, COPY_TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 def commit_segment(
     engine: Engine,
     claim: Claim,
-    poses: Poses,
+    rows: Rows,
     report: SegmentReport,
     result_key: str | None = None,
     result_sha256: str | None = None,
 ) -> bool:
     """Rows and ledger entry of a claimed segment, in one transaction. result_*: the Parquet file that holds them too.
 
-    False, and nothing changed, where the claim is fenced or the segment done. Raises ValueError where the poses or the
+    False, and nothing changed, where the claim is fenced or the segment done. Raises ValueError where the rows or the
     report are not the segment's, and DatabaseError.
     """
-    check_poses(poses, claim.segment)
+    check_rows(rows, claim.segment)
     check_report(report, claim.segment)
-    values = _done(poses, report, result_key, result_sha256)
+    values = _done(rows, report, result_key, result_sha256)
     try:
         with writing(engine) as connection:
             if connection.execute(update(segments).where(held(claim)).values(values)).rowcount != 1:
                 return False
-            _replace_rows(connection, claim.video_id, claim.model_version_id, claim.segment, poses)
+            _replace_rows(connection, claim.video_id, claim.model_version_id, claim.segment, rows)
             return True
     except DatabaseError:
         # Perhaps only the answer to COMMIT was lost: the ledger knows.
@@ -66,28 +67,23 @@ def load_result(
     False, and nothing changed, where the ledger has the segment done. Raises ValueError where the ledger's segments are
     cut elsewhere, and DatabaseError, also where the model version is not registered.
     """
-    check_poses(result.poses, result.segment)
+    check_rows(result.rows, result.segment)
     check_report(result.report, result.segment)
     with writing(engine) as connection:
         video_id, model_version_id = video_id_of(connection, result.video), _model_id(connection, result.version_sha256)
         _plan_one(connection, video_id, model_version_id, result.segment)
         mine = (segments.c.video_id == video_id) & (segments.c.model_version_id == model_version_id)
         this = mine & (segments.c.start_frame == result.segment.start_frame) & (segments.c.status != "done")
-        values = _done(result.poses, result.report, result_key, result_sha256)
+        values = _done(result.rows, result.report, result_key, result_sha256)
         if connection.execute(update(segments).where(this).values(values)).rowcount != 1:
             return False
-        _replace_rows(connection, video_id, model_version_id, result.segment, result.poses)
+        _replace_rows(connection, video_id, model_version_id, result.segment, result.rows)
         return True
 
 
 def read_poses(engine: Engine, video_id: int, model_version_id: int, start_frame: int, stop_frame: int) -> Poses:
     """The rows of frames [start_frame, stop_frame), as they were committed."""
-    rows = tables.poses.c
-    mine = (rows.video_id == video_id) & (rows.model_version_id == model_version_id)
-    here = (rows.frame >= start_frame) & (rows.frame < stop_frame)
-    columns = (rows[name] for name in POSE_COLUMNS)
-    with reading(engine) as connection:
-        found = connection.execute(select(*columns).where(mine, here).order_by(rows.frame, rows.person)).all()
+    found = _read(engine, tables.poses, POSE_COLUMNS, (video_id, model_version_id, start_frame, stop_frame))
     # None becomes NaN; float64 holds every frame number and every float32 exactly.
     values = np.array([tuple(row) for row in found], np.float64).reshape(len(found), len(POSE_COLUMNS))
     frame, person, t_s, scores = values[:, 0], values[:, 1], values[:, 2], values[:, 3]
@@ -100,7 +96,25 @@ def read_poses(engine: Engine, video_id: int, model_version_id: int, start_frame
     )
 
 
-def _done(poses: Poses, report: SegmentReport, result_key: str | None, result_sha256: str | None) -> dict[str, Any]:
+def read_labels(
+    engine: Engine, video_id: int, model_version_id: int, start_frame: int, stop_frame: int
+) -> Classifications:
+    """A classifier's rows of frames [start_frame, stop_frame), as they were committed."""
+    found = _read(engine, tables.classifications, LABEL_COLUMNS, (video_id, model_version_id, start_frame, stop_frame))
+    frame, label, t_s, scores = zip(*found, strict=True) if found else ((), (), (), ())
+    return Classifications(
+        np.array(frame, np.int64), np.array(label, np.str_), np.array(t_s, np.float64), np.array(scores, np.float32)
+    )
+
+
+def _read(engine: Engine, table: Table, columns: tuple[str, ...], of: tuple[int, int, int, int]) -> Sequence[Row[Any]]:
+    """of: video_id, model_version_id, start_frame, stop_frame. In the order of the first two columns."""
+    wanted = select(*(table.c[name] for name in columns)).where(*_of(table, *of))
+    with reading(engine) as connection:
+        return connection.execute(wanted.order_by(table.c[columns[0]], table.c[columns[1]])).all()
+
+
+def _done(rows: Rows, report: SegmentReport, result_key: str | None, result_sha256: str | None) -> dict[str, Any]:
     return {
         "status": "done",
         "device": report.device,
@@ -109,7 +123,7 @@ def _done(poses: Poses, report: SegmentReport, result_key: str | None, result_sh
         "frames_done": report.frames_done,
         "undecodable_frames": len(report.undecodable),
         "undecodable": json.dumps(report.undecodable),
-        "people": len(poses),
+        "people": len(rows),
         "result_key": result_key,
         "result_sha256": result_sha256,
         "wall_s": report.wall_s,
@@ -152,18 +166,39 @@ def _plan_one(connection: Connection, video_id: int, model_version_id: int, segm
     insert_segments(connection, video_id, model_version_id, [wanted])
 
 
-def _replace_rows(connection: Connection, video_id: int, model_version_id: int, segment: Segment, poses: Poses) -> None:
-    rows = tables.poses.c
-    mine = (rows.video_id == video_id) & (rows.model_version_id == model_version_id)
-    here = (rows.frame >= segment.start_frame) & (rows.frame < segment.stop_frame)
-    connection.execute(delete(tables.poses).where(mine, here))
+def _replace_rows(connection: Connection, video_id: int, model_version_id: int, segment: Segment, rows: Rows) -> None:
+    table = tables.classifications if isinstance(rows, Classifications) else tables.poses
+    frames = (segment.start_frame, segment.stop_frame)
+    connection.execute(delete(table).where(*_of(table, video_id, model_version_id, *frames)))
     driver = connection.connection.driver_connection
-    if isinstance(driver, sqlite3.Connection):
-        _insert_sqlite(driver, video_id, model_version_id, poses)
+    if isinstance(rows, Classifications):
+        _insert_labels(connection, video_id, model_version_id, rows)
+    elif isinstance(driver, sqlite3.Connection):
+        _insert_sqlite(driver, video_id, model_version_id, rows)
     elif isinstance(driver, psycopg.Connection):
-        _copy_postgresql(driver, video_id, model_version_id, poses)
+        _copy_postgresql(driver, video_id, model_version_id, rows)
     else:
         raise TypeError(f"the driver is {type(driver)}, expected sqlite3 or psycopg")
+
+
+def _of(
+    table: Table, video_id: int, model_version_id: int, start_frame: int, stop_frame: int
+) -> tuple[ColumnElement[bool], ...]:
+    """The rows of frames [start_frame, stop_frame)."""
+    column = table.c
+    mine = (column.video_id == video_id) & (column.model_version_id == model_version_id)
+    return mine, (column.frame >= start_frame) & (column.frame < stop_frame)
+
+
+def _insert_labels(connection: Connection, video_id: int, model_version_id: int, rows: Classifications) -> None:
+    """One row a frame at most: nothing that a COPY would be needed for."""
+    own = zip(rows.frame.tolist(), rows.label.tolist(), rows.t_s.tolist(), rows.scores.tolist(), strict=True)
+    values = [
+        {"video_id": video_id, "model_version_id": model_version_id, **dict(zip(LABEL_COLUMNS, row, strict=True))}
+        for row in own
+    ]
+    if values:
+        connection.execute(insert(tables.classifications), values)
 
 
 def _insert_sqlite(driver: sqlite3.Connection, video_id: int, model_version_id: int, poses: Poses) -> None:

@@ -36,6 +36,7 @@ from storage.poses import KEYPOINT_COLUMNS
 SEGMENT_STATUSES = ("planned", "leased", "done", "quarantined")
 BATCH_STATUSES = ("running", "completed", "incomplete", "crashed")
 ASSIGNMENT_STATUSES = ("waiting", "working", "done", "lost", "dismissed")
+TRAINING_STATUSES = ("running", "completed", "failed")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -142,6 +143,7 @@ model_versions = Table(
     Column("source_format", Text, nullable=False),
     Column("precision", Text, nullable=False),
     Column("manifest", Text, nullable=False),
+    Column("frames_per_second", Double),  # NULL: every frame
     Column("registered_at", UtcDateTime, nullable=False),
 )
 
@@ -282,4 +284,73 @@ classifications = Table(
     Column("score", REAL, nullable=False),
     PrimaryKeyConstraint("video_id", "model_version_id", "frame", "label"),
     sqlite_with_rowid=False,
+)
+
+training_runs = Table(
+    "training_runs",
+    metadata,
+    Column("training_run_id", Integer, primary_key=True),
+    Column("run_key", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("preset", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("data", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("error", Text),
+    Column("flow_run_id", Text),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("pictures_train", Integer, nullable=False),
+    Column("pictures_validation", Integer, nullable=False),
+    Column("pictures_test", Integer, nullable=False),
+    Column("base_sha256", Text),
+    Column("best_epoch", Integer),
+    Column("accuracy", Double),
+    Column("precision", Double),
+    Column("recall", Double),
+    Column("roc_auc", Double),
+    Column("roc_auc_low", Double),
+    Column("roc_auc_high", Double),
+    Column("true_positives", Integer),
+    Column("false_negatives", Integer),
+    Column("true_negatives", Integer),
+    Column("false_positives", Integer),
+    Column("model_version_id", ForeignKey("model_versions.model_version_id")),
+    _one_of("status", TRAINING_STATUSES),
+    CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("status <> 'completed' OR accuracy IS NOT NULL", name="completed"),
+)
+
+training_epochs = Table(
+    "training_epochs",
+    metadata,
+    Column("training_run_id", ForeignKey("training_runs.training_run_id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("step", Integer, nullable=False),
+    Column("loss", Double, nullable=False),
+    Column("accuracy", Double, nullable=False),
+    Column("validation_loss", Double, nullable=False),
+    Column("validation_accuracy", Double, nullable=False),
+    Column("seconds", Double, nullable=False),
+)
+
+training_steps = Table(
+    "training_steps",
+    metadata,
+    Column("training_run_id", ForeignKey("training_runs.training_run_id"), primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("epoch", Integer, nullable=False),
+    Column("loss", Double, nullable=False),
+    Column("accuracy", Double, nullable=False),
+)
+
+training_failures = Table(
+    "training_failures",
+    metadata,
+    Column("training_run_id", ForeignKey("training_runs.training_run_id"), primary_key=True),
+    Column("sha256", Text, primary_key=True),
+    Column("picture", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("score", REAL, nullable=False),
 )

@@ -164,8 +164,8 @@ def throttling(
     return Throttling(float(begun[began]), float(levels[slow].min()), float(best[first]))
 
 
-def count_lines(counts: SegmentCounts) -> dict[str, str]:
-    """Segments, frames and people, label -> text."""
+def count_lines(counts: SegmentCounts, task: str) -> dict[str, str]:
+    """Segments, frames and rows, label -> text. task: of the model"""
     if not counts.expected:
         return {"segments": "nothing new: everything is in the database"}
     return {
@@ -174,8 +174,14 @@ def count_lines(counts: SegmentCounts) -> dict[str, str]:
         "frames": f"{counts.frames_expected:,} expected, {counts.frames_done:,} loaded, "
         f"{counts.frames_undecodable:,} undecodable, {counts.frames_quarantined:,} in quarantine, "
         f"{counts.frames_missing:,} missing",
-        "people": f"{counts.people:,} rows, one a person a frame",
+        **_rows_line(counts.people, task),
     }
+
+
+def _rows_line(rows: int, task: str) -> dict[str, str]:
+    if task == "classification":
+        return {"labels": f"{rows:,} rows, one a frame that was looked at"}
+    return {"people": f"{rows:,} rows, one a person a frame"}
 
 
 def device_table(account: Account) -> list[dict[str, Any]]:
@@ -207,7 +213,7 @@ def video_table(account: Account) -> list[dict[str, Any]]:
             "in quarantine": video.segments_quarantined,
             "missing": video.segments - video.segments_done - video.segments_quarantined,
             "retries": video.retries,
-            "people": video.people,
+            "labels" if account.batch.task == "classification" else "people": video.people,
             "frames/s": round(video.frames_done / video.wall_s, 1) if video.wall_s else None,
         }
         for video in account.videos

@@ -23,7 +23,7 @@ def measure_archive(site: Site, folder: Path, model: str) -> Accuracy:
     The rows are taken as they are stored: keypoints and people below the model's thresholds are not there.
     Raises NightjarError where there is no truth.
     """
-    found = catalogue.latest_model(site.engine, model)
+    found = catalogue.find_model(site.engine, model)
     truths = sorted(folder.glob(f"*{TRUTH_SUFFIX}"))
     if found is None or not truths:
         raise NightjarError(

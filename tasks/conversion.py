@@ -45,9 +45,10 @@ def convert_source(
     precision: Literal["FP16", "FP32"],
     device_target: Literal["CPU", "MYRIAD"],
     images: str | None,
+    labels: tuple[str, ...] = (),
 ) -> Manifest:
     """`models.convert.convert`, imported here: TensorFlow takes seconds, and only this task needs it."""
     from models.convert import ConvertSpec, convert
 
-    spec = ConvertSpec(name, width, size, precision, device_target)
+    spec = ConvertSpec(name, width, size, precision, device_target, labels)
     return convert(path, spec, out, Path(images) if images else None, location, get_run_logger().info)

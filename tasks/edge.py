@@ -226,8 +226,8 @@ class Worker:
         with self._teller.fetching():
             path, video, index = self._opened.get(file.entry(), file.sha256)
 
-        def on_frame() -> None:
-            self._teller.frame()
+        def on_frames(frames: int) -> None:
+            self._teller.add(frames)
             self._stop_if_revoked()
 
         return infer_segment(
@@ -240,7 +240,7 @@ class Worker:
             self._sandbox,
             bench.worker,
             bench.settings.decoder_cpu_s,
-            on_frame,
+            on_frames,
         )
 
     def _keep(self, number: int, piece: Piece, result: Result) -> None:

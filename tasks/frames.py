@@ -1,4 +1,4 @@
-"""What runs in the sandbox's child: frames as tensors, pictures of people. Light imports: no Prefect, no OpenVINO."""
+"""What runs in the sandbox's child: frames as tensors, pictures of what was found. No Prefect, no OpenVINO."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.preprocess import Resize
-from models.render import draw_poses
-from models.types import FrameIndex, Poses, Video
+from models.render import draw_caption, draw_poses
+from models.types import Classifications, FrameIndex, Rows, Video
 from storage.encode import write_video
 from storage.frames import read_frames
 
@@ -24,16 +24,21 @@ def segment_tensors(
     start: int,
     stop: int,
     resize: Resize,
+    wanted: NDArray[np.int64] | None,
 ) -> Iterator[tuple[int, float]]:
-    """(frame number, t_s) of each frame of the segment, its tensor (height, width, 3) written into the next slot."""
-    for frame in read_frames(path, video, index, start, stop, (resize.inner_width, resize.inner_height)):
+    """(frame number, t_s) of each frame of the segment, its tensor (height, width, 3) written into the next slot.
+
+    wanted: only these frames, ascending; None = all
+    """
+    size = (resize.inner_width, resize.inner_height)
+    for frame in read_frames(path, video, index, start, stop, size, wanted):
         resize.place(frame.rgb, next(slots))
         yield frame.number, frame.t_s
 
 
-def write_overlay(path: Path, video: Video, index: FrameIndex, start: int, stop: int, poses: Poses, out: Path) -> str:
-    """The frames [start, stop) with their people drawn in, as a video beside `out`. Gives the file's name."""
-    pictures = drawn_frames(path, video, index, start, stop, poses)
+def write_overlay(path: Path, video: Video, index: FrameIndex, start: int, stop: int, rows: Rows, out: Path) -> str:
+    """The frames [start, stop) with what was found drawn in, as a video beside `out`. Gives the file's name."""
+    pictures = drawn_frames(path, video, index, start, stop, rows)
     first_t_s, first = next(pictures)
     height, width = first.shape[:2]
 
@@ -45,21 +50,29 @@ def write_overlay(path: Path, video: Video, index: FrameIndex, start: int, stop:
     return write_video(out, shifted(), width, height, video.fps).name
 
 
-def write_still(path: Path, video: Video, index: FrameIndex, number: int, poses: Poses, out: Path) -> None:
-    """One frame with its people drawn in, as a PNG."""
-    _, picture = next(drawn_frames(path, video, index, number, number + 1, poses))
+def write_still(path: Path, video: Video, index: FrameIndex, number: int, rows: Rows, out: Path) -> None:
+    """One frame with what was found in it, as a PNG."""
+    _, picture = next(drawn_frames(path, video, index, number, number + 1, rows))
     cv2.imwrite(str(out), picture)
 
 
 def drawn_frames(
-    path: Path, video: Video, index: FrameIndex, start: int, stop: int, poses: Poses
+    path: Path, video: Video, index: FrameIndex, start: int, stop: int, rows: Rows
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """(t_s, BGR picture with skeletons) of each frame, at most OVERLAY_WIDTH pixels wide."""
+    """(t_s, BGR picture with skeletons or its label) of each frame, at most OVERLAY_WIDTH pixels wide."""
     scale = min(1.0, OVERLAY_WIDTH / video.width)
     size = (round(video.width * scale), round(video.height * scale))
     for frame in read_frames(path, video, index, start, stop, size):
-        first, last = np.searchsorted(poses.frame, [frame.number, frame.number + 1])
         picture = np.ascontiguousarray(frame.rgb[:, :, ::-1])
-        caption = f"frame {frame.number}   {frame.t_s:.2f} s   {last - first} in view"
-        draw_poses(picture, poses.keypoints[first:last] * scale, poses.keypoint_scores[first:last], caption)
+        _draw(picture, rows, frame.number, scale, f"frame {frame.number}   {frame.t_s:.2f} s")
         yield frame.t_s, picture
+
+
+def _draw(picture: NDArray[np.uint8], rows: Rows, number: int, scale: float, caption: str) -> None:
+    first, last = np.searchsorted(rows.frame, [number, number + 1])
+    if isinstance(rows, Classifications):  # of the last frame that was looked at
+        seen = f"   {rows.label[last - 1]} {rows.scores[last - 1]:.2f}" if last else ""
+        draw_caption(picture, caption + seen)
+    else:
+        places, scores = rows.keypoints[first:last] * scale, rows.keypoint_scores[first:last]
+        draw_poses(picture, places, scores, f"{caption}   {last - first} in view")

@@ -75,7 +75,7 @@ def _run_segment(
     try:
         found = find(night.site.artifacts, night.manifest.version_id, claim.segment)
         result, stored = found or _store(night, claim, _infer(night, opened, claim, entry, runtime, progress))
-        if not commit_segment(engine, claim, result.poses, result.report, stored.key, stored.sha256):
+        if not commit_segment(engine, claim, result.rows, result.report, stored.key, stored.sha256):
             log.warning("%s was done by another one meanwhile", what)
         elif result.report.undecodable:
             log.warning("%s: %s frames could not be decoded", what, len(result.report.undecodable))
@@ -96,9 +96,9 @@ def _infer(
     path, video, index = opened.get(entry, claim.segment.video_sha256)
     lease, settings = Lease(night, claim), night.site.settings
 
-    def on_frame() -> None:
+    def on_frames(frames: int) -> None:
         lease.keep()
-        progress.add(1, entry.key)
+        progress.add(frames, entry.key)
 
     return infer_segment(
         path,
@@ -110,7 +110,7 @@ def _infer(
         night.sandbox,
         settings.worker_name or host_name(),
         settings.decoder_cpu_s,
-        on_frame,
+        on_frames,
     )
 
 

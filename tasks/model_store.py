@@ -1,14 +1,17 @@
-"""Converted models into the artifact store, by their version's hash, and into SQL."""
+"""Converted models into the artifact store, by their version's hash, and into SQL; and which one a night takes."""
 
+import dataclasses
+import shutil
+import tempfile
 from pathlib import Path
 
 from prefect import task
 
-from models.manifest import BIN_FILE, Manifest
-from models.types import ModelVersion
+from models.manifest import BIN_FILE, MANIFEST_FILE, Manifest
+from models.types import ModelVersion, NightjarError
 from storage import catalogue
 from storage.artifacts import put_folder
-from tasks.model_cache import FILES, model_prefix
+from tasks.model_cache import FILES, fetch_model, model_prefix
 from tasks.policy import TASK
 from tasks.site import Site
 
@@ -27,5 +30,38 @@ def store_model(site: Site, folder: Path, manifest: Manifest) -> int:
         source_format=manifest.source.format,
         precision=manifest.precision,
         manifest=manifest.to_json(),
+        frames_per_second=manifest.frames_per_second,
     )
     return catalogue.register_model(site.engine, version)
+
+
+def take_model(site: Site, name: str, frames_per_second: float | None = None) -> tuple[int, Path, Manifest]:
+    """The model of this name or hash: its id, its folder on this machine, verified, and its manifest.
+
+    frames_per_second: as a version of its own, which looks at so many frames of a second: its rows are others', and so
+        are its segments in the ledger. It is made at its first use
+    Raises NightjarError where there is no such model, or it looks at another number of frames already.
+    """
+    found = catalogue.find_model(site.engine, name)
+    if found is None:
+        raise NightjarError(f"no model {name!r} here: run 'nightjar convert {name}', or see 'nightjar models'")
+    model_version_id, version = found
+    folder, manifest = fetch_model(site.artifacts, version.version_sha256, site.settings.model_cache)
+    if frames_per_second in (None, manifest.frames_per_second):
+        return model_version_id, folder, manifest
+    if manifest.frames_per_second is not None:
+        raise NightjarError(
+            f"model {name!r} looks at {manifest.frames_per_second:g} frames a second, {frames_per_second:g} were asked "
+            f"for: give its name, {manifest.name!r}"
+        )
+    return _sampling(site, folder, dataclasses.replace(manifest, frames_per_second=frames_per_second))
+
+
+def _sampling(site: Site, folder: Path, manifest: Manifest) -> tuple[int, Path, Manifest]:
+    """The same IR under another manifest."""
+    with tempfile.TemporaryDirectory(prefix="nightjar-model-") as scratch:
+        for name in FILES:
+            shutil.copyfile(folder / name, Path(scratch) / name)
+        (Path(scratch) / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        model_version_id = store_model.fn(site, Path(scratch), manifest)
+    return model_version_id, *fetch_model(site.artifacts, manifest.version_id, site.settings.model_cache)

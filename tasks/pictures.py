@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from prefect import get_run_logger, task
 
 from models.render import contact_sheet
-from models.types import FrameIndex, Video
+from models.types import Classifications, FrameIndex, Rows, Video
 from storage.archive import Entry
 from storage.containers import VideoError
 from storage.ledger import DoneSegment, done_segments
 from storage.places import ObjectError
-from storage.results import read_poses
+from storage.results import read_labels, read_poses
 from storage.sandbox import SandboxError
 from tasks.frames import write_overlay, write_still
 from tasks.night import Night
@@ -71,6 +71,16 @@ def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> 
     return pictures
 
 
+def _telling(rows: Rows) -> int:
+    """The frame with the most people, or the rarest label; the surest of those."""
+    if isinstance(rows, Classifications):
+        _, which, counts = np.unique(rows.label, return_inverse=True, return_counts=True)
+        return int(rows.frame[np.lexsort((rows.scores, -counts[which]))[-1]])
+    frames, first, counts = np.unique(rows.frame, return_index=True, return_counts=True)
+    sure = np.add.reduceat(rows.scores, first)
+    return int(frames[np.lexsort((sure, counts))[-1]])
+
+
 def _busiest(done: list[DoneSegment]) -> tuple[int, int]:
     """Frames [start, stop) of the segment with the most people."""
     best = max(done, key=lambda segment: segment.people)
@@ -89,26 +99,26 @@ class _Easel:
     scratch: Path
 
     def still(self, start: int, stop: int) -> list[NDArray[np.uint8]]:
-        """[(height, width, 3) uint8 BGR] of the frame with the most people, the surest of those; [] without people."""
-        poses = read_poses(self.night.site.engine, self.video_id, self.night.model_version_id, start, stop)
-        if not len(poses):
+        """[(height, width, 3) uint8 BGR] of the frame that shows most of what was found; [] where nothing was."""
+        rows = self._rows(start, stop)
+        if not len(rows):
             return []
-        frames, first, counts = np.unique(poses.frame, return_index=True, return_counts=True)
-        sure = np.add.reduceat(poses.scores, first)
-        number = int(frames[np.lexsort((sure, counts))[-1]])
         out = self.scratch / "still.png"
-        self._call(write_still, number, poses, out)
+        self._call(write_still, _telling(rows), rows, out)
         picture = cv2.imread(str(out))
         return [] if picture is None else [np.asarray(picture, np.uint8)]
 
     def overlay(self, start: int, stop: int) -> str:
         """The address of the overlay video of these frames in the artifact store."""
-        poses = read_poses(self.night.site.engine, self.video_id, self.night.model_version_id, start, stop)
-        name = self._call(write_overlay, start, stop, poses, self.scratch / "overlay")
+        name = self._call(write_overlay, start, stop, self._rows(start, stop), self.scratch / "overlay")
         version_id, artifacts = self.night.manifest.version_id, self.night.site.artifacts
         key = f"overlays/{version_id}/{self.video.sha256}-{start:08d}-{stop:08d}{Path(name).suffix}"
         artifacts.put_file(key, self.scratch / name)
         return artifacts.url(key)
+
+    def _rows(self, start: int, stop: int) -> Rows:
+        mine = (self.night.site.engine, self.video_id, self.night.model_version_id, start, stop)
+        return read_labels(*mine) if self.night.manifest.task == "classification" else read_poses(*mine)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         cpu_s = self.night.site.settings.decoder_cpu_s

@@ -51,7 +51,7 @@ class BatchReport:
             files += f", {listing.ignored:,} others ignored"
         if listing.unreachable:
             files += f", {len(listing.unreachable):,} not readable now"
-        return {"files": files, **count_lines(self.counts), **time_lines(self.account)}
+        return {"files": files, **count_lines(self.counts, self.account.batch.task), **time_lines(self.account)}
 
 
 def time_lines(account: Account) -> dict[str, str]:
@@ -61,15 +61,18 @@ def time_lines(account: Account) -> dict[str, str]:
     return {"time": f"{account.time_line()}, {account.frames_per_s:,.0f} frames/s over all"}
 
 
-def describe_videos(site: Site, listing: Listing) -> list[dict[str, Any]]:
-    """A row a video of this archive, as video_summary has it."""
+def describe_videos(site: Site, listing: Listing, task: str) -> list[dict[str, Any]]:
+    """A row a video of this archive, as video_summary has it for this kind of model."""
     columns, rows = database.query(
         site.engine,
-        "SELECT video_id, video, frames, round(CAST(duration_s AS numeric), 1) AS duration_s, frames_done,"
-        " frames_undecodable, segments_quarantined, people FROM video_summary ORDER BY video",
+        "SELECT task, video_id, video, frames, round(CAST(duration_s AS numeric), 1) AS duration_s, frames_done,"
+        " frames_undecodable, segments_quarantined, people, labels FROM video_summary ORDER BY video",
     )
     found = [dict(zip(columns, row, strict=True)) for row in rows]
-    return [{**row, "duration_s": float(row["duration_s"])} for row in found if row.pop("video_id") in listing.entries]
+    mine = [row for row in found if row["video_id"] in listing.entries and row["task"] == task]
+    foreign = {"task", "video_id", "labels" if task == "pose" else "people"}
+    plain = [{name: value for name, value in row.items() if name not in foreign} for row in mine]
+    return [{**row, "duration_s": float(row["duration_s"])} for row in plain]
 
 
 def describe_quarantine(site: Site, archive: str) -> list[dict[str, Any]]:
@@ -113,10 +116,10 @@ def _markdown(report: BatchReport, title: str) -> str:
         f"| account | |\n|---|---|\n{lines}",
     ]
     if report.chart:
-        parts.append(f"![frames a second over the night, by device]({_data_url(report.chart)})")
+        parts.append(f"![frames a second over the night, by device]({data_url(report.chart)})")
     parts += _tables(report.account)
     if report.pictures.sheet:
-        parts.append(f"![the frames with the most people]({_data_url(report.pictures.sheet)})")
+        parts.append(f"![a frame of each video, with what was found]({data_url(report.pictures.sheet)})")
     if report.pictures.overlays:
         parts.append("\n".join(f"- `{key}`: {url}" for key, url in report.pictures.overlays.items()))
     return "\n\n".join(parts)
@@ -156,7 +159,7 @@ def _cell(value: Any) -> str:
     return plain
 
 
-def _data_url(png: bytes) -> str:
+def data_url(png: bytes) -> str:
     """The picture itself, since a browser may load no file from a disk or a private bucket."""
     picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
@@ -190,7 +193,7 @@ def print_account(site: Site, account: Account) -> None:
     ]
     if batch.files_listed is not None:
         lines.append(("files", f"{batch.files_listed:,} listed, {batch.files_quarantined or 0:,} in quarantine"))
-    lines += [*count_lines(account.counts).items(), *time_lines(account).items()]
+    lines += [*count_lines(account.counts, batch.task).items(), *time_lines(account).items()]
     lines += [("error", batch.error)] if batch.error else []
     lines += device_lines(account)
     lines += [("lost", line) for line in account.lost_lines()]

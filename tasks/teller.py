@@ -54,9 +54,9 @@ class Teller:
         while not self._tell() and time.monotonic() < deadline:
             time.sleep(1)
 
-    def frame(self) -> None:
-        """One more frame was seen."""
-        self._frames += 1
+    def add(self, frames: int) -> None:
+        """So many frames more are dealt with."""
+        self._frames += frames
         self.step()
 
     def step(self) -> None:

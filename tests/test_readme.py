@@ -9,12 +9,12 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from deployments.cli import main
-from models.types import KEYPOINT_NAMES, Poses
+from models.types import KEYPOINT_NAMES, Classifications, Poses
 from storage.catalogue import record_file, show_model
 from storage.query import query
 from storage.results import commit_segment
 from tasks.settings import Settings
-from tests.storage.samples import make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_model, make_report, make_video, must_claim, planned_batch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -63,19 +63,33 @@ def night(engine: Engine) -> Engine:
     record_file(engine, "archive/", "cam.mp4", 1, "etag", video_id=video_id)
     assert commit_segment(engine, must_claim(engine, batch_id), poses, make_report(FRAMES), "results/one", "5" * 64)
     show_model(engine, "pose", model_version_id)
+    label(engine)
     return engine
+
+
+def label(engine: Engine) -> None:
+    """By a classifier: a car from 0.8 s to 2.36 s, and for half a second at the end."""
+    model = make_model("c" * 64, "car-classifier", "classification")
+    _, model_version_id, batch_id = planned_batch(engine, make_video(frames=FRAMES), length=FRAMES, model=model)
+    frame = np.arange(FRAMES)
+    car = ((frame >= 20) & (frame < 60)) | (frame >= 88)
+    scores = np.full(FRAMES, 0.75, np.float32)
+    rows = Classifications(frame, np.where(car, "car", "not_car"), frame / 25, scores)
+    assert commit_segment(engine, must_claim(engine, batch_id), rows, make_report(FRAMES))
+    show_model(engine, "classification", model_version_id)
 
 
 EXPECTED = {
     "Who raised a hand": [("cam.mp4", 0.4, 0.4, 1)],
     "When was it crowded": [("cam.mp4", 3.0, 2)],
     "When was nobody in view": [("cam.mp4", 0.96, 3.0)],
+    "When was a car in view": [("cam.mp4", 0.8, 2.36, 40, 0.75)],
     "Did somebody fall": [("cam.mp4", frame, frame / 25, 1) for frame in range(75, FRAMES)],
 }
 
 
-def test_there_are_five_questions() -> None:
-    assert len(QUERIES) == 5
+def test_there_are_six_questions() -> None:
+    assert len(QUERIES) == 6
 
 
 @pytest.mark.parametrize(("title", "sql"), QUERIES, ids=[title[:24] for title, _ in QUERIES])

@@ -1,6 +1,8 @@
-"""A PoseNet in shape only, built here: it sees one person wherever a bright spot is. Fast, exact, and no weights."""
+"""Two models built here, fast, exact and without weights: a PoseNet in shape only, which sees one person wherever a
+bright spot is, and a classifier, which says whether there is a spot."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,12 +24,7 @@ OUTPUTS = {
 
 def write_tiny_model(folder: Path, name: str = "tiny") -> Manifest:
     """model.xml, model.bin and manifest.json, as `convert` leaves them."""
-    image = ops.parameter([1, SIZE, SIZE, 3], np.float32, name="image")
-    image.output(0).set_names({"image"})
-    grey = ops.reduce_mean(image, np.array([3]), keep_dims=True)
-    planar = ops.transpose(grey, np.array([0, 3, 1, 2]))
-    means = ops.avg_pool(planar, [CELL, CELL], [0, 0], [0, 0], [CELL, CELL], True)
-    cells = ops.transpose(means, np.array([0, 2, 3, 1]))
+    image, cells = _cells()
     logits = ops.multiply(ops.subtract(cells, np.float32(BRIGHT)), np.float32(20))
     heatmap = ops.broadcast(logits, np.array(OUTPUTS["heatmap"]))
     results = []
@@ -38,18 +35,52 @@ def write_tiny_model(folder: Path, name: str = "tiny") -> Manifest:
 
         node.output(0).set_names({output})
         results.append(ops.result(node))
+    params = {"nms_radius_px": 40.0, "max_people": 5, "origin_px": CELL // 4}
+    return _write(folder, name, "pose", ov.Model(results, [image], name), OUTPUTS, "posenet", params)
+
+
+def write_tiny_classifier(folder: Path, name: str = "spotter") -> Manifest:
+    """The probability that some cell is bright: labels `empty` and `spot`."""
+    image, cells = _cells()
+    brightest = ops.reshape(ops.reduce_max(cells, np.array([1, 2, 3]), keep_dims=True), np.array([1, 1]), False)
+    probability = ops.sigmoid(ops.multiply(ops.subtract(brightest, np.float32(BRIGHT)), np.float32(20)))
+    probability.output(0).set_names({"classification"})
+    model = ov.Model([ops.result(probability)], [image], name)
+    params = {"labels": ["empty", "spot"], "threshold": 0.5}
+    return _write(folder, name, "classification", model, {"classification": (1, 1)}, "classifier", params)
+
+
+def _cells() -> tuple[Any, Any]:
+    """The input, and the mean of each cell's pixels in [-1, 1], (1, GRID, GRID, 1)."""
+    image = ops.parameter([1, SIZE, SIZE, 3], np.float32, name="image")
+    image.output(0).set_names({"image"})
+    grey = ops.reduce_mean(image, np.array([3]), keep_dims=True)
+    planar = ops.transpose(grey, np.array([0, 3, 1, 2]))
+    means = ops.avg_pool(planar, [CELL, CELL], [0, 0], [0, 0], [CELL, CELL], True)
+    return image, ops.transpose(means, np.array([0, 2, 3, 1]))
+
+
+def _write(
+    folder: Path,
+    name: str,
+    task: Literal["pose", "classification"],
+    model: Any,
+    outputs: dict[str, Any],
+    decoder: str,
+    decode_params: dict[str, Any],
+) -> Manifest:
     folder.mkdir(parents=True)
-    ov.save_model(ov.Model(results, [image], name), folder / XML_FILE, compress_to_fp16=True)
+    ov.save_model(model, folder / XML_FILE, compress_to_fp16=True)
     manifest = Manifest(
         name=name,
-        task="pose",
+        task=task,
         source=Source("built in a test", "tests/tiny_model.py", "0" * 64, {}),
         tools={},
         precision="FP16",
         input=InputSpec("image", (1, SIZE, SIZE, 3)),
-        outputs=OUTPUTS,
-        decoder="posenet",
-        decode_params={"nms_radius_px": 40.0, "max_people": 5, "origin_px": CELL // 4},
+        outputs=outputs,
+        decoder=decoder,
+        decode_params=decode_params,
         ir_sha256={file: file_sha256(folder / file) for file in (XML_FILE, BIN_FILE)},
         parity=Parity("none", 0, {}, {}, {}),
         stick=check_stick(folder / XML_FILE, "FP16"),

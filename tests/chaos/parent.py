@@ -27,10 +27,10 @@ def load_naively(engine: Engine, result: Any, result_key: str | None = None, res
         video_id = connection.execute(videos.select().where(mine)).one().video_id
         names = ("video_id", "model_version_id", *POSE_COLUMNS)
         values = ", ".join(f":{name}" for name in names)
-        if rows := [dict(zip(names, (video_id, 1, *row), strict=True)) for row in _rows(result.poses)]:
+        if rows := [dict(zip(names, (video_id, 1, *row), strict=True)) for row in _rows(result.rows)]:
             connection.execute(text(f"INSERT INTO {NAIVE_TABLE} ({', '.join(names)}) VALUES ({values})"), rows)
     time.sleep(BETWEEN_S)
-    done = {"status": "done", "frames_done": result.report.frames_done, "people": len(result.poses), **NO_LEASE}
+    done = {"status": "done", "frames_done": result.report.frames_done, "people": len(result.rows), **NO_LEASE}
     stored = {"result_key": result_key, "result_sha256": result_sha256, "finished_at": database_now()}
     with engine.begin() as connection:
         this = (segments.c.video_id == video_id) & (segments.c.start_frame == result.segment.start_frame)

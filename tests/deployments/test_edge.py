@@ -49,7 +49,7 @@ def main(folder, path, out, device):
         video, index = probe(sandbox, path, 60)
         segment = Segment(video.sha256, 0, video.frames)
         result = infer_segment(
-            path, video, index, segment, manifest, runtime, sandbox, "edge", 60, lambda: None
+            path, video, index, segment, manifest, runtime, sandbox, "edge", 60, lambda frames: None
         )
     write_result(out, result)
 
@@ -198,12 +198,12 @@ def test_a_segment_is_the_same_by_the_stick_workers_software(today: Result, then
     assert found.report.device.startswith(device)
     assert (found.video, found.version_sha256) == (today.video, today.version_sha256)
     assert found.report.frames_done == today.report.frames_done == 36
-    assert len(today.poses) >= 36
-    np.testing.assert_array_equal(found.poses.frame, today.poses.frame)
-    np.testing.assert_array_equal(found.poses.person, today.poses.person)
-    np.testing.assert_allclose(found.poses.t_s, today.poses.t_s, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(found.poses.keypoints, today.poses.keypoints, rtol=0, atol=0.005)
-    np.testing.assert_allclose(found.poses.scores, today.poses.scores, rtol=0, atol=1e-5)
+    assert len(today.rows) >= 36
+    np.testing.assert_array_equal(found.rows.frame, today.rows.frame)
+    np.testing.assert_array_equal(found.rows.person, today.rows.person)
+    np.testing.assert_allclose(found.rows.t_s, today.rows.t_s, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.rows.keypoints, today.rows.keypoints, rtol=0, atol=0.005)
+    np.testing.assert_allclose(found.rows.scores, today.rows.scores, rtol=0, atol=1e-5)
 
 
 def test_a_simulated_stick_gives_the_cpus_very_rows(
@@ -212,5 +212,5 @@ def test_a_simulated_stick_gives_the_cpus_very_rows(
     """With a real network, whose sums depend on the order in which they are taken."""
     run(sys.executable, INFER, demo_ir, people_video, tmp_path / "simulated.parquet", "SIMULATED:ms=2,id=today")
     found = read_result(tmp_path / "simulated.parquet")
-    np.testing.assert_array_equal(found.poses.keypoints, today.poses.keypoints)
-    np.testing.assert_array_equal(found.poses.keypoint_scores, today.poses.keypoint_scores)
+    np.testing.assert_array_equal(found.rows.keypoints, today.rows.keypoints)
+    np.testing.assert_array_equal(found.rows.keypoint_scores, today.rows.keypoint_scores)

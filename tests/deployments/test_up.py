@@ -25,6 +25,7 @@ from tests.deployments.running import NIGHTJAR, ROOT, Up, basic, environment, fr
 DEPLOYMENTS = {
     "nightly-batch/nightly": "central",
     "convert-model/convert": "central",
+    "finetune-classifier/finetune": "central",
     "train-demo-model/train": "central",
     "infer-assignment/edge": "edge",
 }

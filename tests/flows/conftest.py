@@ -11,7 +11,7 @@ from tasks.model_store import store_model
 from tasks.settings import read_settings
 from tasks.site import open_site
 from tests.servers_prefect import running_prefect
-from tests.tiny_model import CELL, GRID, write_tiny_model
+from tests.tiny_model import CELL, GRID, write_tiny_classifier, write_tiny_model
 from tests.videos import make_video
 
 
@@ -42,6 +42,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model that sees one person wherever a cell is bright."""
     folder = tmp_path_factory.mktemp("model") / "ir"
     write_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that says whether there is a bright cell: `spot` or `empty`."""
+    folder = tmp_path_factory.mktemp("classifier") / "ir"
+    write_tiny_classifier(folder)
     return folder
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from flows.convert_model import convert_model
 from models.types import NightjarError
-from storage.catalogue import latest_model
+from storage.catalogue import find_model
 from storage.published import PUBLISHED
 from tasks.model_cache import fetch_model
 from tasks.site import open_site
@@ -23,7 +23,7 @@ def test_a_converted_model_is_stored_by_its_hash_and_again_changes_nothing(data:
     assert convert_model("posenet-050", str(data / WEIGHTS), size=257) != first
     with open_site() as site:
         folder, manifest = fetch_model(site.artifacts, first, site.settings.model_cache)
-        found = latest_model(site.engine, "posenet-050")
+        found = find_model(site.engine, "posenet-050")
     assert (manifest.version_id, manifest.task, manifest.input.shape) == (first, "pose", (1, 224, 224, 3))
     assert manifest.decode_params["origin_px"] == 15
     assert {path.name for path in folder.iterdir()} == {"model.xml", "model.bin", "manifest.json"}
@@ -49,7 +49,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NightjarError):
         convert_model("posenet-075", str(tmp_path / "model.pb"))
     with open_site() as site:
-        assert latest_model(site.engine, "posenet-075") is None
+        assert find_model(site.engine, "posenet-075") is None
 
 
 def test_offline_names_the_address_and_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:

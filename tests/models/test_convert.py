@@ -21,7 +21,10 @@ from models.manifest import (
     verify_ir,
 )
 from models.parity import synthetic_pictures
+from models.pipeline import decoder_for
+from models.preprocess import plan_resize
 from models.quiet_tf import keras, tf
+from models.runtime import OpenVinoRuntime
 from tests.conftest import ROOT
 from tests.models.conftest import Convert
 from tests.models.model_files import (
@@ -297,3 +300,46 @@ def test_synthetic_pictures_are_the_same_every_time_and_not_flat() -> None:
     assert all((one == other).all() for one, other in zip(first, second, strict=True))
     assert all(picture.std() > 30 for picture in first)
     assert not (first[0] == first[1]).all()
+
+
+# Classifiers
+
+
+def keras_classifier(path: Path, values: int, activation: str) -> Path:
+    keras.utils.set_random_seed(7)
+    layers = [keras.Input((48, 48, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten()]
+    keras.Sequential([*layers, keras.layers.Dense(values, activation=activation)]).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "activation", "labels", "expected"),
+    [
+        (1, "sigmoid", ("not_car", "car"), ["not_car", "car"]),
+        (1, "sigmoid", (), ["no", "yes"]),
+        (3, "softmax", ("a", "b", "c"), ["a", "b", "c"]),
+        (3, "softmax", (), ["0", "1", "2"]),
+    ],
+)
+def test_a_classifier_knows_its_labels(
+    tmp_path: Path, values: int, activation: str, labels: tuple[str, ...], expected: list[str]
+) -> None:
+    source = keras_classifier(tmp_path / "model.keras", values, activation)
+    manifest = convert(source, ConvertSpec("k", labels=labels), tmp_path / "out")
+    assert (manifest.task, manifest.decoder) == ("classification", "classifier")
+    assert list(manifest.decode_params["labels"]) == expected
+    again = Manifest.from_json((tmp_path / "out" / "manifest.json").read_text())
+    assert again.version_id == manifest.version_id
+    runtime = OpenVinoRuntime(tmp_path / "out", manifest)
+    runtime.start(0, np.full((1, 48, 48, 3), 200, np.uint8))
+    found = decoder_for(again, plan_resize((48, 48), (48, 48), "stretch"))(runtime.wait(0))
+    assert found.label in expected
+    assert 0 <= found.score <= 1
+
+
+@pytest.mark.parametrize(("values", "labels"), [(1, ("a", "b", "c")), (3, ("a", "b"))])
+def test_labels_that_are_not_as_many_as_the_values(tmp_path: Path, values: int, labels: tuple[str, ...]) -> None:
+    source = keras_classifier(tmp_path / "model.keras", values, "sigmoid")
+    with pytest.raises(ConversionError, match=f"{len(labels)} labels for an output of {values} values"):
+        convert(source, ConvertSpec("k", labels=labels), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

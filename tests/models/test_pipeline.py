@@ -53,7 +53,7 @@ def test_every_frame_comes_out_once_in_order_with_its_own_answer(slots: int, cou
     runtime = FakeRuntime(slots)
     results = list(run_pipeline(ring_of_frames(count, slots, []), runtime, one_person))
     assert [result.number for result in results] == list(range(count))
-    assert [result.people.scores[0] for result in results] == [number % 251 for number in range(count)]
+    assert [result.seen.scores[0] for result in results] == [number % 251 for number in range(count)]
     assert runtime.most_in_flight == min(slots, count)
     assert not runtime.busy
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.segments import plan_segments
+from models.segments import plan_segments, sampled_frames
 
 
 @st.composite
@@ -67,3 +67,32 @@ def test_one_keyframe_is_one_segment_however_long():
 def test_what_is_no_index_is_refused(keyframes, frames, segment_s):
     with pytest.raises(ValueError, match="expected"):
         plan_segments("ab", np.array(keyframes, np.int64), np.arange(10) / 25, frames, segment_s)
+
+
+times = st.lists(st.floats(0, 100), min_size=1, max_size=300, unique=True).map(sorted).map(np.array)
+
+
+@given(times, st.floats(0.01, 100))
+def test_a_sample_has_one_frame_for_each_step_that_has_any(timestamps_s: np.ndarray, frames_per_second: float) -> None:
+    """Against a plain loop: a frame is looked at if it begins a step that none before it is in."""
+    half_s = float(np.median(np.diff(timestamps_s))) / 2 if len(timestamps_s) > 1 else 0.0
+    seen, expected = set(), []
+    for number, t_s in enumerate(timestamps_s):
+        step = int(np.floor((t_s - timestamps_s[0] + half_s) * frames_per_second))
+        if step not in seen:
+            seen.add(step)
+            expected.append(number)
+    assert sampled_frames(timestamps_s, frames_per_second).tolist() == expected
+
+
+@pytest.mark.parametrize(("fps", "asked", "expected"), [(25, 5, 5), (30, 30, 1), (30, 60, 1), (25, 1, 25), (30, 10, 3)])
+def test_an_even_sample_of_an_even_video(fps: int, asked: float, expected: int) -> None:
+    """Also where times are rounded to milliseconds, as in Matroska."""
+    exact = np.arange(1000) / fps
+    for times_s in (exact, np.round(exact, 3), exact + 17.3):
+        assert sampled_frames(times_s, asked).tolist() == list(range(0, 1000, expected))
+
+
+def test_a_sample_of_nothing_a_second() -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        sampled_frames(np.arange(3.0), 0)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sqlalchemy import Engine
 
-from models.types import KEYPOINTS, ModelVersion, Poses, Segment, SegmentReport, Video
+from models.types import KEYPOINTS, Classifications, ModelVersion, Poses, Rows, Segment, SegmentReport, Video
 from storage.catalogue import register_model, register_video
 from storage.ledger import Claim, claim, expect_segments, plan_video, start_batch
 
@@ -14,8 +14,8 @@ def make_video(sha256: str = "a" * 64, frames: int = 100) -> Video:
     return Video(sha256, 1234, "mov,mp4", "h264", 640, 480, 0, frames, 25.0, frames / 25)
 
 
-def make_model(version_sha256: str = "1" * 64, name: str = "posenet-075") -> ModelVersion:
-    return ModelVersion(version_sha256, name, "pose", "2" * 64, "weights/", "3" * 64, "tfjs", "FP16", "{}")
+def make_model(version_sha256: str = "1" * 64, name: str = "posenet-075", task: str = "pose") -> ModelVersion:
+    return ModelVersion(version_sha256, name, task, "2" * 64, "weights/", "3" * 64, "tfjs", "FP16", "{}")
 
 
 def make_poses(start_frame: int, stop_frame: int, people: int = 2) -> Poses:
@@ -35,6 +35,17 @@ def make_poses(start_frame: int, stop_frame: int, people: int = 2) -> Poses:
     )
 
 
+def make_labels(start_frame: int, stop_frame: int) -> Classifications:
+    """A car in the first ten of twenty frames; each score follows from its frame number."""
+    frame = np.arange(start_frame, stop_frame)
+    return Classifications(
+        frame=frame,
+        label=np.where(frame % 20 < 10, "car", "not_car"),
+        t_s=frame / 25,
+        scores=np.float32(1) / (1 + frame.astype(np.float32)),
+    )
+
+
 def make_report(frames_done: int, undecodable: tuple[int, ...] = ()) -> SegmentReport:
     return SegmentReport(frames_done, undecodable, "CPU (test)", "f32", "worker-1", 1.5)
 
@@ -44,9 +55,11 @@ def cut(video: Video, length: int) -> list[Segment]:
     return [Segment(video.sha256, start, min(start + length, video.frames)) for start in starts]
 
 
-def planned_batch(engine: Engine, video: Video, length: int = 20, owner: str = "owner") -> tuple[int, int, int]:
+def planned_batch(
+    engine: Engine, video: Video, length: int = 20, owner: str = "owner", model: ModelVersion | None = None
+) -> tuple[int, int, int]:
     """A registered, planned video and a batch that expects it: (video_id, model_version_id, batch_id)."""
-    video_id, model_version_id = register_video(engine, video), register_model(engine, make_model())
+    video_id, model_version_id = register_video(engine, video), register_model(engine, model or make_model())
     plan_video(engine, video_id, model_version_id, cut(video, length))
     batch_id = start_batch(engine, "archive/", model_version_id, "local", owner)
     expect_segments(engine, batch_id, [video_id], files_listed=1, files_quarantined=0)
@@ -59,10 +72,11 @@ def must_claim(engine: Engine, batch_id: int, owner: str = "me", lease_s: float 
     return mine
 
 
-def assert_same(found: Poses, expected: Poses) -> None:
-    for name in Poses.__dataclass_fields__:
+def assert_same(found: Rows, expected: Rows) -> None:
+    assert type(found) is type(expected)
+    for name in expected.__dataclass_fields__:
         mine, theirs = getattr(found, name), getattr(expected, name)
-        assert mine.dtype == theirs.dtype
+        assert mine.dtype.kind == theirs.dtype.kind == "U" or mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
 
@@ -82,4 +96,19 @@ def poses_of(draw: st.DrawFn, segment: Segment) -> Poses:
         scores=draw(hnp.arrays(np.float32, n, elements=finite)),
         keypoints=draw(hnp.arrays(np.float32, (n, KEYPOINTS, 2), elements=with_nan)),
         keypoint_scores=draw(hnp.arrays(np.float32, (n, KEYPOINTS), elements=with_nan)),
+    )
+
+
+@st.composite
+def labels_of(draw: st.DrawFn, segment: Segment) -> Classifications:
+    """Any labels that a segment may have."""
+    frames = sorted(draw(st.sets(st.integers(segment.start_frame, segment.stop_frame - 1), max_size=12)))
+    n = len(frames)
+    # What neither a database nor a numpy text keeps: lone surrogates, NUL.
+    texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+    return Classifications(
+        frame=np.array(frames, np.int64),
+        label=np.array(draw(st.lists(texts, min_size=n, max_size=n)), np.str_),
+        t_s=draw(hnp.arrays(np.float64, n, elements=st.floats(-1e6, 1e6, allow_nan=False))),
+        scores=draw(hnp.arrays(np.float32, n, elements=st.floats(0, 1, width=32))),
     )

@@ -1,13 +1,14 @@
 """Videos, files and model versions: known by what they are, and which version the views show."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, select
 
 from storage.catalogue import (
+    find_model,
     known_files,
-    latest_model,
     mark_seen,
     record_file,
     register_model,
@@ -53,14 +54,27 @@ def test_a_file_that_is_gone_keeps_its_date(engine: Engine) -> None:
     assert seen["gone"].utcoffset().total_seconds() == 0
 
 
-def test_the_latest_model_is_the_one_registered_last(engine: Engine) -> None:
-    assert latest_model(engine, "posenet-075") is None
+def test_the_model_found_is_the_one_registered_last(engine: Engine) -> None:
+    assert find_model(engine, "posenet-075") is None
     old, new = make_model("1" * 64), make_model("2" * 64)
     first, second = register_model(engine, old), register_model(engine, new)
-    assert latest_model(engine, "posenet-075") == (second, new)
+    assert find_model(engine, "posenet-075") == (second, new)
     time.sleep(0.01)
     assert register_model(engine, old) == first
-    assert latest_model(engine, "posenet-075") == (first, old)
+    assert find_model(engine, "posenet-075") == (first, old)
+
+
+def test_a_model_is_found_by_its_hash_and_by_its_name_only_where_it_looks_at_every_frame(engine: Engine) -> None:
+    whole = make_model("1" * 64)
+    sampled = replace(make_model("2" * 64), frames_per_second=2.0)
+    first, second = register_model(engine, whole), register_model(engine, sampled)
+    assert find_model(engine, "posenet-075") == (first, whole)
+    assert find_model(engine, "2" * 12) == (second, sampled)
+    assert find_model(engine, "2" * 7) is None, "too short to be meant"
+    assert find_model(engine, "3" * 12) is None
+    named_like_a_hash = make_model("4" * 64, name="deadbeef")
+    third = register_model(engine, named_like_a_hash)
+    assert find_model(engine, "deadbeef") == (third, named_like_a_hash)
 
 
 def shown(engine: Engine) -> int:

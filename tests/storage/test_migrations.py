@@ -22,7 +22,7 @@ from tests.storage.samples import make_poses, make_report, make_video, must_clai
 from tests.storage.workers import migrate_it
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schema.md"
-VIEWS = ("keypoints", "video_summary", "batch_summary", "device_summary", "quarantine")
+VIEWS = ("keypoints", "label_intervals", "video_summary", "batch_summary", "device_summary", "quarantine")
 
 
 def constraints(engine: Engine) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def test_processes_that_migrate_at_once_do_not_hurt_each_other(database_url: str
 def test_a_newer_database_is_refused(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match="has schema 9999; expected 0004 or older: a newer Nightjar"):
+    with pytest.raises(DatabaseError, match="has schema 9999; expected 0006 or older: a newer Nightjar"):
         migrate(engine)
 
 

@@ -37,10 +37,10 @@ def path(tmp_path: Path) -> Path:
 @given(poses=poses_of(SEGMENT), frames_done=st.integers(0, 38))
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_write_then_read_is_the_identity(tmp_path: Path, poses: Any, frames_done: int) -> None:
-    result = dataclasses.replace(make_result(), poses=poses, report=make_report(frames_done, (21, 59)))
+    result = dataclasses.replace(make_result(), rows=poses, report=make_report(frames_done, (21, 59)))
     write_result(tmp_path / "result.parquet", result)
     found = read_result(tmp_path / "result.parquet")
-    assert_same(found.poses, poses)
+    assert_same(found.rows, poses)
     for name in ("video", "segment", "version_sha256", "report"):
         assert getattr(found, name) == getattr(result, name)
 
@@ -55,7 +55,7 @@ def test_anybody_can_read_it(path: Path) -> None:
     """The columns are those of the table, NULL is not found, and the metadata tells where it is from."""
     table = pq.read_table(path)
     assert tuple(table.column_names) == POSE_COLUMNS
-    assert table["nose_x"].null_count == int(np.isnan(make_result().poses.keypoints[:, 0, 0]).sum()) > 0
+    assert table["nose_x"].null_count == int(np.isnan(make_result().rows.keypoints[:, 0, 0]).sum()) > 0
     about = json.loads(table.schema.metadata[METADATA_KEY])
     assert (about["video"]["sha256"], about["start_frame"], about["stop_frame"]) == (VIDEO.sha256, 20, 60)
 
@@ -77,7 +77,7 @@ def test_a_disk_that_refuses_leaves_nothing(path: Path, monkeypatch: pytest.Monk
 
 def test_what_is_not_the_segments_is_not_written(tmp_path: Path) -> None:
     wrong = [
-        dataclasses.replace(make_result(), poses=make_poses(0, 40)),
+        dataclasses.replace(make_result(), rows=make_poses(0, 40)),
         dataclasses.replace(make_result(), report=make_report(41)),
         dataclasses.replace(make_result(), segment=Segment("b" * 64, 20, 60)),
         dataclasses.replace(make_result(), segment=Segment(VIDEO.sha256, 20, 101)),
@@ -108,7 +108,7 @@ def test_a_flipped_bit_is_refused_or_harmless(path: Path, position: int, bit: in
         found = read_result(damaged)
     except ResultError:
         return
-    assert_same(found.poses, make_result().poses)
+    assert_same(found.rows, make_result().rows)
 
 
 def test_a_missing_or_foreign_file_is_refused(path: Path) -> None:

@@ -53,7 +53,7 @@ def test_it_tells_what_goes_on(store: Store) -> None:
         teller.begin(0)
         assert told(store, lambda status: status.current == 0).device == "CPU (AMD)"
         before = told(store, lambda status: True).progress
-        teller.frame()
+        teller.add(1)
         assert told(store, lambda status: status.frames == 1).progress > before
         teller.done(Done(piece=0, key="k", sha256="a" * 64), 30.0)
         teller.failed(Fault(piece=1, kind="other", reason="cut"))

@@ -1,0 +1,66 @@
+"""A classifier's output -> the label of a frame. numpy only: no inference, no training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.types import FrameLabel, NightjarError
+
+ROUNDING = 1e-3  # of FP16
+
+
+@dataclass(frozen=True)
+class ClassifyParams:
+    """How to read a classifier's output.
+
+    labels: their names in the order of the output's values; for a single value, the probability of the second one, two
+    threshold: at such a probability the second of two labels is the frame's (single value)
+
+    Raises ValueError where a value makes no sense.
+    """
+
+    labels: tuple[str, ...]
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))  # JSON knows lists only
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels) or not all(self.labels):
+            raise ValueError(f"labels are {self.labels}, expected two or more different names")
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold is {self.threshold}, expected a probability between 0 and 1")
+
+
+def values_of(labels: int) -> int:
+    """How many values an output for so many labels has: two share one, the probability of the second."""
+    return 1 if labels == 2 else labels
+
+
+def classify(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams) -> FrameLabel:
+    """outputs: one array of probabilities, (1, 1) or (1, labels), under any name.
+
+    Raises NightjarError where the values are not so many, or are no probabilities.
+    """
+    (values,) = outputs.values()
+    flat = values.reshape(-1)
+    if flat.size == 1 and len(params.labels) == 2:
+        second = float(flat[0])
+        is_second = second >= params.threshold
+        return _label(params.labels[is_second], second if is_second else 1 - second)
+    if flat.size != len(params.labels):
+        raise NightjarError(
+            f"an output of {flat.size} values, expected one a label: {', '.join(params.labels)}: convert it anew"
+        )
+    best = int(np.argmax(flat))
+    return _label(params.labels[best], float(flat[best]))
+
+
+def _label(label: str, score: float) -> FrameLabel:
+    if not -ROUNDING <= score <= 1 + ROUNDING:
+        raise NightjarError(
+            f"the classifier says {score:.3g} for {label!r}, expected a probability: end the network with a sigmoid or "
+            "softmax and convert it again"
+        )
+    return FrameLabel(label, min(max(score, 0.0), 1.0))

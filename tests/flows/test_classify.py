@@ -1,0 +1,132 @@
+"""A night with a classifier: labels beside keypoints, some frames a second or all, every row of its own frame."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from click.testing import CliRunner
+
+from deployments.cli import main
+from flows.nightly_batch import nightly_batch
+from models.types import NightjarError
+from storage.database import open_database
+from storage.query import query
+from tasks.report import BatchReport
+from tasks.settings import read_settings
+from tests.flows.conftest import has_spot, register_tiny_model, spot_video
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "home")
+
+
+def ask(sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in query(open_database(read_settings().database), sql)[1]]
+
+
+@pytest.fixture
+def archive(tmp_path: Path, tiny_model: Path, tiny_classifier: Path) -> Path:
+    """60 frames at 25 a second, keyframes every ten; every seventh frame has no spot."""
+    register_tiny_model(tiny_model)
+    register_tiny_model(tiny_classifier)
+    (tmp_path / "archive").mkdir()
+    spot_video(tmp_path / "archive" / "one.mp4", 60)
+    return tmp_path / "archive"
+
+
+def run(archive: Path, **options: Any) -> BatchReport:
+    return nightly_batch(str(archive), **{"model": "spotter", "overlay": "none", "segment_s": 1, **options})
+
+
+ROWS = "SELECT frame, label, t_s, score FROM classifications ORDER BY model_version_id, frame"
+
+
+def test_every_frame_has_the_label_of_its_own_picture(archive: Path) -> None:
+    report = run(archive)
+    rows = ask(ROWS)
+    assert [row[0] for row in rows] == list(range(60))
+    assert [row[1] for row in rows] == ["spot" if has_spot(frame) else "empty" for frame in range(60)]
+    assert all(t_s == pytest.approx(frame / 25) and score > 0.99 for frame, _, t_s, score in rows)
+    assert ask("SELECT count(*) FROM segments WHERE status = 'done'")[0][0] >= 2
+    assert report.lines()["labels"] == "60 rows, one a frame that was looked at"
+    assert report.videos == [
+        {"video": "one.mp4", "frames": 60, "duration_s": 2.4, "frames_done": 60, "frames_undecodable": 0,
+         "segments_quarantined": 0, "labels": 60}
+    ]  # fmt: skip
+    assert run(archive).lines()["segments"] == "nothing new: everything is in the database"
+    assert ask(ROWS) == rows
+    intervals = ask("SELECT label, from_s, to_s, frames FROM label_intervals ORDER BY from_s LIMIT 3")
+    assert [row[0] for row in intervals] == ["spot", "empty", "spot"]
+    assert [row[3] for row in intervals] == [6, 1, 6]
+    assert intervals[0][1:3] == pytest.approx((0.0, 0.2))
+
+
+def test_labels_and_keypoints_stand_side_by_side(archive: Path) -> None:
+    run(archive)
+    run(archive, model="tiny")
+    shown = ask("SELECT task, model, people, labels FROM video_summary ORDER BY task")
+    spots = sum(has_spot(frame) for frame in range(60))
+    assert shown == [("classification", "spotter", None, 60), ("pose", "tiny", spots, None)]
+    both = """
+        SELECT count(*) FROM classifications AS c JOIN poses AS p ON p.video_id = c.video_id AND p.frame = c.frame
+        WHERE c.label = 'spot'"""
+    assert ask(both) == [(spots,)]
+
+
+def test_some_frames_a_second_are_another_version(archive: Path) -> None:
+    """Two a second of 60 frames: the five that lie nearest to each half second, in whichever segment; nothing mixed."""
+    report = run(archive, frames_per_second=2)
+    rows = ask(ROWS)
+    assert [row[0] for row in rows] == [0, 12, 25, 37, 50]
+    assert [row[1] for row in rows] == ["spot" if has_spot(row[0]) else "empty" for row in rows]
+    assert (report.counts.frames_done, report.counts.people, report.counts.missing) == (60, 5, 0)
+    assert run(archive, frames_per_second=2).counts.expected == 0
+    whole = run(archive)
+    assert (whole.counts.people, whole.counts.frames_done) == (60, 60)
+    versions = """
+        SELECT frames_per_second, count(*) FROM model_versions JOIN classifications USING (model_version_id)
+        GROUP BY frames_per_second ORDER BY frames_per_second IS NULL"""
+    assert ask(versions) == [(2.0, 5), (None, 60)]
+    assert ask("SELECT labels FROM video_summary") == [(60,)], "the version that was completed last is shown"
+    assert ask("SELECT count(DISTINCT ir_sha256) FROM model_versions WHERE name = 'spotter'") == [(1,)]
+
+
+def test_one_frame_a_minute_leaves_segments_without_a_row(archive: Path) -> None:
+    report = run(archive, frames_per_second=0.02)
+    assert ask(ROWS)[0][0] == 0
+    assert len(ask(ROWS)) == 1
+    assert (report.status, report.counts.frames_done) == ("completed", 60)
+
+
+def test_a_sampling_version_is_asked_for_by_its_hash_or_with_its_number(archive: Path) -> None:
+    run(archive, frames_per_second=2)
+    [(sha256,)] = ask("SELECT version_sha256 FROM model_versions WHERE frames_per_second = 2")
+    assert run(archive, model=sha256[:12]).counts.expected == 0
+    assert run(archive, model=sha256[:12], frames_per_second=2).counts.expected == 0
+    with pytest.raises(NightjarError, match=re.escape("looks at 2 frames a second, 5 were asked for")):
+        run(archive, model=sha256[:12], frames_per_second=5)
+
+
+def test_poses_of_some_frames_a_second(archive: Path) -> None:
+    run(archive, model="tiny", frames_per_second=5)
+    assert [row[0] for row in ask("SELECT DISTINCT frame FROM poses ORDER BY frame")] == [
+        frame for frame in range(0, 60, 5) if has_spot(frame)
+    ]
+
+
+def test_the_picture_and_the_overlay_show_the_label(archive: Path) -> None:
+    report = run(archive, overlay="all")
+    sheet = cv2.imread(report.pictures.sheet_url)
+    assert sheet is not None
+    [url] = report.pictures.overlays.values()
+    film = cv2.VideoCapture(url)
+    assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == 60
+
+
+def test_from_the_command_line(archive: Path) -> None:
+    words = ["run", str(archive), "--model", "spotter", "--frames-per-second", "5", "--overlay", "none"]
+    result = CliRunner().invoke(main, words)
+    assert (result.exit_code, result.exception) in ((0, None), (0, result.exception))
+    assert "12 rows, one a frame that was looked at" in result.output
+    assert "spotter" in CliRunner().invoke(main, ["models"]).output
+    assert CliRunner().invoke(main, ["run", "x", "--model", "y", "--frames-per-second", "0"]).exit_code == 2

@@ -1,0 +1,213 @@
+"""Pictures become a classifier, and the classifier labels a night; killed, failed and started again."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from deployments.cli import main
+from flows.finetune_classifier import finetune_classifier
+from flows.nightly_batch import nightly_batch
+from models import finetune
+from models.finetune_params import PRESETS
+from models.types import NightjarError
+from storage.database import open_database
+from storage.query import query
+from tasks.settings import read_settings
+from tests.videos import make_video
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "home")
+FAST: dict[str, Any] = {"backbone": "mobilenet_0_25", "epochs": 3, "batch_size": 8, "learning_rate": 0.01}
+
+
+def ask(sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in query(open_database(read_settings().database), sql)[1]]
+
+
+def picture(car: bool, seed: int) -> np.ndarray:
+    """(64, 64, 3) BGR: grey blocks, no two pictures alike; a car's are red below, another thing's green above."""
+    blocks = np.random.default_rng(seed).integers(0, 80, (8, 8, 1)).repeat(3, axis=2)
+    blocks[slice(4, 8) if car else slice(0, 4), :, 2 if car else 1] += 170
+    return blocks.repeat(8, axis=0).repeat(8, axis=1).astype(np.uint8)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """40 cars and 40 others, and one file that is neither."""
+    folder = tmp_path / "pictures"
+    for car, name in ((True, "car"), (False, "not_car")):
+        (folder / name).mkdir(parents=True)
+        for number in range(40):
+            cv2.imwrite(str(folder / name / f"{number:02d}.png"), picture(car, 1000 * car + number))
+    (folder / "car" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a backbone that has learnt nothing: its features tell these colours apart."""
+    from models.classifier_network import build_base
+
+    path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
+    build_base("mobilenet_0_25", None, seed=3).inner.save_weights(path)
+    return path
+
+
+def run(pictures: Path, weights: Path, **options: Any) -> int:
+    return finetune_classifier(folders=[str(pictures)], weights=str(weights), **{**FAST, **options})
+
+
+def test_pictures_become_a_model_that_labels_a_night(pictures: Path, weights: Path, tmp_path: Path) -> None:
+    assert run(pictures, weights, epochs=15, learning_rate=0.05) == 1
+    [row] = ask(
+        "SELECT status, preset, pictures_train, pictures_validation, pictures_test, accuracy, best_epoch > 0, m.name,"
+        " m.task FROM training_runs JOIN model_versions AS m USING (model_version_id)"
+    )
+    status, preset, *counts, accuracy, kept, name, task = row
+    assert (status, preset, counts, kept, name, task) == (
+        *("completed", "experiment-1", [40, 24, 16]),
+        *(1, "car-classifier", "classification"),
+    )
+    assert accuracy >= 0.9
+    [failures] = ask("SELECT count(*) FROM training_failures")
+    [wrong] = ask("SELECT false_positives + false_negatives FROM training_runs")
+    assert failures == wrong
+    assert ask("SELECT count(*), min(epoch), max(epoch), max(step) FROM training_epochs") == [(15, 1, 15, 75)]
+    assert ask("SELECT count(*) FROM training_steps") == [(75,)]
+    [(data, params)] = ask("SELECT data, params FROM training_runs")
+    assert "broken.jpg" in json.dumps(json.loads(data)["notes"])
+    assert json.loads(params)["batch_size"] == 8
+
+    (tmp_path / "archive").mkdir()
+    street = [picture(car, 5000 + number) for number, car in enumerate([True] * 20 + [False] * 20)]
+    make_video(tmp_path / "archive" / "street.mp4", pictures=[np.ascontiguousarray(each[..., ::-1]) for each in street])
+    report = nightly_batch(str(tmp_path / "archive"), "car-classifier", overlay="none", frames_per_second=5)
+    labels = ask("SELECT frame, label FROM classifications ORDER BY frame")
+    assert [frame for frame, _ in labels] == list(range(0, 40, 5))
+    right = sum((label == "car") == (frame < 20) for frame, label in labels)
+    assert right >= 7, labels
+    assert report.counts.people == 8
+    lineage = "SELECT t.training_run_id FROM training_runs AS t JOIN model_versions AS m USING (model_version_id)"
+    assert ask(lineage) == [(1,)]
+
+
+def test_again_nothing_is_trained_and_another_seed_is_another_run(
+    pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(pictures, weights)
+    before = ask("SELECT * FROM training_runs")
+    with monkeypatch.context() as patched:
+        patched.setattr(finetune, "finetune", lambda *_, **__: pytest.fail("it was trained again"))
+        assert run(pictures, weights) == first
+    assert ask("SELECT * FROM training_runs") == before
+    assert run(pictures, weights, seed=2) == first + 1
+
+
+def test_a_training_that_was_stopped_goes_on_and_ends_as_if_nothing_had_been(
+    pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(pictures, weights, name="in-one-go")
+    save = finetune.save_state
+
+    def killed(state: Any, identity: str, path: Path) -> None:
+        save(state, identity, path)
+        if len(state.epochs) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(finetune, "save_state", killed)
+        with pytest.raises(BaseException, match=r"^$|KeyboardInterrupt|cancel"):  # as Prefect passes it on
+            run(pictures, weights, name="in-two")
+    assert ask("SELECT status FROM training_runs WHERE name = 'in-two'") == [("failed",)]
+    run(pictures, weights, name="in-two")
+    losses = "SELECT epoch, loss, validation_loss FROM training_epochs JOIN training_runs USING (training_run_id)"
+    once, twice = (ask(f"{losses} WHERE name = '{name}' ORDER BY epoch") for name in ("in-one-go", "in-two"))
+    assert len(once) == 3
+    assert once == twice
+    versions = ask("SELECT ir_sha256 FROM model_versions WHERE name IN ('in-one-go', 'in-two')")
+    assert len(set(versions)) == 1, "the same bytes"
+    assert len(ask("SELECT 1 FROM training_runs")) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"folders": None}, "no pictures were named"),
+        ({"folders": None, "stanford": "somewhere"}, "Stanford Cars without its devkit"),
+        ({"folders": ["nowhere"]}, "nowhere"),
+        ({"weights": "none.h5"}, "no file none.h5"),
+    ],
+)
+def test_one_clear_error(pictures: Path, weights: Path, options: dict[str, Any], words: str) -> None:
+    given = {"folders": [str(pictures)], "weights": str(weights), **FAST, **options}
+    with pytest.raises(NightjarError, match=re.escape(words)):
+        finetune_classifier(**given)
+    assert ask("SELECT count(*) FROM training_runs") == [(0,)]
+
+
+def test_a_class_without_pictures(pictures: Path, weights: Path) -> None:
+    for path in (pictures / "not_car").iterdir():
+        path.unlink()
+    with pytest.raises(NightjarError, match="none of not_car"):
+        run(pictures, weights)
+
+
+def test_a_loss_that_is_no_number_is_said_and_the_run_is_failed(
+    pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetune.Learner, "step", lambda *_: (float("nan"), 0.5))
+    with pytest.raises(NightjarError, match=r"loss of step 1 .* is nan"):
+        run(pictures, weights)
+    [(status, error)] = ask("SELECT status, error FROM training_runs")
+    assert status == "failed"
+    assert "is nan" in error
+
+
+def test_side_by_side(pictures: Path, weights: Path) -> None:
+    one, two = run(pictures, weights), run(pictures, weights, preset="experiment-3", batch_size=16)
+    result = CliRunner().invoke(main, ["compare", str(two), str(one)])
+    assert result.exit_code == 0, result.output
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in result.output.splitlines() if "│" in line]
+    found = {label: values for label, *values in rows}
+    assert found["preset"] == ["experiment-3", "experiment-1"]
+    assert found["batch size"] == ["16", "8"]
+    assert found["dropout"] == ["0.3", "0"]
+    assert "learning rate" not in found, "what does not differ is left out"
+    assert "fails on" in result.output
+    [side_by_side] = re.findall(r"side by side: (\S+)", result.output)
+    sheet, [single] = cv2.imread(side_by_side), re.findall(rf"run {one}, curves: (\S+)", result.output)
+    assert sheet.shape[0] == 2 * cv2.imread(single).shape[0]
+    listed = CliRunner().invoke(main, ["compare"])
+    assert "2 rows" in listed.output
+    missing = CliRunner().invoke(main, ["compare", "77"])
+    assert missing.exit_code == 1
+    assert "no training run 77" in missing.output
+
+
+def test_every_parameter_is_in_the_form_and_on_the_command_line() -> None:
+    fields = {field.name for field in dataclasses.fields(PRESETS["experiment-1"])} - {"shares"}
+    options = {option.name for option in main.commands["finetune"].params}
+    assert fields <= set(finetune_classifier.parameters.properties)
+    assert fields <= options
+    assert options - {"folders"} <= set(finetune_classifier.parameters.properties)
+
+
+@pytest.mark.real_data
+def test_real_pictures_and_real_weights(data: Path, tmp_path: Path) -> None:
+    """98 % on a split without leaks, as the issue asks; the car of a real video is seen."""
+    run_id = finetune_classifier(
+        stanford=str(data / "cars/stanford_train"),
+        devkit=str(data / "cars/devkit"),
+        caltech=str(data / "cars/caltech256"),
+        weights=str(data / "keras/mobilenet_0_25_224_notop.h5"),
+        backbone="mobilenet_0_25",
+    )
+    [(accuracy, notes)] = ask(f"SELECT accuracy, data FROM training_runs WHERE training_run_id = {run_id}")
+    assert accuracy >= 0.98
+    assert "in two splits" not in notes
