@@ -275,7 +275,8 @@ def test_deploying_to_nobody_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_worker_imports_neither_sql_nor_tensorflow() -> None:
-    code = "import sys, deployments.cli; from deployments.worker import _worker_class as w; w('edge', None, 'CPU'); print(*sys.modules)"
+    made = "from deployments.worker import _worker_class as made; made('edge', None, 'CPU')"
+    code = f"import sys, deployments.cli; {made}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = set(done.stdout.split())
     assert "prefect.workers.process" in loaded
