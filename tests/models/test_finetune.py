@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from models.manifest import XML_FILE
 from models.pictures import Picture
 from models.quiet_openvino import ov
 from models.quiet_tf import keras
+from tests.conftest import ROOT
 from tests.models.car_pictures import make_pictures
 
 SMALL = FinetuneParams(backbone="mobilenet_0_25", epochs=4, batch_size=4, learning_rate=0.02, dropout=0.3)
@@ -95,6 +99,37 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(
     assert same(resumed, whole[1])
     assert resumed.steps == whole[1].steps
     assert [epoch[:-1] for epoch in resumed.epochs] == [epoch[:-1] for epoch in whole[1].epochs]
+
+
+TRAINS = """
+import sys
+from pathlib import Path
+from models.finetune import finetune
+from tests.conftest import ROOT
+from tests.models.car_pictures import make_pictures
+from tests.models.test_finetune import SMALL
+
+pictures, folder, cache = map(Path, sys.argv[1:])
+pictures = make_pictures(pictures, 10)
+finetune(SMALL, pictures, folder, weights=None, cache=cache, on_epoch=lambda epoch: print(epoch.epoch, flush=True))
+"""
+
+
+def test_a_process_that_is_killed_outright_is_followed_by_another(
+    whole: tuple[Path, Trained], pictures: list[Picture], cache: Path, tmp_path: Path
+) -> None:
+    """SIGKILL as soon as two epochs are said to be done, whatever it is at then."""
+    (tmp_path / "pictures").mkdir()
+    command = [sys.executable, "-c", TRAINS, tmp_path / "pictures", tmp_path / "run", cache]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    told = []
+    trained = finetune(SMALL, pictures, tmp_path / "run", weights=None, cache=cache, on_epoch=told.append)
+    assert len(told) <= 2, "what was done was done again"
+    assert same(trained, whole[1])
 
 
 def test_a_finished_training_is_not_done_again(
