@@ -3,17 +3,14 @@
 Test sets come of seeds that no training uses: theirs begin with synthetic.TEST_SET, a training's with a lower number.
 """
 
-import contextlib
 import dataclasses
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
+from models.coco import coco_figures
 from models.posenet import DecodeParams, cell_origin_px, decode_poses
 from models.synthetic import EVERYDAY, TEST_SET, People, SceneParams, render_frame
 from models.synthetic_truth import coco_truth
@@ -82,28 +79,7 @@ def coco_ap(
     truth: Sequence[People], found: Sequence[FramePoses], size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
     """(AP, AP50, AP75, AR) of poses, frame by frame; size: height and width of the frames."""
-    rows = [
-        {
-            "image_id": frame,
-            "category_id": 1,
-            "keypoints": np.concatenate([np.nan_to_num(xy), np.ones((17, 1))], axis=1).ravel().tolist(),
-            "score": float(score),
-        }
-        for frame, poses in enumerate(found)
-        for score, xy in zip(poses.scores, poses.keypoints, strict=True)
-    ]
-    if not rows:
-        return 0.0, 0.0, 0.0, 0.0
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
-        coco = COCO()
-        coco.dataset = coco_truth(truth, size)
-        coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(rows), "keypoints")
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    ap, ap50, ap75, ar = (float(evaluation.stats[index]) for index in (0, 1, 2, 5))
-    return ap, ap50, ap75, ar
+    return coco_figures(coco_truth(truth, size), dict(enumerate(found)))
 
 
 def pck(truth: Sequence[People], found: Sequence[FramePoses], share: float = 0.2) -> tuple[float, float]:

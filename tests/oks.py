@@ -4,79 +4,52 @@ Protocol: COCO images with exactly one annotated person, not a crowd, at least 1
 size x size; argmax of each heatmap plus its offset; OKS over the labelled keypoints, area from the annotation.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-OUTPUT_STRIDE = 16
+from models import coco
+from models.coco import CocoImage, CocoSet, Labelled
 
-# COCO's sigmas, in COCO's order of keypoints: cocodataset.org/#keypoints-eval (pycocotools' kpt_oks_sigmas).
-_HALF_BODY = {"face": [0.026, 0.025, 0.025, 0.035, 0.035], "arms": [0.079, 0.079, 0.072, 0.072, 0.062, 0.062]}
-SIGMAS = np.array([*_HALF_BODY["face"], *_HALF_BODY["arms"], 0.107, 0.107, 0.087, 0.087, 0.089, 0.089])
+OUTPUT_STRIDE = 16
 
 Infer = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 
 
-@dataclass(frozen=True, eq=False)
-class ReferenceImage:
-    """keypoints: (17, 2) float64, x then y, pixels; labelled: (17,) bool; area: of the person, square pixels."""
+class ReferenceImage(NamedTuple):
+    """An image and one of the people in it."""
 
-    path: Path
-    keypoints: NDArray[np.float64]
-    labelled: NDArray[np.bool_]
-    area: float
+    image: CocoImage
+    person: Labelled
 
     def read(self) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 RGB."""
-        return np.ascontiguousarray(cv2.imread(str(self.path))[..., ::-1])
+        return self.image.read()
 
 
-def _annotations(data: Path) -> tuple[dict[int, Path], dict[int, list[dict]]]:
-    """The pictures there are and the people annotated on them, by image id."""
-    annotations = json.loads((data / "coco_mini/annotations/person_keypoints_train2017.json").read_text())
-    paths = {image["id"]: data / "coco_mini/train2017" / image["file_name"] for image in annotations["images"]}
-    people: dict[int, list[dict]] = {}
-    for annotation in annotations["annotations"]:
-        if annotation["image_id"] in paths:
-            people.setdefault(annotation["image_id"], []).append(annotation)
-    return paths, dict(sorted(people.items()))
-
-
-def _reference(path: Path, person: dict) -> ReferenceImage:
-    rows = np.array(person["keypoints"], np.float64).reshape(17, 3)
-    return ReferenceImage(path, rows[:, :2], rows[:, 2] > 0, person["area"])
+def coco_mini(data: Path) -> CocoSet:
+    folder = data / "coco_mini"
+    return coco.read_coco(folder / "annotations/person_keypoints_train2017.json", folder / "train2017")
 
 
 def reference_images(data: Path) -> list[ReferenceImage]:
     """The six images of the data folder that the published figures were measured on, by image id."""
-    paths, people = _annotations(data)
-    return [
-        _reference(paths[image_id], person)
-        for image_id, (person, *others) in people.items()
-        if not others and not person["iscrowd"] and person["num_keypoints"] >= 10
-    ]
+    return [ReferenceImage(image, image.people[0]) for image in coco.choose(coco_mini(data).images, "single")]
 
 
 def labelled_people(data: Path) -> list[list[ReferenceImage]]:
     """The people with keypoints, no crowds, of each of the 28 images that have some: 86 in all."""
-    paths, people = _annotations(data)
-    chosen = [
-        [_reference(paths[image_id], one) for one in several if one["num_keypoints"] and not one["iscrowd"]]
-        for image_id, several in people.items()
-    ]
-    return [several for several in chosen if several]
+    images = coco_mini(data).images
+    return [[ReferenceImage(image, person) for person in image.people] for image in images if image.people]
 
 
 def oks(found: NDArray[np.floating], image: ReferenceImage) -> float:
-    """Similarity 0 to 1 of found (17, 2), x then y, pixels of the original; a keypoint not found (NaN) counts 0."""
-    distance2 = ((found - image.keypoints) ** 2).sum(axis=1)
-    similarity = np.exp(-distance2 / (2 * image.area * (2 * SIGMAS) ** 2))
-    return float(np.nan_to_num(similarity[image.labelled]).mean())
+    """Of found (17, 2), x then y, pixels of the original."""
+    return float(coco.oks(found[None], image.person)[0])
 
 
 def single_person(heatmap: NDArray[np.float32], offsets: NDArray[np.float32]) -> NDArray[np.float64]:

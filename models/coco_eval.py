@@ -1,0 +1,241 @@
+"""A pose model over COCO's images: figures, and the protocol without which they say nothing. Opens no device."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.coco import LEAST_KEYPOINTS, CocoError, CocoImage, CocoSet, Labelled, Mode, choose, coco_figures, match
+from models.evaluate import EVALUATION_DECODE
+from models.manifest import Manifest, file_sha256
+from models.pipeline import DECODERS, FrameTensor, run_pipeline
+from models.preprocess import Mode as Resizing
+from models.preprocess import preprocess
+from models.render import contact_sheet, draw_caption, draw_poses
+from models.runtime import Runtime
+from models.types import FramePoses
+
+PCK_SHARE = 0.2
+SHEET_TILES = 6  # the best, and as many of the worst
+SHEET_COLUMNS = 4
+SHEET_WIDTH = 1600
+# What the evaluation of PoseNet changes of the model's own parameters: see EVALUATION_DECODE.
+_THRESHOLDS = ("root_score_threshold", "keypoint_score_threshold", "pose_score_threshold")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How figures were come by: PoseNet's published ones differ tenfold by it.
+
+    mode: "multi" or "single", see models.coco.choose; "agreement": with another model's people, no annotations
+    truth, truth_sha256: what the figures were held against, an annotation file or a model version
+    pictures: which images, in words; images, images_sha256: how many, and of their names and bytes
+    people: that count; resize: how an image goes into input_width x input_height pixels
+    decode_params: of the decoder; device, precision: of the inference
+    """
+
+    mode: Literal["multi", "single", "agreement"]
+    truth: str
+    truth_sha256: str
+    pictures: str
+    images: int
+    images_sha256: str
+    people: int
+    input_width: int
+    input_height: int
+    resize: Resizing
+    decoder: str
+    decode_params: dict[str, Any]
+    device: str
+    precision: str
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def lines(self) -> dict[str, str]:
+        """In words, label -> text."""
+        decode = ", ".join(f"{name} {value}" for name, value in self.decode_params.items())
+        return {
+            "mode": self.mode,
+            "images": f"{self.pictures} (sha256 {self.images_sha256[:12]})",
+            "people": f"{self.people:,}",
+            "truth": f"{self.truth} (sha256 {self.truth_sha256[:12]})",
+            "input": f"{self.input_width}x{self.input_height} pixels, {self.resize}",
+            "decoder": f"{self.decoder}: {decode}",
+            "device": f"{self.device}, {self.precision}",
+        }
+
+
+class Figures(NamedTuple):
+    """ap, ap50, ap75, ar: COCO's for keypoints; mean_oks: over all people that count, who was not found 0
+
+    pck: share of their labelled keypoints within PCK_SHARE of the longer side of the annotated box
+    Without annotations there is OKS only.
+    """
+
+    mean_oks: float
+    ap: float | None = None
+    ap50: float | None = None
+    ap75: float | None = None
+    ar: float | None = None
+    pck: float | None = None
+
+    def lines(self) -> dict[str, str]:
+        """In words, label -> text."""
+        names = {
+            "ap": "AP",
+            "ap50": "AP50",
+            "ap75": "AP75",
+            "ar": "AR",
+            "mean_oks": "mean OKS",
+            "pck": "PCK@0.2 of box",
+        }
+        values = {label: getattr(self, name) for name, label in names.items()}
+        return {label: f"{value:.4f}" for label, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """images: of the set, what is looked at; protocol: of the figures that come of it."""
+
+    coco: CocoSet
+    images: list[CocoImage]
+    protocol: Protocol
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """sheet: the best and the worst images with who was found, (h, w, 3) uint8 BGR"""
+
+    figures: Figures
+    sheet: NDArray[np.uint8]
+
+
+class _Seen(NamedTuple):
+    """An image with its people: mean_oks of them, and (n, 17, 2) and (n, 17) those that were taken for them."""
+
+    image: CocoImage
+    mean_oks: float
+    keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+def plan_evaluation(coco: CocoSet, manifest: Manifest, runtime: Runtime, mode: Mode, limit: int | None) -> Plan:
+    """limit: only so many images, the first by id. Raises CocoError where nobody is annotated, or the mode is not the
+    model's."""
+    images = choose(coco.images, mode)
+    which = f"the {len(images)} with exactly one annotated person, of at least {LEAST_KEYPOINTS} keypoints,"
+    described = f"{'all' if mode == 'multi' else which} of the {len(coco.images)} that are there of {coco.in_file}"
+    if limit is not None and limit < len(images):
+        images, described = images[:limit], f"the first {limit} by id, {described}"
+    people = sum(len(image.people) for image in images)
+    if not people:
+        raise CocoError(f"{len(images)} images for {mode} without a person to count, expected some: choose others")
+    names = "".join(f"{image.image_id} {image.path.name} {file_sha256(image.path)}\n" for image in images)
+    return Plan(
+        coco,
+        images,
+        Protocol(
+            mode=mode,
+            truth="COCO keypoint annotations",
+            truth_sha256=coco.sha256,
+            pictures=described,
+            images=len(images),
+            images_sha256=hashlib.sha256(names.encode()).hexdigest(),
+            people=people,
+            input_width=manifest.input.width,
+            input_height=manifest.input.height,
+            resize="stretch" if mode == "single" else manifest.input.resize,
+            decoder=manifest.decoder,
+            decode_params=_decode_params(manifest, mode),
+            device=runtime.device,
+            precision=runtime.precision,
+        ),
+    )
+
+
+def _decode_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:
+    """PoseNet's own with thresholds so low that also who is unsure counts, with his score; OpenPose's as they are."""
+    if manifest.decoder == "posenet" and mode == "multi":
+        return {**manifest.decode_params, **{name: getattr(EVALUATION_DECODE, name) for name in _THRESHOLDS}}
+    if manifest.decoder == "posenet":
+        low = {"keypoint_score_threshold": 0.0, "pose_score_threshold": 0.0}
+        return {**manifest.decode_params, "mode": "single", **low}
+    if manifest.decoder == "openpose" and mode == "multi":
+        return manifest.decode_params
+    raise CocoError(
+        f"{manifest.name} has the decoder {manifest.decoder}, expected one of people"
+        f"{', of PoseNet for the mode single' if mode == 'single' else ''}: choose another model or mode"
+    )
+
+
+def evaluate(plan: Plan, runtime: Runtime, on_image: Callable[[], None] = lambda: None) -> Evaluated:
+    """The figures of the model that the runtime has. Raises RuntimeFault, or CocoError for an image."""
+    found: dict[int, FramePoses] = {}
+    seen: list[_Seen] = []
+    right: list[NDArray[np.bool_]] = []
+    similarities: list[float] = []
+    for image, poses in zip(plan.images, find_people(plan, runtime), strict=True):
+        found[image.image_id] = poses
+        who, similarity = match(poses.keypoints, image.people)
+        right += [_within(poses, index, person) for index, person in zip(who, image.people, strict=True)]
+        similarities += similarity.tolist()
+        if image.people:
+            mine = who[who >= 0]
+            seen.append(_Seen(image, float(similarity.mean()), poses.keypoints[mine], poses.keypoint_scores[mine]))
+        on_image()
+    precision = coco_figures(plan.coco.dataset, found)
+    figures = Figures(float(np.mean(similarities)), *precision, float(np.concatenate(right).mean()))
+    return Evaluated(figures, _sheet(seen))
+
+
+def _within(poses: FramePoses, index: int, person: Labelled) -> NDArray[np.bool_]:
+    """Of the person's labelled keypoints, which are found near enough; a keypoint not found (NaN) is not."""
+    if index < 0:
+        return np.zeros(int(person.labelled.sum()), np.bool_)
+    error = np.hypot(*(poses.keypoints[index] - person.keypoints).T)
+    return np.asarray(error[person.labelled] <= PCK_SHARE * person.side)
+
+
+def find_people(plan: Plan, runtime: Runtime) -> Iterator[FramePoses]:
+    """Those of each image, in its pixels, in the images' order."""
+    protocol = plan.protocol
+    size = (protocol.input_width, protocol.input_height)
+    read = DECODERS[protocol.decoder](protocol.decode_params)
+    ways = {}
+
+    def tensors() -> Iterator[FrameTensor]:
+        for number, image in enumerate(plan.images):
+            tensor, ways[number] = preprocess(image.read(), size, protocol.resize, color="RGB")
+            yield FrameTensor(number, 0.0, tensor[None])
+
+    for number, _, poses in run_pipeline(tensors(), runtime, read):
+        assert isinstance(poses, FramePoses)
+        yield poses._replace(keypoints=ways.pop(number).to_original(poses.keypoints))
+
+
+def _sheet(seen: Sequence[_Seen]) -> NDArray[np.uint8]:
+    """The best images, then the worst ones: who was found, and a cross where each keypoint is annotated."""
+    ranked = sorted(seen, key=lambda one: (-one.mean_oks, one.image.image_id))
+    chosen = ranked if len(ranked) <= 2 * SHEET_TILES else ranked[:SHEET_TILES] + ranked[-SHEET_TILES:]
+    return contact_sheet([_tile(one) for one in chosen], SHEET_COLUMNS, SHEET_WIDTH)
+
+
+def _tile(one: _Seen) -> NDArray[np.uint8]:
+    picture = np.ascontiguousarray(one.image.read()[..., ::-1])
+    draw_poses(picture, one.keypoints, one.scores)
+    for person in one.image.people:
+        for x, y in person.keypoints[person.labelled].round().astype(int).tolist():
+            cv2.drawMarker(picture, (x, y), (255, 255, 255), cv2.MARKER_TILTED_CROSS, 9, 2, cv2.LINE_AA)
+    draw_caption(picture, f"mean OKS {one.mean_oks:.2f} of {len(one.image.people)}   {one.image.path.name}")
+    return picture
