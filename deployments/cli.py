@@ -281,6 +281,48 @@ def finetune(**options: Any) -> None:
 
 
 @main.command()
+@click.argument("model")
+@click.option("--coco", type=PATH, required=True, help="COCO's keypoint annotations.")
+@click.option("--images", type=PATH, required=True, help="Folder of their images; those that are there count.")
+@click.option(
+    "--mode",
+    type=click.Choice(["multi", "single"]),
+    default="multi",
+    show_default=True,
+    help="single: images of one annotated person, decoded as one, stretched.",
+)
+@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device.")
+@click.option("--limit", type=click.IntRange(1), help="Only so many images, the first by id.")
+@_plain_errors
+def evaluate(**options: Any) -> None:
+    """Measure AP, AR, mean OKS and PCK of MODEL, and say by which protocol. Again: what was measured."""
+    from deployments.commands import run_evaluation
+
+    run_evaluation(**options)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--archive", required=True, help="Videos like those that it shall see: a folder or s3://bucket/prefix.")
+@click.option("--frames", type=click.IntRange(10, 5000), default=300, show_default=True, help="To measure ranges on.")
+@click.option("--name", help="The new model's name.  [default: MODEL-int8]")
+@click.option("--coco", type=PATH, help="COCO's keypoint annotations to judge by, with --images.")
+@click.option("--images", type=PATH, help="Folder of their images.")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 1),
+    help="AP and mean OKS may be so much lower.  [default: 0.02; without --coco 0.3 of the agreement]",
+)
+@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device to judge on.")
+@_plain_errors
+def quantize(**options: Any) -> None:
+    """Make MODEL an INT8 model of its own name, and keep it only if it is as good. Again: the same version."""
+    from deployments.commands import run_quantization
+
+    run_quantization(**options)
+
+
+@main.command()
 @click.argument("runs", metavar="[RUN]...", type=int, nargs=-1)
 @_plain_errors
 def compare(runs: tuple[int, ...]) -> None:

@@ -59,6 +59,28 @@ def run_finetuning(**options: Any) -> None:
     print(f"To use it: nightjar run ARCHIVE --model {given['name']} --frames-per-second 2")
 
 
+def run_evaluation(**options: Any) -> None:
+    """Measure a model by the flow, and print the figures with their protocol."""
+    _ready_for_flows()
+    from flows.evaluate_model import evaluate_model
+
+    measured: Any = evaluate_model(**{**options, "coco": str(options["coco"]), "images": str(options["images"])})
+    _print_table(["", options["model"]], measured.lines().items(), sys.stdout)
+    if measured.url:
+        print(f"the best and the worst images: {measured.url}")
+
+
+def run_quantization(**options: Any) -> None:
+    """Quantise a model by the flow, and say what it is called."""
+    _ready_for_flows()
+    from flows.quantize_model import quantize_model
+
+    given = {name: value for name, value in options.items() if value is not None}
+    given |= {name: str(given[name]) for name in ("coco", "images") if name in given}
+    version = quantize_model(**given)
+    print(f"version {version}\nTo use it: nightjar run ARCHIVE --model {given.get('name') or str(version)[:12]}")
+
+
 def compare_runs(runs: tuple[int, ...]) -> None:
     """A column a fine-tuning; without numbers, the list of them."""
     if not runs:

@@ -15,12 +15,12 @@ AREA_OF_BOX = 0.53
 def mean_agreement(theirs: Sequence[FramePoses], mine: Sequence[FramePoses]) -> tuple[float, int]:
     """(mean OKS, people) over the people of all frames, `theirs` taken for the truth; NaN without anybody.
 
-    Both: frame by frame, in the same pixels. Whom only one of the models sees counts 0.
+    Both: frame by frame, in the same pixels. Whom `mine` does not see counts 0; whom only `mine` sees does not count.
     """
     similarities: list[NDArray[np.float64]] = []
     for one, other in zip(theirs, mine, strict=True):
         _, similarity = match(other.keypoints, [_as_labelled(xy) for xy in one.keypoints])
-        similarities += [similarity, np.zeros(max(0, len(other.scores) - len(one.scores)))]
+        similarities.append(similarity)
     together = np.concatenate(similarities) if similarities else np.zeros(0)
     return (float(together.mean()) if len(together) else float("nan")), len(together)
 

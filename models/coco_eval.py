@@ -157,14 +157,14 @@ def plan_evaluation(coco: CocoSet, manifest: Manifest, runtime: Runtime, mode: M
             input_height=manifest.input.height,
             resize="stretch" if mode == "single" else manifest.input.resize,
             decoder=manifest.decoder,
-            decode_params=_decode_params(manifest, mode),
+            decode_params=evaluation_params(manifest, mode),
             device=runtime.device,
             precision=runtime.precision,
         ),
     )
 
 
-def _decode_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:
+def evaluation_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:
     """PoseNet's own with thresholds so low that also who is unsure counts, with his score; OpenPose's as they are."""
     if manifest.decoder == "posenet" and mode == "multi":
         return {**manifest.decode_params, **{name: getattr(EVALUATION_DECODE, name) for name in _THRESHOLDS}}

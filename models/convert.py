@@ -19,6 +19,7 @@ from typing import Any, Literal
 from models.classifier import ClassifyParams, values_of
 from models.graph import OUTPUT_PREFIX, to_graph
 from models.ir import LoadedIr, is_ir, load_ir
+from models.ir_write import ir_sha256, name_plainly, save_ir
 from models.manifest import (
     BIN_FILE,
     MANIFEST_FILE,
@@ -33,7 +34,7 @@ from models.manifest import (
     file_sha256,
 )
 from models.openpose import OpenPoseParams
-from models.parity import Reference, compare, run_source_ir, run_tensorflow
+from models.parity import Reference, compare, refuse_different, run_source_ir, run_tensorflow
 from models.posenet import CHANNELS, DecodeParams, cell_origin_px
 from models.posenet_graph import OUTPUT_STRIDE
 from models.quiet_openvino import ov
@@ -42,6 +43,7 @@ from models.stick import check_stick
 
 INPUT_NAME = "image"
 _TOOLS = ("openvino", "tensorflow", "keras", "tf-keras", "numpy")
+_REMEDY = "try --precision FP32, or report this source"
 _FILES = {XML_FILE, BIN_FILE, MANIFEST_FILE}
 
 
@@ -96,10 +98,10 @@ def _from_tensorflow(
     model = _to_openvino(loaded)
     stage("comparing with TensorFlow")
     reference = run_tensorflow(loaded, given, images)
-    _refuse_different(compare(model, reference, "FP32"))  # before rounding to FP16 can hide a mistake
+    refuse_different(compare(model, reference, "FP32"), _REMEDY)  # before rounding to FP16 can hide a mistake
     stage("writing")
     shapes = {output.get_any_name(): tuple(output.shape) for output in model.outputs}
-    _save(model, folder, spec.precision)
+    save_ir(model, folder, fp16=spec.precision == "FP16")
     stick = _fit(folder, spec.precision, spec)
     stage("comparing what was written")
     parity = _compare_written(folder, reference, spec)
@@ -119,7 +121,7 @@ def _from_ir(
         parity = Parity("none needed, the files are the source's, byte for byte", 0, zero, zero, zero)
     else:
         reference = run_source_ir(ir.model, list(ir.outputs), ir.input, images)
-        _save(ir.model, folder, spec.precision)
+        save_ir(ir.model, folder, fp16=spec.precision == "FP16")
         precision = load_ir(folder / XML_FILE).precision
         stage("comparing what was written")
         parity = _compare_written(folder, reference, spec)
@@ -133,7 +135,7 @@ def _from_ir(
         outputs=ir.outputs,
         decoder="openpose",
         decode_params=dataclasses.asdict(OpenPoseParams()),
-        ir_sha256=_ir_sha256(folder),
+        ir_sha256=ir_sha256(folder),
         parity=parity,
         stick=_fit(folder, precision, spec),
     )
@@ -171,7 +173,7 @@ def _manifest(
         outputs=shapes,
         decoder="posenet" if pose else "classifier",
         decode_params=_decode_params(loaded, spec, shapes),
-        ir_sha256=_ir_sha256(folder),
+        ir_sha256=ir_sha256(folder),
         parity=parity,
         stick=stick,
     )
@@ -195,10 +197,6 @@ def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tup
             "which is the probability of the second): name each, in their order"
         )
     return dataclasses.asdict(ClassifyParams(labels))
-
-
-def _ir_sha256(folder: Path) -> dict[str, str]:
-    return {name: file_sha256(folder / name) for name in (XML_FILE, BIN_FILE)}
 
 
 def _source(kind: SourceFormat, paths: dict[str, Path], location: str) -> Source:
@@ -230,9 +228,7 @@ def _to_openvino(loaded: LoadedModel) -> Any:
 
 
 def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:
-    """The same model with the outputs in the order of `outputs`. Its name and its operations' tell nothing of where it
-    came from: OpenVINO's own names hold a count that runs on through the process's life, and would give every
-    conversion another hash, hence another model version."""
+    """The same model with the outputs in the order of `outputs`, and names that tell nothing of its origin."""
     results = []
     for name in outputs:
         output = converted.output(f"{OUTPUT_PREFIX}{name}:0")
@@ -243,9 +239,7 @@ def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:
     given.output(0).get_tensor().set_names({INPUT_NAME})
     given.set_friendly_name(INPUT_NAME)
     model = ov.Model(results, [given], "nightjar")
-    for place, operation in enumerate(model.get_ordered_ops()):
-        if operation.get_type_name() not in ("Parameter", "Result"):
-            operation.set_friendly_name(f"{operation.get_type_name()}_{place}")
+    name_plainly(model)
     return model
 
 
@@ -263,15 +257,6 @@ def _check_shapes(loaded: LoadedModel, model: Any) -> None:
             )
 
 
-def _save(model: Any, folder: Path, precision: Literal["FP16", "FP32"]) -> None:
-    xml = folder / XML_FILE
-    ov.save_model(model, str(xml), compress_to_fp16=precision == "FP16")
-    # The last block names OpenVINO's build: the same operations and weights must stay the same model version.
-    network, block, _ = xml.read_text(encoding="utf-8").rpartition("\t<rt_info>\n")
-    if block:
-        xml.write_text(f"{network}</net>\n", encoding="utf-8")
-
-
 def _fit(folder: Path, precision: Precision, spec: ConvertSpec) -> Stick:
     stick = check_stick(folder / XML_FILE, precision)
     if spec.device_target == "MYRIAD" and not stick.fit:
@@ -282,21 +267,12 @@ def _fit(folder: Path, precision: Precision, spec: ConvertSpec) -> Stick:
     return stick
 
 
-def _refuse_different(parity: Parity) -> None:
-    for name, difference in parity.mean_abs.items():
-        if not difference <= parity.bound[name]:
-            raise ConversionError(
-                f"output {name} of the IR differs from the source's by {difference:.3g} on average, expected at most "
-                f"{parity.bound[name]:.3g} ({parity.images}): try --precision FP32, or report this source"
-            )
-
-
 def _compare_written(folder: Path, reference: Reference, spec: ConvertSpec) -> Parity:
     try:
         parity = compare(str(folder / XML_FILE), reference, spec.precision)
     except RuntimeError as error:  # OpenVINO's own, for a file cut short
         raise ConversionError(f"what was written cannot be read ({error}): is the disk full?") from error
-    _refuse_different(parity)
+    refuse_different(parity, _REMEDY)
     return parity
 
 

@@ -1,19 +1,19 @@
-"""Heavy: how far an IR's outputs are from its source's, on pictures. Judges nothing: convert.py refuses."""
+"""Heavy: how far an IR's outputs are from its source's, on pictures. TensorFlow only where the source is its."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.graph import OUTPUT_PREFIX, to_graph
 from models.manifest import ConversionError, InputSpec, Parity
 from models.quiet_openvino import ov
-from models.quiet_tf import silent_stderr, tf
-from models.sources import LoadedModel
+
+if TYPE_CHECKING:  # TensorFlow takes seconds, and only its own models need it
+    from models.sources import LoadedModel
 
 MAX_IMAGES = 16
 SYNTHETIC_IMAGES = 8
@@ -26,9 +26,10 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 _POSENET_BOUNDS = {
     "FP32": {"heatmap": 1e-4, "offset_2": 1e-3, "displacement_fwd_2": 1e-3, "displacement_bwd_2": 1e-3},
     "FP16": {"heatmap": 0.25, "offset_2": 1.0, "displacement_fwd_2": 1.5, "displacement_bwd_2": 1.5},
+    "INT8": {"heatmap": 1.5, "offset_2": 6.0, "displacement_fwd_2": 10.0, "displacement_bwd_2": 10.0},
 }
 # Of other models: parts of the output's mean magnitude. Measured on MobileNet 0.25 (softmax): 1e-5 and 0.04.
-_RELATIVE_BOUNDS = {"FP32": 1e-3, "FP16": 0.2}
+_RELATIVE_BOUNDS = {"FP32": 1e-3, "FP16": 0.2, "INT8": 0.5}
 
 Batch = NDArray[np.float32]
 Outputs = dict[str, Batch]
@@ -43,11 +44,14 @@ class Reference:
     outputs: list[Outputs]
 
 
-def run_tensorflow(loaded: LoadedModel, spec: InputSpec, images: Path | None) -> Reference:
+def run_tensorflow(loaded: "LoadedModel", spec: InputSpec, images: Path | None) -> Reference:
     """The reference on the first 16 pictures by name of a folder, or on synthetic ones (None).
 
     Raises ConversionError where the folder holds no picture, or TensorFlow cannot run the graph.
     """
+    from models.graph import OUTPUT_PREFIX, to_graph
+    from models.quiet_tf import silent_stderr, tf
+
     described, tensors = _tensors(spec, images)
     names = {name: f"{OUTPUT_PREFIX}{name}:0" for name in loaded.outputs}
     graph = to_graph(loaded.graph)
@@ -62,6 +66,11 @@ def run_tensorflow(loaded: LoadedModel, spec: InputSpec, images: Path | None) ->
 def run_source_ir(model: Any, outputs: list[str], spec: InputSpec, images: Path | None) -> Reference:
     """The same of an OpenVINO model that is a source itself, on the CPU in f32."""
     described, tensors = _tensors(spec, images)
+    return run_ir(model, outputs, described, tensors)
+
+
+def run_ir(model: Any, outputs: list[str], described: str, tensors: list[Batch]) -> Reference:
+    """The same on given tensors; model: or the path of its .xml."""
     found = [{name: array.copy() for name, array in o.items()} for o in _run_openvino(model, outputs, tensors)]
     return Reference(described, tensors, found)
 
@@ -69,12 +78,17 @@ def run_source_ir(model: Any, outputs: list[str], spec: InputSpec, images: Path 
 def _tensors(spec: InputSpec, images: Path | None) -> tuple[str, list[Batch]]:
     """What the pictures are, and each as the model's own input wants it."""
     described, pictures = _pictures(images, spec.height, spec.width)
-    colored = [picture[..., ::-1] if spec.color == "BGR" else picture for picture in pictures]
-    scaled = [((picture - spec.mean) / spec.scale).astype(np.float32)[None] for picture in colored]
-    return described, [np.ascontiguousarray(t.transpose(0, 3, 1, 2)) if spec.layout == "NCHW" else t for t in scaled]
+    return described, [as_tensor(picture, spec) for picture in pictures]
 
 
-def compare(model: Any, reference: Reference, precision: Literal["FP16", "FP32"]) -> Parity:
+def as_tensor(picture: NDArray[np.uint8], spec: InputSpec) -> Batch:
+    """(height, width, 3) uint8 RGB of the input's size, as the model's own input wants it, with a batch of 1."""
+    colored = picture[..., ::-1] if spec.color == "BGR" else picture
+    scaled = ((colored - spec.mean) / spec.scale).astype(np.float32)[None]
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)) if spec.layout == "NCHW" else scaled
+
+
+def compare(model: Any, reference: Reference, precision: Literal["FP16", "FP32", "INT8"]) -> Parity:
     """An OpenVINO model, or the path of its .xml, against the reference, on the CPU in f32."""
     names = list(reference.outputs[0])
     differences: dict[str, list[Batch]] = {name: [] for name in names}
@@ -86,6 +100,16 @@ def compare(model: Any, reference: Reference, precision: Literal["FP16", "FP32"]
     largest = {name: max(float(d.max()) for d in parts) for name, parts in differences.items()}
     mean = {name: _mean(parts) for name, parts in differences.items()}
     return Parity(reference.images, len(reference.tensors), largest, mean, _bounds(reference, precision))
+
+
+def refuse_different(parity: Parity, remedy: str) -> None:
+    """Raises ConversionError where the mean difference of an output is beyond what is allowed of it."""
+    for name, difference in parity.mean_abs.items():
+        if not difference <= parity.bound[name]:
+            raise ConversionError(
+                f"output {name} of the IR differs from the source's by {difference:.3g} on average, expected at most "
+                f"{parity.bound[name]:.3g} ({parity.images}): {remedy}"
+            )
 
 
 def _mean(parts: list[Batch]) -> float:

@@ -37,6 +37,7 @@ SEGMENT_STATUSES = ("planned", "leased", "done", "quarantined")
 BATCH_STATUSES = ("running", "completed", "incomplete", "crashed")
 ASSIGNMENT_STATUSES = ("waiting", "working", "done", "lost", "dismissed")
 TRAINING_STATUSES = ("running", "completed", "failed")
+EVALUATION_MODES = ("multi", "single", "agreement")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -353,4 +354,29 @@ training_failures = Table(
     Column("source", Text, nullable=False),
     Column("label", Text, nullable=False),
     Column("score", REAL, nullable=False),
+)
+
+evaluations = Table(
+    "evaluations",
+    metadata,
+    Column("evaluation_id", Integer, primary_key=True),
+    Column("model_version_id", ForeignKey("model_versions.model_version_id"), nullable=False),
+    Column("protocol_sha256", Text, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("people", Integer, nullable=False),
+    Column("mean_oks", Double, nullable=False),
+    Column("ap", Double),
+    Column("ap50", Double),
+    Column("ap75", Double),
+    Column("ar", Double),
+    Column("pck", Double),
+    Column("inferences_per_s", Double, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("precision", Text, nullable=False),
+    Column("evaluated_at", UtcDateTime, nullable=False),
+    UniqueConstraint("model_version_id", "protocol_sha256"),
+    _one_of("mode", EVALUATION_MODES),
+    CheckConstraint("(mode = 'agreement') = (ap IS NULL)", name="figures"),
 )

@@ -1,6 +1,7 @@
 """What runs in the sandbox's child: frames as tensors, pictures of what was found. No Prefect, no OpenVINO."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from models.preprocess import Resize
 from models.render import draw_caption, draw_poses
 from models.types import Classifications, FrameIndex, Rows, Video
+from storage.containers import VideoError
 from storage.encode import write_video
 from storage.frames import read_frames
 
@@ -34,6 +36,23 @@ def segment_tensors(
     for frame in read_frames(path, video, index, start, stop, size, wanted):
         resize.place(frame.rgb, next(slots))
         yield frame.number, frame.t_s
+
+
+def picked_tensors(
+    slots: Iterator[NDArray[np.uint8]],
+    path: Path,
+    video: Video,
+    index: FrameIndex,
+    numbers: NDArray[np.int64],
+    resize: Resize,
+) -> Iterator[tuple[int, float]]:
+    """The same of single frames from anywhere in the video; one that does not decode is left out."""
+    size = (resize.inner_width, resize.inner_height)
+    for number in numbers.tolist():
+        with suppress(VideoError):
+            for frame in read_frames(path, video, index, number, number + 1, size):
+                resize.place(frame.rgb, next(slots))
+                yield frame.number, frame.t_s
 
 
 def write_overlay(path: Path, video: Video, index: FrameIndex, start: int, stop: int, rows: Rows, out: Path) -> str:

@@ -1,0 +1,84 @@
+"""Flow quantize-model: a model in INT8, its ranges measured on frames of one's own archive, kept if it is as good."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from pydantic import Field
+
+from models.manifest import Manifest
+from models.types import NightjarError
+from tasks import evaluation, quantization
+from tasks.archive_frames import sample_frames
+from tasks.model_store import store_model, take_model
+from tasks.policy import FLOW, Help
+from tasks.quantization import Judged
+from tasks.site import open_site
+
+
+@flow(name="quantize-model", flow_run_name="{model}", **FLOW)
+def quantize_model(
+    model: Annotated[
+        str, Help("A model's name (its newest version) or a version's hash"), Field(min_length=1, max_length=100)
+    ],
+    archive: Annotated[
+        str, Help("Folder or s3://bucket/prefix with videos like those that it shall see"), Field(max_length=1000)
+    ],
+    frames: Annotated[
+        int, Help("So many frames, of all its videos, to measure ranges on"), Field(ge=10, le=5000)
+    ] = 300,
+    name: Annotated[
+        str, Help("The new model's name; with -int8 behind it when empty"), Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")
+    ] = "",
+    coco: Annotated[
+        str, Help("COCO's keypoint annotations to judge by; the agreement with the source when empty"), Field()
+    ] = "",
+    images: Annotated[str, Help("Folder of the annotated images"), Field(max_length=1000)] = "",
+    max_drop: Annotated[
+        float | None,
+        Help("AP and mean OKS may be so much lower; 0.02 when none, 0.3 of the agreement without annotations"),
+        Field(ge=0, le=1),
+    ] = None,
+    device: Annotated[str, Help("OpenVINO's name of the device to judge on"), Field(max_length=200)] = "CPU",
+) -> str:
+    """Quantise a pose model to INT8 and store it as a version of its own, if it is as good as its source.
+
+    Returns the version's hash. The same source and archive give the same version.
+    Raises NightjarError; QuantizationRefused with both figures when the INT8 model is worse than allowed.
+    """
+    if bool(coco) != bool(images):
+        raise NightjarError("annotations without images found, or images without, expected both or none")
+    with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-quantize-") as scratch:
+        source_id, folder, source = take_model(site, model)
+        annotated = evaluation.open_coco(coco, images) if coco else None
+        chosen = sample_frames(site, archive, source, frames)
+        out = Path(scratch) / "ir"
+        manifest = quantization.quantize(folder, source, name or f"{source.name}-int8", chosen, out)
+        judged = quantization.judge((folder, source), (out, manifest), chosen, annotated, device, max_drop)
+        evaluation.keep(site, source_id, source, judged.source)
+        _publish(source, manifest, judged)
+        quantization.refuse_worse(manifest.name, judged)
+        evaluation.keep(site, store_model(site, out, manifest), manifest, judged.quantised)
+    get_run_logger().info("%s is version %s", manifest.name, manifest.version_id[:12])
+    return manifest.version_id
+
+
+def _publish(source: Manifest, manifest: Manifest, judged: Judged) -> None:
+    """Both side by side, also when the one is refused."""
+    columns = {source.name: judged.source.lines(), manifest.name: judged.quantised.lines()}
+    text = (
+        f"# {manifest.name}\n\nVersion `{manifest.version_id}`, {manifest.precision}, from {manifest.source.location}."
+        f"\n\n{evaluation.table(columns)}\n\n"
+        f"In turns on the same device it is {judged.speed_ratio:.2f} times as fast as its source. "
+        f"AP and mean OKS may be {judged.max_drop:g} lower.\n"
+    )
+    create_markdown_artifact(text, key="quantization", description=f"{manifest.name}, {manifest.version_id[:12]}")
+    for title, lines in columns.items():
+        get_run_logger().info("%s: %s", title, "; ".join(f"{label} {value}" for label, value in lines.items()))
+    get_run_logger().info("INT8 is %.2f times as fast, in turns on the same device", judged.speed_ratio)
+
+
+if __name__ == "__main__":
+    quantize_model.serve()

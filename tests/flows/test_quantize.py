@@ -1,0 +1,105 @@
+"""The shipped model in INT8 on rendered people: as good, its own version, the same bytes again; or refused."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from prefect.settings import PREFECT_API_URL
+
+from deployments.cli import main
+from flows.convert_model import convert_model
+from flows.nightly_batch import nightly_batch
+from flows.quantize_model import quantize_model
+from models.synthetic import EVERYDAY, SceneParams, render_frame
+from models.types import NightjarError
+from storage.database import open_database
+from storage.query import query
+from tasks.conversion import DEMO_MODEL
+from tasks.quantization import QuantizationRefused
+from tasks.settings import read_settings
+from tests.coco_files import write_set
+from tests.flows.conftest import register_tiny_model, spot_video
+from tests.videos import make_video
+
+pytestmark = pytest.mark.usefixtures("prefect_server", "home")
+PEOPLE = SceneParams(people=(1, 2), actions=EVERYDAY, height=(0.5, 0.9))
+
+
+def ask(sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in query(open_database(read_settings().database), sql)[1]]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos of 16 rendered pictures each, no two alike, and a file that is none."""
+    folder = tmp_path_factory.mktemp("archive")
+    pictures = [render_frame([51, number], 224, PEOPLE)[0] for number in range(32)]
+    for name, some in (("a.mp4", pictures[:16]), ("b.mp4", pictures[16:])):
+        make_video(folder / name, pictures=[np.ascontiguousarray(each) for each in some])
+    (folder / "c.mp4").write_bytes(b"no video")
+    return folder
+
+
+def test_int8_is_a_version_of_its_own_as_good_as_its_source_and_again_the_same(rendered: Path, tmp_path: Path) -> None:
+    source = convert_model(DEMO_MODEL)
+    coco, images = map(str, write_set(tmp_path / "coco", 20))
+    options: dict[str, Any] = {"frames": 20, "coco": coco, "images": images, "max_drop": 0.05}
+    version = quantize_model(DEMO_MODEL, str(rendered), **options)
+    assert version != source
+    rows = ask(
+        "SELECT m.name, m.precision, mode, images, ap, mean_oks FROM evaluations"
+        " JOIN model_versions AS m USING (model_version_id) ORDER BY m.name"
+    )
+    assert [row[:4] for row in rows] == [
+        (DEMO_MODEL, "FP16", "multi", 20),
+        (f"{DEMO_MODEL}-int8", "FP16-INT8", "multi", 20),
+    ]
+    assert rows[0][4] > 0.3, "the source sees these people"
+    assert rows[1][4] > rows[0][4] - 0.05
+    assert rows[1][5] > rows[0][5] - 0.05
+    lineage = ask(f"SELECT source_sha256, source_location FROM model_versions WHERE version_sha256 = '{version}'")
+    assert lineage[0][0] == source
+    assert "20 frames of 2 videos" in lineage[0][1]
+    assert quantize_model(DEMO_MODEL, str(rendered), **options) == version
+    assert ask("SELECT count(*) FROM evaluations") == [(2,)]
+    report = nightly_batch(str(rendered), f"{DEMO_MODEL}-int8", overlay="none")
+    assert report.counts.people > 16
+
+
+def test_without_annotations_its_people_are_held_against_the_sources(
+    rendered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))  # as if the user had a server
+    convert_model(DEMO_MODEL)
+    result = CliRunner().invoke(
+        main, ["quantize", DEMO_MODEL, "--archive", str(rendered), "--frames", "20", "--name", "small"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "--model small" in result.output
+    found = ask(
+        "SELECT m.name, mode, images, mean_oks, ap FROM evaluations JOIN model_versions AS m USING (model_version_id)"
+        " ORDER BY m.name"
+    )
+    kept = [(row[0], row[1], row[4]) for row in found]
+    assert kept == [(DEMO_MODEL, "agreement", None), ("small", "agreement", None)]
+    assert found[0][3] > 0.99, "the source with itself"
+    assert 0.8 < found[1][3] < found[0][3]
+    with pytest.raises(QuantizationRefused, match=r"mean OKS 0\.\d+, its source [01]\.\d+, expected at most 0 less"):
+        quantize_model(DEMO_MODEL, str(rendered), 20, "perfect", max_drop=0)
+    assert ask("SELECT count(*) FROM model_versions WHERE name = 'perfect'") == [(0,)]
+    with pytest.raises(NightjarError, match="is FP16-INT8 already"):
+        quantize_model("small", str(rendered), 20)
+
+
+def test_one_clear_error(tiny_model: Path, tmp_path: Path) -> None:
+    register_tiny_model(tiny_model)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "short").mkdir()
+    spot_video(tmp_path / "short" / "a.mp4", 8)
+    for archive, words in (("empty", "has no video that can be read"), ("short", "expected at least 10")):
+        with pytest.raises(NightjarError, match=words):
+            quantize_model("tiny", str(tmp_path / archive), 20)
+    with pytest.raises(NightjarError, match="expected both or none"):
+        quantize_model("tiny", str(tmp_path / "short"), coco="a.json")

@@ -1,0 +1,41 @@
+"""Evaluations in SQL: one row a model version and protocol, and figures only with a truth to have them of."""
+
+import dataclasses
+
+import pytest
+from sqlalchemy import Engine
+
+from storage.catalogue import register_model
+from storage.database import DatabaseError
+from storage.evaluations import Evaluation, find_evaluation, record_evaluation
+from storage.query import query
+from tests.storage.samples import make_model
+
+ONE = Evaluation("p" * 64, "{}", "multi", 80, 86, 0.29, 0.09, 0.23, 0.07, 0.12, 0.59, 400.0, "CPU (test)", "f32")
+
+
+def test_what_is_measured_again_is_the_row_that_is_there(engine: Engine) -> None:
+    model = register_model(engine, make_model())
+    assert find_evaluation(engine, model, ONE.protocol_sha256) is None
+    assert record_evaluation(engine, model, ONE) == ONE
+    assert record_evaluation(engine, model, dataclasses.replace(ONE, ap=0.5)) == ONE
+    assert find_evaluation(engine, model, ONE.protocol_sha256) == ONE
+    assert list(query(engine, "SELECT count(*), max(ap) FROM evaluations")[1]) == [(1, 0.09)]
+
+
+def test_another_protocol_or_model_is_another_row(engine: Engine) -> None:
+    first, second = register_model(engine, make_model()), register_model(engine, make_model("9" * 64))
+    single = dataclasses.replace(ONE, protocol_sha256="q" * 64, mode="single")
+    for model, one in ((first, ONE), (second, ONE), (first, single)):
+        record_evaluation(engine, model, one)
+    assert list(query(engine, "SELECT count(*) FROM evaluations")[1]) == [(3,)]
+    assert find_evaluation(engine, first, single.protocol_sha256) == single
+
+
+def test_an_agreement_has_no_ap_and_the_others_have_one(engine: Engine) -> None:
+    model = register_model(engine, make_model())
+    nothing = {"ap": None, "ap50": None, "ap75": None, "ar": None, "pck": None}
+    record_evaluation(engine, model, dataclasses.replace(ONE, mode="agreement", **nothing))
+    for wrong in (dataclasses.replace(ONE, mode="agreement"), dataclasses.replace(ONE, **nothing)):
+        with pytest.raises(DatabaseError):
+            record_evaluation(engine, model, dataclasses.replace(wrong, protocol_sha256="w" * 64))
