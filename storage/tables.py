@@ -38,6 +38,7 @@ BATCH_STATUSES = ("running", "completed", "incomplete", "crashed")
 ASSIGNMENT_STATUSES = ("waiting", "working", "done", "lost", "dismissed")
 TRAINING_STATUSES = ("running", "completed", "failed")
 EVALUATION_MODES = ("multi", "single", "agreement")
+BENCHMARKS = ("model", "pipeline")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -379,4 +380,45 @@ evaluations = Table(
     UniqueConstraint("model_version_id", "protocol_sha256"),
     _one_of("mode", EVALUATION_MODES),
     CheckConstraint("(mode = 'agreement') = (ap IS NULL)", name="figures"),
+)
+
+benchmark_results = Table(
+    "benchmark_results",
+    metadata,
+    Column("benchmark_result_id", Integer, primary_key=True),
+    Column("model_version_id", ForeignKey("model_versions.model_version_id"), nullable=False, index=True),
+    Column("what", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("precision", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("machine", Text, nullable=False),
+    Column("openvino", Text, nullable=False),
+    Column("video", Text),
+    Column("flow_run_id", Text),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("frames", BigInteger, nullable=False),
+    Column("frames_per_s", Double, nullable=False),
+    Column("latency_p50_ms", Double, nullable=False),
+    Column("latency_p90_ms", Double, nullable=False),
+    Column("latency_p99_ms", Double, nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("multiply_adds", BigInteger, nullable=False),
+    # Milliseconds of CPU a frame, by stage; a model alone has but the second.
+    Column("decode_cpu_ms", Double),
+    Column("inference_cpu_ms", Double, nullable=False),
+    Column("reading_cpu_ms", Double),
+    Column("storing_cpu_ms", Double),
+    Column("other_cpu_ms", Double),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("decoder_memory_bytes", BigInteger),
+    Column("temperature_c", Double),
+    Column("load_1m", Double, nullable=False),
+    _one_of("what", BENCHMARKS),
+    CheckConstraint("frames > 0 AND seconds > 0 AND frames_per_s > 0", name="measured"),
+    CheckConstraint(
+        "(what = 'pipeline') = (decode_cpu_ms IS NOT NULL AND reading_cpu_ms IS NOT NULL"
+        " AND storing_cpu_ms IS NOT NULL AND other_cpu_ms IS NOT NULL AND video IS NOT NULL)",
+        name="stages",
+    ),
 )

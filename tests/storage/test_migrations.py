@@ -78,7 +78,7 @@ def test_processes_that_migrate_at_once_do_not_hurt_each_other(database_url: str
 def test_a_newer_database_is_refused(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match="has schema 9999; expected 0007 or older: a newer Nightjar"):
+    with pytest.raises(DatabaseError, match="has schema 9999; expected 0008 or older: a newer Nightjar"):
         migrate(engine)
 
 
