@@ -116,12 +116,37 @@ def run(**options: Any) -> None:
 
 @main.command()
 @click.option("--show", "shown", metavar="NAME", help="Let the views show this model's newest version.")
+@click.option(
+    "--frames-per-second",
+    type=click.FloatRange(0, 100_000, min_open=True),
+    help="Recommend a model that does so many, for each device that was measured.",
+)
 @_plain_errors
-def models(shown: str | None) -> None:
-    """List the model versions; an arrow marks the one that the views show."""
+def models(shown: str | None, frames_per_second: float | None) -> None:
+    """List the model versions, an arrow at the one that the views show, and how fast each was measured to be."""
     from deployments.commands import list_models
 
-    list_models(shown)
+    list_models(shown, frames_per_second)
+
+
+@main.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device.")
+@click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 3600),
+    default=10,
+    show_default=True,
+    help="Of each measurement; there are two a model.",
+)
+@click.option("--video", type=PATH, help="What becomes rows.  [default: half a minute of synthetic people]")
+@_plain_errors
+def benchmark(**options: Any) -> None:
+    """Measure how fast models are on a device: alone, and from a video to its rows."""
+    from deployments.commands import run_benchmark
+
+    run_benchmark(**options)
 
 
 @main.command()

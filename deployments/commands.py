@@ -99,8 +99,20 @@ def compare_runs(runs: tuple[int, ...]) -> None:
     print("\n".join([*found.failures, *(f"{what}: {address}" for what, address in found.addresses.items())]))
 
 
-def list_models(shown: str | None) -> None:
-    """Print the model versions; `shown` is the name of the one that the views are to show from now on."""
+def run_benchmark(**options: Any) -> None:
+    """Measure by the flow; what is known of all models' speeds comes after it."""
+    _ready_for_flows()
+    from flows.benchmark_model import benchmark_model
+
+    benchmark_model(**{**options, "models": list(options["models"]), "video": str(options["video"] or "")})
+    _list_speeds(None)
+
+
+def list_models(shown: str | None, frames_per_second: float | None) -> None:
+    """Print the model versions and their speeds.
+
+    shown: the name of the one that the views are to show from now on; frames_per_second: to recommend a model for
+    """
     if shown:
         _show_model(shown)
     print_query(
@@ -111,6 +123,33 @@ def list_models(shown: str | None) -> None:
         " ON shown_models.model_version_id = model_versions.model_version_id ORDER BY name, registered_at",
         "table",
     )
+    _list_speeds(frames_per_second)
+
+
+def _list_speeds(frames_per_second: float | None) -> None:
+    """What was measured last of each model on each device, and which to take."""
+    from storage.benchmarks import newest_speeds
+    from storage.database import open_database
+    from tasks.recommendation import recommend
+
+    engine = open_database(read_settings().database)  # migrated by the list before
+    speeds = newest_speeds(engine)
+    engine.dispose()
+    if speeds:
+        columns = ["model", "version", "worker", "device", "precision", "model alone, frames/s"]
+        columns += ["video to rows, frames/s", "p90 ms", "measured at"]
+        rows = (
+            [
+                *(speed.model, speed.version_sha256[:12], speed.worker, speed.device, speed.precision),
+                *(speed.model_frames_per_s, speed.pipeline_frames_per_s, speed.latency_p90_ms, speed.measured_at),
+            ]
+            for speed in speeds
+        )
+        _print_table(columns, rows, sys.stdout)
+    if frames_per_second and not speeds:
+        print("No speed was measured yet: run 'nightjar benchmark MODEL', then ask again")
+    elif frames_per_second:
+        print("\n".join(recommend(speeds, frames_per_second, {})))
 
 
 def _show_model(name: str) -> None:

@@ -106,7 +106,7 @@ class OpenVinoRuntime:
         self.device = _describe(core, device, compiled)
         self.precision = "f16" if is_stick(device) else precision
         self.slots = slots or int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + SPARE_SLOTS
-        self._tensor = openvino.Tensor
+        self._compiled, self._tensor = compiled, openvino.Tensor
         self._inputs: list[Any] = [None] * self.slots
         self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
         # 2022.3 has no result lookup by name: keep the order and the names side by side.
@@ -129,6 +129,13 @@ class OpenVinoRuntime:
             return {name: request.get_output_tensor(index).data for name, index in self._outputs}
         except RuntimeError as error:
             raise lost(self.device, _first_line(str(error))) from error
+
+    def temperature_c(self) -> float | None:
+        """The device's own, as sticks tell it; None where it tells none."""
+        try:
+            return float(self._compiled.get_property("DEVICE_THERMAL"))
+        except (RuntimeError, TypeError, ValueError):
+            return None
 
 
 def lost(device: str, why: str) -> RuntimeFault:

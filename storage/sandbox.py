@@ -68,6 +68,11 @@ class Sandbox:
     ) -> None:
         self.close()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the child that serves now; None before the first call."""
+        return self._child.process.pid if self._child else None
+
     def close(self) -> None:
         """Ends the child, whatever it does."""
         if self._child is not None:

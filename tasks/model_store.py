@@ -20,7 +20,12 @@ from tasks.site import Site
 def store_model(site: Site, folder: Path, manifest: Manifest) -> int:
     """Put the IR under its version's hash and write it down in SQL. Again: changes nothing."""
     put_folder(site.artifacts, model_prefix(manifest.version_id), folder, FILES)
-    version = ModelVersion(
+    return catalogue.register_model(site.engine, version_of(manifest))
+
+
+def version_of(manifest: Manifest) -> ModelVersion:
+    """The model as SQL knows it."""
+    return ModelVersion(
         version_sha256=manifest.version_id,
         name=manifest.name,
         task=manifest.task,
@@ -32,7 +37,6 @@ def store_model(site: Site, folder: Path, manifest: Manifest) -> int:
         manifest=manifest.to_json(),
         frames_per_second=manifest.frames_per_second,
     )
-    return catalogue.register_model(site.engine, version)
 
 
 def take_model(site: Site, name: str, frames_per_second: float | None = None) -> tuple[int, Path, Manifest]:

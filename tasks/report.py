@@ -129,17 +129,17 @@ def _tables(account: Account) -> list[str]:
     """By device, what was lost, and by video."""
     parts = []
     if account.devices:
-        parts.append(f"## By device\n\n{_table(device_table(account))}")
+        parts.append(f"## By device\n\n{markdown_table(device_table(account))}")
     if account.losses:
         parts.append("\n".join(f"- lost {_cell(line)}" for line in account.lost_lines()[:TABLE_VIDEOS]))
     if account.videos:
-        parts.append(f"## By video\n\n{_table(video_table(account)[:MARKDOWN_VIDEOS])}")
+        parts.append(f"## By video\n\n{markdown_table(video_table(account)[:MARKDOWN_VIDEOS])}")
     if len(account.videos) > MARKDOWN_VIDEOS:
         parts.append(f"and {len(account.videos) - MARKDOWN_VIDEOS:,} more: `nightjar batches --last`")
     return parts
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def markdown_table(rows: list[dict[str, Any]]) -> str:
     """Rows with the same columns as a table of markdown, numbers to the right."""
     head = list(rows[0])
     rule = [":--" if isinstance(rows[0][name], str) else "--:" for name in head]

@@ -1,0 +1,83 @@
+"""Flow benchmark-model: how fast models are on a device, alone and from a video to its rows."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from models.types import NightjarError
+from storage.benchmarks import BenchmarkRow
+from tasks import benchmarking
+from tasks.policy import FLOW, Help
+from tasks.report import data_url, markdown_table
+from tasks.site import Site, open_site
+
+
+@flow(name="benchmark-model", flow_run_name="{models} on {device}", **FLOW)
+def benchmark_model(
+    models: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=100)]],
+        Help("Names of models, as 'nightjar models' lists them"),
+        Field(min_length=1, max_length=100),
+    ],
+    device: Annotated[str, Help("OpenVINO's name of the device"), Field(min_length=1, max_length=1000)] = "CPU",
+    precision: Annotated[
+        Literal["f32", "bf16"], Help("bf16 is faster on CPUs that have it, and moves keypoints")
+    ] = "f32",
+    seconds: Annotated[float, Help("Of each measurement; there are two a model"), Field(ge=0.1, le=3600)] = 10,
+    video: Annotated[
+        str,
+        Help("A video on the machine that measures; half a minute of synthetic people when empty"),
+        Field(max_length=1000),
+    ] = "",
+) -> dict[str, dict[str, float]]:
+    """Measure models on a device: inference alone, then all that a night does with a video.
+
+    What is found is in SQL (`benchmark_results`) and, as a chart and a table, in an artifact. Gives frames a second:
+    name -> `model` and `pipeline`. Measuring again adds rows. Raises NightjarError.
+    """
+    with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-benchmark-") as scratch:
+        film = _film(video) if video else benchmarking.render_film(Path(scratch))
+        measured = {}
+        for number, name in enumerate(dict.fromkeys(models)):
+            place = Path(scratch) / str(number)
+            place.mkdir()
+            measured[name] = benchmarking.benchmark(
+                site, name, device, precision, seconds, film, place, flow_run.get_id()
+            )
+        _publish(site, measured)
+    return {name: {row.what: row.frames_per_s for row in rows} for name, rows in measured.items()}
+
+
+def _film(video: str) -> Path:
+    path = Path(video).expanduser()
+    if not path.is_file():
+        raise NightjarError(f"no file {video}: give a video that exists on this machine, or none")
+    return path
+
+
+def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:
+    """What a person looks at: in Prefect's UI, and where the chart is in the log."""
+    chart = benchmarking.draw_chart(measured)
+    key = f"benchmarks/{flow_run.get_id()}/speeds.png"
+    site.artifacts.put_bytes(key, chart)
+    last = next(reversed(measured.values()))[-1]
+    parts = [
+        f"# Speed of {', '.join(measured)}",
+        f"On {last.device}; {last.machine}. OpenVINO {last.openvino}. Film: {last.video}. "
+        f"The machine's load average was {last.load_1m:.1f} at the start.",
+        f"![frames a second]({data_url(chart)})",
+        markdown_table(benchmarking.speed_table(measured)),
+        "The last column is what the seed article reports of its own Neural Compute Stick; it was not measured here.",
+        f"The chart: {site.artifacts.url(key)}",
+    ]
+    create_markdown_artifact("\n\n".join(parts), key="benchmark", description=f"{', '.join(measured)} on {last.device}")
+    get_run_logger().info("chart: %s", site.artifacts.url(key))
+
+
+if __name__ == "__main__":
+    benchmark_model.serve()

@@ -1,0 +1,59 @@
+"""The most accurate model that is fast enough; the largest one where accuracy is not known; or a clear no."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from storage.benchmarks import Speed
+from tasks.recommendation import recommend
+
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def speed(model: str, multiply_adds: int, alone: float | None, whole: float | None) -> Speed:
+    return Speed(model, "pose", model, "pi", "MYRIAD (stick)", "f16", multiply_adds, alone, whole, 9.0, AT)
+
+
+SPEEDS = [
+    speed("posenet-050", 10**9, 42.0, 40.0),
+    speed("posenet-075", 2 * 10**9, 30.0, 29.0),
+    speed("posenet-100", 4 * 10**9, 12.0, 11.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("frames_per_s", "words"),
+    [
+        (10, "take posenet-100, the largest of 3 that are fast enough (4,000 million multiply-adds a picture): 11.0"),
+        (11, "take posenet-100, the largest of 3"),
+        (11.5, "take posenet-075, the largest of 2"),
+        (25, "29.0 frames/s, 16% above 25"),
+        (30, "take posenet-050, the only one that is fast enough: 40.0 frames/s, 33% above 30"),
+        (41, "no model that was measured reaches 41 frames/s; the fastest, posenet-050, does 40.0 frames/s:"),
+    ],
+)
+def test_the_largest_that_is_fast_enough(frames_per_s: float, words: str) -> None:
+    [sentence] = recommend(SPEEDS, frames_per_s, {})
+    assert sentence.startswith("pose, MYRIAD (stick) of pi in f16: ")
+    assert words in sentence
+
+
+def test_accuracy_counts_more_than_size_where_it_is_known_of_all() -> None:
+    measured = {"posenet-050": 0.4, "posenet-075": 0.6, "posenet-100": 0.5}
+    assert "take posenet-075, the most accurate of 3 that are fast enough (0.600)" in recommend(SPEEDS, 5, measured)[0]
+    del measured["posenet-100"]
+    assert "take posenet-100, the largest of 3" in recommend(SPEEDS, 5, measured)[0]
+    assert "take posenet-075, the most accurate of 2" in recommend(SPEEDS, 20, measured)[0], (
+        "both that matter are known"
+    )
+
+
+def test_a_model_alone_is_said_to_be_alone() -> None:
+    assert "30.0 frames/s for the model alone, 20% above 25" in recommend([speed("m", 1, 30.0, None)], 25, {})[0]
+
+
+def test_devices_and_tasks_are_not_compared_with_each_other() -> None:
+    other = speed("openpose", 9 * 10**9, 90.0, 80.0)
+    others = [other._replace(device="CPU (fast)"), other._replace(task="classification"), other._replace(worker="pc")]
+    assert len(recommend([*SPEEDS, *others], 10, {})) == 4
+    assert recommend([], 10, {}) == []
