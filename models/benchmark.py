@@ -45,14 +45,16 @@ def latency_of(seconds: NDArray[np.float64]) -> Latency:
     return Latency(p50, p90, p99)
 
 
-def measure_model(runtime: Runtime, height: int, width: int, seconds: float) -> ModelSpeed:
+def measure_model(
+    runtime: Runtime, height: int, width: int, seconds: float, warm_up_s: float = WARM_UP_S
+) -> ModelSpeed:
     """Inference on made-up pictures for so many seconds, after a warm-up; at least one picture a slot.
 
     Raises RuntimeFault where the device is lost.
     """
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (1, height, width, 3), np.uint8) for _ in range(runtime.slots)]
-    _infer(runtime, pictures, min(seconds, WARM_UP_S))
+    _infer(runtime, pictures, min(seconds, warm_up_s))
     cpu_s, begun = process_time(), perf_counter()
     taken_s = _infer(runtime, pictures, seconds)
     ended, cpu_s = perf_counter(), process_time() - cpu_s

@@ -1,0 +1,95 @@
+"""The speed of a model alone: everything that is started is counted, and it is what OpenVINO's own tool finds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.benchmark import latency_of, measure_model
+from models.devices import open_runtime
+from models.quiet_openvino import ov
+from models.runtime import OpenVinoRuntime
+from tests.benchmarks.openvino_app import beside_the_app
+from tests.tiny_model import SIZE, write_tiny_model
+
+ops = ov.opset8
+
+
+class FakeRuntime:
+    """Answers at once; checks that a slot is started once before each wait."""
+
+    device, precision, slots = "fake", "f32", 3
+
+    def __init__(self) -> None:
+        self.busy: set[int] = set()
+        self.started, self.waited, self.most = 0, 0, 0
+
+    def start(self, slot: int, tensor: np.ndarray) -> None:
+        assert slot not in self.busy
+        assert (tensor.shape, tensor.dtype) == ((1, 32, 48, 3), np.uint8)
+        self.busy.add(slot)
+        self.started += 1
+        self.most = max(self.most, len(self.busy))
+
+    def wait(self, slot: int) -> dict[str, np.ndarray]:
+        self.busy.remove(slot)
+        self.waited += 1
+        return {}
+
+
+def test_all_slots_are_kept_busy_and_nothing_is_left_in_flight() -> None:
+    runtime = FakeRuntime()
+    speed = measure_model(runtime, 32, 48, 0.02)
+    assert not runtime.busy
+    assert runtime.most == runtime.slots
+    assert runtime.started == runtime.waited > speed.frames > runtime.slots, "the warm-up is not counted"
+    assert speed.frames_per_s == speed.frames / speed.seconds
+    assert speed.seconds >= 0.02
+
+
+def test_one_round_is_measured_however_short_the_time() -> None:
+    assert measure_model(FakeRuntime(), 32, 48, 1e-9).frames == FakeRuntime.slots
+
+
+def test_percentiles() -> None:
+    found = latency_of(np.arange(101) / 1000)
+    assert (found.p50_ms, found.p90_ms, found.p99_ms) == pytest.approx((50, 90, 99))
+
+
+def test_a_device_of_known_speed(tmp_path: Path) -> None:
+    """A stick of 20 ms a frame with four requests: 50 a second, each 80 ms after its start, and hardly any CPU."""
+    manifest = write_tiny_model(tmp_path / "ir")
+    stick = open_runtime(tmp_path / "ir", manifest, "SIMULATED:ms=20", "f32")
+    speed = measure_model(stick, SIZE, SIZE, 1.5)
+    assert speed.frames_per_s == pytest.approx(50, rel=0.1)
+    assert speed.latency.p50_ms == pytest.approx(80, rel=0.15)
+    assert speed.latency.p50_ms <= speed.latency.p90_ms <= speed.latency.p99_ms
+    assert speed.inference_cpu_ms < 15
+
+
+def test_the_cpu_tells_no_temperature_of_its_own(tmp_path: Path) -> None:
+    assert OpenVinoRuntime(tmp_path / "ir", write_tiny_model(tmp_path / "ir")).temperature_c() is None
+
+
+def convolutions(folder: Path) -> None:
+    """A network of some milliseconds a picture in the place of the tiny model's: its outputs mean nothing."""
+    rng = np.random.default_rng(0)
+    image = ops.parameter((1, SIZE, SIZE, 3), np.float32, name="image")
+    image.output(0).set_names({"image"})
+    node, channels = ops.transpose(image, np.array([0, 3, 1, 2])), 3
+    for wide in (24, 48, 96, 96, 96):
+        weights = (0.1 * rng.standard_normal((wide, channels, 3, 3))).astype(np.float32)
+        node = ops.relu(ops.convolution(node, weights, (2, 2) if wide != channels else (1, 1), (1, 1), (1, 1), (1, 1)))
+        channels = wide
+    node.output(0).set_names({"heatmap"})
+    ov.save_model(ov.Model([ops.result(node)], [image], "net"), str(folder / "model.xml"), compress_to_fp16=False)
+
+
+def test_within_five_percent_of_benchmark_app(tmp_path: Path) -> None:
+    folder = tmp_path / "ir"
+    manifest = replace(write_tiny_model(folder), outputs={"heatmap": (1, 96, 28, 28)})
+    convolutions(folder)
+    ratio = beside_the_app(folder, manifest, least=4, most=50, within=0.05)
+    assert ratio.frames_per_s == pytest.approx(1, abs=0.05)
+    assert ratio.cpu == pytest.approx(1, abs=0.1), "and no more CPU for it"
