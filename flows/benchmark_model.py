@@ -17,7 +17,7 @@ from tasks.report import data_url, markdown_table
 from tasks.site import Site, open_site
 
 
-@flow(name="benchmark-model", flow_run_name="{models} on {device}", **FLOW)
+@flow(name="benchmark-model", flow_run_name="on {device}", **FLOW)
 def benchmark_model(
     models: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=100)]],

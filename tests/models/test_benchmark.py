@@ -62,8 +62,8 @@ def test_a_device_of_known_speed(tmp_path: Path) -> None:
     manifest = write_tiny_model(tmp_path / "ir")
     stick = open_runtime(tmp_path / "ir", manifest, "SIMULATED:ms=20", "f32")
     speed = measure_model(stick, SIZE, SIZE, 1.5)
-    assert speed.frames_per_s == pytest.approx(50, rel=0.1)
-    assert speed.latency.p50_ms == pytest.approx(80, rel=0.15)
+    assert 40 < speed.frames_per_s < 52, "no more than it can, and hardly less"
+    assert 75 < speed.latency.p50_ms < 120
     assert speed.latency.p50_ms <= speed.latency.p90_ms <= speed.latency.p99_ms
     assert speed.inference_cpu_ms < 15
 

@@ -1,0 +1,137 @@
+"""`make bench`: what this machine does, in some minutes, on the terminal and in docs/benchmarks.md.
+
+Absolute figures are this machine's, and of the day; the ratios are measured in one run, in turns, and travel further.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from models.bench_chart import ARTICLE
+from models.benchmark import measure_model
+from models.convert import ConvertSpec, convert
+from models.manifest import Manifest
+from models.runtime import OpenVinoRuntime
+from storage.benchmarks import BenchmarkRow
+from tasks import benchmarking
+from tasks.conversion import DEMO_MODEL, SHIPPED
+from tasks.machine import describe_machine
+from tasks.model_store import store_model
+from tasks.report import markdown_table
+from tasks.settings import read_settings
+from tasks.site import open_site
+from tests.benchmarks.openvino_app import app_frames_per_s, beside_the_app
+
+OUT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+SECONDS = 8.0
+APP_ROUNDS, APP_SECONDS = 3, 3
+TURNS = 20
+OTHERS = {
+    "Outputs to poses: the decoder beside the plain one of the tests": "bench_posenet_decode",
+    "Rows into and out of SQL": "bench_load",
+}
+
+
+def measure_demo(folder: Path, manifest: Manifest, scratch: Path) -> list[BenchmarkRow]:
+    """As `nightjar benchmark posenet-demo` does it, without Prefect."""
+    os.environ["NIGHTJAR_HOME"] = str(scratch / "home")
+    for name in ("NIGHTJAR_ARTIFACTS", "NIGHTJAR_DATABASE_URL"):
+        os.environ.pop(name, None)
+    read_settings.cache_clear()
+    film = benchmarking.render_film.fn(scratch)
+    with open_site() as site:
+        store_model.fn(site, folder, manifest)
+        return list(benchmarking.measure(site, DEMO_MODEL, "CPU", "f32", SECONDS, film, scratch))
+
+
+def speed_section(rows: Sequence[BenchmarkRow]) -> str:
+    alone, whole = rows
+    stages = [{"stage": stage, "CPU ms a frame": _stage_ms(whole, stage)} for stage in benchmarking.STAGES]
+    sum_ms = sum(_stage_ms(whole, stage) for stage in benchmarking.STAGES)
+    return "\n\n".join(
+        [
+            f"- alone: {benchmarking.in_words(alone)}\n- from the video to its rows: {benchmarking.in_words(whole)}\n"
+            f"- ratio of the two: {whole.frames_per_s / alone.frames_per_s:.2f}\n- film: {whole.video}\n"
+            f"- memory: {whole.memory_bytes / 1e6:.0f} MB, and {(whole.decoder_memory_bytes or 0) / 1e6:.0f} MB of the "
+            f"decoder's process\n- temperature: {_temperature(whole)}",
+            markdown_table(stages),
+            f"Together {sum_ms:.2f} ms of CPU a frame: {1000 / sum_ms:,.0f} frames a second and core at most.",
+        ]
+    )
+
+
+def _stage_ms(row: BenchmarkRow, stage: str) -> float:
+    return round(float(getattr(row, f"{stage}_cpu_ms")), 3)
+
+
+def _temperature(row: BenchmarkRow) -> str:
+    return "none can be read here" if row.temperature_c is None else f"{row.temperature_c:.1f} °C"
+
+
+def app_section(folder: Path, manifest: Manifest, scratch: Path) -> str:
+    """The program in turns with ours, and its loop in shorter turns."""
+    ours, theirs = [], []
+    for _ in range(APP_ROUNDS):
+        theirs.append(app_frames_per_s(folder, manifest, APP_SECONDS, scratch))
+        ours.append(_own_frames_per_s(folder, manifest))
+    ratio = beside_the_app(folder, manifest, TURNS, TURNS, 0)
+    return (
+        f"- the best of {APP_ROUNDS} rounds of {APP_SECONDS} s: {max(ours):,.1f} frames/s, benchmark_app "
+        f"{max(theirs):,.1f}: ratio {max(ours) / max(theirs):.3f}\n"
+        f"- its loop and ours in {TURNS} turns of a fraction of a second: ratio {ratio.frames_per_s:.3f}, of the CPU a "
+        f"frame {ratio.cpu:.3f}"
+    )
+
+
+def _own_frames_per_s(folder: Path, manifest: Manifest) -> float:
+    runtime = OpenVinoRuntime(folder, manifest)
+    return measure_model(runtime, manifest.input.height, manifest.input.width, APP_SECONDS).frames_per_s
+
+
+def article_section() -> str:
+    rows = [{"model": model, "frames/s": speed} for model, speed in ARTICLE.items()]
+    return "Not measured here: what the article reports of its own Neural Compute Stick.\n\n" + markdown_table(rows)
+
+
+def output_of(module: str) -> str:
+    command = [sys.executable, "-m", f"tests.benchmarks.{module}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    return f"```\n{done.stdout.rstrip()}\n```"
+
+
+def heading(load_before: float) -> str:
+    cores, load_after = os.cpu_count() or 1, os.getloadavg()[0]
+    busy = max(load_before, load_after - cores) > cores / 2
+    return (
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Machine: {describe_machine()}.\n"
+        f"Load average: {load_before:.1f} before, {load_after:.1f} after"
+        + (": **others used the machine too**, trust the ratios only." if busy else ".")
+    )
+
+
+def main() -> None:
+    parts, begun, load_before = [], time.monotonic(), os.getloadavg()[0]
+
+    def tell(title: str, text: str) -> None:
+        parts.append(f"## {title}\n\n{text}")
+        print(f"\n{title}\n{text}", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="nightjar-bench-") as place:
+        scratch, folder = Path(place), Path(place) / "ir"
+        manifest = convert(SHIPPED / "model.json", ConvertSpec(DEMO_MODEL), folder)
+        tell(f"{DEMO_MODEL}, by stage", speed_section(measure_demo(folder, manifest, scratch)))
+        tell(f"{DEMO_MODEL} beside OpenVINO's benchmark_app", app_section(folder, manifest, scratch))
+        for title, module in OTHERS.items():
+            tell(title, output_of(module))
+    tell("The seed article's figures", article_section())
+    OUT.write_text("\n\n".join(["# Benchmarks", heading(load_before), *parts]) + "\n", encoding="utf-8")
+    print(f"\n{OUT}, after {time.monotonic() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
