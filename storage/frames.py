@@ -4,6 +4,7 @@ Meant for a child process (storage/sandbox.py): a decoder that meets a hostile f
 """
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from storage.pixels import to_rgb
 SEEK_TRIES = 3  # keyframes that are tried, going back, before decoding from the start
 # MPEG-4's errors came late from many threads, by chance: damaged frames passed as sound ones. It is fast without.
 THREADED = {"h264", "hevc", "vp8", "vp9", "av1"}
+# Below so many pixels one thread decodes faster than two cores infer, and several cost a fifth more CPU.
+SMALL_PIXELS = 1 << 19
 SMALLEST_PIXEL_LIMIT = 1 << 20
 
 
@@ -176,7 +179,14 @@ def prepare_decoder(stream: VideoStream, max_pixels: int, *, strict: bool) -> No
     """strict: fast, and every damage is an error; else by one thread, and damage is covered up, as players do."""
     options = {"max_pixels": str(max_pixels)}
     stream.codec_context.options = options | {"err_detect": "explode"} if strict else options
-    stream.thread_type = "AUTO" if strict and stream.codec_context.codec.canonical_name in THREADED else "NONE"
+    many = strict and stream.codec_context.codec.canonical_name in THREADED and _pays(stream)
+    stream.thread_type = "AUTO" if many else "NONE"
+
+
+def _pays(stream: VideoStream) -> bool:
+    """Whether threads are faster where the device needs cores, too."""
+    pixels = stream.codec_context.width * stream.codec_context.height
+    return pixels > SMALL_PIXELS or len(os.sched_getaffinity(0)) > 2
 
 
 def decode(stream: VideoStream, packets: Iterable[Packet], *, strict: bool) -> Iterator[VideoFrame]:

@@ -31,6 +31,7 @@ from storage.sandbox_child import CLOSE, RELEASE, Request, send_request, shared_
 MEMORY_BYTES = 4 << 30
 IDLE_S = 300.0  # a child that owes an answer and used no CPU for so long hangs, on a dead network disk perhaps
 CLOSE_S = 2.0  # how long a stream that is closed early may take to stop before its child is ended
+TOLD_AT_ONCE = 4  # the child hears of released slots by the quarter
 PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from storage.sandbox_child import serve; serve({}, {})"
 )
@@ -48,6 +49,7 @@ class SandboxKilled(SandboxError):
 class _Child(NamedTuple):
     process: subprocess.Popen[bytes]
     channel: socket.socket
+    inbox: wire.Inbox
     lifeline: socket.socket
 
 
@@ -140,7 +142,7 @@ class Sandbox:
             raise SandboxError("the sandbox was closed")
         _wait(child, self._hung)
         try:
-            answer = wire.receive(child.channel)
+            answer = wire.receive(child.inbox)
         except (EOFError, ConnectionError):
             raise self._death(cpu_s) from None
         except (wire.WireError, TimeoutError) as error:
@@ -203,6 +205,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         self._cpu_s = cpu_s
         self._given = 0
         self._released = 0
+        self._told = 0  # of the released ones, how many the child knows of
         self._open = True
         self._lock = threading.Lock()  # release() and close() may meet
 
@@ -224,6 +227,9 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             raise StopIteration
         if self.held == len(self._views):
             raise RuntimeError(f"all {len(self._views)} slots are held: release() the oldest first")
+        with self._lock:
+            if self._given - self._told == len(self._views):  # else the child has one that it may write
+                self._tell()
         answer = self._hear()
         meta = answer.get("meta")
         if meta is None:
@@ -244,8 +250,8 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             if self._released == self._given:
                 raise RuntimeError("no slot is held")
             self._released += 1
-            if self._open:
-                self._say(RELEASE)
+            if self._released - self._told >= len(self._views) // TOLD_AT_ONCE:
+                self._tell()
 
     def close(self) -> None:
         """Stops the child's generator; arrays already given stay readable. The sandbox serves the next call."""
@@ -255,6 +261,12 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         if child is not None:
             self._finish()
             self._drain(child)
+
+    def _tell(self) -> None:
+        """With the lock held. Several at once: each word would wake the child for a single frame."""
+        if self._open:
+            self._say(RELEASE * (self._released - self._told))
+        self._told = self._released
 
     def _hear(self) -> dict[str, Any]:
         try:
@@ -283,8 +295,8 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         readable = select.poll()
         readable.register(child.channel, select.POLLIN)
         try:
-            while readable.poll(CLOSE_S * 1000):
-                answer = wire.receive(child.channel)
+            while child.inbox.waiting or readable.poll(CLOSE_S * 1000):
+                answer = wire.receive(child.inbox)
                 if "end" in answer:
                     return
                 if "meta" not in answer:
@@ -302,11 +314,13 @@ def _start() -> _Child:
         command = [sys.executable, "-c", PROGRAM.format(*descriptors), json.dumps(sys.path)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors)
     channel.settimeout(IDLE_S)
-    return _Child(process, channel, lifeline)
+    return _Child(process, channel, wire.Inbox(channel), lifeline)
 
 
 def _wait(child: _Child, hung: Callable[[], None]) -> None:
     """Until the child says something or is gone; hung() where it used no CPU for too long, stopped or waiting."""
+    if child.inbox.waiting:
+        return
     readable = select.poll()
     readable.register(child.channel, select.POLLIN)
     used = None

@@ -78,6 +78,7 @@ def _read(night: Night, entry: Entry, segment_s: float, listing: Listing) -> Non
         listing.unreachable.append(entry.key)
         log.warning("%s is left for the next run: %s", entry.key, error)
         return
+    night.probes.keep(entry, video, index)
     video_id = catalogue.register_video(engine, video)
     plan = plan_segments(video.sha256, index.keyframes, index.timestamps_s, video.frames, segment_s)
     ledger.plan_video(engine, video_id, night.model_version_id, plan)

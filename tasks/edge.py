@@ -24,7 +24,7 @@ from tasks.device_lock import DeviceLock
 from tasks.devices import WorkerDevice
 from tasks.inference import infer_segment
 from tasks.model_cache import fetch_model
-from tasks.opened_video import OpenVideo
+from tasks.opened_video import OpenVideo, Probes
 from tasks.orders import Call, Done, Fault, Order, Piece, read_call, read_order, revoked_key
 from tasks.owner import host_name
 from tasks.result_store import Stored, put, result_key
@@ -173,7 +173,7 @@ class Worker:
     ) -> None:
         self._bench, self._order, self._device = bench, order, device
         self._sandbox, self._spool, self._teller = sandbox, spool, teller
-        self._opened = OpenVideo(archive, sandbox, bench.settings.decoder_cpu_s)
+        self._opened = OpenVideo(archive, sandbox, bench.settings.decoder_cpu_s, Probes())
         self._unsent: list[tuple[int, Stored, float]] = []
 
     def run(self) -> None:

@@ -56,7 +56,7 @@ def run_segments(night: Night, entries: dict[int, Entry], device: str, precision
     runtime = open_runtime(night.folder, night.manifest, device, precision)
     frames = ledger.count_segments(engine, night.batch_id).frames_missing
     cpu_s = night.site.settings.decoder_cpu_s
-    with OpenVideo(night.archive, night.sandbox, cpu_s) as opened, FrameProgress(frames) as progress:
+    with OpenVideo(night.archive, night.sandbox, cpu_s, night.probes) as opened, FrameProgress(frames) as progress:
         while claim := ledger.claim(engine, night.batch_id, owner, lease_s):
             try:
                 _run_segment(night, opened, claim, entries[claim.video_id], runtime, progress)

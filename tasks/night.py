@@ -1,13 +1,13 @@
 """What one batch holds open from its start to its end. Does nothing itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.manifest import Manifest
 from models.types import FrameIndex, Video
 from storage.archive import Archive
 from storage.sandbox import Sandbox
-from tasks.opened_video import probe
+from tasks.opened_video import Probes, probe
 from tasks.site import Site
 
 
@@ -16,6 +16,7 @@ class Night:
     """One batch over one archive by one model version.
 
     location: the archive's canonical name; folder: the model's IR and manifest on this machine
+    probes: of files that the listing read just now
     """
 
     site: Site
@@ -26,6 +27,7 @@ class Night:
     model_version_id: int
     folder: Path
     manifest: Manifest
+    probes: Probes = field(default_factory=Probes)
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
         """What a local file is, found out in the sandbox. Raises VideoError or SandboxError with the reason."""

@@ -1,21 +1,60 @@
 """The video that is being worked on, as a local file, opened once for all its segments. No SQL."""
 
-from contextlib import AbstractContextManager
+from collections import OrderedDict
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from models.types import FrameIndex, Video
 from storage.archive import Archive, Entry
+from storage.containers import VideoError, open_regular
+from storage.digest import sha256_of
 from storage.places import ObjectError
 from storage.sandbox import Sandbox
 from storage.video import from_record, probe_record
 
 
+KEPT_FRAMES = 1_000_000  # of all probes together: 24 MB
+
+
+class Probes:
+    """What the last probed files are. Many short clips need them twice in a night, and a probe costs half a clip's work.
+
+    A plain class and no dataclass: Prefect would walk through the fields of one at every task.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Entry, tuple[Video, FrameIndex]] = OrderedDict()
+        self._frames = 0
+
+    def keep(self, entry: Entry, video: Video, index: FrameIndex) -> None:
+        """The oldest ones go where frames are too many."""
+        self.drop(entry)
+        self._kept[entry] = video, index
+        self._frames += video.frames
+        while self._frames > KEPT_FRAMES:
+            self.drop(next(iter(self._kept)))
+
+    def drop(self, entry: Entry) -> None:
+        if entry in self._kept:
+            self._frames -= self._kept.pop(entry)[0].frames
+
+    def of(self, entry: Entry, path: Path) -> tuple[Video, FrameIndex] | None:
+        """None where it is not kept, or the file cannot be read or has other bytes now: a new probe tells which."""
+        kept = self._kept.get(entry)
+        if kept is None:
+            return None
+        with suppress(OSError, VideoError), open_regular(path) as (file, _):
+            return kept if sha256_of(file) == kept[0].sha256 else None
+        return None
+
+
 class OpenVideo:
     """A context manager; changing to another video closes the one before."""
 
-    def __init__(self, archive: Archive, sandbox: Sandbox, cpu_s: float) -> None:
-        self._archive, self._sandbox, self._cpu_s = archive, sandbox, cpu_s
+    def __init__(self, archive: Archive, sandbox: Sandbox, cpu_s: float, probes: Probes) -> None:
+        """probes: of files that need not be probed again"""
+        self._archive, self._sandbox, self._cpu_s, self._probes = archive, sandbox, cpu_s, probes
         self._file: AbstractContextManager[Path] | None = None
         self._sha256: str | None = None
 
@@ -37,7 +76,8 @@ class OpenVideo:
             file = self._archive.local(entry)
             self._path = file.__enter__()
             self._file = file
-            self._video, self._index = probe(self._sandbox, self._path, self._cpu_s)
+            kept = self._probes.of(entry, self._path)
+            self._video, self._index = kept or probe(self._sandbox, self._path, self._cpu_s)
             if self._video.sha256 != sha256:
                 raise ObjectError(f"{entry.key} has other bytes now", "those it was planned by", "run again")
             self._sha256 = sha256

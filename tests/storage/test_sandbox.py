@@ -152,7 +152,7 @@ def test_a_stream_hands_over_each_item_in_order_and_waits_when_its_slots_are_ful
     assert sandbox.call(sandboxed.echo, 1, cpu_s=5) == 1
 
 
-@pytest.mark.parametrize("slots", [1, 2, 7])
+@pytest.mark.parametrize("slots", [1, 2, 7, 24])
 def test_a_stream_gives_what_the_generator_gives_here(sandbox, slots):
     shape = (5, 4, 3)
     buffer = np.empty(shape, np.uint8)
