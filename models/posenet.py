@@ -141,7 +141,8 @@ def _maps(outputs: Mapping[str, NDArray[Any]]) -> _Maps:
     fields = [_output(outputs, name) for name in ("offset_2", "displacement_fwd_2", "displacement_bwd_2")]
     if any(field.shape[:2] != (height, width) for field in fields):
         raise ValueError(f"outputs of {[field.shape for field in fields]} beside a heatmap of {logits.shape}")
-    if not all(np.isfinite(array).all() for array in (logits, *fields)):
+    # A sum of squares hides no NaN and no infinity, and what overflows it is looked at one by one.
+    if not all(math.isfinite(np.vdot(array, array)) for array in (logits, *fields)):
         logits, fields = _only_finite(logits, fields)
     offsets, forward, backward = fields
     return _Maps(height, width, logits, offsets.reshape(-1, 2, KEYPOINTS), forward.ravel(), backward.ravel())

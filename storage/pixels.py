@@ -1,5 +1,7 @@
 """A decoded frame becomes the small RGB picture that a model or a person sees. No files, no decoding."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from av.video.frame import VideoFrame
@@ -44,6 +46,7 @@ def _shrunk_planes(frame: VideoFrame, size: tuple[int, int]) -> MatLike:
     return cv2.merge(planes)
 
 
+@lru_cache(maxsize=16)
 def _yuv_to_rgb(colorspace: int, full: bool) -> NDArray[np.float32]:
     """(3, 4) float32: RGB = matrix · (Y, U, V, 1), by the definition of the colour space's luma."""
     red, blue = LUMA[colorspace]
