@@ -19,7 +19,8 @@ def mean_agreement(theirs: Sequence[FramePoses], mine: Sequence[FramePoses]) -> 
     """
     similarities: list[NDArray[np.float64]] = []
     for one, other in zip(theirs, mine, strict=True):
-        _, similarity = match(other.keypoints, [_as_labelled(xy) for xy in one.keypoints])
+        placed = [xy for xy in one.keypoints if np.isfinite(xy).any()]  # a person may have unsure keypoints only
+        _, similarity = match(other.keypoints, [_as_labelled(xy) for xy in placed])
         similarities.append(similarity)
     together = np.concatenate(similarities) if similarities else np.zeros(0)
     return (float(together.mean()) if len(together) else float("nan")), len(together)

@@ -40,7 +40,7 @@ class ArchiveFrames:
 
 @task(name="sample frames", **TASK)
 def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) -> ArchiveFrames:
-    """As many of each video, evenly spread over its frames; of more videos than frames, evenly spread over their names.
+    """About as many of each video, evenly spread over its frames; of very many videos some, evenly by name.
 
     The same archive gives the same frames. A video that cannot be read is left out. Raises NightjarError without any.
     """
@@ -51,9 +51,10 @@ def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) ->
     found: list[Tensor] = []
     videos = 0
     with Sandbox(site.settings.decoder_memory_bytes) as sandbox:
-        for entry in entries:
+        for number, entry in enumerate(entries):
+            share = -(-(wanted - len(found)) // (len(entries) - number))  # more, where those before gave less
             try:
-                read = _read(archive, sandbox, entry, manifest, -(-wanted // len(entries)), site.settings.decoder_cpu_s)
+                read = _read(archive, sandbox, entry, manifest, share, site.settings.decoder_cpu_s)
             except (VideoError, SandboxError, ObjectError) as error:
                 get_run_logger().warning("no frames of %s: %s", entry.key, error)
                 continue

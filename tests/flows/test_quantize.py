@@ -38,7 +38,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = [render_frame([51, number], 224, PEOPLE)[0] for number in range(32)]
     for name, some in (("a.mp4", pictures[:16]), ("b.mp4", pictures[16:])):
         make_video(folder / name, pictures=[np.ascontiguousarray(each) for each in some])
-    (folder / "c.mp4").write_bytes(b"no video")
+    (folder / "0.mp4").write_bytes(b"no video")
     return folder
 
 
