@@ -26,6 +26,9 @@ DEPLOYMENTS = {
     "nightly-batch/nightly": "central",
     "convert-model/convert": "central",
     "finetune-classifier/finetune": "central",
+    "evaluate-model/evaluate": "central",
+    "quantize-model/quantize": "central",
+    "benchmark-model/benchmark": "central",
     "train-demo-model/train": "central",
     "infer-assignment/edge": "edge",
 }
