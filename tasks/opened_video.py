@@ -13,12 +13,11 @@ from storage.places import ObjectError
 from storage.sandbox import Sandbox
 from storage.video import from_record, probe_record
 
-
 KEPT_FRAMES = 1_000_000  # of all probes together: 24 MB
 
 
 class Probes:
-    """What the last probed files are. Many short clips need them twice in a night, and a probe costs half a clip's work.
+    """What the last probed files are: an archive of short clips needs each of them twice in a night.
 
     A plain class and no dataclass: Prefect would walk through the fields of one at every task.
     """

@@ -13,6 +13,7 @@ from models.types import KEYPOINT_NAMES, Classifications, Poses
 from storage.catalogue import record_file, show_model
 from storage.query import query
 from storage.results import commit_segment
+from storage.tables import HAND_UP, LYING
 from tasks.settings import Settings
 from tests.storage.samples import make_model, make_report, make_video, must_claim, planned_batch
 
@@ -106,6 +107,13 @@ def test_each_question_has_its_answer_on_both_databases(night: Engine, title: st
     [row] = answer
     found = dict(zip(columns, row, strict=True))
     assert (found["video"], found["ir_sha256"], found["device"]) == ("a" * 64, "2" * 64, "CPU (test)")
+
+
+def test_the_indexes_for_questions_are_for_these_words() -> None:
+    """PostgreSQL takes a partial index only where the question says the same."""
+    asked = [" ".join(sql.split()) for _, sql in QUERIES]
+    for predicate in (HAND_UP, LYING):
+        assert sum(f" WHERE {predicate} " in f"{sql} " for sql in asked) == 1
 
 
 def test_every_command_of_the_readme_exists_and_every_command_is_in_it() -> None:

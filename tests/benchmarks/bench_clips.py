@@ -1,7 +1,7 @@
 """What a night over many short clips spends beside the pipeline: `python -m tests.benchmarks.bench_clips --clips 500`.
 
-Clips of two seconds, real frames of 768x432, a real Prefect server, SQLite and a folder. The pipeline's seconds are those
-that the ledger has of each segment, from the first frame asked for to the last one decoded.
+Clips of two seconds, real frames of 768x432, a real Prefect server, SQLite and a folder. The pipeline's seconds are
+those that the ledger has of each segment, from the first frame asked for to the last one decoded.
 """
 
 import argparse

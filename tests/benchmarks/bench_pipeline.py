@@ -150,7 +150,8 @@ def report(title: str, costs: dict[str, Cost], parts: list[str]) -> None:
     print(f"  {'the three together':40} {least:7.3f}   limit {limit:7.1f} frames/s")
     print(f"  {'pipeline, file to committed rows':40} {whole.cpu_ms:7.3f}         {1e3 / whole.wall_ms:7.1f} frames/s")
     busy = whole.cpu_ms / whole.wall_ms / CORES
-    print(f"  of the limit {1e3 / whole.wall_ms / limit:.1%} = {least / whole.cpu_ms:.1%} by CPU x {busy:.1%} cores had")
+    by_clock, by_cpu = 1e3 / whole.wall_ms / limit, least / whole.cpu_ms
+    print(f"  of the limit {by_clock:.1%} by the clock = {by_cpu:.1%} by CPU x {busy:.1%} of the cores had")
 
 
 def cost_of(work: Callable[[], int]) -> Cost:

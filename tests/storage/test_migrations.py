@@ -2,6 +2,7 @@
 
 import multiprocessing
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,18 @@ def constraints(engine: Engine) -> dict[str, Any]:
     }
 
 
+COMPARED = {"compare_type": True, "compare_server_default": True}
+
+
+def exists_here(engine: Engine) -> Callable[..., bool]:
+    """All but the indexes that tables.py has for the other database; Alembic does not ask their `ddl_if`."""
+    here = {name for name in ("ix_poses_hand_up", "ix_poses_lying") if engine.dialect.name == "postgresql"}
+    return lambda item, name, *_: not name.startswith("ix_poses") or name in here
+
+
 def test_the_migrated_database_is_what_tables_say(engine: Engine, tmp_path: Path) -> None:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(connection, opts=COMPARED | {"include_object": exists_here(engine)})
         assert compare_metadata(context, metadata) == []
     migrated = constraints(engine)
     direct = open_database(f"sqlite:///{tmp_path}/direct.sqlite")
@@ -78,7 +88,7 @@ def test_processes_that_migrate_at_once_do_not_hurt_each_other(database_url: str
 def test_a_newer_database_is_refused(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match="has schema 9999; expected 0008 or older: a newer Nightjar"):
+    with pytest.raises(DatabaseError, match="has schema 9999; expected 0009 or older: a newer Nightjar"):
         migrate(engine)
 
 
