@@ -3,8 +3,9 @@
 The requests that the night keeps in flight are kept in flight, on pictures that are in memory before it begins.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import cycle
+from threading import Lock
 from time import perf_counter, process_time
 
 import numpy as np
@@ -48,13 +49,14 @@ def latency_of(seconds: NDArray[np.float64]) -> Latency:
 def measure_model(
     runtime: Runtime, height: int, width: int, seconds: float, warm_up_s: float = WARM_UP_S
 ) -> ModelSpeed:
-    """Inference on made-up pictures for so many seconds, after a warm-up; at least one picture a slot.
+    """Inference on made-up pictures for so many seconds, after a warm-up (0: none); at least one picture a slot.
 
     Raises RuntimeFault where the device is lost.
     """
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (1, height, width, 3), np.uint8) for _ in range(runtime.slots)]
-    _infer(runtime, pictures, min(seconds, warm_up_s))
+    if warm_up_s:
+        _infer(runtime, pictures, min(seconds, warm_up_s))
     cpu_s, begun = process_time(), perf_counter()
     taken_s = _infer(runtime, pictures, seconds)
     ended, cpu_s = perf_counter(), process_time() - cpu_s
@@ -62,23 +64,24 @@ def measure_model(
 
 
 def _infer(runtime: Runtime, pictures: list[NDArray[np.uint8]], seconds: float) -> list[float]:
-    """Seconds of each picture from its start to its outputs; all that was started is waited for."""
-    slots = runtime.slots
-    started, taken = [], []
-    until = perf_counter() + seconds
-    for slot, picture in enumerate(pictures):
-        started.append(perf_counter())
-        runtime.start(slot, picture)
-    for slot in cycle(range(slots)):
-        runtime.wait(slot)
-        now = perf_counter()
-        taken.append(now - started[slot])
-        if now >= until:
-            break
-        started[slot] = now
-        runtime.start(slot, pictures[slot])
-    for place in range(1, slots):
-        behind = (slot + place) % slots
-        runtime.wait(behind)
-        taken.append(perf_counter() - started[behind])
-    return taken
+    """Seconds of each picture from its start to its outputs.
+
+    A thread a slot: each is filled again as soon as it is empty, whichever that is, so that a core or a stick that is
+    slower than the others does not hold them up.
+    """
+    until, one_at_a_time = perf_counter() + seconds, Lock()
+
+    def keep_busy(slot: int) -> list[float]:
+        taken: list[float] = []
+        ended = 0.0
+        while ended < until:
+            started = perf_counter()
+            with one_at_a_time:
+                runtime.start(slot, pictures[slot])
+            runtime.wait(slot)
+            ended = perf_counter()
+            taken.append(ended - started)
+        return taken
+
+    with ThreadPoolExecutor(runtime.slots) as threads:
+        return [one for taken in threads.map(keep_busy, range(runtime.slots)) for one in taken]
