@@ -130,18 +130,20 @@ def _list_speeds(frames_per_second: float | None) -> None:
     """What was measured last of each model on each device, and which to take."""
     from storage.benchmarks import newest_speeds
     from storage.database import open_database
+    from storage.evaluations import comparable_accuracy
     from tasks.recommendation import recommend
 
     engine = open_database(read_settings().database)  # migrated by the list before
-    speeds = newest_speeds(engine)
+    speeds, accuracy = newest_speeds(engine), comparable_accuracy(engine)
     engine.dispose()
     if speeds:
         columns = ["model", "version", "worker", "device", "precision", "model alone, frames/s"]
-        columns += ["video to rows, frames/s", "p90 ms", "measured at"]
+        columns += ["video to rows, frames/s", "p90 ms", "AP", "measured at"]
         rows = (
             [
                 *(speed.model, speed.version_sha256[:12], speed.worker, speed.device, speed.precision),
-                *(speed.model_frames_per_s, speed.pipeline_frames_per_s, speed.latency_p90_ms, speed.measured_at),
+                *(speed.model_frames_per_s, speed.pipeline_frames_per_s, speed.latency_p90_ms),
+                *(accuracy.get(speed.version_sha256), speed.measured_at),
             ]
             for speed in speeds
         )
@@ -149,7 +151,7 @@ def _list_speeds(frames_per_second: float | None) -> None:
     if frames_per_second and not speeds:
         print("No speed was measured yet: run 'nightjar benchmark MODEL', then ask again")
     elif frames_per_second:
-        print("\n".join(recommend(speeds, frames_per_second, {})))
+        print("\n".join(recommend(speeds, frames_per_second, accuracy)))
 
 
 def _show_model(name: str) -> None:

@@ -33,9 +33,9 @@ class ClassifyParams:
             raise ValueError(f"threshold is {self.threshold}, expected a probability between 0 and 1")
 
 
-def values_of(labels: int) -> int:
-    """How many values an output for so many labels has: two share one, the probability of the second."""
-    return 1 if labels == 2 else labels
+def fits(labels: tuple[str, ...], values: int) -> bool:
+    """Whether an output of so many values can be read with these labels: one each, or two for a single value."""
+    return values == len(labels) or (values == 1 and len(labels) == 2)
 
 
 def classify(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams) -> FrameLabel:

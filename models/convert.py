@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from models.classifier import ClassifyParams, values_of
+from models.classifier import ClassifyParams, fits
 from models.graph import OUTPUT_PREFIX, to_graph
 from models.ir import LoadedIr, is_ir, load_ir
 from models.ir_write import ir_sha256, name_plainly, save_ir
@@ -191,7 +191,7 @@ def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tup
             )
         return {}
     labels = spec.labels or (("no", "yes") if values == [1] else tuple(map(str, range(values[0]))))
-    if values_of(len(labels)) != values[0]:
+    if not fits(labels, values[0]):
         raise ConversionError(
             f"{len(labels)} labels for an output of {values[0]} values, expected one a value (two for a single value, "
             "which is the probability of the second): name each, in their order"

@@ -3,12 +3,13 @@
 One is known by its model version and its protocol: measured again, it is the same row.
 """
 
+import json
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, insert, select
 
 from storage.database import reading, writing
-from storage.tables import database_now, evaluations
+from storage.tables import database_now, evaluations, model_versions
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,25 @@ def find_evaluation(engine: Engine, model_version_id: int, protocol_sha256: str)
     with reading(engine) as connection:
         row = connection.execute(select(*columns).where(mine)).first()
     return None if row is None else Evaluation(*row)
+
+
+def comparable_accuracy(engine: Engine) -> dict[str, float]:
+    """version_sha256 -> AP, of the models that were held against the same annotations and images as the newest one.
+
+    Figures of different pictures say nothing beside each other, so all others are left out.
+    """
+    columns = (model_versions.c.version_sha256, evaluations.c.protocol, evaluations.c.ap)
+    rows = (
+        select(*columns)
+        .join(model_versions, model_versions.c.model_version_id == evaluations.c.model_version_id)
+        .where(evaluations.c.mode == "multi")
+        .order_by(evaluations.c.evaluated_at, evaluations.c.evaluation_id)
+    )
+    with reading(engine) as connection:
+        found = [(version, _pictures(protocol), ap) for version, protocol, ap in connection.execute(rows)]
+    return {version: ap for version, pictures, ap in found if pictures == found[-1][1]}
+
+
+def _pictures(protocol: str) -> tuple[str, str]:
+    about = json.loads(protocol)
+    return about["truth_sha256"], about["images_sha256"]

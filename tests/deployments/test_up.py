@@ -91,7 +91,7 @@ def test_every_flow_is_deployed_with_help_and_bounds(up: Up) -> None:
 
 def test_the_forms_explain_every_parameter(up: Up) -> None:
     found = deployed(up)
-    assert len(found) == 4
+    assert len(found) == len(DEPLOYMENTS)
     for name, deployment in found.items():
         properties = deployment["parameter_openapi_schema"]["properties"]
         assert properties

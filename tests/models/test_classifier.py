@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.classifier import ClassifyParams, classify, values_of
+from models.classifier import ClassifyParams, classify, fits
 from models.types import Classifications, FrameLabel, NightjarError
 
 CAR = ClassifyParams(("not_car", "car"))
@@ -57,7 +57,6 @@ def test_parameters_that_make_no_sense(bad: dict) -> None:
 
 def test_parameters_go_through_json() -> None:
     assert ClassifyParams(**json.loads(json.dumps(dataclasses.asdict(CAR)))) == CAR
-    assert [values_of(labels) for labels in (2, 3, 1000)] == [1, 3, 1000]
 
 
 def test_rows_of_many_frames() -> None:
@@ -65,3 +64,14 @@ def test_rows_of_many_frames() -> None:
     assert (rows.frame.tolist(), rows.label.tolist(), rows.t_s.tolist()) == ([3, 7], ["car", "not_car"], [0.1, 0.2])
     assert rows.scores.dtype == np.float32
     assert len(Classifications.gather([])) == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "fit"), [(2, 1, True), (2, 2, True), (3, 3, True), (3, 1, False), (2, 3, False)]
+)
+def test_how_many_labels_an_output_has(labels: int, values: int, fit: bool) -> None:
+    assert fits(tuple("abc"[:labels]), values) is fit
+
+
+def test_two_values_for_two_labels_are_one_each() -> None:
+    assert classify({"out": np.array([[0.7, 0.3]], np.float32)}, CAR) == ("not_car", pytest.approx(0.7))

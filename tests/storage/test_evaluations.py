@@ -1,13 +1,14 @@
 """Evaluations in SQL: one row a model version and protocol, and figures only with a truth to have them of."""
 
 import dataclasses
+import json
 
 import pytest
 from sqlalchemy import Engine
 
 from storage.catalogue import register_model
 from storage.database import DatabaseError
-from storage.evaluations import Evaluation, find_evaluation, record_evaluation
+from storage.evaluations import Evaluation, comparable_accuracy, find_evaluation, record_evaluation
 from storage.query import query
 from tests.storage.samples import make_model
 
@@ -39,3 +40,20 @@ def test_an_agreement_has_no_ap_and_the_others_have_one(engine: Engine) -> None:
     for wrong in (dataclasses.replace(ONE, mode="agreement"), dataclasses.replace(ONE, **nothing)):
         with pytest.raises(DatabaseError):
             record_evaluation(engine, model, dataclasses.replace(wrong, protocol_sha256="w" * 64))
+
+
+def test_only_what_saw_the_same_pictures_is_compared(engine: Engine) -> None:
+    def held(version: str, pictures: str, ap: float, mode: str = "multi") -> None:
+        protocol = json.dumps({"truth_sha256": "t", "images_sha256": pictures, "decoder": version})
+        model = register_model(engine, make_model(version * 64))
+        sha256 = f"{version}{pictures}{mode}".ljust(64, "0")
+        record_evaluation(
+            engine, model, dataclasses.replace(ONE, protocol=protocol, protocol_sha256=sha256, mode=mode, ap=ap)
+        )
+
+    assert comparable_accuracy(engine) == {}
+    held("1", "old", 0.9)
+    held("2", "new", 0.3)
+    held("1", "new", 0.2)
+    held("3", "other", 0.8, mode="single")
+    assert comparable_accuracy(engine) == {"1" * 64: 0.2, "2" * 64: 0.3}
