@@ -1,6 +1,7 @@
 """Flow finetune-classifier: pictures of cars and of others become a classifier that a night can run."""
 
 import dataclasses
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -105,7 +106,7 @@ def _train(
     trained = finetuning.train(site, run_id, params, data, weights, folder)
     judged = finetuning.judge(run_id, params, plan.preset, trained)
     addresses = finetuning.keep(site, plan.run_key, judged, trained.model)
-    with finetuning.scratch() as place:
+    with tempfile.TemporaryDirectory(prefix="nightjar-finetune-") as place:
         pictures = finetuning.parity_pictures(trained.test, Path(place) / "pictures")
         manifest = convert_source(
             trained.model,

@@ -5,7 +5,6 @@ networks (classifier_network.py), features (features.py), batches (finetune_feed
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import time
@@ -22,7 +21,7 @@ from models.features import Progress, features
 from models.finetune_feed import Batch, FeatureFeed, Feed, PictureFeed
 from models.finetune_params import FinetuneError, FinetuneParams
 from models.finetune_state import Epoch, State, Step, load_state, save_state
-from models.pictures import SPLITS, Picture, Split
+from models.pictures import SPLITS, Picture, Split, pictures_sha256
 from models.quiet_tf import disable_op_determinism, keras, tf
 
 CHECKPOINT_FILE = "checkpoint.npz"
@@ -161,10 +160,12 @@ def class_weights(params: FinetuneParams, train: Sequence[Picture]) -> tuple[flo
 
 def _identity(params: FinetuneParams, pictures: Sequence[Picture], base: Base, on_cached: bool) -> str:
     """All that must be the same when a training goes on, and nothing of where files lie."""
-    digest = hashlib.sha256()
-    for picture in pictures:
-        digest.update(f"{picture.sha256} {picture.box} {picture.car} {picture.split}\n".encode())
-    parts = {"params": params.to_json(), "pictures": digest.hexdigest(), "base": base.sha256, "on_cached": on_cached}
+    parts = {
+        "params": params.to_json(),
+        "pictures": pictures_sha256(pictures),
+        "base": base.sha256,
+        "on_cached": on_cached,
+    }
     return json.dumps(parts, sort_keys=True)
 
 

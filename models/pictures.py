@@ -1,5 +1,7 @@
 """A picture of a data set: which file, what it shows, which split it is of; reading one. No network, no training."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +39,14 @@ class Picture:
     split: Split | None = None
     box: tuple[int, int, int, int] | None = None
     sha256: str = ""
+
+
+def pictures_sha256(pictures: Sequence[Picture]) -> str:
+    """Of what decides a training: bytes, box, class and split of each, in their order; nothing of where files lie."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        digest.update(f"{picture.sha256} {picture.box} {picture.car} {picture.split}\n".encode())
+    return digest.hexdigest()
 
 
 def read_picture(picture: Picture) -> NDArray[np.uint8]:

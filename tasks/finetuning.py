@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,14 +11,15 @@ import cv2
 import numpy as np
 from prefect import get_run_logger, task
 
-from models.classifier_metrics import ClassifierMetrics, measure
+from models.classifier_metrics import THRESHOLD, ClassifierMetrics, measure
 from models.classifier_pictures import draw_confusion, draw_training, failure_sheet
 from models.finetune_params import WEIGHTS_URL, FinetuneParams
 from models.finetune_state import Epoch
+from models.manifest import file_sha256
 from models.picture_sets import PictureSet, caltech256, plain_folders, stanford_cars
 from models.picture_splits import check_classes, counts, draw_splits, leaks
 from models.picture_survey import survey
-from models.pictures import SPLITS, Picture, PictureError
+from models.pictures import SPLITS, Picture, PictureError, pictures_sha256, read_picture
 from models.types import NightjarError
 from storage import trainings
 from storage.published import fetch_url
@@ -79,8 +79,11 @@ def read_pictures(sources: Sources, params: FinetuneParams) -> Data:
     )
     check_classes(drawn.pictures)
     left_out = [*surveyed.skipped, *drawn.dropped]
-    kept = {picture.sha256: row for picture, row in zip(surveyed.pictures, surveyed.fingerprints, strict=True)}
-    leaking = leaks(drawn.pictures, np.array([kept[picture.sha256] for picture in drawn.pictures]))
+    kept = {
+        (picture.sha256, picture.box): row
+        for picture, row in zip(surveyed.pictures, surveyed.fingerprints, strict=True)
+    }
+    leaking = leaks(drawn.pictures, np.array([kept[picture.sha256, picture.box] for picture in drawn.pictures]))
     notes = [note for each in sets for note in each.notes]
     notes += [f"left out: {skipped.reason}" for skipped in left_out[:SKIPPED_NAMED]]
     if len(left_out) > SKIPPED_NAMED:
@@ -125,14 +128,11 @@ def plan_training(
     name: str, preset: str, params: FinetuneParams, sources: Sources, data: Data, weights: Path
 ) -> TrainingPlan:
     """The run as the database knows it. Its key: of all that decides it, and nothing of where files lie."""
-    pictures = hashlib.sha256()
-    for picture in data.pictures:
-        pictures.update(f"{picture.sha256} {picture.box} {picture.car} {picture.split}\n".encode())
     decides = {
         "name": name,
         "params": params.to_json(),
-        "pictures": pictures.hexdigest(),
-        "weights": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "pictures": pictures_sha256(data.pictures),
+        "weights": file_sha256(weights),
     }
     number = {f"pictures_{split}": sum(each.split == split for each in data.pictures) for split in SPLITS}
     return TrainingPlan(
@@ -181,7 +181,7 @@ def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "T
     """On the test pictures, which nothing was learnt or chosen by."""
     cars = np.array([picture.car for picture in trained.test])
     metrics = measure(cars, trained.scores, seed=params.seed)
-    wrong = np.flatnonzero((trained.scores >= 0.5) != cars)
+    wrong = np.flatnonzero((trained.scores >= THRESHOLD) != cars)
     title = f"run {training_run_id}, {preset}, {params.backbone}, batches of {params.batch_size}"
     drawn: dict[str, Any] = {
         "curves": draw_training(title, trained.steps, trained.epochs),
@@ -209,8 +209,6 @@ def keep(site: Site, run_key: str, judged: Judged, model: Path) -> dict[str, str
 
 def parity_pictures(pictures: Sequence[Picture], folder: Path) -> Path:
     """Some test pictures in a folder of their own: what the IR is compared with TensorFlow on."""
-    from models.pictures import read_picture
-
     folder.mkdir(parents=True)
     chosen = [picture for picture in pictures if picture.split == "test"]
     for number in np.linspace(0, len(chosen) - 1, min(PARITY_PICTURES, len(chosen))).astype(int):
@@ -234,7 +232,3 @@ def lines(metrics: ClassifierMetrics, failures: Sequence[FailureRow]) -> dict[st
         "recall": f"{metrics.recall:.4f}",
         "ROC AUC": f"{metrics.roc_auc:.4f}, 95 % between {metrics.roc_auc_low:.4f} and {metrics.roc_auc_high:.4f}",
     }
-
-
-def scratch() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="nightjar-finetune-")
