@@ -1,6 +1,7 @@
 """The real runtime on the real CPU, with a small model of the tests."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ import pytest
 
 from models.manifest import Stick
 from models.posenet import DecodeParams, decode_poses
-from models.runtime import OpenVinoRuntime, RuntimeFault, available_devices, check_outputs
+from models.runtime import NICENESS, OpenVinoRuntime, RuntimeFault, available_devices, check_outputs
 from models.stick_faults import why_no_stick
 from tests.conftest import ROOT
 from tests.tiny_model import CELL, OUTPUTS, SIZE, write_tiny_model
@@ -52,6 +53,21 @@ def test_slots_run_at_once_and_each_has_its_own_answer(model) -> None:
             people = decode_poses(runtime.wait(slot), DecodeParams(**manifest.decode_params))
             expected = [(slot % 14 + 0.5) * CELL, (slot // 14 + 2.5) * CELL]
             np.testing.assert_allclose(people.keypoints[0], [expected] * 17, atol=1e-3)
+
+
+def test_the_threads_that_infer_are_nicer_than_the_one_that_feeds_them(model) -> None:
+    def niceness() -> dict[int, int]:
+        threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
+        return {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
+
+    before = niceness()
+    runtime = OpenVinoRuntime(*model)
+    runtime.start(0, picture(3, 5))
+    runtime.wait(0)
+    after = niceness()
+    mine = after[os.getpid()]
+    assert mine == before[os.getpid()]
+    assert {nice for thread, nice in after.items() if thread not in before} == {min(mine + NICENESS, 19)}
 
 
 def test_a_device_that_is_not_there_is_one_clear_error(model) -> None:
