@@ -1,13 +1,11 @@
-"""A segment's result as one Parquet file: the log that SQL can be rebuilt from. No SQL, no upload."""
+"""A segment's result as one Parquet file: the log that SQL can be rebuilt from. No SQL, no store: bytes."""
 
 import dataclasses
 import json
 import math
-import os
-import secrets
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+from functools import cache
+from importlib import metadata
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +15,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.types import Classifications, NightjarError, Poses, Rows, Segment, SegmentReport, Video
-from storage.disk import sync_folder
 from storage.poses import KEYPOINT_COLUMNS, POSE_COLUMNS, keypoint_matrix, poses_from_columns
 from storage.rows import LABEL_COLUMNS, MOST_LABEL_CHARS, check_report, check_rows
 
@@ -40,7 +37,7 @@ Plain = TypeVar("Plain", Video, SegmentReport)
 
 
 class ResultError(NightjarError):
-    """A file that is no result, or cannot be written: what was found, what was expected, the remedy."""
+    """A file that is no result: what was found, what was expected, the remedy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,35 +51,24 @@ class Result:
     report: SegmentReport
 
 
-def write_result(path: Path, result: Result) -> None:
-    """The file appears whole or not at all; equal results give equal bytes.
-
-    Raises ValueError where the rows or the report are not the segment's, ResultError where the disk refuses.
-    """
+def encode_result(result: Result) -> bytes:
+    """The file; equal results give equal bytes. Raises ValueError where rows or report are not the segment's."""
     _check(result)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            pq.write_table(_table(result), file, compression="zstd", write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise ResultError(f"{path}: {error.strerror or error}; expected to write a result there: free space") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    sink = pa.BufferOutputStream()
+    pq.write_table(_table(result), sink, compression="zstd", write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
 
 
-def read_result(path: Path) -> Result:
-    """The result, checked. Raises ResultError for a truncated, foreign or contradictory file."""
+def decode_result(data: bytes, name: str) -> Result:
+    """The result, checked. name: of the file, for errors. Raises ResultError for a truncated, foreign or contradictory
+    one."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             result = _parse(file)
         _check(result)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         found = str(error) or type(error).__name__
-        raise ResultError(f"{path}: {found}; expected a result file of Nightjar: do the segment again") from error
+        raise ResultError(f"{name}: {found}; expected a result file of Nightjar: do the segment again") from error
     return result
 
 
@@ -103,7 +89,7 @@ def _table(result: Result) -> pa.Table:
     ]
     about = {
         "format": FORMAT,
-        "nightjar": version("nightjar"),
+        "nightjar": _own_version(),
         "video": dataclasses.asdict(result.video),
         "start_frame": result.segment.start_frame,
         "stop_frame": result.segment.stop_frame,
@@ -111,6 +97,11 @@ def _table(result: Result) -> pa.Table:
         "report": dataclasses.asdict(result.report),
     }
     return pa.table(arrays, schema.with_metadata({METADATA_KEY: json.dumps(about, sort_keys=True)}))
+
+
+@cache
+def _own_version() -> str:
+    return metadata.version("nightjar")
 
 
 def _columns(rows: Rows) -> list[NDArray[Any]]:

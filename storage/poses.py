@@ -1,4 +1,7 @@
-"""A row of poses as SQL and Parquet both have it: column names, Poses <-> columns, and the checks. No SQL, no files."""
+"""A row of poses as SQL and Parquet both have it: column names, Poses <-> columns, and the checks. No SQL, no files.
+
+And what SQL has of them by the second.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +9,20 @@ from numpy.typing import NDArray
 from models.types import KEYPOINT_NAMES, KEYPOINTS, Poses, Segment
 
 KEYPOINT_COLUMNS = tuple(f"{name}_{part}" for name in KEYPOINT_NAMES for part in ("x", "y", "score"))
-POSE_COLUMNS = ("frame", "person", "t_s", "score", *KEYPOINT_COLUMNS)
+# The types are SQL's. A row: one person in one frame, before its keypoints.
+POSE_HEAD = np.dtype([("frame", "i4"), ("person", "i2"), ("t_s", "f8"), ("score", "f4")])
+POSE_COLUMNS = (*(POSE_HEAD.names or ()), *KEYPOINT_COLUMNS)
+# A row: one second of a segment in which somebody was seen. frame: the first such one
+POSE_SECONDS = np.dtype(
+    [
+        ("frame", "i4"),
+        ("second", "i4"),
+        ("first_s", "f8"),
+        ("last_s", "f8"),
+        ("frames_seen", "i4"),
+        ("most_people", "i2"),
+    ]
+)
 
 
 def keypoint_matrix(poses: Poses) -> NDArray[np.float32]:
@@ -26,6 +42,28 @@ def poses_from_columns(
     parts = matrix.reshape(len(frame), KEYPOINTS, 3)
     keypoints, keypoint_scores = np.ascontiguousarray(parts[:, :, :2]), np.ascontiguousarray(parts[:, :, 2])
     return Poses(frame, person, t_s, scores, keypoints, keypoint_scores)
+
+
+def pose_heads(poses: Poses) -> NDArray[np.void]:
+    """(n,) POSE_HEAD."""
+    heads = np.empty(len(poses), POSE_HEAD)
+    heads["frame"], heads["person"], heads["t_s"], heads["score"] = poses.frame, poses.person, poses.t_s, poses.scores
+    return heads
+
+
+def pose_seconds(poses: Poses) -> NDArray[np.void]:
+    """(seconds,) POSE_SECONDS: frames with somebody in them, by the second that they begin in."""
+    first = np.flatnonzero(np.diff(poses.frame, prepend=-1))  # the first row of each frame
+    frame, t_s, people = poses.frame[first], poses.t_s[first], poses.person[np.append(first, len(poses))[1:] - 1] + 1
+    second = np.floor(t_s)
+    begin = np.flatnonzero(np.diff(second, prepend=-np.inf))
+    end = np.append(begin, len(frame))[1:] - 1
+    rows = np.empty(len(begin), POSE_SECONDS)
+    if len(rows):  # reduceat wants something
+        rows["frame"], rows["second"], rows["frames_seen"] = frame[begin], second[begin], end - begin + 1
+        rows["first_s"], rows["last_s"] = t_s[begin], t_s[end]
+        rows["most_people"] = np.maximum.reduceat(people, begin)
+    return rows
 
 
 def check_poses(poses: Poses, segment: Segment) -> None:

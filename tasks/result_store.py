@@ -1,15 +1,15 @@
 """Results in the artifact store: a Parquet file a segment. No SQL: edge workers import this."""
 
 import hashlib
-import tempfile
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from prefect import get_run_logger
 
 from models.types import Segment
 from storage.artifacts import Artifacts
-from storage.parquet import Result, ResultError, read_result, write_result
+from storage.parquet import Result, ResultError, decode_result, encode_result
 
 
 class Stored(NamedTuple):
@@ -36,12 +36,10 @@ def result_key(version_id: str, segment: Segment, attempt: int) -> str:
 
 
 def put(artifacts: Artifacts, key: str, result: Result) -> Stored:
-    """Raises ResultError where the disk is full, StoreError where the store refuses."""
-    with tempfile.TemporaryDirectory(prefix="nightjar-result-") as scratch:
-        path = Path(scratch) / "result.parquet"
-        write_result(path, result)
-        artifacts.put_file(key, path)
-        return Stored(key, hashlib.sha256(path.read_bytes()).hexdigest())
+    """Raises StoreError where the store refuses or its disk is full."""
+    data = encode_result(result)
+    artifacts.put_bytes(key, data)
+    return Stored(key, hashlib.sha256(data).hexdigest())
 
 
 def load(artifacts: Artifacts, stored: Stored) -> Result:
@@ -54,11 +52,18 @@ def load(artifacts: Artifacts, stored: Stored) -> Result:
 
 def fetch(artifacts: Artifacts, key: str) -> tuple[Result, Stored]:
     """The result under this key, and what file that is. Raises ResultError or StoreError."""
-    with tempfile.TemporaryDirectory(prefix="nightjar-result-") as scratch:
-        path = Path(scratch) / "result.parquet"
-        artifacts.get_file(key, path)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        return read_result(path), Stored(key, sha256)
+    data = artifacts.get_bytes(key)
+    return decode_result(data, key), Stored(key, hashlib.sha256(data).hexdigest())
+
+
+def fetch_ahead(artifacts: Artifacts, keys: Sequence[str]) -> Iterator[tuple[str, "Future[tuple[Result, Stored]]"]]:
+    """Each key with what `fetch` gives or raises; the next one is read while the caller uses the one before."""
+    with ThreadPoolExecutor(1, "nightjar-fetch") as pool:
+        ahead = pool.submit(fetch, artifacts, keys[0]) if keys else None
+        for number, key in enumerate(keys, 1):
+            fetched, ahead = ahead, pool.submit(fetch, artifacts, keys[number]) if number < len(keys) else None
+            assert fetched is not None
+            yield key, fetched
 
 
 def find(artifacts: Artifacts, version_id: str, segment: Segment) -> tuple[Result, Stored] | None:

@@ -23,7 +23,7 @@ from storage.places import ObjectError
 from storage.results import load_result
 from tasks import orders
 from tasks.owner import host_name, is_dead
-from tasks.result_store import fetch, result_prefix
+from tasks.result_store import fetch_ahead, result_prefix
 from tasks.settings import Settings, prefect_api_url
 from tasks.stores import artifact_store
 
@@ -239,9 +239,9 @@ def _sort_keys(artifacts: Artifacts, version: str, shelf: _Shelf) -> _Found:
 
 def _load_forgotten(engine: Engine, artifacts: Artifacts, version: str, keys: Iterable[str], report: Report) -> None:
     loaded = 0
-    for key in sorted(keys):
+    for key, fetched in fetch_ahead(artifacts, sorted(keys)):
         try:
-            result, stored = fetch(artifacts, key)
+            result, stored = fetched.result()
             if result.version_sha256 != version or not key.startswith(result_prefix(version, result.segment)):
                 raise ResultError(f"{key} is of another segment or model, expected what its name says: leave it out")
             loaded += report.dry or load_result(engine, result, *stored)

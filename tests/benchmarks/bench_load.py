@@ -1,42 +1,99 @@
-"""How fast rows get into and out of both databases: python -m tests.benchmarks.bench_load"""
+"""How fast rows get into both databases, from Parquet, and out again: `python -m tests.benchmarks.bench_load`.
 
+As a sweep loads what nobody had loaded: segments of a minute with four people in each frame. In turns, into new
+databases, and the medians count.
+"""
+
+import argparse
+import os
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
-from sqlalchemy import Engine
+import numpy as np
+from sqlalchemy import Engine, make_url, text
 
-from models.types import Poses
+from models.types import Video
+from storage.artifacts import FolderArtifacts
+from storage.catalogue import register_model
 from storage.database import migrate, open_database
-from storage.ledger import claim
-from storage.query import query
-from storage.results import commit_segment, read_poses
+from storage.parquet import Result
+from storage.results import load_result, read_poses
+from tasks.result_store import fetch_ahead, put, result_key
+from tests.benchmarks.people import made_up_people
 from tests.servers_postgres import running_postgres
-from tests.storage.samples import make_poses, make_report, make_video, planned_batch
+from tests.storage.samples import cut, make_model, make_report, make_video
 
-PEOPLE, LENGTH, FRAMES = 4, 2500, 25_000
+PEOPLE, LENGTH, SEGMENTS, FPS, ROUNDS = 4, 1500, 20, 25, 5
+ASKED = {"sqlite": 80_000, "postgresql": 200_000}
+VIDEO = make_video(frames=LENGTH * SEGMENTS)
 
 
-def load(engine: Engine) -> None:
+class Speed(NamedTuple):
+    """Person-frames a second."""
+
+    loaded: float
+    read: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder, running_postgres() as server:
+        store = FolderArtifacts(Path(folder) / "store")
+        keys = [stored(store, VIDEO, number) for number in range(SEGMENTS)]
+        found: dict[str, list[Speed]] = {name: [] for name in ASKED}
+        for turn in range(rounds):
+            for url in (f"sqlite:///{folder}/{turn}.sqlite", f"{server}_{turn}"):
+                with new_database(url, server) as engine:
+                    found[engine.dialect.name].append(measure(engine, store, keys))
+    for name, speeds in found.items():
+        loaded, read = np.median(speeds, axis=0)
+        print(
+            f"{name}: {VIDEO.frames * PEOPLE:,} person-frames, Parquet to committed rows, at {loaded:,.0f}/s "
+            f"({min(speeds).loaded:,.0f} to {max(speeds).loaded:,.0f}; asked {ASKED[name]:,}), read at {read:,.0f}/s"
+        )
+    print(f"medians of {rounds} turns, load {os.getloadavg()[0]:.1f}")
+
+
+def stored(store: FolderArtifacts, video: Video, number: int) -> str:
+    segment = cut(video, LENGTH)[number]
+    frames = np.arange(segment.start_frame, segment.stop_frame)
+    poses = made_up_people(frames, np.full(LENGTH, PEOPLE), FPS, np.random.default_rng(number))
+    result = Result(video, segment, make_model().version_sha256, poses, make_report(LENGTH))
+    return put(store, result_key(result.version_sha256, segment, 1), result).key
+
+
+@contextmanager
+def new_database(url: str, server: str) -> Iterator[Engine]:
+    if url.startswith("postgresql"):
+        admin = open_database(server)
+        with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text(f"CREATE DATABASE {make_url(url).database}"))
+        admin.dispose()
+    engine = open_database(url)
     migrate(engine)
-    video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=FRAMES), LENGTH)
-    rows: dict[int, Poses] = {start: make_poses(start, start + LENGTH, PEOPLE) for start in range(0, FRAMES, LENGTH)}
-    begin = time.perf_counter()
-    while (mine := claim(engine, batch_id, "bench", 60)) is not None:
-        commit_segment(engine, mine, rows[mine.segment.start_frame], make_report(LENGTH))
-    loaded = time.perf_counter()
-    poses = read_poses(engine, video_id, model_version_id, 0, FRAMES)
-    read = time.perf_counter()
-    list(query(engine, "SELECT count(*) FROM poses WHERE left_wrist_y < nose_y")[1])
-    asked = time.perf_counter()
-    print(
-        f"{engine.dialect.name}: {len(poses):,} person-frames loaded at {len(poses) / (loaded - begin):,.0f}/s, "
-        f"read at {len(poses) / (read - loaded):,.0f}/s, 'left wrist above nose' over all {1e3 * (asked - read):.0f} ms"
-    )
+    yield engine
     engine.dispose()
 
 
+def measure(engine: Engine, store: FolderArtifacts, keys: list[str]) -> Speed:
+    model_version_id = register_model(engine, make_model())
+    begun = time.perf_counter()
+    for _, fetched in fetch_ahead(store, keys):
+        result, kept = fetched.result()
+        assert load_result(engine, result, kept.key, kept.sha256)
+    loaded = time.perf_counter()
+    rows = sum(
+        len(read_poses(engine, 1, model_version_id, start, start + LENGTH)) for start in range(0, VIDEO.frames, LENGTH)
+    )
+    assert rows == VIDEO.frames * PEOPLE
+    return Speed(rows / (loaded - begun), rows / (time.perf_counter() - loaded))
+
+
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
-        load(open_database(f"sqlite:///{folder}/nightjar.sqlite"))
-    with running_postgres() as url:
-        load(open_database(url))
+    main()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from models.synthetic_video import Actor, Scene
-from storage.parquet import Result, read_result
+from storage.parquet import Result, decode_result
 from tests.conftest import ROOT
 from tests.models.test_stick import find_python
 from tests.videos import make_video
@@ -36,7 +36,7 @@ from pathlib import Path
 from models.devices import open_runtime
 from models.manifest import MANIFEST_FILE, Manifest, verify_ir
 from models.types import Segment
-from storage.parquet import write_result
+from storage.parquet import encode_result
 from storage.sandbox import Sandbox
 from tasks.inference import infer_segment
 from tasks.opened_video import probe
@@ -51,7 +51,7 @@ def main(folder, path, out, device):
         result = infer_segment(
             path, video, index, segment, manifest, runtime, sandbox, "edge", 60, lambda frames: None
         )
-    write_result(out, result)
+    out.write_bytes(encode_result(result))
 
 main(*map(Path, sys.argv[1:4]), sys.argv[4])
 """
@@ -180,7 +180,7 @@ def today(demo_ir: Path, people_video: Path, tmp_path_factory: pytest.TempPathFa
     """The segment by today's OpenVINO on the CPU."""
     out = tmp_path_factory.mktemp("edge") / "today.parquet"
     run(sys.executable, INFER, demo_ir, people_video, out, "CPU")
-    return read_result(out)
+    return decode_result((out).read_bytes(), "result")
 
 
 @pytest.fixture(params=["CPU", "SIMULATED:ms=2,id=py310"])
@@ -189,7 +189,7 @@ def then(
 ) -> tuple[str, Result]:
     """The same segment by OpenVINO 2022.3 and the libraries of a stick's worker."""
     run(edge_python, INFER, demo_ir, people_video, tmp_path / "then.parquet", request.param)
-    return request.param, read_result(tmp_path / "then.parquet")
+    return request.param, decode_result((tmp_path / "then.parquet").read_bytes(), "result")
 
 
 def test_a_segment_is_the_same_by_the_stick_workers_software(today: Result, then: tuple[str, Result]) -> None:
@@ -211,6 +211,6 @@ def test_a_simulated_stick_gives_the_cpus_very_rows(
 ) -> None:
     """With a real network, whose sums depend on the order in which they are taken."""
     run(sys.executable, INFER, demo_ir, people_video, tmp_path / "simulated.parquet", "SIMULATED:ms=2,id=today")
-    found = read_result(tmp_path / "simulated.parquet")
+    found = decode_result((tmp_path / "simulated.parquet").read_bytes(), "result")
     np.testing.assert_array_equal(found.rows.keypoints, today.rows.keypoints)
     np.testing.assert_array_equal(found.rows.keypoint_scores, today.rows.keypoint_scores)

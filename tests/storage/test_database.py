@@ -168,7 +168,7 @@ def test_the_doctor_is_told_what_answers_or_what_is_wrong(database_url: str) -> 
     with pytest.raises(DatabaseError, match="has schema None; expected"):
         check(engine)
     migrate(engine)
-    assert "schema 0009, at " in check(engine)
+    assert "schema 0010, at " in check(engine)
     assert (make_url(database_url).password or "secret-word") not in check(engine)
     engine.dispose()
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, text
 from models.types import Classifications, Segment
 from storage.catalogue import record_file, show_when_complete
 from storage.ledger import claim, finish_batch
-from storage.parquet import METADATA_KEY, Result, ResultError, read_result, write_result
+from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
 from storage.query import query
 from storage.results import commit_segment, load_result, read_labels
 from storage.rows import check_rows
@@ -38,15 +38,15 @@ CAR = make_model("c" * 64, "car-classifier", "classification")
 
 @given(drawn=st.data())
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_write_then_read_is_the_identity(engine: Engine, tmp_path: Path, drawn: st.DataObject) -> None:
+def test_write_then_read_is_the_identity(engine: Engine, drawn: st.DataObject) -> None:
     with engine.begin() as connection:
         for table in ("classifications", "batch_segments", "segments"):
             connection.execute(text(f"DELETE FROM {table}"))
     video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=60, model=CAR)
     mine = must_claim(engine, batch_id)
     rows = drawn.draw(labels_of(mine.segment))
-    write_result(tmp_path / "result.parquet", Result(VIDEO, mine.segment, "c" * 64, rows, make_report(60)))
-    stored = read_result(tmp_path / "result.parquet").rows
+    data = encode_result(Result(VIDEO, mine.segment, "c" * 64, rows, make_report(60)))
+    stored = decode_result(data, "result").rows
     assert_same(stored, rows)
     assert commit_segment(engine, mine, stored, make_report(60))
     assert_same(read_labels(engine, video_id, model_version_id, 0, 60), rows)
@@ -79,33 +79,33 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
-def test_what_is_not_the_segments_is_refused(bad: dict[str, Any], tmp_path: Path) -> None:
+def test_what_is_not_the_segments_is_refused(bad: dict[str, Any]) -> None:
     good = make_labels(0, 2)
     check_rows(good, SEGMENT)
     rows = dataclasses.replace(good, **bad)
     with pytest.raises(ValueError, match=r"expected|not a number"):
         check_rows(rows, SEGMENT)
     with pytest.raises(ValueError, match=r"expected|not a number"):
-        write_result(tmp_path / "bad.parquet", Result(VIDEO, SEGMENT, "c" * 64, rows, make_report(60)))
+        encode_result(Result(VIDEO, SEGMENT, "c" * 64, rows, make_report(60)))
 
 
 def test_a_label_without_an_end_is_not_unfolded(tmp_path: Path) -> None:
     """One text of 10 MB, named by each of 60 rows, is 100 KB of Parquet and would be 2.4 GB of numpy texts."""
     path = tmp_path / "result.parquet"
-    write_result(path, Result(VIDEO, SEGMENT, "c" * 64, make_labels(0, 60), make_report(60)))
+    path.write_bytes(encode_result(Result(VIDEO, SEGMENT, "c" * 64, make_labels(0, 60), make_report(60))))
     table = pq.read_table(path)
     long = pa.array(["x" * 10_000_000] * 60)
     pq.write_table(table.set_column(1, table.schema.field("label"), long), path, compression="zstd")
     with pytest.raises(ResultError, match="a label of more than 200 characters"):
-        read_result(path)
+        decode_result(path.read_bytes(), path.name)
 
 
-def test_a_result_file_of_before_there_were_labels_is_read(tmp_path: Path) -> None:
+def test_a_result_file_of_before_there_were_labels_is_read() -> None:
     """The metadata of poses and their columns are what they were."""
     from tests.storage.test_parquet import make_result
 
-    write_result(tmp_path / "poses.parquet", make_result())
-    about = json.loads(pq.read_schema(tmp_path / "poses.parquet").metadata[METADATA_KEY])
+    schema = pq.read_schema(pa.BufferReader(encode_result(make_result())))
+    about = json.loads(schema.metadata[METADATA_KEY])
     assert about["format"] == 1
     assert set(about) == {"format", "nightjar", "video", "start_frame", "stop_frame", "version_sha256", "report"}
 

@@ -13,6 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from models.types import Poses
 from storage.catalogue import record_file, register_video, show_when_complete
 from storage.database import DatabaseError, _alembic_config, migrate, open_database, writing
 from storage.ledger import finish_batch, quarantine_segment
@@ -88,7 +89,7 @@ def test_processes_that_migrate_at_once_do_not_hurt_each_other(database_url: str
 def test_a_newer_database_is_refused(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match="has schema 9999; expected 0009 or older: a newer Nightjar"):
+    with pytest.raises(DatabaseError, match="has schema 9999; expected 0010 or older: a newer Nightjar"):
         migrate(engine)
 
 
@@ -148,6 +149,25 @@ def test_the_views_answer_alike_on_both_databases(pg_url: str, tmp_path: Path) -
         assert sqlite[1]
     for engine in engines:
         engine.dispose()
+
+
+def test_the_seconds_of_an_older_database_are_those_of_its_rows(engine: Engine) -> None:
+    def seconds() -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in query(engine, "SELECT * FROM pose_seconds ORDER BY 1, 2, 3")[1]]
+
+    _, _, batch_id = planned_batch(engine, make_video(frames=90), length=40)
+    for start in (0, 40):
+        poses = make_poses(start, start + 40, people=3)
+        somebody = Poses(*(getattr(poses, name)[poses.frame % 30 < 20] for name in poses.__dataclass_fields__))
+        commit_segment(engine, must_claim(engine, batch_id), somebody, make_report(40))
+    written = seconds()
+    assert len(written) == 5
+    config = _alembic_config()
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0009")
+    migrate(engine)
+    assert seconds() == written
 
 
 def test_the_views_say_what_is_so(engine: Engine) -> None:

@@ -41,7 +41,7 @@ def make_result(start_frame: int, stop_frame: int, people: int = 2) -> Result:
 def dump(engine: Engine) -> list[Any]:
     """Everything that a load may change, times included."""
     with engine.connect() as connection:
-        tables = ("poses", "segments", "videos")
+        tables = ("poses", "pose_seconds", "segments", "videos")
         return [connection.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4")).all() for table in tables]
 
 
@@ -51,7 +51,7 @@ def dump(engine: Engine) -> list[Any]:
 )
 def test_write_then_read_is_the_identity(engine: Engine, drawn: st.DataObject) -> None:
     with engine.begin() as connection:
-        for table in ("poses", "batch_segments", "segments"):
+        for table in ("poses", "pose_seconds", "batch_segments", "segments"):
             connection.execute(text(f"DELETE FROM {table}"))
     video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=60)
     mine = must_claim(engine, batch_id)
@@ -76,6 +76,35 @@ def test_a_keypoint_not_found_is_null(engine: Engine) -> None:
     missing = int(np.isnan(poses.keypoints[:, 0, 0]).sum())
     assert missing > 0
     assert list(query(engine, "SELECT count(*) FROM poses WHERE nose_x IS NULL")[1]) == [(missing,)]
+
+
+def seconds(engine: Engine) -> list[tuple[float, ...]]:
+    columns = "frame, second, first_s, last_s, frames_seen, most_people"
+    return [tuple(row) for row in query(engine, f"SELECT {columns} FROM pose_seconds ORDER BY frame")[1]]
+
+
+def test_each_second_with_somebody_in_it_is_a_row(engine: Engine) -> None:
+    """At 25 frames a second: nobody in frames 3 to 79, and frame 40 begins another segment."""
+    _, _, batch_id = planned_batch(engine, VIDEO, length=40)
+    own = np.concatenate([np.arange(3), np.arange(80, 100)])
+    for start in (0, 40, 80):
+        everybody = make_poses(start, min(start + 40, 100), people=3)
+        there = np.isin(everybody.frame, own) & ((everybody.person < 1) | (everybody.frame == 90))
+        rows = Poses(*(getattr(everybody, name)[there] for name in everybody.__dataclass_fields__))
+        assert commit_segment(engine, must_claim(engine, batch_id), rows, make_report(min(40, 100 - start)))
+    assert seconds(engine) == [(0, 0, 0, 2 / 25, 3, 1), (80, 3, 80 / 25, 99 / 25, 20, 3)]
+
+
+def test_a_second_of_two_segments_is_two_rows_and_each_is_replaced_with_its_segment(engine: Engine) -> None:
+    register_model(engine, make_model())
+    for start in (0, 20, 40):
+        assert load_result(engine, make_result(start, start + 20, people=2))
+    before = seconds(engine)
+    assert [row[:2] for row in before] == [(0, 0), (20, 0), (25, 1), (40, 1), (50, 2)]
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE segments SET status = 'planned', finished_at = NULL WHERE start_frame = 20"))
+    assert load_result(engine, make_result(20, 40, people=3))
+    assert seconds(engine) == [(*row[:5], 3 if 20 <= row[0] < 40 else 2) for row in before]
 
 
 def test_the_ledger_tells_how_a_segment_was_done(engine: Engine) -> None:
@@ -214,4 +243,4 @@ def test_a_result_of_another_plan_is_refused(engine: Engine) -> None:
 def test_a_result_of_an_unknown_model_is_refused(engine: Engine) -> None:
     with pytest.raises(DatabaseError, match="register the model"):
         load_result(engine, make_result(0, 20))
-    assert dump(engine) == [[], [], []]
+    assert dump(engine) == [[], [], [], []]
