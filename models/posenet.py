@@ -96,7 +96,7 @@ class _Spots(NamedTuple):
 
     y: NDArray[np.float64]
     x: NDArray[np.float64]
-    cell: NDArray[np.intp]  # the cell nearest to (y, x)
+    cell: NDArray[np.int32]  # the cell nearest to (y, x)
 
 
 class _People(NamedTuple):
@@ -116,7 +116,7 @@ def decode_poses(outputs: Mapping[str, NDArray[Any]], params: DecodeParams) -> F
     Raises ValueError where an output is missing or has another shape.
     """
     maps = _maps(outputs)
-    if params.mode == "multi" and not (maps.logits >= _logit(params.root_score_threshold)).any():
+    if params.mode == "multi" and maps.logits.max() < np.float32(_logit(params.root_score_threshold)):
         return FramePoses(np.empty(0, np.float32), np.empty((0, 17, 2), np.float32), np.empty((0, 17), np.float32))
     spots = _spots(maps, params.output_stride_px)
     people = _maxima(maps) if params.mode == "single" else _greedy(maps, spots, params)
@@ -158,26 +158,26 @@ def _only_finite(
 
 @lru_cache(maxsize=8)
 def _grid(height: int, width: int, stride_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """y and x of each cell, (cells, 1) pixels."""
-    rows, columns = np.divmod(np.arange(height * width)[:, None], width)
-    return np.float64(stride_px) * rows, np.float64(stride_px) * columns
+    """For the y and the x of each spot, (2, cells * 17): where its cell is, pixels, and the last row or column."""
+    cells = np.stack(np.divmod(np.arange(height * width), width)).repeat(KEYPOINTS, axis=1)
+    last = np.array([[height - 1.0], [width - 1.0]]).repeat(cells.shape[1], axis=1)
+    return np.float64(stride_px) * cells, last
 
 
 def _spots(maps: _Maps, stride_px: int) -> _Spots:
-    """float64, as in JavaScript: which cell is nearest must not hang on float32's rounding."""
-    grid_y, grid_x = _grid(maps.height, maps.width, stride_px)
-    y = (maps.offsets[:, 0] + grid_y).ravel()
-    x = (maps.offsets[:, 1] + grid_x).ravel()
-    return _Spots(y, x, _nearest(y, maps.height, stride_px) * maps.width + _nearest(x, maps.width, stride_px))
+    """float64, as in JavaScript: which cell is nearest must not hang on float32's rounding.
 
-
-def _nearest(pixels: NDArray[np.float64], cells: int, stride_px: int) -> NDArray[np.intp]:
-    """Math.round (halves go up), then clamped to the cells there are."""
-    nearest = pixels / stride_px
-    nearest += 0.5
+    All y and all x go through it as one plain array: numpy takes longer for slices of 17, and to broadcast.
+    """
+    grid, last = _grid(maps.height, maps.width, stride_px)
+    place = maps.offsets.transpose(1, 0, 2).astype(np.float64, order="C").reshape(2, -1)
+    place += grid
+    nearest = place / stride_px
+    nearest += 0.5  # Math.round: halves go up, once clamped and cut to whole numbers
     np.maximum(nearest, 0, out=nearest)
-    np.minimum(nearest, cells - 1, out=nearest)
-    return nearest.astype(np.intp)
+    np.minimum(nearest, last, out=nearest)
+    (y, x), (row, column) = place, nearest.astype(np.int32)
+    return _Spots(y, x, row * maps.width + column)
 
 
 def _greedy(maps: _Maps, spots: _Spots, params: DecodeParams) -> _People:
@@ -191,7 +191,8 @@ def _greedy(maps: _Maps, spots: _Spots, params: DecodeParams) -> _People:
     chosen: list[int] = []
     while len(people) < params.max_people and free[first := int(free.argmax())]:
         person = np.array(walk(int(roots[first])))
-        dy, dx = spots.y.take(person).take(keypoint) - y, spots.x.take(person).take(keypoint) - x
+        rival = person.take(keypoint)
+        dy, dx = spots.y.take(rival) - y, spots.x.take(rival) - x
         free &= dy * dy + dx * dx > radius2
         people.append(person)
         chosen.append(first)
@@ -223,7 +224,7 @@ def _walker(maps: _Maps, spots: _Spots, stride_px: int) -> Callable[[int], list[
     """
     y, x, cell = spots.y.data, spots.x.data, spots.cell.data
     fields = (maps.forward.data, maps.backward.data)
-    width, bottom, right = maps.width, maps.height - 1, maps.width - 1
+    width, bottom, right = maps.width, maps.height - 1.0, maps.width - 1.0
 
     def walk(root: int) -> list[int]:
         pose = [root] * KEYPOINTS
@@ -232,8 +233,8 @@ def _walker(maps: _Maps, spots: _Spots, stride_px: int) -> Callable[[int], list[
             field, at = fields[way], cell[spot] * 2 * EDGES + edge
             down = (y[spot] + field[at]) / stride_px + 0.5
             across = (x[spot] + field[at + EDGES]) / stride_px + 0.5
-            row = 0 if down < 0 else bottom if down > bottom else int(down)
-            column = 0 if across < 0 else right if across > right else int(across)
+            row = 0 if down < 0.0 else int(bottom if down > bottom else down)
+            column = 0 if across < 0.0 else int(right if across > right else across)
             displaced = (row * width + column) * KEYPOINTS + target
             pose[target] = cell[displaced] * KEYPOINTS + target
         return pose
@@ -267,18 +268,20 @@ def _maxima(maps: _Maps) -> _People:
 def _poses(maps: _Maps, spots: _Spots, people: _People, params: DecodeParams) -> FramePoses:
     y, x = spots.y.take(people.spot), spots.x.take(people.spot)
     logits = maps.logits.take(people.score_at).astype(np.float64)
-    with np.errstate(over="ignore"):  # a logit below -709 is a score of 0
-        keypoint_scores = 1 / (1 + np.exp(-logits))
+    keypoint_scores = 1 / (1 + np.exp(np.minimum(-logits, 700)))  # 709 overflows, 104 gives a score of 0
     sums = (keypoint_scores * _unclaimed(y, x, params.nms_radius_px)).sum(axis=1)
     scores = (sums / KEYPOINTS).astype(np.float32)  # before they are compared: equal sums may differ in a last bit
-    lost = logits < _logit(params.keypoint_score_threshold)
-    for values in (y, x, keypoint_scores):
-        values[lost] = np.nan
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= params.pose_score_threshold]
-    xy = np.stack([x, y], axis=-1, dtype=np.float32)  # the one place where y and x change places
+    xy = np.empty((*y.shape, 2), np.float32)
+    xy[..., 0], xy[..., 1] = x, y  # the one place where y and x change places
+    lost = logits < _logit(params.keypoint_score_threshold)
+    for values in (xy, keypoint_scores):
+        values[lost] = np.nan
     return FramePoses(
-        scores[order], xy[order] + np.float32(params.origin_px), keypoint_scores[order].astype(np.float32)
+        scores.take(order),
+        xy.take(order, axis=0) + np.float32(params.origin_px),
+        keypoint_scores.take(order, axis=0).astype(np.float32),
     )
 
 
@@ -287,8 +290,13 @@ def _unclaimed(y: NDArray[np.float64], x: NDArray[np.float64], radius_px: float)
     if len(y) == 1:
         return np.ones_like(y, bool)
     dy, dx = y[:, None] - y, x[:, None] - x
-    near = dy * dy + dx * dx <= radius_px**2
-    return ~(near & np.tri(len(y), k=-1, dtype=bool)[:, :, None]).any(axis=1)
+    return (_not_earlier(len(y)) | (dy * dy + dx * dx > radius_px**2)).all(axis=1)
+
+
+@lru_cache(maxsize=32)
+def _not_earlier(people: int) -> NDArray[np.bool_]:
+    """(people, people, 1): whether the second is not before the first."""
+    return ~np.tri(people, k=-1, dtype=bool)[:, :, None]
 
 
 def _logit(score: float) -> float:

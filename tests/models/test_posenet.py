@@ -142,6 +142,16 @@ def test_unsure_keypoints_are_nan_and_unsure_people_left_out() -> None:
     assert len(decode_poses(outputs, dataclasses.replace(DecodeParams(), pose_score_threshold=0.1)).scores) == 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("logit", [-105, -699, -701, -1e30])
+def test_a_logit_however_low_is_a_score_of_0(logit: float) -> None:
+    outputs = make_outputs(standing_people(1, CELLS), CELLS)
+    outputs["heatmap"][..., 9] = logit
+    found = decode_poses(outputs, EVERYTHING)
+    assert found.keypoint_scores[0, 9] == 0
+    assert found.scores[0] == pytest.approx(found.keypoint_scores[0].sum() / 17)
+
+
 def test_max_people_keeps_the_surest_roots() -> None:
     outputs = make_outputs(standing_people(3, CELLS), CELLS)
     assert len(decode_poses(outputs, DecodeParams(max_people=2)).scores) == 2
