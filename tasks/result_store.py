@@ -1,8 +1,6 @@
 """Results in the artifact store: a Parquet file a segment. No SQL: edge workers import this."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from prefect import get_run_logger
@@ -54,16 +52,6 @@ def fetch(artifacts: Artifacts, key: str) -> tuple[Result, Stored]:
     """The result under this key, and what file that is. Raises ResultError or StoreError."""
     data = artifacts.get_bytes(key)
     return decode_result(data, key), Stored(key, hashlib.sha256(data).hexdigest())
-
-
-def fetch_ahead(artifacts: Artifacts, keys: Sequence[str]) -> Iterator[tuple[str, "Future[tuple[Result, Stored]]"]]:
-    """Each key with what `fetch` gives or raises; the next one is read while the caller uses the one before."""
-    with ThreadPoolExecutor(1, "nightjar-fetch") as pool:
-        ahead = pool.submit(fetch, artifacts, keys[0]) if keys else None
-        for number, key in enumerate(keys, 1):
-            fetched, ahead = ahead, pool.submit(fetch, artifacts, keys[number]) if number < len(keys) else None
-            assert fetched is not None
-            yield key, fetched
 
 
 def find(artifacts: Artifacts, version_id: str, segment: Segment) -> tuple[Result, Stored] | None:

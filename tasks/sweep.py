@@ -18,12 +18,12 @@ from storage import sweep as swept
 from storage.artifacts import Artifacts
 from storage.database import Engine, migrate, open_database
 from storage.ledger import Claim
-from storage.parquet import ResultError
+from storage.parquet import Result, ResultError
 from storage.places import ObjectError
-from storage.results import load_result
 from tasks import orders
+from tasks.loading import load_results
 from tasks.owner import host_name, is_dead
-from tasks.result_store import fetch_ahead, result_prefix
+from tasks.result_store import result_prefix
 from tasks.settings import Settings, prefect_api_url
 from tasks.stores import artifact_store
 
@@ -238,13 +238,15 @@ def _sort_keys(artifacts: Artifacts, version: str, shelf: _Shelf) -> _Found:
 
 
 def _load_forgotten(engine: Engine, artifacts: Artifacts, version: str, keys: Iterable[str], report: Report) -> None:
+    def wanted(key: str, result: Result) -> bool:
+        if result.version_sha256 != version or not key.startswith(result_prefix(version, result.segment)):
+            raise ResultError(f"{key} is of another segment or model, expected what its name says: leave it out")
+        return not report.dry
+
     loaded = 0
-    for key, fetched in fetch_ahead(artifacts, sorted(keys)):
+    for key, loading in load_results(engine, artifacts, sorted(keys), wanted):
         try:
-            result, stored = fetched.result()
-            if result.version_sha256 != version or not key.startswith(result_prefix(version, result.segment)):
-                raise ResultError(f"{key} is of another segment or model, expected what its name says: leave it out")
-            loaded += report.dry or load_result(engine, result, *stored)
+            loaded += loading.result() or report.dry
         except (ResultError, ValueError, ObjectError) as error:
             report.did(f"left {key} alone: {error}")
     report.count(loaded, f"loaded {{}} results of model version {version[:12]}… that nobody had loaded")

@@ -18,14 +18,14 @@ from sqlalchemy import Engine, make_url, text
 
 from models.types import Video
 from storage.artifacts import FolderArtifacts
-from storage.catalogue import register_model
 from storage.database import migrate, open_database
 from storage.parquet import Result
-from storage.results import load_result, read_poses
-from tasks.result_store import fetch_ahead, put, result_key
+from storage.results import read_poses
+from tasks.loading import load_results
+from tasks.result_store import put, result_key
 from tests.benchmarks.people import made_up_people
 from tests.servers_postgres import running_postgres
-from tests.storage.samples import cut, make_model, make_report, make_video
+from tests.storage.samples import cut, make_model, make_report, make_video, planned_batch
 
 PEOPLE, LENGTH, SEGMENTS, FPS, ROUNDS = 4, 1500, 20, 25, 5
 ASKED = {"sqlite": 80_000, "postgresql": 200_000}
@@ -82,14 +82,13 @@ def new_database(url: str, server: str) -> Iterator[Engine]:
 
 
 def measure(engine: Engine, store: FolderArtifacts, keys: list[str]) -> Speed:
-    model_version_id = register_model(engine, make_model())
+    video_id, model_version_id, _ = planned_batch(engine, VIDEO, LENGTH)
     begun = time.perf_counter()
-    for _, fetched in fetch_ahead(store, keys):
-        result, kept = fetched.result()
-        assert load_result(engine, result, kept.key, kept.sha256)
+    assert all(loading.result() for _, loading in load_results(engine, store, keys, lambda _key, _result: True))
     loaded = time.perf_counter()
     rows = sum(
-        len(read_poses(engine, 1, model_version_id, start, start + LENGTH)) for start in range(0, VIDEO.frames, LENGTH)
+        len(read_poses(engine, video_id, model_version_id, start, start + LENGTH))
+        for start in range(0, VIDEO.frames, LENGTH)
     )
     assert rows == VIDEO.frames * PEOPLE
     return Speed(rows / (loaded - begun), rows / (time.perf_counter() - loaded))
