@@ -1,10 +1,15 @@
 """Tasks that find out what there is to do: list the archive, read what is new, plan its segments."""
 
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from prefect import get_run_logger, task
 
 from models.segments import plan_segments
+from models.types import FrameIndex, Video
 from storage import catalogue, ledger
 from storage.archive import Entry
 from storage.containers import VideoError
@@ -42,33 +47,54 @@ def read_archive(night: Night, segment_s: float) -> Listing:
     known = catalogue.known_files(engine, night.location)
     planned = ledger.planned_videos(engine, night.model_version_id)
     listing = Listing(listed=len(files), ignored=night.archive.ignored)
-    unchanged = []
-    for number, entry in enumerate(files, 1):
+    unchanged, unread = [], []
+    for entry in files:
         before = known.get(entry.key)
-        if before and (before.size_bytes, before.etag) == (entry.size_bytes, entry.etag):
-            unchanged.append(entry.key)
-            if before.video_id is None:
-                listing.refused += 1
-                continue
-            if before.video_id in planned:
-                listing.entries[before.video_id] = entry
-                continue
-        else:
+        if before is None or (before.size_bytes, before.etag) != (entry.size_bytes, entry.etag):
             listing.new += 1
-        _read(night, entry, segment_s, listing)
-        if number % LOG_EVERY_FILES == 0:
-            get_run_logger().info("read %s of %s files, at %s", number, len(files), entry.key)
+            unread.append(entry)
+            continue
+        unchanged.append(entry.key)
+        if before.video_id is None:
+            listing.refused += 1
+        elif before.video_id in planned:
+            listing.entries[before.video_id] = entry
+        else:
+            unread.append(entry)
+    with closing(_probe_ahead(night, unread)) as probing:
+        for number, (entry, probed) in enumerate(probing, 1):
+            _read(night, entry, probed, segment_s, listing)
+            if number % LOG_EVERY_FILES == 0:
+                get_run_logger().info("read %s of %s files, at %s", number, len(unread), entry.key)
     catalogue.mark_seen(engine, night.location, unchanged)
     return listing
 
 
-def _read(night: Night, entry: Entry, segment_s: float, listing: Listing) -> None:
+Probed = tuple[Video, FrameIndex]
+
+
+def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "Future[Probed]"]]:
+    """Each file with what it is; the next one is fetched and looked at while the caller writes this one down."""
+
+    def probe(entry: Entry) -> Probed:
+        with night.archive.local(entry) as path:
+            return night.probe(path)
+
+    with ThreadPoolExecutor(1, "nightjar-probe") as pool:
+        waiting: deque[tuple[Entry, Future[Probed]]] = deque()
+        for entry in entries:
+            waiting.append((entry, pool.submit(probe, entry)))
+            if len(waiting) > 1:
+                yield waiting.popleft()
+        yield from waiting
+
+
+def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float, listing: Listing) -> None:
     """One file: into the database with its plan, or into the quarantine with its reason."""
     log, engine = get_run_logger(), night.site.engine
     seen = (night.location, entry.key, entry.size_bytes, entry.etag)
     try:
-        with night.archive.local(entry) as path:
-            video, index = night.probe(path)
+        video, index = probed.result()
     except (VideoError, SandboxError) as error:
         listing.refused += 1
         log.warning("%s is quarantined: %s", entry.key, error)
