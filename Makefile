@@ -40,7 +40,7 @@ test: lint  ## install, check and test everything
 chaos: $(VENV)/.dev  ## kill a fleet 200 times, and compare every row with an undisturbed run (half an hour and more)
 	$(BIN)/python -m tests.chaos --kills 200
 
-bench: $(VENV)/.dev  ## measure this machine in twenty minutes, print ratios, and write docs/benchmarks.md
+bench: $(VENV)/.dev  ## measure this machine in a quarter of an hour, print ratios, and write docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
 
 lint: $(VENV)/.dev  ## ruff, the type checker, and who may import whom

@@ -1,4 +1,4 @@
-"""`make bench`: what this machine does, in twenty minutes, on the terminal and in docs/benchmarks.md.
+"""`make bench`: what this machine does, in a quarter of an hour, on the terminal and in docs/benchmarks.md.
 
 Absolute figures are this machine's, and of the day; the ratios are measured in one run, in turns, and travel further.
 """
@@ -34,9 +34,9 @@ TURNS = 20
 # Title -> module and options. What needs real videos is said to be left out where there are none.
 OTHERS = {
     "Outputs to poses: the decoder beside the plain one of the tests": ["bench_posenet_decode"],
-    "The pipeline beside its limit": ["bench_pipeline", "--rounds", "5"],
+    "The pipeline beside its limit": ["bench_pipeline", "--rounds", "3"],
     "A night over many short clips": ["bench_clips", "--clips", "500"],
-    "Memory over an hour of video": ["bench_memory", "--minutes", "60"],
+    "Memory over a long video": ["bench_memory", "--minutes", "20"],
     "Rows into and out of SQL": ["bench_load"],
     "The README's questions on ten million rows of PostgreSQL": ["bench_queries", "--rows", "10000000"],
 }
