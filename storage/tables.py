@@ -275,7 +275,7 @@ poses = Table(
     sqlite_with_rowid=False,
 )
 
-# What a question about crowds or gaps would have to read all of `poses` for: a twentieth of its rows.
+# What a question about crowds or gaps would have to read all of `poses` for.
 pose_seconds = Table(
     "pose_seconds",
     metadata,

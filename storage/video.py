@@ -238,9 +238,8 @@ def _try_decoder(name: str, container: str, codec: str, limits: Limits, most: in
 def _decode_all(opened: InputContainer, limits: Limits, *, strict: bool) -> Iterator[VideoFrame]:
     stream = video_stream(opened)
     prepare_decoder(stream, limits.max_pixels, strict=False)
-    stream.codec_context.options = stream.codec_context.options | {
-        "skip_loop_filter": "all"
-    }  # nobody sees these frames
+    # Nobody sees these frames: only their times count.
+    stream.codec_context.options = stream.codec_context.options | {"skip_loop_filter": "all"}
     return decode(stream, opened.demux(stream), strict=strict)
 
 
