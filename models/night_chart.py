@@ -1,7 +1,8 @@
 """Draws a night with OpenCV: frames a second of the whole fleet over time, and below a lane for each device.
 
-No files, no SQL. In a lane each segment is a bar, coloured by its speed as a share of the device's own best: what gets
-hot turns orange. A triangle marks a segment that took more than one attempt, a cross an assignment that was lost.
+No files, no SQL. In a lane each segment is a bar, coloured by its speed as a share of the device's best with comparable
+films: a device that gets hot turns orange. A triangle marks a segment that took more than one attempt, a cross an
+assignment that was lost.
 """
 
 from collections.abc import Sequence
@@ -28,9 +29,12 @@ _COLUMNS = 320  # of the curve
 
 @dataclass(frozen=True, eq=False)
 class Lane:
-    """One device's night. begun_s, ended_s, frames_per_s, attempt: (n,), a value a segment; seconds since the start
+    """One device's night.
 
-    label, note: ASCII is drawn as it is, all else as `?`; lost_s: when assignments were lost
+    begun_s, ended_s: (n,) one value per segment, seconds since the start
+    frames_per_s, attempt: (n,); share: (n,) of the device's best with comparable films
+    label, note: ASCII is drawn as it is, all else as `?`
+    lost_s: seconds since the start at which assignments were lost
     """
 
     label: str
@@ -38,6 +42,7 @@ class Lane:
     begun_s: NDArray[np.float64]
     ended_s: NDArray[np.float64]
     frames_per_s: NDArray[np.float64]
+    share: NDArray[np.float64]
     attempt: NDArray[np.int32]
     lost_s: Sequence[float] = ()
 
@@ -135,13 +140,10 @@ def _lane(picture: Image, scale: _Scale, lane: Lane, top: int) -> None:
     put_right(picture, lane.label, (_LEFT - 16, middle - 1), 0.8, INK)
     put_right(picture, lane.note, (_LEFT - 16, middle + 24), 0.66, INK, 1)
     cv2.line(picture, (_LEFT, middle), (WIDTH - _RIGHT, middle), GRID, 2)
-    best = float(np.percentile(lane.frames_per_s, 95)) if len(lane.frames_per_s) else 1.0
     upper, lower = middle - _BAR // 2, middle + _BAR // 2
-    for begun, ended, speed in zip(lane.begun_s, lane.ended_s, lane.frames_per_s, strict=True):
+    for begun, ended, share in zip(lane.begun_s, lane.ended_s, lane.share, strict=True):
         left, right = scale.x(float(begun)), scale.x(float(ended))
-        cv2.rectangle(
-            picture, (left, upper), (max(left, right - 2), lower), _tone(round(100 * speed / best)), cv2.FILLED
-        )
+        cv2.rectangle(picture, (left, upper), (max(left, right - 2), lower), _tone(round(100 * share)), cv2.FILLED)
     for begun in lane.begun_s[lane.attempt > 1]:
         _triangle(picture, (scale.x(float(begun)), upper - 1))
     for at_s in lane.lost_s:
@@ -169,7 +171,7 @@ def _cross(picture: Image, at: tuple[int, int]) -> None:
 
 def _legend(picture: Image, hidden: int) -> None:
     y, x = picture.shape[0] - 60, _LEFT
-    put_text(picture, "speed, of the device's best:", (x, y - 28), 0.7, INK, 1)
+    put_text(picture, "speed, of its best with such films:", (x, y - 28), 0.7, INK, 1)
     for column in range(280):
         share = _SHARES[0] + (_SHARES[-1] - _SHARES[0]) * column / 279
         cv2.line(picture, (x + column, y - 12), (x + column, y + 8), _tone(round(100 * share)), 1)

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, Select, func, select, update
+from sqlalchemy import Engine, Row, Select, func, select, update
 
 from storage.database import DatabaseError, reading, writing
 from storage.instants import epoch_s
 from storage.ledger import SegmentCounts, count_segments
 from storage.query import query
-from storage.tables import assignments, batches, database_now, model_versions, segments
+from storage.tables import assignments, batches, database_now, model_versions, segments, videos
 
 ROWS_AT_ONCE = 5000
 
@@ -76,11 +76,12 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """When a batch's segments were done, by whom, as they ended.
+    """The segments of a batch: when they were done, by which device, of which film. In the order of their ends.
 
     workers: (worker, device) of each lane; lane: (n,) int32 index into it
     begun_s, ended_s: (n,) float64 seconds after the batch's start; begun is the end less the seconds that it took
     frames: (n,) int32; attempt: (n,) int32, 1 for the first
+    film: (n,) int32 video_id; format: (n,) int32, equal for films of the same picture size, codec and frame rate
     """
 
     workers: Sequence[tuple[str, str]]
@@ -89,6 +90,8 @@ class Spans:
     ended_s: NDArray[np.float64]
     frames: NDArray[np.int32]
     attempt: NDArray[np.int32]
+    film: NDArray[np.int32]
+    format: NDArray[np.int32]
 
     @property
     def frames_per_s(self) -> NDArray[np.float64]:
@@ -185,28 +188,44 @@ def read_losses(engine: Engine, batch_id: int) -> list[Loss]:
         return [Loss(*row) for row in connection.execute(rows)]
 
 
+SPAN = np.dtype(
+    [
+        ("lane", "i4"),
+        ("begun_s", "f8"),
+        ("ended_s", "f8"),
+        ("frames", "i4"),
+        ("attempt", "i4"),
+        ("film", "i4"),
+        ("format", "i4"),
+    ]
+)
+
+
 def read_spans(engine: Engine, batch_id: int) -> Spans:
-    """Of all segments that the batch did: 28 bytes each, however many they are."""
+    """Of all segments that the batch did: 36 bytes each, however many they are."""
     lanes: dict[tuple[str, str], int] = {}
-    kind = np.dtype([("lane", "i4"), ("begun_s", "f8"), ("ended_s", "f8"), ("frames", "i4"), ("attempt", "i4")])
+    formats: dict[tuple[Any, ...], int] = {}
     with reading(engine) as connection:
         rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(_done(batch_id))
-        found = np.fromiter(
-            (
-                (lanes.setdefault((worker, device), len(lanes)), ended_s - wall_s, ended_s, frames, attempt)
-                for worker, device, ended_s, wall_s, frames, attempt in rows
-            ),
-            kind,
-        )
-    return Spans(list(lanes), *(found[name].copy() for name in kind.names or ()))
+        found = np.fromiter((_span(row, lanes, formats) for row in rows), SPAN)
+    return Spans(list(lanes), *(found[name].copy() for name in SPAN.names or ()))
+
+
+def _span(row: Row[Any], lanes: dict[tuple[str, str], int], formats: dict[tuple[Any, ...], int]) -> tuple[Any, ...]:
+    """One SPAN; lanes and formats are numbered as they come."""
+    lane = lanes.setdefault((row.worker, row.device), len(lanes))
+    of = formats.setdefault((row.width, row.height, row.codec, round(row.fps)), len(formats))
+    return lane, row.ended_s - row.wall_s, row.ended_s, row.frames_done, row.attempt, row.video_id, of
 
 
 def _done(batch_id: int) -> Select[Any]:
     ended_s = epoch_s(segments.c.finished_at) - epoch_s(batches.c.started_at)
-    last = (segments.c.wall_s, segments.c.frames_done, segments.c.attempt)
+    mine = (segments.c.worker, segments.c.device, segments.c.wall_s, segments.c.frames_done, segments.c.attempt)
+    film = (videos.c.video_id, videos.c.width, videos.c.height, videos.c.codec, videos.c.fps)
     return (
-        select(segments.c.worker, segments.c.device, ended_s, *last)
+        select(*mine, *film, ended_s.label("ended_s"))
         .join(batches, batches.c.batch_id == segments.c.batch_id)
+        .join(videos, videos.c.video_id == segments.c.video_id)
         .where(segments.c.batch_id == batch_id, segments.c.status == "done", segments.c.wall_s > 0)
         .order_by(segments.c.finished_at, segments.c.segment_id)
     )

@@ -26,13 +26,15 @@ from storage.database import Engine
 from storage.ledger import SegmentCounts
 from tasks.wording import clock, count, deviation, duration, kind, rate
 
+# A stick computes for nobody else, so a speed that drops and stays low is its own. A CPU has other work, too.
+CAN_THROTTLE = "MYRIAD"
 THROTTLED = 0.7  # of the best speed so far
 MEDIAN_OF = 3  # segments: a single slow one is a hiccup, not heat
 SHORT = 0.5  # of the median length: in a short segment the start of its decoder weighs too much
 
 
 class Throttling(NamedTuple):
-    """A device that became slow. began_s: since the batch's start; frames_per_s: at its slowest; before: at its best"""
+    """Speed that dropped and stayed low. began_s: since the batch's start; frames_per_s: slowest; before: best"""
 
     began_s: float
     frames_per_s: float
@@ -112,6 +114,7 @@ class Account:
             begun_s=spans.begun_s[mine],
             ended_s=spans.ended_s[mine],
             frames_per_s=spans.frames_per_s[mine],
+            share=share_of_best(spans.frames_per_s[mine], comparable(spans.film[mine], spans.format[mine])),
             attempt=spans.attempt[mine],
             lost_s=[loss.at_s for loss in self.losses if (loss.worker or "", loss.device or "") == who],
         )
@@ -134,20 +137,49 @@ def read_account(engine: Engine, batch_id: int | None = None) -> Account:
 
 
 def _throttled(spans: Spans) -> dict[tuple[str, str], Throttling]:
+    """By device that can throttle, the first slowness of it among segments that can be compared."""
     found = {}
     for lane, who in enumerate(spans.workers):
-        mine = spans.lane == lane
-        if slow := throttling(spans.begun_s[mine], spans.frames[mine], spans.frames_per_s[mine]):
-            found[who] = slow
+        if CAN_THROTTLE not in who[1].upper():  # AUTO and MULTI name what they chose
+            continue
+        mine = np.flatnonzero(spans.lane == lane)
+        groups = comparable(spans.film[mine], spans.format[mine])
+        slow = [_throttling_of(spans, mine[groups == group]) for group in np.unique(groups)]
+        if known := [one for one in slow if one]:
+            found[who] = min(known)
     return found
+
+
+def _throttling_of(spans: Spans, mine: NDArray[np.intp]) -> Throttling | None:
+    return throttling(spans.begun_s[mine], spans.frames[mine], spans.frames_per_s[mine])
+
+
+def comparable(film: NDArray[np.int32], formats: NDArray[np.int32]) -> NDArray[np.int64]:
+    """(n,) segments with equal numbers may be held against each other.
+
+    The segments of a film with enough of them are compared among themselves. Films too short for that are taken
+    together where picture size, codec and frame rate are the same: one camera's clips.
+    """
+    _, which, segments = np.unique(film, return_inverse=True, return_counts=True)
+    long = (segments >= 2 * MEDIAN_OF)[which]
+    return np.where(long, which, len(segments) + formats)
+
+
+def share_of_best(frames_per_s: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,) each segment's speed as a share of the best in its group: the 95th percentile, as one may be a fluke."""
+    share = np.ones(len(group))
+    for number in np.unique(group):
+        mine = group == number
+        share[mine] = frames_per_s[mine] / np.percentile(frames_per_s[mine], 95)
+    return share
 
 
 def throttling(
     begun_s: NDArray[np.float64], frames: NDArray[np.int32], frames_per_s: NDArray[np.float64]
 ) -> Throttling | None:
-    """Where a device fell below THROTTLED of its own best so far, by medians of MEDIAN_OF segments; None: nowhere.
+    """The first drop below THROTTLED of the best speed so far, by medians of MEDIAN_OF segments; None: no drop.
 
-    All (n,), a value a segment, in the order of time.
+    All (n,), one value per comparable segment, in the order of time.
     """
     whole = frames >= SHORT * np.median(frames) if len(frames) else np.zeros(0, bool)
     begun, speeds = begun_s[whole], frames_per_s[whole]

@@ -1,5 +1,6 @@
-"""What a batch says of itself afterwards: on made-up ledgers of both databases, and the chart by its pixels."""
+"""The account of a batch: on made-up ledgers of both databases, and the chart by its pixels."""
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +18,8 @@ from storage.account import write_estimate
 from storage.artifacts import FolderArtifacts
 from storage.catalogue import record_file
 from storage.database import DatabaseError
-from storage.ledger import finish_batch, quarantine_segment, release
-from tasks.account import Account, device_table, read_account, throttling, video_table
+from storage.ledger import expect_segments, finish_batch, quarantine_segment, release
+from tasks.account import Account, comparable, device_table, read_account, share_of_best, throttling, video_table
 from tasks.report import _tables, print_account
 from tasks.settings import Settings
 from tasks.site import Site
@@ -217,6 +218,67 @@ def test_short_segments_at_a_videos_end_are_not_held_against_it() -> None:
     assert throttling(begun, frames, speeds) is None
 
 
+def film_night(engine: Engine, films: Sequence[tuple[int, Sequence[float]]], device: str) -> Account:
+    """A batch of films one after the other on one device. films: each a picture width and its segments' frames/s."""
+    batch_id, ends, now = 0, [], 0.0
+    for number, (width, speeds) in enumerate(films):
+        video = dataclasses.replace(make_video(f"{number:064x}", 100 * len(speeds)), width=width)
+        video_id, _, own = planned_batch(engine, video, length=100)
+        batch_id = batch_id or own
+        if number:
+            expect_segments(engine, batch_id, [video_id], files_listed=1, files_quarantined=0)
+        for speed in speeds:
+            do(engine, batch_id, 1, "pi-1", wall_s=100 / speed, device=device)
+            now += 100 / speed
+            ends.append(now)
+    finish_batch(engine, batch_id)
+    set_times(engine, batch_id, 0, 0, ends, ends[-1])
+    return read_account(engine, batch_id)
+
+
+FAST, SLOW = [100.0] * 6, [50.0] * 6
+
+
+@pytest.mark.parametrize(
+    ("films", "device"),
+    [
+        ([(640, FAST), (1920, SLOW)], STICK),  # a larger picture takes longer to decode
+        ([(640, FAST), (640, SLOW)], STICK),  # another film, which holds more people
+        ([(640, FAST + SLOW)], CPU),  # other programs want the CPU, too
+        ([(640, [100.0])] * 6 + [(1920, [50.0])] * 6, STICK),  # clips of two cameras
+    ],
+)
+def test_other_films_and_a_cpus_other_work_are_no_throttling(
+    engine: Engine, films: list[tuple[int, Sequence[float]]], device: str
+) -> None:
+    account = film_night(engine, films, device)
+    assert account.throttling == {}
+    assert len(account.spans.lane) == 12
+
+
+@pytest.mark.parametrize(
+    ("films", "began_s"),
+    [
+        ([(640, FAST + SLOW)], 6.0),
+        ([(640, FAST), (1920, [60.0] * 6 + [30.0] * 6)], 16.0),
+        ([(640, [100.0])] * 6 + [(640, [50.0])] * 6, 6.0),  # one camera's clips, too short to be compared within
+    ],
+)
+def test_a_stick_that_slows_within_its_films_throttles(
+    engine: Engine, films: list[tuple[int, Sequence[float]]], began_s: float
+) -> None:
+    account = film_night(engine, films, "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480")
+    [found] = account.throttling.values()
+    assert found.began_s == pytest.approx(began_s, abs=0.02)
+
+
+def test_bars_are_coloured_against_films_of_their_own_kind() -> None:
+    film, kind = np.repeat([1, 2, 3, 4], [6, 6, 1, 1]).astype(np.int32), np.repeat([0, 1, 1, 1], [6, 6, 1, 1])
+    speeds = np.array([*FAST, *SLOW, 40.0, 20.0])
+    share = share_of_best(speeds, comparable(film, kind.astype(np.int32)))
+    assert share == pytest.approx([1.0] * 12 + [40 / 39, 20 / 39])
+
+
 # The chart
 
 
@@ -225,7 +287,8 @@ def lane(label: str, speeds: Sequence[float], retried: int | None = None, lost_s
     attempt = np.ones(len(each), np.int32)
     if retried is not None:
         attempt[retried] = 2
-    return Lane(label, "MYRIAD", begun, begun + frames / each, each, attempt, lost_s)
+    share = share_of_best(each, np.zeros(len(each), np.int64))
+    return Lane(label, "MYRIAD", begun, begun + frames / each, each, share, attempt, lost_s)
 
 
 STARTED = datetime(2026, 11, 24, 1, 0, 12, tzinfo=UTC)
