@@ -115,18 +115,21 @@ def run(**options: Any) -> None:
 
 
 @main.command()
-@click.option("--show", "shown", metavar="NAME", help="Let the views show this model's newest version.")
+@click.option(
+    "--show", "shown", metavar="NAME", help="Let the views show this model's newest version, whatever batches complete."
+)
+@click.option("--unpin", is_flag=True, help="Take --show back: the next version that a batch completes is shown.")
 @click.option(
     "--frames-per-second",
     type=click.FloatRange(0, 100_000, min_open=True),
     help="Recommend a model that does so many, for each device that was measured.",
 )
 @_plain_errors
-def models(shown: str | None, frames_per_second: float | None) -> None:
+def models(shown: str | None, unpin: bool, frames_per_second: float | None) -> None:
     """List the model versions, an arrow at the one that the views show, and how fast each was measured to be."""
     from deployments.commands import list_models
 
-    list_models(shown, frames_per_second)
+    list_models(shown, unpin, frames_per_second)
 
 
 @main.command()

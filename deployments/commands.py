@@ -108,15 +108,19 @@ def run_benchmark(**options: Any) -> None:
     _list_speeds(None)
 
 
-def list_models(shown: str | None, frames_per_second: float | None) -> None:
+def list_models(shown: str | None, unpin: bool, frames_per_second: float | None) -> None:
     """Print the model versions and their speeds.
 
-    shown: the name of the one that the views are to show from now on; frames_per_second: to recommend a model for
+    shown: the name of the one that the views are to show from now on; unpin: let batches choose it again
+    frames_per_second: to recommend a model for
     """
-    if shown:
-        _show_model(shown)
+    if shown and unpin:
+        raise NightjarError("--show chooses a model and --unpin takes that choice back. Give one of them")
+    if shown or unpin:
+        _choose_shown(shown)
     print_query(
-        "SELECT CASE WHEN shown_models.model_version_id IS NULL THEN '' ELSE '->' END AS shown, name,"
+        "SELECT CASE shown_models.chosen_by WHEN 'person' THEN '-> by hand' WHEN 'batch' THEN '->' ELSE '' END"
+        " AS shown, name,"
         " model_versions.task, precision, frames_per_second,"
         " substr(version_sha256, 1, 12) AS version, source_format, source_location, registered_at"
         " FROM model_versions LEFT JOIN shown_models"
@@ -154,11 +158,15 @@ def _list_speeds(frames_per_second: float | None) -> None:
         print("\n".join(recommend(speeds, frames_per_second, accuracy)))
 
 
-def _show_model(name: str) -> None:
+def _choose_shown(name: str | None) -> None:
+    """Show this model in the views until a person chooses another one; None: let batches choose."""
     from storage import catalogue
     from tasks.site import open_site
 
     with open_site() as site:
+        if name is None:
+            catalogue.let_batches_choose(site.engine)
+            return
         found = catalogue.find_model(site.engine, name)
         if found is None:
             raise NightjarError(f"no model {name!r} here: choose one of 'nightjar models'")

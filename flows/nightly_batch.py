@@ -26,6 +26,7 @@ from tasks.patience import patiently
 from tasks.pictures import Overlay, Pictures, draw_pictures
 from tasks.policy import FLOW, Help
 from tasks.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
+from tasks.shown_model import views_line
 from tasks.site import Site, open_site
 
 
@@ -124,6 +125,7 @@ def _account(night: Night, model: str, listing: Listing, pictures: Pictures, beg
         archive=night.location,
         model=model,
         version_id=night.manifest.version_id,
+        views=views_line(engine, account.batch),
         listing=listing,
         counts=account.counts,
         pictures=pictures,

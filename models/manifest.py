@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ Precision = Literal["FP16", "FP32", "FP16-INT8", "FP32-INT8"]
 MANIFEST_FILE = "manifest.json"
 XML_FILE = "model.xml"
 BIN_FILE = "model.bin"
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class ConversionError(NightjarError):
@@ -109,6 +111,12 @@ class Manifest:
             decides["frames_per_second"] = self.frames_per_second
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def ir_digest(self) -> str:
+        """sha256 of the sorted `name sha256` lines of the IR's files: weights alone are shared by many input sizes."""
+        lines = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(self.ir_sha256.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
 
@@ -122,9 +130,17 @@ class Manifest:
             raw["outputs"] = {name: tuple(shape) for name, shape in raw["outputs"].items()}
             raw["parity"] = Parity(**raw["parity"])
             raw["stick"] = Stick(**raw["stick"])
-            return cls(**raw)
+            manifest = cls(**raw)
+            _check_files(manifest.ir_sha256)
+            return manifest
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NightjarError(f"not a model manifest ({error}): run 'nightjar convert' again") from error
+
+
+def _check_files(ir_sha256: dict[str, str]) -> None:
+    """Raise ValueError unless exactly the IR's files have a sha256 each: what has none is never verified."""
+    if set(ir_sha256) != {XML_FILE, BIN_FILE} or not all(map(SHA256.fullmatch, ir_sha256.values())):
+        raise ValueError(f"ir_sha256 does not hold the sha256 of {XML_FILE} and of {BIN_FILE}, and of nothing else")
 
 
 def file_sha256(path: Path) -> str:

@@ -27,6 +27,7 @@ class BatchFacts(NamedTuple):
     archive: str
     model: str
     task: str
+    model_version_id: int
     version_sha256: str
     dispatch: str
     started_at: datetime

@@ -25,6 +25,15 @@ class KnownFile(NamedTuple):
     reason: str | None
 
 
+class ShownModel(NamedTuple):
+    """The version that the views show of a task. chosen_by: `batch`, or `person` where it was asked for by name"""
+
+    model_version_id: int
+    name: str
+    version_sha256: str
+    chosen_by: str
+
+
 def register_video(engine: Engine, video: Video) -> int:
     """The video's id, the same for the same bytes."""
     with writing(engine) as connection:
@@ -105,28 +114,44 @@ def find_model(engine: Engine, name: str) -> tuple[int, ModelVersion] | None:
 
 
 def show_model(engine: Engine, task: str, model_version_id: int) -> None:
-    """The views show this version from now on."""
+    """Show this version in the views: a person's choice, which stays until a person makes another."""
+    values = {"model_version_id": model_version_id, "since": database_now(), "chosen_by": "person"}
     with writing(engine) as connection:
-        _show(connection, task, model_version_id)
+        _upsert(connection, shown_models, {"task": task} | values, unique=("task",), changes=values)
+
+
+def let_batches_choose(engine: Engine) -> None:
+    """Take a person's choices back: the views keep what they show until a batch completes another version."""
+    with writing(engine) as connection:
+        connection.execute(update(shown_models).values(chosen_by="batch"))
 
 
 def show_when_complete(engine: Engine, task: str, model_version_id: int) -> bool:
     """Show this version if it has done every frame that the shown one has done; the first one at once.
 
-    Gives whether it is the shown one now.
+    Never instead of the version that a person chose. Return whether it is the shown one now.
     """
+    values = {"model_version_id": model_version_id, "since": database_now(), "chosen_by": "batch"}
+    mine = shown_models.c.task == task
     with writing(engine) as connection:
-        shown_one = select(shown_models.c.model_version_id).where(shown_models.c.task == task).with_for_update()
-        shown = connection.execute(shown_one).scalar_one_or_none()
-        if shown is None or (shown != model_version_id and not _behind(connection, shown, model_version_id)):
-            _show(connection, task, model_version_id)
-            return True
-        return shown == model_version_id
+        # Only one of two that find the table empty fills it: the other one waits here, and compares.
+        _upsert(connection, shown_models, {"task": task} | values, unique=("task",), changes={})
+        columns = (shown_models.c.model_version_id, shown_models.c.chosen_by)
+        shown, chosen_by = connection.execute(select(*columns).where(mine).with_for_update()).one()
+        if shown == model_version_id or chosen_by == "person" or _behind(connection, shown, model_version_id):
+            return bool(shown == model_version_id)
+        connection.execute(update(shown_models).where(mine).values(values))
+        return True
 
 
-def _show(connection: Connection, task: str, model_version_id: int) -> None:
-    values = {"model_version_id": model_version_id, "since": database_now()}
-    _upsert(connection, shown_models, {"task": task} | values, unique=("task",), changes=values)
+def read_shown(engine: Engine, task: str) -> ShownModel | None:
+    """The version that the views show of this task; None before the first batch."""
+    columns = (model_versions.c.model_version_id, model_versions.c.name, model_versions.c.version_sha256)
+    joined = shown_models.join(model_versions)
+    statement = select(*columns, shown_models.c.chosen_by).select_from(joined).where(shown_models.c.task == task)
+    with reading(engine) as connection:
+        row = connection.execute(statement).first()
+    return None if row is None else ShownModel(*row)
 
 
 def _behind(connection: Connection, shown: int, candidate: int) -> bool:

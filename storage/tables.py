@@ -38,6 +38,7 @@ BATCH_STATUSES = ("running", "completed", "incomplete", "crashed")
 ASSIGNMENT_STATUSES = ("waiting", "working", "done", "lost", "dismissed")
 TRAINING_STATUSES = ("running", "completed", "failed")
 EVALUATION_MODES = ("multi", "single", "agreement")
+CHOOSERS = ("batch", "person")
 BENCHMARKS = ("model", "pipeline")
 
 
@@ -155,6 +156,8 @@ shown_models = Table(
     Column("task", Text, primary_key=True),
     Column("model_version_id", ForeignKey("model_versions.model_version_id"), nullable=False),
     Column("since", UtcDateTime, nullable=False),
+    Column("chosen_by", Text, nullable=False, server_default="batch"),
+    _one_of("chosen_by", CHOOSERS),
 )
 
 batches = Table(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect import task
 
-from models.manifest import BIN_FILE, MANIFEST_FILE, Manifest
+from models.manifest import MANIFEST_FILE, Manifest
 from models.types import ModelVersion, NightjarError
 from storage import catalogue
 from storage.artifacts import put_folder
@@ -29,7 +29,7 @@ def version_of(manifest: Manifest) -> ModelVersion:
         version_sha256=manifest.version_id,
         name=manifest.name,
         task=manifest.task,
-        ir_sha256=manifest.ir_sha256[BIN_FILE],
+        ir_sha256=manifest.ir_digest,
         source_location=manifest.source.location,
         source_sha256=manifest.source.sha256,
         source_format=manifest.source.format,

@@ -16,6 +16,7 @@ from tasks.account import Account, count_lines, device_table, video_table
 from tasks.catalogue import Listing
 from tasks.pictures import Pictures
 from tasks.policy import TASK
+from tasks.shown_model import views_line
 from tasks.site import Site
 from tasks.wording import kind
 
@@ -33,6 +34,7 @@ class BatchReport:
     archive: str
     model: str
     version_id: str
+    views: str
     listing: Listing
     counts: SegmentCounts
     pictures: Pictures
@@ -51,7 +53,8 @@ class BatchReport:
             files += f", {listing.ignored:,} others ignored"
         if listing.unreachable:
             files += f", {len(listing.unreachable):,} not readable now"
-        return {"files": files, **count_lines(self.counts, self.account.batch.task), **time_lines(self.account)}
+        counted = count_lines(self.counts, self.account.batch.task)
+        return {"files": files, **counted, **time_lines(self.account), "views": self.views}
 
 
 def time_lines(account: Account) -> dict[str, str]:
@@ -193,6 +196,7 @@ def print_account(site: Site, account: Account) -> None:
     ]
     if batch.files_listed is not None:
         lines.append(("files", f"{batch.files_listed:,} listed, {batch.files_quarantined or 0:,} in quarantine"))
+    lines.append(("views", views_line(site.engine, batch)))
     lines += [*count_lines(account.counts, batch.task).items(), *time_lines(account).items()]
     lines += [("error", batch.error)] if batch.error else []
     lines += device_lines(account)

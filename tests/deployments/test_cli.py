@@ -107,7 +107,11 @@ def test_sql_changes_nothing_and_errs_in_one_line(statement: str) -> None:
 def test_models_and_the_one_that_the_views_show() -> None:
     a_model()
     assert "->" not in nightjar("models").output
-    assert "->" in nightjar("models", "--show", "posenet-[x]").output
+    assert "-> by hand" in nightjar("models", "--show", "posenet-[x]").output
+    unpinned = nightjar("models", "--unpin").output
+    assert "->" in unpinned
+    assert "by hand" not in unpinned
+    assert nightjar("models", "--unpin", "--show", "posenet-[x]").exit_code == 1
     result = nightjar("models", "--show", "nobody")
     assert (result.exit_code, "no model 'nobody'" in result.output) == (1, True)
 

@@ -88,6 +88,10 @@ def test_some_frames_a_second_are_another_version(archive: Path) -> None:
         GROUP BY frames_per_second ORDER BY frames_per_second IS NULL"""
     assert ask(versions) == [(2.0, 5), (None, 60)]
     assert ask("SELECT labels FROM video_summary") == [(60,)], "the version that was completed last is shown"
+    chosen = ask("SELECT version_sha256, model_version_id FROM model_versions WHERE frames_per_second = 2")[0]
+    assert CliRunner().invoke(main, ["models", "--show", chosen[0]]).exit_code == 0
+    assert "chosen by hand. This run's rows are in classifications" in run(archive).lines()["views"]
+    assert ask("SELECT labels, model_version_id FROM video_summary") == [(5, chosen[1])], "a choice by hand stays"
     assert ask("SELECT count(DISTINCT ir_sha256) FROM model_versions WHERE name = 'spotter'") == [(1,)]
 
 

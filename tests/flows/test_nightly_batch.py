@@ -67,6 +67,7 @@ def assert_rows_are_right(video: str, frames: int, first: int = 0) -> None:
 def test_videos_become_rows_again_does_nothing_and_a_new_one_is_done_alone(archive: Path) -> None:
     report = run(archive)
     assert (report.status, report.counts.frames_done, report.listing.new) == ("completed", 105, 2)
+    assert report.lines()["views"].endswith("this run's rows are in them")
     assert_rows_are_right("one.mp4", 60)
     assert_rows_are_right("cam2/two.mkv", 45, first=500)
 

@@ -7,9 +7,12 @@ import pytest
 from sqlalchemy import Engine, select
 
 from storage.catalogue import (
+    ShownModel,
     find_model,
     known_files,
+    let_batches_choose,
     mark_seen,
+    read_shown,
     record_file,
     register_model,
     register_video,
@@ -104,5 +107,29 @@ def test_the_views_flip_when_the_new_version_has_done_what_the_old_has(engine: E
     assert show_when_complete(engine, "pose", new)
     assert shown(engine) == new
     assert show_when_complete(engine, "pose", new)
-    show_model(engine, "pose", old)
-    assert shown(engine) == old
+
+
+def test_a_choice_by_hand_stays_until_it_is_taken_back(engine: Engine) -> None:
+    """Both versions have done all that there is, so that each batch would show its own."""
+    versions = [register_model(engine, make_model(digit * 64)) for digit in "12"]
+    chosen, other = versions
+    show_model(engine, "pose", chosen)
+    for version in (other, chosen, other):
+        assert show_when_complete(engine, "pose", version) == (version == chosen)
+        assert read_shown(engine, "pose") == ShownModel(chosen, "posenet-075", "1" * 64, "person")
+    show_model(engine, "pose", other)
+    assert not show_when_complete(engine, "pose", chosen)
+    let_batches_choose(engine)
+    assert read_shown(engine, "pose") == ShownModel(other, "posenet-075", "2" * 64, "batch")
+    assert show_when_complete(engine, "pose", chosen)
+    assert shown(engine) == chosen
+
+
+def test_a_choice_for_one_task_says_nothing_of_another(engine: Engine) -> None:
+    pose, labels = register_model(engine, make_model()), register_model(engine, make_model("c" * 64, "cars"))
+    show_model(engine, "pose", pose)
+    assert show_when_complete(engine, "classification", labels)
+    found = read_shown(engine, "classification")
+    assert found is not None
+    assert found.chosen_by == "batch"
+    assert read_shown(engine, "tracking") is None

@@ -1,5 +1,6 @@
 """Opening, faults in plain words without a password, and reading only."""
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def test_writers_exclude_each_other_and_readers_do_not_wait(tmp_path: Path) -> N
         assert reader.execute(text("SELECT count(*) FROM videos")).scalar() == 0
         other = sqlite3.connect(tmp_path / "nightjar.sqlite", timeout=0)
         with pytest.raises(sqlite3.OperationalError, match="locked"):
-            other.execute("INSERT INTO shown_models VALUES ('a', 1, 'b')")
+            other.execute("INSERT INTO shown_models VALUES ('a', 1, 'b', 'batch')")
         other.close()
 
 
@@ -168,7 +169,7 @@ def test_the_doctor_is_told_what_answers_or_what_is_wrong(database_url: str) -> 
     with pytest.raises(DatabaseError, match="has schema None; expected"):
         check(engine)
     migrate(engine)
-    assert "schema 0010, at " in check(engine)
+    assert re.search(r"schema \d{4}, at ", check(engine))
     assert (make_url(database_url).password or "secret-word") not in check(engine)
     engine.dispose()
 
@@ -195,7 +196,7 @@ def test_a_query_of_many_rows_is_not_gathered(engine: Engine) -> None:
     [
         "DELETE FROM videos",
         "UPDATE videos SET codec = 'x'",
-        "INSERT INTO shown_models VALUES ('pose', 1, '2026-11-23')",
+        "INSERT INTO shown_models VALUES ('pose', 1, '2026-11-23', 'batch')",
         "DROP TABLE poses",
         "CREATE TABLE x (y INTEGER)",
         "SELECT 1; DELETE FROM videos",

@@ -1,0 +1,38 @@
+"""Every run says which model the views show, and where its own rows are."""
+
+from sqlalchemy import Engine
+
+from storage.account import read_batch
+from storage.catalogue import register_model, show_model, show_when_complete
+from storage.ledger import start_batch
+from storage.query import query
+from storage.results import commit_segment
+from tasks.shown_model import views_line
+from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
+
+
+def test_a_run_says_where_its_rows_are(engine: Engine) -> None:
+    _, first, batch_id = planned_batch(engine, make_video(frames=20))
+    assert views_line(engine, read_batch(engine)) == "show no pose model yet"
+    assert show_when_complete(engine, "pose", first)
+    commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 20), make_report(20))
+    name = f"posenet-075, version {'1' * 12}"
+    assert views_line(engine, read_batch(engine)) == f"show {name}: this run's rows are in them"
+
+    second = register_model(engine, make_model("9" * 64))
+    start_batch(engine, "archive/", second, "local", "me")
+    assert not show_when_complete(engine, "pose", second)
+    elsewhere = views_line(engine, read_batch(engine))
+    assert elsewhere.startswith(f"show {name} until this run's model has done every frame that it has done. ")
+    assert elsewhere.endswith(f"Run 'nightjar models --show {'9' * 12}' to show them")
+    show_model(engine, "pose", first)
+    assert views_line(engine, read_batch(engine)).startswith(f"show {name}, chosen by hand. This run's rows are in ")
+
+
+def test_the_place_that_is_named_holds_the_rows(engine: Engine) -> None:
+    shown = register_model(engine, make_model("9" * 64))
+    show_model(engine, "pose", shown)
+    _, _, batch_id = planned_batch(engine, make_video(frames=20))
+    commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 20), make_report(20))
+    place = views_line(engine, read_batch(engine)).partition("rows are in ")[2].partition(". ")[0]
+    assert list(query(engine, f"SELECT count(*) FROM {place}")[1]) == [(40,)]
