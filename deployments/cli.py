@@ -281,7 +281,13 @@ def train_demo(**options: Any) -> None:
 @click.option("--stanford", type=PATH, help="Folder of Stanford Cars' pictures; needs --devkit.")
 @click.option("--devkit", type=PATH, help="Folder of Stanford Cars' annotations, the .mat files.")
 @click.option("--caltech", type=PATH, help="Folder of Caltech-256's folders, such as 252.car-side-101.")
-@click.option("--pictures", "folders", type=PATH, multiple=True, help="Folder with car/ and not_car/; any number.")
+@click.option(
+    "--pictures",
+    "folders",
+    type=PATH,
+    multiple=True,
+    help="Folder with car/ and not_car/; any number. Folders train, validation and test in it are its splits.",
+)
 @click.option("--crop", is_flag=True, help="Cut Stanford Cars' pictures to the annotated box.")
 @click.option("--weights", type=PATH, help="Keras's .h5 of the backbone without its top.  [default: the published one]")
 @click.option("--name", default="car-classifier", show_default=True, help="The model's name here.")
@@ -296,7 +302,11 @@ def train_demo(**options: Any) -> None:
 @click.option("--unfrozen-blocks", type=click.IntRange(0, 16), help="Of the backbone's last blocks, so many learn too.")
 @click.option("--augment/--no-augment", default=None, help="Train on flipped, cropped, brighter and darker pictures.")
 @click.option("--class-weights", type=click.Choice(["none", "balanced"]))
-@click.option("--own-splits/--random-splits", default=None, help="The data sets' own splits, where they have them.")
+@click.option(
+    "--own-splits/--random-splits",
+    default=None,
+    help="The data sets' own splits; or all drawn at random, even of folders called train, validation and test.",
+)
 @_plain_errors
 def finetune(**options: Any) -> None:
     """Fine-tune a car / not-a-car classifier and convert it. Killed, it goes on where it was; again: nothing.

@@ -59,7 +59,10 @@ def finetune_classifier(
     class_weights: Annotated[
         Literal["none", "balanced"] | None, Help("balanced: cars and others count the same, however many they are")
     ] = None,
-    own_splits: Annotated[bool | None, Help("The data sets' own splits, where they have them")] = None,
+    own_splits: Annotated[
+        bool | None,
+        Help("true: the data sets' own splits, too. none: the preset's; your folders' own. false: all drawn at random"),
+    ] = None,
 ) -> int:
     """Fine-tune a car / not-a-car classifier, judge it on pictures that it never saw, and convert it for the nights.
 
@@ -81,7 +84,7 @@ def finetune_classifier(
         "own_splits": own_splits,
     }
     params = dataclasses.replace(PRESETS[preset], **{key: value for key, value in given.items() if value is not None})
-    sources = Sources(stanford, devkit, caltech, tuple(folders or ()), crop)
+    sources = Sources(stanford, devkit, caltech, tuple(folders or ()), crop, random_splits=own_splits is False)
     with open_site() as site:
         file = finetuning.fetch_weights(site, params, weights)
         data = finetuning.read_pictures(sources, params)

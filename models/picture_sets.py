@@ -3,18 +3,20 @@
 A car is what Stanford Cars calls one: saloons, estates, sports cars, vans and pickups. Lorries and buses are not.
 """
 
-import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
 
+from models.picture_listing import list_files, list_folders
 from models.pictures import Picture, PictureError, Split
+from models.split_names import RENAME, exact_split, split_of
 
 _DEVKIT: dict[Split, str] = {"train": "cars_train_annos.mat", "test": "cars_test_annos.mat"}
 
@@ -33,15 +35,23 @@ CALTECH_NEITHER = frozenset(
 )
 _CALTECH_FOLDER = re.compile(r"\d{3}\.(.+?)(-101)?")
 
-_CLASSES = {"car": True, "not_car": False}
-_SPLIT_FOLDERS: dict[str, Split] = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+# Names of the two folders, without case and whatever separates their words: Cars, not-car, "No Car".
+_CLASSES = {"car": True, "cars": True}
+_CLASSES |= dict.fromkeys(("notcar", "notcars", "nocar", "nocars", "noncar", "noncars", "notacar"), False)
+_NAMED = 5
 
 
 class PictureSet(NamedTuple):
-    """pictures: ordered by path; notes: what was left out and how much of it, a line each, for people."""
+    """Pictures of one source.
+
+    pictures: ordered by path
+    notes: what was left out and how much of it, one line each, for people
+    published: it is a published data set, whose own splits count where an experiment says so
+    """
 
     pictures: list[Picture]
     notes: tuple[str, ...] = ()
+    published: bool = False
 
 
 def stanford_cars(images: Path, devkit: Path, *, crop: bool = False) -> PictureSet:
@@ -51,8 +61,9 @@ def stanford_cars(images: Path, devkit: Path, *, crop: bool = False) -> PictureS
     cars_train and cars_test do. devkit: the folder of cars_train_annos.mat and cars_test_annos.mat.
     crop: cut to the annotated box; not for pictures that were cut already
     """
-    files = _stanford_files(images)
-    pictures, notes = [], []
+    listing = list_files(images)
+    files = _stanford_files(images, listing.files)
+    pictures, notes = [], listing.notes
     for split, name in _DEVKIT.items():
         boxes = _stanford_boxes(devkit / name)
         there = [(files[split, file], box) for file, box in sorted(boxes.items()) if (split, file) in files]
@@ -64,12 +75,12 @@ def stanford_cars(images: Path, devkit: Path, *, crop: bool = False) -> PictureS
             f"{images} holds none of the pictures that {devkit} names, expected cars_train/00001.jpg and so on: "
             "unpack cars_train.tgz and cars_test.tgz there"
         )
-    return PictureSet(pictures, tuple(notes))
+    return PictureSet(pictures, tuple(notes), published=True)
 
 
-def _stanford_files(images: Path) -> dict[tuple[Split, str], Path]:
+def _stanford_files(images: Path, paths: Sequence[Path]) -> dict[tuple[Split, str], Path]:
     files: dict[tuple[Split, str], Path] = {}
-    for path in _files(images):
+    for path in paths:
         split = _stanford_split(images.resolve(), path.relative_to(images))
         if split is None:
             continue
@@ -115,59 +126,86 @@ _MAT_DAMAGE = (
 def caltech256(folder: Path) -> PictureSet:
     """The folders NNN.name of Caltech-256, any of the 257: cars and others by CALTECH_CARS and CALTECH_NEITHER."""
     categories: dict[Path, str] = {}
-    for path in _folders(folder):
+    for path in list_folders(folder):
         match = _CALTECH_FOLDER.fullmatch(path.name)
         if match:
             categories[path] = match[1]
     if not categories:
         raise PictureError(f"{folder} holds no folders like 252.car-side-101: give 256_ObjectCategories of Caltech-256")
     pictures: list[Picture] = []
+    notes: list[str] = []
     neither: Counter[str] = Counter()
     for path, category in categories.items():
+        listing = list_files(path)
+        notes += listing.notes
         # Some copies hold the leftovers of an unpacker: 056.dog/greg, 198.spider/RENAME2.
-        files = [file for file in _files(path) if file.suffix.lower() in (".jpg", ".jpeg")]
+        files = [file for file in listing.files if file.suffix.lower() in (".jpg", ".jpeg")]
         if category in CALTECH_NEITHER:
             neither[category] += len(files)
         else:
             pictures += [Picture(file, category in CALTECH_CARS, "caltech-256") for file in files]
-    notes = [f"caltech-256: {category} left out, neither car nor not: {n} pictures" for category, n in neither.items()]
-    return PictureSet(pictures, tuple(notes))
+    notes += [f"caltech-256: {category} left out, neither car nor not: {n} pictures" for category, n in neither.items()]
+    return PictureSet(pictures, tuple(notes), published=True)
 
 
-def plain_folders(folder: Path) -> PictureSet:
+def plain_folders(folder: Path, *, own_splits: bool = True) -> PictureSet:
     """Every file below a folder `car` or `not_car`, whatever it is called; the nearest of the two decides.
 
-    A folder train, validation (or val) or test above that one is its split: train/car, test/not_car.
+    own_splits: folders train, validation or test at any level, in the spellings of models.split_names, are splits
+    Raises PictureError where only some pictures are in folders of splits, or a folder could be of several.
     """
-    pictures: list[Picture] = []
-    outside = 0
-    for path in _files(folder):
+    listing = list_files(folder)
+    pictures, outside = [], []
+    for path in listing.files:
         parts = path.relative_to(folder).parts[:-1]
-        at = max((index for index, part in enumerate(parts) if part in _CLASSES), default=None)
-        if at is None:
-            outside += 1
+        car = next((found for part in reversed(parts) if (found := _class_of(part)) is not None), None)
+        if car is None:
+            outside.append(path)
             continue
-        split = next((_SPLIT_FOLDERS[part] for part in reversed(parts[:at]) if part in _SPLIT_FOLDERS), None)
-        pictures.append(Picture(path, _CLASSES[parts[at]], folder.resolve().name, split))
+        split = split_of(parts) if own_splits else None
+        pictures.append(Picture(path, car, folder.resolve().name, split))
     if not pictures:
-        raise PictureError(f"{folder} holds no files in folders car or not_car: put the pictures into these two")
-    return PictureSet(pictures, (f"{folder.name}: {outside} files outside car and not_car",) if outside else ())
+        raise PictureError(f"{folder} holds no files in folders car or not_car. Put the pictures into these two.")
+    _refuse_half(folder, pictures)
+    return PictureSet(pictures, (*listing.notes, *_outside(folder, outside)))
 
 
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise PictureError(f"{folder} is no folder, expected one of pictures: check the path")
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+def named_splits(folders: Sequence[Path], sets: Sequence[PictureSet]) -> list[PictureSet]:
+    """Let folders given as my/train and my/test be the splits that they are called.
+
+    Only where at least two different splits are given so, and for sets whose own folders name none.
+    """
+    names = [_own_split(folder, each) for folder, each in zip(folders, sets, strict=True)]
+    if len(set(names) - {None}) < 2:
+        return list(sets)
+    return [
+        each if split is None else each._replace(pictures=[replace(one, split=split) for one in each.pictures])
+        for split, each in zip(names, sets, strict=True)
+    ]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Every file below, ordered, but hidden ones (.DS_Store, ._00001.jpg) and hidden folders'."""
-    _folders(folder)
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+def _own_split(folder: Path, found: PictureSet) -> Split | None:
+    return None if any(one.split for one in found.pictures) else exact_split(folder.resolve().name)
 
 
-def _refuse(error: OSError) -> None:
-    where = cast(str, error.filename)
-    raise PictureError(f"{where} cannot be listed ({error.strerror}): mend its permissions") from error
+def _class_of(name: str) -> bool | None:
+    return _CLASSES.get(re.sub(r"[\W_]", "", name.casefold()))
+
+
+def _refuse_half(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Pictures beside those of a split would be shared out at random, some of them into training."""
+    named = [one for one in pictures if one.split]
+    others = [one for one in pictures if not one.split]
+    if named and others:
+        raise PictureError(
+            f"{len(named)} pictures of {folder} are in folders of splits, such as {named[0].path.parent} "
+            f"({named[0].split}), and {len(others)} are in none, such as {others[0].path}. {RENAME}"
+        )
+
+
+def _outside(folder: Path, files: Sequence[Path]) -> list[str]:
+    if not files:
+        return []
+    names = ", ".join(str(path.relative_to(folder)) for path in files[:_NAMED])
+    more = ", …" if len(files) > _NAMED else ""
+    return [f"{folder.name}: {len(files)} files outside car and not_car: {names}{more}"]

@@ -1,4 +1,4 @@
-"""Who trains and who tests: splits drawn so that no picture's near copy is on the other side; counts and checks."""
+"""Splits drawn so that no picture's near copy is on the other side; counts, and checks before training."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from models.picture_copies import WITHIN, near_duplicates
-from models.picture_survey import Skipped
-from models.pictures import SPLITS, Picture, PictureError, Split
+from models.picture_survey import Skipped, count_causes
+from models.pictures import SPLITS, Picture, PictureError, Split, plain
 
 SHARES = (0.5, 0.3, 0.2)
 Shares = tuple[float, float, float]
@@ -75,7 +75,8 @@ def draw_splits(
         for index in group:
             if given[index].split == "train":
                 near = next(given[i].path for i in group if given[i].split == held)
-                dropped.append(Skipped(given[index], f"{given[index].path} is nearly the same as {near}, of {held}"))
+                reason = plain(f"{given[index].path} is nearly the same as {near}, of {held}")
+                dropped.append(Skipped(given[index], reason, f"too near to {held}"))
             else:
                 splits[index] = given[index].split or held
     rng = np.random.default_rng(seed)
@@ -144,15 +145,31 @@ def _aligned(rows: list[list[str]]) -> list[str]:
     return ["  ".join(put(cell, width) for put, cell, width in zip(adjust, row, widths, strict=True)) for row in rows]
 
 
-def check_classes(pictures: Sequence[Picture], splits: Sequence[Split] = SPLITS) -> None:
-    """Raise PictureError where a class has no pictures, or a split that is asked for lacks one."""
+def folder_rows(pictures: Sequence[Picture]) -> list[tuple[str, str, str, int]]:
+    """(folder, class, split, pictures), by folder: how each folder was understood."""
+    number = Counter((plain(str(one.path.parent)), one.car, str(one.split)) for one in pictures)
+    return [
+        (folder, "car" if car else "not_car", split, count) for (folder, car, split), count in sorted(number.items())
+    ]
+
+
+def check_classes(
+    pictures: Sequence[Picture], splits: Sequence[Split] = SPLITS, left_out: Sequence[Skipped] = ()
+) -> None:
+    """Raise PictureError where a class has no pictures, or a split that is asked for lacks one.
+
+    left_out: what is not among the pictures, to be counted in the error
+    """
+    besides = f" (left out: {count_causes(left_out)}; see the log)" if left_out else ""
     for car, name in ((True, "car"), (False, "not_car")):
         if not any(picture.car == car for picture in pictures):
-            raise PictureError(f"{len(pictures)} pictures, none of {name}, expected both classes: add a set with some")
+            raise PictureError(
+                f"{len(pictures)} pictures, none of {name}{besides}, expected both classes: add a set with some"
+            )
     for split in splits:
         number = Counter(picture.car for picture in pictures if picture.split == split)
         if not number[True] or not number[False]:
             raise PictureError(
-                f"{split} has {number[True]} pictures of car and {number[False]} of not_car, expected some of both: "
-                "add pictures, or draw the splits anew with other shares"
+                f"{split} has {number[True]} pictures of car and {number[False]} of not_car{besides}, expected some of "
+                "both: add pictures, or draw the splits anew with --random-splits or other shares"
             )

@@ -18,10 +18,41 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 MAX_PIXELS = 100_000_000  # 300 MB of RGB; the largest of Stanford Cars has 42 million
 MAX_BYTES = 200_000_000
 _FORMATS = "expected a JPEG, PNG, WebP, GIF or BMP"
+# Formats that users have and that are not read here, by their first bytes and by the brands of ISO 23008-12.
+_SIGNATURES = {
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "Photoshop": (b"8BPS",),
+    "PDF": (b"%PDF",),
+}
+_BRANDS = {
+    "AVIF": {b"avif", b"avis"},
+    "HEIC": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
+}
 
 
 class PictureError(NightjarError):
-    """A file that is no usable picture, or a data set that is not what it should be."""
+    """A file that is no usable picture, or a data set that is not what it should be.
+
+    Names of files may hold bytes that are no UTF-8: they are escaped, so that the text can be stored and sent.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(plain(text))
+
+
+class UnsupportedFormat(PictureError):
+    """A picture of a format that is not read here. format: such as AVIF"""
+
+    def __init__(self, text: str, format: str) -> None:
+        super().__init__(text)
+        self.format = format
+
+
+def plain(text: str) -> str:
+    """Escape what is no valid UTF-8 in a text with names of files: the byte 0xe9 of Latin-1 becomes \\udce9."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)
@@ -79,6 +110,9 @@ def decode_picture(content: bytes, picture: Picture) -> NDArray[np.uint8]:
         kind, width, height = _header(content)
     except (IndexError, ValueError) as error:
         what = f"starts with {content[:8]!r}" if content else "is empty"
+        if found := _unsupported(content):
+            text = f"{path} {what}, as {found} does, {_FORMATS}: convert it to JPEG or PNG"
+            raise UnsupportedFormat(text, found) from error
         raise PictureError(f"{path} {what}, {_FORMATS}: fetch it again or leave it out") from error
     if not 0 < width * height <= MAX_PIXELS:
         raise PictureError(f"{path} says it is {width} x {height}, expected up to {MAX_PIXELS} pixels: leave it out")
@@ -105,6 +139,14 @@ def _header(content: bytes) -> tuple[str, int, int]:
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         return "WebP", *_webp_size(content)
     raise ValueError("none of the formats")
+
+
+def _unsupported(content: bytes) -> str | None:
+    """Name of the format, of those that are known and not read."""
+    if content[4:8] == b"ftyp":  # the box's size, ftyp, the major brand, its version, compatible brands
+        brands = {content[at : at + 4] for at in (8, *range(16, min(_big(content[:4]), 256), 4))}
+        return next((name for name, known in _BRANDS.items() if brands & known), None)
+    return next((name for name, starts in _SIGNATURES.items() if content.startswith(starts)), None)
 
 
 def _jpeg_frame(content: bytes) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,10 @@ from models.classifier_pictures import draw_confusion, draw_training, failure_sh
 from models.finetune_params import WEIGHTS_URL, FinetuneParams
 from models.finetune_state import Epoch
 from models.manifest import file_sha256
-from models.picture_sets import PictureSet, caltech256, plain_folders, stanford_cars
-from models.picture_splits import check_classes, counts, draw_splits, leaks
-from models.picture_survey import survey
-from models.pictures import SPLITS, Picture, PictureError, pictures_sha256, read_picture
+from models.picture_sets import PictureSet, caltech256, named_splits, plain_folders, stanford_cars
+from models.picture_splits import Drawn, check_classes, counts, draw_splits, folder_rows, leaks
+from models.picture_survey import Skipped, Survey, left_out_lines, survey
+from models.pictures import SPLITS, Picture, PictureError, pictures_sha256, plain, read_picture
 from models.types import NightjarError
 from storage import trainings
 from storage.published import fetch_url
@@ -34,26 +34,39 @@ if TYPE_CHECKING:  # TensorFlow takes seconds, and only the training needs it
 LABELS = ("not_car", "car")
 PARITY_PICTURES = 16
 SKIPPED_NAMED = 20
+FOLDERS_NAMED = 60
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the pictures are: folders, empty where there are none. crop: Stanford's cut to the annotated box"""
+    """Where the pictures are: folders, empty where there are none.
+
+    crop: Stanford's cut to the annotated box
+    random_splits: splits are drawn anew even where folders of one's own are called train, validation and test
+    """
 
     stanford: str = ""
     devkit: str = ""
     caltech: str = ""
     folders: tuple[str, ...] = ()
     crop: bool = False
+    random_splits: bool = False
 
 
 @dataclass(frozen=True)
 class Data:
-    """pictures: each with its split; notes: what was left out and found, a line each; table: counts, lines"""
+    """Pictures of a training.
+
+    pictures: each with its split, in an order that they decide themselves
+    notes: what was left out and found, one line each
+    table: counts by set, class and split, lines
+    left_out: files that are not among the pictures
+    """
 
     pictures: list[Picture]
     notes: list[str]
     table: list[str]
+    left_out: list[Skipped]
 
 
 @dataclass(frozen=True)
@@ -67,31 +80,70 @@ class Judged:
 
 @task(name="read pictures", **TASK)
 def read_pictures(sources: Sources, params: FinetuneParams) -> Data:
-    """Every picture of the data sets, checked, with its split; counts and what was left out are said at once.
+    """Read every picture of the data sets once; counts and what was left out are logged before anything is refused.
 
     Raises PictureError where a set is not what it should be, or a class or split is empty.
     """
-    log = get_run_logger()
+    data = gather_pictures(sources, params)
+    text = "\n".join([*data.table, *folder_lines(data.pictures), *data.notes])
+    get_run_logger().info("%s pictures, %s left out\n%s", len(data.pictures), len(data.left_out), text)
+    check_classes(data.pictures, left_out=data.left_out)
+    return data
+
+
+def gather_pictures(sources: Sources, params: FinetuneParams) -> Data:
+    """Survey the data sets and give every usable picture its split. The order of folders changes nothing.
+
+    Raises PictureError where a set is not what it should be.
+    """
     sets = _sets(sources)
-    surveyed = survey([picture for each in sets for picture in each.pictures])
+    surveyed = survey(_with_splits(sets, params, sources.random_splits))
     drawn = draw_splits(
-        surveyed.pictures, surveyed.fingerprints, params.shares, seed=params.seed, keep_own=params.own_splits
+        surveyed.pictures, surveyed.fingerprints, params.shares, seed=params.seed, keep_own=not sources.random_splits
     )
-    check_classes(drawn.pictures)
     left_out = [*surveyed.skipped, *drawn.dropped]
-    kept = {
+    notes = [plain(note) for each in sets for note in each.notes] + left_out_lines(left_out, SKIPPED_NAMED)
+    notes += _alike(surveyed) + _leaking(drawn, surveyed)
+    return Data(sorted(drawn.pictures, key=_canonical), notes, counts(drawn.pictures), left_out)
+
+
+def folder_lines(pictures: Sequence[Picture]) -> list[str]:
+    """How each folder was understood, for as many as a person reads."""
+    rows = folder_rows(pictures)
+    lines = [f"{folder}: {count:,} {label}, {split}" for folder, label, split, count in rows[:FOLDERS_NAMED]]
+    return [*lines, f"{len(rows) - FOLDERS_NAMED} more folders"] if len(rows) > FOLDERS_NAMED else lines
+
+
+def _canonical(picture: Picture) -> tuple[str, tuple[int, ...]]:
+    """An order that the pictures decide, so that it does not matter which folder was named first."""
+    return picture.sha256, picture.box or ()
+
+
+def _with_splits(sets: Sequence[PictureSet], params: FinetuneParams, random_splits: bool) -> list[Picture]:
+    """All pictures. Splits of folders of one's own stay; those of published data sets only where the preset says so."""
+    kept = not random_splits
+    return [
+        one if kept and (params.own_splits or not each.published) else replace(one, split=None)
+        for each in sets
+        for one in each.pictures
+    ]
+
+
+def _alike(surveyed: Survey) -> list[str]:
+    if not surveyed.alike:
+        return []
+    one, other = surveyed.alike[0]
+    more = f" and {len(surveyed.alike) - 1:,} more pairs" if len(surveyed.alike) > 1 else ""
+    return [plain(f"alike, and of different classes (both are used): {one.path} and {other.path}{more}")]
+
+
+def _leaking(drawn: Drawn, surveyed: Survey) -> list[str]:
+    prints = {
         (picture.sha256, picture.box): row
         for picture, row in zip(surveyed.pictures, surveyed.fingerprints, strict=True)
     }
-    leaking = leaks(drawn.pictures, np.array([kept[picture.sha256, picture.box] for picture in drawn.pictures]))
-    notes = [note for each in sets for note in each.notes]
-    notes += [f"left out: {skipped.reason}" for skipped in left_out[:SKIPPED_NAMED]]
-    if len(left_out) > SKIPPED_NAMED:
-        notes.append(f"left out: {len(left_out) - SKIPPED_NAMED:,} more")
-    notes += [f"in two splits: {leak.one.path} and {leak.other.path}, {leak.distance} bits apart" for leak in leaking]
-    table = counts(drawn.pictures)
-    log.info("%s pictures, %s left out\n%s", len(drawn.pictures), len(left_out), "\n".join([*table, *notes]))
-    return Data(drawn.pictures, notes, table)
+    found = leaks(drawn.pictures, np.array([prints[one.sha256, one.box] for one in drawn.pictures]).reshape(-1, 2, 32))
+    return [plain(f"in two splits: {one.path} and {other.path}, {bits} bits apart") for one, other, bits in found]
 
 
 def _sets(sources: Sources) -> list[PictureSet]:
@@ -102,7 +154,9 @@ def _sets(sources: Sources) -> list[PictureSet]:
         sets.append(stanford_cars(_folder(sources.stanford), _folder(sources.devkit), crop=sources.crop))
     if sources.caltech:
         sets.append(caltech256(_folder(sources.caltech)))
-    sets += [plain_folders(_folder(folder)) for folder in sources.folders]
+    folders = [_folder(name) for name in sources.folders]
+    own = [plain_folders(folder, own_splits=not sources.random_splits) for folder in folders]
+    sets += own if sources.random_splits else named_splits(folders, own)
     if not sets:
         raise PictureError("no pictures were named, expected some: Stanford Cars, Caltech-256 or folders of your own")
     return sets

@@ -2,12 +2,22 @@
 
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.io import savemat
 
-from models.picture_sets import CALTECH_CARS, CALTECH_NEITHER, caltech256, plain_folders, stanford_cars
+from models.picture_sets import (
+    CALTECH_CARS,
+    CALTECH_NEITHER,
+    caltech256,
+    named_splits,
+    plain_folders,
+    stanford_cars,
+)
 from models.pictures import PictureError, read_picture
 from tests.models.picture_files import encoded, put, scene
 
@@ -43,7 +53,7 @@ def test_stanford_cars_have_their_own_splits_though_both_use_the_same_names(tmp_
         "cars_train/._00002.jpg",
         "00002.jpg",
     )
-    pictures, notes = stanford_cars(images, devkit, crop=True)
+    pictures, notes, _ = stanford_cars(images, devkit, crop=True)
     assert [(str(p.path.relative_to(images)), p.split, p.box, p.car, p.source) for p in pictures] == [
         ("cars_train/cars_train/00001.jpg", "train", (0, 0, 10, 20), True, "stanford-cars"),
         ("cars_test/00001.jpg", "test", (1, 2, 300, 400), True, "stanford-cars"),
@@ -76,7 +86,7 @@ def test_a_stanford_folder_without_pictures_or_devkit_says_what_to_unpack(tmp_pa
         stanford_cars(images, devkit)
     with pytest.raises(PictureError, match=r"there is no .*cars_train_annos.mat, .*: unpack car_devkit.tgz"):
         stanford_cars(images, images)
-    with pytest.raises(PictureError, match="gone is no folder"):
+    with pytest.raises(PictureError, match="gone is not a folder"):
         stanford_cars(tmp_path / "gone", devkit)
 
 
@@ -107,7 +117,7 @@ def test_caltech_256_goes_by_the_folders_names(tmp_path: Path) -> None:
         "198.spider/RENAME2",
         "not one/001.jpg",
     )
-    pictures, notes = caltech256(tmp_path)
+    pictures, notes, _ = caltech256(tmp_path)
     assert [(p.path.name, p.car, p.split, p.source) for p in pictures] == [
         ("056_0001.JPG", False, None, "caltech-256"),
         ("056_0002.jpg", False, None, "caltech-256"),
@@ -122,42 +132,116 @@ def test_caltech_256_goes_by_the_folders_names(tmp_path: Path) -> None:
         caltech256(tmp_path / "not one")
 
 
-def test_plain_folders_at_any_depth_with_splits_above_the_class(tmp_path: Path) -> None:
+def test_plain_folders_at_any_depth(tmp_path: Path) -> None:
     make_files(
         tmp_path,
         "car/a.jpg",
-        "car/berlin/2020/b",
-        "car/test/c.jpg",
+        "Cars/berlin/2020/b",
         "not_car/d.webp",
         "not_car/.hidden.jpg",
         "not_car/car/e.jpg",
-        "train/car/f.jpg",
-        "site/test/not_car/g.jpg",
-        "val/car/h.jpg",
-        "validation/not_car/i.jpg",
+        "Not-Car/f.jpg",
         "README.txt",
     )
-    pictures, notes = plain_folders(tmp_path)
+    pictures, notes, published = plain_folders(tmp_path)
     assert {p.path.name: (p.car, p.split) for p in pictures} == {
         "a.jpg": (True, None),
         "b": (True, None),
-        "c.jpg": (True, None),
         "d.webp": (False, None),
         "e.jpg": (True, None),
-        "f.jpg": (True, "train"),
-        "g.jpg": (False, "test"),
-        "h.jpg": (True, "validation"),
-        "i.jpg": (False, "validation"),
+        "f.jpg": (False, None),
     }
     assert {p.source for p in pictures} == {tmp_path.name}
-    assert notes == (f"{tmp_path.name}: 1 files outside car and not_car",)
+    assert (notes, published) == ((f"{tmp_path.name}: 1 files outside car and not_car: README.txt",), False)
     with pytest.raises(PictureError, match="no files in folders car or not_car"):
         plain_folders(tmp_path / "car")
 
 
+SPELLINGS = {
+    "train": ["train", "Train", "TRAIN", "training", "trainset", "train2017", "my_train", "TrainImages"],
+    "validation": ["validation", "valid", "val", "Val", "dev", "val2017", "validation-set"],
+    "test": ["test", "Test", "testing", "test_set", "TestSet", "cars_test", "tests"],
+}
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_splits_of_ones_own_are_kept_to_the_letter_in_any_spelling_at_any_level(drawn: st.DataObject) -> None:
+    with TemporaryDirectory() as name:
+        root, wanted = Path(name) / "pictures", {}
+        for number in range(drawn.draw(st.integers(1, 8))):
+            split = drawn.draw(st.sampled_from(sorted(SPELLINGS)))
+            parts = [drawn.draw(st.sampled_from(["car", "not_car"])), *drawn.draw(st.sampled_from([[], ["berlin"]]))]
+            parts.insert(drawn.draw(st.integers(0, len(parts))), drawn.draw(st.sampled_from(SPELLINGS[split])))
+            wanted[make_files(root, "/".join([*parts, f"{number}.jpg"])) / "/".join([*parts, f"{number}.jpg"])] = split
+        found = plain_folders(root).pictures
+        assert {one.path: one.split for one in found} == wanted
+        assert [one.split for one in plain_folders(root, own_splits=False).pictures] == [None] * len(wanted)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (
+            ["train/car/a.jpg", "tset/car/b.jpg"],
+            r"1 pictures .* are in folders of splits, such as .*train/car \(train\)",
+        ),
+        (["car/a.jpg", "not_car/b.jpg", "car/test/c.jpg"], r"and 2 are in none, such as .*car/a\.jpg"),
+        (["train/car/a.jpg", "train/test/car/b.jpg"], "say test and train"),
+        (["trainval/car/a.jpg", "test/car/b.jpg"], "trainval, which could be any split"),
+        (["car/hold-out/a.jpg"], "holdout, which could be any split"),
+    ],
+)
+def test_a_folder_that_is_half_recognised_is_an_error(tmp_path: Path, files: list[str], words: str) -> None:
+    root = make_files(tmp_path / "pictures", *files)
+    with pytest.raises(PictureError, match=words + r".*--random-splits"):
+        plain_folders(root)
+    assert {one.split for one in plain_folders(root, own_splits=False).pictures} == {None}
+
+
+def test_folders_given_as_train_and_test_are_these_splits(tmp_path: Path) -> None:
+    folders = [tmp_path / "my" / name for name in ("Train", "test", "more")]
+    for folder in folders:
+        make_files(folder, "car/a.jpg", "not_car/b.jpg")
+    sets = named_splits(folders, [plain_folders(folder) for folder in folders])
+    assert [{one.split for one in each.pictures} for each in sets] == [{"train"}, {"test"}, {None}]
+    alone = named_splits(folders[1:], [plain_folders(folder) for folder in folders[1:]])
+    assert {one.split for each in alone for one in each.pictures} == {None}, "one folder called test is no split"
+
+
+def test_folders_behind_links_are_read_and_said(tmp_path: Path) -> None:
+    elsewhere = make_files(tmp_path / "elsewhere", "a.jpg", "deep/b.jpg")
+    root = make_files(tmp_path / "pictures", "not_car/c.jpg")
+    (root / "car").symlink_to(elsewhere)
+    (root / "not_car" / "d.jpg").symlink_to(elsewhere / "a.jpg")
+    (root / "not_car" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    pictures, notes, _ = plain_folders(root)
+    assert {(str(one.path.relative_to(root)), one.car) for one in pictures} == {
+        ("car/a.jpg", True),
+        ("car/deep/b.jpg", True),
+        ("not_car/c.jpg", False),
+        ("not_car/d.jpg", False),
+        ("not_car/gone.jpg", False),
+    }
+    assert notes == (f"1 links to folders were followed: {root / 'car'} to {elsewhere}",)
+
+
+def test_links_in_a_circle_end_and_are_said(tmp_path: Path) -> None:
+    root = make_files(tmp_path / "pictures", "car/a.jpg", "not_car/b.jpg")
+    (root / "car" / "up").symlink_to("..")
+    (root / "car" / "self").symlink_to("self")
+    for number in range(12):  # each leads to all: 12! ways
+        (root / f"maze{number}").mkdir()
+        for other in range(12):
+            (root / f"maze{number}" / f"to{other}").symlink_to(f"../maze{other}")
+    pictures, notes, _ = plain_folders(root)
+    assert {one.path.name for one in pictures} == {"a.jpg", "b.jpg", "self"}
+    assert any("were not followed, because they lead in a circle: " in note for note in notes)
+
+
 @pytest.mark.real_data
 def test_the_published_devkit_and_the_pictures_at_hand(data: Path) -> None:
-    pictures, notes = stanford_cars(data / "cars" / "stanford_train", data / "cars" / "devkit", crop=True)
+    pictures, notes, _ = stanford_cars(data / "cars" / "stanford_train", data / "cars" / "devkit", crop=True)
     assert Counter((p.split, p.car) for p in pictures) == {("train", True): 200}
     assert pictures[0].path.name == "00001.jpg"
     assert pictures[0].box == (38, 115, 569, 375)
@@ -169,7 +253,7 @@ def test_the_published_devkit_and_the_pictures_at_hand(data: Path) -> None:
 
 @pytest.mark.real_data
 def test_the_five_caltech_folders_at_hand(data: Path) -> None:
-    pictures, notes = caltech256(data / "cars" / "caltech256")
+    pictures, notes, _ = caltech256(data / "cars" / "caltech256")
     assert Counter((p.path.parent.name, p.car) for p in pictures) == {
         ("145.motorbikes-101", False): 89,
         ("178.school-bus", False): 89,

@@ -1,15 +1,18 @@
 """Reading a whole set once: what is used, what is skipped and why."""
 
 import hashlib
+import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from models.picture_copies import fingerprint
 from models.picture_sets import caltech256, stanford_cars
-from models.picture_survey import survey
-from models.pictures import read_picture
+from models.picture_splits import check_classes
+from models.picture_survey import BOTH_CLASSES, left_out_lines, survey
+from models.pictures import PictureError, read_picture
 from tests.models.picture_files import encoded, put, scene
 
 
@@ -59,6 +62,74 @@ def test_the_same_bytes_in_both_classes_are_used_in_neither(tmp_path: Path) -> N
     assert [skipped.picture.path.name for skipped in result.skipped] == ["a.png", "b.png", "c.png"]
     assert result.skipped[0].reason == f"{car.path} is {not_car.path}, which is of the other class: leave one out"
     assert result.skipped[2].reason == f"{not_car.path} is {car.path}, which is of the other class: leave one out"
+
+
+def jpeg(image: np.ndarray, quality: int) -> bytes:
+    return encoded(image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
+
+
+def test_a_copy_that_was_saved_again_in_the_other_class_is_used_in_neither_and_named(tmp_path: Path) -> None:
+    big = [scene(seed, 300, 400) for seed in range(4)]
+    mirrored = np.ascontiguousarray(big[1][:, ::-1])
+    copies = [jpeg(big[0], 75), jpeg(mirrored, 60), encoded(cv2.resize(big[2], (200, 150)))]
+    cars = [put(tmp_path / f"car{n}.png", encoded(image)) for n, image in enumerate(big)]
+    others = [put(tmp_path / f"other{n}.jpg", content, False) for n, content in enumerate(copies)]
+    result = survey([*cars, *others])
+    assert [p.path.name for p in result.pictures] == ["car3.png"]
+    assert {skipped.cause for skipped in result.skipped} == {BOTH_CLASSES}
+    lines = left_out_lines(result.skipped, 0)
+    assert lines[0] == "left out: 6 in both classes"
+    assert sum(f"{others[1].path} is {cars[1].path}, which is of the other class" in line for line in lines) == 1
+
+
+def test_a_car_that_comes_into_a_fixed_view_is_no_copy(tmp_path: Path) -> None:
+    street = scene(1, 300, 400)
+    with_car = street.copy()
+    with_car[200:225, 100:140] = scene(9, 25, 40)
+    empty, car = put(tmp_path / "empty.jpg", jpeg(street, 80), False), put(tmp_path / "car.jpg", jpeg(with_car, 80))
+    result = survey([empty, car])
+    assert [p.path for p in result.pictures] == [empty.path, car.path]
+    assert [(one.path, other.path) for one, other in result.alike] == [(empty.path, car.path)]
+
+
+def test_the_whole_picture_and_its_box_in_different_classes_are_a_contradiction(tmp_path: Path) -> None:
+    content = encoded(scene(0))
+    boxed, whole = put(tmp_path / "a.png", content, box=(0, 0, 30, 30)), put(tmp_path / "b.png", content, False)
+    assert survey([boxed, whole]).pictures == []
+
+
+def ftyp(major: bytes, *compatible: bytes) -> bytes:
+    body = b"ftyp" + major + bytes(4) + b"".join(compatible)
+    return (len(body) + 4).to_bytes(4, "big") + body + bytes(40)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (encoded(scene(0), ".tiff"), "TIFF"),
+        (encoded(scene(0), ".avif"), "AVIF"),
+        (ftyp(b"mif1", b"mif1", b"avif"), "AVIF"),
+        (ftyp(b"heic", b"mif1"), "HEIC"),
+        (ftyp(b"mif1", b"heic"), "HEIC"),
+        (b"\xff\x0a" + bytes(20), "JPEG XL"),
+        (encoded(scene(0), ".jp2"), "JPEG 2000"),
+    ],
+)
+def test_formats_that_are_not_supported_are_called_by_their_names(tmp_path: Path, content: bytes, found: str) -> None:
+    [skipped] = survey([put(tmp_path / "a.jpg", content)]).skipped
+    assert skipped.cause == found
+    assert f"as {found} does, expected a JPEG, PNG, WebP, GIF or BMP: convert it" in skipped.reason
+    with pytest.raises(PictureError, match=rf"none of car \(left out: 1 {found}; see the log\)"):
+        check_classes([], left_out=[skipped])
+
+
+def test_reasons_with_names_that_are_no_utf8_can_be_stored(tmp_path: Path) -> None:
+    name = os.fsdecode("Käfer.jpg".encode("latin-1"))
+    content = encoded(scene(0))
+    given = [put(tmp_path / f"{n}{name}", c) for n, c in enumerate([content, content, b"\xff\xd8\xff", b"x", b""])]
+    for skipped in survey([*given, put(tmp_path / f"no{name}", content, False)]).skipped:
+        assert "K\\udce4fer.jpg" in skipped.reason
+        skipped.reason.encode()
 
 
 def test_a_set_without_pictures_is_an_empty_survey() -> None:

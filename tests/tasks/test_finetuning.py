@@ -1,0 +1,59 @@
+"""The pictures of a training: splits that folders name, the order of folders, what is left out."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+from models.finetune_params import PRESETS
+from models.pictures import PictureError, pictures_sha256
+from tasks.finetuning import Data, Sources, folder_lines, gather_pictures
+from tests.models.picture_files import encoded, put, scene
+
+FAST = PRESETS["experiment-1"]
+
+
+def make(folder: Path, *names: str) -> Path:
+    """Pictures of noise, each like no other, under these names of folders: three in each."""
+    for name in names:
+        for number in range(3):
+            put(folder / name / f"{number}.png", encoded(scene(crc32(f"{folder.name} {name} {number}".encode()))))
+    return folder
+
+
+def gather(*folders: Path, random_splits: bool = False) -> Data:
+    sources = Sources(folders=tuple(map(str, folders)), random_splits=random_splits)
+    return gather_pictures(sources, FAST)
+
+
+def splits(data: Data) -> set[tuple[str, str | None]]:
+    return {(str(one.path), one.split) for one in data.pictures}
+
+
+def test_the_order_of_folders_changes_nothing(tmp_path: Path) -> None:
+    folders = [make(tmp_path / name, "car", "not_car") for name in ("one", "two", "three")]
+    put(folders[0] / "car" / "copy.png", (folders[1] / "car" / "0.png").read_bytes())
+    found = [gather(*order) for order in itertools.permutations(folders)]
+    assert len({pictures_sha256(data.pictures) for data in found}) == 1
+    assert all(data.pictures == found[0].pictures for data in found)
+    assert all(data.table == found[0].table for data in found)
+
+
+@pytest.mark.parametrize("names", [("valid", "Test", "training"), ("car/test", "not_car/test", "car/train")])
+def test_test_pictures_of_ones_own_are_never_trained_on_unless_asked(tmp_path: Path, names: Sequence[str]) -> None:
+    folders = [name if "car" in name else f"{name}/{kind}" for name in names for kind in ("car", "not_car")]
+    root = make(tmp_path / "mine", *folders)
+    tested = {path for path, split in splits(gather(root)) if split == "test"}
+    assert tested == {str(path) for path in root.rglob("*.png") if "test" in str(path.relative_to(root)).lower()}
+    drawn = gather(root, random_splits=True)
+    assert {path for path, split in splits(drawn) if split == "test"} != tested
+    assert any(f"{Path(next(iter(tested))).parent}: 3 " in line for line in folder_lines(gather(root).pictures))
+
+
+def test_half_recognised_splits_are_an_error_that_random_splits_mend(tmp_path: Path) -> None:
+    root = make(tmp_path / "mine", "train/car", "train/not_car", "tset/car", "tset/not_car")
+    with pytest.raises(PictureError, match=r"6 pictures of .* are in folders of splits, .* and 6 are in none"):
+        gather(root)
+    assert len(gather(root, random_splits=True).pictures) == 12
