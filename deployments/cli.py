@@ -61,6 +61,17 @@ def main() -> None:
 )
 @click.option("--images", type=PATH, help="Folder of pictures to measure the parity with the source on.")
 @click.option("--labels", help="Of a classifier, between commas; for one output: what it is not, what it is.")
+@click.option(
+    "--scale",
+    type=click.Choice(["-1..1", "0..1", "0..255", "imagenet"]),
+    help="Range of the input that the model was trained with.  [default: as found in the model]",
+)
+@click.option("--mean", metavar="M[,M,M]", help="Subtracted from the scaled pixels, per channel.")
+@click.option("--std", metavar="S[,S,S]", help="Standard deviation that the difference is divided by.")
+@click.option("--channels", type=click.Choice(["RGB", "BGR"]), help="Channel order of the input.  [default: RGB]")
+@click.option(
+    "--labelled", type=PATH, help="Folder with one folder of pictures per label, which a classifier must name rightly."
+)
 @_plain_errors
 def convert(**options: Any) -> None:
     """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, or take an IR, as the model NAME."""

@@ -23,7 +23,7 @@ def run_convert(**options: Any) -> None:
 
     # In Prefect's form what is left out is empty text, not null.
     given = {name: value for name, value in options.items() if value is not None}
-    convert_model(**{**given, "images": str(given.get("images", ""))})
+    convert_model(**given | {name: str(given[name]) for name in ("images", "labelled") if name in given})
 
 
 def run_batch(**options: Any) -> int:

@@ -8,12 +8,16 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
+from models.conversion_spec import ConvertSpec
 from models.manifest import Manifest
+from models.scaling import ScalingRequest, scaling_of
 from tasks.conversion import convert_source, fetch_source
 from tasks.model_store import store_model
 from tasks.policy import FLOW, Help
 from tasks.progress import byte_progress
 from tasks.site import open_site
+
+_NUMBERS = Field(max_length=100)
 
 
 @flow(name="convert-model", **FLOW)
@@ -52,27 +56,43 @@ def convert_model(
         ),
         Field(max_length=10_000),
     ] = "",
+    scale: Annotated[
+        Literal["", "-1..1", "0..1", "0..255", "imagenet"],
+        Help("Range of the input that the model was trained with; as found in the model when empty"),
+    ] = "",
+    mean: Annotated[
+        str, Help("Subtracted from the scaled pixels: one number, or three in the order of the channels"), _NUMBERS
+    ] = "",
+    std: Annotated[str, Help("Standard deviation that the difference is divided by, like the mean"), _NUMBERS] = "",
+    channels: Annotated[
+        Literal["", "RGB", "BGR"], Help("Channel order of the input; RGB, or as found in the model, when empty")
+    ] = "",
+    labelled: Annotated[
+        str,
+        Help("Folder with one folder of pictures per label, which the classifier must name rightly"),
+        Field(max_length=1000),
+    ] = "",
 ) -> str:
     """Convert a model to OpenVINO IR, measure it against its source, and store it under its hash.
 
     Returns the version's hash. Converting the same source the same way again changes nothing.
-    Raises NightjarError: no source, unknown format, parity out of bounds, not fit for the device.
+    Raises NightjarError: no source, unknown format, unknown scaling, parity out of bounds, not fit for the device.
     """
+    spec = ConvertSpec(
+        name=name,
+        width=width,
+        size=size,
+        precision=precision,
+        device_target=device_target,
+        labels=tuple(filter(None, map(str.strip, labels.split(",")))),
+        scaling=ScalingRequest(scale, mean, std, channels),
+        labelled=Path(labelled).expanduser() if labelled else None,
+    )
+    spec.scaling.parse()  # before anything is fetched
     with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-convert-") as scratch:
         with byte_progress(f"Fetching {name}") as on_bytes:
             path, location = fetch_source(site, name, source or None, on_bytes)
-        manifest = convert_source(
-            path,
-            location,
-            Path(scratch) / "ir",
-            name,
-            width,
-            size,
-            precision,
-            device_target,
-            images or None,
-            tuple(filter(None, map(str.strip, labels.split(",")))),
-        )
+        manifest = convert_source(path, location, Path(scratch) / "ir", spec, images or None)
         store_model(site, Path(scratch) / "ir", manifest)
         url = site.artifacts.url(f"models/{manifest.version_id}/manifest.json")
     get_run_logger().info("%s is version %s: %s", name, manifest.version_id[:12], url)
@@ -88,7 +108,9 @@ def _card(manifest: Manifest, url: str) -> str:
     return f"""# {manifest.name}
 
 Version `{manifest.version_id}`, {manifest.precision}, from {manifest.source.format} at {manifest.source.location}
-(sha256 `{manifest.source.sha256}`). Input {manifest.input.shape}. Stored at {url}
+(sha256 `{manifest.source.sha256}`). Stored at {url}
+
+Input {manifest.input.shape}, {scaling_of(manifest.input).describe()}: {manifest.input_basis}.{_proof(manifest)}
 
 | output | shape | largest difference from the source | allowed |
 |---|---|---|---|
@@ -97,6 +119,12 @@ Version `{manifest.version_id}`, {manifest.precision}, from {manifest.source.for
 Measured on {manifest.parity.image_count} pictures: {manifest.parity.images}.
 Neural Compute Stick: {"fit" if manifest.stick.fit else "not fit"}. {manifest.stick.reason}
 """
+
+
+def _proof(manifest: Manifest) -> str:
+    if manifest.proof is None:
+        return ""
+    return f" Of {manifest.proof.pictures} it names rightly: {manifest.proof.describe()}."
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from models.conversion_spec import ConvertSpec
 from models.finetune_params import PRESETS, FinetuneParams
+from models.scaling import ScalingRequest
 from models.types import NightjarError
 from storage import trainings
 from tasks import finetuning
@@ -111,18 +113,8 @@ def _train(
     addresses = finetuning.keep(site, plan.run_key, judged, trained.model)
     with tempfile.TemporaryDirectory(prefix="nightjar-finetune-") as place:
         pictures = finetuning.parity_pictures(trained.test, Path(place) / "pictures")
-        manifest = convert_source(
-            trained.model,
-            addresses["model"],
-            Path(place) / "ir",
-            plan.name,
-            None,
-            None,
-            "FP16",
-            "CPU",
-            str(pictures),
-            LABELS,
-        )
+        spec = ConvertSpec(plan.name, labels=LABELS, scaling=ScalingRequest("-1..1"))  # as models.finetune_feed does
+        manifest = convert_source(trained.model, addresses["model"], Path(place) / "ir", spec, str(pictures))
         model_version_id = store_model(site, Path(place) / "ir", manifest)
     found = {
         "base_sha256": trained.base_sha256,

@@ -11,15 +11,20 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from models.classifier import ClassifyParams, fits
+import numpy as np
+from numpy.typing import NDArray
+
+from models.classifier import ClassifyParams, classify, fits
+from models.conversion_spec import ConvertSpec
 from models.graph import OUTPUT_PREFIX, to_graph
+from models.input_choice import Trial, choose_scaling, refuse_unproven
 from models.ir import LoadedIr, is_ir, load_ir
 from models.ir_write import ir_sha256, name_plainly, save_ir
+from models.labelled import LabelledSet, read_labelled
 from models.manifest import (
     BIN_FILE,
     MANIFEST_FILE,
@@ -29,6 +34,7 @@ from models.manifest import (
     Manifest,
     Parity,
     Precision,
+    Proof,
     Source,
     Stick,
     file_sha256,
@@ -37,31 +43,17 @@ from models.openpose import OpenPoseParams
 from models.parity import Reference, compare, refuse_different, run_source_ir, run_tensorflow
 from models.posenet import CHANNELS, DecodeParams, cell_origin_px
 from models.posenet_graph import OUTPUT_STRIDE
+from models.preprocess import preprocess
 from models.quiet_openvino import ov
+from models.runtime import OpenVinoRuntime
 from models.sources import LoadedModel, SourceFormat, load_source, model_file
 from models.stick import check_stick
+from models.types import FrameLabel
 
 INPUT_NAME = "image"
 _TOOLS = ("openvino", "tensorflow", "keras", "tf-keras", "numpy")
 _REMEDY = "try --precision FP32, or report this source"
 _FILES = {XML_FILE, BIN_FILE, MANIFEST_FILE}
-
-
-@dataclass(frozen=True)
-class ConvertSpec:
-    """What to make of a source.
-
-    width: PoseNet's width multiplier, None = what the weights are; size: pixels of the square input, None = 224 for
-    PoseNet and its own for others; device_target: MYRIAD refuses what a Neural Compute Stick cannot run
-    labels: of a classifier, see models.classifier.ClassifyParams; without: numbers, or no and yes
-    """
-
-    name: str
-    width: float | None = None
-    size: int | None = None
-    precision: Literal["FP16", "FP32"] = "FP16"
-    device_target: Literal["CPU", "MYRIAD"] = "CPU"
-    labels: tuple[str, ...] = ()
 
 
 def convert(
@@ -93,19 +85,67 @@ def _from_tensorflow(
     source: Path, spec: ConvertSpec, folder: Path, images: Path | None, location: str, stage: Callable[[str], None]
 ) -> Manifest:
     loaded = load_source(source, width=spec.width, size=spec.size)
-    given = InputSpec(name=INPUT_NAME, shape=(1, loaded.size, loaded.size, 3))
     stage("converting to OpenVINO IR")
     model = _to_openvino(loaded)
+    shapes = {output.get_any_name(): tuple(output.shape) for output in model.outputs}
+    decode_params = _decode_params(loaded, spec, shapes)
+    unscaled = InputSpec(name=INPUT_NAME, shape=(1, loaded.size, loaded.size, 3))
+    trial = _trial(loaded, spec, model, unscaled, decode_params)
+    scaling, basis = choose_scaling(loaded, spec, trial, is_classifier=bool(decode_params))
+    given = scaling.of(unscaled)
     stage("comparing with TensorFlow")
     reference = run_tensorflow(loaded, given, images)
     refuse_different(compare(model, reference, "FP32"), _REMEDY)  # before rounding to FP16 can hide a mistake
     stage("writing")
-    shapes = {output.get_any_name(): tuple(output.shape) for output in model.outputs}
     save_ir(model, folder, fp16=spec.precision == "FP16")
     stick = _fit(folder, spec.precision, spec)
     stage("comparing what was written")
-    parity = _compare_written(folder, reference, spec)
-    return _manifest(loaded, spec, given, shapes, folder, stick, parity, location)
+    manifest = Manifest(
+        name=spec.name,
+        task=loaded.task,
+        source=_source(loaded.format, loaded.files, location),
+        tools={tool: version(tool) for tool in _TOOLS},
+        precision=spec.precision,
+        input=given,
+        outputs=shapes,
+        decoder="posenet" if loaded.task == "pose" else "classifier",
+        decode_params=decode_params,
+        ir_sha256=ir_sha256(folder),
+        parity=_compare_written(folder, reference, spec),
+        stick=stick,
+        input_basis=basis,
+    )
+    if trial is None:
+        return manifest
+    stage("naming the labelled pictures")
+    proof = _prove(folder, manifest, trial.labelled)
+    refuse_unproven(trial, scaling, proof)
+    return dataclasses.replace(manifest, proof=proof)
+
+
+def _trial(
+    loaded: LoadedModel, spec: ConvertSpec, model: Any, given: InputSpec, decode_params: dict[str, Any]
+) -> Trial | None:
+    """None without labelled pictures. Raises ConversionError where they are of no use to the model."""
+    if spec.labelled is None:
+        return None
+    if loaded.task == "pose" or not decode_params:
+        raise ConversionError("--labelled was given, but the model is no classifier. Leave --labelled out")
+    params = ClassifyParams(**decode_params)
+    return Trial(model, given, params, read_labelled(spec.labelled, params))
+
+
+def _prove(folder: Path, manifest: Manifest, labelled: LabelledSet) -> Proof:
+    """The written model on the pictures, by the same steps as a frame of a video."""
+    runtime = OpenVinoRuntime(folder, manifest)
+    size = (manifest.input.width, manifest.input.height)
+
+    def label(pixels: NDArray[np.uint8]) -> FrameLabel:
+        tensor, _ = preprocess(pixels, size, manifest.input.resize)
+        runtime.start(0, tensor[None])
+        return classify(runtime.wait(0), ClassifyParams(**manifest.decode_params))
+
+    return labelled.prove(label)
 
 
 def _from_ir(
@@ -143,40 +183,20 @@ def _from_ir(
 
 def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
     """An IR has one size and one width, and what was rounded stays rounded."""
-    for option, value in (("width", spec.width), ("size", spec.size), ("labels", ",".join(spec.labels) or None)):
-        if value is not None:
+    asked = {
+        "width": spec.width,
+        "size": spec.size,
+        "labels": ",".join(spec.labels),
+        "labelled": spec.labelled,
+        **dataclasses.asdict(spec.scaling),
+    }
+    for option, value in asked.items():
+        if value:
             raise ConversionError(
                 f"--{option} {value} asked for, but an IR is what it is (input {ir.input.shape}): leave --{option} out"
             )
     if spec.precision == "FP32" and ir.precision.startswith("FP16"):
         raise ConversionError(f"the IR's weights are {ir.precision}, --precision FP32 asked for: give the FP32 IR")
-
-
-def _manifest(
-    loaded: LoadedModel,
-    spec: ConvertSpec,
-    given: InputSpec,
-    shapes: dict[str, tuple[int, ...]],
-    folder: Path,
-    stick: Stick,
-    parity: Parity,
-    location: str,
-) -> Manifest:
-    pose = loaded.task == "pose"
-    return Manifest(
-        name=spec.name,
-        task=loaded.task,
-        source=_source(loaded.format, loaded.files, location),
-        tools={tool: version(tool) for tool in _TOOLS},
-        precision=spec.precision,
-        input=given,
-        outputs=shapes,
-        decoder="posenet" if pose else "classifier",
-        decode_params=_decode_params(loaded, spec, shapes),
-        ir_sha256=ir_sha256(folder),
-        parity=parity,
-        stick=stick,
-    )
 
 
 def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:

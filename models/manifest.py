@@ -11,6 +11,8 @@ from typing import Any, Literal
 from models.types import NightjarError
 
 Precision = Literal["FP16", "FP32", "FP16-INT8", "FP32-INT8"]
+ChannelValues = float | tuple[float, float, float]
+"""One value for all channels, or one per channel in the order of the model's input."""
 
 MANIFEST_FILE = "manifest.json"
 XML_FILE = "model.xml"
@@ -43,8 +45,8 @@ class InputSpec:
     shape: tuple[int, int, int, int]
     layout: Literal["NHWC", "NCHW"] = "NHWC"
     color: Literal["RGB", "BGR"] = "RGB"
-    mean: float = 127.5
-    scale: float = 127.5
+    mean: ChannelValues = 127.5
+    scale: ChannelValues = 127.5
     resize: Literal["letterbox", "corner", "stretch"] = "stretch"
 
     @property
@@ -54,6 +56,22 @@ class InputSpec:
     @property
     def width(self) -> int:
         return self.shape[self.layout.index("W")]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How many labelled pictures the converted classifier names rightly.
+
+    pictures: where they are and how many; right, count: label -> pictures named rightly, and pictures
+    """
+
+    pictures: str
+    right: dict[str, int]
+    count: dict[str, int]
+
+    def describe(self) -> str:
+        """Pictures that are right of those that there are, per label."""
+        return ", ".join(f"{label} {self.right[label]} of {count}" for label, count in self.count.items())
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,10 @@ class Manifest:
     stick: Stick
     frames_per_second: float | None = None
     """Of each second of a video so many frames are looked at; None: every frame."""
+    input_basis: str = ""
+    """Why the input is scaled as it is: as asked for, as found in the model, as PoseNet is known. Decides no row."""
+    proof: Proof | None = None
+    """None where no labelled pictures were given."""
 
     @property
     def version_id(self) -> str:
@@ -126,10 +148,11 @@ class Manifest:
         try:
             raw = json.loads(text)
             raw["source"] = Source(**raw["source"])
-            raw["input"] = InputSpec(**{**raw["input"], "shape": tuple(raw["input"]["shape"])})
+            raw["input"] = InputSpec(**{name: _tuple(value) for name, value in raw["input"].items()})
             raw["outputs"] = {name: tuple(shape) for name, shape in raw["outputs"].items()}
             raw["parity"] = Parity(**raw["parity"])
             raw["stick"] = Stick(**raw["stick"])
+            raw["proof"] = Proof(**raw["proof"]) if raw.get("proof") else None
             manifest = cls(**raw)
             _check_files(manifest.ir_sha256)
             return manifest
@@ -141,6 +164,11 @@ def _check_files(ir_sha256: dict[str, str]) -> None:
     """Raise ValueError unless exactly the IR's files have a sha256 each: what has none is never verified."""
     if set(ir_sha256) != {XML_FILE, BIN_FILE} or not all(map(SHA256.fullmatch, ir_sha256.values())):
         raise ValueError(f"ir_sha256 does not hold the sha256 of {XML_FILE} and of {BIN_FILE}, and of nothing else")
+
+
+def _tuple(value: Any) -> Any:
+    """JSON knows lists only."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def file_sha256(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Heavy: how far an IR's outputs are from its source's, on pictures. TensorFlow only where the source is its."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,7 +85,7 @@ def _tensors(spec: InputSpec, images: Path | None) -> tuple[str, list[Batch]]:
 def as_tensor(picture: NDArray[np.uint8], spec: InputSpec) -> Batch:
     """(height, width, 3) uint8 RGB of the input's size, as the model's own input wants it, with a batch of 1."""
     colored = picture[..., ::-1] if spec.color == "BGR" else picture
-    scaled = ((colored - spec.mean) / spec.scale).astype(np.float32)[None]
+    scaled = ((colored - np.array(spec.mean)) / np.array(spec.scale)).astype(np.float32)[None]
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)) if spec.layout == "NCHW" else scaled
 
 
@@ -125,12 +125,23 @@ def _bounds(reference: Reference, precision: str) -> dict[str, float]:
 
 
 def _run_openvino(model: Any, names: list[str], tensors: list[Batch]) -> Iterator[Outputs]:
+    infer = infer_one(model)
+    for tensor in tensors:
+        outputs = infer(tensor)
+        yield {name: outputs[name] for name in names}
+
+
+def infer_one(model: Any) -> Callable[[Batch], Outputs]:
+    """From a tensor to all outputs by name, on the CPU in f32. The outputs are overwritten by the next call."""
     # f32: on a CPU with bf16 the default moves PoseNet's offsets by up to 26 px.
     compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     request = compiled.create_infer_request()
-    for tensor in tensors:
+
+    def infer(tensor: Batch) -> Outputs:
         request.infer([tensor])
-        yield {name: request.get_tensor(name).data for name in names}
+        return {name: request.get_tensor(name).data for port in compiled.outputs for name in port.get_names()}
+
+    return infer
 
 
 def _pictures(images: Path | None, height: int, width: int) -> tuple[str, list[NDArray[np.uint8]]]:

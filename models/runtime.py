@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.manifest import BIN_FILE, XML_FILE, Manifest
+from models.manifest import BIN_FILE, XML_FILE, ChannelValues, Manifest
 from models.stick_faults import why_no_stick
 from models.types import NightjarError
 
@@ -189,10 +189,15 @@ def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
     scaled = port.preprocess().convert_element_type(openvino.Type.f32)
     if manifest.input.color == "BGR":
         scaled.reverse_channels()
-    scaled.mean(manifest.input.mean).scale(manifest.input.scale)
+    scaled.mean(_per_channel(manifest.input.mean)).scale(_per_channel(manifest.input.scale))
     for name in manifest.outputs:
         steps.output(name).tensor().set_element_type(openvino.Type.f32)
     return steps.build()
+
+
+def _per_channel(values: ChannelValues) -> float | list[float]:
+    """As OpenVINO's preprocessing takes it; of several values it wants a list."""
+    return list(values) if isinstance(values, tuple) else values
 
 
 def _hints(device: str, precision: str, slots: int | None) -> dict[str, str]:

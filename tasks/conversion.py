@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 from prefect import get_run_logger, task
 
+from models.conversion_spec import ConvertSpec
 from models.manifest import Manifest
 from models.types import NightjarError
 from storage.published import PUBLISHED, fetch_published, fetch_url
@@ -35,20 +35,8 @@ def fetch_source(site: Site, name: str, source: str | None, on_bytes: OnBytes) -
 
 
 @task(name="convert to IR", **TASK)
-def convert_source(
-    path: Path,
-    location: str,
-    out: Path,
-    name: str,
-    width: float | None,
-    size: int | None,
-    precision: Literal["FP16", "FP32"],
-    device_target: Literal["CPU", "MYRIAD"],
-    images: str | None,
-    labels: tuple[str, ...] = (),
-) -> Manifest:
+def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec, images: str | None) -> Manifest:
     """`models.convert.convert`, imported here: TensorFlow takes seconds, and only this task needs it."""
-    from models.convert import ConvertSpec, convert
+    from models.convert import convert
 
-    spec = ConvertSpec(name, width, size, precision, device_target, labels)
     return convert(path, spec, out, Path(images) if images else None, location, get_run_logger().info)

@@ -21,3 +21,12 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set NIGHTJAR_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small inputs that go wrong, each with its right answer, that is not part of the project."""
+    folder = Path(os.environ.get("NIGHTJAR_TEST_CASES", ROOT / "../shared/cases")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no cases at {folder}: set NIGHTJAR_TEST_CASES")
+    return folder

@@ -53,7 +53,8 @@ MODELS = {
     "posenet-075": "posenet/tfjs_manifest_075/manifest.json",
 }
 CONVERT = (
-    "import sys; from pathlib import Path; from models.convert import ConvertSpec, convert; "
+    "import sys; from pathlib import Path; from models.convert import convert; "
+    "from models.conversion_spec import ConvertSpec; "
     "convert(Path(sys.argv[1]), ConvertSpec(sys.argv[2]), Path(sys.argv[3]))"
 )
 FRAMES = 690  # of each video, repeated where it is shorter: a segment, nearly as long as a night's

@@ -160,7 +160,8 @@ def test_doctor_finds_nothing_missing_on_a_stick_worker(edge_python: Path, tmp_p
 @pytest.fixture(scope="module")
 def demo_ir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """posenet-demo in FP16, as a stick takes it."""
-    from models.convert import ConvertSpec, convert
+    from models.conversion_spec import ConvertSpec
+    from models.convert import convert
 
     out = tmp_path_factory.mktemp("edge") / "ir"
     convert(DEMO / "model.json", ConvertSpec("posenet-demo", device_target="MYRIAD"), out)

@@ -1,6 +1,7 @@
 """A night with a classifier: labels beside keypoints, some frames a second or all, every row of its own frame."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from deployments.cli import main
+from flows.convert_model import convert_model
 from flows.nightly_batch import nightly_batch
 from models.types import NightjarError
 from storage.database import open_database
@@ -134,3 +136,20 @@ def test_from_the_command_line(archive: Path) -> None:
     assert "12 rows, one a frame that was looked at" in result.output
     assert "spotter" in CliRunner().invoke(main, ["models"]).output
     assert CliRunner().invoke(main, ["run", "x", "--model", "y", "--frames-per-second", "0"]).exit_code == 2
+
+
+@pytest.mark.cases
+def test_a_foreign_classifier_with_its_own_scaling_names_films_as_keras_does(cases: Path, tmp_path: Path) -> None:
+    """Rescaling(1/255) is found in the file."""
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for name in ("bright.mp4", "dark.mp4"):
+        shutil.copyfile(cases / "classifier" / name, folder / name)
+    convert_model("bright", str(cases / "classifier/bright.keras"), labels="dark,bright")
+    run(folder, model="bright")
+    found = ask(
+        "SELECT v.video, label, min(score) FROM classifications JOIN video_summary AS v USING (video_id)"
+        " GROUP BY v.video, label ORDER BY v.video"
+    )
+    assert [row[:2] for row in found] == [("bright.mp4", "bright"), ("dark.mp4", "dark")]
+    assert found[0][2] == pytest.approx(0.9999, abs=1e-3)

@@ -38,12 +38,15 @@ Convert = Callable[..., Converted]
 @pytest.fixture(scope="session")
 def convert_once(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Convert:
     """convert_once(path in the data folder, size=None, precision="FP16"): compared with TensorFlow on COCO's images."""
-    from models.convert import ConvertSpec, convert
+    from models.conversion_spec import ConvertSpec
+    from models.convert import convert
+    from models.scaling import ScalingRequest
 
     @cache
     def once(source: str, size: int | None = None, precision: str = "FP16") -> Converted:
         out = tmp_path_factory.mktemp("converted") / "model"
-        spec = ConvertSpec("test", size=size, precision=precision)  # type: ignore[arg-type]
+        scaling = ScalingRequest("-1..1")  # as MobileNet and PoseNet were trained
+        spec = ConvertSpec("test", size=size, precision=precision, scaling=scaling)  # type: ignore[arg-type]
         return Converted(out, convert(data / source, spec, out, images=data / "coco_mini/train2017"))
 
     return once

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.convert import ConvertSpec, convert
+from models.conversion_spec import ConvertSpec
+from models.convert import convert
 from models.manifest import (
     BIN_FILE,
     MANIFEST_FILE,
@@ -25,6 +26,7 @@ from models.pipeline import decoder_for
 from models.preprocess import plan_resize
 from models.quiet_tf import keras, tf
 from models.runtime import OpenVinoRuntime
+from models.scaling import ScalingRequest
 from tests.conftest import ROOT
 from tests.models.conftest import Convert
 from tests.models.model_files import (
@@ -127,7 +129,8 @@ def test_the_same_source_gives_the_same_bytes(data: Path, tmp_path: Path, conver
     """Whatever the name, the pictures, the place, and what the process has converted before."""
     first = convert_once(source)
     shutil.copytree(data / source, tmp_path / "copy", copy_function=shutil.copyfile)
-    second = convert(tmp_path / "copy", ConvertSpec("another name"), tmp_path / "out", location="elsewhere")
+    spec = ConvertSpec("another name", scaling=ScalingRequest("-1..1"))
+    second = convert(tmp_path / "copy", spec, tmp_path / "out", location="elsewhere")
     for name in (XML_FILE, BIN_FILE):
         assert (first.folder / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
     assert first.manifest.version_id == second.version_id
@@ -142,7 +145,8 @@ def test_another_process_gives_the_same_bytes_silently_and_calls_nobody(
     code = """
 import sys
 from pathlib import Path
-from models.convert import ConvertSpec, convert
+from models.convert import convert
+from models.conversion_spec import ConvertSpec
 import socket
 def refuse(*_): raise AssertionError("network")
 socket.socket.connect = socket.getaddrinfo = refuse
@@ -169,7 +173,7 @@ def test_a_keras_file_and_its_own_size(tmp_path: Path) -> None:
     keras.utils.set_random_seed(7)
     layers = [keras.Input((48, 48, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
     keras.Sequential(layers).save(tmp_path / "model.keras")
-    manifest = convert(tmp_path / "model.keras", ConvertSpec("k"), tmp_path / "out")
+    manifest = convert(tmp_path / "model.keras", ConvertSpec("k", scaling=ScalingRequest("0..1")), tmp_path / "out")
     assert (manifest.input.shape, manifest.outputs) == ((1, 48, 48, 3), {"output": (1, 2)})
 
 
@@ -325,7 +329,7 @@ def test_a_classifier_knows_its_labels(
     tmp_path: Path, values: int, activation: str, labels: tuple[str, ...], expected: list[str]
 ) -> None:
     source = keras_classifier(tmp_path / "model.keras", values, activation)
-    manifest = convert(source, ConvertSpec("k", labels=labels), tmp_path / "out")
+    manifest = convert(source, ConvertSpec("k", labels=labels, scaling=ScalingRequest("0..1")), tmp_path / "out")
     assert (manifest.task, manifest.decoder) == ("classification", "classifier")
     assert list(manifest.decode_params["labels"]) == expected
     again = Manifest.from_json((tmp_path / "out" / "manifest.json").read_text())

@@ -14,7 +14,8 @@ import pytest
 from models import finetune as module
 from models.classifier_metrics import measure
 from models.classifier_network import build_base, build_head
-from models.convert import ConvertSpec, convert
+from models.conversion_spec import ConvertSpec
+from models.convert import convert
 from models.features import features, tensor_of
 from models.finetune import CHECKPOINT_FILE, Learner, Trained, class_weights, finetune
 from models.finetune_feed import FeatureFeed, PictureFeed, augmented
@@ -24,6 +25,7 @@ from models.manifest import XML_FILE
 from models.pictures import Picture
 from models.quiet_openvino import ov
 from models.quiet_tf import keras
+from models.scaling import ScalingRequest
 from tests.conftest import ROOT
 from tests.models.car_pictures import make_pictures
 
@@ -187,7 +189,7 @@ def test_unfrozen_blocks_and_augmentation_learn_the_same_with_the_same_seed(
 def test_the_ir_says_what_the_network_says(whole: tuple[Path, Trained], tmp_path: Path) -> None:
     """In FP16, through the same converter as every model."""
     _, trained = whole
-    manifest = convert(trained.model, ConvertSpec(name="car-classifier"), tmp_path / "ir")
+    manifest = convert(trained.model, ConvertSpec("car-classifier", scaling=ScalingRequest("-1..1")), tmp_path / "ir")
     assert (manifest.task, manifest.outputs, manifest.input.shape) == (
         "classification",
         {"output": (1, 1)},

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.convert import ConvertSpec, convert
+from models.conversion_spec import ConvertSpec
+from models.convert import convert
 from models.ir import is_ir, load_ir
 from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, ConversionError, Manifest, verify_ir
 from models.openpose import CHANNELS, FIELDS, HEATMAPS
 from models.quiet_openvino import ov
 from models.runtime import OpenVinoRuntime
+from models.scaling import ScalingRequest
 from models.sources import detect_format
 
 ops = ov.opset8
@@ -100,6 +102,7 @@ def test_pictures_reach_the_model_in_its_own_colours_and_layout(fp32: Path, tmp_
     [
         ({"size": 224}, r"--size 224 asked for, but an IR is what it is \(input \(1, 3, 64, 96\)\)"),
         ({"width": 0.5}, "--width 0.5 asked for"),
+        ({"scaling": ScalingRequest("0..1")}, r"--scale 0\.\.1 asked for"),
         ({"precision": "FP32"}, "weights are FP16, --precision FP32 asked for: give the FP32 IR"),
     ],
 )

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.convert import ConvertSpec, convert
+from models.conversion_spec import ConvertSpec
+from models.convert import convert
 from models.quiet_openvino import ov
 from models.runtime import _with_pixels_as_input
 from tests.conftest import ROOT

@@ -210,7 +210,8 @@ See = Callable[[ReferenceImage, Decoder | None], NDArray[np.float64]]
 def see(data: Path, tmp_path_factory: pytest.TempPathFactory) -> See:
     """see(image, decode): the people in it, (n, 17, 2) x, y in its pixels, by the product's own preprocessing and
     runtime, and by the model's own decoder (None) or another. The model is the Open Model Zoo's, FP16-INT8."""
-    from models.convert import ConvertSpec, convert
+    from models.conversion_spec import ConvertSpec
+    from models.convert import convert
     from models.runtime import OpenVinoRuntime
 
     folder = tmp_path_factory.mktemp("openpose") / "ir"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.convert import ConvertSpec, convert
+from models.conversion_spec import ConvertSpec
+from models.convert import convert
 from models.evaluate import SEVERAL, SINGLE, Accuracy, measure, render_test_set
 from models.posenet import cell_origin_px
 from models.runtime import OpenVinoRuntime
