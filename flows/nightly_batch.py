@@ -26,6 +26,7 @@ from tasks.patience import patiently
 from tasks.pictures import Overlay, Pictures, draw_pictures
 from tasks.policy import FLOW, Help
 from tasks.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
+from tasks.result_store import ResultReader
 from tasks.shown_model import views_line
 from tasks.site import Site, open_site
 
@@ -61,8 +62,8 @@ def nightly_batch(
     that did not change does nothing. Raises NightjarError; BatchIncomplete when anything is missing at the end.
     """
     begun = time.monotonic()
-    with open_site() as site, Sandbox(site.settings.decoder_memory_bytes) as sandbox:
-        night = _begin(site, sandbox, archive, dispatch, *take_model(site, model, frames_per_second))
+    with open_site() as site, Sandbox(site.settings.decoder_memory_bytes) as sandbox, ResultReader() as results:
+        night = _begin(site, sandbox, results, archive, dispatch, *take_model(site, model, frames_per_second))
         try:
             listing = read_archive(night, segment_s)
             done = _do_segments(night, listing, dispatch, device, precision)
@@ -81,6 +82,7 @@ def nightly_batch(
 def _begin(
     site: Site,
     sandbox: Sandbox,
+    results: ResultReader,
     archive: str,
     dispatch: str,
     model_version_id: int,
@@ -93,7 +95,7 @@ def _begin(
     ledger.release_dead(site.engine, is_dead)
     catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
     batch_id = ledger.start_batch(site.engine, location, model_version_id, dispatch, this_owner(), flow_run.get_id())
-    return Night(site, sandbox, location, videos, batch_id, model_version_id, folder, manifest)
+    return Night(site, sandbox, location, videos, batch_id, model_version_id, folder, manifest, results=results)
 
 
 def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, precision: str) -> int:

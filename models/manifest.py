@@ -156,7 +156,7 @@ class Manifest:
             manifest = cls(**raw)
             _check_files(manifest.ir_sha256)
             return manifest
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise NightjarError(f"not a model manifest ({error}): run 'nightjar convert' again") from error
 
 

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from storage.disk import sync_folder
-from storage.places import ObjectError, S3Place, StoreError, disk_errors, parse_place
+from storage.places import ObjectError, S3Place, StoreError, disk_errors, parse_place, too_large
 from storage.s3 import Bucket, S3Options
 
 TEMPORARY = ".nightjar-tmp-"  # what is still being written; never a key
 PROOF = ".nightjar-proof"
+# Limits of what is read where the caller names none: a store may hold anything, and others may write there.
+MEMORY_LIMIT_BYTES = 64 << 20
+FILE_LIMIT_BYTES = 4 << 30
 
 
 class Artifacts(Protocol):
@@ -31,11 +34,11 @@ class Artifacts(Protocol):
     def put_bytes(self, key: str, data: bytes) -> None:
         """The same for bytes in memory."""
 
-    def get_file(self, key: str, path: Path) -> None:
-        """Writes the object to `path`, whole or not at all; its folder is made."""
+    def get_file(self, key: str, path: Path, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
+        """Write the object to `path`, whole or not at all; its folder is made. A larger object is an ObjectError."""
 
-    def get_bytes(self, key: str) -> bytes:
-        """The object, which has to fit into memory."""
+    def get_bytes(self, key: str, limit_bytes: int = MEMORY_LIMIT_BYTES) -> bytes:
+        """Return the object. A larger one is an ObjectError: it is never read into memory."""
 
     def exists(self, key: str) -> bool: ...
 
@@ -122,13 +125,13 @@ class FolderArtifacts:
         with _written_whole(self._path(key)) as file:
             file.write(data)
 
-    def get_file(self, key: str, path: Path) -> None:
-        with self._opened(key) as source, _written_whole(path) as copy:
+    def get_file(self, key: str, path: Path, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
+        with self._opened(key, limit_bytes) as source, _written_whole(path) as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
 
-    def get_bytes(self, key: str) -> bytes:
-        with self._opened(key) as source:
-            return source.read()
+    def get_bytes(self, key: str, limit_bytes: int = MEMORY_LIMIT_BYTES) -> bytes:
+        with self._opened(key, limit_bytes) as source:
+            return source.read(limit_bytes)
 
     def exists(self, key: str) -> bool:
         path = self._path(key)
@@ -161,11 +164,12 @@ class FolderArtifacts:
         return self.root / _checked(key)
 
     @contextmanager
-    def _opened(self, key: str) -> Iterator[BinaryIO]:
+    def _opened(self, key: str, limit_bytes: int) -> Iterator[BinaryIO]:
         path = self._path(key)
         with disk_errors(path):
             file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
             with file:
+                _check_regular(os.fstat(file.fileno()), path, limit_bytes)
                 yield file
 
 
@@ -183,13 +187,13 @@ class S3Artifacts:
     def put_bytes(self, key: str, data: bytes) -> None:
         self.bucket.put(self._full(key), data)
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get_file(self, key: str, path: Path, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
         with _written_whole(path) as file:
-            self.bucket.fetch(self._full(key), file)
+            self.bucket.fetch(self._full(key), file, limit_bytes=limit_bytes)
 
-    def get_bytes(self, key: str) -> bytes:
+    def get_bytes(self, key: str, limit_bytes: int = MEMORY_LIMIT_BYTES) -> bytes:
         memory = BytesIO()
-        self.bucket.fetch(self._full(key), memory)
+        self.bucket.fetch(self._full(key), memory, limit_bytes=limit_bytes)
         return memory.getvalue()
 
     def exists(self, key: str) -> bool:
@@ -209,6 +213,14 @@ class S3Artifacts:
 
     def _full(self, key: str) -> str:
         return self.prefix + _checked(key)
+
+
+def _check_regular(status: os.stat_result, path: Path, limit_bytes: int) -> None:
+    """Raise ObjectError for a pipe, a device or a socket under an object's name, and for a file beyond the limit."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ObjectError(f"{path} is not a regular file", "an object", "remove it from the store")
+    if status.st_size > limit_bytes:
+        raise too_large(str(path), status.st_size, limit_bytes)
 
 
 def _is_sound(key: str) -> bool:

@@ -32,11 +32,18 @@ DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "
 
 
 class DatabaseError(NightjarError):
-    """What was found, what was expected, and the remedy."""
+    """A fault of the database or its use: what was found, what was expected, and the remedy."""
 
     def __init__(self, found: str, expected: str, remedy: str) -> None:
         super().__init__(f"{found}; expected {expected}: {remedy}")
         self.found, self.expected, self.remedy = found, expected, remedy
+
+
+class DataRefusedError(DatabaseError):
+    """A value that the database refuses, such as a NUL in a text or a number beyond its column.
+
+    Waiting does not help: the same values are refused again.
+    """
 
 
 # (what the driver's message holds, what was expected, the remedy), the first that fits
@@ -58,7 +65,9 @@ FAULTS = (
     ("", "an answer", "see 'nightjar doctor'"),
 )
 
-DRIVER_ERRORS = (DBAPIError, sqlite3.Error, sqlite3.Warning, psycopg.Error)
+# SQLite's driver raises Python's own OverflowError for an integer beyond 64 bits.
+DRIVER_ERRORS = (DBAPIError, sqlite3.Error, sqlite3.Warning, psycopg.Error, OverflowError)
+REFUSALS = (sqlite3.DataError, sqlite3.IntegrityError, psycopg.DataError, psycopg.IntegrityError, OverflowError)
 
 
 def storable(text: str) -> str:
@@ -75,6 +84,10 @@ def explain(error: Exception, url: URL) -> DatabaseError:
     """The driver's error as one of ours. Only its first line: the rest of it is the statement."""
     original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     message = (str(original).strip() or type(original).__name__).splitlines()[0]
+    if isinstance(original, REFUSALS):  # of PostgreSQL: SQLSTATE classes 22 and 23
+        return DataRefusedError(
+            f"{describe(url)} says '{message}'", "values that fit its columns", "see where they come from"
+        )
     expected, remedy = next((expected, remedy) for fault, expected, remedy in FAULTS if fault in message)
     return DatabaseError(f"{describe(url)} says '{message}'", expected, remedy)
 

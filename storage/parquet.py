@@ -1,26 +1,37 @@
-"""A segment's result as one Parquet file: the log that SQL can be rebuilt from. No SQL, no store: bytes."""
+"""A segment's result as one Parquet file: the log that SQL can be rebuilt from. No SQL, no store: bytes.
 
-import dataclasses
+Reading has two halves, because a file from a store may be anybody's. `result_record` opens it, which belongs into a
+sandbox's child. `from_record` checks what came out of it, and trusts neither the file nor the child.
+"""
+
 import json
-import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from models.types import Classifications, NightjarError, Poses, Rows, Segment, SegmentReport, Video
-from storage.poses import KEYPOINT_COLUMNS, POSE_COLUMNS, keypoint_matrix, poses_from_columns
-from storage.rows import LABEL_COLUMNS, MOST_LABEL_CHARS, check_report, check_rows
+from storage.poses import KEYPOINT_COLUMNS, MOST_PEOPLE_PER_FRAME, POSE_COLUMNS, keypoint_matrix, poses_from_columns
+from storage.rows import LABEL_COLUMNS, MOST_LABEL_CHARS, check_report, check_rows, check_video
 
 FORMAT = 1
 METADATA_KEY = b"nightjar"
 TYPES = {"frame": pa.int64(), "person": pa.int16(), "t_s": pa.float64(), "label": pa.string()}
+
+# Limits of a file, checked before anything of it is unpacked. An hour at 60 frames/s with five people is 160 MB.
+RESULT_LIMIT_BYTES = 512 << 20
+METADATA_LIMIT_BYTES = 16 << 20  # of a segment all of whose frames are undecodable, some 2 MB
+MOST_ROW_GROUPS = 1024
+MOST_LABELS = 10_000
+LABELS_LIMIT_BYTES = 256 << 20
+ROW_LIMIT_BYTES = 512  # a row of poses has 226 bytes before it is compressed
 
 
 def _schema(columns: tuple[str, ...]) -> pa.Schema:
@@ -30,14 +41,10 @@ def _schema(columns: tuple[str, ...]) -> pa.Schema:
 
 
 SCHEMAS = {Poses: _schema(POSE_COLUMNS), Classifications: _schema(LABEL_COLUMNS)}
-# A file of few bytes can claim any number of rows: more people than this in every frame is no result.
-MAX_PEOPLE_PER_FRAME = 256
-
-Plain = TypeVar("Plain", Video, SegmentReport)
 
 
 class ResultError(NightjarError):
-    """A file that is no result: what was found, what was expected, the remedy."""
+    """A file that is no result, or not the one that was expected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +58,25 @@ class Result:
     report: SegmentReport
 
 
+class _About(BaseModel):
+    """The metadata of a result file. Parsed by pydantic, whose JSON parser bounds the nesting."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    format: Literal[1]
+    video: Video
+    start_frame: int
+    stop_frame: int
+    version_sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    report: SegmentReport
+
+    @property
+    def segment(self) -> Segment:
+        return Segment(self.video.sha256, self.start_frame, self.stop_frame)
+
+
 def encode_result(result: Result) -> bytes:
-    """The file; equal results give equal bytes. Raises ValueError where rows or report are not the segment's."""
+    """Return the file's bytes; equal results give equal bytes. Raises ValueError where a part is not the segment's."""
     _check(result)
     sink = pa.BufferOutputStream()
     table = _table(result)
@@ -62,22 +86,128 @@ def encode_result(result: Result) -> bytes:
 
 
 def decode_result(data: bytes, name: str) -> Result:
-    """The result, checked. name: of the file, for errors. Raises ResultError for a truncated, foreign or contradictory
-    one."""
+    """Return the result in a file that this process wrote itself; for one from a store use `tasks.result_store`.
+
+    name: of the file, for errors. Raises ResultError for a truncated, foreign or contradictory file.
+    """
     try:
-        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-            result = _parse(file)
+        record = result_record(data)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise refusal(name, error) from error
+    return from_record(record, name)
+
+
+def refusal(name: str, error: Exception) -> ResultError:
+    """The error for a file that is no result, with one line of the cause."""
+    found = (str(error).splitlines() or [type(error).__name__])[0][:500]
+    return ResultError(f"{name}: {found}; expected a result file of Nightjar: do the segment again")
+
+
+def result_record(data: bytes) -> dict[str, Any]:
+    """Open a result file: {"about": its metadata as JSON, "labels": list of str or None, "columns": list of arrays}.
+
+    labels: of a classifier's file; its second column then holds indices into them.
+    Meant for a sandbox's child. Raises OSError, ArrowException or ValueError for what is no result, and MemoryError.
+    """
+    if len(data) > RESULT_LIMIT_BYTES:
+        raise ValueError(f"{len(data)} bytes, expected at most {RESULT_LIMIT_BYTES}")
+    with _opened(data) as file:
+        text = (file.metadata.metadata or {}).get(METADATA_KEY, b"null")
+        kind = _check_shape(file, _parse_about(text))
+        if kind is Poses:
+            return {"about": text.decode(), "labels": None, "columns": [_numbers(each) for each in file.read().columns]}
+    with _opened(data, read_dictionary=["label"]) as file:  # each different label once, however often it is repeated
+        frame, label, t_s, scores = file.read().columns
+        labels, codes = _unpack_labels(label)
+        columns = [_numbers(frame), codes, _numbers(t_s), _numbers(scores)]
+        return {"about": text.decode(), "labels": labels, "columns": columns}
+
+
+def _opened(data: bytes, **options: Any) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, **options)
+
+
+def _parse_about(text: bytes | str) -> _About:
+    if len(text) > METADATA_LIMIT_BYTES:
+        raise ValueError(f"{len(text)} bytes of metadata, expected at most {METADATA_LIMIT_BYTES}")
+    try:
+        return _About.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(
+            f"no metadata of Nightjar's result format {FORMAT} ({where or 'JSON'}: {first['msg']})"
+        ) from None
+
+
+def _check_shape(file: pq.ParquetFile, about: _About) -> type[Poses] | type[Classifications]:
+    """Return the kind of rows. Raises ValueError unless columns, rows and sizes can be a result of this segment's."""
+    kind = next((kind for kind, expected in SCHEMAS.items() if file.schema_arrow.equals(expected)), None)
+    if kind is None:
+        raise ValueError("other columns than a result's")
+    frames, rows = about.stop_frame - about.start_frame, file.metadata.num_rows
+    if rows > frames * (MOST_PEOPLE_PER_FRAME if kind is Poses else 1):
+        raise ValueError(f"{rows} rows for {frames} frames")
+    groups = file.metadata.num_row_groups
+    if groups > MOST_ROW_GROUPS:
+        raise ValueError(f"{groups} row groups, expected at most {MOST_ROW_GROUPS}")
+    size = sum(file.metadata.row_group(number).total_byte_size for number in range(groups))
+    if size > (rows + groups) * ROW_LIMIT_BYTES + METADATA_LIMIT_BYTES:
+        raise ValueError(f"{size} bytes in {rows} rows")
+    return kind
+
+
+def _unpack_labels(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
+    """The different labels and, for each row, the index of its own."""
+    if column.null_count:
+        raise ValueError("rows without a label")
+    array = column.unify_dictionaries().combine_chunks() if column.num_chunks else pa.array([], column.type)
+    texts = array.dictionary
+    if len(texts) > MOST_LABELS:
+        raise ValueError(f"{len(texts)} different labels, expected at most {MOST_LABELS}")
+    if len(texts) and (pc.max(pc.utf8_length(texts)).as_py() or 0) > MOST_LABEL_CHARS:
+        raise ValueError(f"a label of more than {MOST_LABEL_CHARS} characters")
+    return [str(text) for text in texts.to_pylist()], np.asarray(array.indices.to_numpy(zero_copy_only=False), np.int32)
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
+    """The column as an array; NULL becomes NaN, which only a column of floats can hold."""
+    if column.null_count and not pa.types.is_floating(column.type):
+        raise ValueError("rows without a number")
+    return np.asarray(column.to_numpy())
+
+
+def from_record(record: Any, name: str) -> Result:
+    """Check a record of `result_record`, whoever made it. Raises ResultError where anything in it is off."""
+    try:
+        about = _parse_about(str(record["about"]))
+        rows = _rows(record["labels"], record["columns"])
+        result = Result(about.video, about.segment, about.version_sha256, rows, about.report)
         _check(result)
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        found = str(error) or type(error).__name__
-        raise ResultError(f"{name}: {found}; expected a result file of Nightjar: do the segment again") from error
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise refusal(name, error) from error
     return result
+
+
+def _rows(labels: list[str] | None, columns: list[NDArray[Any]]) -> Rows:
+    if labels is None:
+        frame, person, t_s, scores, *keypoints = columns
+        matrix = np.stack([np.asarray(column, np.float32) for column in keypoints], axis=1)
+        return poses_from_columns(frame, person, t_s, scores, matrix)
+    frame, codes, t_s, scores = columns
+    texts = np.array([*labels, ""], np.str_)[: len(labels)]
+    if len(codes) and (codes.min() < 0 or codes.max() >= len(labels)):
+        raise ValueError("labels that are not in the file")
+    if len(codes) * texts.dtype.itemsize > LABELS_LIMIT_BYTES:
+        raise ValueError(f"{len(codes)} labels of up to {texts.dtype.itemsize // 4} characters")
+    return Classifications(frame, texts[codes], t_s, scores)
 
 
 def _check(result: Result) -> None:
     video, segment = result.video, result.segment
     if segment.video_sha256 != video.sha256 or not 0 <= segment.start_frame < segment.stop_frame <= video.frames:
         raise ValueError(f"{segment}, expected frames of the video {video.sha256}, which has {video.frames}")
+    check_video(video)
     check_rows(result.rows, segment)
     check_report(result.report, segment)
 
@@ -88,11 +218,11 @@ def _table(result: Result) -> pa.Table:
     about = {
         "format": FORMAT,
         "nightjar": _own_version(),
-        "video": dataclasses.asdict(result.video),
+        "video": asdict(result.video),
         "start_frame": result.segment.start_frame,
         "stop_frame": result.segment.stop_frame,
         "version_sha256": result.version_sha256,
-        "report": dataclasses.asdict(result.report),
+        "report": asdict(result.report),
     }
     return pa.table(arrays, schema.with_metadata({METADATA_KEY: json.dumps(about, sort_keys=True)}))
 
@@ -116,52 +246,3 @@ def _columns(rows: Rows) -> list[NDArray[Any]]:
     if isinstance(rows, Classifications):
         return [rows.frame, rows.label, rows.t_s, rows.scores]
     return [rows.frame, rows.person, rows.t_s, rows.scores, *np.ascontiguousarray(keypoint_matrix(rows).T)]
-
-
-def _parse(file: pq.ParquetFile) -> Result:
-    """Raises KeyError, TypeError or ValueError for what is no result."""
-    schema = file.schema_arrow
-    about = json.loads((schema.metadata or {}).get(METADATA_KEY, b"null"))
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ValueError(f"no metadata of Nightjar's result format {FORMAT}")
-    kind = next((kind for kind, expected in SCHEMAS.items() if schema.equals(expected)), None)
-    if kind is None:
-        raise ValueError("other columns than a result's")
-    video = _plain(Video, about["video"])
-    report = about["report"]
-    report = _plain(SegmentReport, {**report, "undecodable": tuple(report["undecodable"])})
-    start_frame, stop_frame, version_sha256 = about["start_frame"], about["stop_frame"], about["version_sha256"]
-    if type(start_frame) is not int or type(stop_frame) is not int or not isinstance(version_sha256, str):
-        raise ValueError("frames or a model version of the wrong type")
-    segment = Segment(video.sha256, start_frame, stop_frame)
-    if file.metadata.num_rows > segment.frames * MAX_PEOPLE_PER_FRAME:
-        raise ValueError(f"{file.metadata.num_rows} rows for {segment.frames} frames")
-    rows = _read_poses(file) if kind is Poses else _read_labels(file)
-    return Result(video, segment, version_sha256, rows, report)
-
-
-def _plain(kind: type[Plain], raw: dict[str, Any]) -> Plain:
-    """A dataclass from JSON, each field of the type that it declares."""
-    for field in dataclasses.fields(kind):
-        value = raw[field.name]
-        ints = field.name == "undecodable" and all(type(number) is int for number in value)
-        if not ints and type(value) is not field.type:
-            raise ValueError(f"{field.name} is {value!r}, not {field.type}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{field.name} is {value}")
-    return kind(**raw)
-
-
-def _read_poses(file: pq.ParquetFile) -> Poses:
-    table = file.read()
-    columns: list[NDArray[Any]] = [column.to_numpy() for column in table.columns]
-    matrix = np.stack([np.asarray(column, np.float32) for column in columns[4:]], axis=1)
-    return poses_from_columns(columns[0], columns[1], columns[2], columns[3], matrix)
-
-
-def _read_labels(file: pq.ParquetFile) -> Classifications:
-    frame, label, t_s, scores = file.read().columns
-    if len(label) and (pc.max(pc.utf8_length(label)).as_py() or 0) > MOST_LABEL_CHARS:
-        raise ValueError(f"a label of more than {MOST_LABEL_CHARS} characters")
-    texts = np.array(label.to_pylist(), np.str_)
-    return Classifications(frame.to_numpy(), texts, t_s.to_numpy(), scores.to_numpy())

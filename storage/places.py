@@ -25,6 +25,11 @@ class ObjectError(StoreError):
     """One object is missing, changed, damaged or wrongly named; the store itself may well be sound."""
 
 
+def too_large(address: str, size_bytes: int, limit_bytes: int) -> ObjectError:
+    """The refusal of an object that is larger than what Nightjar would have written there."""
+    return ObjectError(f"{address} has {size_bytes} bytes", f"at most {limit_bytes}", "remove it from the store")
+
+
 @dataclass(frozen=True)
 class S3Place:
     """`s3://bucket/prefix`. prefix: without slashes at its ends; "" = the whole bucket."""

@@ -3,12 +3,18 @@
 And what SQL has of them by the second.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from models.types import KEYPOINT_NAMES, KEYPOINTS, Poses, Segment
 
 KEYPOINT_COLUMNS = tuple(f"{name}_{part}" for name in KEYPOINT_NAMES for part in ("x", "y", "score"))
+MOST_PEOPLE_PER_FRAME = 256
+MOST_SCORE = 1.001  # a sum of seventeen rounded scores, divided by seventeen
+MOST_COORDINATE = float(1 << 20)  # pixels: models may see a keypoint outside of the frame
+MOST_SECONDS = 366 * 86400.0
 # The types are SQL's. A row: one person in one frame, before its keypoints.
 POSE_HEAD = np.dtype([("frame", "i4"), ("person", "i2"), ("t_s", "f8"), ("score", "f4")])
 POSE_COLUMNS = (*(POSE_HEAD.names or ()), *KEYPOINT_COLUMNS)
@@ -79,16 +85,37 @@ def check_poses(poses: Poses, segment: Segment) -> None:
         )
     step = np.diff(poses.frame)
     unordered = (step < 0) | ((step == 0) & (np.diff(poses.person.astype(np.int64)) <= 0))
-    if unordered.any() or poses.person.min() < 0:
+    if unordered.any() or poses.person.min() < 0 or poses.person.max() >= MOST_PEOPLE_PER_FRAME:
         row = int(unordered.argmax())
         raise ValueError(
-            f"poses unsorted, duplicated or with a negative person near row {row} (frame {poses.frame[row]}), "
-            "expected ascending (frame, person)"
+            f"poses unsorted, duplicated or with an impossible person near row {row} (frame {poses.frame[row]}), "
+            f"expected ascending (frame, person), and persons from 0 to {MOST_PEOPLE_PER_FRAME - 1}"
         )
-    if not (np.isfinite(poses.t_s).all() and np.isfinite(poses.scores).all()):
-        raise ValueError("poses with a time or score that is not a number, expected finite ones")
-    if np.isinf(poses.keypoints).any() or np.isinf(poses.keypoint_scores).any():
-        raise ValueError("keypoints at infinity, expected finite numbers, or NaN for a keypoint not found")
+    check_times(poses.frame, poses.t_s)
+    if not _within(poses.scores, 0, MOST_SCORE):
+        raise ValueError("poses with another score than expected: 0 to 1")
+    found = ~np.isnan(poses.keypoint_scores)
+    if not _within(poses.keypoint_scores[found], 0, MOST_SCORE):
+        raise ValueError("keypoints with a score outside 0 to 1, expected NaN for a keypoint not found")
+    places = poses.keypoints[~np.isnan(poses.keypoints)]
+    if not _within(places, -MOST_COORDINATE, MOST_COORDINATE):
+        raise ValueError("keypoints far outside of any frame, expected NaN for a keypoint not found")
+
+
+def check_times(frame: NDArray[np.int64], t_s: NDArray[np.float64]) -> None:
+    """Raise ValueError unless the times are seconds of a file, one per frame, that never go back.
+
+    frame: (n,) ascending, with repetitions; t_s: (n,) seconds
+    """
+    if not _within(t_s, 0, MOST_SECONDS):
+        raise ValueError(f"times that are not seconds, expected 0 to {MOST_SECONDS:g}")
+    if (np.diff(t_s) < 0).any() or (np.diff(t_s)[np.diff(frame) == 0] != 0).any():
+        raise ValueError("times that go back or differ within a frame, expected ascending ones")
+
+
+def _within(values: NDArray[Any], least: float, most: float) -> bool:
+    """Whether all values are numbers within the bounds; NaN is none."""
+    return bool(((values >= least) & (values <= most)).all())
 
 
 def _check_shapes(poses: Poses) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from storage.digest import md5_of, sha256_of
-from storage.places import ObjectError, StoreError
+from storage.places import ObjectError, StoreError, too_large
 from storage.s3_errors import explain, is_transient
 
 T = TypeVar("T")
@@ -111,6 +111,7 @@ class _Download:
     size_bytes: int | None = None
     sha256: str | None = None
     etag_is_md5: bool = False
+    limit_bytes: int | None = None
 
     def differs(self, file: File) -> str | None:
         """What is wrong with the bytes that came, or None."""
@@ -164,14 +165,22 @@ class Bucket:
             except KeyError as error:  # rclone's answer to a part that comes again has no ETag
                 raise ResponseParserError(f"an answer without {error}") from error
 
-    def fetch(self, key: str, file: File, etag: str | None = None, size_bytes: int | None = None) -> None:
+    def fetch(
+        self,
+        key: str,
+        file: File,
+        etag: str | None = None,
+        size_bytes: int | None = None,
+        limit_bytes: int | None = None,
+    ) -> None:
         """Writes an object into an empty file open for reading and writing; a broken transfer goes on where it broke.
 
         etag, size_bytes: of the version that is wanted; None = the present one. Compared with the SHA-256 that `put`
         left, or else with the ETag where that is an MD5. Raises OSError where the file cannot be written.
+        limit_bytes: a larger object is refused before its body is read; None = any size
         """
         failures, reached, started = 0, 0, time.monotonic()
-        download = _Download(etag, size_bytes)
+        download = _Download(etag, size_bytes, limit_bytes=limit_bytes)
         while error := self._try_to_finish(key, file, download):
             failures += 1
             if file.tell() > reached:
@@ -211,6 +220,8 @@ class Bucket:
             found = _plain(answer.get("ETag", ""))
             if download.etag not in (None, found) or download.size_bytes not in (None, total):
                 raise _changed(self.address(key))
+            if download.limit_bytes is not None and total > download.limit_bytes:
+                raise too_large(self.address(key), total, download.limit_bytes)
             if "ContentRange" not in answer and done:  # a server that ignores ranges starts again
                 _empty(file)
             download.etag, download.size_bytes = found, total

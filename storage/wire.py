@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 HEADER = struct.Struct("<II")  # bytes of JSON, bytes of arrays behind it
 MOST_JSON_BYTES = 1 << 24
-MOST_ARRAY_BYTES = 1 << 28  # the index of five million frames has 120 MB
+MOST_ARRAY_BYTES = 1 << 30  # the index of five million frames has 120 MB, the poses of a crowded hour some hundreds
 AT_ONCE_BYTES = 1 << 16
 NUMBERS = "biuf"  # numpy's kinds; an object array would be unpickled
 

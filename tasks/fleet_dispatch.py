@@ -21,7 +21,6 @@ from storage import assignments, ledger
 from storage.archive import Entry
 from storage.assignments import Assignment
 from storage.ledger import Claim
-from storage.parquet import ResultError
 from storage.places import ObjectError, StoreError
 from storage.results import load_result
 from storage.speeds import measured_speeds
@@ -29,7 +28,7 @@ from tasks import orders
 from tasks.edge_runs import OUTAGES, EdgeRuns
 from tasks.night import Night
 from tasks.orders import Call, Done, Fault, File, Order, OrderError, Piece, Status
-from tasks.patience import AWAY, patiently
+from tasks.patience import AWAY, is_away, patiently
 from tasks.policy import TASK
 from tasks.progress import FrameProgress
 from tasks.result_store import Stored, find, load, result_prefix, segments_with_results
@@ -71,6 +70,11 @@ class Member:
     heard: float = field(default_factory=time.monotonic)
     spared: bool = False
     taken_since: float | None = None
+
+    @property
+    def granted_frames(self) -> int:
+        """Frames in its order; a worker cannot have seen more."""
+        return sum(piece.stop_frame - piece.start_frame for piece in self.order.pieces) if self.order else 0
 
     @property
     def current(self) -> Claim | None:
@@ -139,7 +143,7 @@ class Fleet:
     def _tick(self) -> bool:
         """One look at everything; True when nothing is missing any more."""
         for member in list(self._members.values()):
-            self._look_at(member)
+            self._hear(member)
         if self._is_due("count", COUNT_S):
             self._lose_the_silent()
             if not ledger.count_segments(self._engine, self._night.batch_id).missing:
@@ -185,6 +189,16 @@ class Fleet:
         return assignments.open_assignments(self._engine, self._night.batch_id)
 
     # What workers say
+
+    def _hear(self, member: Member) -> None:
+        """Look at the member; whatever it says, the worst that comes of it is its own end."""
+        try:
+            self._look_at(member)
+        except Exception as error:
+            if is_away(error) or isinstance(error, OUTAGES):
+                raise
+            reason = f"its words cannot be used: {str(error) or type(error).__name__}"
+            self._lose(member.assignment.assignment_id, reason)
 
     def _look_at(self, member: Member) -> None:
         """The status is remembered when all of it is dealt with: what an outage interrupts is looked at again."""
@@ -265,7 +279,7 @@ class Fleet:
         for number, claim in enumerate(member.claims):
             if claim is None or result_prefix(version, claim.segment) not in there:
                 continue
-            found = find(self._artifacts, version, claim.segment)
+            found = find(self._artifacts, self._night.results, self._night.manifest, claim.segment)
             if found and load_result(self._engine, found[0], *found[1]):
                 member.claims[number] = None
                 self._progress.add(claim.segment.frames)
@@ -278,35 +292,39 @@ class Fleet:
         while member.faults < len(status.faults):
             self._blame(member, status.faults[member.faults])
             member.faults += 1
-        if status.frames > member.frames:
-            self._progress.add(status.frames - member.frames, status.worker)
-            member.frames = status.frames
+        frames = min(status.frames, member.granted_frames)
+        if frames > member.frames:
+            self._progress.add(frames - member.frames, status.worker)
+            member.frames = frames
 
     def _load(self, member: Member, done: Done) -> None:
         claim = member.claims[done.piece] if done.piece < len(member.claims) else None
         if claim is None:
             return
         try:
-            result = load(self._artifacts, Stored(done.key, done.sha256))
-            if (result.segment, result.version_sha256) != (claim.segment, self._night.manifest.version_id):
-                raise ResultError(f"{done.key} is of another segment or model: the worker is at fault")
+            stored = Stored(done.key, done.sha256)
+            result = load(self._artifacts, self._night.results, stored, self._night.manifest, claim.segment)
             if not load_result(self._engine, result, done.key, done.sha256):
                 self._log.warning("%s was done by another one meanwhile", _name(claim.segment))
             speed = result.report.frames_done / max(result.report.wall_s, 1e-9)
             self._speeds[result.report.worker] = speed
-        except (ResultError, ValueError, ObjectError) as error:
-            ledger.release(self._engine, claim, str(error))
-            self._log.warning("%s is done again: %s", _name(claim.segment), error)
+        except Exception as error:
+            if is_away(error):
+                raise
+            reason = f"{_worker_of(member)}'s result cannot be used: {str(error) or type(error).__name__}"
+            ledger.release(self._engine, claim, reason)
+            self._log.warning("%s is done again: %s", _name(claim.segment), reason)
         member.claims[done.piece] = None
 
     def _blame(self, member: Member, fault: Fault) -> None:
         claim = member.claims[fault.piece] if fault.piece < len(member.claims) else None
         if claim is None:
             return
+        reason = f"{fault.reason} (reported by {_worker_of(member)})"
         if fault.kind == "input":
-            ledger.quarantine_segment(self._engine, claim, fault.reason)
+            ledger.quarantine_segment(self._engine, claim, reason)
         else:
-            ledger.release(self._engine, claim, fault.reason)
+            ledger.release(self._engine, claim, reason)
         member.claims[fault.piece] = None
 
     def _ended(self, member: Member, status: Status) -> None:
@@ -344,7 +362,7 @@ class Fleet:
             member = by_run[run_id]
             assignment_id = member.assignment.assignment_id
             if state.over:
-                self._look_at(member)  # its last word may be newer than the last look
+                self._hear(member)  # its last word may be newer than the last look
                 if assignment_id in self._members:
                     self._lose(assignment_id, f"its run is {state.name}: {state.message}"[:500])
             elif not state.taken or member.status is not None:
@@ -430,7 +448,7 @@ class Fleet:
         claims = assignments.claims(self._engine, assignment_id)
         try:
             member.order = orders.read_order(self._artifacts, assignment_id)
-        except OrderError as error:
+        except (OrderError, ObjectError) as error:
             return self._lose(assignment_id, str(error))
         assignments.renew(self._engine, assignment_id, self._lease_s)
         if member.order is None:  # killed between the ledger's entry and the order, for which the run still waits
@@ -452,6 +470,10 @@ class Fleet:
         """At most once a minute."""
         if self._is_due(f"say {what}", 60.0):
             self._log.warning(text)
+
+
+def _worker_of(member: Member) -> str:
+    return member.status.worker if member.status else "a worker"
 
 
 def _name(segment: Segment) -> str:

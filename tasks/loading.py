@@ -1,13 +1,15 @@
-"""Result files of the store into SQL, two at a time: while one is read or committed, the other one goes in."""
+"""Load result files of the store into SQL, two at a time: one is read or committed while the other one is sent."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from queue import SimpleQueue
 
 from storage.artifacts import Artifacts
 from storage.database import Engine
 from storage.parquet import Result
 from storage.results import load_result
-from tasks.result_store import fetch
+from tasks.result_store import ResultReader, fetch
 
 # More were no faster on two cores, with either database.
 AT_ONCE = 2
@@ -16,17 +18,23 @@ AT_ONCE = 2
 def load_results(
     engine: Engine, artifacts: Artifacts, keys: Iterable[str], wanted: Callable[[str, Result], bool]
 ) -> Iterator[tuple[str, "Future[bool]"]]:
-    """Each key, in order, with whether its result was loaded now, or what kept it from that.
+    """Yield each key, in order, with a future: whether its result was loaded now.
 
     wanted: whether to load it; may raise. The futures raise that, too, or as `fetch` and `load_result` do
     """
+    with ExitStack() as stack:
+        readers: SimpleQueue[ResultReader] = SimpleQueue()
+        for _ in range(AT_ONCE):
+            readers.put(stack.enter_context(ResultReader()))
 
-    def load(key: str) -> bool:
-        result, stored = fetch(artifacts, key)
-        return wanted(key, result) and load_result(engine, result, *stored)
+        def load(key: str) -> bool:
+            reader = readers.get()
+            try:
+                result, stored = fetch(artifacts, reader, key)
+            finally:
+                readers.put(reader)
+            return wanted(key, result) and load_result(engine, result, *stored)
 
-    pool = ThreadPoolExecutor(AT_ONCE, "nightjar-load")
-    try:
+        pool = ThreadPoolExecutor(AT_ONCE, "nightjar-load")
+        stack.callback(pool.shutdown, cancel_futures=True)
         yield from [(key, pool.submit(load, key)) for key in keys]
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -73,7 +73,7 @@ def _run_segment(
     what = f"{entry.key} [{claim.segment.start_frame}, {claim.segment.stop_frame})"
     already = progress.done
     try:
-        found = find(night.site.artifacts, night.manifest.version_id, claim.segment)
+        found = find(night.site.artifacts, night.results, night.manifest, claim.segment)
         result, stored = found or _store(night, claim, _infer(night, opened, claim, entry, runtime, progress))
         if not commit_segment(engine, claim, result.rows, result.report, stored.key, stored.sha256):
             log.warning("%s was done by another one meanwhile", what)

@@ -8,6 +8,7 @@ from models.types import FrameIndex, Video
 from storage.archive import Archive
 from storage.sandbox import Sandbox
 from tasks.opened_video import Probes, probe
+from tasks.result_store import ResultReader
 from tasks.site import Site
 
 
@@ -16,7 +17,7 @@ class Night:
     """One batch over one archive by one model version.
 
     location: the archive's canonical name; folder: the model's IR and manifest on this machine
-    probes: of files that the listing read just now
+    probes: of files that the listing read just now; results: opens result files of the store
     """
 
     site: Site
@@ -28,6 +29,7 @@ class Night:
     folder: Path
     manifest: Manifest
     probes: Probes = field(default_factory=Probes)
+    results: ResultReader = field(default_factory=ResultReader)
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
         """What a local file is, found out in the sandbox. Raises VideoError or SandboxError with the reason."""

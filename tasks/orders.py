@@ -1,4 +1,4 @@
-"""What parent and worker say to each other, as JSON in the artifact store. No SQL, no Prefect: edge workers import it.
+"""Messages between parent and worker, as JSON in the artifact store. No SQL, no Prefect: edge workers import it.
 
 The parent's `Call` says what to be ready for. A worker's run that is ready says so in its `Status`; the parent answers
 with an `Order`; the worker goes on telling how far it is. Neither goes by the other's clock: what counts is that the
@@ -7,16 +7,39 @@ status changes. Each file has one writer. Whoever can write to the store can lie
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from models.types import NightjarError, Segment
 from storage.archive import Entry
 from storage.artifacts import Artifacts
 from storage.places import ObjectError
 
+MESSAGE_LIMIT_BYTES = 8 << 20  # an order of 512 segments of as many files, with keys of a kilobyte, has less than one
+MOST_ENTRIES = 4096  # in a list of a message
+MOST_WORDS_CHARS = 2000
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a name with characters that cannot be printed")
+    return text
+
+
+def _cleaned(text: str) -> str:
+    """One line of printable characters: line breaks become spaces, and others a replacement character."""
+    line = " ".join(text[: 2 * MOST_WORDS_CHARS].split())
+    return "".join(char if char.isprintable() else "\ufffd" for char in line)[:MOST_WORDS_CHARS]
+
+
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=2**53)]  # JSON's own integers have no end, and floats made of them overflow
-Speed = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Frame = Annotated[int, Field(ge=0, le=2**31 - 1)]  # an INTEGER column's
+Speed = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]  # frames per second
+# A name goes into SQL, logs and tables as it is, so it is refused where it is not plain.
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+# Text for people, from a driver or a decoder perhaps, is cut and cleaned instead.
+Words = Annotated[str, AfterValidator(_cleaned)]
+Key = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class OrderError(NightjarError):
@@ -45,10 +68,10 @@ class File(_Message):
 class Piece(_Message):
     """A segment to do. file: index into the order's files; attempt: of the claim, for the result's name"""
 
-    file: Count
-    start_frame: Count
-    stop_frame: Count
-    attempt: int = Field(ge=1)
+    file: Frame
+    start_frame: Frame
+    stop_frame: Frame
+    attempt: Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class Call(_Message):
@@ -62,8 +85,8 @@ class Call(_Message):
 class Order(_Message):
     """What one run is to do; without pieces: nothing, the night is over."""
 
-    files: list[File] = []
-    pieces: list[Piece] = []
+    files: Annotated[list[File], Field(max_length=MOST_ENTRIES)] = []
+    pieces: Annotated[list[Piece], Field(max_length=MOST_ENTRIES)] = []
 
     def segment(self, piece: Piece) -> Segment:
         return Segment(self.files[piece.file].sha256, piece.start_frame, piece.stop_frame)
@@ -72,17 +95,17 @@ class Order(_Message):
 class Done(_Message):
     """A piece whose result lies in the store. piece: index into the order's"""
 
-    piece: Count
-    key: str
+    piece: Frame
+    key: Key
     sha256: Sha256
 
 
 class Fault(_Message):
     """A piece that failed. kind: "input": no other attempt would mend it; "other": another one may"""
 
-    piece: Count
+    piece: Frame
     kind: Literal["input", "other"]
-    reason: str
+    reason: Words
 
 
 class Status(_Message):
@@ -94,16 +117,16 @@ class Status(_Message):
     slowest_fps, fastest_fps: of the segments so far: a stick that gets hot throttles
     """
 
-    worker: str
-    device: str
+    worker: Name
+    device: Name
     ready: bool = False
     progress: Count = 0
     frames: Count = 0
-    current: Count | None = None
-    done: list[Done] = []
-    faults: list[Fault] = []
+    current: Frame | None = None
+    done: Annotated[list[Done], Field(max_length=MOST_ENTRIES)] = []
+    faults: Annotated[list[Fault], Field(max_length=MOST_ENTRIES)] = []
     ended: bool = False
-    error: str | None = None
+    error: Words | None = None
     slowest_fps: Speed | None = None
     fastest_fps: Speed | None = None
 
@@ -156,10 +179,10 @@ def _read(artifacts: Artifacts, key: str, kind: type[Message]) -> Message | None
 
 def _get(artifacts: Artifacts, key: str) -> bytes | None:
     try:
-        return artifacts.get_bytes(key)
+        return artifacts.get_bytes(key, MESSAGE_LIMIT_BYTES)
     except ObjectError:
         # Replaced while it was read, or written since: not every store replaces in one step.
-        return artifacts.get_bytes(key) if artifacts.exists(key) else None
+        return artifacts.get_bytes(key, MESSAGE_LIMIT_BYTES) if artifacts.exists(key) else None
 
 
 def write(artifacts: Artifacts, key: str, message: _Message) -> None:

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.types import NightjarError
 
+PRINTABLE = r"^[^\p{C}]+$"  # no control or formatting characters
+
 
 class SettingsError(NightjarError):
     """A variable has a value that cannot be used."""
@@ -45,8 +47,12 @@ class Settings(BaseSettings):
     decoder_memory_bytes: int = Field(4 * 2**30, gt=0, description="a video that needs more is quarantined")
     decoder_cpu_s: int = Field(3600, gt=0, description="a segment that needs more CPU is quarantined")
     lease_s: int = Field(120, ge=10, description="a segment whose worker is silent this long is given to another")
-    worker_name: str | None = Field(None, min_length=1, max_length=100, description="default: the host's own name")
-    device: str = Field("CPU", description="what a worker infers on: CPU, MYRIAD, MULTI:…")
+    worker_name: str | None = Field(
+        None, min_length=1, max_length=100, pattern=PRINTABLE, description="default: the host's own name"
+    )
+    device: str = Field(
+        "CPU", min_length=1, max_length=100, pattern=PRINTABLE, description="OpenVINO device: CPU, MYRIAD, MULTI:…"
+    )
     fallback: Literal["cpu", "none"] = Field("none", description="what a worker does when its device is lost")
     spool_bytes: int = Field(2 * 2**30, gt=0, description="results kept on a worker's disk while the store is away")
 

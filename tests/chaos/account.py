@@ -13,7 +13,7 @@ from storage.artifacts import Artifacts
 from storage.parquet import ResultError
 from storage.poses import KEYPOINT_COLUMNS
 from storage.query import query
-from tasks.result_store import fetch, result_prefix
+from tasks.result_store import ResultReader, fetch, result_prefix
 
 Row = tuple[Any, ...]  # sha256, frame, person, t_s and the rest as float32; no ids
 
@@ -83,14 +83,15 @@ def check_store(engine: Engine, artifacts: Artifacts, archive: str) -> Shelf:
     wanted = {row[0]: row[1] for row in named}
     prefixes = sorted({f"results/{row[2]}/{row[3]}/" for row in named})
     keys = [key for prefix in prefixes for key in artifacts.list(prefix)]
-    faults = [fault for key in keys if (fault := _fault_of(artifacts, key, wanted.get(key)))]
+    with ResultReader() as reader:
+        faults = [fault for key in keys if (fault := _fault_of(artifacts, reader, key, wanted.get(key)))]
     faults += [f"{key} is named by the ledger and is not there" for key in wanted.keys() - set(keys)]
     return Shelf(len(keys), len(set(keys) - wanted.keys()), faults)
 
 
-def _fault_of(artifacts: Artifacts, key: str, sha256: str | None) -> str | None:
+def _fault_of(artifacts: Artifacts, reader: ResultReader, key: str, sha256: str | None) -> str | None:
     try:
-        result, stored = fetch(artifacts, key)
+        result, stored = fetch(artifacts, reader, key)
     except ResultError as error:
         return f"{key} is half a result: {error}"
     if not key.startswith(result_prefix(result.version_sha256, result.segment)):

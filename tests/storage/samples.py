@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from models.types import KEYPOINTS, Classifications, ModelVersion, Poses, Rows, Segment, SegmentReport, Video
@@ -82,21 +83,28 @@ def assert_same(found: Rows, expected: Rows) -> None:
 
 @st.composite
 def poses_of(draw: st.DrawFn, segment: Segment) -> Poses:
-    """Any rows that a segment may have: any finite float32, NaN anywhere in the keypoints."""
+    """Any rows that a segment may have, with NaN anywhere in the keypoints."""
     keys = st.tuples(st.integers(segment.start_frame, segment.stop_frame - 1), st.integers(0, 200))
     rows = sorted(draw(st.sets(keys, max_size=12)))
     n = len(rows)
-    finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
-    with_nan = st.floats(width=32, allow_nan=True, allow_infinity=False)
-    times = st.floats(-1e6, 1e6, allow_nan=False)
+    places, nan = st.floats(-(2.0**20), 2.0**20, width=32), st.just(float("nan"))
+    scores = st.floats(0, 1, width=32)
     return Poses(
         frame=np.array([frame for frame, _ in rows], np.int64),
         person=np.array([person for _, person in rows], np.int16),
-        t_s=draw(hnp.arrays(np.float64, n, elements=times)),
-        scores=draw(hnp.arrays(np.float32, n, elements=finite)),
-        keypoints=draw(hnp.arrays(np.float32, (n, KEYPOINTS, 2), elements=with_nan)),
-        keypoint_scores=draw(hnp.arrays(np.float32, (n, KEYPOINTS), elements=with_nan)),
+        t_s=_times(draw, [frame for frame, _ in rows]),
+        scores=draw(hnp.arrays(np.float32, n, elements=scores)),
+        keypoints=draw(hnp.arrays(np.float32, (n, KEYPOINTS, 2), elements=places | nan)),
+        keypoint_scores=draw(hnp.arrays(np.float32, (n, KEYPOINTS), elements=scores | nan)),
     )
+
+
+def _times(draw: st.DrawFn, frames: list[int]) -> NDArray[np.float64]:
+    """One time per frame, in the frames' order."""
+    different = sorted(set(frames))
+    times = sorted(draw(st.lists(st.floats(0, 1e6), min_size=len(different), max_size=len(different))))
+    by_frame = dict(zip(different, times, strict=True))
+    return np.array([by_frame[frame] for frame in frames], np.float64)
 
 
 @st.composite
@@ -109,6 +117,6 @@ def labels_of(draw: st.DrawFn, segment: Segment) -> Classifications:
     return Classifications(
         frame=np.array(frames, np.int64),
         label=np.array(draw(st.lists(texts, min_size=n, max_size=n)), np.str_),
-        t_s=draw(hnp.arrays(np.float64, n, elements=st.floats(-1e6, 1e6, allow_nan=False))),
+        t_s=_times(draw, frames),
         scores=draw(hnp.arrays(np.float32, n, elements=st.floats(0, 1, width=32))),
     )

@@ -137,3 +137,53 @@ def test_a_small_file_that_claims_many_rows_is_not_unpacked(path: Path) -> None:
     pq.write_table(pa.concat_tables([table] * 200), path)
     with pytest.raises(ResultError, match="16000 rows for 40 frames"):
         read_result(path)
+
+
+def with_metadata(path: Path, text: str) -> bytes:
+    """The good file's rows, with this text as Nightjar's metadata."""
+    pq.write_table(pq.read_table(path).replace_schema_metadata({METADATA_KEY: text}), path)
+    return path.read_bytes()
+
+
+IMPOSSIBLE: dict[str, Any] = {
+    "a width beyond any column": {"video": {**dataclasses.asdict(VIDEO), "width": 2**70}},
+    "no width": {"video": {**dataclasses.asdict(VIDEO), "width": 0}},
+    "more bytes than a disk has": {"video": {**dataclasses.asdict(VIDEO), "size_bytes": 2**62}},
+    "a rate of infinity": {"video": {**dataclasses.asdict(VIDEO), "fps": 1e999}},
+    "a container with a NUL": {"video": {**dataclasses.asdict(VIDEO), "container": "mov\0"}},
+    "a worker with a NUL": {"report": {**dataclasses.asdict(make_report(40)), "worker": "pi\0"}},
+    "a worker without a name": {"report": {**dataclasses.asdict(make_report(40)), "worker": ""}},
+    "a device that forges a line": {"report": {**dataclasses.asdict(make_report(40)), "device": "CPU\nINFO | done"}},
+    "a device that turns the text around": {"report": {**dataclasses.asdict(make_report(40)), "device": "\u202eUPC"}},
+    "a precision of a megabyte": {"report": {**dataclasses.asdict(make_report(40)), "precision": "f" * 10**6}},
+    "work that took no time at all": {"report": {**dataclasses.asdict(make_report(40)), "wall_s": -1.0}},
+    "a number where a text belongs": {"report": {**dataclasses.asdict(make_report(40)), "worker": 7}},
+    "a truth for a number": {"report": {**dataclasses.asdict(make_report(40)), "frames_done": True}},
+    "a model version that is a path": {"version_sha256": "../../../etc/passwd"},
+}
+
+
+@pytest.mark.parametrize("fault", IMPOSSIBLE)
+def test_values_that_no_worker_measures_are_refused(path: Path, fault: str) -> None:
+    """They would reach SQL, logs and the terminal."""
+    about = json.loads(pq.read_table(path).schema.metadata[METADATA_KEY])
+    data = with_metadata(path, json.dumps(about | IMPOSSIBLE[fault]))
+    with pytest.raises(ResultError, match="expected a result file"):
+        decode_result(data, path.name)
+
+
+@pytest.mark.parametrize("nested", ["[" * 1000 + "]" * 1000, "[" * 10**6, '{"video":' * 5000, "1" * 10**5])
+def test_metadata_of_any_nesting_is_one_error(path: Path, nested: str) -> None:
+    with pytest.raises(ResultError, match="no metadata of Nightjar's result format"):
+        decode_result(with_metadata(path, nested), path.name)
+
+
+def test_times_and_scores_have_bounds(path: Path) -> None:
+    table = pq.read_table(path)
+    for name, value in (("t_s", 1e12), ("t_s", -1.0), ("score", 2.0), ("nose_x", 1e30), ("nose_score", -0.5)):
+        column = table[name].to_numpy().copy()
+        column[-1] = value
+        changed = table.set_column(table.column_names.index(name), table.schema.field(name), pa.array(column))
+        pq.write_table(changed, path)
+        with pytest.raises(ResultError, match="expected"):
+            read_result(path)

@@ -6,14 +6,14 @@ Ledger and store are real, Prefect and the workers are played: what they say lie
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Engine, update
 
 from models.types import Segment
 from storage import assignments, ledger
@@ -25,11 +25,11 @@ from storage.parquet import Result
 from storage.places import StoreError
 from storage.query import query
 from storage.tables import database_now, segments
-from tasks import fleet_dispatch, orders, patience
+from tasks import fleet_dispatch, orders, patience, result_store
 from tasks.edge_runs import RunState
 from tasks.fleet_dispatch import CalledOff, Fleet
 from tasks.orders import Done, Fault, Order, Status
-from tasks.result_store import put, result_key
+from tasks.result_store import ResultReader, put, result_key
 from tests.storage.samples import make_model, make_poses, make_report, make_video, planned_batch
 
 VERSION, VIDEO = make_model().version_sha256, make_video(frames=100)
@@ -80,18 +80,23 @@ class Runs:
 class Stage:
     """A batch of five segments of 20 frames, a parent, and runs that say what they are told to say."""
 
-    def __init__(self, folder: Path) -> None:
-        self.engine = open_database(f"sqlite:///{folder}/nightjar.db")
+    def __init__(self, folder: Path, engine: Engine | None = None, reader: ResultReader | None = None) -> None:
+        self.engine = engine or open_database(f"sqlite:///{folder}/nightjar.db")
         migrate(self.engine)
-        self.store, self.runs = Store(folder / "store"), Runs()
+        self.store, self.runs, self.reader = Store(folder / "store"), Runs(), reader or ResultReader()
         self.video_id, self.model, self.batch_id = planned_batch(self.engine, VIDEO, 20)
         self.fleet = self.parent(self.batch_id)
 
     def parent(self, batch_id: int) -> Fleet:
         site = SimpleNamespace(engine=self.engine, artifacts=self.store, settings=SimpleNamespace(lease_s=LEASE_S))
-        manifest = SimpleNamespace(version_id=VERSION)
+        manifest = SimpleNamespace(version_id=VERSION, task="pose")
         night: Any = SimpleNamespace(
-            site=site, batch_id=batch_id, model_version_id=self.model, manifest=manifest, location="archive/"
+            site=site,
+            batch_id=batch_id,
+            model_version_id=self.model,
+            manifest=manifest,
+            location="archive/",
+            results=self.reader,
         )
         progress: Any = SimpleNamespace(add=lambda *_: None)
         runs: Any = self.runs
@@ -155,11 +160,14 @@ class Stage:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(fleet_dispatch, "get_run_logger", lambda: logging.getLogger("fleet"))
     monkeypatch.setattr(fleet_dispatch, "flow_run", SimpleNamespace(get_id=lambda: "me"))
+    monkeypatch.setattr(result_store, "get_run_logger", lambda: logging.getLogger("fleet"))
     monkeypatch.setattr(patience, "TRY_EVERY_S", 0.01)
-    return Stage(tmp_path)
+    stage = Stage(tmp_path)
+    yield stage
+    stage.reader.close()
 
 
 def fail(times: int, error: Exception, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -284,7 +292,9 @@ def test_a_fault_whose_entry_was_interrupted_is_entered_at_the_next_look(
     with pytest.raises(DatabaseError):
         stage.tick()
     stage.tick()
-    assert stage.ask("SELECT reason FROM segments WHERE status = 'quarantined'") == [("no keyframe",)]
+    assert stage.ask("SELECT reason FROM segments WHERE status = 'quarantined'") == [
+        ("no keyframe (reported by pi-1)",)
+    ]
 
 
 @pytest.mark.parametrize("lie", [b"\xff", b"{}", json.dumps({"worker": "x", "device": "y", "progress": -1}).encode()])

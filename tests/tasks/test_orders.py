@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from storage.artifacts import FolderArtifacts
 from storage.places import ObjectError, StoreError
 from tasks.orders import (
+    MESSAGE_LIMIT_BYTES,
     Call,
     Done,
     Fault,
@@ -42,7 +43,7 @@ def store(tmp_path: Path) -> FolderArtifacts:
 def test_what_is_written_is_read(store: FolderArtifacts) -> None:
     call = Call(version_sha256=SHA, archive="s3://videos/tonight", precision="bf16")
     order = Order(files=[File(**FILE)], pieces=[Piece(**PIECE)])
-    done, fault = Done(piece=0, key="k", sha256=SHA), Fault(piece=1, kind="other", reason="ß \0 \u3042")
+    done, fault = Done(piece=0, key="k", sha256=SHA), Fault(piece=1, kind="other", reason="ß \u3042")
     status = Status(worker="pi", device="CPU", done=[done], faults=[fault], current=1, slowest_fps=2.5, fastest_fps=30)
     for key, message, read in (
         (call_key(NAME), call, read_call),
@@ -90,6 +91,15 @@ def test_an_order_that_no_parent_writes_is_refused(store: FolderArtifacts, order
         {**STATUS, "current": -1},
         {**STATUS, "slowest_fps": 1e999},
         {**STATUS, "done": "all"},
+        {**STATUS, "worker": "pi\0"},
+        {**STATUS, "worker": "pi\x1b[2J"},
+        {**STATUS, "worker": "pi\n12:00 | INFO | all is well"},
+        {**STATUS, "worker": "\u202egpj.pi"},
+        {**STATUS, "worker": ""},
+        {**STATUS, "device": "x" * 1000},
+        {**STATUS, "done": [{"piece": 2**70, "key": "k", "sha256": SHA}]},
+        {**STATUS, "faults": [{"piece": 0, "kind": "input", "reason": ""}] * 5000},
+        {**STATUS, "fastest_fps": 1e300},
     ],
 )
 def test_a_status_that_no_worker_writes_is_refused(store: FolderArtifacts, status: object) -> None:
@@ -108,7 +118,7 @@ def test_a_status_that_no_worker_writes_is_refused(store: FolderArtifacts, statu
 )
 def test_whatever_lies_there_ends_in_a_message_or_in_one_error(data: bytes) -> None:
     class Store:
-        def get_bytes(self, key: str) -> bytes:
+        def get_bytes(self, key: str, limit_bytes: int) -> bytes:
             return data
 
         def exists(self, key: str) -> bool:
@@ -126,7 +136,7 @@ def test_deep_nesting_is_refused_and_kills_nobody(store: FolderArtifacts) -> Non
 
 def test_a_store_that_is_away_is_not_taken_for_an_order_that_is_not_there() -> None:
     class Away:
-        def get_bytes(self, key: str) -> bytes:
+        def get_bytes(self, key: str, limit_bytes: int) -> bytes:
             raise StoreError("no answer", "one", "wait")
 
     with pytest.raises(StoreError):
@@ -137,11 +147,31 @@ def test_what_was_written_while_it_was_asked_for_is_read(store: FolderArtifacts)
     class Slow(FolderArtifacts):
         asked = 0
 
-        def get_bytes(self, key: str) -> bytes:
+        def get_bytes(self, key: str, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> bytes:
             self.asked += 1
             if self.asked == 1:
                 raise ObjectError("nothing", "an object", "wait")
-            return super().get_bytes(key)
+            return super().get_bytes(key, limit_bytes)
 
     write(store, order_key(NAME), Order())
     assert read_order(Slow(store.root), NAME) == Order()
+
+
+def test_words_for_people_are_cut_and_cleaned(store: FolderArtifacts) -> None:
+    """The text comes from a decoder or a driver, so it may hold anything: it becomes one printable line."""
+    reason = "bad\r\n00:00 | INFO | \x1b[2Jforged\0\u202e" + "x" * 100_000
+    status = {**STATUS, "ended": True, "error": reason, "faults": [{"piece": 0, "kind": "other", "reason": reason}]}
+    store.put_bytes(status_key(NAME), json.dumps(status).encode())
+    found = read_status(store, NAME)
+    assert found is not None
+    for words in (found.error, found.faults[0].reason):
+        assert words is not None
+        assert words.isprintable()
+        assert words.startswith("bad 00:00 | INFO | ")
+        assert len(words) <= 2000
+
+
+def test_a_message_of_many_megabytes_is_never_read(store: FolderArtifacts) -> None:
+    store.put_bytes(status_key(NAME), json.dumps({**STATUS, "error": "x" * MESSAGE_LIMIT_BYTES}).encode())
+    with pytest.raises(ObjectError, match="at most"):
+        read_status(store, NAME)

@@ -1,8 +1,10 @@
 """What cannot be uploaded now: kept, bounded, sent later, whoever sends it."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from models.types import NightjarError, Segment
 from storage.artifacts import FolderArtifacts
 from storage.parquet import Result
 from storage.places import StoreError
-from tasks.result_store import load, result_key
+from tasks.result_store import ResultReader, load, result_key
 from tasks.spool import Spool
 from tests.storage.samples import make_model, make_poses, make_report, make_video
 
@@ -41,12 +43,21 @@ def away(key: str) -> None:
     raise StoreError("no answer", "one", "wait")
 
 
+MANIFEST: Any = SimpleNamespace(version_id=VERSION, task="pose")
+
+
+@pytest.fixture
+def reader() -> Iterator[ResultReader]:
+    with ResultReader() as reader:
+        yield reader
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def test_what_waited_is_sent_when_the_store_is_back(store: Store, tmp_path: Path) -> None:
+def test_what_waited_is_sent_when_the_store_is_back(store: Store, tmp_path: Path, reader: ResultReader) -> None:
     spool = Spool(tmp_path / "spool", store, PLENTY)
     store.before = away
     stored = [spool.keep(key_of(start), result_of(start)) for start in (0, 20)]
@@ -54,8 +65,8 @@ def test_what_waited_is_sent_when_the_store_is_back(store: Store, tmp_path: Path
     assert list(store.list("")) == []
     store.before = lambda key: None
     assert Spool(tmp_path / "spool", store, PLENTY).send(), "the next run on this machine sends it"
-    for one in stored:
-        assert load(store, one).version_sha256 == VERSION
+    for one, start in zip(stored, (0, 20), strict=True):
+        assert load(store, reader, one, MANIFEST, result_of(start).segment).version_sha256 == VERSION
         assert hashlib.sha256(store.get_bytes(one.key)).hexdigest() == one.sha256
     assert spool.size_bytes() == 0
     assert spool.send(), "nothing waits"
