@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 from models.types import NightjarError
+from storage.postgresql_session import ENCODING, PostgresqlSession, Server
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # How long a writer waits for another one. A segment's rows take a tenth of a second.
@@ -59,6 +60,9 @@ FAULTS = (
     ("permission denied", "a role that may do this", "grant it the right, or use the database's owner"),
     ("No space left on device", "room on the server's disk", "free some space there: nothing was half-written"),
     ("cannot execute", "a server that may be written", "use the primary, not a standby"),
+    ("read-write mode", "a server that may be written", "use the primary, not a standby"),
+    ("statement pooling mode", "a pooler that keeps transactions", "set pool_mode = transaction in PgBouncer"),
+    ("unsupported startup parameter", "a pooler that takes it", "remove it from the URL or from PGOPTIONS"),
     ("does not exist", "that it exists", "create it ('createdb NAME' makes a database), or correct the name"),
     ("connection", "a PostgreSQL server that answers", "start it, or correct NIGHTJAR_DATABASE_URL"),
     ("resolve host", "a host name that exists", "correct NIGHTJAR_DATABASE_URL"),
@@ -68,6 +72,8 @@ FAULTS = (
 # SQLite's driver raises Python's own OverflowError for an integer beyond 64 bits.
 DRIVER_ERRORS = (DBAPIError, sqlite3.Error, sqlite3.Warning, psycopg.Error, OverflowError)
 REFUSALS = (sqlite3.DataError, sqlite3.IntegrityError, psycopg.DataError, psycopg.IntegrityError, OverflowError)
+# Raised by a driver for a value that it can neither send nor read: no Error of its own, and no bug of a caller.
+VALUE_ERRORS = (TypeError, ValueError, OverflowError)  # a UnicodeError is a ValueError
 
 
 def storable(text: str) -> str:
@@ -98,13 +104,11 @@ def open_database(url: str) -> Engine:
     Raises DatabaseError where it does not answer.
     """
     parsed = _parse(url)
-    if parsed.get_backend_name() == "sqlite":
-        engine = _open_sqlite(parsed)
-    else:
-        timeout = {"connect_timeout": CONNECT_TIMEOUT_S}
-        engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=True, connect_args=timeout)
-        event.listen(engine, "connect", _set_up_postgresql)
-    with reading(engine):
+    engine = _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgresql(parsed)
+    event.listen(engine, "handle_error", _explain_values)
+    with reading(engine) as connection:
+        if parsed.get_backend_name() == "postgresql":
+            _check_encoding(session_of(engine).settle(connection), parsed)
         return engine
 
 
@@ -171,9 +175,58 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
 
 
-def _set_up_postgresql(connection: psycopg.Connection[Any], _record: object) -> None:
-    connection.execute("SET TIME ZONE 'UTC'")
-    connection.commit()
+def _open_postgresql(url: URL) -> Engine:
+    """A prepared statement belongs to one connection of the server, and behind a pooler such as PgBouncer the next
+    transaction may get another one: none are prepared, and no setting is made for longer than a transaction.
+    """
+    connect = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None, "client_encoding": "UTF8"}
+    engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=connect)
+    engine.update_execution_options(session=PostgresqlSession())
+    event.listen(engine, "connect", _meet_postgresql, once=True, insert=True)
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _meet_postgresql(connection: psycopg.Connection[Any], _record: object) -> None:
+    """SQLAlchemy asks the first connection what it is: also this under our settings, until it rolls back."""
+    connection.execute(PostgresqlSession().begin(only_reads=True).encode())
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    connection.exec_driver_sql(options["session"].begin(only_reads=options.get("only_reads", False)))
+
+
+def _check_encoding(server: Server, url: URL) -> None:
+    if server.encoding != ENCODING:
+        raise DatabaseError(
+            f"{describe(url)} stores text as {server.encoding}",
+            f"{ENCODING}, for the names of files and labels",
+            f"create another database with 'createdb --encoding={ENCODING} --locale=C --template=template0 NAME'",
+        )
+
+
+def session_of(engine: Engine) -> PostgresqlSession:
+    """The settings of this PostgreSQL engine's transactions."""
+    session = engine.get_execution_options()["session"]
+    assert isinstance(session, PostgresqlSession)
+    return session
+
+
+def _explain_values(context: ExceptionContext) -> None:
+    """A value that the driver cannot send or read as a DatabaseError; SQLAlchemy passes the driver's own error on."""
+    error = context.original_exception
+    if context.execution_context is not None and isinstance(error, VALUE_ERRORS) and context.engine is not None:
+        raise explain_value(error, context.engine.url) from error
+
+
+def explain_value(error: BaseException, url: URL) -> DataRefusedError:
+    message = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return DataRefusedError(
+        f"the driver of {describe(url)} says '{storable(message)}'",
+        "numbers within its bounds and text that is valid UTF-8",
+        "correct the value",
+    )
 
 
 @contextmanager

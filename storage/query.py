@@ -10,7 +10,7 @@ from urllib.parse import quote
 import psycopg
 from sqlalchemy import Engine
 
-from storage.database import DRIVER_ERRORS, DatabaseError, describe, explain
+from storage.database import DRIVER_ERRORS, VALUE_ERRORS, DatabaseError, describe, explain, storable
 
 Row = tuple[Any, ...]
 # All that a SELECT does; everything else (ATTACH, PRAGMA, INSERT …) is denied while the statement is compiled.
@@ -33,12 +33,17 @@ def _guarded(engine: Engine, rows: Iterator[Row]) -> Iterator[Row]:
         yield from rows
     except DRIVER_ERRORS as error:
         raise _explain(engine, error) from error
+    except VALUE_ERRORS as error:  # nothing but the driver's own work is inside
+        raise DatabaseError(
+            f"{describe(engine.url)} cannot take this: {storable(str(error))}", ONE_SELECT, REMEDY
+        ) from error
 
 
 def _sqlite_rows(engine: Engine, sql: str) -> Iterator[Row]:
     """First the columns' names, then the rows."""
     path = quote(str(Path(str(engine.url.database)).resolve()))
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        connection.text_factory = _text
         connection.execute("PRAGMA query_only = ON")
         connection.set_authorizer(
             lambda action, *_: sqlite3.SQLITE_OK if action in SQLITE_ALLOWED else sqlite3.SQLITE_DENY
@@ -50,11 +55,16 @@ def _sqlite_rows(engine: Engine, sql: str) -> Iterator[Row]:
         yield from cursor
 
 
+def _text(stored: bytes) -> str:
+    """Text as another program may have stored it: what is no UTF-8 is shown as escapes."""
+    return stored.decode("utf-8", "backslashreplace")
+
+
 def _pg_rows(engine: Engine, sql: str) -> Iterator[Row]:
     """First the columns' names, then the rows. DECLARE CURSOR takes a SELECT only, and psycopg sends it by the
     extended protocol, which takes one statement only: a COMMIT cannot end the read-only transaction.
     """
-    with engine.connect().execution_options(postgresql_readonly=True) as connection, connection.begin():
+    with engine.connect().execution_options(only_reads=True) as connection, connection.begin():
         driver = connection.connection.driver_connection
         if not isinstance(driver, psycopg.Connection):
             raise TypeError(f"the driver is {type(driver)}, expected psycopg")
@@ -65,12 +75,21 @@ def _pg_rows(engine: Engine, sql: str) -> Iterator[Row]:
 
 
 def _explain(engine: Engine, error: Exception) -> DatabaseError:
-    state = getattr(error, "sqlstate", None)
-    theirs = isinstance(error, psycopg.Error) and state is not None and state[:2] not in ("08", "53", "57", "58")
-    if theirs or isinstance(error, sqlite3.Warning | sqlite3.ProgrammingError) or _is_statement(error):
+    if (
+        _is_postgresql_statement(error)
+        or isinstance(error, sqlite3.Warning | sqlite3.ProgrammingError)
+        or _is_statement(error)
+    ):
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
         return DatabaseError(f"{describe(engine.url)} says '{message}'", ONE_SELECT, REMEDY)
     return explain(error, engine.url)
+
+
+def _is_postgresql_statement(error: Exception) -> bool:
+    """Whether it is about the statement or its answer (DataError: a date beyond Python's), not about the server."""
+    state = getattr(error, "sqlstate", None)
+    about_server = state is None or state[:2] in ("08", "53", "57", "58")
+    return isinstance(error, psycopg.DataError) or (isinstance(error, psycopg.Error) and not about_server)
 
 
 def _is_statement(error: Exception) -> bool:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-pytest_plugins = ["tests.servers_postgres", "tests.servers_s3", "tests.servers_prefect"]
+pytest_plugins = ["tests.servers_postgres", "tests.servers_pgbouncer", "tests.servers_s3", "tests.servers_prefect"]
 
 
 @pytest.fixture(scope="session")
