@@ -3,6 +3,8 @@
 Every import that costs time is inside its command, so that `nightjar --help` answers at once.
 """
 
+import os
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -16,8 +18,36 @@ from models.types import NightjarError
 PATH = click.Path(path_type=Path)
 
 
+# Not in an edge worker's environment: only the central machine converts models and asks the database.
+CENTRAL_ONLY = (
+    "tensorflow",
+    "tensorflowjs",
+    "keras",
+    "psycopg",
+    "nncf",
+    "scipy",
+    "pycocotools",
+    "matplotlib",
+    "sklearn",
+)
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+
+
+class ModelName(click.ParamType):
+    """A name that a model may be given: as the flows' forms have it."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not NAME.fullmatch(value):
+            self.fail(
+                f"{value!r} is no name for a model. Use small letters, digits and '-', such as my-model", param, ctx
+            )
+        return str(value)
+
+
 def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """One line instead of a trace for what the user can mend."""
+    """One line instead of a traceback for what the user can repair."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -25,8 +55,25 @@ def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except NightjarError as error:
             raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in CENTRAL_ONLY:
+                raise
+            raise click.ClickException(_not_here(str(error.name))) from error
+        except BrokenPipeError:
+            raise  # click's own way: whoever reads the output has enough
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.ClickException(f"{error.strerror}: {os.fspath(error.filename)!r}. Name another path") from error
 
     return run
+
+
+def _not_here(package: str) -> str:
+    return (
+        f"{package} is not installed: this is an edge worker's environment, which asks no database and converts no "
+        "model. Run this command on the central machine; here run 'nightjar worker' or 'nightjar doctor'"
+    )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -45,10 +92,12 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", type=ModelName())
 @click.option("--source", help="A file, a folder or an https address; the published weights when left out.")
 @click.option(
-    "--width", type=float, help="MobileNet's width: 0.5, 0.75, 1.0, 1.01; read from the weights when left out."
+    "--width",
+    type=click.FloatRange(0, 2, min_open=True),
+    help="MobileNet's width: 0.5, 0.75, 1.0, 1.01; read from the weights when left out.",
 )
 @click.option("--size", type=click.IntRange(65, 2049), help="Input height and width in pixels.  [default: 224]")
 @click.option("--precision", type=click.Choice(["FP16", "FP32"]), default="FP16", show_default=True)
@@ -301,7 +350,7 @@ def train_demo(**options: Any) -> None:
 )
 @click.option("--crop", is_flag=True, help="Cut Stanford Cars' pictures to the annotated box.")
 @click.option("--weights", type=PATH, help="Keras's .h5 of the backbone without its top.  [default: the published one]")
-@click.option("--name", default="car-classifier", show_default=True, help="The model's name here.")
+@click.option("--name", type=ModelName(), default="car-classifier", show_default=True, help="The model's name here.")
 @click.option("--backbone", type=click.Choice(["resnet50", "mobilenet_0_25"]), help="[default: resnet50]")
 @click.option("--learning-rate", type=click.FloatRange(1e-7, 1))
 @click.option("--optimizer", type=click.Choice(["adam", "sgd", "rmsprop"]))
@@ -354,7 +403,7 @@ def evaluate(**options: Any) -> None:
 @click.argument("model")
 @click.option("--archive", required=True, help="Videos like those that it shall see: a folder or s3://bucket/prefix.")
 @click.option("--frames", type=click.IntRange(10, 5000), default=300, show_default=True, help="To measure ranges on.")
-@click.option("--name", help="The new model's name.  [default: MODEL-int8]")
+@click.option("--name", type=ModelName(), help="The new model's name.  [default: MODEL-int8]")
 @click.option("--coco", type=PATH, help="COCO's keypoint annotations to judge by, with --images.")
 @click.option("--images", type=PATH, help="Folder of their images.")
 @click.option(

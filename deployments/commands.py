@@ -3,68 +3,78 @@
 import csv
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from deployments.flow_calls import call, prepare
 from models.types import NightjarError
-from tasks.settings import prepare_prefect, read_settings
+from tasks import early_checks
+from tasks.settings import read_settings
+from tasks.site import Site
 
 TABLE_ROWS = 1000
 
 
 def run_convert(**options: Any) -> None:
     """Convert a model by the flow, and say what came out."""
-    _ready_for_flows()
+    given = _given(options)
+    pictures = {f"--{name}": given.get(name) for name in ("images", "labelled")}
+    prepare(lambda site: early_checks.check_conversion(given["name"], given.get("source"), pictures))
     from flows.convert_model import convert_model
 
-    # In Prefect's form what is left out is empty text, not null.
-    given = {name: value for name, value in options.items() if value is not None}
-    convert_model(**given | {name: str(given[name]) for name in ("images", "labelled") if name in given})
+    call(convert_model, given)
 
 
 def run_batch(**options: Any) -> int:
     """Run the batch by the flow; 0 when every frame that was expected is in the database."""
-    _ready_for_flows()
+    prepare(lambda site: _check_batch(site, **options))
     from flows.nightly_batch import nightly_batch
     from tasks.report import print_report
 
-    report = nightly_batch(**options)
-    print_report(report)
+    print_report(call(nightly_batch, options))
     return 0
+
+
+def _check_batch(site: Site, archive: str, model: str, **options: Any) -> None:
+    """What the flow checks, too. options: those of `nightjar run` that were given"""
+    device = options.get("device", "CPU") if options.get("dispatch", "local") == "local" else None
+    early_checks.check_night(site, archive, model, device, options.get("frames_per_second"))
 
 
 def run_training(**options: Any) -> None:
     """Train the demo model by the flow, and say where it is."""
-    _ready_for_flows()
+    prepare(lambda site: None)
     from flows.train_demo_model import train_demo_model
 
-    model = train_demo_model(**{**options, "folder": str(options["folder"] or "")})
+    model = call(train_demo_model, {**options, "folder": str(options["folder"] or "")})
     print(f"{model}\nTo use it: nightjar convert posenet-demo --source {model}/model.json")
 
 
 def run_finetuning(**options: Any) -> None:
     """Fine-tune a classifier by the flow, and say what came of it."""
-    _ready_for_flows()
+    given = {**_given(options), "folders": [str(folder) for folder in options["folders"]]}
+    given["dense"] = list(options["dense"]) or None
+    places = {name: given.get(name, "") for name in ("stanford", "devkit", "caltech", "weights")}
+    folders = early_checks.PictureFolders(**places, folders=tuple(given["folders"]))
+    prepare(lambda site: early_checks.check_pictures(folders))
     from flows.finetune_classifier import finetune_classifier
 
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    given |= {name: str(given[name]) for name in ("stanford", "devkit", "caltech", "weights") if name in given}
-    given |= {"folders": [str(folder) for folder in given["folders"]], "dense": list(given["dense"]) or None}
-    run: Any = finetune_classifier(**given)
-    compare_runs((run,))
+    compare_runs((call(finetune_classifier, given),))
     print(f"To use it: nightjar run ARCHIVE --model {given['name']} --frames-per-second 2")
 
 
 def run_evaluation(**options: Any) -> None:
     """Measure a model by the flow, and print the figures with their protocol."""
-    _ready_for_flows()
+    given = _given(options)
+    what = [given[name] for name in ("model", "device", "coco", "images")]
+    prepare(lambda site: early_checks.check_evaluation(site, *what))
     from flows.evaluate_model import evaluate_model
 
-    measured: Any = evaluate_model(**{**options, "coco": str(options["coco"]), "images": str(options["images"])})
+    measured: Any = call(evaluate_model, given)
     _print_table(["", options["model"]], measured.lines().items(), sys.stdout)
     if measured.url:
         print(f"the best and the worst images: {measured.url}")
@@ -72,13 +82,21 @@ def run_evaluation(**options: Any) -> None:
 
 def run_quantization(**options: Any) -> None:
     """Quantise a model by the flow, and say what it is called."""
-    _ready_for_flows()
+    given = _given(options)
+    asked = early_checks.Quantization(
+        *(given.get(name, "") for name in ("model", "archive", "device", "coco", "images"))
+    )
+    prepare(lambda site: early_checks.check_quantization(site, asked))
     from flows.quantize_model import quantize_model
 
-    given = {name: value for name, value in options.items() if value is not None}
-    given |= {name: str(given[name]) for name in ("coco", "images") if name in given}
-    version = quantize_model(**given)
+    version = call(quantize_model, given)
     print(f"version {version}\nTo use it: nightjar run ARCHIVE --model {given.get('name') or str(version)[:12]}")
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, paths as text: parameters of a flow."""
+    kept = {name: value for name, value in options.items() if value is not None}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in kept.items()}
 
 
 def compare_runs(runs: tuple[int, ...]) -> None:
@@ -101,10 +119,11 @@ def compare_runs(runs: tuple[int, ...]) -> None:
 
 def run_benchmark(**options: Any) -> None:
     """Measure by the flow; what is known of all models' speeds comes after it."""
-    _ready_for_flows()
+    given = {**options, "models": list(options["models"]), "video": str(options["video"] or "")}
+    prepare(lambda site: early_checks.check_benchmark(site, given["models"], given["device"], given["video"]))
     from flows.benchmark_model import benchmark_model
 
-    benchmark_model(**{**options, "models": list(options["models"]), "video": str(options["video"] or "")})
+    call(benchmark_model, given)
     _list_speeds(None)
 
 
@@ -161,16 +180,15 @@ def _list_speeds(frames_per_second: float | None) -> None:
 def _choose_shown(name: str | None) -> None:
     """Show this model in the views until a person chooses another one; None: let batches choose."""
     from storage import catalogue
+    from tasks.model_names import require_model
     from tasks.site import open_site
 
     with open_site() as site:
         if name is None:
             catalogue.let_batches_choose(site.engine)
             return
-        found = catalogue.find_model(site.engine, name)
-        if found is None:
-            raise NightjarError(f"no model {name!r} here: choose one of 'nightjar models'")
-        catalogue.show_model(site.engine, found[1].task, found[0])
+        model_version_id, version = require_model(site.engine, name)
+        catalogue.show_model(site.engine, version.task, model_version_id)
 
 
 def list_quarantine(replay: str | None) -> None:
@@ -205,28 +223,20 @@ def print_query(statement: str, form: str, output: Path | None = None) -> None:
     from storage.database import migrate, open_database
     from storage.query import query
 
+    if output:
+        early_checks.check_writable(output)
+    elif form == "parquet":
+        raise NightjarError("Parquet is binary and was not given a file: add --output answer.parquet")
     engine = open_database(read_settings().database)
     migrate(engine)
     columns, rows = query(engine, statement)
-    if form == "parquet":
+    if output and form == "parquet":
         _write_parquet(columns, rows, output)
     elif output:
         with output.open("w", newline="", encoding="utf-8") as file:
             _write_text(columns, rows, form, file)
     else:
         _write_text(columns, rows, form, sys.stdout)
-
-
-def _ready_for_flows() -> None:
-    """Whatever is wrong with database or store is said before Prefect's server takes its ten seconds to start."""
-    prepare_prefect(read_settings())
-    from tasks.site import open_site
-
-    with open_site():
-        pass
-    from deployments.prefect_server import ensure_server
-
-    ensure_server()
 
 
 def _write_text(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str, file: Any) -> None:
@@ -263,12 +273,10 @@ def _cell(value: Any) -> str:
     return text.replace("[", "\\[")  # a name may look like rich's markup
 
 
-def _write_parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: Path | None) -> None:
+def _write_parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if output is None:
-        raise NightjarError("Parquet is binary and was not given a file: add --output answer.parquet")
     transposed = list(zip(*rows, strict=True)) or [()] * len(columns)
     pq.write_table(pa.table(dict(zip(columns, map(list, transposed), strict=True))), output)
     print(f"{output}: {len(transposed[0]) if transposed else 0} rows")

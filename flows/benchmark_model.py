@@ -9,9 +9,9 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from models.types import NightjarError
 from storage.benchmarks import BenchmarkRow
 from tasks import benchmarking
+from tasks.early_checks import check_benchmark
 from tasks.policy import FLOW, Help
 from tasks.report import data_url, markdown_table
 from tasks.site import Site, open_site
@@ -41,7 +41,8 @@ def benchmark_model(
     name -> `model` and `pipeline`. Measuring again adds rows. Raises NightjarError.
     """
     with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-benchmark-") as scratch:
-        film = _film(video) if video else benchmarking.render_film(Path(scratch))
+        check_benchmark(site, models, device, video)
+        film = Path(video).expanduser() if video else benchmarking.render_film(Path(scratch))
         measured = {}
         for number, name in enumerate(dict.fromkeys(models)):
             place = Path(scratch) / str(number)
@@ -51,13 +52,6 @@ def benchmark_model(
             )
         _publish(site, measured)
     return {name: {row.what: row.frames_per_s for row in rows} for name, rows in measured.items()}
-
-
-def _film(video: str) -> Path:
-    path = Path(video).expanduser()
-    if not path.is_file():
-        raise NightjarError(f"no file {video}: give a video that exists on this machine, or none")
-    return path
 
 
 def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:

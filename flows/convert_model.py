@@ -12,6 +12,7 @@ from models.conversion_spec import ConvertSpec
 from models.manifest import Manifest
 from models.scaling import ScalingRequest, scaling_of
 from tasks.conversion import convert_source, fetch_source
+from tasks.early_checks import check_conversion
 from tasks.model_store import store_model
 from tasks.policy import FLOW, Help
 from tasks.progress import byte_progress
@@ -90,6 +91,7 @@ def convert_model(
     )
     spec.scaling.parse()  # before anything is fetched
     with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-convert-") as scratch:
+        check_conversion(name, source, {"--images": images, "--labelled": labelled})
         with byte_progress(f"Fetching {name}") as on_bytes:
             path, location = fetch_source(site, name, source or None, on_bytes)
         manifest = convert_source(path, location, Path(scratch) / "ir", spec, images or None)

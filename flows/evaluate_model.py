@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
 from tasks import evaluation
+from tasks.early_checks import check_evaluation
 from tasks.evaluation import Measured
 from tasks.model_store import take_model
 from tasks.policy import FLOW, Help
@@ -35,6 +36,7 @@ def evaluate_model(
     The same model by the same protocol is not measured again. Raises NightjarError.
     """
     with open_site() as site:
+        check_evaluation(site, model, device, coco, images)
         model_version_id, folder, manifest = take_model(site, model)
         annotated = evaluation.open_coco(coco, images)
         measured = evaluation.evaluate_version(site, model_version_id, folder, manifest, annotated, mode, device, limit)

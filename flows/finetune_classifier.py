@@ -18,6 +18,7 @@ from models.types import NightjarError
 from storage import trainings
 from tasks import finetuning
 from tasks.conversion import convert_source
+from tasks.early_checks import PictureFolders, check_pictures
 from tasks.finetuning import LABELS, Judged, Sources
 from tasks.model_store import store_model
 from tasks.policy import FLOW, Help
@@ -88,8 +89,9 @@ def finetune_classifier(
     params = dataclasses.replace(PRESETS[preset], **{key: value for key, value in given.items() if value is not None})
     sources = Sources(stanford, devkit, caltech, tuple(folders or ()), crop, random_splits=own_splits is False)
     with open_site() as site:
+        check_pictures(PictureFolders(stanford, devkit, caltech, sources.folders, weights))
+        data = finetuning.read_pictures(sources, params)  # before 100 MB of weights are fetched
         file = finetuning.fetch_weights(site, params, weights)
-        data = finetuning.read_pictures(sources, params)
         plan = finetuning.plan_training(name, preset, params, sources, data, file)
         run_id, done = trainings.start_training(site.engine, plan, flow_run.get_id())
         if done:

@@ -16,6 +16,7 @@ from storage.archive import canonical
 from storage.sandbox import Sandbox
 from tasks.account import read_account
 from tasks.catalogue import Listing, read_archive
+from tasks.early_checks import check_night
 from tasks.estimate import foretell
 from tasks.fleet_dispatch import run_fleet
 from tasks.local_dispatch import run_segments
@@ -63,6 +64,7 @@ def nightly_batch(
     """
     begun = time.monotonic()
     with open_site() as site, Sandbox(site.settings.decoder_memory_bytes) as sandbox, ResultReader() as results:
+        check_night(site, archive, model, device if dispatch == "local" else None, frames_per_second)
         night = _begin(site, sandbox, results, archive, dispatch, *take_model(site, model, frames_per_second))
         try:
             listing = read_archive(night, segment_s)

@@ -9,9 +9,9 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
 from models.manifest import Manifest
-from models.types import NightjarError
 from tasks import evaluation, quantization
 from tasks.archive_frames import sample_frames
+from tasks.early_checks import Quantization, check_quantization
 from tasks.model_store import store_model, take_model
 from tasks.policy import FLOW, Help
 from tasks.quantization import Judged
@@ -48,9 +48,8 @@ def quantize_model(
     Returns the version's hash. The same source and archive give the same version.
     Raises NightjarError; QuantizationRefused with both figures when the INT8 model is worse than allowed.
     """
-    if bool(coco) != bool(images):
-        raise NightjarError("annotations without images found, or images without, expected both or none")
     with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-quantize-") as scratch:
+        check_quantization(site, Quantization(model, archive, device, coco, images))
         source_id, folder, source = take_model(site, model)
         annotated = evaluation.open_coco(coco, images) if coco else None
         chosen = sample_frames(site, archive, source, frames)

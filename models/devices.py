@@ -1,10 +1,10 @@
-"""Opens the device that a name names. No frames, no model files of its own."""
+"""Open the device that a name names, or say at once that there is none. No frames, no model files of its own."""
 
 from pathlib import Path
 
 from models.manifest import Manifest
-from models.runtime import OpenVinoRuntime, Runtime
-from models.simulated_stick import PREFIX, SimulatedStick
+from models.runtime import OpenVinoRuntime, Runtime, refuse_absent
+from models.simulated_stick import PREFIX, SimulatedStick, parse
 
 
 def open_runtime(folder: Path, manifest: Manifest, device: str, precision: str) -> Runtime:
@@ -17,3 +17,11 @@ def open_runtime(folder: Path, manifest: Manifest, device: str, precision: str) 
     if device.startswith(PREFIX):
         return SimulatedStick(folder, manifest, device)
     return OpenVinoRuntime(folder, manifest, device, precision)
+
+
+def check_device(device: str) -> None:
+    """Raise RuntimeFault where this machine has no such device. Opens no model."""
+    if device.startswith(PREFIX):
+        parse(device)
+    else:
+        refuse_absent(device)

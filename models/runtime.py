@@ -177,6 +177,18 @@ def refuse_unfit(manifest: Manifest, device: str) -> None:
         )
 
 
+def refuse_absent(device: str) -> None:
+    """Raise RuntimeFault where OpenVINO has no such device here. Compiles nothing."""
+    names = [name.partition("(")[0] for name in devices_of(device) if name.partition(":")[0] not in CHOOSERS]
+    if names == ["CPU"]:  # always there, and OpenVINO takes half a second to import
+        return
+    core = import_openvino().Core()
+    there = set(core.available_devices)
+    there |= {name.split(".")[0] for name in there}  # GPU stands for GPU.0
+    if not there.issuperset(names):
+        raise RuntimeFault(_no_device(core, device))
+
+
 def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
     try:
         from openvino.preprocess import PrePostProcessor
@@ -220,16 +232,27 @@ def _describe(core: Any, device: str, compiled: Any) -> str:
     return f"{device} ({', '.join(full)})"
 
 
+# OpenVINO's own, which choose among real devices.
+CHOOSERS = ("AUTO", "MULTI", "HETERO", "BATCH")
 # OpenVINO's words where a plugin is missing, or is there and cannot start a stick.
 NO_DEVICE = ("is not registered", "No available device", "NC_ERROR", "Can not init", "NO_DEVICE")
 
 
 def _explain(core: Any, device: str, error: str) -> str:
-    found = ", ".join(core.available_devices) or "none"
     if any(words in error for words in NO_DEVICE):
-        remedy = why_no_stick(_has_plugin(core, "MYRIAD")) if "MYRIAD" in device else "choose another --device"
-        return f"no device {device} here, found {found}: {remedy}"
+        return _no_device(core, device)
+    found = ", ".join(core.available_devices) or "none"
     return f"the model cannot run on {device} (devices here: {found}): {_first_line(error)}"
+
+
+def _no_device(core: Any, device: str) -> str:
+    found = ", ".join(core.available_devices) or "none"
+    remedy = "choose another --device"
+    if device.upper() in core.available_devices:
+        remedy = f"use --device {device.upper()}"
+    elif "MYRIAD" in device.upper():
+        remedy = why_no_stick(_has_plugin(core, "MYRIAD"))
+    return f"no device {device} here, found {found}: {remedy}"
 
 
 def _has_plugin(core: Any, name: str) -> bool:

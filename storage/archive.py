@@ -40,6 +40,9 @@ class Archive(Protocol):
     ignored: int
     """How many files the last `list` left out, for their suffix or because they are hidden."""
 
+    def check(self) -> None:
+        """Raise StoreError where there is no such folder or bucket, or it may not be read. Far cheaper than `list`."""
+
     def list(self) -> list[Entry]:
         """All videos, sorted by key."""
 
@@ -74,7 +77,7 @@ class FolderArchive:
         self.root = root
         self.ignored = 0
 
-    def list(self) -> list[Entry]:
+    def check(self) -> None:
         with disk_errors(self.root):
             if not self.root.is_dir():
                 found = "nothing" if not self.root.exists() else "no folder"
@@ -83,6 +86,11 @@ class FolderArchive:
                     "a folder with videos",
                     "correct the archive's location, or mount its disk",
                 )
+            with os.scandir(self.root) as items:  # may it be read?
+                next(items, None)
+
+    def list(self) -> list[Entry]:
+        self.check()
         entries, self.ignored = [], 0
         for path in _files(os.fsencode(self.root)):
             entry = self._entry(path)
@@ -127,6 +135,14 @@ class S3Archive:
         self.cache = cache
         self.ignored = 0
 
+    def check(self) -> None:
+        self._refuse_nothing(next(self.bucket.objects(self.prefix), None) is not None)
+
+    def _refuse_nothing(self, found: bool) -> None:
+        if self.prefix and not found:
+            address = self.bucket.address(self.prefix)
+            raise StoreError(f"nothing at {address}", "the archive's videos", "correct the archive's location")
+
     def list(self) -> list[Entry]:
         entries, self.ignored, found = [], 0, False
         for item in self.bucket.objects(self.prefix):
@@ -136,9 +152,7 @@ class S3Archive:
                 entries.append(Entry(key, item.size_bytes, item.etag))
             elif key and not key.endswith("/"):
                 self.ignored += 1
-        if self.prefix and not found:
-            address = self.bucket.address(self.prefix)
-            raise StoreError(f"nothing at {address}", "the archive's videos", "correct the archive's location")
+        self._refuse_nothing(found)
         return sorted(entries, key=lambda entry: entry.key)
 
     def local(self, entry: Entry) -> AbstractContextManager[Path]:

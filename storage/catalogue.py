@@ -113,6 +113,12 @@ def find_model(engine: Engine, name: str) -> tuple[int, ModelVersion] | None:
     return None if row is None else (row[0], ModelVersion(*row[1:]))
 
 
+def model_names(engine: Engine) -> list[str]:
+    """The names of all registered models, sorted."""
+    with reading(engine) as connection:
+        return list(connection.execute(select(model_versions.c.name).distinct().order_by("name")).scalars())
+
+
 def show_model(engine: Engine, task: str, model_version_id: int) -> None:
     """Show this version in the views: a person's choice, which stays until a person makes another."""
     values = {"model_version_id": model_version_id, "since": database_now(), "chosen_by": "person"}

@@ -9,10 +9,10 @@ from models.conversion_spec import ConvertSpec
 from models.manifest import Manifest
 from models.types import NightjarError
 from storage.published import PUBLISHED, fetch_published, fetch_url
+from tasks.model_names import DEMO_MODEL, require_source
 from tasks.policy import TASK
 from tasks.site import Site
 
-DEMO_MODEL = "posenet-demo"
 SHIPPED = Path(__file__).parents[1] / "models" / "data" / DEMO_MODEL
 
 OnBytes = Callable[[int, int | None], None]
@@ -25,6 +25,7 @@ def fetch_source(site: Site, name: str, source: str | None, on_bytes: OnBytes) -
     if source is None and name == DEMO_MODEL:
         return SHIPPED / "model.json", "shipped with Nightjar"
     if source is None:
+        require_source(name)
         return fetch_published(name, cache, on_bytes), PUBLISHED[name].url
     if source.startswith(("https://", "http://")):
         return fetch_url(source, cache, on_bytes), source

@@ -15,9 +15,9 @@ from models.devices import open_runtime
 from models.manifest import Manifest
 from models.runtime import Runtime
 from models.speed import inferences_per_s
-from models.types import NightjarError
 from storage import evaluations
 from storage.evaluations import Evaluation
+from tasks.early_checks import check_pose_model
 from tasks.policy import TASK
 from tasks.site import Site
 
@@ -70,11 +70,7 @@ def evaluate_version(
 
 def open_for_evaluation(folder: Path, manifest: Manifest, device: str) -> Runtime:
     """Raises NightjarError where the model sees no people, or the device cannot be opened."""
-    if manifest.task != "pose":
-        raise NightjarError(
-            f"{manifest.name} is for {manifest.task}, expected a pose model: choose another "
-            "('nightjar compare' shows a classifier's figures)"
-        )
+    check_pose_model(manifest)
     return open_runtime(folder, manifest, device, "f32")
 
 

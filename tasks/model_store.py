@@ -8,10 +8,12 @@ from pathlib import Path
 from prefect import task
 
 from models.manifest import MANIFEST_FILE, Manifest
-from models.types import ModelVersion, NightjarError
+from models.types import ModelVersion
 from storage import catalogue
 from storage.artifacts import put_folder
+from tasks.early_checks import refuse_other_rate
 from tasks.model_cache import FILES, fetch_model, model_prefix
+from tasks.model_names import require_model
 from tasks.policy import TASK
 from tasks.site import Site
 
@@ -46,18 +48,11 @@ def take_model(site: Site, name: str, frames_per_second: float | None = None) ->
         are its segments in the ledger. It is made at its first use
     Raises NightjarError where there is no such model, or it looks at another number of frames already.
     """
-    found = catalogue.find_model(site.engine, name)
-    if found is None:
-        raise NightjarError(f"no model {name!r} here: run 'nightjar convert {name}', or see 'nightjar models'")
-    model_version_id, version = found
+    model_version_id, version = require_model(site.engine, name)
     folder, manifest = fetch_model(site.artifacts, version.version_sha256, site.settings.model_cache)
+    refuse_other_rate(manifest, name, frames_per_second)
     if frames_per_second in (None, manifest.frames_per_second):
         return model_version_id, folder, manifest
-    if manifest.frames_per_second is not None:
-        raise NightjarError(
-            f"model {name!r} looks at {manifest.frames_per_second:g} frames a second, {frames_per_second:g} were asked "
-            f"for: give its name, {manifest.name!r}"
-        )
     return _sampling(site, folder, dataclasses.replace(manifest, frames_per_second=frames_per_second))
 
 

@@ -1,15 +1,24 @@
 """The only reader of the environment: NIGHTJAR_… variables and `.env`. Opens nothing."""
 
+import logging
 import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
 from zoneinfo import available_timezones
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.types import NightjarError
+from tasks.wording import nearest
+
+_log = logging.getLogger(__name__)
+
+# Read by the project's tests and by the install script of an edge machine, not by the program.
+OTHERS = ("NIGHTJAR_TEST_", "NIGHTJAR_SETUPVARS")
+SAID = "_NIGHTJAR_UNKNOWN"  # names that a parent process has warned of
 
 PRINTABLE = r"^[^\p{C}]+$"  # no control or formatting characters
 
@@ -82,12 +91,49 @@ class Settings(BaseSettings):
 
 @cache
 def read_settings() -> Settings:
-    """Raises SettingsError naming each variable that is wrong, never its value where that is a secret."""
+    """Raises SettingsError naming each variable that is wrong, never its value where that is a secret.
+
+    Warns of variables that nobody reads: a misspelt one would leave its default in place without a word.
+    """
+    for line in _unknown_lines():
+        _log.warning(line)
     try:
         return Settings()
     except ValidationError as error:
         wrong = "; ".join(f"NIGHTJAR_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
         raise SettingsError(f"{wrong}: correct it in the environment or in .env") from None
+
+
+def unknown_variables() -> dict[str, str]:
+    """NIGHTJAR_… variables that are no settings -> where each was found, `the environment` or `.env`."""
+    prefix = str(Settings.model_config["env_prefix"])
+    known = {f"{prefix}{name.upper()}" for name in Settings.model_fields}
+    in_file = dotenv_values(".env") if Path(".env").is_file() else {}
+    places = {"the environment": list(os.environ), ".env": list(in_file)}
+    return {
+        name: place
+        for place, names in places.items()
+        for name in names
+        if name.upper().startswith(prefix) and name.upper() not in known and not name.upper().startswith(OTHERS)
+    }
+
+
+def _unknown_lines() -> list[str]:
+    """A warning for each, once in a tree of processes: a child need not repeat what its parent said."""
+    found = unknown_variables()
+    said = os.environ.get(SAID, "").split()
+    os.environ[SAID] = " ".join(sorted({*said, *found}))
+    return [
+        f"{name} in {place} is no setting of Nightjar and changes nothing. {_remedy(name)}"
+        for name, place in found.items()
+        if name not in said
+    ]
+
+
+def _remedy(name: str) -> str:
+    prefix = str(Settings.model_config["env_prefix"])
+    meant = nearest(name.upper().removeprefix(prefix), map(str.upper, Settings.model_fields))
+    return f"Did you mean {prefix}{meant}?" if meant else "Remove it: README.md lists the settings."
 
 
 def prepare_prefect(settings: Settings) -> None:

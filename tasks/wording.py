@@ -1,6 +1,10 @@
-"""Numbers in words, as reports and logs say them. Pure text."""
+"""Numbers in words, as reports and logs say them, and the name that was probably meant. Pure text."""
 
+import difflib
+from collections.abc import Iterable
 from datetime import datetime
+
+ALIKE = 0.7  # difflib's ratio: a swapped, missing or added letter or two, not another word
 
 
 def duration(seconds: float) -> str:
@@ -39,3 +43,10 @@ def clock(at: datetime) -> str:
 def kind(device: str) -> str:
     """What a device is, of its full name: `CPU` of `CPU (Intel Xeon …)`, `MYRIAD` of `MYRIAD.1.2-ma2480`."""
     return device.split(" ")[0].split(".")[0].split(":")[0]
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant: the closest one, upper and lower case alike; None where none is close."""
+    by_folded = {each.casefold(): each for each in known}
+    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=ALIKE)
+    return by_folded[found[0]] if found else None

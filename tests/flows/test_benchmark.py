@@ -94,7 +94,7 @@ def test_the_table_keeps_the_articles_figures_apart() -> None:
     [
         ({"models": ["nobody"]}, "no model 'nobody' here"),
         ({"device": "TOASTER"}, "no device TOASTER here"),
-        ({"video": "none.mp4"}, "no file none.mp4"),
+        ({"video": "none.mp4"}, "no file 'none.mp4'"),
     ],
     ids=str,
 )

@@ -34,7 +34,7 @@ def test_a_converted_model_is_stored_by_its_hash_and_again_changes_nothing(data:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"source": "/no/such/file"}, "give --source a path that exists"),
+        ({"source": "/no/such/file"}, "Give --source a path that exists"),
         ({"source": "http://example.org/model.json"}, "https"),
         ({"name": "posenet-099"}, "no model 'posenet-099' is published"),
     ],

@@ -107,7 +107,7 @@ def test_the_command_prints_figures_with_their_protocol(
 def test_one_clear_error(spots: tuple[str, str], tmp_path: Path) -> None:
     with pytest.raises(NightjarError, match="no model 'other'"):
         evaluate_model("other", *spots)
-    with pytest.raises(NightjarError, match="name their folder with --images"):
+    with pytest.raises(NightjarError, match="Give --images a path that exists"):
         evaluate_model("tiny", spots[0], str(tmp_path / "none"))
     Path(spots[1], "3.png").write_bytes(b"no picture")
     with pytest.raises(NightjarError, match=r"3\.png holds no picture"):

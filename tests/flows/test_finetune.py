@@ -139,9 +139,9 @@ def test_a_training_that_was_stopped_goes_on_and_ends_as_if_nothing_had_been(
     ("options", "words"),
     [
         ({"folders": None}, "no pictures were named"),
-        ({"folders": None, "stanford": "somewhere"}, "Stanford Cars without its devkit"),
+        ({"folders": None, "stanford": "somewhere"}, "one of --stanford and --devkit was given"),
         ({"folders": ["nowhere"]}, "nowhere"),
-        ({"weights": "none.h5"}, "no file none.h5"),
+        ({"weights": "none.h5"}, "no file 'none.h5'"),
     ],
 )
 def test_one_clear_error(pictures: Path, weights: Path, options: dict[str, Any], words: str) -> None:

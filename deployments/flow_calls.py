@@ -1,0 +1,72 @@
+"""Flows as the commands call them: what is wrong is found before Prefect is started, and said once."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from models.types import NightjarError
+from tasks.settings import prefect_api_url, prepare_prefect, read_settings
+from tasks.site import Site, open_site
+
+if TYPE_CHECKING:
+    from prefect import Flow
+
+# Prefect tells of one failure up to six times, by task, by flow and by state. The command tells of it at its end.
+REPEATED = (
+    "Encountered exception during execution",
+    "Task run failed with exception",
+    "Finished in state Failed(",
+    "Still processing items",  # at its end, of what is left to send to a server that ends, too
+)
+
+
+def prepare(check: Callable[[Site], None]) -> None:
+    """Ready for a flow: settings, database, store and all that `check` looks at are right, and Prefect's API answers.
+
+    Before Prefect is first imported. Raises NightjarError: before a server is started, which takes ten seconds.
+    """
+    prepare_prefect(read_settings())
+    with open_site() as site:
+        check(site)
+    from deployments.prefect_server import ensure_server
+
+    ensure_server()
+
+
+def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any]) -> Any:
+    """What the flow returns. Raises NightjarError, also for parameters that it refuses and a server that is gone."""
+    import httpx
+    from prefect.exceptions import ParameterBindError, ParameterTypeError, PrefectHTTPStatusError
+
+    _say_failures_once()
+    try:
+        return flow(**parameters)
+    except (ParameterBindError, ParameterTypeError) as error:
+        raise NightjarError(_first_fault(error)) from error
+    except (httpx.TransportError, PrefectHTTPStatusError) as error:
+        raise NightjarError(
+            f"Prefect's server at {prefect_api_url()} does not answer as it should ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no word'}). See that it runs, then run this again: what "
+            "was done is kept"
+        ) from error
+
+
+class _OnlyNews(logging.Filter):
+    """Leaves out what the command says by itself."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(REPEATED)
+
+
+def _say_failures_once() -> None:
+    """On the terminal; what goes to Prefect's pages is whole."""
+    for handler in logging.getLogger().handlers:
+        if not any(isinstance(each, _OnlyNews) for each in handler.filters):
+            handler.addFilter(_OnlyNews())
+
+
+def _first_fault(error: Exception) -> str:
+    """Pydantic's second and third line: the parameter and what is wrong with it, without the value."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = ": ".join(lines[1:3]) if len(lines) > 2 else " ".join(lines)
+    return f"{text.partition(' [type=')[0].lstrip('- ')}. Correct that option: --help says what it takes"

@@ -1,0 +1,194 @@
+"""What a user got wrong is told at once, once, with a way to repair it: before a Prefect server is started."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployments import prefect_server
+from deployments.cli import main
+from models.manifest import MANIFEST_FILE, Manifest
+from models.types import NightjarError
+from storage.catalogue import register_model
+from tasks.early_checks import refuse_other_rate
+from tasks.model_store import version_of
+from tasks.settings import SAID, read_settings, unknown_variables
+from tasks.site import open_site
+from tasks.wording import nearest
+from tests.tiny_model import write_tiny_classifier, write_tiny_model
+
+NIGHTJAR = Path(sys.executable).with_name("nightjar")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A site of its own with the models `tiny` and `spotter` in it, a folder `videos`, and no Prefect server."""
+
+    def refuse() -> None:
+        raise AssertionError("a Prefect server was started")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv(SAID, "")
+    monkeypatch.setattr(prefect_server, "ensure_server", refuse)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "file").touch()
+    read_settings.cache_clear()
+    yield tmp_path / "home"
+    read_settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
+    folder = tmp_path_factory.mktemp("models")
+    write_tiny_model(folder / "tiny")
+    write_tiny_classifier(folder / "spotter")
+    return [Manifest.from_json((folder / name / MANIFEST_FILE).read_text()) for name in ("tiny", "spotter")]
+
+
+@pytest.fixture
+def models(manifests: list[Manifest]) -> list[str]:
+    """The names of the registered ones."""
+    with open_site() as site:
+        for manifest in manifests:
+            register_model(site.engine, version_of(manifest))
+    return [manifest.name for manifest in manifests]
+
+
+def nightjar(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("run videos --model tiyn", "no model 'tiyn' here. Did you mean 'tiny'?"),
+        ("run videos --model posenet-75", "Did you mean 'posenet-075'? Run 'nightjar convert posenet-075' first"),
+        ("run videos --model PoseNet-075", "Did you mean 'posenet-075'?"),
+        ("run videos --model posenet-075", "no model 'posenet-075' here. Run 'nightjar convert posenet-075' first"),
+        ("run videos --model xyz", "Choose one of: "),
+        ("run vidoes --model tiny", "nothing at"),
+        ("run file --model tiny", "no folder at"),
+        ("run s3:/bucket/x --model tiny", "nothing at"),
+        ("run gs://bucket/x --model tiny", "expected a folder, file:///folder or s3://bucket/prefix"),
+        ("run videos --model tiny --device TOASTER", "no device TOASTER here, found CPU"),
+        ("run videos --model tiny --device cpu", "use --device CPU"),
+        ("run videos --model tiny --device MYRIAD", "no device MYRIAD here"),
+        ("run videos --model tiny --device MULTI:CPU,GPU", "no device MULTI:CPU,GPU here"),
+        ("run videos --model tiny --device SIMULATED:ms=x", "SIMULATED"),
+        ("convert posenet-75", "Did you mean 'posenet-075'?"),
+        ("convert my-model", "or give --source PATH"),
+        ("convert my-model --source /no/such", "no file or folder '/no/such'. Give --source a path"),
+        ("convert posenet-demo --images /no/such", "no folder '/no/such'. Give --images a path"),
+        ("convert My_Model --source file", "Use small letters, digits and '-'"),
+        ("convert posenet-demo --width 3", "0<x<=2"),
+        ("benchmark tiny nobody", "no model 'nobody' here"),
+        ("benchmark tiny --device TOASTER", "no device TOASTER"),
+        ("benchmark tiny --video none.mp4", "no file 'none.mp4'. Give --video a path"),
+        ("evaluate tiny --coco none.json --images videos", "no file 'none.json'. Give --coco a path"),
+        ("evaluate tiny --coco file --images none", "no folder 'none'. Give --images a path"),
+        ("evaluate spotter --coco file --images videos", "expected a pose model"),
+        ("evaluate tiny --coco file --images videos --device TOASTER", "no device TOASTER"),
+        ("quantize tiny --archive vidoes", "nothing at"),
+        ("quantize tiny --archive videos --coco file", "expected both or none"),
+        ("quantize spotter --archive videos", "expected a pose model"),
+        ("quantize tiny --archive videos --name Small!", "Use small letters"),
+        ("finetune", "Give --pictures FOLDER"),
+        ("finetune --stanford videos", "one of --stanford and --devkit was given"),
+        ("finetune --devkit videos --pictures videos", "one of --stanford and --devkit was given"),
+        ("finetune --pictures nowhere", "no folder 'nowhere'. Give --pictures a path"),
+        ("finetune --pictures videos --pictures nowhere", "no folder 'nowhere'. Give --pictures a path"),
+        ("finetune --caltech nowhere", "Give --caltech a path"),
+        ("finetune --pictures videos --weights none.h5", "no file 'none.h5'. Give --weights a path"),
+        ("models --show tiyn", "Did you mean 'tiny'?"),
+        ("sql SELECT --output /no/such/x.csv", "no folder '/no/such'. Give --output a path in a folder that exists"),
+        ("sql SELECT --output videos", "is a folder. Give --output the path of a file"),
+        ("sql SELECT --format parquet --output file/x.parquet", "no folder"),
+        ("rnu", "Did you mean 'run'?"),
+        ("run videos --modle tiny", "Did you mean '--model'?"),
+    ],
+)
+def test_one_sentence_before_a_server_is_started(arguments: str, words: str, models: list[str]) -> None:
+    assert models == ["tiny", "spotter"]
+    result = nightjar(*arguments.split())
+    assert result.exit_code in (1, 2), result.output
+    assert words in result.output
+    assert result.output.count("Error: ") == 1
+    assert result.exception is None or isinstance(result.exception, SystemExit), "no traceback"
+
+
+def test_a_typo_is_told_within_seconds_and_prefect_is_not_imported(models: list[str]) -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from deployments.cli import main;"
+        "result = CliRunner().invoke(main, ['run', 'videos', '--model', 'tiyn']);"
+        "print(result.exit_code, *{'prefect', 'tensorflow', 'openvino'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
+
+
+def test_what_an_edge_environment_lacks_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('psycopg', 'tensorflow')));"
+        "from deployments.cli import main; main(sys.argv[1:])"
+    )
+    for command in (["videos"], ["sql", "SELECT 1"], ["batches"], ["models"], ["run", "videos", "--model", "tiny"]):
+        done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: psycopg is not installed: this is an edge worker's environment")
+        assert len(done.stderr.splitlines()) == 1, command
+
+
+def test_unknown_variables_are_told_once_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NIGHTJAR_DATABSE_URL", "sqlite:///elsewhere.db")
+    monkeypatch.setenv("NIGHTJAR_TEST_DATA", "a test's own")
+    (tmp_path / ".env").write_text("NIGHTJAR_LEASES=60\nNIGHTJAR_LEASE_S=60\nNIGHTJAR_ZZZ=1\nOTHER=1\n")
+    assert unknown_variables() == {
+        "NIGHTJAR_DATABSE_URL": "the environment",
+        "NIGHTJAR_LEASES": ".env",
+        "NIGHTJAR_ZZZ": ".env",
+    }
+    read_settings.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert read_settings().lease_s == 60
+    assert [record.getMessage() for record in caplog.records] == [
+        "NIGHTJAR_DATABSE_URL in the environment is no setting of Nightjar and changes nothing."
+        " Did you mean NIGHTJAR_DATABASE_URL?",
+        "NIGHTJAR_LEASES in .env is no setting of Nightjar and changes nothing. Did you mean NIGHTJAR_LEASE_S?",
+        "NIGHTJAR_ZZZ in .env is no setting of Nightjar and changes nothing. Remove it: README.md lists the settings.",
+    ]
+    child = subprocess.run([NIGHTJAR, "videos"], capture_output=True, text=True)
+    assert (child.returncode, child.stderr) == (0, ""), "a child does not repeat what its parent said"
+
+
+def test_a_rate_that_the_version_has_is_no_other_rate(manifests: list[Manifest]) -> None:
+    import dataclasses
+
+    sampling = dataclasses.replace(manifests[0], frames_per_second=2.0)
+    for asked in (None, 2.0):
+        refuse_other_rate(sampling, "tiny", asked)
+    with pytest.raises(NightjarError, match="give its name, 'tiny'"):
+        refuse_other_rate(sampling, "abcdef12", 5.0)
+
+
+NAMES = st.lists(st.text("abcdef0123456789-", min_size=4, max_size=20), min_size=1, max_size=20, unique=True)
+
+
+@given(NAMES, st.data())
+def test_a_name_with_one_wrong_letter_finds_a_known_one(names: list[str], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(names))
+    at = data.draw(st.integers(0, len(name) - 1))
+    found = nearest(name[:at] + "_" + name[at + 1 :], names)
+    assert found in names
+
+
+def test_nothing_is_suggested_for_another_word() -> None:
+    assert nearest("giraffe", ["posenet-075", "openpose"]) is None
