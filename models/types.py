@@ -1,7 +1,7 @@
 """The values that the folders hand to each other. Standard library and numpy only; no disk, no network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -34,6 +34,19 @@ class NightjarError(Exception):
     """What a user can mend: its text says what was found, what was expected and the remedy. Shown without a trace."""
 
 
+class TimeRepair(NamedTuple):
+    """A stretch of frames [start_frame, stop_frame) in which the container's time stamps could not be used as they are.
+
+    frames: how many of them got a time between their neighbours' instead
+    clock_s: NULL, or the seconds by which the recording's clock jumped before start_frame, which are left out
+    """
+
+    start_frame: int
+    stop_frame: int
+    frames: int
+    clock_s: float | None
+
+
 @dataclass(frozen=True)
 class Video:
     """One video file, identified by its bytes: a renamed copy is the same video.
@@ -41,7 +54,10 @@ class Video:
     width, height: pixels as a player shows them, after `rotation`
     rotation: degrees clockwise that turn a decoded frame into the shown one: 0, 90, 180 or 270
     frames: exact number of frames, counted by demuxing
-    fps: average frames per second; duration_s: from the first frame's start to the last frame's end
+    fps: average frames per second, None for a single frame
+    duration_s: from the first frame's start to the last frame's end
+    stream: index of the stream that was taken; streams: how many it was chosen from
+    time_repairs: where the container's time stamps were damaged, ascending
     """
 
     sha256: str
@@ -52,8 +68,11 @@ class Video:
     height: int
     rotation: int
     frames: int
-    fps: float
+    fps: float | None
     duration_s: float
+    stream: int = 0
+    streams: int = 1
+    time_repairs: tuple[TimeRepair, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +82,20 @@ class FrameIndex:
     pts: (frames,) int64, ascending, in units of the stream's time base
     timestamps_s: (frames,) float64, seconds on a player's clock (0 = the container's start)
     keyframes: (k,) int64, ascending frame numbers where decoding can start; 0 is always one
-    numbered_by: how a decoded frame is known: by its pts; where the container's cannot be trusted by the dts with which
-        it leaves the decoder (`pts` then holds those), or by counting from the file's start
+    numbered_by: how a decoded frame is known: by its pts; where the container's cannot be trusted by its packet, by the
+        dts with which it leaves the decoder (`pts` then holds those), or by counting from the file's start
+    packets: (frames,) int64, only where numbered by packet: which packet of the file holds each frame, counted from 0
+    key_stamps, key_bytes: (k,) int64, likewise: pts of the keyframes' packets and their positions in the file, -1 =
+        unknown: where to seek, and how to know that it is this one
     """
 
     pts: NDArray[np.int64]
     timestamps_s: NDArray[np.float64]
     keyframes: NDArray[np.int64]
-    numbered_by: Literal["pts", "dts", "order"] = "pts"
+    numbered_by: Literal["pts", "packet", "dts", "order"] = "pts"
+    packets: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    key_stamps: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    key_bytes: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, order=True)

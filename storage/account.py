@@ -75,6 +75,22 @@ class Loss(NamedTuple):
     reason: str | None
 
 
+class VideoNote(NamedTuple):
+    """A video of a batch whose file was odd, and the reading of it that was taken.
+
+    frames_retimed: with a time of their neighbours' instead of their own stamp
+    clock_changes: how often the recording's clock jumped; clock_s: the longest of these jumps, seconds
+    stream: index of the stream that was taken of so many `streams`
+    """
+
+    video: str
+    frames_retimed: int
+    clock_changes: int
+    clock_s: float | None
+    stream: int
+    streams: int
+
+
 @dataclass(frozen=True, eq=False)
 class Spans:
     """The segments of a batch: when they were done, by which device, of which film. In the order of their ends.
@@ -174,6 +190,32 @@ def read_videos(engine: Engine, batch_id: int) -> list[VideoFacts]:
     """What the batch was to do of each video and what the ledger has of that now, in the order of names."""
     rows = query(engine, VIDEOS.replace("{batch_id}", str(int(batch_id))))[1]
     return [VideoFacts(*row) for row in rows]
+
+
+NOTES = """
+SELECT coalesce(min(f.key), v.sha256) AS video, coalesce(r.frames, 0), coalesce(r.clocks, 0), r.clock_s,
+       v.stream, v.streams
+FROM (
+    SELECT DISTINCT s.video_id FROM batch_segments AS e JOIN segments AS s ON s.segment_id = e.segment_id
+    WHERE e.batch_id = {batch_id}
+) AS s
+JOIN videos AS v ON v.video_id = s.video_id
+LEFT JOIN (
+    SELECT t.video_id, sum(t.frames) AS frames, count(t.clock_s) AS clocks,
+           CASE WHEN max(t.clock_s) > -min(t.clock_s) THEN max(t.clock_s) ELSE min(t.clock_s) END AS clock_s
+    FROM time_repairs AS t GROUP BY t.video_id
+) AS r ON r.video_id = v.video_id
+LEFT JOIN archive_files AS f ON f.video_id = v.video_id
+    AND f.archive = (SELECT archive FROM batches WHERE batch_id = {batch_id})
+WHERE v.streams > 1 OR r.video_id IS NOT NULL
+GROUP BY v.video_id, v.sha256, r.frames, r.clocks, r.clock_s, v.stream, v.streams
+ORDER BY 1
+"""
+
+
+def read_notes(engine: Engine, batch_id: int) -> list[VideoNote]:
+    """Videos of the batch with repaired times or several streams, in the order of names."""
+    return [VideoNote(*row) for row in query(engine, NOTES.replace("{batch_id}", str(int(batch_id))))[1]]
 
 
 def read_losses(engine: Engine, batch_id: int) -> list[Loss]:

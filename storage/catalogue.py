@@ -9,9 +9,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from models.types import ModelVersion, Video
 from storage.database import reading, storable, writing
-from storage.tables import archive_files, database_now, model_versions, segments, shown_models, videos
+from storage.tables import archive_files, database_now, model_versions, segments, shown_models, time_repairs, videos
 
-VIDEO_FIELDS = tuple(Video.__dataclass_fields__)
+VIDEO_FIELDS = tuple(name for name in Video.__dataclass_fields__ if name != "time_repairs")
 MODEL_FIELDS = tuple(ModelVersion.__dataclass_fields__)
 HASH_START = re.compile("[0-9a-f]{8,64}")
 
@@ -43,7 +43,12 @@ def register_video(engine: Engine, video: Video) -> int:
 def video_id_of(connection: Connection, video: Video) -> int:
     values = {field: getattr(video, field) for field in VIDEO_FIELDS}
     _upsert(connection, videos, values | {"probed_at": database_now()}, unique=("sha256",), changes={})
-    return int(connection.execute(select(videos.c.video_id).where(videos.c.sha256 == video.sha256)).scalar_one())
+    mine = select(videos.c.video_id).where(videos.c.sha256 == video.sha256)
+    video_id = int(connection.execute(mine).scalar_one())
+    for repair in video.time_repairs:
+        row = {"video_id": video_id, **repair._asdict()}
+        _upsert(connection, time_repairs, row, unique=("video_id", "start_frame"), changes={})
+    return video_id
 
 
 def record_file(

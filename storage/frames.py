@@ -14,14 +14,15 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from models.types import FrameIndex, Video
+from storage.access_units import is_shown
 from storage.containers import VideoError, open_regular
 from storage.pixels import to_rgb
+from storage.streams import film_stream
 
 SEEK_TRIES = 3  # keyframes that are tried, going back, before decoding from the start
 # MPEG-4's errors came late from many threads, by chance: damaged frames passed as sound ones. It is fast without.
@@ -29,6 +30,8 @@ THREADED = {"h264", "hevc", "vp8", "vp9", "av1"}
 # Below so many pixels one thread decodes faster than two cores infer, and several cost a fifth more CPU.
 SMALL_PIXELS = 1 << 19
 SMALLEST_PIXEL_LIMIT = 1 << 20
+# They have no index by time, and a search by time goes astray where the clock starts again.
+SOUGHT_BY_BYTE = {"mpegts", "mpeg", "h264", "hevc", "mpegvideo", "m4v", "dv"}
 
 
 class Frame(NamedTuple):
@@ -137,9 +140,9 @@ def _run(
         if file.seek(0, 2) != video.size_bytes:
             raise VideoError(f"changed since it was probed: found {file.tell()} bytes, expected {video.size_bytes}")
         with open_container(name, video.container) as container:
-            stream = video_stream(container)
+            stream = film_stream(container, video.stream)
             prepare_decoder(stream, pixels, strict=strict)
-            packets = _seek(container, stream, index, keyframe) if keyframe else container.demux(stream)
+            packets = _packets(container, stream, index, keyframe)
             for number, frame in _number(decode(stream, packets, strict=strict), index, sought=keyframe > 0):
                 if number >= stop:
                     return
@@ -160,19 +163,6 @@ def open_container(name: str, container: str) -> Iterator[InputContainer]:
         raise VideoError(f"cannot be opened as {container} ({_words(error)}): damaged or cut short") from error
     with opened:
         yield opened
-
-
-def video_stream(container: InputContainer) -> VideoStream:
-    """The first moving picture: a cover in a sound file is none. Raises VideoError."""
-    videos = container.streams.video
-    for stream in videos:
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise VideoError("no decoder for its video stream: convert it to H.264")
-            return stream
-    kinds = ", ".join(sorted({stream.type for stream in container.streams if stream not in videos})) or "nothing"
-    cover = " and a cover picture" if videos else ""
-    raise VideoError(f"no video stream: found {kinds}{cover}, expected a video")
 
 
 def prepare_decoder(stream: VideoStream, max_pixels: int, *, strict: bool) -> None:
@@ -206,20 +196,71 @@ def decode(stream: VideoStream, packets: Iterable[Packet], *, strict: bool) -> I
         yield from frames
 
 
-def _seek(container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int) -> Iterable[Packet]:
-    """Packets from this keyframe or, where the container's index is coarse, an earlier one. Raises InexactError."""
+def _packets(container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int) -> Iterable[Packet]:
+    """Packets from this keyframe or an earlier one on; numbered by packet, each has its frame's number as its pts."""
+    start, packets = _seek(container, stream, index, keyframe) if keyframe else (0, container.demux(stream))
+    if index.numbered_by != "packet":
+        return packets
+    return _stamp_numbers(count_packets(stream, packets, int(index.packets[start]) if keyframe else 0), index)
+
+
+def count_packets(stream: VideoStream, packets: Iterable[Packet], first: int = 0) -> Iterator[tuple[int, Packet]]:
+    """Packets that give a frame, numbered; others, and what gives none, under -1. first: number of the first one."""
+    codec, number = stream.codec_context.codec.canonical_name, first
+    for packet in packets:
+        if packet.size and not packet.is_discard and is_shown(codec, memoryview(packet)):
+            yield number, packet
+            number += 1
+        else:
+            yield -1, packet
+
+
+def _stamp_numbers(counted: Iterable[tuple[int, Packet]], index: FrameIndex) -> Iterator[Packet]:
+    frame_of = np.full(int(index.packets.max()) + 2, -1)
+    frame_of[index.packets] = np.arange(len(index.packets))
+    for number, packet in counted:
+        frame = int(frame_of[min(number, len(frame_of) - 1)])
+        packet.pts, packet.dts = (frame if frame >= 0 else None), None
+        yield packet
+
+
+def _seek(
+    container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int
+) -> tuple[int, Iterable[Packet]]:
+    """This keyframe or, where the container's index is coarse, an earlier one, and the packets from it on.
+
+    Raises InexactError.
+    """
     position = int(np.searchsorted(index.keyframes, keyframe))
-    for candidate in index.keyframes[position : max(position - SEEK_TRIES, 0) : -1]:
+    for candidate in range(position, max(position - SEEK_TRIES, 0), -1):
         try:
-            container.seek(int(index.pts[candidate]), stream=stream)
+            _seek_to(container, stream, index, candidate)
             packets = container.demux(stream)
             first = next((packet for packet in packets if packet.is_keyframe and packet.size), None)
         except av.error.FFmpegError:
             continue
-        number = None if first is None or first.pts is None else _lookup(index, first.pts)
-        if first is not None and number is not None and number <= keyframe and number in index.keyframes:
-            return itertools.chain([first], packets)
+        number = None if first is None else _known_keyframe(index, first)
+        if first is not None and number is not None and number <= keyframe:
+            return number, itertools.chain([first], packets)
     raise InexactError
+
+
+def _seek_to(container: InputContainer, stream: VideoStream, index: FrameIndex, candidate: int) -> None:
+    if index.numbered_by != "packet":
+        container.seek(int(index.pts[index.keyframes[candidate]]), stream=stream)
+    elif container.format.name in SOUGHT_BY_BYTE:
+        container.seek(int(index.key_bytes[candidate]), stream=stream, unsupported_byte_offset=True)
+    else:
+        container.seek(int(index.key_stamps[candidate]), stream=stream)
+
+
+def _known_keyframe(index: FrameIndex, packet: Packet) -> int | None:
+    """Number of the keyframe that begins with this packet; None where it is none of the index."""
+    if index.numbered_by == "packet":
+        found = np.flatnonzero(index.key_bytes == packet.pos) if packet.pos is not None else np.empty(0, np.int64)
+        return int(index.keyframes[found[0]]) if len(found) else None
+    number = None if packet.pts is None else _lookup(index, packet.pts)
+    return number if number is not None and number in index.keyframes else None
 
 
 def _lookup(index: FrameIndex, key: int) -> int | None:

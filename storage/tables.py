@@ -113,10 +113,23 @@ videos = Table(
     Column("height", Integer, nullable=False),
     Column("rotation", Integer, nullable=False),
     Column("frames", Integer, nullable=False),
-    Column("fps", Double, nullable=False),
+    Column("fps", Double),  # NULL: a single frame
     Column("duration_s", Double, nullable=False),
+    Column("stream", Integer, nullable=False, server_default="0"),
+    Column("streams", Integer, nullable=False, server_default="1"),
     Column("probed_at", UtcDateTime, nullable=False),
     CheckConstraint("frames > 0", name="frames"),
+)
+
+time_repairs = Table(
+    "time_repairs",
+    metadata,
+    Column("video_id", ForeignKey("videos.video_id"), primary_key=True),
+    Column("start_frame", Integer, primary_key=True),
+    Column("stop_frame", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("clock_s", Double),
+    CheckConstraint("0 <= start_frame AND start_frame < stop_frame", name="frames"),
 )
 
 archive_files = Table(

@@ -1,6 +1,6 @@
 """What a batch did, by device and by video, and how wrong its estimate was. Reads the ledger, writes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -15,10 +15,12 @@ from storage.account import (
     Loss,
     Spans,
     VideoFacts,
+    VideoNote,
     read_batch,
     read_counts,
     read_devices,
     read_losses,
+    read_notes,
     read_spans,
     read_videos,
 )
@@ -30,6 +32,7 @@ from tasks.wording import clock, count, deviation, duration, kind, rate
 CAN_THROTTLE = "MYRIAD"
 THROTTLED = 0.7  # of the best speed so far
 MEDIAN_OF = 3  # segments: a single slow one is a hiccup, not heat
+NOTED = 20  # videos: an archive of one camera may have the same fault in all of them
 SHORT = 0.5  # of the median length: in a short segment the start of its decoder weighs too much
 
 
@@ -49,6 +52,7 @@ class Account:
     counts: SegmentCounts
     devices: Sequence[DeviceFacts]
     videos: Sequence[VideoFacts]
+    notes: Sequence[VideoNote]
     losses: Sequence[Loss]
     spans: Spans
     throttling: dict[tuple[str, str], Throttling]
@@ -95,6 +99,12 @@ class Account:
             for loss in self.losses
         ]
 
+    def note_lines(self) -> list[str]:
+        """One per video whose file was odd, the first NOTED of them."""
+        lines = [f"{note.video}: {'; '.join(_note_parts(note))}" for note in self.notes[:NOTED]]
+        more = len(self.notes) - NOTED
+        return [*lines, f"and {count(more, 'video')} more: see the table time_repairs"] if more > 0 else lines
+
     def chart_key(self) -> str:
         return f"batches/{self.batch.batch_key}/night.png"
 
@@ -120,6 +130,17 @@ class Account:
         )
 
 
+def _note_parts(note: VideoNote) -> Iterator[str]:
+    if note.frames_retimed:
+        yield f"time stamps of {count(note.frames_retimed, 'frame')} repaired"
+    if note.clock_s is not None:
+        jump = f"{duration(abs(note.clock_s))} {'ahead' if note.clock_s > 0 else 'back'}"
+        also = f", the longest of {note.clock_changes:,} jumps; they are" if note.clock_changes > 1 else ", which is"
+        yield f"its clock jumped {jump}{also} left out of its times"
+    if note.streams > 1:
+        yield f"stream {note.stream} taken, of {note.streams} video streams"
+
+
 def read_account(engine: Engine, batch_id: int | None = None) -> Account:
     """Of this batch, or of the newest one. Raises DatabaseError where there is none."""
     batch = read_batch(engine, batch_id)
@@ -130,6 +151,7 @@ def read_account(engine: Engine, batch_id: int | None = None) -> Account:
         counts=read_counts(engine, number),
         devices=read_devices(engine, number),
         videos=read_videos(engine, number),
+        notes=read_notes(engine, number),
         losses=read_losses(engine, number),
         spans=spans,
         throttling=_throttled(spans),

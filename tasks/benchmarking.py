@@ -127,7 +127,8 @@ def _felt(runtime: Runtime) -> dict[str, Any]:
 
 
 def _film_in_words(film: Path, video: Video) -> str:
-    return f"{film.name}, {video.width}x{video.height}, {video.codec}, {video.fps:g} frames/s"
+    rate = f"{video.fps:g} frames/s" if video.fps else "a single frame"
+    return f"{film.name}, {video.width}x{video.height}, {video.codec}, {rate}"
 
 
 def in_words(row: BenchmarkRow) -> str:

@@ -16,6 +16,7 @@ from storage.encode import write_video
 from storage.frames import read_frames
 
 OVERLAY_WIDTH = 960
+STILL_FPS = 1.0  # a video of a single frame has no rate
 
 
 def segment_tensors(
@@ -66,7 +67,7 @@ def write_overlay(path: Path, video: Video, index: FrameIndex, start: int, stop:
         for t_s, picture in pictures:
             yield t_s - first_t_s, picture
 
-    return write_video(out, shifted(), width, height, video.fps).name
+    return write_video(out, shifted(), width, height, video.fps or STILL_FPS).name
 
 
 def write_still(path: Path, video: Video, index: FrameIndex, number: int, rows: Rows, out: Path) -> None:

@@ -117,7 +117,7 @@ def measure_pipeline(
     """
     with Sandbox() as sandbox:
         video, index = probe(sandbox, path, DECODER_CPU_S)
-        wanted_s = seconds * model_frames_per_s / video.fps
+        wanted_s = seconds * model_frames_per_s / (video.fps or model_frames_per_s)
         segment_s = min(LONGEST_SEGMENT_S, max(SHORTEST_SEGMENT_S, wanted_s))
         with closing(_Bench(path, index, runtime, manifest, sandbox, scratch)) as bench:
             bench.warm_up(*next(_segments(video, index, SHORTEST_SEGMENT_S, 0)))

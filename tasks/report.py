@@ -135,6 +135,8 @@ def _tables(account: Account) -> list[str]:
         parts.append(f"## By device\n\n{markdown_table(device_table(account))}")
     if account.losses:
         parts.append("\n".join(f"- lost {_cell(line)}" for line in account.lost_lines()[:TABLE_VIDEOS]))
+    if account.notes:
+        parts.append("\n".join(f"- video {_cell(line)}" for line in account.note_lines()))
     if account.videos:
         parts.append(f"## By video\n\n{markdown_table(video_table(account)[:MARKDOWN_VIDEOS])}")
     if len(account.videos) > MARKDOWN_VIDEOS:
@@ -176,6 +178,7 @@ def print_report(report: BatchReport) -> None:
     """The same for a terminal."""
     lines = [("batch", f"{report.batch_id}, {report.status}"), *report.lines().items()]
     lines += device_lines(report.account)
+    lines += [("video", line) for line in report.account.note_lines()]
     if report.chart_url:
         lines.append(("chart", report.chart_url))
     if report.pictures.sheet_url:
@@ -200,6 +203,7 @@ def print_account(site: Site, account: Account) -> None:
     lines += [*count_lines(account.counts, batch.task).items(), *time_lines(account).items()]
     lines += [("error", batch.error)] if batch.error else []
     lines += device_lines(account)
+    lines += [("video", line) for line in account.note_lines()]
     lines += [("lost", line) for line in account.lost_lines()]
     if len(account.spans.lane) and site.artifacts.exists(account.chart_key()):
         lines.append(("chart", site.artifacts.url(account.chart_key())))
