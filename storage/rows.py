@@ -21,6 +21,7 @@ MOST_NUMBER = 2**31 - 1  # of an INTEGER column
 MOST_BYTES = 2**53  # of a BIGINT column, and exact as a JSON number
 MOST_SIDE = 1 << 16  # pixels
 MOST_FPS = 1e6
+MOST_REPAIRS = 2000  # stretches of repaired time stamps, and changes of the clock
 
 
 def check_rows(rows: Rows, segment: Segment) -> None:
@@ -82,8 +83,23 @@ def check_video(video: Video) -> None:
         _check_value(field.name, getattr(video, field.name))
     if not (0 < video.width <= MOST_SIDE and 0 < video.height <= MOST_SIDE and video.frames > 0):
         raise ValueError(f"a video of {video.width}x{video.height} pixels and {video.frames} frames")
-    if not (0 < video.fps <= MOST_FPS and 0 < video.duration_s <= MOST_SECONDS):
+    if not (0 < (1.0 if video.fps is None else video.fps) <= MOST_FPS and 0 < video.duration_s <= MOST_SECONDS):
         raise ValueError(f"a video of {video.fps} frames per second and {video.duration_s} s")
+    _check_repairs(video)
+
+
+def _check_repairs(video: Video) -> None:
+    if len(video.time_repairs) > MOST_REPAIRS:
+        raise ValueError(f"{len(video.time_repairs)} repairs of its times, expected at most {MOST_REPAIRS}")
+    for repair in video.time_repairs:
+        inside = 0 <= repair.start_frame < repair.stop_frame <= video.frames
+        if not inside or not 0 <= repair.frames <= repair.stop_frame - repair.start_frame:
+            raise ValueError(f"{repair}, expected frames of [0, {video.frames})")
+        if not math.isfinite(repair.clock_s or 0.0):
+            raise ValueError(f"{repair}, expected a finite clock_s")
+    starts = [repair.start_frame for repair in video.time_repairs]
+    if any(later <= earlier for earlier, later in pairwise(starts)):
+        raise ValueError("repairs of a video's times that are not ascending")
 
 
 def _check_value(name: str, value: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.types import Segment
+from models.types import Segment, TimeRepair
 from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
 from storage.poses import POSE_COLUMNS
 from tests.storage.samples import assert_same, make_poses, make_report, make_video, poses_of
@@ -46,6 +46,13 @@ def test_write_then_read_is_the_identity(poses: Any, frames_done: int) -> None:
     assert_same(found.rows, poses)
     for name in ("video", "segment", "version_sha256", "report"):
         assert getattr(found, name) == getattr(result, name)
+
+
+def test_a_film_with_repaired_times_or_a_single_frame_comes_back_too() -> None:
+    repairs = (TimeRepair(3, 5, 2, None), TimeRepair(10, 100, 0, 200_000.0))
+    video = dataclasses.replace(VIDEO, fps=None, stream=1, streams=2, time_repairs=repairs)
+    result = dataclasses.replace(make_result(), video=video)
+    assert decode_result(encode_result(result), "result").video == video
 
 
 def test_equal_results_are_equal_bytes() -> None:
@@ -150,6 +157,9 @@ IMPOSSIBLE: dict[str, Any] = {
     "no width": {"video": {**dataclasses.asdict(VIDEO), "width": 0}},
     "more bytes than a disk has": {"video": {**dataclasses.asdict(VIDEO), "size_bytes": 2**62}},
     "a rate of infinity": {"video": {**dataclasses.asdict(VIDEO), "fps": 1e999}},
+    "repairs behind its end": {"video": {**dataclasses.asdict(VIDEO), "time_repairs": [[5, 2**40, 1, None]]}},
+    "repairs without end": {"video": {**dataclasses.asdict(VIDEO), "time_repairs": [[5, 6, 1, None]] * 10**4}},
+    "a clock that jumps by infinity": {"video": {**dataclasses.asdict(VIDEO), "time_repairs": [[5, 6, 1, 1e999]]}},
     "a container with a NUL": {"video": {**dataclasses.asdict(VIDEO), "container": "mov\0"}},
     "a worker with a NUL": {"report": {**dataclasses.asdict(make_report(40)), "worker": "pi\0"}},
     "a worker without a name": {"report": {**dataclasses.asdict(make_report(40)), "worker": ""}},
