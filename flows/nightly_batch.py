@@ -75,9 +75,10 @@ def nightly_batch(
                 ledger.finish_batch(site.engine, night.batch_id, str(error) or type(error).__name__)
             raise
         report = _account(night, model, listing, pictures, begun)
+        given_up = ledger.given_up(site.engine, night.batch_id)
     publish_report(report)
     if report.status != "completed":
-        raise BatchIncomplete(_what_is_missing(report))
+        raise BatchIncomplete(_what_is_missing(report, given_up))
     return report
 
 
@@ -119,7 +120,7 @@ def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, pre
 
 def _account(night: Night, model: str, listing: Listing, pictures: Pictures, begun: float) -> BatchReport:
     engine = night.site.engine
-    status = patiently(lambda: ledger.finish_batch(engine, night.batch_id), _waiting)
+    status = patiently(lambda: ledger.finish_batch(engine, night.batch_id, unread=len(listing.unread)), _waiting)
     catalogue.show_when_complete(engine, night.manifest.task, night.model_version_id)
     account = read_account(engine, night.batch_id)
     chart, chart_url = draw_chart(night.site, account)
@@ -146,11 +147,18 @@ def _waiting(error: Exception) -> None:
     get_run_logger().warning("waiting, and going on when it is back: %s", error)
 
 
-def _what_is_missing(report: BatchReport) -> str:
-    counts = report.counts
+def _what_is_missing(report: BatchReport, given_up: int) -> str:
+    counts, unread = report.counts, len(report.listing.unread)
+    lacking = [
+        f"{counts.missing} of {counts.expected} segments ({counts.frames_missing} frames) are missing"
+        if counts.missing
+        else "",
+        f"{given_up} of {counts.expected} segments were given up after several attempts" if given_up else "",
+        f"{unread} files could not be read" if unread else "",
+    ]
     return (
-        f"batch {report.batch_id}: {counts.missing} of {counts.expected} segments ({counts.frames_missing} frames) are "
-        f"missing, expected none: 'nightjar quarantine' and the log above say why; run it again to go on"
+        f"Batch {report.batch_id} is incomplete: {'; '.join(filter(None, lacking))}. "
+        "See 'nightjar quarantine' and the log above for the reasons, and run the batch again to continue."
     )
 
 

@@ -14,8 +14,19 @@ from pathlib import Path
 from typing import Protocol
 
 from storage.cache import FileCache
-from storage.places import ObjectError, S3Place, StoreError, disk_errors, parse_place
-from storage.s3 import Bucket, S3Options
+from storage.places import (
+    CallFailedError,
+    ChangedError,
+    DeniedError,
+    DeniedObjectError,
+    ObjectError,
+    S3Place,
+    StoreError,
+    UnansweredError,
+    disk_errors,
+    parse_place,
+)
+from storage.s3 import Bucket, File, S3Options
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -117,10 +128,9 @@ class FolderArchive:
         if relative.is_absolute() or ".." in relative.parts or "\0" in entry.key:
             raise ObjectError(f"key {entry.key!r}", "a key from this archive's listing", "list the archive again")
         path = self.root / relative
-        with disk_errors(path):
-            found = path.stat()
+        found = _readable(path)
         if (found.st_size, str(found.st_mtime_ns)) != (entry.size_bytes, entry.etag):
-            raise ObjectError(
+            raise ChangedError(
                 f"{str(path)!r} is not the version that was listed", "the same size and time", "list the archive again"
             )
         yield path
@@ -162,8 +172,42 @@ class S3Archive:
             identity,
             _suffix(entry.key) if is_video(entry.key) else "",
             entry.size_bytes,
-            lambda file: self.bucket.fetch(key, file, entry.etag, entry.size_bytes),
+            lambda file: self._fetch(key, file, entry),
         )
+
+    def _fetch(self, key: str, file: File, entry: Entry) -> None:
+        """Raises an ObjectError where the store fails at this object and answers otherwise."""
+        try:
+            self.bucket.fetch(key, file, entry.etag, entry.size_bytes)
+        except DeniedError as error:
+            raise DeniedObjectError(
+                error.found,
+                "the right to read this object (s3:GetObject)",
+                "correct its owner, ACL or the bucket's policy",
+            ) from error
+        except CallFailedError as error:
+            if not self.bucket.answers(self.prefix):
+                raise
+            raise UnansweredError(
+                error.found, error.expected, f"look at this object in the store; {error.remedy}"
+            ) from error
+
+
+def _readable(path: Path) -> os.stat_result:
+    """What is at the path now, made sure that it can be opened. Raises StoreError, ObjectError for this file's own."""
+    with disk_errors(path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise ChangedError(f"{error.strerror} at {str(path)!r}", "a file", "list the archive again") from error
+        except PermissionError as error:
+            raise DeniedObjectError(
+                f"{error.strerror} at {str(path)!r}", "the right to read it", "give this user that right (chmod, chown)"
+            ) from error
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def is_video(key: str) -> bool:

@@ -3,7 +3,8 @@
 Nobody has to tidy up after a killed process: what it was using or writing is known by its locks, and the kernel drops
 those. flock is used, so the folder has to be on a local disk.
 
-    NAME.SUFFIX      a whole file. Whoever reads it holds a shared lock; its mtime is when it was last asked for
+    NAME.SUFFIX      a whole file. Its readers hold a shared lock; its atime is when it was last asked for. Its mtime
+                     never changes, because a reader takes a new mtime for new bytes
     NAME.SIZE.part   a file on its way. Whoever writes it holds an exclusive lock; SIZE is the room it will take
     lock             held while room is made
 """
@@ -14,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
 
@@ -50,7 +51,7 @@ class FileCache:
                 while not (held := _try_lock(path, fcntl.LOCK_SH)):
                     self._try_to_fetch(path, part, size_bytes, fetch)
                 stack.callback(_unlock, held)
-                os.utime(path)
+                _mark_used(held)
             yield path
 
     def _try_to_fetch(self, path: Path, part: Path, size_bytes: int, fetch: Callable[[BufferedRandom], None]) -> None:
@@ -133,7 +134,7 @@ class FileCache:
             except FileNotFoundError:
                 continue
             part = _PART.fullmatch(path.name)
-            yield found.st_mtime_ns, int(part[1]) if part else found.st_size, path
+            yield found.st_atime_ns, int(part[1]) if part else found.st_size, path
 
 
 def _try_lock(path: Path, kind: int) -> int | None:
@@ -153,6 +154,12 @@ def _try_lock(path: Path, kind: int) -> int | None:
         raise
     os.close(held)
     return None
+
+
+def _mark_used(held: int) -> None:
+    """Set the time of last use, which a disk mounted with noatime or relatime would not do by itself."""
+    with suppress(PermissionError):  # another user's file: it may be evicted a little early
+        os.utime(held, ns=(time.time_ns(), os.fstat(held).st_mtime_ns))
 
 
 def _unlock(held: int) -> None:

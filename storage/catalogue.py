@@ -17,12 +17,17 @@ HASH_START = re.compile("[0-9a-f]{8,64}")
 
 
 class KnownFile(NamedTuple):
-    """What is known of a file of the archive. reason: why it cannot be processed; one of the last two is None."""
+    """A file of the archive as it was last read.
+
+    reason: why it cannot be processed, None where video_id is known
+    retry: the reason may pass without a change of the file
+    """
 
     size_bytes: int
     etag: str
     video_id: int | None
     reason: str | None
+    retry: bool
 
 
 class ShownModel(NamedTuple):
@@ -60,8 +65,13 @@ def record_file(
     *,
     video_id: int | None = None,
     reason: str | None = None,
+    retry: bool = False,
 ) -> None:
-    """A file was read just now: it is this video, or cannot be processed for this reason. Replaces what was known."""
+    """Record that a file was read just now, in place of what was known of it.
+
+    video_id, reason: the video that it is, or why it cannot be processed
+    retry: the reason may pass without a change of the file, so each batch reads it again
+    """
     if (video_id is None) == (reason is None):
         raise ValueError(f"video_id {video_id} and reason {reason!r} for {key!r}, expected exactly one of them")
     found = {
@@ -69,6 +79,7 @@ def record_file(
         "etag": etag,
         "video_id": video_id,
         "reason": reason and storable(reason),
+        "retry": retry,
         "seen_at": database_now(),
         "read_at": database_now(),
     }

@@ -3,6 +3,7 @@
 Plain bytes only: nothing is demuxed or decoded here, so a hostile file meets no foreign code yet.
 """
 
+import errno
 import os
 import stat
 import struct
@@ -12,11 +13,13 @@ from io import BufferedReader
 from pathlib import Path
 
 from models.types import NightjarError
+from storage.digest import sha256_of
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
 TS_PACKETS = ((188, 0), (192, 4))  # (packet length, offset of its 0x47): MPEG-TS, and Blu-ray's with a time code
 UNFINISHED = "cut short or still being copied: copy it again"
+CHANGED = "changed while it was read: still being copied? It will be tried again when it is at rest"
 
 VIDEO_MAGIC = {
     b"\x1a\x45\xdf\xa3": "matroska",
@@ -46,11 +49,17 @@ OTHER_MAGIC = {
     b"\x00\x00\x01\xb3": "a bare MPEG stream without a container",
     b"\x00\x00\x00\x01": "a bare H.264 or HEVC stream without a container",
 }
+# Of the disk or share below a file. FFmpeg says EIO of some damaged files, too: only reading tells which it is.
+READ_FAULTS = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO})
 PLAYLISTS = ("#EXTM3U", "ffconcat", "file '", "v=0", "[playlist]", "<?xml", "<asx", "<smil")
 
 
 class VideoError(NightjarError):
     """A video that cannot be used; the text is the reason that a person reads in the quarantine."""
+
+
+class AttemptError(NightjarError):
+    """An attempt that failed for a reason that says nothing about the video: another attempt may succeed."""
 
 
 @contextmanager
@@ -60,11 +69,12 @@ def open_regular(path: Path) -> Iterator[tuple[BufferedReader, str]]:
     A symlink is followed, because archives hold them and its target is only ever read as a video; a pipe, a device
     or a folder is refused (O_NONBLOCK: a pipe without a writer would hold the batch for ever). The name goes through
     the descriptor, so that a file swapped in between is not met, and no name is ever taken for a protocol.
+    Raises VideoError where it is no file, AttemptError where it cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise VideoError(f"cannot be opened ({error.strerror}): check the file and its permissions") from error
+        raise AttemptError(f"cannot be opened ({error.strerror}): check the file and its permissions") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise VideoError("not a regular file but a folder, pipe or device, expected a video: remove it")
@@ -72,8 +82,54 @@ def open_regular(path: Path) -> Iterator[tuple[BufferedReader, str]]:
         yield file, f"file:/proc/self/fd/{descriptor}"
 
 
+@contextmanager
+def confirmed(file: BufferedReader, before: os.stat_result, sha256: str) -> Iterator[None]:
+    """Blame a video only if its file can be read and still has these bytes.
+
+    A failing disk and a file that is being overwritten make a demuxer say what it says of a damaged video: then
+    AttemptError is raised instead. A file that was merely touched is the same file.
+    """
+    try:
+        yield
+    except Exception as error:
+        doubtful = getattr(error.__cause__ or error, "errno", None) in READ_FAULTS
+        if (doubtful or _is_touched(file, before)) and digest(file) != sha256:
+            raise AttemptError(CHANGED) from error
+        raise
+    if _is_touched(file, before) and digest(file) != sha256:
+        raise AttemptError(CHANGED)
+
+
+def _is_touched(file: BufferedReader, before: os.stat_result) -> bool:
+    now = os.fstat(file.fileno())
+    return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+
+
+def digest(file: BufferedReader) -> str:
+    """SHA-256 of the whole file. Raises AttemptError where the disk does not give it."""
+    with _disk_faults():
+        file.seek(0)
+        return sha256_of(file)
+
+
+@contextmanager
+def _disk_faults() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AttemptError(f"cannot be read ({error.strerror}): check its disk") from error
+
+
 def check_whole(file: BufferedReader, size: int) -> str:
-    """The container's name as libavformat knows it. Raises VideoError where it is not a video, or not all of one."""
+    """The container's name as libavformat knows it.
+
+    Raises VideoError where it is not a video, or not all of one; AttemptError where the disk does not give it.
+    """
+    with _disk_faults():
+        return _check_whole(file, size)
+
+
+def _check_whole(file: BufferedReader, size: int) -> str:
     if size == 0:
         raise VideoError("the file is empty (0 bytes), expected a video: copy it again")
     file.seek(0)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from models.types import FrameIndex, Video
 from storage.access_units import is_shown
-from storage.containers import VideoError, open_regular
+from storage.containers import AttemptError, VideoError, confirmed, open_regular
 from storage.pixels import to_rgb
 from storage.streams import film_stream
 
@@ -60,7 +60,7 @@ def read_frames(
     size: (width, height) to resize to, bilinearly; None = as the video is
     wanted: only these of them, ascending; None = all. Whatever they are, they look as they would among all
     A frame that does not decode, or that the decoder flags as corrupt, is left out: its number is missing.
-    Raises VideoError where no frame of the segment decodes, or the file is not the probed one.
+    Raises VideoError where no frame of the segment decodes, AttemptError where the file is not the probed one.
     """
     if not 0 <= start_frame < stop_frame <= video.frames:
         raise ValueError(f"frames [{start_frame}, {stop_frame}) are not inside [0, {video.frames})")
@@ -138,8 +138,8 @@ def _run(
     pixels = max(4 * video.width * video.height, SMALLEST_PIXEL_LIMIT)
     with open_regular(path) as (file, name):
         if file.seek(0, 2) != video.size_bytes:
-            raise VideoError(f"changed since it was probed: found {file.tell()} bytes, expected {video.size_bytes}")
-        with open_container(name, video.container) as container:
+            raise AttemptError(f"changed since it was probed: found {file.tell()} bytes, expected {video.size_bytes}")
+        with confirmed(file, os.fstat(file.fileno()), video.sha256), open_container(name, video.container) as container:
             stream = film_stream(container, video.stream)
             prepare_decoder(stream, pixels, strict=strict)
             packets = _packets(container, stream, index, keyframe)

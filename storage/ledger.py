@@ -166,7 +166,8 @@ def expect_segments(
 ) -> SegmentCounts:
     """Write down what this batch is to do: all segments of these videos that are neither done nor quarantined.
 
-    More videos may follow in further calls; the counts of files are then those of the last call.
+    Segments that an earlier batch gave up for a reason that may have passed are tried anew. More videos may follow in
+    further calls; the counts of files are then those of the last call.
     """
     batch = update(batches).where(batches.c.batch_id == batch_id)
     listed = {"files_listed": files_listed, "files_quarantined": files_quarantined}
@@ -174,12 +175,21 @@ def expect_segments(
         version = connection.execute(batch.values(listed).returning(batches.c.model_version_id)).scalar_one()
         wanted = sorted(set(video_ids))
         for first in range(0, len(wanted), VIDEOS_AT_ONCE):
-            mine = segments.c.video_id.in_(wanted[first : first + VIDEOS_AT_ONCE]) & OPEN
+            theirs = segments.c.video_id.in_(wanted[first : first + VIDEOS_AT_ONCE])
+            _requeue(connection, theirs & (segments.c.model_version_id == version) & segments.c.retry)
+            mine = theirs & OPEN
             rows = select(literal(batch_id), segments.c.segment_id).where(segments.c.model_version_id == version, mine)
             connection.execute(_insert_new(connection).from_select(["batch_id", "segment_id"], rows))
         if connection.dialect.name == "postgresql":  # its own statistics come a minute later: claims would sort all
             connection.execute(text("ANALYZE segments, batch_segments"))
         return _count(connection, batch_id)
+
+
+def _requeue(connection: Connection, which: ColumnElement[bool]) -> int:
+    """Quarantined segments are planned again, with all their tries; how many that are."""
+    values = {"status": "planned", "tries": 0, "reason": None, "retry": False, "finished_at": None}
+    quarantined = (segments.c.status == "quarantined") & which
+    return connection.execute(update(segments).where(quarantined).values(values)).rowcount
 
 
 def _insert_new(connection: Connection) -> Any:
@@ -215,15 +225,33 @@ def _count(connection: Connection, batch_id: int) -> SegmentCounts:
     return SegmentCounts(*(int(value) for value in row))
 
 
-def finish_batch(engine: Engine, batch_id: int, error: str | None = None) -> str:
-    """Close the account: `completed`, `incomplete` where segments are missing, `crashed` with an error. Gives which."""
+def given_up(engine: Engine, batch_id: int) -> int:
+    """Count the batch's segments whose attempts all failed, though nothing is known against the video."""
+    with reading(engine) as connection:
+        return _given_up(connection, batch_id)
+
+
+def _given_up(connection: Connection, batch_id: int) -> int:
+    mine = (batch_segments.c.batch_id == batch_id) & (segments.c.status == "quarantined") & segments.c.retry
+    return int(
+        connection.execute(select(func.count()).select_from(segments.join(batch_segments)).where(mine)).scalar_one()
+    )
+
+
+def finish_batch(engine: Engine, batch_id: int, error: str | None = None, *, unread: int = 0) -> str:
+    """Close the account and return the batch's status: `completed`, `incomplete` or, with an error, `crashed`.
+
+    unread: files of the archive that could not be read for a reason that says nothing of them. With any of these, with
+    missing segments or with segments that were given up the batch is incomplete.
+    """
     with writing(engine) as connection:
-        return _finish(connection, batch_id, error)
+        return _finish(connection, batch_id, error, unread)
 
 
-def _finish(connection: Connection, batch_id: int, error: str | None) -> str:
+def _finish(connection: Connection, batch_id: int, error: str | None, unread: int = 0) -> str:
     counts = _count(connection, batch_id)
-    status = "crashed" if error else "incomplete" if counts.missing else "completed"
+    lacking = counts.missing or unread or _given_up(connection, batch_id)
+    status = "crashed" if error else "incomplete" if lacking else "completed"
     values = {
         "status": status,
         "finished_at": database_now(),
@@ -244,13 +272,14 @@ def _finish(connection: Connection, batch_id: int, error: str | None) -> str:
 def claim(engine: Engine, batch_id: int, owner: str, lease_s: float) -> Claim | None:
     """The batch's next segment for this owner; None where none is to be had now.
 
-    A segment whose lease has ended is given to whoever asks. One that was tried MAX_TRIES times is quarantined.
+    A segment whose lease has ended is given to whoever asks. One that was tried MAX_TRIES times is quarantined until
+    the next batch.
     """
     with writing(engine) as connection:
         while (row := connection.execute(_free_segments(batch_id, 1)).first()) is not None:
             if row.tries < MAX_TRIES:
                 return _lease(connection, row, batch_id, owner, lease_s)
-            _quarantine(connection, row.segment_id, _worn_out(row))
+            _quarantine(connection, row.segment_id, _worn_out(row), retry=True)
     return None
 
 
@@ -299,7 +328,7 @@ def claim_many(connection: Connection, batch_id: int, owner: str, lease_s: float
             claims.append(_lease(connection, row, batch_id, owner, lease_s))
             wanted -= row.stop_frame - row.start_frame
         else:
-            _quarantine(connection, row.segment_id, _worn_out(row))
+            _quarantine(connection, row.segment_id, _worn_out(row), retry=True)
     return claims
 
 
@@ -351,8 +380,15 @@ def renew_all(connection: Connection, owner: str, lease_s: float) -> int:
     return connection.execute(update(segments).where(mine).values(lease_until=database_now(lease_s))).rowcount
 
 
-def _quarantine(connection: Connection, segment_id: int, reason: str) -> None:
-    values = {"status": "quarantined", "reason": storable(reason), "finished_at": database_now(), **NO_LEASE}
+def _quarantine(connection: Connection, segment_id: int, reason: str, *, retry: bool = False) -> None:
+    """retry: attempts failed for reasons that say nothing of the video, so the next batch tries it again"""
+    values = {
+        "status": "quarantined",
+        "reason": storable(reason),
+        "retry": retry,
+        "finished_at": database_now(),
+        **NO_LEASE,
+    }
     connection.execute(update(segments).where(segments.c.segment_id == segment_id).values(values))
 
 
@@ -372,7 +408,7 @@ def renew(engine: Engine, claim: Claim, lease_s: float) -> bool:
 def release(engine: Engine, claim: Claim, reason: str | None) -> bool:
     """Give the segment back: the attempt failed for this reason, or (None) was called off, which counts as no try.
 
-    After MAX_TRIES failures it is quarantined. False where the claim is fenced.
+    After MAX_TRIES failures it is quarantined until the next batch. False where the claim is fenced.
     """
     with writing(engine) as connection:
         return give_back(connection, claim, reason)
@@ -385,16 +421,19 @@ def give_back(connection: Connection, claim: Claim, reason: str | None) -> bool:
     changed = update(segments).where(held(claim)).values({**values, **NO_LEASE}).returning(segments.c.tries)
     tries = connection.execute(changed).scalar_one_or_none()
     if reason is not None and tries is not None and tries >= MAX_TRIES:
-        _quarantine(connection, claim.segment_id, f"{tries} attempts failed, the last one: {reason}")
+        _quarantine(connection, claim.segment_id, f"{tries} attempts failed, the last one: {reason}", retry=True)
     return tries is not None
 
 
-def quarantine_segment(engine: Engine, claim: Claim, reason: str) -> bool:
-    """For a fault of the input itself, which no other attempt would mend. False where the claim is fenced."""
+def quarantine_segment(engine: Engine, claim: Claim, reason: str, *, retry: bool = False) -> bool:
+    """For a fault of the input itself, which no other attempt would mend. False where the claim is fenced.
+
+    retry: the fault may have passed by the next batch, which tries the segment again
+    """
     with writing(engine) as connection:
         mine = connection.execute(select(segments.c.segment_id).where(held(claim)).with_for_update()).first()
         if mine is not None:
-            _quarantine(connection, claim.segment_id, reason)
+            _quarantine(connection, claim.segment_id, reason, retry=retry)
         return mine is not None
 
 
@@ -429,11 +468,9 @@ def requeue_quarantined(engine: Engine, archive: str) -> tuple[int, int]:
     """
     in_archive = select(archive_files.c.video_id).where(archive_files.c.archive == archive)
     refused = (archive_files.c.archive == archive) & archive_files.c.reason.is_not(None)
-    stuck = (segments.c.status == "quarantined") & segments.c.video_id.in_(in_archive)
     with writing(engine) as connection:
         files = connection.execute(delete(archive_files).where(refused)).rowcount
-        values = {"status": "planned", "tries": 0, "reason": None, "finished_at": None}
-        return files, connection.execute(update(segments).where(stuck).values(values)).rowcount
+        return files, _requeue(connection, segments.c.video_id.in_(in_archive))
 
 
 def planned_videos(engine: Engine, model_version_id: int) -> set[int]:

@@ -30,6 +30,33 @@ def too_large(address: str, size_bytes: int, limit_bytes: int) -> ObjectError:
     return ObjectError(f"{address} has {size_bytes} bytes", f"at most {limit_bytes}", "remove it from the store")
 
 
+class ChangedError(ObjectError):
+    """The object is gone, or another version of it is there now: a new listing tells."""
+
+
+class RefusedError(ObjectError):
+    """The store holds the object and does not hand it out: it is archived, or its key or permission is missing.
+
+    That may pass without a change of the object, so nothing that was decided about it is final.
+    """
+
+
+class DeniedObjectError(RefusedError):
+    """This object may not be read with these credentials."""
+
+
+class UnansweredError(ObjectError):
+    """The store fails again and again at this one object, though it answers otherwise: another attempt may succeed."""
+
+
+class CallFailedError(StoreError):
+    """A call that the store failed or broke off: the store may be in trouble, or this one object of it."""
+
+
+class DeniedError(StoreError):
+    """These credentials may not do this; a store does not say whether they may do anything at all."""
+
+
 @dataclass(frozen=True)
 class S3Place:
     """`s3://bucket/prefix`. prefix: without slashes at its ends; "" = the whole bucket."""

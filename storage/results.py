@@ -131,6 +131,7 @@ def _done(rows: Rows, report: SegmentReport, result_key: str | None, result_sha2
         "result_sha256": result_sha256,
         "wall_s": report.wall_s,
         "reason": None,
+        "retry": False,
         "finished_at": database_now(),
         **NO_LEASE,
     }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from storage.digest import md5_of, sha256_of
-from storage.places import ObjectError, StoreError, too_large
+from storage.places import ChangedError, ObjectError, StoreError, too_large
 from storage.s3_errors import explain, is_transient
 
 T = TypeVar("T")
@@ -235,6 +235,14 @@ class Bucket:
                 if not done:  # with the rest of an object rclone sends the checksum of the whole
                     raise
 
+    def answers(self, prefix: str) -> bool:
+        """Whether the bucket lists what begins so: then the store itself is in order."""
+        try:
+            self._persist(prefix, lambda: self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1))
+        except StoreError:
+            return False
+        return True
+
     def exists(self, key: str) -> bool:
         try:
             self._persist(key, lambda: self.client.head_object(Bucket=self.name, Key=key))
@@ -310,7 +318,7 @@ def _pause(failures: int) -> None:
 
 
 def _changed(address: str) -> ObjectError:
-    return ObjectError(
+    return ChangedError(
         f"{address} is not the version that was listed", "the same ETag and size", "list again and take the new one"
     )
 

@@ -1,10 +1,15 @@
 """What boto3 raises, turned into found, expected, remedy; and which of it is worth another try. No calls are made."""
 
-from storage.places import ObjectError, StoreError
+from storage.places import CallFailedError, ChangedError, DeniedError, ObjectError, RefusedError, StoreError
 
 _FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507"}
 _WRONG_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
-_WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "401"}
+# Of the account or its key, never of one object
+_WRONG_KEYS = {
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "401"),
+    *("AccountProblem", "AllAccessDisabled", "InvalidPayer", "InvalidSecurity", "NotSignedUp", "RequestExpired"),
+}
+_OWN_KEY = "encrypt"  # in Amazon's words for an object that is stored under a key of the customer's own
 _NO_OBJECT = {"NoSuchKey", "NoSuchVersion", "404"}
 # Damage on the way up, and the upload that a lost answer had already completed
 _AGAIN = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "NoSuchUpload", "SlowDown"}
@@ -48,7 +53,7 @@ def explain(error: Exception, address: str, server: str) -> StoreError | None:
     from botocore.parsers import ResponseParserError
 
     if isinstance(error, boto.ClientError):
-        return _answered(_code(error), _status(error), address, server)
+        return _of_the_object(error, address, server) or _answered(_code(error), _status(error), address, server)
     if isinstance(error, boto.SSLError | urllib3.exceptions.SSLError):
         return StoreError(
             f"TLS with {server} failed: {_tls_reason(error)}",
@@ -60,14 +65,14 @@ def explain(error: Exception, address: str, server: str) -> StoreError | None:
     if isinstance(error, boto.ParamValidationError):
         return StoreError(f"{address!r} is not a valid S3 address", "a valid bucket and key", "correct the location")
     if isinstance(error, boto.ConnectionError | boto.ReadTimeoutError | boto.ConnectionClosedError):
-        return StoreError(
+        return CallFailedError(
             f"{server} does not answer ({type(error).__name__}) for {address}",
             "an S3 server that answers",
             "check that it runs and that endpoint, port, network and proxy are right",
         )
     broken_off = isinstance(error, boto.BotoCoreError | ResponseParserError | urllib3.exceptions.HTTPError)
     if broken_off or is_unreadable(error):
-        return StoreError(
+        return CallFailedError(
             f"{server} broke off ({type(error).__name__}) at {address}",
             "a whole S3 answer",
             "check that the endpoint is an S3 server; where it is an old one, use checksum mode when_required",
@@ -89,14 +94,47 @@ def _tls_reason(error: Exception) -> str:
     return text.partition("] ")[2].partition(" (_ssl")[0] or "no handshake"
 
 
+def _of_the_object(error: Exception, address: str, server: str) -> ObjectError | None:
+    """What the store has against this one object; None where it may be the store itself that is in trouble."""
+    code, words = _code(error), _words(error)
+    answer = f"{server} said {code or _status(error)} for {address}"
+    if code in _NO_OBJECT:
+        return ChangedError(answer, "an existing object", "check bucket and key; it may have been removed meanwhile")
+    if code in ("PreconditionFailed", "412"):
+        return ChangedError(f"{address} is not the version that was listed", "the same ETag", "list again")
+    if code == "InvalidObjectState":
+        return RefusedError(
+            f"{answer}: it is archived ({_storage_class(error)})",
+            "an object that can be read at once",
+            "restore it (aws s3api restore-object), then run again",
+        )
+    if code.startswith("KMS") or (code == "AccessDenied" and "kms:" in words):
+        return RefusedError(
+            f"{answer}: its encryption key cannot be used",
+            "a key that is enabled and that these credentials may decrypt with",
+            "enable the key or allow kms:Decrypt on it, then run again",
+        )
+    if code in ("InvalidRequest", "InvalidArgument") and _OWN_KEY in words.lower():
+        return RefusedError(
+            f"{answer}: it is encrypted with a customer's own key (SSE-C)",
+            "an object that the store can decrypt",
+            "copy it over itself without that key",
+        )
+    return None
+
+
+def _words(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("Message", ""))
+
+
+def _storage_class(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("StorageClass", "GLACIER or alike"))
+
+
 def _answered(code: str, status: int, address: str, server: str) -> StoreError:
     answer = f"{server} said {code or status} for {address}"
     if code == "NoSuchBucket":
         return StoreError(answer, "an existing bucket", "create the bucket, or correct its name")
-    if code in _NO_OBJECT:
-        return ObjectError(answer, "an existing object", "check bucket and key; it may have been removed meanwhile")
-    if code in ("PreconditionFailed", "412"):
-        return ObjectError(f"{address} is not the version that was listed", "the same ETag", "list again")
     if code in _FULL or status == 507:
         return StoreError(answer, "free space in the store", "free some space or raise the quota, then try again")
     if code == "RequestTimeTooSkewed":
@@ -104,11 +142,10 @@ def _answered(code: str, status: int, address: str, server: str) -> StoreError:
     if code in _WRONG_REGION:
         return StoreError(answer, "the bucket's own region", "correct the S3 region setting")
     if code in _WRONG_KEYS or status in (401, 403):
-        return StoreError(
-            answer, "credentials with the right to do this", "check access key, secret and the bucket's policy"
-        )
+        kind = StoreError if code in _WRONG_KEYS or status == 401 else DeniedError
+        return kind(answer, "credentials with the right to do this", "check access key, secret and the bucket's policy")
     if status in (400, 501):
-        return StoreError(
+        return CallFailedError(
             answer, "a request that it understands", "an older store needs checksum mode when_required, or path style"
         )
-    return StoreError(answer, "success", "look at the server's own log")
+    return CallFailedError(answer, "success", "look at the server's own log")

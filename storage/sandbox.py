@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from models.types import NightjarError
 from storage import wire
-from storage.containers import VideoError
+from storage.containers import AttemptError, VideoError
 from storage.sandbox_child import CLOSE, RELEASE, Request, send_request, shared_slots, slot_bytes, slot_views
 
 MEMORY_BYTES = 4 << 30
@@ -38,12 +38,28 @@ PROGRAM = (
 F_ADD_SEALS, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW = 1033, 1, 2, 4  # Linux, not in the fcntl module of Python 3.11
 
 
+# What a program does to itself, on whatever processor (a failed assertion is SIGILL or SIGTRAP): the input's fault.
+# Every other signal comes from outside, SIGKILL from the kernel that is out of memory, SIGTERM from earlyoom.
+OWN_SIGNALS = frozenset(
+    {
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGABRT,
+        signal.SIGTRAP,
+        signal.SIGXCPU,
+        signal.SIGSYS,
+    }
+)
+
+
 class SandboxError(NightjarError):
-    """The child did not answer; the text is the reason for a person."""
+    """A call whose input made the child crash, break a limit or send nonsense; the text is the reason for a person."""
 
 
-class SandboxKilled(SandboxError):
-    """By somebody else's SIGKILL: this machine's memory may be short, which says nothing of the video."""
+class SandboxKilled(AttemptError):
+    """The child was ended from outside, or waited for a disk that did not answer: this says nothing of its input."""
 
 
 class _Child(NamedTuple):
@@ -83,7 +99,8 @@ class Sandbox:
     def call(self, function: Callable[..., Any], *args: Any, cpu_s: float) -> Any:
         """What the module-level function returns: numbers, texts, numeric arrays, lists and dicts (tuples as lists).
 
-        Raises VideoError as the function raised it, SandboxError where it failed otherwise, died or broke a limit.
+        Raises VideoError or AttemptError as the function raised it, SandboxKilled where the child was killed from
+        outside, SandboxError where the function failed otherwise, crashed or broke a limit.
         """
         self._ask(function, args, cpu_s, None, 0)
         answer = self._hear(cpu_s)
@@ -136,7 +153,7 @@ class Sandbox:
             raise self._death(cpu_s) from None
 
     def _hear(self, cpu_s: float) -> dict[str, Any]:
-        """The child's next message. Raises SandboxError where none comes."""
+        """The child's next message. Raises SandboxError or SandboxKilled where none comes."""
         child = self._child
         if child is None:
             raise SandboxError("the sandbox was closed")
@@ -157,6 +174,8 @@ class Sandbox:
         kind, text = answer.get("failure"), str(answer.get("text"))
         if kind == "video":
             raise VideoError(text)
+        if kind == "attempt":
+            raise AttemptError(text)
         if kind == "memory":
             self._end()  # what is left of its memory is in pieces
             raise SandboxError(f"took more than {self._memory_bytes / 2**30:g} GB of memory")
@@ -165,14 +184,14 @@ class Sandbox:
 
     def _hung(self) -> None:
         self._end()
-        raise SandboxError(f"did nothing for {IDLE_S:g} s: does its disk or network share answer?")
+        raise SandboxKilled(f"the decoder did nothing for {IDLE_S:g} s: check its disk or network share")
 
-    def _death(self, cpu_s: float) -> SandboxError:
+    def _death(self, cpu_s: float) -> SandboxError | SandboxKilled:
         code = self._end(patience_s=CLOSE_S)
         if code == -signal.SIGXCPU:
             return SandboxError(f"took more than {cpu_s:g} s of CPU")
-        if code == -signal.SIGKILL:
-            return SandboxKilled("the decoder was killed (signal 9): the machine may be out of memory")
+        if code < 0 and -code not in OWN_SIGNALS:
+            return SandboxKilled(f"the decoder was killed (signal {-code}): the machine may be out of memory")
         if code < 0:
             return SandboxError(f"the decoder crashed (signal {-code})")
         return SandboxError(f"the decoder's process ended by itself (exit code {code})")
@@ -271,7 +290,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
     def _hear(self) -> dict[str, Any]:
         try:
             return self._sandbox._hear(self._cpu_s)
-        except SandboxError:
+        except (SandboxError, SandboxKilled):
             self._open = False
             raise
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage import wire
-from storage.containers import VideoError
+from storage.containers import AttemptError, VideoError
 
 RELEASE, CLOSE = b"r", b"c"
 F_SETSIG = 10  # Linux, not in the fcntl module
@@ -228,5 +228,7 @@ def _failure(error: BaseException, *, too_much: bool) -> dict[str, str]:
         return {"failure": "memory", "text": ""}
     if isinstance(error, VideoError):
         return {"failure": "video", "text": str(error)}
+    if isinstance(error, AttemptError):
+        return {"failure": "attempt", "text": str(error)}
     text = "".join(traceback.format_exception(error))
     return {"failure": "error", "text": f"{type(error).__name__}: {error}", "trace": text}

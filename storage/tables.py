@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     REAL,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -141,6 +142,7 @@ archive_files = Table(
     Column("etag", Text, nullable=False),
     Column("video_id", ForeignKey("videos.video_id"), index=True),
     Column("reason", Text),
+    Column("retry", Boolean, nullable=False, server_default=text("false")),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
     CheckConstraint("(video_id IS NULL) <> (reason IS NULL)", name="video_or_reason"),
@@ -250,6 +252,7 @@ segments = Table(
     Column("result_sha256", Text),
     Column("wall_s", Double),
     Column("reason", Text),
+    Column("retry", Boolean, nullable=False, server_default=text("false")),
     Column("planned_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
     UniqueConstraint("video_id", "model_version_id", "start_frame"),

@@ -6,15 +6,13 @@ Meant for a child process (storage/sandbox.py), as it reads files that nobody ha
 import dataclasses
 import os
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from av.video.stream import VideoStream
 
 from models.types import FrameIndex, TimeRepair, Video
-from storage.containers import UNFINISHED, VideoError, check_whole, open_regular
-from storage.digest import sha256_of
+from storage.containers import UNFINISHED, VideoError, check_whole, confirmed, digest, open_regular
 from storage.frame_index import TRIAL_FRAMES, Film, demux, index_frames, timing_of, try_decoder
 from storage.frames import open_container
 from storage.streams import choose_stream, film_stream
@@ -36,28 +34,27 @@ def probe_video(path: Path, limits: Limits | None = None) -> tuple[Video, FrameI
     """What the video is and where its frames are; only a few are decoded, unless its times cannot be trusted.
 
     Raises VideoError with the reason where it cannot be used: empty, no video, cut short, no picture, beyond the
-    limits, no decoder.
+    limits, no decoder; AttemptError where it cannot be read now, or changes meanwhile.
     """
     limits = limits or Limits()
     with open_regular(path) as (file, name):
         before = os.fstat(file.fileno())
         container = check_whole(file, before.st_size)
-        file.seek(0)
-        sha256 = sha256_of(file)
-        with open_container(name, container) as opened:
-            chosen, streams = choose_stream(opened)
-        film = Film(name, container, chosen, limits.max_pixels)
-        with open_container(name, container) as opened:
-            stream = film_stream(opened, chosen)
-            codec = stream.codec_context.codec.canonical_name
-            _check_header(stream, limits)
-            _check_entries(stream, container, before.st_size)
-            packets = demux(opened, stream, limits.max_frames)
-            timing = timing_of(opened, stream, container)
-        whole = container == "avi" and packets.reordered
-        trial = try_decoder(film, codec, None if whole else TRIAL_FRAMES)
-        found = index_frames(film, packets, timing, trial)
-        _check_unchanged(file, before)
+        sha256 = digest(file)
+        with confirmed(file, before, sha256):
+            with open_container(name, container) as opened:
+                chosen, streams = choose_stream(opened)
+            film = Film(name, container, chosen, limits.max_pixels)
+            with open_container(name, container) as opened:
+                stream = film_stream(opened, chosen)
+                codec = stream.codec_context.codec.canonical_name
+                _check_header(stream, limits)
+                _check_entries(stream, container, before.st_size)
+                packets = demux(opened, stream, limits.max_frames)
+                timing = timing_of(opened, stream, container)
+            whole = container == "avi" and packets.reordered
+            trial = try_decoder(film, codec, None if whole else TRIAL_FRAMES)
+            found = index_frames(film, packets, timing, trial)
     rotation = round(-trial.first.rotation / 90) * 90 % 360
     shown = (trial.first.width, trial.first.height)[:: -1 if rotation in (90, 270) else 1]
     frames = len(found.index.pts)
@@ -110,12 +107,6 @@ def _check_extent(video: Video, limits: Limits) -> None:
         raise VideoError(f"absurd frame rate: {video.fps:.6g} a second, expected at most {limits.max_fps:g}")
     if video.duration_s > limits.max_duration_s:
         raise VideoError(f"absurd duration: {video.duration_s:.0f} s, expected at most {limits.max_duration_s:.0f}")
-
-
-def _check_unchanged(file: BufferedReader, before: os.stat_result) -> None:
-    now = os.fstat(file.fileno())
-    if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-        raise VideoError("changed while it was read: still being copied? It will be tried again when it is at rest")
 
 
 def _check_entries(stream: VideoStream, container: str, size: int) -> None:

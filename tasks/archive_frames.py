@@ -11,7 +11,7 @@ from models.manifest import Manifest
 from models.preprocess import plan_resize
 from models.types import NightjarError
 from storage.archive import Archive, Entry, canonical
-from storage.containers import VideoError
+from storage.containers import AttemptError, VideoError
 from storage.places import ObjectError
 from storage.sandbox import Sandbox, SandboxError
 from tasks.frames import picked_tensors
@@ -55,7 +55,7 @@ def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) ->
             share = -(-(wanted - len(found)) // (len(entries) - number))  # more, where those before gave less
             try:
                 read = _read(archive, sandbox, entry, manifest, share, site.settings.decoder_cpu_s)
-            except (VideoError, SandboxError, ObjectError) as error:
+            except (VideoError, SandboxError, AttemptError, ObjectError) as error:
                 get_run_logger().warning("no frames of %s: %s", entry.key, error)
                 continue
             found += read

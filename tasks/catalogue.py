@@ -12,20 +12,25 @@ from models.segments import plan_segments
 from models.types import FrameIndex, Video
 from storage import catalogue, ledger
 from storage.archive import Entry
-from storage.containers import VideoError
-from storage.places import ObjectError
+from storage.containers import AttemptError, VideoError
+from storage.places import ChangedError, DeniedObjectError, ObjectError, StoreError, UnansweredError
 from storage.sandbox import SandboxError
+from tasks.attempts import pause
 from tasks.night import Night
 from tasks.policy import TASK
 
 LOG_EVERY_FILES = 200
+TRIES = 5  # of a file whose reading fails for reasons that say nothing of it
 
 
 @dataclass
 class Listing:
-    """What the archive holds tonight. entries: video_id -> a file with these bytes
+    """What the archive holds tonight.
 
-    refused: files that are in the quarantine; unreachable: keys of files that could not be had just now
+    entries: video_id -> a file with these bytes
+    refused: files that are in the quarantine; denied: those of them that may not be read with these credentials
+    unreachable: keys of files that are gone or changed since they were listed: the next run's listing has them
+    unread: keys of files whose reading failed TRIES times for a reason that says nothing of them
     """
 
     entries: dict[int, Entry] = field(default_factory=dict)
@@ -33,15 +38,18 @@ class Listing:
     ignored: int = 0
     new: int = 0
     refused: int = 0
+    denied: int = 0
     unreachable: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
 @task(name="read archive", **TASK)
 def read_archive(night: Night, segment_s: float) -> Listing:
-    """Every video of the archive in the database, with its segments planned for this model version.
+    """Put every video of the archive into the database, with its segments planned for this model version.
 
-    A file is read once, as long as its size and its ETag or time stay the same. What cannot be processed is written
-    down with its reason. Raises StoreError where the archive itself cannot be read.
+    A file is read once, as long as its size and its ETag or time stay the same. A file that cannot be processed is
+    written down with its reason, and read again by each run where that reason may pass. Raises StoreError where the
+    archive itself cannot be read.
     """
     engine, files = night.site.engine, night.archive.list()
     known = catalogue.known_files(engine, night.location)
@@ -55,19 +63,49 @@ def read_archive(night: Night, segment_s: float) -> Listing:
             unread.append(entry)
             continue
         unchanged.append(entry.key)
-        if before.video_id is None:
-            listing.refused += 1
-        elif before.video_id in planned:
+        if before.video_id in planned:
             listing.entries[before.video_id] = entry
+        elif before.video_id is None and not before.retry:
+            listing.refused += 1
         else:
             unread.append(entry)
-    with closing(_probe_ahead(night, unread)) as probing:
-        for number, (entry, probed) in enumerate(probing, 1):
-            _read(night, entry, probed, segment_s, listing)
-            if number % LOG_EVERY_FILES == 0:
-                get_run_logger().info("read %s of %s files, at %s", number, len(unread), entry.key)
+    _read_all(night, unread, segment_s, listing)
+    if 1 < listing.denied == len(files):
+        raise StoreError(
+            f"none of the {len(files)} files of {night.location} may be read",
+            "the right to read them",
+            "check the credentials and the bucket's policy (s3:GetObject), or the files' owner and mode",
+        )
     catalogue.mark_seen(engine, night.location, unchanged)
     return listing
+
+
+def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: Listing) -> None:
+    """Read each file; those whose reading fails are tried again after all the others."""
+    failed = _read_once(night, entries, segment_s, listing)
+    for failures in range(1, TRIES):
+        if failed:
+            pause(failures)
+            failed = _read_once(night, [entry for entry, _ in failed], segment_s, listing)
+    for entry, reason in failed:
+        listing.refused += 1
+        listing.unread.append(entry.key)
+        _quarantine(night, entry, f"{TRIES} attempts failed, the last one: {reason}", retry=True)
+
+
+def _read_once(night: Night, entries: list[Entry], segment_s: float, listing: Listing) -> list[tuple[Entry, str]]:
+    """Read each file. Returns those whose attempt failed, each with the reason."""
+    log, failed = get_run_logger(), []
+    with closing(_probe_ahead(night, entries)) as probing:
+        for number, (entry, probed) in enumerate(probing, 1):
+            try:
+                _read(night, entry, probed, segment_s, listing)
+            except AttemptError as error:
+                log.warning("%s was not read: %s", entry.key, error)
+                failed.append((entry, str(error)))
+            if number % LOG_EVERY_FILES == 0:
+                log.info("read %s of %s files, at %s", number, len(entries), entry.key)
+    return failed
 
 
 Probed = tuple[Video, FrameIndex]
@@ -90,23 +128,35 @@ def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "
 
 
 def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float, listing: Listing) -> None:
-    """One file: into the database with its plan, or into the quarantine with its reason."""
-    log, engine = get_run_logger(), night.site.engine
-    seen = (night.location, entry.key, entry.size_bytes, entry.etag)
+    """One file: into the database with its plan, or into the quarantine with its reason. Raises AttemptError."""
+    engine = night.site.engine
     try:
         video, index = probed.result()
     except (VideoError, SandboxError) as error:
         listing.refused += 1
-        log.warning("%s is quarantined: %s", entry.key, error)
-        catalogue.record_file(engine, *seen, reason=str(error))
+        _quarantine(night, entry, str(error))
         return
-    except ObjectError as error:  # gone or changed since it was listed: tonight's listing no longer tells
+    except UnansweredError as error:
+        raise AttemptError(str(error)) from error
+    except ChangedError as error:  # gone or changed since it was listed: tonight's listing no longer tells
         listing.unreachable.append(entry.key)
-        log.warning("%s is left for the next run: %s", entry.key, error)
+        get_run_logger().warning("%s is left for the next run: %s", entry.key, error)
+        return
+    except ObjectError as error:
+        listing.refused += 1
+        listing.denied += isinstance(error, DeniedObjectError)
+        _quarantine(night, entry, str(error), retry=True)
         return
     night.probes.keep(entry, video, index)
     video_id = catalogue.register_video(engine, video)
     plan = plan_segments(video.sha256, index.keyframes, index.timestamps_s, video.frames, segment_s)
     ledger.plan_video(engine, video_id, night.model_version_id, plan)
-    catalogue.record_file(engine, *seen, video_id=video_id)
+    catalogue.record_file(engine, night.location, entry.key, entry.size_bytes, entry.etag, video_id=video_id)
     listing.entries[video_id] = entry
+
+
+def _quarantine(night: Night, entry: Entry, reason: str, *, retry: bool = False) -> None:
+    get_run_logger().warning("%s is quarantined: %s", entry.key, reason)
+    catalogue.record_file(
+        night.site.engine, night.location, entry.key, entry.size_bytes, entry.etag, reason=reason, retry=retry
+    )

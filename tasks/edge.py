@@ -16,10 +16,10 @@ from models.runtime import RuntimeFault
 from models.types import NightjarError
 from storage.archive import Archive
 from storage.artifacts import Artifacts
-from storage.containers import VideoError
+from storage.containers import AttemptError, VideoError
 from storage.parquet import Result
 from storage.places import ObjectError, StoreError
-from storage.sandbox import Sandbox, SandboxError, SandboxKilled
+from storage.sandbox import Sandbox, SandboxError
 from tasks.device_lock import DeviceLock
 from tasks.devices import WorkerDevice
 from tasks.inference import infer_segment
@@ -202,11 +202,9 @@ class Worker:
         try:
             result = self._infer(piece)
             self._keep(number, piece, result)
-        except SandboxKilled as error:
-            self._fail(number, "other", error)
         except (VideoError, SandboxError) as error:
             self._fail(number, "input", error)
-        except ObjectError as error:
+        except (AttemptError, ObjectError) as error:
             self._fail(number, "other", error)
 
     def _fail(self, number: int, kind: str, error: Exception) -> None:

@@ -40,7 +40,8 @@ def infer_segment(
     worker: whose name the result bears; on_frames is told how many frames more are dealt with, and may raise to stop
         the work
 
-    Raises VideoError or SandboxError where the input is at fault, RuntimeFault where the device is.
+    Raises VideoError or SandboxError where the input is at fault, RuntimeFault where the device is, AttemptError where
+    neither is.
     """
     size = (manifest.input.width, manifest.input.height)
     resize = plan_resize((video.width, video.height), size, manifest.input.resize)

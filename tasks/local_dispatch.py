@@ -10,12 +10,13 @@ from models.runtime import Runtime
 from models.types import NightjarError
 from storage import ledger
 from storage.archive import Entry
-from storage.containers import VideoError
+from storage.containers import AttemptError, VideoError
 from storage.ledger import Claim
 from storage.parquet import Result
-from storage.places import ObjectError
+from storage.places import ObjectError, RefusedError
 from storage.results import commit_segment
 from storage.sandbox import SandboxError
+from tasks.attempts import pause
 from tasks.inference import infer_segment
 from tasks.night import Night
 from tasks.opened_video import OpenVideo
@@ -49,26 +50,31 @@ def run_segments(night: Night, entries: dict[int, Entry], device: str, precision
     """Claim, infer, store and commit, until nothing of the batch is left to claim.
 
     entries: video_id -> its file in the archive
-    What is at fault in a video ends in the quarantine and the rest goes on. Raises NightjarError when the device, the
-    database or the store fails: what was committed stays, the next run goes on from there.
+    A video's own fault puts its segment into the quarantine. A fault that says nothing of the video, such as a decoder
+    killed by the kernel, is a failed attempt. Raises NightjarError when the device, the database or the store fails:
+    what was committed stays, the next run resumes.
     """
     engine, owner, lease_s = night.site.engine, this_owner(), night.site.settings.lease_s
     runtime = open_runtime(night.folder, night.manifest, device, precision)
     frames = ledger.count_segments(engine, night.batch_id).frames_missing
     cpu_s = night.site.settings.decoder_cpu_s
     with OpenVideo(night.archive, night.sandbox, cpu_s, night.probes) as opened, FrameProgress(frames) as progress:
+        failures = 0  # in a row
         while claim := ledger.claim(engine, night.batch_id, owner, lease_s):
             try:
-                _run_segment(night, opened, claim, entries[claim.video_id], runtime, progress)
+                settled = _run_segment(night, opened, claim, entries[claim.video_id], runtime, progress)
             except BaseException:
                 with suppress(NightjarError):  # the database may be what failed
                     ledger.release(engine, claim, None)
                 raise
+            failures = 0 if settled else failures + 1
+            pause(failures)
 
 
 def _run_segment(
     night: Night, opened: OpenVideo, claim: Claim, entry: Entry, runtime: Runtime, progress: FrameProgress
-) -> None:
+) -> bool:
+    """False where the attempt failed and the segment is to be tried again."""
     log, engine = get_run_logger(), night.site.engine
     what = f"{entry.key} [{claim.segment.start_frame}, {claim.segment.stop_frame})"
     already = progress.done
@@ -84,10 +90,16 @@ def _run_segment(
     except (VideoError, SandboxError) as error:
         ledger.quarantine_segment(engine, claim, str(error))
         log.warning("%s is quarantined: %s", what, error)
-    except ObjectError as error:
+    except RefusedError as error:  # not tonight: another attempt would be refused as well
+        ledger.quarantine_segment(engine, claim, str(error), retry=True)
+        log.warning("%s is quarantined until the next run: %s", what, error)
+    except (AttemptError, ObjectError) as error:
         ledger.release(engine, claim, str(error))
-        log.warning("%s failed: %s", what, error)
+        log.warning("%s failed and will be tried again: %s", what, error)
+        progress.add(already - progress.done, entry.key)
+        return False
     progress.add(claim.segment.frames - (progress.done - already), entry.key)
+    return True
 
 
 def _infer(

@@ -32,5 +32,5 @@ class Night:
     results: ResultReader = field(default_factory=ResultReader)
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
-        """What a local file is, found out in the sandbox. Raises VideoError or SandboxError with the reason."""
+        """What a local file is, found out in the sandbox. Raises VideoError, SandboxError or AttemptError."""
         return probe(self.sandbox, path, self.site.settings.decoder_cpu_s)

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from models.types import FrameIndex, Video
 from storage.archive import Archive, Entry
-from storage.containers import VideoError, open_regular
+from storage.containers import AttemptError, VideoError, open_regular
 from storage.digest import sha256_of
 from storage.places import ObjectError
 from storage.sandbox import Sandbox
@@ -43,7 +43,7 @@ class Probes:
         kept = self._kept.get(entry)
         if kept is None:
             return None
-        with suppress(OSError, VideoError), open_regular(path) as (file, _):
+        with suppress(OSError, VideoError, AttemptError), open_regular(path) as (file, _):
             return kept if sha256_of(file) == kept[0].sha256 else None
         return None
 
@@ -68,7 +68,7 @@ class OpenVideo:
     def get(self, entry: Entry, sha256: str) -> tuple[Path, Video, FrameIndex]:
         """The file, what it is, and its frames.
 
-        Raises VideoError or SandboxError, or ObjectError where the file's bytes are no longer the planned ones.
+        Raises VideoError, SandboxError or AttemptError, or ObjectError where the bytes are no longer the planned ones.
         """
         if self._sha256 != sha256:
             self._close()
@@ -89,5 +89,5 @@ class OpenVideo:
 
 
 def probe(sandbox: Sandbox, path: Path, cpu_s: float) -> tuple[Video, FrameIndex]:
-    """What a local file is, found out in the sandbox. Raises VideoError or SandboxError with the reason."""
+    """What a local file is, found out in the sandbox. Raises VideoError, SandboxError or AttemptError."""
     return from_record(sandbox.call(probe_record, path, cpu_s=cpu_s))

@@ -15,7 +15,7 @@ from prefect import get_run_logger, task
 from models.render import contact_sheet
 from models.types import Classifications, FrameIndex, Rows, Video
 from storage.archive import Entry
-from storage.containers import VideoError
+from storage.containers import AttemptError, VideoError
 from storage.ledger import DoneSegment, done_segments
 from storage.places import ObjectError
 from storage.results import read_labels, read_poses
@@ -61,7 +61,7 @@ def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> 
                         get_run_logger().info("drawing the overlay of %s", entry.key)
                         frames = (0, easel.video.frames) if overlay == "all" else _busiest(done)
                         pictures.overlays[entry.key] = easel.overlay(*frames)
-            except (VideoError, SandboxError, ObjectError) as error:
+            except (VideoError, SandboxError, AttemptError, ObjectError) as error:
                 get_run_logger().warning("no picture of %s: %s", entry.key, error)
     if stills:
         pictures.sheet = cv2.imencode(".png", contact_sheet(stills, SHEET_COLUMNS, SHEET_WIDTH))[1].tobytes()

@@ -52,7 +52,9 @@ class BatchReport:
         if listing.ignored:
             files += f", {listing.ignored:,} others ignored"
         if listing.unreachable:
-            files += f", {len(listing.unreachable):,} not readable now"
+            files += f", {len(listing.unreachable):,} gone or changed meanwhile and left for the next run"
+        if listing.unread:
+            files += f", {len(listing.unread):,} not readable now"
         counted = count_lines(self.counts, self.account.batch.task)
         return {"files": files, **counted, **time_lines(self.account), "views": self.views}
 

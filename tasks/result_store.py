@@ -6,20 +6,22 @@ whole before anything of it is believed.
 
 import hashlib
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prefect import get_run_logger
 
 from models.manifest import Manifest
 from models.types import Classifications, Segment
 from storage.artifacts import Artifacts
-from storage.containers import VideoError
+from storage.containers import AttemptError, VideoError
 from storage.parquet import RESULT_LIMIT_BYTES, Result, ResultError, encode_result, from_record, refusal, result_record
 from storage.places import ObjectError
 from storage.sandbox import Sandbox, SandboxError
+from tasks.attempts import pause
 
 READER_MEMORY_BYTES = 3 << 30  # for the largest result that is accepted, and a copy of it
 READER_CPU_S = 120.0
+READER_TRIES = 3
 
 
 class Stored(NamedTuple):
@@ -52,10 +54,22 @@ class ResultReader:
     def read(self, data: bytes, name: str) -> Result:
         """Return the result in these bytes, checked. Raises ResultError for whatever is wrong with them."""
         try:
-            record = self._sandbox.call(result_record, data, cpu_s=READER_CPU_S)
-        except (SandboxError, VideoError) as error:
+            return from_record(self._record(data), name)
+        except (SandboxError, VideoError, AttemptError) as error:
             raise refusal(name, error) from error
-        return from_record(record, name)
+
+    def _record(self, data: bytes) -> dict[str, Any]:
+        """Read again where the child was killed from outside, which says nothing of the file."""
+        for failures in range(1, READER_TRIES):
+            try:
+                return self._call(data)
+            except AttemptError:
+                pause(failures)
+        return self._call(data)
+
+    def _call(self, data: bytes) -> dict[str, Any]:
+        record: dict[str, Any] = self._sandbox.call(result_record, data, cpu_s=READER_CPU_S)
+        return record
 
 
 def result_prefix(version_id: str, segment: Segment) -> str:

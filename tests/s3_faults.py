@@ -17,6 +17,7 @@ _HOP_BY_HOP = (b"expect:", b"connection:")
 class FaultProxy:
     """rate: the share of requests that meet one of `faults`; stall_s: how long an answer stalls before it is lost
 
+    refused: part of an object's address -> (status, code, message) that each GET of it is answered with; "*": of all
     seen: how often each fault was dealt, and "none"
     """
 
@@ -24,6 +25,7 @@ class FaultProxy:
     rate: float
     faults: tuple[str, ...] = FAULTS
     stall_s: float = 1.0
+    refused: dict[str, tuple[int, str, str]] = field(default_factory=dict)
     chance: random.Random = field(default_factory=lambda: random.Random(1))
     seen: Counter[str] = field(default_factory=Counter)
 
@@ -33,12 +35,22 @@ class FaultProxy:
             request = await _read_request(reader, writer)
             fault = self.chance.choice(self.faults) if self.chance.random() < self.rate else "none"
             self.seen[fault] += 1
-            if fault == "503":
+            if own := self._refusal(request):
+                writer.write(_error(*own))
+            elif fault == "503":
                 writer.write(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             else:
                 writer.write(await self._answer(request, fault))
             await writer.drain()
         writer.close()
+
+    def _refusal(self, request: bytes) -> tuple[int, str, str] | None:
+        """For a GET of an object; listings have a query."""
+        method, target, _ = request.split(b"\r\n", 1)[0].decode().split(" ")
+        path, _, asked = target.partition("?")
+        if method != "GET" or path.count("/") < 2 or "list-type" in asked:
+            return None
+        return next((own for part, own in self.refused.items() if part == "*" or part in path), None)
 
     async def _answer(self, request: bytes, fault: str) -> bytes:
         """What comes back of the server's answer; the server has done its work in any case."""
@@ -60,6 +72,13 @@ class FaultProxy:
         answer = await reader.read(-1)
         writer.close()
         return answer
+
+
+def _error(status: int, code: str, message: str) -> bytes:
+    """As Amazon's API reference has it."""
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+    head = f"HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + b"Connection: close\r\n\r\n" + body
 
 
 async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:

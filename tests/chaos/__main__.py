@@ -1,4 +1,6 @@
-"""`python -m tests.chaos`: kills in all over several batches, each compared with an undisturbed run; prints a table.
+"""`python -m tests.chaos`: kills over local nights and fleets' batches, each compared with an undisturbed run.
+
+Prints a table.
 
 It ends with 1 where a row was lost, double or strange, or something did not come to its end.
 """
@@ -22,10 +24,12 @@ from tasks.settings import read_settings
 from tasks.stores import artifact_store
 from tasks.sweep import Options, sweep
 from tests.chaos.account import check_store, compare, ledger_faults, read_rows, tallies
+from tests.chaos.local_storm import LocalStorm
 from tests.chaos.stage import Stage, make_archive, set_up, settings_of
 from tests.chaos.storm import Storm
 from tests.servers_postgres import running_postgres
 
+FIRST_LOCAL = 500  # number of the first local night's archive: no fleet's night has so many
 FINAL = (StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
 
 
@@ -52,11 +56,11 @@ def run_undisturbed(stage: Stage, archives: Path) -> None:
     assert parent.process.wait() == 0, (parent.home / "log").read_text()[-3000:]
 
 
-def check(stage: Stage, archive: str, tale: Tale, table: str = "poses") -> None:
-    """Appends to the tale what is wrong with this batch."""
+def check(stage: Stage, archive: str, tale: Tale, site: dict[str, str], table: str = "poses") -> None:
+    """Append to the tale what is wrong with this batch. site: the settings of where it ran"""
     with settings_of(stage.truth_environment()):
         truth = read_rows(open_database(read_settings().database), archive)
-    with settings_of(stage.sound):
+    with settings_of(site):
         engine, artifacts = open_database(read_settings().database), artifact_store(read_settings())
         difference = compare(read_rows(engine, archive, table), truth)
         tale.compared += difference.rows
@@ -103,7 +107,7 @@ def storm_of(stage: Stage, options: argparse.Namespace, tale: Tale) -> None:
             run_undisturbed(stage, archives)
         left = options.kills - storm.total
         storm.blow_over(archive, -(-left // max(1, options.batches - number)))
-        check(stage, f"cam-{number}-", tale)
+        check(stage, f"cam-{number}-", tale, stage.sound)
         print(f"{time.monotonic() - begun:6.0f} s: {storm.total} kills, {archive.name} complete", flush=True)
         number += 1
     tale.counts.update({f"killed: {kind}": count for kind, count in sorted(storm.kills.items())})
@@ -111,6 +115,24 @@ def storm_of(stage: Stage, options: argparse.Namespace, tale: Tale) -> None:
     tale.counts["paused past the lease"] = storm.pauses
     tale.counts["parent ended by itself"] = sum(n for code, n in storm.ends.items() if code not in (0, -9))
     tale.counts["wall_s"] = round(time.monotonic() - begun)
+
+
+def local_storm_of(stage: Stage, options: argparse.Namespace, tale: Tale) -> None:
+    """Local nights while their decoders are killed, each followed by its account."""
+    storm, number = LocalStorm(stage, options.seed, options.decoder_every_s), FIRST_LOCAL
+    while storm.total < options.decoder_kills:
+        archive = make_archive(
+            stage.folder / "local archives" / f"night-{number}", number, options.videos, options.frames
+        )
+        run_undisturbed(stage, archive)
+        storm.blow_over(archive, options.decoder_kills - storm.total)
+        check(stage, f"cam-{number}-", tale, stage.local_environment())
+        print(f"{storm.total} decoders of local nights killed, {archive.name} complete", flush=True)
+        number += 1
+    tale.counts.update({f"killed: {kind}": count for kind, count in sorted(storm.kills.items())})
+    tale.counts["decoders killed in local nights"] = storm.total
+    tale.counts["local nights"] = storm.ends.total()
+    tale.counts["of these incomplete and run again"] = storm.ends.total() - storm.ends[0]
 
 
 def sweep_up(stage: Stage) -> dict[str, int]:
@@ -160,6 +182,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every-s", type=float, default=6.0, help="mean time between two kills")
+    parser.add_argument("--decoder-kills", type=int, default=40, help="over local nights, of decoders alone")
+    parser.add_argument("--decoder-every-s", type=float, default=1.5, help="mean time between two of these")
     parser.add_argument("--s3", choices=["rclone", "swift"], default="rclone")
     parser.add_argument("--keep", type=Path, help="a folder for logs that stays")
     options = parser.parse_args()
@@ -167,6 +191,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="chaos-") as scratch, running_postgres() as prefect_url:
         folder = options.keep or Path(scratch)
         with set_up(folder.resolve(), prefect_url, options.workers, options.s3) as stage:
+            local_storm_of(stage, options, tale)
             storm_of(stage, options, tale)
             sum_up(stage, tale)
     print(tale.table())

@@ -42,6 +42,14 @@ class Stage:
         command = [sys.executable, "-m", "tests.chaos.parent", str(archive), *options]
         return Actor("parent", self.folder / "parent", command, {**(environment or self.environment)})
 
+    def local_night(self, archive: Path) -> Actor:
+        """A night of this machine alone, at a site of its own on SQLite and a folder, in segments of five frames."""
+        command = [sys.executable, "-m", "tests.chaos.parent", str(archive), "--dispatch", "local"]
+        return Actor("local night", self.folder / "local-night", command, self.local_environment())
+
+    def local_environment(self) -> dict[str, str]:
+        return {**self.truth_environment(), "NIGHTJAR_HOME": str(self.folder / "local")}
+
     def truth_environment(self) -> dict[str, str]:
         """A site of its own on SQLite and a folder, which nobody disturbs."""
         home = self.folder / "truth"
@@ -105,7 +113,7 @@ def set_up(folder: Path, prefect_database_url: str, workers: int, s3: str = "rcl
         sound = {**environment, "NIGHTJAR_S3_ENDPOINT_URL": str(server.options.endpoint_url)}
         fleet = [_stick(f"pi-{number}", folder, environment) for number in range(1, workers + 1)]
         stage = Stage(folder, database, prefect, faults, fleet, environment, sound)
-        for each in (sound, stage.truth_environment()):
+        for each in (sound, stage.truth_environment(), stage.local_environment()):
             with settings_of(each):
                 register_tiny_model(model)
         deploy_edge()

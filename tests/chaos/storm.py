@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -124,8 +125,18 @@ class Storm:
                 worker.process.wait()
             worker.start()
             return killed
-        victims = worker.runs() if kind == "segment process" else worker.decoders()
-        return kill([self._chance.choice(victims)]) if victims else 0
+        if kind == "decoder":
+            return self._end_one(worker.decoders(), self._chance.choice(["SIGKILL", "SIGTERM"]))
+        return self._end_one(worker.runs(), "SIGKILL")
+
+    def _end_one(self, victims: list[psutil.Process], name: str) -> int:
+        """1, or 0 where there is nobody."""
+        if not victims:
+            return 0
+        with suppress(psutil.NoSuchProcess):
+            self._chance.choice(victims).send_signal(signal.Signals[name])
+            return 1
+        return 0
 
     def _pause(self, worker: Worker) -> None:
         sleepers = worker.everything()

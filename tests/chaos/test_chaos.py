@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from storage.database import open_database, writing
-from tests.chaos.__main__ import Tale, run_undisturbed, storm_of, sum_up
+from tests.chaos.__main__ import Tale, local_storm_of, run_undisturbed, storm_of, sum_up
 from tests.chaos.account import ask, compare, read_rows
 from tests.chaos.parent import NAIVE_TABLE
 from tests.chaos.stage import Stage, make_archive, set_up
 
-SEED, KILLS = 4, 12
+SEED, KILLS, DECODER_KILLS = 4, 12, 8
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,17 @@ def test_nothing_is_lost_or_counted_twice_by_a_fleet_that_is_killed(stage: Stage
     assert tale.counts["killed in all"] == KILLS
     assert tale.counts["attempts beyond the first"], "the kills did interrupt segments"
     assert tale.counts["calls of the store"]
+
+
+@pytest.mark.timeout(600)
+def test_nothing_is_lost_by_a_local_night_whose_decoders_are_killed(stage: Stage) -> None:
+    tale = Tale()
+    drawn = Namespace(decoder_kills=DECODER_KILLS, decoder_every_s=0.8, videos=2, frames=200, seed=SEED)
+    local_storm_of(stage, drawn, tale)
+    print(tale.table())
+    assert tale.faults == []
+    assert tale.counts["decoders killed in local nights"] == DECODER_KILLS
+    assert tale.compared, "rows were compared with the undisturbed run's"
 
 
 @pytest.mark.timeout(900)

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import signal
 import socket
 import threading
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from storage.containers import AttemptError
 from storage.frames import read_frames
 from storage.video import VideoError, probe_video
 
@@ -45,8 +45,13 @@ def crash() -> None:
     ctypes.string_at(0)
 
 
-def be_killed() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def raise_signal(number: int) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(5)
+
+
+def sleep() -> None:
+    time.sleep(60)
 
 
 def leave() -> None:
@@ -55,6 +60,10 @@ def leave() -> None:
 
 def refuse() -> None:
     raise VideoError("no good: 'quoted'\nand more")
+
+
+def postpone() -> None:
+    raise AttemptError("not now")
 
 
 def fail() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from storage.cache import FileCache
 from storage.places import ObjectError, StoreError
+from tests.videos import make_video
 
 KILOBYTE = 1000
 
@@ -174,6 +175,39 @@ def test_processes_that_evict_each_other(tmp_path: Path) -> None:
     ]
     assert [process.communicate(timeout=60)[1] for process in processes] == ["", "", ""]
     assert {path.suffix for path in (tmp_path / "cache").iterdir()} == {"", ".mp4"}
+
+
+PROBES = """
+import random, sys
+from pathlib import Path
+from storage.cache import FileCache
+from storage.video import probe_video
+seed, source, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+videos = sorted(source.iterdir())
+cache, chance = FileCache(folder, sum(video.stat().st_size for video in videos) * 2 // 3), random.Random(seed)
+for _ in range(250):
+    video = chance.choice(videos)
+    data = video.read_bytes()
+    with cache.file(video.name, ".mp4", len(data), lambda file: file.write(data)) as path:
+        probe_video(path)
+"""
+
+
+def test_two_workers_probe_what_they_share(tmp_path: Path) -> None:
+    """500 probes of unchanged files: that the other worker uses a file, too, is no change of it."""
+    (tmp_path / "archive").mkdir()
+    for number in range(4):
+        make_video(tmp_path / "archive" / f"{number}.mp4", 10 + number)
+    command = [sys.executable, "-c", PROBES]
+    workers = [
+        subprocess.Popen(
+            [*command, str(seed), str(tmp_path / "archive"), str(tmp_path / "cache")],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seed in range(2)
+    ]
+    assert [worker.communicate(timeout=120)[1] for worker in workers] == ["", ""]
 
 
 KILLED = """

@@ -37,10 +37,12 @@ def test_files_are_known_by_what_was_last_read(engine: Engine) -> None:
     record_file(engine, "archive/", ugly, 1, "e1", reason="no\x00thing")
     record_file(engine, "archive/", "a.mp4", 1, "e1", reason="truncated")
     record_file(engine, "archive/", "a.mp4", 2, "e2", video_id=video_id)
+    record_file(engine, "archive/", "c.mp4", 1, "e1", reason="no permission", retry=True)
     record_file(engine, "other/", "a.mp4", 3, "e3", video_id=video_id)
     assert known_files(engine, "archive/") == {
-        "a.mp4": (2, "e2", video_id, None),
-        "a'b\"\n../\\udcff.mp4": (1, "e1", None, "no\\0thing"),
+        "a.mp4": (2, "e2", video_id, None, False),
+        "a'b\"\n../\\udcff.mp4": (1, "e1", None, "no\\0thing", False),
+        "c.mp4": (1, "e1", None, "no permission", True),
     }
     with pytest.raises(ValueError, match="exactly one"):
         record_file(engine, "archive/", "b.mp4", 1, "e")

@@ -16,6 +16,7 @@ from storage.ledger import (
     count_segments,
     expect_segments,
     finish_batch,
+    given_up,
     plan_video,
     quarantine_segment,
     release,
@@ -161,11 +162,34 @@ def test_five_failures_are_a_quarantine_and_a_replay_starts_anew(engine: Engine)
         assert release(engine, mine, "stick \x00 unplugged")
     assert claim(engine, batch_id, "me", 60) is None
     assert one_segment(engine)["reason"] == "5 attempts failed, the last one: stick \\0 unplugged"
-    assert finish_batch(engine, batch_id) == "completed"
+    assert finish_batch(engine, batch_id) == "incomplete", "nothing is known against the video"
     assert requeue_quarantined(engine, "elsewhere/") == (0, 0)
     assert requeue_quarantined(engine, "archive/") == (0, 1)
     again = must_claim(engine, batch_id)
     assert again.attempt == MAX_TRIES + 1  # never a number that somebody may still hold
+
+
+def test_what_was_given_up_leaves_the_batch_incomplete_and_the_next_one_tries_it_anew(engine: Engine) -> None:
+    """Failures that say nothing of the video are never an end: only the input's own fault is one."""
+    video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=40), length=20)
+    assert quarantine_segment(engine, must_claim(engine, batch_id), "rotten")
+    for _ in range(MAX_TRIES):
+        assert release(engine, must_claim(engine, batch_id), "the decoder was killed")
+    assert (count_segments(engine, batch_id).missing, given_up(engine, batch_id)) == (0, 1)
+    assert finish_batch(engine, batch_id) == "incomplete"
+
+    following = start_batch(engine, "archive/", model_version_id, "local", "me")
+    counts = expect_segments(engine, following, [video_id], 1, 0)
+    assert (counts.expected, counts.missing) == (1, 1), "the rotten one is not tried again"
+    again = must_claim(engine, following)
+    assert commit_segment(engine, again, make_poses(20, 40), make_report(20))
+    assert (given_up(engine, following), finish_batch(engine, following)) == (0, "completed")
+
+
+def test_files_that_could_not_be_read_leave_the_batch_incomplete(engine: Engine) -> None:
+    _, model_version_id, _ = planned_batch(engine, make_video())
+    empty = start_batch(engine, "archive/", model_version_id, "local", "me")
+    assert finish_batch(engine, empty, unread=1) == "incomplete"
 
 
 def test_silent_workers_are_a_quarantine_too(engine: Engine) -> None:

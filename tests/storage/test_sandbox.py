@@ -3,6 +3,7 @@
 import itertools
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.sandbox import Sandbox, SandboxError, Stream
+from storage.containers import AttemptError
+from storage.sandbox import Sandbox, SandboxError, SandboxKilled, Stream
 from storage.video import VideoError, from_record, probe_record, probe_video
 from storage.wire import HEADER
 from tests.storage import sandboxed
@@ -64,7 +66,7 @@ def test_a_video_is_probed_as_it_is_here(sandbox, tmp_path):
     expected, expected_index = probe_video(path)
     assert video == expected
     assert np.array_equal(index.timestamps_s, expected_index.timestamps_s)
-    with pytest.raises(VideoError, match="cannot be opened"):
+    with pytest.raises(AttemptError, match="cannot be opened"):
         sandbox.call(probe_record, tmp_path / "absent", cpu_s=20)
 
 
@@ -74,7 +76,6 @@ def test_a_video_is_probed_as_it_is_here(sandbox, tmp_path):
         (sandboxed.eat_memory, 60, r"^took more than 0.5 GB of memory$"),
         (sandboxed.spin, 0.1, r"^took more than 0.1 s of CPU$"),
         (sandboxed.crash, 5, r"^the decoder crashed \(signal 11\)$"),
-        (sandboxed.be_killed, 5, r"was killed \(signal 9\)"),
         (sandboxed.leave, 5, r"ended by itself \(exit code 3\)"),
         (sandboxed.fail, 5, r"^failed: KeyError: 'the key'"),
         (sandboxed.give_object, 5, r"cannot leave the sandbox"),
@@ -86,10 +87,32 @@ def test_a_child_beyond_its_limits_is_an_error_and_the_next_call_works(sandbox, 
     assert sandbox.call(sandboxed.echo, "well", cpu_s=5) == "well"
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGALRM])
+def test_a_child_killed_from_outside_is_no_fault_of_its_input(sandbox, number):
+    with pytest.raises(SandboxKilled, match=rf"was killed \(signal {number:d}\)"):
+        sandbox.call(sandboxed.raise_signal, number, cpu_s=5)
+    assert sandbox.call(sandboxed.echo, "well", cpu_s=5) == "well"
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGTRAP])
+def test_a_child_that_crashes_is_the_fault_of_its_input(sandbox, number):
+    with pytest.raises(SandboxError, match=rf"crashed \(signal {number:d}\)"):
+        sandbox.call(sandboxed.raise_signal, number, cpu_s=5)
+
+
+def test_a_child_that_waits_for_a_dead_disk_is_no_fault_of_its_input(sandbox, monkeypatch):
+    monkeypatch.setattr("storage.sandbox.IDLE_S", 1.0)
+    with pytest.raises(SandboxKilled, match="did nothing for 1 s"):
+        sandbox.call(sandboxed.sleep, cpu_s=5)
+
+
 def test_a_video_error_arrives_as_one(sandbox):
     pid = sandbox.call(sandboxed.own_pid, cpu_s=5)
     with pytest.raises(VideoError, match="no good: 'quoted'\nand more"):
         sandbox.call(sandboxed.refuse, cpu_s=5)
+    assert sandbox.call(sandboxed.own_pid, cpu_s=5) == pid
+    with pytest.raises(AttemptError, match="not now"):
+        sandbox.call(sandboxed.postpone, cpu_s=5)
     assert sandbox.call(sandboxed.own_pid, cpu_s=5) == pid
 
 

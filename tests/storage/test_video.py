@@ -1,8 +1,10 @@
 """Probing and reading: sound videos are exact to the pixel, however they are cut; bad ones give a reason."""
 
+import errno
 import itertools
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 
 from models.types import FrameIndex, Video
-from storage.containers import open_regular
+from storage import video as video_module
+from storage.containers import AttemptError, open_regular
+from storage.digest import sha256_of
 from storage.frames import open_container, read_frames
 from storage.pixels import to_rgb
 from storage.video import Limits, VideoError, from_record, probe_record, probe_video
@@ -169,8 +173,66 @@ def test_a_file_that_changed_since_it_was_probed_is_refused(tmp_path):
     path = make_video(tmp_path / "a.mp4", 10)
     video, index = probe_video(path)
     path.write_bytes(path.read_bytes() + b"more")
-    with pytest.raises(VideoError, match=r"changed since it was probed: found \d+ bytes, expected \d+"):
+    with pytest.raises(AttemptError, match=r"changed since it was probed: found \d+ bytes, expected \d+"):
         list(read_frames(path, video, index, 0, 10))
+
+
+def at_first_packets(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
+    """Let something happen in the middle of a probe, between the hash and the demuxing."""
+
+    def demux(*arguments: object) -> object:
+        happen()
+        return packets(*arguments)
+
+    packets = video_module.demux
+    monkeypatch.setattr(video_module, "demux", demux)
+
+
+def test_a_file_that_is_merely_touched_while_it_is_read_is_the_same_video(tmp_path, monkeypatch):
+    path = make_video(tmp_path / "a.mp4", 10)
+    expected = probe_video(path)[0]
+    at_first_packets(monkeypatch, lambda: os.utime(path, (1, 1)))
+    assert probe_video(path)[0] == expected
+
+
+@pytest.mark.parametrize("how", ["grows", "overwritten", "cut"])
+def test_a_file_that_changes_while_it_is_read_is_not_blamed(tmp_path, monkeypatch, how):
+    """An overwritten one cannot be demuxed, which is no fault of the video that will be there."""
+    path = make_video(tmp_path / "a.mp4", 10)
+    data = path.read_bytes()
+    later = {"grows": data + b"more", "overwritten": data[:40] + bytes(len(data) - 40), "cut": data[:1000]}[how]
+
+    def change() -> None:
+        with path.open("r+b") as file:
+            file.write(later)
+            file.truncate()
+
+    at_first_packets(monkeypatch, change)
+    with pytest.raises(AttemptError, match="changed while it was read"):
+        probe_video(path)
+    path.write_bytes(data)
+    monkeypatch.undo()
+    assert probe_video(path)[0].frames == 10
+
+
+@pytest.mark.parametrize("unreadable", [True, False])
+def test_an_io_error_of_the_demuxer_is_the_disks_only_if_the_disk_has_one(tmp_path, monkeypatch, unreadable):
+    """FFmpeg says the same of some damaged files: reading the bytes tells which it is."""
+    path = make_video(tmp_path / "a.mp4", 10)
+    reads = iter([sha256_of, fail_to_read if unreadable else sha256_of])
+    monkeypatch.setattr("storage.containers.sha256_of", lambda file: next(reads)(file))
+
+    def fail() -> None:
+        raise av.error.OSError(errno.EIO, "Input/output error")
+
+    at_first_packets(monkeypatch, fail)
+    expected, words = (AttemptError, "cannot be read") if unreadable else (av.error.OSError, "Input/output error")
+    with pytest.raises(expected, match=words):
+        probe_video(path)
+
+
+def fail_to_read(file: object) -> str:
+    raise OSError(errno.EIO, "Input/output error")
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.flv", "a.mpg", "fragmented.mp4"])
@@ -282,7 +344,7 @@ def test_any_name_and_a_symlink_will_do_but_pipes_and_folders_do_not(tmp_path):
     for bad in (tmp_path / "pipe.mp4", tmp_path):
         with pytest.raises(VideoError, match="not a regular file"):
             probe_video(bad)
-    with pytest.raises(VideoError, match="cannot be opened"):
+    with pytest.raises(AttemptError, match="cannot be opened"):
         probe_video(tmp_path / "absent.mp4")
 
 
