@@ -17,7 +17,7 @@ from storage.digest import sha256_of
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
-TS_PACKETS = ((188, 0), (192, 4))  # (packet length, offset of its 0x47): MPEG-TS, and Blu-ray's with a time code
+TS_PACKETS = (188, 192, 204)  # bytes from 0x47 to 0x47: MPEG-TS, Blu-ray's with a time code, DVB's with a checksum
 UNFINISHED = "cut short or still being copied: copy it again"
 CHANGED = "changed while it was read: still being copied? It will be tried again when it is at rest"
 
@@ -26,7 +26,32 @@ VIDEO_MAGIC = {
     b"\x00\x00\x01\xba": "mpeg",
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "asf",
     b"FLV\x01": "flv",
+    b"OggS": "ogg",
+    b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01\x02": "mxf",
+    b"\x1f\x07\x00\x3f": "dv",
+    b"\x1f\x07\x00\xbf": "dv",
+    b"DHAV": "dhav",
+    b"DAHUA": "dhav",
+    b"DKIF": "ivf",
+    b"\x00\x00\x01\xb3": "mpegvideo",
+    b"\x00\x00\x01\xb0": "m4v",
 }
+# NAL units that a bare stream begins with, after its start code: ITU-T H.264, table 7-1; H.265, table 7-1.
+H264_FIRST = {6, 7, 9}
+HEVC_FIRST = {32, 33, 34, 35, 39}
+HIKVISION = b"IMKH"  # before an MPEG program stream
+# Known to be videos, and not to be read here.
+UNSUPPORTED = {
+    b".RMF": "a RealMedia video",
+    b"nut/multimedia": "a NUT video",
+    b"YUV4MPEG2": "raw video",
+    b"\xb7\xd8\x00\x20\x37\x49\xda\x11": "a Windows TV recording",
+    b"BIKi": "a Bink video",
+}
+NAMES = (
+    "MP4/MOV, Matroska/WebM, AVI, MPEG, MPEG-TS, WMV, FLV, Ogg, MXF, DV, Dahua's DAV, IVF or a bare MPEG, H.264 or "
+    "HEVC stream"
+)
 MOV_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx"}
 PICTURE_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"}
 OTHER_MAGIC = {
@@ -45,9 +70,6 @@ OTHER_MAGIC = {
     b"ID3": "an MP3 sound file",
     b"\xff\xfb": "an MP3 sound file",
     b"fLaC": "a FLAC sound file",
-    b"OggS": "an Ogg file",
-    b"\x00\x00\x01\xb3": "a bare MPEG stream without a container",
-    b"\x00\x00\x00\x01": "a bare H.264 or HEVC stream without a container",
 }
 # Of the disk or share below a file. FFmpeg says EIO of some damaged files, too: only reading tells which it is.
 READ_FAULTS = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO})
@@ -136,8 +158,10 @@ def _check_whole(file: BufferedReader, size: int) -> str:
     head = file.read(HEAD_BYTES)
     container = container_of(head)
     if container is None:
-        kinds = "MP4/MOV, Matroska/WebM, AVI, MPEG, MPEG-TS, WMV or FLV"
-        raise VideoError(f"not a video but {describe(head)}, expected {kinds}: remove it from the archive")
+        for magic, name in UNSUPPORTED.items():
+            if head.startswith(magic):
+                raise VideoError(f"{name}, which is not supported: convert it to MP4 (ffmpeg -i FILE FILE.mp4)")
+        raise VideoError(f"not a video but {describe(head)}, expected {NAMES}: remove it from the archive")
     try:
         promised = PROMISES[container](file, size)
     except (struct.error, IndexError):
@@ -156,7 +180,20 @@ def container_of(head: bytes) -> str | None:
         return "avi"
     if head[4:8] in MOV_BOXES and not (head[4:8] == b"ftyp" and head[8:12] in PICTURE_BRANDS):
         return "mov"
-    return "mpegts" if _ts_packet_bytes(head) else None
+    if head.startswith(HIKVISION):
+        return "mpeg"
+    return "mpegts" if _ts_packets(head) else _bare_stream(head)
+
+
+def _bare_stream(head: bytes) -> str | None:
+    """H.264 and HEVC without a container, by the two bytes after the first start code."""
+    start = 4 if head.startswith(b"\x00\x00\x00\x01") else 3 if head.startswith(b"\x00\x00\x01") else None
+    if start is None or len(head) < start + 2 or head[start] & 0x80:
+        return None
+    first, second = head[start], head[start + 1]
+    if first >> 1 & 63 in HEVC_FIRST and first & 1 == 0 and second == 1:
+        return "hevc"
+    return "h264" if first & 31 in H264_FIRST else None
 
 
 def describe(head: bytes) -> str:
@@ -178,12 +215,14 @@ def describe(head: bytes) -> str:
     return f"unknown data (it begins with {head[:8].hex(' ')})"
 
 
-def _ts_packet_bytes(head: bytes) -> int:
-    for length, offset in TS_PACKETS:
-        syncs = head[offset::length]
-        if len(syncs) >= 3 and set(syncs) == {0x47}:
-            return length
-    return 0
+def _ts_packets(head: bytes) -> tuple[int, int] | None:
+    """(length, offset of the first one); a recording may begin inside a packet. None where it is no MPEG-TS."""
+    for length in TS_PACKETS:
+        for offset in range(min(length, len(head))):
+            syncs = head[offset::length]
+            if len(syncs) >= 3 and set(syncs) == {0x47}:
+                return length, offset
+    return None
 
 
 def _read_at(file: BufferedReader, position: int, count: int) -> bytes:
@@ -265,9 +304,10 @@ def _flv_promise(file: BufferedReader, size: int) -> int:
 
 
 def _ts_promise(file: BufferedReader, size: int) -> int:
-    """The next whole number of packets."""
-    length = _ts_packet_bytes(_read_at(file, 0, HEAD_BYTES)) or TS_PACKETS[0][0]
-    return -(-size // length) * length
+    """The next whole number of packets; a time code before each 0x47 belongs to the packet."""
+    length, offset = _ts_packets(_read_at(file, 0, HEAD_BYTES)) or (TS_PACKETS[0], 0)
+    before = offset - 4 if length == 192 and offset >= 4 else offset
+    return before + -(-(size - before) // length) * length
 
 
 def _mpeg_promise(file: BufferedReader, size: int) -> int:
@@ -285,6 +325,45 @@ def _mpeg_promise(file: BufferedReader, size: int) -> int:
     return max(start + position, size)
 
 
+def _ogg_promise(file: BufferedReader, size: int) -> int:
+    """Bytes up to the end of the last page that begins in the file's tail (RFC 3533, 6)."""
+    start = max(0, size - TAIL_BYTES)
+    tail = _read_at(file, start, TAIL_BYTES)
+    position = tail.rfind(b"OggS\x00")
+    if position < 0:
+        return size
+    lacing = tail[position + 27 : position + 27 + tail[position + 26]]
+    if len(lacing) < tail[position + 26]:
+        return size + 1
+    return max(start + position + 27 + len(lacing) + sum(lacing), size)
+
+
+def _mxf_promise(file: BufferedReader, size: int) -> int:
+    """Bytes up to the end of the last of the KLV packets (SMPTE ST 377-1), which follow each other from the start."""
+    position = 0
+    while position + 17 <= size:
+        head = _read_at(file, position, 25)
+        if head[:4] != b"\x06\x0e\x2b\x34":
+            return size
+        first = head[16]
+        width = first & 0x7F if first & 0x80 else 0
+        length = int.from_bytes(head[17 : 17 + width], "big") if width else first
+        position += 17 + width + length
+    rest = _read_at(file, position, 17) if position < size else b""
+    return size + 1 if rest.startswith(b"\x06\x0e\x2b\x34") else max(position, size)
+
+
+def _dv_promise(file: BufferedReader, size: int) -> int:
+    """The next whole number of frames: 120,000 bytes in 60 Hz, 144,000 in 50 Hz (the bit behind 1f 07 00)."""
+    frame_bytes = 144_000 if _read_at(file, 3, 1)[0] & 0x80 else 120_000
+    return -(-size // frame_bytes) * frame_bytes
+
+
+def _no_promise(_file: BufferedReader, size: int) -> int:
+    """For streams of packets without lengths: they end where they end."""
+    return size
+
+
 PROMISES = {
     "mov": _mov_promise,
     "matroska": _matroska_promise,
@@ -293,4 +372,77 @@ PROMISES = {
     "flv": _flv_promise,
     "mpegts": _ts_promise,
     "mpeg": _mpeg_promise,
+    "ogg": _ogg_promise,
+    "mxf": _mxf_promise,
+    "dv": _dv_promise,
+    "dhav": _no_promise,
+    "ivf": _no_promise,
+    "mpegvideo": _no_promise,
+    "m4v": _no_promise,
+    "h264": _no_promise,
+    "hevc": _no_promise,
+}
+
+
+def tells_its_end(file: BufferedReader, size: int) -> bool:
+    """Whether a file that is not yet whole would be noticed: else any part of a recording looks like all of it."""
+    container = container_of(_read_at(file, 0, HEAD_BYTES))
+    check = ENDS.get(container or "")
+    try:
+        return container is None or (check is not None and check(file, size))
+    except (struct.error, IndexError):
+        return False
+
+
+def _mov_ends(file: BufferedReader, size: int) -> bool:
+    """A fragmented one only by the index of its fragments, in its last box."""
+    position, fragmented, kind = 0, False, b""
+    while position + 8 <= size:
+        head = _read_at(file, position, 16)
+        length, kind = struct.unpack(">I4s", head[:8])
+        if length == 1:
+            length = struct.unpack(">Q", head[8:])[0]
+        fragmented |= kind == b"moof"
+        position += length if length >= 8 else size
+    return not fragmented or kind == b"mfra"
+
+
+def _matroska_ends(file: BufferedReader, size: int) -> bool:
+    position = 0
+    while position < size:
+        identifier, after_id = _ebml_number(file, position, keep_marker=True)
+        length, start = _ebml_number(file, after_id, keep_marker=False)
+        if identifier == 0x18538067 or length is None:
+            return length is not None
+        position = start + length
+    return False
+
+
+def _avi_ends(file: BufferedReader, _size: int) -> bool:
+    return struct.unpack("<I", _read_at(file, 4, 4))[0] not in (0, 0xFFFFFFFF)
+
+
+def _ogg_ends(file: BufferedReader, size: int) -> bool:
+    """By the flag of a stream's last page."""
+    tail = _read_at(file, max(0, size - TAIL_BYTES), TAIL_BYTES)
+    position = tail.rfind(b"OggS\x00")
+    return position >= 0 and bool(tail[position + 5] & 4)
+
+
+def _mxf_ends(file: BufferedReader, _size: int) -> bool:
+    """By the first partition's status: closed (2 and 4 of byte 14 of its key)."""
+    return _read_at(file, 14, 1) in (b"\x02", b"\x04")
+
+
+def _always_ends(_file: BufferedReader, _size: int) -> bool:
+    return True
+
+
+ENDS = {
+    "mov": _mov_ends,
+    "matroska": _matroska_ends,
+    "avi": _avi_ends,
+    "ogg": _ogg_ends,
+    "mxf": _mxf_ends,
+    "asf": _always_ends,
 }

@@ -160,7 +160,7 @@ def _packets(opened: InputContainer, stream: VideoStream) -> Iterator[Packet]:
 
 def timing_of(opened: InputContainer, stream: VideoStream, container: str) -> Timing:
     """The clock by the header."""
-    start_s = (opened.start_time or 0) / av.time_base
+    start_s = float("inf") if opened.start_time is None else opened.start_time / av.time_base  # inf: at the first frame
     rates = (stream.average_rate, stream.guessed_rate, stream.codec_context.framerate)
     rate = next((rate for rate in rates if rate and rate <= HIGHEST_FPS), None)
     return Timing(

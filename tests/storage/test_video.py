@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from models.types import FrameIndex, Video
 from storage import video as video_module
-from storage.containers import AttemptError, open_regular
+from storage.containers import AttemptError, open_regular, tells_its_end
 from storage.digest import sha256_of
 from storage.frames import open_container, read_frames
 from storage.pixels import to_rgb
@@ -45,6 +46,14 @@ SOUND_VIDEOS = {
     "wmv2.wmv": {"codec": "wmv2", "options": {}, "b_frames": 0},
     "vp8.webm": {"codec": "libvpx", "options": FAST_VPX, "b_frames": 0},
     "vp9.webm": {"codec": "libvpx-vp9", "options": FAST_VPX, "b_frames": 0},
+    "mpeg2.mxf": {"codec": "mpeg2video", "options": {}},
+    "vp8.ivf": {"codec": "libvpx", "options": FAST_VPX, "b_frames": 0},
+    "bare.h264": {},
+    "bare.hevc": {"codec": "libx265", "options": HEVC},
+    "bare.m2v": {"codec": "mpeg2video", "container": "mpeg2video", "options": {}},
+    "mpeg2.mod": {"codec": "mpeg2video", "container": "vob", "options": {}},
+    "h264.m2t": {"container": "mpegts"},
+    "h264.qt": {"container": "mov"},
 }
 
 
@@ -235,10 +244,10 @@ def fail_to_read(file: object) -> str:
     raise OSError(errno.EIO, "Input/output error")
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.flv", "a.mpg", "fragmented.mp4"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.flv", "a.mpg", "a.mxf", "fragmented.mp4"])
 @pytest.mark.parametrize("keep", [0.3, 0.7, 0.97])
 def test_a_file_cut_short_is_refused(tmp_path, name, keep):
-    codec = {"a.mpg": "mpeg1video", "a.avi": "mpeg4"}.get(name, "libx264")
+    codec = {"a.mpg": "mpeg1video", "a.avi": "mpeg4", "a.mxf": "mpeg2video"}.get(name, "libx264")
     options = {} if codec != "libx264" else None
     whole = make_video(tmp_path / name, codec=codec, options=options, movflags=FRAGMENTED if "frag" in name else "")
     part = cut(whole, tmp_path / f"part_{name}", keep)
@@ -282,6 +291,49 @@ def test_what_is_no_video_is_named(tmp_path, reason):
     with pytest.raises(VideoError) as caught:
         probe_video(path)
     assert any(words in str(caught.value) for words in reason.split("|"))
+
+
+@pytest.mark.parametrize(("magic", "name"), [(b".RMF", "RealMedia"), (b"YUV4MPEG2 W1 H1", "raw video")])
+def test_a_video_of_another_kind_is_to_be_converted_and_not_removed(tmp_path, magic, name):
+    (tmp_path / "a.video").write_bytes(magic + bytes(500))
+    with pytest.raises(VideoError, match=f"{name}.*convert it to MP4"):
+        probe_video(tmp_path / "a.video")
+
+
+def test_a_theora_film_of_ffmpeg_is_read(tmp_path):
+    source = make_video(tmp_path / "a.mp4", 60)
+    command = ["ffmpeg", "-v", "error", "-i", source, "-r", "25", "-q:v", "8", "-c:v", "libtheora", tmp_path / "a.ogv"]
+    subprocess.run(command, check=True)
+    video, index = probe_video(tmp_path / "a.ogv")
+    assert (video.container, video.codec, video.frames) == ("ogg", "theora", 60)
+    assert [number_of(frame.rgb) for frame in read_frames(tmp_path / "a.ogv", video, index, 0, 60)] == list(range(60))
+    assert_same_in_any_parts(tmp_path / "a.ogv", video, index)
+    with pytest.raises(VideoError, match="truncated"):
+        probe_video(cut(tmp_path / "a.ogv", tmp_path / "part.ogv", 0.7))
+
+
+def test_a_broadcast_that_begins_inside_a_packet_is_read(tmp_path):
+    whole = make_video(tmp_path / "a.ts", 60).read_bytes()
+    (tmp_path / "b.ts").write_bytes(whole[188 - 50 :])
+    assert probe_video(tmp_path / "b.ts")[0].frames == 60
+
+
+OPEN_ENDED = ["a.ts", "a.mpg", "a.flv", "live.mkv", "fragmented.mp4", "a.h264"]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ogg", "a.mxf", *OPEN_ENDED])
+def test_only_some_containers_tell_whether_a_recording_has_ended(tmp_path, name):
+    codec = {"a.mpg": "mpeg1video", "a.mxf": "mpeg2video", "a.ogg": "libvpx"}.get(name, "libx264")
+    path = tmp_path / name
+    make_video(path, 20, codec=codec, options=None if codec == "libx264" else {}, b_frames=0)
+    if name == "fragmented.mp4":
+        make_video(path, 20, movflags=f"{FRAGMENTED}+skip_trailer")
+    if name == "live.mkv":  # as a muxer leaves it that cannot go back: the Segment's length is unknown
+        data = path.read_bytes()
+        at = data.index(b"\x18\x53\x80\x67") + 4
+        path.write_bytes(data[:at] + b"\x01" + b"\xff" * 7 + data[at + 8 :])
+    with path.open("rb") as file:
+        assert tells_its_end(file, path.stat().st_size) == (name not in OPEN_ENDED)
 
 
 def test_a_playlist_does_not_open_other_files_even_by_a_container_of_its_own(tmp_path):
