@@ -46,6 +46,9 @@ class Artifacts(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """All keys that start with `prefix` ("" = all), in no promised order; what cannot be a key is left out."""
 
+    def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """The same keys, each with a text that changes when its object is replaced by another one."""
+
     def url(self, key: str) -> str:
         """For people: a path or an s3:// address."""
 
@@ -151,6 +154,12 @@ class FolderArtifacts:
                     if key.startswith(prefix) and _is_sound(key):
                         yield key
 
+    def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
+        for key in self.list(prefix):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                status = (self.root / key).lstat()
+                yield key, f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
     def url(self, key: str) -> str:
         return str(self._path(key))
 
@@ -201,10 +210,13 @@ class S3Artifacts:
         return self.bucket.exists(self._full(key))
 
     def list(self, prefix: str) -> Iterator[str]:
+        return (key for key, _ in self.stamps(prefix))
+
+    def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
         for item in self.bucket.objects(self.prefix + prefix):
             key = item.key.removeprefix(self.prefix)
             if _is_sound(key):
-                yield key
+                yield key, f"{item.etag} {item.size_bytes}"
 
     def url(self, key: str) -> str:
         return self.bucket.address(self._full(key))

@@ -45,8 +45,8 @@ OWNER = literal(owner_of("")) + assignments.c.assignment_id
 
 
 def create(engine: Engine, batch_id: int) -> Assignment:
-    """A new one, waiting."""
-    assignment_id = secrets.token_hex(8)
+    """A new one, waiting. Its id begins with its batch, so that the messages of a batch lie side by side."""
+    assignment_id = f"{batch_id:08x}-{secrets.token_hex(8)}"
     values = {"assignment_id": assignment_id, "batch_id": batch_id, "status": "waiting", "segments": 0, "frames": 0}
     with writing(engine) as connection:
         connection.execute(insert(assignments).values(**values, created_at=database_now()))

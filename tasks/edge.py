@@ -25,7 +25,7 @@ from tasks.devices import WorkerDevice
 from tasks.inference import infer_segment
 from tasks.model_cache import fetch_model
 from tasks.opened_video import OpenVideo, Probes
-from tasks.orders import Call, Done, Fault, Order, Piece, read_call, read_order, revoked_key
+from tasks.orders import Call, Done, Fault, Order, Piece, poll_order, read_call
 from tasks.owner import host_name
 from tasks.result_store import Stored, put, result_key
 from tasks.settings import Settings
@@ -35,8 +35,9 @@ from tasks.teller import Teller
 
 T = TypeVar("T")
 
-ASK_EVERY_S = 0.25
-LOOK_EVERY_S = 2.0
+# A run that waits asks for its order at once, and then less and less often, as every request costs money.
+ASK_FIRST_S, ASK_AT_LAST_S = 0.25, 3.0
+LOOK_EVERY_S = 3.0
 ALIVE_EVERY_S = 2.5  # who waits says that it lives: a quarter of the shortest lease
 ORDER_LIMIT_S = 180.0  # a parent that was killed is started again within this, or another batch needs the device
 
@@ -120,11 +121,8 @@ def every(seconds: float, ask: Callable[[], T]) -> Callable[[], T]:
 
 
 def _called_off(bench: Bench) -> bool:
-    try:
-        order = read_order(bench.artifacts, bench.assignment_id)
-        return order is not None or bench.artifacts.exists(revoked_key(bench.assignment_id))
-    except StoreError:
-        return False
+    """The parent has sent it home. That it was revoked, its status reporter hears."""
+    return poll_order(bench.artifacts, bench.assignment_id) is not None
 
 
 def _work_with_device(bench: Bench, teller: Teller) -> str:
@@ -146,16 +144,14 @@ def _work_with_device(bench: Bench, teller: Teller) -> str:
 def _await_order(bench: Bench, teller: Teller) -> Order | None:
     """None where the batch is over, or nobody answers any more."""
     deadline = time.monotonic() + ORDER_LIMIT_S
-    alive = every(ALIVE_EVERY_S, teller.step)
+    alive, wait_s = every(ALIVE_EVERY_S, teller.step), ASK_FIRST_S
     while time.monotonic() < deadline and not teller.revoked:
         alive()
-        try:
-            order = read_order(bench.artifacts, bench.assignment_id)
-        except StoreError:
-            order = None
+        order = poll_order(bench.artifacts, bench.assignment_id)
         if order is not None:
             return order
-        time.sleep(ASK_EVERY_S)
+        time.sleep(wait_s)
+        wait_s = min(1.5 * wait_s, ASK_AT_LAST_S)
     return None
 
 

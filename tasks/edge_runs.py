@@ -22,9 +22,18 @@ DEPLOYMENT = "infer-assignment/edge"
 POOL = "edge"
 # What a server that is away, or restarting, looks like.
 OUTAGES = (httpx.TransportError, PrefectHTTPStatusError)
+RUNS_AT_ONCE = 100  # Prefect gives at most 200 in an answer
 ANSWER_LIMIT_S = 10.0  # Prefect's own is a minute, half a lease
 TAKEN = (StateType.PENDING, StateType.RUNNING)
 STOPPED = (StateType.CANCELLING, StateType.CANCELLED)
+
+
+class NotDeployedError(NightjarError):
+    """Prefect's server has no work pool or no deployment for edge runs."""
+
+
+def _no_deployment() -> NotDeployedError:
+    return NotDeployedError(f"Prefect's server has no deployment {DEPLOYMENT}. Run 'nightjar deploy'.")
 
 
 class RunState(NamedTuple):
@@ -55,12 +64,16 @@ class EdgeRuns:
 
     def start(self, assignment_id: str, batch_id: int) -> str:
         """Asks for a run; gives its id. Asked again for the same assignment, it is the same run."""
-        run = self._client.create_flow_run_from_deployment(
-            self._deployment(),
-            parameters={"assignment": assignment_id},
-            idempotency_key=f"nightjar-{assignment_id}",
-            tags=["nightjar", f"batch-{batch_id}"],
-        )
+        try:
+            run = self._client.create_flow_run_from_deployment(
+                self._deployment(),
+                parameters={"assignment": assignment_id},
+                idempotency_key=f"nightjar-{assignment_id}",
+                tags=["nightjar", f"batch-{batch_id}"],
+            )
+        except ObjectNotFound:  # a deployment that was there: it was deleted, or Prefect's database was reset
+            self._deployment_id = None
+            raise _no_deployment() from None
         return str(run.id)
 
     def _deployment(self) -> UUID:
@@ -68,22 +81,20 @@ class EdgeRuns:
             try:
                 self._deployment_id = self._client.read_deployment_by_name(DEPLOYMENT).id
             except ObjectNotFound:
-                raise NightjarError(
-                    f"Prefect's server has no deployment {DEPLOYMENT}, expected it: run 'nightjar deploy'"
-                ) from None
+                raise _no_deployment() from None
         return self._deployment_id
 
     def states(self, run_ids: list[str]) -> dict[str, RunState]:
-        """Of each run that the server knows."""
-        if not run_ids:
-            return {}
-        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(run_id) for run_id in run_ids]))
+        """Return the state of each run that the server knows; an unknown one is missing."""
         found = {}
-        for run in self._client.read_flow_runs(flow_run_filter=wanted):
-            if run.state is not None:
+        for start in range(0, len(run_ids), RUNS_AT_ONCE):
+            ids = [UUID(run_id) for run_id in run_ids[start : start + RUNS_AT_ONCE]]
+            wanted = FlowRunFilter(id=FlowRunFilterId(any_=ids))
+            for run in self._client.read_flow_runs(flow_run_filter=wanted, limit=len(ids)):
                 state = run.state
-                taken = state.type in TAKEN
-                found[str(run.id)] = RunState(state.name or "", state.is_final(), taken, state.message or "")
+                name, message = (state.name or "", state.message or "") if state else ("", "")
+                over, taken = (state.is_final(), state.type in TAKEN) if state else (False, False)
+                found[str(run.id)] = RunState(name, over, taken, message)
         return found
 
     def cancel(self, run_id: str) -> None:
@@ -104,9 +115,7 @@ class EdgeRuns:
         try:
             found = self._client.read_workers_for_work_pool(POOL)
         except ObjectNotFound:
-            raise NightjarError(
-                f"Prefect's server has no work pool {POOL}, expected it: run 'nightjar deploy'"
-            ) from None
+            raise NotDeployedError(f"Prefect's server has no work pool {POOL}. Run 'nightjar deploy'.") from None
         return sorted(worker.name for worker in found if worker.status == WorkerStatus.ONLINE)
 
     def wish(self, run_id: str) -> Literal["go on", "pause", "stop"]:

@@ -25,7 +25,7 @@ from storage.places import ObjectError, StoreError
 from storage.results import load_result
 from storage.speeds import measured_speeds
 from tasks import orders
-from tasks.edge_runs import OUTAGES, EdgeRuns
+from tasks.edge_runs import OUTAGES, EdgeRuns, NotDeployedError
 from tasks.night import Night
 from tasks.orders import Call, Done, Fault, File, Order, OrderError, Piece, Status
 from tasks.patience import AWAY, is_away, patiently
@@ -35,7 +35,7 @@ from tasks.result_store import Stored, find, load, result_prefix, segments_with_
 
 T = TypeVar("T")
 
-TICK_S = 0.25
+TICK_S = 0.5
 ASK_PREFECT_S = 3.0
 COUNT_S = 2.0
 ASSIGNMENT_S = 30 * 60.0  # of work, at most: what a lost run loses is bounded by its segments, not by this
@@ -57,6 +57,7 @@ class Member:
     order: None until it is written; claims: by piece of it, None where that was loaded, quarantined or given back
     loaded, faults: how many of the status's were taken; heard: when the status last moved; spared: its lease was
     renewed since without a word of it; taken_since: when its run was first seen with a worker, without a word yet
+    stamp: of the newest status that was dealt with; None: there was none
     """
 
     assignment: Assignment
@@ -69,6 +70,7 @@ class Member:
     renewed: float = 0.0
     heard: float = field(default_factory=time.monotonic)
     spared: bool = False
+    stamp: str | None = None
     taken_since: float | None = None
 
     @property
@@ -120,6 +122,8 @@ class Fleet:
         self._free = 0
         self._frames_free = 0
         self._paused = False
+        # A deployment that was there may come back: Prefect's database is being restored, perhaps.
+        self._also_away: tuple[type[NotDeployedError], ...] = ()
         self._failures = 0
         self._next_start = 0.0
         self._begun = self._listened = time.monotonic()
@@ -138,12 +142,11 @@ class Fleet:
         def say(error: Exception) -> None:
             self._say("outage", f"waiting, and going on when it is back: {error}")
 
-        return patiently(step, say, (*AWAY, *OUTAGES))
+        return patiently(step, say, (*AWAY, *OUTAGES, *self._also_away))
 
     def _tick(self) -> bool:
         """One look at everything; True when nothing is missing any more."""
-        for member in list(self._members.values()):
-            self._hear(member)
+        self._hear_all()
         if self._is_due("count", COUNT_S):
             self._lose_the_silent()
             if not ledger.count_segments(self._engine, self._night.batch_id).missing:
@@ -190,10 +193,23 @@ class Fleet:
 
     # What workers say
 
-    def _hear(self, member: Member) -> None:
+    def _hear_all(self) -> None:
+        """Read the statuses that are new, by one listing, and serve the runs that wait.
+
+        The listing comes first: a status that changes while it is read is read again.
+        """
+        stamps = orders.status_stamps(self._artifacts, self._members) if self._members else {}
+        for assignment_id, member in list(self._members.items()):
+            if stamps.get(assignment_id) != member.stamp:
+                self._hear(member, self._look_at)
+                member.stamp = stamps.get(assignment_id)
+            else:
+                self._hear(member, self._serve)
+
+    def _hear(self, member: Member, look: Callable[[Member], None]) -> None:
         """Look at the member; whatever it says, the worst that comes of it is its own end."""
         try:
-            self._look_at(member)
+            look(member)
         except Exception as error:
             if is_away(error) or isinstance(error, OUTAGES):
                 raise
@@ -207,7 +223,7 @@ class Fleet:
             status = orders.read_status(self._artifacts, assignment_id)
         except OrderError as error:
             return self._lose(assignment_id, str(error))
-        if status is None or (status == member.status and member.order and not status.ended):
+        if status is None:
             return None
         moved = member.status is None or status.progress != member.status.progress
         if moved:
@@ -217,10 +233,14 @@ class Fleet:
             if moved and time.monotonic() - member.renewed > self._lease_s / 4:
                 assignments.renew(self._engine, assignment_id, self._lease_s)
                 member.renewed = time.monotonic()
-        elif status.ready and not status.ended and not self._paused:
-            self._give(member, status)
         member.status = status
-        return self._ended(member, status) if status.ended else None
+        return self._ended(member, status) if status.ended else self._serve(member)
+
+    def _serve(self, member: Member) -> None:
+        """Give segments to a run that is ready and waits."""
+        status = member.status
+        if member.order is None and status is not None and status.ready and not self._paused:
+            self._give(member, status)
 
     def _give(self, member: Member, status: Status) -> None:
         """Segments for a run that is ready, by how fast its worker is; where none is free, it goes on waiting."""
@@ -350,6 +370,7 @@ class Fleet:
             self._log.info("paused: nothing is handed out" if paused else "resumed")
             self._paused = paused
         self._workers = self._runs.workers()
+        self._also_away = (NotDeployedError,)
         self._see_states()
         if not self._workers:
             self._say("workers", "no worker of the pool edge is online: start one by 'nightjar worker --pool edge'")
@@ -358,11 +379,14 @@ class Fleet:
 
     def _see_states(self) -> None:
         by_run = {m.assignment.flow_run_id: m for m in self._members.values() if m.assignment.flow_run_id}
-        for run_id, state in self._runs.states([run for run in by_run if run]).items():
-            member = by_run[run_id]
+        states = self._runs.states([run for run in by_run if run])
+        for run_id, member in by_run.items():
+            state = states.get(run_id or "")
             assignment_id = member.assignment.assignment_id
-            if state.over:
-                self._hear(member)  # its last word may be newer than the last look
+            if state is None:
+                self._see_gone(member)
+            elif state.over:
+                self._hear(member, self._look_at)  # its last word may be newer than the last look
                 if assignment_id in self._members:
                     self._lose(assignment_id, f"its run is {state.name}: {state.message}"[:500])
             elif not state.taken or member.status is not None:
@@ -372,6 +396,16 @@ class Fleet:
                 if time.monotonic() - member.taken_since > START_LIMIT_S:
                     self._runs.crash(run_id, f"not a word of it for {START_LIMIT_S:.0f} s: it died with its worker")
                     self._lose(assignment_id, "its run never began")
+
+    def _see_gone(self, member: Member) -> None:
+        """Lose a run that Prefect no longer knows, unless it has spoken: then its process lives, and its lease decides.
+
+        Deleted in the UI, or the server's database was reset or restored: nobody will ever start it.
+        """
+        self._hear(member, self._look_at)
+        if member.assignment.assignment_id in self._members and member.status is None:
+            reason = "Prefect no longer knows its run (deleted, or its database was reset): another one is started"
+            self._lose(member.assignment.assignment_id, reason, failed=False)
 
     def _start_runs(self) -> None:
         """One that waits for each worker, while segments are free: when it has its device, everything is imported."""
@@ -409,13 +443,13 @@ class Fleet:
         assignments.set_flow_run(self._engine, assignment_id, run_id)
         member.assignment = replace(member.assignment, flow_run_id=run_id)
 
-    def _lose(self, assignment_id: str, reason: str) -> None:
-        """What the run held is free for others, and it is told so, should it live."""
+    def _lose(self, assignment_id: str, reason: str, *, failed: bool = True) -> None:
+        """Free what the run held, and tell it so, should it live. failed: the next run waits for some seconds."""
         member = self._members.get(assignment_id)
         assignments.end(self._engine, assignment_id, "lost", reason, member.current if member else None)
         self._members.pop(assignment_id, None)
         self._log.warning("%s was lost: %s", member.status.worker if member and member.status else "a run", reason)
-        if member and member.order is None:
+        if failed and member and member.order is None:
             # A worker without its device, say, would eat runs as fast as they are made.
             self._next_start = time.monotonic() + min(60.0, PAUSE_AFTER_FAILURE_S * 2**self._failures)
             self._failures += 1

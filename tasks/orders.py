@@ -5,6 +5,8 @@ with an `Order`; the worker goes on telling how far it is. Neither goes by the o
 status changes. Each file has one writer. Whoever can write to the store can lie: all of it is checked as input is.
 """
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -12,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from models.types import NightjarError, Segment
 from storage.archive import Entry
 from storage.artifacts import Artifacts
-from storage.places import ObjectError
+from storage.places import ObjectError, StoreError
 
 MESSAGE_LIMIT_BYTES = 8 << 20  # an order of 512 segments of as many files, with keys of a kilobyte, has less than one
 MOST_ENTRIES = 4096  # in a list of a message
@@ -132,20 +134,37 @@ class Status(_Message):
 
 
 def call_key(assignment_id: str) -> str:
-    return f"assignments/{assignment_id}/call.json"
+    return _key(assignment_id, "orders", "call.json")
 
 
 def order_key(assignment_id: str) -> str:
-    return f"assignments/{assignment_id}/order.json"
+    return _key(assignment_id, "orders", "order.json")
 
 
 def status_key(assignment_id: str) -> str:
-    return f"assignments/{assignment_id}/status.json"
+    return _key(assignment_id, "reports", "status.json")
 
 
 def revoked_key(assignment_id: str) -> str:
-    """There when the parent has given the rest to another: whoever is still at it may stop."""
-    return f"assignments/{assignment_id}/revoked"
+    """There when the parent has given the rest to another worker: whoever still works on it may stop."""
+    return _key(assignment_id, "orders", "revoked")
+
+
+def _key(assignment_id: str, kind: str, name: str) -> str:
+    """The reports of a batch lie in a folder of their own, so that one listing tells which of them are new."""
+    batch, _, rest = assignment_id.partition("-")
+    return f"assignments/{batch}/{kind}/{rest or batch}/{name}"
+
+
+def status_stamps(artifacts: Artifacts, assignment_ids: Iterable[str]) -> dict[str, str]:
+    """For each of these assignments that has a status: a text that changes whenever the status does.
+
+    One listing per batch, however many assignments there are. Raises StoreError.
+    """
+    wanted = {status_key(assignment_id): assignment_id for assignment_id in assignment_ids}
+    prefixes = {key.rsplit("/", 2)[0] + "/" for key in wanted}
+    listed = chain.from_iterable(artifacts.stamps(prefix) for prefix in sorted(prefixes))
+    return {wanted[key]: stamp for key, stamp in listed if key in wanted}
 
 
 def read_call(artifacts: Artifacts, assignment_id: str) -> Call | None:
@@ -153,10 +172,23 @@ def read_call(artifacts: Artifacts, assignment_id: str) -> Call | None:
 
 
 def read_order(artifacts: Artifacts, assignment_id: str) -> Order | None:
-    order = _read(artifacts, order_key(assignment_id), Order)
+    return _checked_order(assignment_id, _read(artifacts, order_key(assignment_id), Order))
+
+
+def _checked_order(assignment_id: str, order: Order | None) -> Order | None:
     if order and any(piece.file >= len(order.files) or piece.start_frame >= piece.stop_frame for piece in order.pieces):
         raise OrderError(f"the order of assignment {assignment_id} has pieces of no file: start the batch again")
     return order
+
+
+def poll_order(artifacts: Artifacts, assignment_id: str) -> Order | None:
+    """Look for an order by a single request; None where there is none, or it cannot be read just now."""
+    key = order_key(assignment_id)
+    try:
+        data = artifacts.get_bytes(key, MESSAGE_LIMIT_BYTES)
+    except StoreError:
+        return None
+    return _checked_order(assignment_id, _parse(key, data, Order))
 
 
 def read_status(artifacts: Artifacts, assignment_id: str) -> Status | None:
@@ -166,8 +198,12 @@ def read_status(artifacts: Artifacts, assignment_id: str) -> Status | None:
 def _read(artifacts: Artifacts, key: str, kind: type[Message]) -> Message | None:
     """None where there is none yet. Raises OrderError, or StoreError where the store is away."""
     data = _get(artifacts, key)
+    return None if data is None else _parse(key, data, kind)
+
+
+def _parse(key: str, data: bytes, kind: type[Message]) -> Message:
     try:
-        return kind.model_validate_json(data) if data is not None else None
+        return kind.model_validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "JSON"

@@ -107,16 +107,22 @@ class Teller:
         self.now()
 
     def _run(self) -> None:
+        look_at = 0.0
         while not self._closed:
             self._wake.wait(TELL_EVERY_S)
             self._wake.clear()
             if self._fetching:
                 self.step()
             self._tell()
-            with suppress(StoreError):
-                self.revoked = self.revoked or self._artifacts.exists(revoked_key(self._assignment_id))
+            if time.monotonic() >= look_at:
+                self._look_for_revocation()
+                look_at = time.monotonic() + TELL_EVERY_S
             if self._owed and time.monotonic() - self._moved > self._hang_s:
                 self._give_up()
+
+    def _look_for_revocation(self) -> None:
+        with suppress(StoreError):
+            self.revoked = self.revoked or self._artifacts.exists(revoked_key(self._assignment_id))
 
     def _tell(self) -> bool:
         speeds = {"slowest_fps": min(self._speeds), "fastest_fps": max(self._speeds)} if self._speeds else {}

@@ -58,4 +58,4 @@ def test_the_servers_schema_has_bounds_choices_and_the_pattern() -> None:
     assert set(night["dispatch"]["enum"]) == {"local", "fleet"}
     assert set(night["precision"]["enum"]) == {"f32", "bf16"}
     assignment = parameter_schema(infer_assignment).properties["assignment"]
-    assert assignment["pattern"] == "^[0-9a-f]{16}$"
+    assert assignment["pattern"] == "^[0-9a-f]{8}-[0-9a-f]{16}$"

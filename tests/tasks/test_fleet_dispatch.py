@@ -18,7 +18,7 @@ from sqlalchemy import Engine, update
 from models.types import Segment
 from storage import assignments, ledger
 from storage.archive import Entry
-from storage.artifacts import FolderArtifacts
+from storage.artifacts import Artifacts, FolderArtifacts
 from storage.database import DatabaseError, migrate, open_database, writing
 from storage.ledger import MAX_TRIES
 from storage.parquet import Result
@@ -26,7 +26,7 @@ from storage.places import StoreError
 from storage.query import query
 from storage.tables import database_now, segments
 from tasks import fleet_dispatch, orders, patience, result_store
-from tasks.edge_runs import RunState
+from tasks.edge_runs import NotDeployedError, RunState
 from tasks.fleet_dispatch import CalledOff, Fleet
 from tasks.orders import Done, Fault, Order, Status
 from tasks.result_store import ResultReader, put, result_key
@@ -55,6 +55,7 @@ class Runs:
         self.after_start: Callable[[], None] = lambda: None
         self.started: list[str] = []
         self.told: dict[str, RunState] = {}
+        self.forgotten: set[str] = set()
 
     def start(self, assignment_id: str, batch_id: int) -> str:
         if self.is_away:
@@ -70,7 +71,8 @@ class Runs:
         return self.online
 
     def states(self, run_ids: list[str]) -> dict[str, RunState]:
-        return {run_id: state for run_id, state in self.told.items() if run_id in run_ids}
+        scheduled = RunState("Scheduled", over=False, taken=False, message="")
+        return {run_id: self.told.get(run_id, scheduled) for run_id in run_ids if run_id not in self.forgotten}
 
     def cancel(self, run_id: str) -> None: ...
 
@@ -80,10 +82,18 @@ class Runs:
 class Stage:
     """A batch of five segments of 20 frames, a parent, and runs that say what they are told to say."""
 
-    def __init__(self, folder: Path, engine: Engine | None = None, reader: ResultReader | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        engine: Engine | None = None,
+        reader: ResultReader | None = None,
+        store: Artifacts | None = None,
+    ) -> None:
+        """Own database, store and reader in the folder, unless others are given."""
         self.engine = engine or open_database(f"sqlite:///{folder}/nightjar.db")
         migrate(self.engine)
-        self.store, self.runs, self.reader = Store(folder / "store"), Runs(), reader or ResultReader()
+        self.store: Any = store or Store(folder / "store")
+        self.runs, self.reader = Runs(), reader or ResultReader()
         self.video_id, self.model, self.batch_id = planned_batch(self.engine, VIDEO, 20)
         self.fleet = self.parent(self.batch_id)
 
@@ -457,3 +467,48 @@ def test_a_segment_that_every_run_dies_of_is_quarantined_and_the_others_are_done
                 stage.runs.told[f"run-{assignment_id}"] = RunState("Crashed", True, False, "killed")
     found = stage.ask("SELECT status, tries, count(*) FROM segments GROUP BY status, tries ORDER BY status")
     assert found == [("done", 1, 4), ("quarantined", MAX_TRIES, 1)]
+
+
+def test_a_run_that_prefect_forgot_is_asked_for_again(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """Deleted in the UI, or Prefect's database was reset: nobody would ever start it."""
+    stage.tick()
+    [ghost] = stage.runs.started
+    stage.runs.forgotten.add(f"run-{ghost}")
+    stage.tick()
+    assert "Prefect no longer knows its run" in caplog.text
+    assert len(stage.runs.started) == 2, "at once: it was nobody's fault"
+    assert stage.finish() == 1
+
+
+def test_a_parent_that_is_started_again_adopts_no_ghosts(stage: Stage) -> None:
+    stage.tick()
+    [ghost] = stage.runs.started
+    ledger.finish_batch(stage.engine, stage.batch_id, "killed")
+    _, _, batch_id = planned_batch(stage.engine, VIDEO, 20)
+    stage.fleet, stage.batch_id = stage.parent(batch_id), batch_id
+    stage.fleet._adopt()
+    stage.runs.forgotten.add(f"run-{ghost}")
+    stage.tick()
+    assert stage.finish() == 1
+    assert stage.ask(f"SELECT status FROM assignments WHERE assignment_id = '{ghost}'") == [("lost",)]
+
+
+def test_a_forgotten_run_that_works_goes_on(stage: Stage) -> None:
+    """Prefect's database was restored from yesterday, and the worker's process lives."""
+    mine = stage.working()
+    stage.runs.forgotten.add(f"run-{mine}")
+    stage.tick()
+    order = stage.order(mine)
+    done = [stage.do(order, piece) for piece in range(len(order.pieces))]
+    stage.say(mine, ready=True, progress=1, done=done, ended=True)
+    stage.tick()
+    assert stage.ask("SELECT status, max(attempt) FROM segments GROUP BY status") == [("done", 1)]
+
+
+def test_a_deployment_that_was_there_is_waited_for(stage: Stage) -> None:
+    stage.runs.workers = fail(1, NotDeployedError("no work pool"), stage.runs.workers)  # type: ignore[method-assign]
+    with pytest.raises(NotDeployedError):
+        stage.fleet._patiently(stage.fleet._ask_prefect)
+    stage.fleet._patiently(stage.fleet._ask_prefect)
+    stage.runs.workers = fail(2, NotDeployedError("no work pool"), stage.runs.workers)  # type: ignore[method-assign]
+    stage.fleet._patiently(stage.fleet._ask_prefect)
