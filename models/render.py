@@ -63,22 +63,46 @@ def draw_caption(image: Image, caption: str) -> None:
     cv2.putText(image, caption, (pad, height - baseline - pad), _FONT, scale, INK, thickness, cv2.LINE_AA)
 
 
-def contact_sheet(images: Sequence[Image], columns: int, width_px: int) -> Image:
-    """Pictures of any sizes as the tiles of one, `columns` a row, each whole in a tile of 4:3 with a margin.
+def contact_sheet(images: Sequence[Image], columns: int, width_px: int, names: Sequence[str] = ()) -> Image:
+    """Pictures of any sizes as the tiles of one, `columns` per row, each whole in a tile of 4:3 with a margin.
 
+    names: one per picture, above its tile; any script that DejaVu Sans has, a long one loses its beginning
     Returns (height, width_px, 3) uint8 BGR. Raises ValueError without pictures, or where the tiles would vanish.
     """
     columns, margin = min(columns, len(images)), max(2, width_px // 160)
     width = (width_px - margin * (columns + 1)) // columns if columns > 0 else 0
-    height = width * 3 // 4
+    height, line = width * 3 // 4, 3 * margin if names else 0
     if height < 1:
         raise ValueError(f"{len(images)} pictures in {columns} columns on {width_px} pixels, expected some and room")
     rows = -(-len(images) // columns)
-    sheet = np.full((rows * (height + margin) + margin, width_px, 3), PAPER, np.uint8)
-    for number, image in enumerate(images):
-        row, column = divmod(number, columns)
-        _paste(sheet, image, (margin + column * (width + margin), margin + row * (height + margin)), (width, height))
-    return sheet
+    sheet = np.full((rows * (line + height + margin) + margin, width_px, 3), PAPER, np.uint8)
+    corners = [
+        (margin + number % columns * (width + margin), margin + number // columns * (line + height + margin))
+        for number in range(len(images))
+    ]
+    for image, (left, top) in zip(images, corners, strict=True):
+        _paste(sheet, image, (left, top + line), (width, height))
+    return _with_names(sheet, names, corners, (width, line)) if names else sheet
+
+
+def _with_names(sheet: Image, names: Sequence[str], corners: Sequence[tuple[int, int]], size: tuple[int, int]) -> Image:
+    """Each name on its line of this size. Pillow, since OpenCV's letters are ASCII and names of files are not."""
+    from matplotlib import get_data_path
+    from PIL import Image as Picture
+    from PIL import ImageDraw, ImageFont
+
+    width, line = size
+    picture = Picture.fromarray(sheet)
+    drawing = ImageDraw.Draw(picture)
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", max(6, line * 2 // 3))
+    for name, (left, top) in zip(names, corners, strict=True):
+        plain = "".join(sign if sign.isprintable() else " " for sign in name)
+        shown = plain
+        while len(shown) > 1 and drawing.textlength(shown, font) > width:
+            plain = plain[max(1, len(plain) // 50) :]
+            shown = f"…{plain}"
+        drawing.text((left, top), shown, INK, font)
+    return np.array(picture, np.uint8)
 
 
 def _paste(sheet: Image, image: Image, corner: tuple[int, int], size: tuple[int, int]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import get_run_logger, task
 
+from models.lasting import best_frame
 from models.render import contact_sheet
 from models.types import Classifications, FrameIndex, Rows, Video
 from storage.archive import Entry
@@ -56,7 +57,7 @@ def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> 
                 with night.archive.local(entry) as path:
                     easel = _Easel(night, path, *night.probe(path), video_id, Path(scratch))
                     if rank < SHEET_VIDEOS:
-                        stills += easel.still(*_busiest(done))
+                        stills += [(entry.key, still) for still in easel.still(*_busiest(done))]
                     if rank < wanted:
                         get_run_logger().info("drawing the overlay of %s", entry.key)
                         frames = (0, easel.video.frames) if overlay == "all" else _busiest(done)
@@ -64,7 +65,9 @@ def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> 
             except (VideoError, SandboxError, AttemptError, ObjectError) as error:
                 get_run_logger().warning("no picture of %s: %s", entry.key, error)
     if stills:
-        pictures.sheet = cv2.imencode(".png", contact_sheet(stills, SHEET_COLUMNS, SHEET_WIDTH))[1].tobytes()
+        names, images = zip(*stills, strict=True)
+        sheet = contact_sheet(images, SHEET_COLUMNS, SHEET_WIDTH, names)
+        pictures.sheet = cv2.imencode(".png", sheet)[1].tobytes()
         key = f"batches/{night.batch_id:06d}/picture.png"
         night.site.artifacts.put_bytes(key, pictures.sheet)
         pictures.sheet_url = night.site.artifacts.url(key)
@@ -72,13 +75,11 @@ def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> 
 
 
 def _telling(rows: Rows) -> int:
-    """The frame with the most people, or the rarest label; the surest of those."""
-    if isinstance(rows, Classifications):
-        _, which, counts = np.unique(rows.label, return_inverse=True, return_counts=True)
-        return int(rows.frame[np.lexsort((rows.scores, -counts[which]))[-1]])
-    frames, first, counts = np.unique(rows.frame, return_index=True, return_counts=True)
-    sure = np.add.reduceat(rows.scores, first)
-    return int(frames[np.lexsort((sure, counts))[-1]])
+    """The frame with the most people who last, or the surest one of the rarest label."""
+    if not isinstance(rows, Classifications):
+        return best_frame(rows)
+    _, which, counts = np.unique(rows.label, return_inverse=True, return_counts=True)
+    return int(rows.frame[np.lexsort((rows.scores, -counts[which]))[-1]])
 
 
 def _busiest(done: list[DoneSegment]) -> tuple[int, int]:

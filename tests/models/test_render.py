@@ -96,3 +96,14 @@ def test_a_contact_sheet_without_room_is_refused() -> None:
     for images, columns, width_px in (([], 3, 800), ([grey(4, 4)], 0, 800), ([grey(4, 4)] * 90, 90, 100)):
         with pytest.raises(ValueError, match="expected some and room"):
             contact_sheet(images, columns, width_px)
+
+
+def test_a_contact_sheet_has_a_name_above_each_picture_and_only_there() -> None:
+    images = [np.full((90, 120, 3), 120, np.uint8)] * 3
+    names = ["Hof/Süd 2026.mp4", "x" * 300 + ".mkv", "\x1b[2J\n.mp4"]
+    sheet, plain = contact_sheet(images, 2, 640, names), contact_sheet(images, 2, 640)
+    light = (sheet > 200).all(axis=2)
+    assert not (plain > 200).all(axis=2).any()
+    lines = [(slice(4, 16), slice(4, 320)), (slice(4, 16), slice(324, 636))]
+    assert all(light[rows, columns].sum() > 30 for rows, columns in lines)
+    assert not light[20:240].any(), "a name covers no picture"
