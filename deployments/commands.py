@@ -212,7 +212,7 @@ def print_last_batch() -> None:
     from tasks.site import open_site
 
     with open_site() as site:
-        account = read_account(site.engine)
+        account = read_account(site.engine, zone=site.settings.zone)
         print_account(site, account)
     if rows := video_table(account):
         _print_table(list(rows[0]), (list(row.values()) for row in rows), sys.stdout)

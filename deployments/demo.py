@@ -104,7 +104,9 @@ def _compare(archive: Path) -> None:
     with open_site() as site:
         accuracy = measure_archive(site, archive, MODEL)
     click.echo(f"  {accuracy.frames} frames, as stored: AP {accuracy.ap:.3f}, AP50 {accuracy.ap50:.3f} (OKS, COCO's),")
-    click.echo(f"  PCK@0.2 {accuracy.pck_box:.3f} where one person is in view. The truth: {archive}/*.truth.json")
+    click.echo(
+        f"  PCK (0.2 of box) {accuracy.pck_box:.3f} where one person is in view. The truth: {archive}/*.truth.json"
+    )
 
 
 @contextmanager

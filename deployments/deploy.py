@@ -18,7 +18,7 @@ from deployments.prefect_server import require_server
 from deployments.worker import HERE
 from models.types import NightjarError
 from storage.archive import canonical
-from tasks.settings import machine_time_zone, prefect_api_url, prepare_prefect, read_settings, use_prefect_api
+from tasks.settings import prefect_api_url, prepare_prefect, read_settings, use_prefect_api
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -156,7 +156,7 @@ def _schedule(plan: dict[str, Any], night: Night) -> "DeploymentScheduleCreate":
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule
 
-    cron, timezone = night.cron or plan["cron"], night.timezone or machine_time_zone()
+    cron, timezone = night.cron or plan["cron"], night.timezone or read_settings().zone.key
     try:
         schedule = CronSchedule(cron=cron, timezone=timezone)
     except ValidationError as error:

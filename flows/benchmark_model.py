@@ -14,10 +14,23 @@ from tasks import benchmarking
 from tasks.early_checks import check_benchmark
 from tasks.policy import FLOW, Help
 from tasks.report import data_url, markdown_table
+from tasks.run_names import named_after
 from tasks.site import Site, open_site
 
+DESCRIPTION = """\
+Measure how fast models are on a device: inference alone, and all that a batch does from a video to its rows.
 
-@flow(name="benchmark-model", flow_run_name="on {device}", **FLOW)
+Run it while the machine does nothing else. The artifact **benchmark** has a chart and the figures; every run
+adds its own.
+"""
+
+
+@flow(
+    name="benchmark-model",
+    flow_run_name=named_after(lambda given: f"{', '.join(given['models'])} on {given['device']}"),
+    description=DESCRIPTION,
+    **FLOW,
+)
 def benchmark_model(
     models: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=100)]],
@@ -54,6 +67,10 @@ def benchmark_model(
     return {name: {row.what: row.frames_per_s for row in rows} for name, rows in measured.items()}
 
 
+def _heat(temperature_c: float | None) -> str:
+    return "" if temperature_c is None else f" {temperature_c:.0f} degrees C at the end."
+
+
 def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:
     """What a person looks at: in Prefect's UI, and where the chart is in the log."""
     chart = benchmarking.draw_chart(measured)
@@ -67,6 +84,9 @@ def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:
         f"![frames a second]({data_url(chart)})",
         markdown_table(benchmarking.speed_table(measured)),
         "The last column is what the seed article reports of its own Neural Compute Stick; it was not measured here.",
+        "## Where the time goes",
+        markdown_table(benchmarking.cost_table(measured)),
+        f"In {last.precision}; both processes' memory at its peak.{_heat(last.temperature_c)}",
         f"The chart: {site.artifacts.url(key)}",
     ]
     create_markdown_artifact("\n\n".join(parts), key="benchmark", description=f"{', '.join(measured)} on {last.device}")

@@ -16,12 +16,26 @@ from tasks.early_checks import check_conversion
 from tasks.model_store import store_model
 from tasks.policy import FLOW, Help
 from tasks.progress import byte_progress
+from tasks.run_names import named_after
 from tasks.site import open_site
 
 _NUMBERS = Field(max_length=100)
 
 
-@flow(name="convert-model", **FLOW)
+DESCRIPTION = """\
+Convert a model to OpenVINO, so that batches can use it under the name that you give.
+
+Leave *source* empty for a model with published weights; they are downloaded once. The artifact **conversion**
+compares the outputs with those of the source. Converting the same source the same way again changes nothing.
+"""
+
+
+@flow(
+    name="convert-model",
+    flow_run_name=named_after(lambda given: f"{given['name']} to {given['precision']}"),
+    description=DESCRIPTION,
+    **FLOW,
+)
 def convert_model(
     name: Annotated[
         str,
@@ -104,7 +118,8 @@ def convert_model(
 
 def _card(manifest: Manifest, url: str) -> str:
     rows = "\n".join(
-        f"| {name} | {shape} | {manifest.parity.max_abs[name]:.2g} | {manifest.parity.bound[name]:.2g} |"
+        f"| {name} | {manifest.parity.mean_abs[name]:.2g} | {manifest.parity.bound[name]:.2g} "
+        f"| {manifest.parity.max_abs[name]:.2g} | {shape} |"
         for name, shape in manifest.outputs.items()
     )
     return f"""# {manifest.name}
@@ -114,9 +129,11 @@ Version `{manifest.version_id}`, {manifest.precision}, from {manifest.source.for
 
 Input {manifest.input.shape}, {scaling_of(manifest.input).describe()}: {manifest.input_basis}.{_proof(manifest)}
 
-| output | shape | largest difference from the source | allowed |
-|---|---|---|---|
+| output | mean difference from the source | allowed of the mean | largest difference | shape |
+|---|--:|--:|--:|---|
 {rows}
+
+The mean is what is judged. The largest difference is in one cell of one picture, often one without a person.
 
 Measured on {manifest.parity.image_count} pictures: {manifest.parity.images}.
 Neural Compute Stick: {"fit" if manifest.stick.fit else "not fit"}. {manifest.stick.reason}

@@ -12,10 +12,23 @@ from tasks.evaluation import Measured
 from tasks.model_store import take_model
 from tasks.policy import FLOW, Help
 from tasks.report import data_url
+from tasks.run_names import named_after
 from tasks.site import open_site
 
+DESCRIPTION = """\
+Measure how right a pose model is on images with COCO keypoint annotations.
 
-@flow(name="evaluate-model", flow_run_name="{model}, {mode}", **FLOW)
+The artifact **evaluation** has AP, AR, mean OKS and PCK, the protocol behind them, and the best and worst
+images. The same measurement is not done twice.
+"""
+
+
+@flow(
+    name="evaluate-model",
+    flow_run_name=named_after(lambda given: f"{given['model']} on annotated images, {given['mode']}"),
+    description=DESCRIPTION,
+    **FLOW,
+)
 def evaluate_model(
     model: Annotated[
         str, Help("A model's name (its newest version) or a version's hash"), Field(min_length=1, max_length=100)

@@ -23,12 +23,27 @@ from tasks.finetuning import LABELS, Judged, Sources
 from tasks.model_store import store_model
 from tasks.policy import FLOW, Help
 from tasks.report import data_url
+from tasks.run_names import named_after
 from tasks.site import Site, open_site
 
 Folder = Field(max_length=1000)
 
 
-@flow(name="finetune-classifier", flow_run_name="{preset}, {name}", **FLOW)
+DESCRIPTION = """\
+Train a classifier on your pictures of cars and of other things, test it, and make it a model that batches can
+use.
+
+The artifact **finetuning** has the test's figures, curves, and the pictures that it gets wrong. A training that
+was interrupted continues when it is started again with the same pictures and parameters.
+"""
+
+
+@flow(
+    name="finetune-classifier",
+    flow_run_name=named_after(lambda given: f"{given['name']}, {given['preset']}"),
+    description=DESCRIPTION,
+    **FLOW,
+)
 def finetune_classifier(
     preset: Annotated[
         Literal["experiment-1", "experiment-2", "experiment-3"],

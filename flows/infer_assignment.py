@@ -1,16 +1,30 @@
 """Flow infer-assignment: a worker of the edge pool does a part of a night. No SQL, no TensorFlow in it."""
 
-from typing import Annotated
+import socket
+from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
 from pydantic import Field
 
 from tasks.edge import work_on
 from tasks.policy import FLOW, Help
+from tasks.run_names import named_after
 from tasks.settings import read_settings
 
 
-@flow(name="infer-assignment", flow_run_name="assignment {assignment}", **FLOW)
+def _who_infers(given: dict[str, Any]) -> str:
+    """The device comes first: the runs of a night differ in nothing else that a person knows."""
+    settings = read_settings()
+    return f"{settings.worker_name or socket.gethostname()}/{settings.device}, assignment {given['assignment'][:6]}"
+
+
+DESCRIPTION = """\
+One worker's share of a nightly batch that runs on the fleet. Batches start these runs by themselves; started by
+hand they have nothing to do.
+"""
+
+
+@flow(name="infer-assignment", flow_run_name=named_after(_who_infers), description=DESCRIPTION, **FLOW)
 def infer_assignment(
     assignment: Annotated[
         str, Help("Key of what a nightly batch asks for"), Field(pattern="^[0-9a-f]{8}-[0-9a-f]{16}$")

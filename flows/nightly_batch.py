@@ -28,6 +28,7 @@ from tasks.pictures import Overlay, Pictures, draw_pictures
 from tasks.policy import FLOW, Help
 from tasks.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
 from tasks.result_store import ResultReader
+from tasks.run_names import named_after
 from tasks.shown_model import views_line
 from tasks.site import Site, open_site
 
@@ -36,7 +37,22 @@ class BatchIncomplete(NightjarError):
     """The batch came to its end, and something that it expected is not in the database."""
 
 
-@flow(name="nightly-batch", flow_run_name="{model} on {archive}", **FLOW)
+DESCRIPTION = """\
+Look at every new video of an archive with a model, and write what it sees into the database.
+
+- Videos that were done before are not done again. A run that was interrupted is continued by the next one.
+- The result is under *Artifacts*: **batch-report** has the account, pictures and charts, **batch-videos** the
+  figures of each video, **batch-quarantine** what could not be processed and why.
+- The run fails if anything that it expected is missing at the end. Run it again to continue.
+"""
+
+
+@flow(
+    name="nightly-batch",
+    flow_run_name=named_after(lambda given: f"{given['model']} on {given['archive']}"),
+    description=DESCRIPTION,
+    **FLOW,
+)
 def nightly_batch(
     archive: Annotated[str, Help("Folder with videos, or s3://bucket/prefix"), Field(min_length=1)],
     model: Annotated[
@@ -122,7 +138,7 @@ def _account(night: Night, model: str, listing: Listing, pictures: Pictures, beg
     engine = night.site.engine
     status = patiently(lambda: ledger.finish_batch(engine, night.batch_id, unread=len(listing.unread)), _waiting)
     catalogue.show_when_complete(engine, night.manifest.task, night.model_version_id)
-    account = read_account(engine, night.batch_id)
+    account = read_account(engine, night.batch_id, night.site.settings.zone)
     chart, chart_url = draw_chart(night.site, account)
     return BatchReport(
         batch_id=night.batch_id,

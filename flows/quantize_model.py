@@ -15,10 +15,23 @@ from tasks.early_checks import Quantization, check_quantization
 from tasks.model_store import store_model, take_model
 from tasks.policy import FLOW, Help
 from tasks.quantization import Judged
+from tasks.run_names import named_after
 from tasks.site import open_site
 
+DESCRIPTION = """\
+Make an INT8 version of a pose model, which is smaller and faster, and keep it if it is as good as its source.
 
-@flow(name="quantize-model", flow_run_name="{model}", **FLOW)
+Value ranges are measured on frames of your own archive. The artifact **quantization** has both models side by
+side. A model that lost too much is refused, and the run fails.
+"""
+
+
+@flow(
+    name="quantize-model",
+    flow_run_name=named_after(lambda given: f"{given['model']} to INT8"),
+    description=DESCRIPTION,
+    **FLOW,
+)
 def quantize_model(
     model: Annotated[
         str, Help("A model's name (its newest version) or a version's hash"), Field(min_length=1, max_length=100)

@@ -9,12 +9,25 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
 from tasks.policy import FLOW, Help
+from tasks.run_names import named_after
 from tasks.settings import read_settings
 from tasks.site import open_site
 from tasks.training import measure_posenet, train_posenet, write_card
 
+DESCRIPTION = """\
+Train the demo's small pose model from random weights on rendered people. No pictures are needed.
 
-@flow(name="train-demo-model", **FLOW)
+The artifact **training** has the losses and the accuracy on people that it never saw. A training that was
+interrupted continues when it is started again with the same parameters.
+"""
+
+
+@flow(
+    name="train-demo-model",
+    flow_run_name=named_after(lambda given: f"posenet-demo for {given['minutes']:g} min, seed {given['seed']}"),
+    description=DESCRIPTION,
+    **FLOW,
+)
 def train_demo_model(
     minutes: Annotated[float, Help("Time for the training; it does its best in it"), Field(gt=0, le=600)] = 57,
     seed: Annotated[int, Help("Of the rendered people and the first weights"), Field(ge=0, lt=2_000_000_000)] = 1,

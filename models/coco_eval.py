@@ -98,7 +98,7 @@ class Figures(NamedTuple):
             "ap75": "AP75",
             "ar": "AR",
             "mean_oks": "mean OKS",
-            "pck": "PCK@0.2 of box",
+            "pck": "PCK (0.2 of box)",
         }
         values = {label: getattr(self, name) for name, label in names.items()}
         return {label: f"{value:.4f}" for label, value in values.items() if value is not None}

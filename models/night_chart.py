@@ -7,7 +7,7 @@ assignment that was lost.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import cv2
@@ -48,7 +48,10 @@ class Lane:
 
 
 def draw_night(title: str, started_at: datetime, took_s: float, lanes: Sequence[Lane]) -> Image:
-    """(height, 1600, 3) uint8 BGR. started_at: UTC; of more than MOST_LANES lanes the rest is only in the curve."""
+    """(height, 1600, 3) uint8 BGR. started_at: in the zone of the time axis
+
+    Of more than MOST_LANES lanes the rest is only in the curve.
+    """
     shown = lanes[:MOST_LANES]
     picture = np.full((_TOP + _PLOT + _GAP + _LANE * len(shown) + _BOTTOM, WIDTH, 3), 255, np.uint8)
     scale = _Scale(max(took_s, 0.1))
@@ -84,14 +87,14 @@ def _time_grid(picture: Image, scale: _Scale, started_at: datetime, bottom: int)
     step_s = next((step for step in _TICKS_S if scale.took_s / step <= 8), _TICKS_S[-1])
     form = "%H:%M:%S" if step_s < 60 else "%H:%M"
     midnight = started_at.replace(hour=0, minute=0, second=0, microsecond=0)
-    first = -(-(started_at - midnight).total_seconds() // step_s)
-    at = midnight + timedelta(seconds=first * step_s)
+    first = -(-(started_at - midnight.astimezone(UTC)).total_seconds() // step_s)
+    at = midnight.astimezone(UTC) + timedelta(seconds=first * step_s)  # UTC: in a zone, clocks may change in the night
     while (at_s := (at - started_at).total_seconds()) <= scale.took_s:
-        x, label = scale.x(at_s), at.strftime(form)
+        x, label = scale.x(at_s), at.astimezone(started_at.tzinfo).strftime(form)
         cv2.line(picture, (x, _TOP), (x, bottom), GRID, 2)
         put_text(picture, label, (x - text_width(label, 0.8, 2) // 2, bottom + 40), 0.8, INK, 2)
         at += timedelta(seconds=step_s)
-    put_text(picture, "UTC", (40, bottom + 40), 0.8, PALE, 2)
+    put_text(picture, started_at.strftime("%Z"), (40, bottom + 40), 0.8, PALE, 2)
 
 
 def _curve(picture: Image, scale: _Scale, lanes: Sequence[Lane]) -> None:

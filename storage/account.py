@@ -91,6 +91,25 @@ class VideoNote(NamedTuple):
     streams: int
 
 
+class Crowd(NamedTuple):
+    """The second of a video with the most people in one frame."""
+
+    video: str
+    second: int
+    most_people: int
+
+
+class Yield(NamedTuple):
+    """What a batch brought in. film_s: seconds of film; rows: in poses or classifications; took_s: the whole batch"""
+
+    batch_id: int
+    started_at: datetime
+    film_s: float
+    frames: int
+    rows: int
+    took_s: float
+
+
 @dataclass(frozen=True, eq=False)
 class Spans:
     """The segments of a batch: when they were done, by which device, of which film. In the order of their ends.
@@ -216,6 +235,59 @@ ORDER BY 1
 def read_notes(engine: Engine, batch_id: int) -> list[VideoNote]:
     """Videos of the batch with repaired times or several streams, in the order of names."""
     return [VideoNote(*row) for row in query(engine, NOTES.replace("{batch_id}", str(int(batch_id))))[1]]
+
+
+CROWDS = """
+SELECT coalesce(min(f.key), v.sha256) AS video, c.second, c.most_people
+FROM (
+    SELECT p.video_id, p.second, max(p.most_people) AS most_people, sum(p.frames_seen) AS frames_seen,
+           row_number() OVER (PARTITION BY p.video_id
+                              ORDER BY max(p.most_people) DESC, sum(p.frames_seen) DESC, p.second) AS place
+    FROM pose_seconds AS p
+    JOIN batches AS b ON b.model_version_id = p.model_version_id
+    WHERE b.batch_id = {batch_id}
+      AND p.video_id IN (SELECT video_id FROM segments WHERE batch_id = {batch_id} AND status = 'done')
+    GROUP BY p.video_id, p.second
+) AS c
+JOIN videos AS v ON v.video_id = c.video_id
+LEFT JOIN archive_files AS f ON f.video_id = v.video_id
+    AND f.archive = (SELECT archive FROM batches WHERE batch_id = {batch_id})
+WHERE c.place = 1
+GROUP BY v.video_id, v.sha256, c.second, c.most_people, c.frames_seen
+ORDER BY c.most_people DESC, c.frames_seen DESC, 1
+LIMIT {limit}
+"""
+
+
+def read_crowds(engine: Engine, batch_id: int, limit: int) -> list[Crowd]:
+    """The fullest second of each video that the batch did, fullest first."""
+    sql = CROWDS.replace("{batch_id}", str(int(batch_id))).replace("{limit}", str(int(limit)))
+    return [Crowd(*row) for row in query(engine, sql)[1]]
+
+
+def read_yields(engine: Engine, batch: BatchFacts) -> list[Yield]:
+    """This batch's, and before it that of the latest earlier one over the same archive with the same model's name."""
+    took_s = epoch_s(func.coalesce(batches.c.finished_at, database_now())) - epoch_s(batches.c.started_at)
+    rows = (
+        select(
+            batches.c.batch_id,
+            batches.c.started_at,
+            func.sum(segments.c.frames_done * videos.c.duration_s / videos.c.frames),
+            func.sum(segments.c.frames_done),
+            func.sum(segments.c.people),
+            func.min(took_s),
+        )
+        .join(model_versions, model_versions.c.model_version_id == batches.c.model_version_id)
+        .join(segments, segments.c.batch_id == batches.c.batch_id)
+        .join(videos, videos.c.video_id == segments.c.video_id)
+        .where(batches.c.archive == batch.archive, model_versions.c.name == batch.model, segments.c.status == "done")
+        .where(batches.c.batch_id <= batch.batch_id)
+        .group_by(batches.c.batch_id, batches.c.started_at)
+        .order_by(batches.c.batch_id.desc())
+        .limit(2)
+    )
+    with reading(engine) as connection:
+        return [Yield(*row) for row in connection.execute(rows)][::-1]
 
 
 def read_losses(engine: Engine, batch_id: int) -> list[Loss]:

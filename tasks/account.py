@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,25 +11,30 @@ from numpy.typing import NDArray
 from models.night_chart import Lane, draw_night
 from storage.account import (
     BatchFacts,
+    Crowd,
     DeviceFacts,
     Loss,
     Spans,
     VideoFacts,
     VideoNote,
+    Yield,
     read_batch,
     read_counts,
+    read_crowds,
     read_devices,
     read_losses,
     read_notes,
     read_spans,
     read_videos,
+    read_yields,
 )
 from storage.database import Engine
 from storage.ledger import SegmentCounts
-from tasks.wording import clock, count, deviation, duration, kind, rate
+from tasks.wording import change, clock, count, day_and_clock, deviation, duration, film_clock, kind, rate
 
 # A stick computes for nobody else, so a speed that drops and stays low is its own. A CPU has other work, too.
 CAN_THROTTLE = "MYRIAD"
+MOST_CROWDS = 3
 THROTTLED = 0.7  # of the best speed so far
 MEDIAN_OF = 3  # segments: a single slow one is a hiccup, not heat
 NOTED = 20  # videos: an archive of one camera may have the same fault in all of them
@@ -46,7 +51,13 @@ class Throttling(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Account:
-    """All that the ledger has of a batch. throttling: (worker, device) -> where it became slow"""
+    """All that the ledger has of a batch.
+
+    throttling: (worker, device) -> where it became slow
+    crowds: the fullest second of each of the fullest videos; empty for a classifier
+    brought: None where nothing was done; earlier: the same of the batch before over this archive by this model
+    zone: in which times are told
+    """
 
     batch: BatchFacts
     counts: SegmentCounts
@@ -56,6 +67,10 @@ class Account:
     losses: Sequence[Loss]
     spans: Spans
     throttling: dict[tuple[str, str], Throttling]
+    crowds: Sequence[Crowd]
+    brought: Yield | None
+    earlier: Yield | None
+    zone: tzinfo
 
     @property
     def frames_per_s(self) -> float:
@@ -90,7 +105,31 @@ class Account:
         return f"throttled from {self._clock(found.began_s)}: {rate(found.frames_per_s)} after {rate(found.before)}"
 
     def _clock(self, at_s: float) -> str:
-        return clock(self.batch.started_at + timedelta(seconds=at_s))
+        return clock(self.batch.started_at + timedelta(seconds=at_s), self.zone)
+
+    def found_lines(self) -> dict[str, str]:
+        """Rows, hours of film, the fullest seconds and the change against the batch before, label -> text."""
+        if self.brought is None:
+            return {}
+        lines = {**_rows_line(self.counts.people, self.batch.task), "film": duration(self.brought.film_s)}
+        if self.crowds:
+            lines["most"] = ", ".join(
+                f"{crowd.most_people} at {film_clock(crowd.second)} of {crowd.video}" for crowd in self.crowds
+            )
+        return {**lines, **self._change_line(self.brought)}
+
+    def _change_line(self, brought: Yield) -> dict[str, str]:
+        earlier = self.earlier
+        if earlier is None:
+            return {}
+        hourly, hourly_before = brought.rows / brought.film_s, earlier.rows / earlier.film_s
+        speed, speed_before = brought.frames / brought.took_s, earlier.frames / earlier.took_s
+        of = "labels" if self.batch.task == "classification" else "people"
+        return {
+            "change": f"film {change(brought.film_s, earlier.film_s)}, {of} per hour of film "
+            f"{change(hourly, hourly_before)}, speed {change(speed, speed_before)} "
+            f"against batch {earlier.batch_id} of {day_and_clock(earlier.started_at, self.zone)}"
+        }
 
     def lost_lines(self) -> list[str]:
         """One a lost assignment, with its time and its reason."""
@@ -112,7 +151,8 @@ class Account:
         """(height, 1600, 3) uint8 BGR: the night by device."""
         batch = self.batch
         title = f"batch {batch.batch_id}, {batch.model}, {count(self.counts.frames_done, 'frame')}: {self.time_line()}"
-        return draw_night(title, batch.started_at, batch.took_s, [self._lane(device) for device in self.devices])
+        started_at = batch.started_at.astimezone(self.zone)
+        return draw_night(title, started_at, batch.took_s, [self._lane(device) for device in self.devices])
 
     def _lane(self, device: DeviceFacts) -> Lane:
         who, spans = (device.worker or "", device.device or ""), self.spans
@@ -141,11 +181,12 @@ def _note_parts(note: VideoNote) -> Iterator[str]:
         yield f"stream {note.stream} taken, of {note.streams} video streams"
 
 
-def read_account(engine: Engine, batch_id: int | None = None) -> Account:
-    """Of this batch, or of the newest one. Raises DatabaseError where there is none."""
+def read_account(engine: Engine, batch_id: int | None = None, zone: tzinfo = UTC) -> Account:
+    """The account of this batch, or of the newest one. Raises DatabaseError where there is none."""
     batch = read_batch(engine, batch_id)
     number = batch.batch_id
-    spans = read_spans(engine, number)
+    spans, yields = read_spans(engine, number), read_yields(engine, batch)
+    mine = bool(yields) and yields[-1].batch_id == number
     return Account(
         batch=batch,
         counts=read_counts(engine, number),
@@ -155,6 +196,10 @@ def read_account(engine: Engine, batch_id: int | None = None) -> Account:
         losses=read_losses(engine, number),
         spans=spans,
         throttling=_throttled(spans),
+        crowds=[] if batch.task == "classification" else read_crowds(engine, number, MOST_CROWDS),
+        brought=yields[-1] if mine else None,
+        earlier=yields[0] if mine and len(yields) > 1 else None,
+        zone=zone,
     )
 
 
@@ -218,8 +263,8 @@ def throttling(
     return Throttling(float(begun[began]), float(levels[slow].min()), float(best[first]))
 
 
-def count_lines(counts: SegmentCounts, task: str) -> dict[str, str]:
-    """Segments, frames and rows, label -> text. task: of the model"""
+def count_lines(counts: SegmentCounts) -> dict[str, str]:
+    """Segments and frames, label -> text."""
     if not counts.expected:
         return {"segments": "nothing new: everything is in the database"}
     return {
@@ -228,24 +273,22 @@ def count_lines(counts: SegmentCounts, task: str) -> dict[str, str]:
         "frames": f"{counts.frames_expected:,} expected, {counts.frames_done:,} loaded, "
         f"{counts.frames_undecodable:,} undecodable, {counts.frames_quarantined:,} in quarantine, "
         f"{counts.frames_missing:,} missing",
-        **_rows_line(counts.people, task),
     }
 
 
 def _rows_line(rows: int, task: str) -> dict[str, str]:
     if task == "classification":
-        return {"labels": f"{rows:,} rows, one a frame that was looked at"}
-    return {"people": f"{rows:,} rows, one a person a frame"}
+        return {"labels": f"{rows:,} rows, one per frame that was looked at"}
+    return {"people": f"{rows:,} rows, one per person per frame"}
 
 
 def device_table(account: Account) -> list[dict[str, Any]]:
-    """A row a device, column -> value."""
+    """One row per device, column -> value."""
     return [
         {
-            "worker": device.worker or "",
-            "device": kind(device.device or ""),
-            "frames": device.frames_done,
+            "device": f"{device.worker or ''}/{kind(device.device or '')}",
             "frames/s": round(device.frames_done / device.wall_s, 1) if device.wall_s else None,
+            "frames": device.frames_done,
             "segments": device.segments_done,
             "retries": device.retries,
             "lost": device.assignments_lost,
@@ -256,19 +299,16 @@ def device_table(account: Account) -> list[dict[str, Any]]:
 
 
 def video_table(account: Account) -> list[dict[str, Any]]:
-    """A row a video, column -> value; what was nought in all of them is left out."""
+    """One row per video, column -> value; a column of faults is left out where it is 0 in all of them."""
     rows = [
         {
             "video": video.video,
-            "frames": video.frames,
-            "done": video.frames_done,
+            "labels" if account.batch.task == "classification" else "people": video.people,
+            "frames": video.frames_done,
+            "frames/s": round(video.frames_done / video.wall_s, 1) if video.wall_s else None,
             "undecodable": video.frames_undecodable,
-            "segments": video.segments,
             "in quarantine": video.segments_quarantined,
             "missing": video.segments - video.segments_done - video.segments_quarantined,
-            "retries": video.retries,
-            "labels" if account.batch.task == "classification" else "people": video.people,
-            "frames/s": round(video.frames_done / video.wall_s, 1) if video.wall_s else None,
         }
         for video in account.videos
     ]

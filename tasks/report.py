@@ -18,11 +18,12 @@ from tasks.pictures import Pictures
 from tasks.policy import TASK
 from tasks.shown_model import views_line
 from tasks.site import Site
-from tasks.wording import kind
+from tasks.wording import day_and_clock, kind
 
 UI_PICTURE_WIDTH = 800  # an artifact's data lies in Prefect's database: keep it small
 TABLE_VIDEOS = 200
 MARKDOWN_VIDEOS = 50
+MARKDOWN_REASONS = 20
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class BatchReport:
             files += f", {len(listing.unreachable):,} gone or changed meanwhile and left for the next run"
         if listing.unread:
             files += f", {len(listing.unread):,} not readable now"
-        counted = count_lines(self.counts, self.account.batch.task)
-        return {"files": files, **counted, **time_lines(self.account), "views": self.views}
+        found, counted = self.account.found_lines(), count_lines(self.counts)
+        return {**found, "files": files, **counted, **time_lines(self.account), "views": self.views}
 
 
 def time_lines(account: Account) -> dict[str, str]:
@@ -75,9 +76,20 @@ def describe_videos(site: Site, listing: Listing, task: str) -> list[dict[str, A
     )
     found = [dict(zip(columns, row, strict=True)) for row in rows]
     mine = [row for row in found if row["video_id"] in listing.entries and row["task"] == task]
-    foreign = {"task", "video_id", "labels" if task == "pose" else "people"}
-    plain = [{name: value for name, value in row.items() if name not in foreign} for row in mine]
-    return [{**row, "duration_s": float(row["duration_s"])} for row in plain]
+    return [_video_row(row, "people" if task == "pose" else "labels") for row in mine]
+
+
+def _video_row(row: dict[str, Any], found: str) -> dict[str, Any]:
+    """What a person looks for first, then how much was looked at. found: the column with the number of rows"""
+    return {
+        "video": row["video"],
+        found: row[found],
+        "duration_s": float(row["duration_s"]),
+        "frames": row["frames"],
+        "frames_done": row["frames_done"],
+        "frames_undecodable": row["frames_undecodable"],
+        "segments_quarantined": row["segments_quarantined"],
+    }
 
 
 def describe_quarantine(site: Site, archive: str) -> list[dict[str, Any]]:
@@ -114,20 +126,31 @@ def publish_report(report: BatchReport) -> None:
 
 
 def _markdown(report: BatchReport, title: str) -> str:
-    lines = "\n".join(f"| {label} | {text} |" for label, text in report.lines().items())
+    lines = "\n".join(f"| {label} | {_cell(text)} |" for label, text in report.lines().items())
     parts = [
         f"# {title}",
         f"Archive `{report.archive}`, model version `{report.version_id}`.",
         f"| account | |\n|---|---|\n{lines}",
     ]
-    if report.chart:
-        parts.append(f"![frames a second over the night, by device]({data_url(report.chart)})")
-    parts += _tables(report.account)
     if report.pictures.sheet:
         parts.append(f"![a frame of each video, with what was found]({data_url(report.pictures.sheet)})")
+    if report.refused:
+        parts.append(f"## In quarantine\n\n{markdown_table(quarantine_table(report.refused)[:MARKDOWN_REASONS])}")
+    if report.chart:
+        parts.append(f"![frames per second over the night, by device]({data_url(report.chart)})")
+    parts += _tables(report.account)
     if report.pictures.overlays:
         parts.append("\n".join(f"- `{key}`: {url}" for key, url in report.pictures.overlays.items()))
     return "\n\n".join(parts)
+
+
+def quarantine_table(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per reason, the commonest first, with the first name that has it."""
+    names: dict[str, list[str]] = {}
+    for row in refused:
+        names.setdefault(row["reason"], []).append(row["key"])
+    common = sorted(names.items(), key=lambda item: -len(item[1]))
+    return [{"reason": reason, "count": len(keys), "such as": keys[0]} for reason, keys in common]
 
 
 def _tables(account: Account) -> list[str]:
@@ -163,7 +186,7 @@ def _cell(value: Any) -> str:
     plain = " ".join(value.split())
     for sign in "\\`*_[]<>|":
         plain = plain.replace(sign, f"\\{sign}")
-    return plain
+    return plain.replace("@", "&#64;")  # else a browser shows a link to write a mail
 
 
 def data_url(png: bytes) -> str:
@@ -193,16 +216,16 @@ def print_report(report: BatchReport) -> None:
 def print_account(site: Site, account: Account) -> None:
     """What is known of a batch afterwards, from the ledger alone."""
     batch = account.batch
-    ended = f" to {batch.finished_at:%Y-%m-%d %H:%M}" if batch.finished_at else ""
+    times = [day_and_clock(at, account.zone) for at in (batch.started_at, batch.finished_at) if at]
     lines = [
-        ("batch", f"{batch.batch_id}, {batch.status}, {batch.dispatch}, {batch.started_at:%Y-%m-%d %H:%M}{ended} UTC"),
+        ("batch", f"{batch.batch_id}, {batch.status}, {batch.dispatch}, {' to '.join(times)}"),
         ("archive", batch.archive),
         ("model", f"{batch.model}, version {batch.version_sha256}"),
     ]
     if batch.files_listed is not None:
         lines.append(("files", f"{batch.files_listed:,} listed, {batch.files_quarantined or 0:,} in quarantine"))
     lines.append(("views", views_line(site.engine, batch)))
-    lines += [*count_lines(account.counts, batch.task).items(), *time_lines(account).items()]
+    lines += [*account.found_lines().items(), *count_lines(account.counts).items(), *time_lines(account).items()]
     lines += [("error", batch.error)] if batch.error else []
     lines += device_lines(account)
     lines += [("video", line) for line in account.note_lines()]

@@ -5,10 +5,10 @@ import os
 from functools import cache
 from pathlib import Path
 from typing import Literal
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.types import NightjarError
@@ -63,7 +63,20 @@ class Settings(BaseSettings):
         "CPU", min_length=1, max_length=100, pattern=PRINTABLE, description="OpenVINO device: CPU, MYRIAD, MULTI:…"
     )
     fallback: Literal["cpu", "none"] = Field("none", description="what a worker does when its device is lost")
+    timezone: str = Field("", description="zone of the times in reports, such as Europe/Berlin; default the machine's")
     spool_bytes: int = Field(2 * 2**30, gt=0, description="results kept on a worker's disk while the store is away")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name and name not in available_timezones():
+            raise ValueError(f"there is no time zone {name!r}, give one such as Europe/Berlin or UTC")
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone that people read times in."""
+        return ZoneInfo(self.timezone or machine_time_zone())
 
     @property
     def database(self) -> str:

@@ -86,7 +86,7 @@ Measured on {accuracy.frames:,} rendered frames of 224 x 224 of held-out seeds (
 AP is of frames with one to three people, bottom-up, by pycocotools; PCK of frames with one, within 0.2 of the longer
 side of the person's box, or of the torso's length:
 
-| AP | AP50 | AP75 | AR | PCK@0.2 (box) | PCK@0.2 (torso) |
+| AP | AP50 | AP75 | AR | PCK (0.2 of box) | PCK (0.2 of torso) |
 |---|---|---|---|---|---|
 | {" | ".join(f"{value:.3f}" for value in accuracy[:6])} |
 """

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 ALIKE = 0.7  # difflib's ratio: a swapped, missing or added letter or two, not another word
 
@@ -36,8 +36,29 @@ def rate(frames_per_s: float) -> str:
     return f"{frames_per_s:,.0f} frames/s" if frames_per_s >= 99.95 else f"{frames_per_s:.1f} frames/s"
 
 
-def clock(at: datetime) -> str:
-    return f"{at:%H:%M} UTC"
+def clock(at: datetime, zone: tzinfo) -> str:
+    """Hour and minute in this zone: `03:12 CEST`."""
+    return f"{at.astimezone(zone):%H:%M %Z}"
+
+
+def day_and_clock(at: datetime, zone: tzinfo) -> str:
+    """`2026-11-24 03:12 CET`"""
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+
+
+def film_clock(second: float) -> str:
+    """A place in a video, as a player shows it: `1:02:03`, `4:05`."""
+    minutes, seconds = divmod(int(second), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def change(now: float, before: float) -> str:
+    """In percent of what it was: `+12 %`, `-5 %`, `as before`."""
+    if not before:
+        return "none before" if now else "as before"
+    percent = round(100 * (now / before - 1))
+    return f"{percent:+d} %" if percent else "as before"
 
 
 def kind(device: str) -> str:

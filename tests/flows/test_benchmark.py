@@ -87,6 +87,8 @@ def test_the_table_keeps_the_articles_figures_apart() -> None:
     assert "Neural Compute Stick" in theirs[0]
     assert (known[theirs[0]], unknown[theirs[0]]) == (30, None)
     assert (known["model alone, frames/s"], known["video to rows, frames/s"]) == (100.0, 80.0)
+    assert list(known)[:2] == ["model", "video to rows, frames/s"], "what one came for is first"
+    assert max(len(known), len(benchmarking.cost_table(rows)[0])) <= 7
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The night, end to end: real videos, real inference, real Prefect, SQLite and PostgreSQL, folders and S3."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from models.types import NightjarError
 from storage.database import open_database
 from storage.query import query
 from tasks.report import BatchReport
+from tasks.run_names import named_after
 from tasks.settings import read_settings
 from tests.flows.conftest import CELL, has_spot, register_tiny_model, spot, spot_video
 from tests.servers_s3 import S3Server, new_bucket
@@ -322,13 +324,35 @@ def test_prefect_shows_progress_tables_and_the_picture(archive: Path) -> None:
     assert "cam2/two.mkv" in str(found["batch-videos"])
     assert f"batch {report.batch_id}, tiny: completed" in found["batch-report"]
     assert found["batch-report"].count("data:image/jpeg;base64,") == 2, "the picture and the chart of the night"
-    assert "| one.mp4 | 60 | 60 | 1 | 0 |" in found["batch-report"]
-    assert "| worker | device | frames | frames/s | segments | retries | lost | throttling |" in found["batch-report"]
-    assert "| CPU | 105 |" in found["batch-report"]
+    assert "| one.mp4 | 52 | 60 |" in found["batch-report"], "people first: 52 of 60 frames have a spot"
+    assert "| device | frames/s | frames | segments | retries | lost | throttling |" in found["batch-report"]
+    assert "| most | 1 at 0:00 of " in found["batch-report"]
+    assert "| film | 4.2 s |" in found["batch-report"]
+    assert "| reason | count | such as |" in found["batch-report"]
+    assert all(len(row) <= 7 for row in json.loads(found["batch-videos"]))
     assert "not estimated: no device was measured before" in found["batch-report"]
     assert Path(report.chart_url).read_bytes() == report.chart
     assert report.chart.startswith(b"\x89PNG")
     assert len(found["batch-report"]) < 400_000
+
+
+def test_a_run_is_named_after_what_it_does_and_a_typed_name_is_kept() -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.flow_engine import run_flow
+
+    @flow(flow_run_name=named_after(lambda given: f"look at {given['archive']}"), persist_result=False)
+    def look(archive: str) -> None:
+        """Does nothing."""
+
+    given = {"archive": "the yard"}
+    with get_client(sync_client=True) as client:
+        named = {}
+        for name in ("Monday again", "beta-lyrae", None):
+            flow_run = client.create_flow_run(look, parameters=given, name=name)
+            run_flow(look, flow_run=flow_run, parameters=given)
+            named[name] = client.read_flow_run(flow_run.id).name
+    assert named == {"Monday again": "Monday again", "beta-lyrae": "look at the yard", None: "look at the yard"}
 
 
 def test_the_second_night_is_estimated_from_the_first(archive: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -19,12 +20,13 @@ from storage.artifacts import FolderArtifacts
 from storage.catalogue import record_file
 from storage.database import DatabaseError
 from storage.ledger import expect_segments, finish_batch, quarantine_segment, release
+from storage.results import commit_segment
 from tasks.account import Account, comparable, device_table, read_account, share_of_best, throttling, video_table
-from tasks.report import _tables, print_account
+from tasks.report import _tables, markdown_table, print_account, quarantine_table
 from tasks.settings import Settings
 from tasks.site import Site
 from tasks.wording import deviation, duration
-from tests.storage.samples import make_video, must_claim, planned_batch
+from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 from tests.tasks.nights import CPU, STICK, commit, do, set_times
 
 
@@ -59,17 +61,17 @@ def night(engine: Engine) -> Engine:
 
 def test_each_device_has_its_frames_speed_retries_and_losses(night: Engine) -> None:
     account = read_account(night)
-    rows = {(row["worker"], row["device"]): row for row in device_table(account)}
-    assert set(rows) == {("pi-1", "MYRIAD"), ("pi-2", "MYRIAD"), ("pi-2", "CPU")}
+    rows = {row["device"]: row for row in device_table(account)}
+    assert set(rows) == {"pi-1/MYRIAD", "pi-2/MYRIAD", "pi-2/CPU"}
     numbers = {who: (row["frames"], row["frames/s"], row["segments"], row["lost"]) for who, row in rows.items()}
     assert numbers == {
-        ("pi-1", "MYRIAD"): (90, 6.9, 9, 0),
-        ("pi-2", "MYRIAD"): (30, 20.0, 3, 1),
-        ("pi-2", "CPU"): (10, 2.5, 1, 0),
+        "pi-1/MYRIAD": (90, 6.9, 9, 0),
+        "pi-2/MYRIAD": (30, 20.0, 3, 1),
+        "pi-2/CPU": (10, 2.5, 1, 0),
     }
     assert sum(row["retries"] for row in rows.values()) == 2, "one was released, one given to the run that was lost"
-    assert rows["pi-1", "MYRIAD"]["retries"] == 0
-    assert rows["pi-1", "MYRIAD"]["throttling"] == "throttled from 01:00 UTC: 5.0 frames/s after 10.0 frames/s"
+    assert rows["pi-1/MYRIAD"]["retries"] == 0
+    assert rows["pi-1/MYRIAD"]["throttling"] == "throttled from 01:00 UTC: 5.0 frames/s after 10.0 frames/s"
     assert account.throttling["pi-1", STICK].began_s == pytest.approx(6.0, abs=0.01)
     assert list(account.throttling) == [("pi-1", STICK)]
 
@@ -85,14 +87,69 @@ def test_each_video_has_its_results_by_its_name_in_this_archive(night: Engine) -
     [row] = video_table(read_account(night))
     assert row == {
         "video": "yard.mp4",
-        "frames": 140,
-        "done": 130,
-        "segments": 14,
-        "in quarantine": 1,
-        "retries": 2,
         "people": 0,
+        "frames": 130,
         "frames/s": pytest.approx(130 / 18.5, abs=0.05),
+        "in quarantine": 1,
     }
+    assert list(row)[:2] == ["video", "people"], "what one came for is first"
+
+
+def test_tables_have_seven_columns_at_most(night: Engine) -> None:
+    account = read_account(night)
+    worst = account.videos[0]._replace(frames_undecodable=3, segments=20)
+    faulty = dataclasses.replace(account, videos=[worst])
+    assert len(video_table(faulty)[0]) == 7
+    assert len(device_table(account)[0]) == 7
+
+
+def test_times_are_told_in_the_sites_zone(night: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    account = read_account(night, zone=ZoneInfo("Asia/Kolkata"))
+    assert account.throttling_text(account.devices[0]).startswith("throttled from 06:30 IST")
+    print_account(Site(Settings(), night, FolderArtifacts(tmp_path)), account)
+    assert "2026-11-24 06:30 IST to 2026-11-24 06:30 IST" in capsys.readouterr().out
+    assert np.any(account.chart() != read_account(night).chart()), "the axis of the chart, too"
+
+
+def test_the_time_axis_holds_where_clocks_change() -> None:
+    """In Berlin on 25 October 2026 the hour from two to three comes twice."""
+    begun = datetime(2026, 10, 25, 0, 0, tzinfo=ZoneInfo("Europe/Berlin"))
+    one = lane("a", [30.0] * 10)
+    assert draw_night("n", begun, 6 * 3600.0, [one]).shape == draw_night("n", STARTED, 6 * 3600.0, [one]).shape
+
+
+def test_what_came_in_is_told_with_the_change_against_the_batch_before(engine: Engine) -> None:
+    """Ten seconds of film with two people in each frame; then twenty with one."""
+    for number, (frames, people) in enumerate(((250, 2), (500, 1))):
+        video = make_video(f"{number:064x}", frames)
+        video_id, _, batch_id = planned_batch(engine, video, length=frames)
+        record_file(engine, "archive/", f"cam{number}.mp4", 1, "etag", video_id=video_id)
+        poses = make_poses(0, frames, people)
+        assert commit_segment(engine, must_claim(engine, batch_id), poses, make_report(frames))
+        finish_batch(engine, batch_id)
+        set_times(engine, batch_id, 0, 0, [10.0], 10.0)
+    lines = read_account(engine, batch_id).found_lines()
+    assert lines["people"] == "500 rows, one per person per frame"
+    assert lines["film"] == "20 s"
+    assert lines["most"] == "1 at 0:00 of cam1.mp4"
+    assert lines["change"].startswith(
+        "film +100 %, people per hour of film -50 %, speed +100 % against batch 1 of 2026-"
+    )
+    first = read_account(engine, batch_id - 1).found_lines()
+    assert (first["most"], "change" in first) == ("2 at 0:00 of cam0.mp4", False)
+
+
+def test_reasons_of_the_quarantine_are_counted() -> None:
+    refused = [{"key": key, "reason": why} for key, why in (("a", "empty"), ("b", "no video"), ("c", "no video"))]
+    assert quarantine_table(refused) == [
+        {"reason": "no video", "count": 2, "such as": "b"},
+        {"reason": "empty", "count": 1, "such as": "a"},
+    ]
+
+
+@pytest.mark.parametrize("name", ["PCK@0.2", "cam@yard.mp4"])
+def test_a_cell_is_no_address_to_write_to(name: str) -> None:
+    assert "@" not in markdown_table([{"name": name}])
 
 
 def test_how_wrong_the_estimate_was_is_said(night: Engine) -> None:
