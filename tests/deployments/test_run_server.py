@@ -1,0 +1,37 @@
+"""The server that a command starts for itself shows the tasks of its run, and does no other work."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = """
+from deployments.prefect_server import ensure_server
+from tasks.settings import prepare_prefect, read_settings
+prepare_prefect(read_settings())
+ensure_server()
+from prefect import flow, task
+@task(name="look", persist_result=False)
+def look(): pass
+@flow(name="a-run", persist_result=False)
+def a_run(): look()
+a_run()
+import time; time.sleep(6)
+"""
+
+
+@pytest.mark.timeout(180)
+def test_task_runs_are_recorded(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment["NIGHTJAR_HOME"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Watch it at http://127.0.0.1:" in done.stderr
+    time.sleep(0.5)
+    with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:
+        rows = database.execute("SELECT name, state_type FROM task_run").fetchall()
+    assert [(name.split("-")[0], state) for name, state in rows] == [("look", "COMPLETED")]
