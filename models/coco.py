@@ -1,21 +1,19 @@
 """COCO's keypoint annotations and its measures: OKS and AP. No network runs here, and nothing is decoded."""
 
 import contextlib
-import hashlib
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
 
+from models.pictures import Picture, PictureError, decode_picture, read_bytes
 from models.skeleton import COCO_SIGMAS
 from models.types import FramePoses, NightjarError
 
@@ -45,74 +43,59 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class CocoImage:
-    """people: those with keypoints, no crowds; annotated: all that are annotated, also crowds and without keypoints."""
+    """An image of the annotation file.
 
-    image_id: int
+    width, height: pixels, as annotated; None = not annotated
+    people: those with keypoints, no crowds; annotated: all that are annotated, also crowds and without keypoints
+    """
+
+    image_id: int | str
     path: Path
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     people: tuple[Labelled, ...]
     annotated: int
 
     def read(self) -> NDArray[np.uint8]:
-        """(height, width, 3) uint8 RGB. Raises CocoError where it is no picture, or not of the annotated size."""
-        pixels = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
-        found = "no picture" if pixels is None else f"{pixels.shape[1]}x{pixels.shape[0]} pixels"
-        if pixels is None or pixels.shape[:2] != (self.height, self.width):
+        """(height, width, 3) uint8 RGB. Raises CocoError where it is damaged, or not of the annotated size."""
+        return self.decode(self.content())
+
+    def content(self) -> bytes:
+        """The file's bytes. Raises CocoError where they cannot be had."""
+        try:
+            return read_bytes(self.path)
+        except PictureError as error:
+            raise CocoError(str(error)) from error
+
+    def decode(self, content: bytes) -> NDArray[np.uint8]:
+        """As read(), of bytes that were read before."""
+        try:
+            pixels = decode_picture(content, Picture(self.path, car=False, source="COCO"))
+        except PictureError as error:
+            raise CocoError(f"{self.path} holds no whole picture: fetch the image again ({error})") from error
+        height, width = pixels.shape[:2]
+        if (self.width or width, self.height or height) != (width, height):
             raise CocoError(
-                f"{self.path} holds {found}, the annotations say {self.width}x{self.height}: fetch the image again"
+                f"{self.path} holds {width}x{height} pixels, the annotations say {self.width}x{self.height}: fetch the "
+                "image again"
             )
-        return np.ascontiguousarray(pixels[..., ::-1])
+        return pixels
 
 
 @dataclass(frozen=True, eq=False)
 class CocoSet:
-    """images: those of the file that are in the folder, by image id; in_file: how many the file names
+    """The people of an annotation file.
 
-    dataset: the whole annotation file, for pycocotools; sha256: of the annotation file
+    images: those of the file that are in the folder, by image id; in_file: how many the file names
+    dataset: images and annotations for coco_figures; sha256: of the annotation file
+    notes: what was left out or repaired, in words
     """
 
     images: list[CocoImage]
     in_file: int
     dataset: dict[str, Any]
     sha256: str
-
-
-def read_coco(annotations: Path, images: Path) -> CocoSet:
-    """The annotated images that are in the folder. Raises CocoError where there are none, or the file is not COCO's."""
-    try:
-        content = annotations.read_bytes()
-        dataset = json.loads(content)
-        people: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in dataset["images"]}
-        for annotation in dataset["annotations"]:
-            if annotation["image_id"] in people:
-                people[annotation["image_id"]].append(annotation)
-        # A name is data: it leads nowhere but into the folder.
-        named = {image["id"]: (image, images / Path(image["file_name"]).name) for image in dataset["images"]}
-        found = [
-            _image(image, path, people[image_id]) for image_id, (image, path) in sorted(named.items()) if path.is_file()
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CocoError(
-            f"{annotations} cannot be read as COCO keypoint annotations ({type(error).__name__}: {error}), expected a "
-            "file like person_keypoints_val2017.json: name it with --coco"
-        ) from error
-    if not found:
-        raise CocoError(
-            f"{images} holds none of the {len(named)} images that {annotations.name} names, such as "
-            f"{next((path.name for _, path in named.values()), 'none')}: name their folder with --images"
-        )
-    return CocoSet(found, len(named), dataset, hashlib.sha256(content).hexdigest())
-
-
-def _image(image: dict[str, Any], path: Path, annotated: Sequence[dict[str, Any]]) -> CocoImage:
-    people = [_labelled(one) for one in annotated if one["num_keypoints"] and not one["iscrowd"]]
-    return CocoImage(image["id"], path, image["width"], image["height"], tuple(people), len(annotated))
-
-
-def _labelled(annotation: dict[str, Any]) -> Labelled:
-    rows = np.array(annotation["keypoints"], np.float64).reshape(17, 3)
-    return Labelled(rows[:, :2], rows[:, 2] > 0, float(annotation["area"]), float(max(annotation["bbox"][2:])))
+    notes: tuple[str, ...] = ()
 
 
 def choose(images: Sequence[CocoImage], mode: Mode) -> list[CocoImage]:
@@ -146,12 +129,17 @@ def match(found: NDArray[np.floating], people: Sequence[Labelled]) -> tuple[NDAr
     return who, similarity
 
 
-def coco_figures(dataset: dict[str, Any], found: Mapping[int, FramePoses]) -> tuple[float, float, float, float]:
-    """(AP, AP50, AP75, AR) by pycocotools, all sizes, at most 20 people an image. found: by image id; no other image
-    counts."""
+def coco_figures(dataset: dict[str, Any], found: Mapping[Any, FramePoses]) -> tuple[float, float, float, float]:
+    """(AP, AP50, AP75, AR) by pycocotools, all sizes, at most 20 people per image.
+
+    dataset: images and annotations as COCO has them; found: by image id, no other image counts
+    All ids are numbered anew: pycocotools takes an annotation's id of 0 for no match, and one of several annotations
+    with the same id for all of them.
+    """
+    numbers = {image_id: number for number, image_id in enumerate(found, 1)}
     rows = [
         {
-            "image_id": image_id,
+            "image_id": numbers[image_id],
             "category_id": 1,
             "keypoints": np.concatenate([np.nan_to_num(xy), np.ones((17, 1))], axis=1).ravel().tolist(),
             "score": float(score),
@@ -163,12 +151,22 @@ def coco_figures(dataset: dict[str, Any], found: Mapping[int, FramePoses]) -> tu
         return 0.0, 0.0, 0.0, 0.0
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
         coco = COCO()
-        coco.dataset = dataset
+        coco.dataset = _renumbered(dataset, numbers)
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(rows), "keypoints")
-        evaluation.params.imgIds = sorted(found)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     ap, ap50, ap75, ar = (float(evaluation.stats[index]) for index in (0, 1, 2, 5))
     return ap, ap50, ap75, ar
+
+
+def _renumbered(dataset: dict[str, Any], numbers: Mapping[Any, int]) -> dict[str, Any]:
+    """The images of `numbers` and their annotations, under numbers from 1, all of the category 1."""
+    counted = [annotation for annotation in dataset["annotations"] if annotation["image_id"] in numbers]
+    annotations = [
+        {**annotation, "id": number, "image_id": numbers[annotation["image_id"]], "category_id": 1}
+        for number, annotation in enumerate(counted, 1)
+    ]
+    images = [{"id": number} for number in numbers.values()]
+    return {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.coco import LEAST_KEYPOINTS, CocoError, CocoImage, CocoSet, Labelled, Mode, choose, coco_figures, match
 from models.evaluate import EVALUATION_DECODE
-from models.manifest import Manifest, file_sha256
+from models.manifest import Manifest
 from models.pipeline import DECODERS, FrameTensor, run_pipeline
 from models.preprocess import Mode as Resizing
 from models.preprocess import preprocess
@@ -25,6 +26,7 @@ PCK_SHARE = 0.2
 SHEET_TILES = 6  # the best, and as many of the worst
 SHEET_COLUMNS = 4
 SHEET_WIDTH = 1600
+_AT_ONCE = 64  # pictures that are looked at before the limit is asked
 # What the evaluation of PoseNet changes of the model's own parameters: see EVALUATION_DECODE.
 _THRESHOLDS = ("root_score_threshold", "keypoint_score_threshold", "pose_score_threshold")
 
@@ -38,6 +40,7 @@ class Protocol:
     pictures: which images, in words; images, images_sha256: how many, and of their names and bytes
     people: that count; resize: how an image goes into input_width x input_height pixels
     decode_params: of the decoder; device, precision: of the inference
+    notes: what of the annotations was left out or repaired, in words
     """
 
     mode: Literal["multi", "single", "agreement"]
@@ -54,9 +57,12 @@ class Protocol:
     decode_params: dict[str, Any]
     device: str
     precision: str
+    notes: str = ""
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """Without empty notes, as it was before there were any: the same protocol keeps its hash."""
+        told = {name: value for name, value in dataclasses.asdict(self).items() if name != "notes" or value}
+        return json.dumps(told, sort_keys=True)
 
     @property
     def sha256(self) -> str:
@@ -65,9 +71,11 @@ class Protocol:
     def lines(self) -> dict[str, str]:
         """In words, label -> text."""
         decode = ", ".join(f"{name} {value}" for name, value in self.decode_params.items())
+        noted = {"left out, repaired": self.notes} if self.notes else {}
         return {
             "mode": self.mode,
             "images": f"{self.pictures} (sha256 {self.images_sha256[:12]})",
+            **noted,
             "people": f"{self.people:,}",
             "truth": f"{self.truth} (sha256 {self.truth_sha256[:12]})",
             "input": f"{self.input_width}x{self.input_height} pixels, {self.resize}",
@@ -133,15 +141,19 @@ class _Seen(NamedTuple):
 def plan_evaluation(coco: CocoSet, manifest: Manifest, runtime: Runtime, mode: Mode, limit: int | None) -> Plan:
     """limit: only so many images, the first by id. Raises CocoError where nobody is annotated, or the mode is not the
     model's."""
-    images = choose(coco.images, mode)
-    which = f"the {len(images)} with exactly one annotated person, of at least {LEAST_KEYPOINTS} keypoints,"
+    chosen = choose(coco.images, mode)
+    which = f"the {len(chosen)} with exactly one annotated person, of at least {LEAST_KEYPOINTS} keypoints,"
     described = f"{'all' if mode == 'multi' else which} of the {len(coco.images)} that are there of {coco.in_file}"
-    if limit is not None and limit < len(images):
-        images, described = images[:limit], f"the first {limit} by id, {described}"
+    readable, damaged = _readable(chosen, limit)
+    images = [image for image, _ in readable]
+    if limit is not None and limit < len(chosen):
+        described = f"the first {limit} by id, {described}"
     people = sum(len(image.people) for image in images)
     if not people:
-        raise CocoError(f"{len(images)} images for {mode} without a person to count, expected some: choose others")
-    names = "".join(f"{image.image_id} {image.path.name} {file_sha256(image.path)}\n" for image in images)
+        reason = f" {damaged[0]}." if damaged else ""
+        raise CocoError(f"{len(images)} images for {mode} without a person to count.{reason} Choose others")
+    names = "".join(f"{image.image_id} {image.path.name} {sha256}\n" for image, sha256 in readable)
+    left_out = (f"{len(damaged)} × image left out ({damaged[0]})",) if damaged else ()
     return Plan(
         coco,
         images,
@@ -160,28 +172,62 @@ def plan_evaluation(coco: CocoSet, manifest: Manifest, runtime: Runtime, mode: M
             decode_params=evaluation_params(manifest, mode),
             device=runtime.device,
             precision=runtime.precision,
+            notes="; ".join(coco.notes + left_out),
         ),
     )
 
 
+def _readable(images: Sequence[CocoImage], limit: int | None) -> tuple[list[tuple[CocoImage, str]], list[str]]:
+    """Images that can be read whole, each with the sha256 of its bytes, up to the limit; and of the others, why not."""
+    readable: list[tuple[CocoImage, str]] = []
+    damaged: list[str] = []
+    for start in range(0, len(images), _AT_ONCE):
+        some = images[start : start + _AT_ONCE]
+        with ThreadPoolExecutor() as threads:
+            for image, found in zip(some, threads.map(_look, some), strict=True):
+                if found.error:
+                    damaged.append(found.error)
+                else:
+                    readable.append((image, found.sha256))
+                if len(readable) == limit:
+                    return readable, damaged
+    return readable, damaged
+
+
+class _Look(NamedTuple):
+    """sha256: of the file's bytes, empty where the picture is damaged for the reason `error`"""
+
+    sha256: str
+    error: str = ""
+
+
+def _look(image: CocoImage) -> _Look:
+    try:
+        content = image.content()
+        image.decode(content)
+    except CocoError as error:
+        return _Look("", str(error))
+    return _Look(hashlib.sha256(content).hexdigest())
+
+
 def evaluation_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:
-    """PoseNet's own with thresholds so low that also who is unsure counts, with his score; OpenPose's as they are."""
+    """The model's own parameters with thresholds so low that unsure people count too, with their scores.
+
+    Of OpenPose's, for several people, they stay as they are. Raises CocoError where the model sees no people.
+    """
     if manifest.decoder == "posenet" and mode == "multi":
         return {**manifest.decode_params, **{name: getattr(EVALUATION_DECODE, name) for name in _THRESHOLDS}}
     if manifest.decoder == "posenet":
         low = {"keypoint_score_threshold": 0.0, "pose_score_threshold": 0.0}
         return {**manifest.decode_params, "mode": "single", **low}
-    if manifest.decoder == "openpose" and mode == "multi":
-        return manifest.decode_params
-    raise CocoError(
-        f"{manifest.name} has the decoder {manifest.decoder}, expected one of people"
-        f"{', of PoseNet for the mode single' if mode == 'single' else ''}: choose another model or mode"
-    )
+    if manifest.decoder == "openpose":
+        return manifest.decode_params | ({"pose_score_threshold": 0.0} if mode == "single" else {})
+    raise CocoError(f"{manifest.name} has the decoder {manifest.decoder}, which sees no people. Choose another model")
 
 
 def evaluate(plan: Plan, runtime: Runtime, on_image: Callable[[], None] = lambda: None) -> Evaluated:
     """The figures of the model that the runtime has. Raises RuntimeFault, or CocoError for an image."""
-    found: dict[int, FramePoses] = {}
+    found: dict[int | str, FramePoses] = {}
     seen: list[_Seen] = []
     right: list[NDArray[np.bool_]] = []
     similarities: list[float] = []
@@ -221,12 +267,18 @@ def find_people(plan: Plan, runtime: Runtime) -> Iterator[FramePoses]:
 
     for number, _, poses in run_pipeline(tensors(), runtime, read):
         assert isinstance(poses, FramePoses)
+        poses = surest(poses) if protocol.mode == "single" else poses
         yield poses._replace(keypoints=ways.pop(number).to_original(poses.keypoints))
+
+
+def surest(poses: FramePoses) -> FramePoses:
+    """The first person only, for decoders that know no mode of one person."""
+    return FramePoses(*(values[:1] for values in poses))
 
 
 def _sheet(seen: Sequence[_Seen]) -> NDArray[np.uint8]:
     """The best images, then the worst ones: who was found, and a cross where each keypoint is annotated."""
-    ranked = sorted(seen, key=lambda one: (-one.mean_oks, one.image.image_id))
+    ranked = sorted(seen, key=lambda one: (-one.mean_oks, str(one.image.path)))
     chosen = ranked if len(ranked) <= 2 * SHEET_TILES else ranked[:SHEET_TILES] + ranked[-SHEET_TILES:]
     return contact_sheet([_tile(one) for one in chosen], SHEET_COLUMNS, SHEET_WIDTH)
 

@@ -141,7 +141,7 @@ def _prove(folder: Path, manifest: Manifest, labelled: LabelledSet) -> Proof:
     size = (manifest.input.width, manifest.input.height)
 
     def label(pixels: NDArray[np.uint8]) -> FrameLabel:
-        tensor, _ = preprocess(pixels, size, manifest.input.resize)
+        tensor, _ = preprocess(pixels, size, manifest.input.resize, color="RGB")
         runtime.start(0, tensor[None])
         return classify(runtime.wait(0), ClassifyParams(**manifest.decode_params))
 

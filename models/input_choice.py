@@ -44,7 +44,7 @@ class Trial:
         def label(pixels: NDArray[np.uint8]) -> FrameLabel:
             small = cv2.resize(pixels, (spec.width, spec.height), interpolation=cv2.INTER_LINEAR)
             try:
-                return classify(infer(as_tensor(np.asarray(small[..., ::-1], np.uint8), spec)), self.params)
+                return classify(infer(as_tensor(np.asarray(small, np.uint8), spec)), self.params)
             except NightjarError:  # no probabilities, which a wrong scaling may cause
                 return _NOTHING
 

@@ -1,16 +1,17 @@
 """Pictures whose labels are known, one folder per label: how many of them a converted classifier names rightly."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.classifier import ClassifyParams
 from models.manifest import ConversionError, Proof
+from models.pictures import Picture, PictureError, read_picture
 from models.types import FrameLabel
 
 MAX_PER_LABEL = 100
@@ -21,7 +22,7 @@ Label = Callable[[NDArray[np.uint8]], FrameLabel]
 
 @dataclass(frozen=True, eq=False)
 class LabelledPicture:
-    """pixels: (h, w, 3) uint8 BGR, of the picture's own size"""
+    """pixels: (h, w, 3) uint8 RGB, of the picture's own size"""
 
     label: str
     pixels: NDArray[np.uint8]
@@ -40,7 +41,7 @@ class LabelledSet:
         return max(Counter(picture.label for picture in self.pictures).values())
 
     def prove(self, label: Label) -> Proof:
-        """label: from (h, w, 3) uint8 BGR to the classifier's answer."""
+        """label: from (h, w, 3) uint8 RGB to the classifier's answer."""
         count = Counter(picture.label for picture in self.pictures)
         right = Counter(p.label for p in self.pictures if label(p.pixels).label == p.label)
         return Proof(self.described, {name: right[name] for name in count}, dict(count))
@@ -95,6 +96,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def _read(label: str, paths: Iterable[Path]) -> list[LabelledPicture]:
-    read = [cv2.imread(str(path), cv2.IMREAD_COLOR) for path in paths]
-    return [LabelledPicture(label, np.asarray(pixels, np.uint8)) for pixels in read if pixels is not None]
+def _read(label: str, paths: Iterable[Path]) -> Iterator[LabelledPicture]:
+    """Those that can be read whole."""
+    for path in paths:
+        with suppress(PictureError):
+            yield LabelledPicture(label, read_picture(Picture(path, car=False, source=label)))

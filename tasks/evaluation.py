@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import get_run_logger, task
 
-from models.coco import CocoSet, Mode, read_coco
+from models.coco import CocoSet, Mode
 from models.coco_eval import Figures, Plan, Protocol, evaluate, plan_evaluation
+from models.coco_file import read_coco
 from models.devices import open_runtime
 from models.manifest import Manifest
 from models.runtime import Runtime
@@ -85,7 +86,7 @@ def measure(plan: Plan, runtime: Runtime) -> Measured:
             log.info("%s of %s images", f"{done:,}", f"{len(plan.images):,}")
 
     found = evaluate(plan, runtime, on_image)
-    [speed] = inferences_per_s([runtime], grey(plan.protocol.input_height, plan.protocol.input_width))
+    speed = inferences_per_s(runtime, grey(plan.protocol.input_height, plan.protocol.input_width))
     return Measured(plan.protocol, found.figures, speed, cv2.imencode(".png", found.sheet)[1].tobytes())
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models import coco
 from models.coco import CocoImage, CocoSet, Labelled
+from models.coco_file import read_coco
 
 OUTPUT_STRIDE = 16
 
@@ -33,7 +34,7 @@ class ReferenceImage(NamedTuple):
 
 def coco_mini(data: Path) -> CocoSet:
     folder = data / "coco_mini"
-    return coco.read_coco(folder / "annotations/person_keypoints_train2017.json", folder / "train2017")
+    return read_coco(folder / "annotations/person_keypoints_train2017.json", folder / "train2017")
 
 
 def reference_images(data: Path) -> list[ReferenceImage]:

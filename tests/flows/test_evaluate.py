@@ -109,10 +109,20 @@ def test_one_clear_error(spots: tuple[str, str], tmp_path: Path) -> None:
         evaluate_model("other", *spots)
     with pytest.raises(NightjarError, match="Give --images a path that exists"):
         evaluate_model("tiny", spots[0], str(tmp_path / "none"))
-    Path(spots[1], "3.png").write_bytes(b"no picture")
-    with pytest.raises(NightjarError, match=r"3\.png holds no picture"):
+    for path in Path(spots[1]).iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(
+        NightjarError, match=r"0 images for multi without a person to count.*0\.png holds no whole picture"
+    ):
         evaluate_model("tiny", *spots)
     assert ask("SELECT count(*) FROM evaluations") == [(0,)]
+
+
+def test_a_damaged_image_is_left_out_and_said(spots: tuple[str, str]) -> None:
+    Path(spots[1], "3.png").write_bytes(b"no picture")
+    measured = evaluate_model("tiny", *spots)
+    assert (measured.protocol.images, measured.figures.pck) == (19, 1)
+    assert "3.png holds no whole picture" in measured.lines()["left out, repaired"]
 
 
 @pytest.mark.real_data
