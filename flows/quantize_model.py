@@ -80,16 +80,16 @@ def quantize_model(
 def _publish(source: Manifest, manifest: Manifest, judged: Judged) -> None:
     """Both side by side, also when the one is refused."""
     columns = {source.name: judged.source.lines(), manifest.name: judged.quantised.lines()}
+    speed = judged.speed.describe(source.name, manifest.name)
     text = (
         f"# {manifest.name}\n\nVersion `{manifest.version_id}`, {manifest.precision}, from {manifest.source.location}."
         f"\n\n{evaluation.table(columns)}\n\n"
-        f"In turns on the same device it is {judged.speed_ratio:.2f} times as fast as its source. "
-        f"AP and mean OKS may be {judged.max_drop:g} lower.\n"
+        f"{speed}. AP and mean OKS may be {judged.max_drop:g} lower.\n"
     )
     create_markdown_artifact(text, key="quantization", description=f"{manifest.name}, {manifest.version_id[:12]}")
     for title, lines in columns.items():
         get_run_logger().info("%s: %s", title, "; ".join(f"{label} {value}" for label, value in lines.items()))
-    get_run_logger().info("INT8 is %.2f times as fast, in turns on the same device", judged.speed_ratio)
+    get_run_logger().info(speed)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Tasks of `quantize-model`: quantise on frames, judge against the source, refuse or keep. The work is in models/."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from models.coco_eval import Figures, Protocol, evaluation_params, plan_evaluati
 from models.manifest import Manifest
 from models.pipeline import DECODERS, FrameTensor, run_pipeline
 from models.runtime import Runtime
-from models.speed import inferences_per_s
+from models.speed import SpeedRatio, compare_speeds, inferences_per_s
 from models.types import FramePoses, NightjarError
 from tasks.archive_frames import ArchiveFrames, Tensor
 from tasks.evaluation import Measured, grey, measure, open_for_evaluation
@@ -28,13 +29,16 @@ class QuantizationRefused(NightjarError):
 
 @dataclass(frozen=True)
 class Judged:
-    """source, quantised: measured in the same run; of an agreement the source's is with itself. speed_ratio: INT8 by
-    source, in turns on the same device"""
+    """The INT8 model beside its source.
+
+    source, quantised: measured in the same run; of an agreement the source's is with itself
+    max_drop: what is allowed of AP and mean OKS; speed: of INT8 by its source's
+    """
 
     source: Measured
     quantised: Measured
     max_drop: float
-    speed_ratio: float
+    speed: SpeedRatio
 
 
 @task(name="quantise", **TASK)
@@ -66,10 +70,12 @@ def judge(
             measure(plan_evaluation(coco, manifest, runtime, "multi", None), runtime)
             for (_, manifest), runtime in zip((source, quantised), runtimes, strict=True)
         )
-    slow, fast = inferences_per_s(runtimes, grey(one.protocol.input_height, one.protocol.input_width))
+    speed = compare_speeds(runtimes[0], runtimes[1], grey(one.protocol.input_height, one.protocol.input_width))
+    one = dataclasses.replace(one, inferences_per_s=speed.first_per_s)  # so that the two can be compared
+    other = dataclasses.replace(other, inferences_per_s=speed.second_per_s)
     if max_drop is None:
         max_drop = MAX_DISAGREEMENT if coco is None else MAX_DROP
-    return Judged(one, other, max_drop, fast / slow)
+    return Judged(one, other, max_drop, speed)
 
 
 def refuse_worse(name: str, judged: Judged) -> None:
@@ -112,7 +118,7 @@ def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrame
             device=runtime.device,
             precision=runtime.precision,
         )
-        [speed] = inferences_per_s([runtime], grey(manifest.input.height, manifest.input.width))
+        speed = inferences_per_s(runtime, grey(manifest.input.height, manifest.input.width))
         measured.append(Measured(protocol, Figures(agreement), speed))
     get_run_logger().info("judged by %s frames with %s people", len(frames.held_out), measured[0].protocol.people)
     return measured[0], measured[1]
