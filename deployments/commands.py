@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deployments.flow_calls import call, prepare
+from models.scaling import ScalingRequest
 from models.types import NightjarError
 from tasks import early_checks
 from tasks.settings import read_settings
@@ -22,6 +23,7 @@ TABLE_ROWS = 1000
 def run_convert(**options: Any) -> None:
     """Convert a model by the flow, and say what came out."""
     given = _given(options)
+    ScalingRequest(**{name: options[name] or "" for name in ("scale", "mean", "std", "channels")}).parse()
     pictures = {f"--{name}": given.get(name) for name in ("images", "labelled")}
     prepare(lambda site: early_checks.check_conversion(given["name"], given.get("source"), pictures))
     from flows.convert_model import convert_model

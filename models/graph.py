@@ -4,7 +4,7 @@ A prepared graph is frozen, has one float32 input [1, size, size, 3], one Identi
 none of the fused operations that OpenVINO has no rule for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from models.manifest import ConversionError
 from models.posenet_graph import width_of
@@ -20,23 +20,37 @@ POSENET_OUTPUTS = {  # IR name -> names in published models
 
 _FUSED = {"_FusedConv2D": "Conv2D", "FusedDepthwiseConv2dNative": "DepthwiseConv2dNative", "_FusedMatMul": "MatMul"}
 _ACTIVATIONS = ("Relu", "Relu6", "Elu", "LeakyRelu", "Sigmoid", "Tanh")
+_MOST_RENAMES = 20
 _VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "ReadVariableOp"}
-# Operations that reach outside the graph: a model that holds one is a program to run, not weights to convert.
-_FORBIDDEN = {
-    *("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc", "PrintV2"),
-    *("TFRecordReader", "TextLineReader", "WholeFileReader", "FixedLengthRecordReader", "DebugIdentity"),
-}
 
 
-def refuse_programs(graph: GraphDef) -> None:
-    """Raises ConversionError where the graph would read files, write files or call Python."""
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    found = sorted({node.op for node in nodes} & _FORBIDDEN)
-    if found:
-        raise ConversionError(
-            f"the graph holds {', '.join(found)}, which reach outside of it; expected arithmetic only: "
-            "do not use this file unless you know who made it, and then freeze it without them"
-        )
+def part_of(graph: GraphDef, outputs: Iterable[str]) -> GraphDef:
+    """The nodes that the tensors are made of, without control inputs: what else runs when a graph runs is dropped.
+
+    Raises ConversionError where a node is not there.
+    """
+    nodes = {node.name: node for node in graph.node}
+    waiting, needed = [_node_of(tensor) for tensor in outputs], set()
+    while waiting:
+        name = waiting.pop()
+        if name in needed:
+            continue
+        if name not in nodes:
+            raise ConversionError(f"the graph names {name!r}, which is not in it: fetch or export the source again")
+        needed.add(name)
+        waiting += [_node_of(tensor) for tensor in nodes[name].input if not tensor.startswith("^")]
+    part = GraphDef(versions=graph.versions, library=graph.library)
+    for node in graph.node:
+        if node.name in needed:
+            part.node.append(node)
+            tensors = [tensor for tensor in node.input if not tensor.startswith("^")]
+            del part.node[-1].input[:]
+            part.node[-1].input.extend(tensors)
+    return part
+
+
+def _node_of(tensor: str) -> str:
+    return tensor.lstrip("^").partition(":")[0]
 
 
 def unfuse(graph: GraphDef) -> GraphDef:
@@ -136,39 +150,104 @@ def own_size(graph: GraphDef) -> int | None:
 
 def candidate_outputs(graph: GraphDef) -> dict[str, str]:
     """What nobody consumes: node name -> tensor name."""
-    consumed = {name.lstrip("^").split(":")[0] for node in graph.node for name in node.input}
+    consumed = {_node_of(name) for node in graph.node for name in node.input}
     ignored = {"NoOp", "Assert", "Const", "Placeholder"}
-    return {n.name: f"{n.name}:0" for n in graph.node if n.name not in consumed and n.op not in ignored}
+    unread = [node for node in graph.node if node.name not in consumed and node.op not in ignored]
+    return {node.name: f"{node.name}:0" for node in unread if _has_output(node.op)}
+
+
+def _has_output(op: str) -> bool:
+    """False for operations that are run for what they do; what TensorFlow does not know is refused later."""
+    known = op_def_registry.get(op)
+    return known is None or len(known.output_arg) > 0
 
 
 def posenet_outputs(graph: GraphDef, candidates: dict[str, str]) -> dict[str, str] | None:
-    """PoseNet's four outputs, IR name -> tensor name, the heatmap as raw logits; None where there is none of them.
+    """PoseNet's four outputs, IR name -> tensor name, the heatmap as raw logits; None where the graph is no PoseNet.
 
-    Raises ConversionError where only some are there, or the network is not the MobileNetV1 one.
+    An output is known by its own name, or by a name that it has before it is renamed; further heads do not matter, also
+    where they are made of the four. Raises ConversionError where only some are there, where the four cannot be told
+    apart, or where the network is not the MobileNetV1 one.
     """
-    found: dict[str, str] = {}
-    for output, aliases in POSENET_OUTPUTS.items():
-        for name, tensor in candidates.items():
-            if set(aliases) & set(name.split("/")):
-                found[output] = _before_sigmoid(graph, tensor) if output == "heatmap" else tensor
-    if not found:
+    nodes = {node.name: node for node in graph.node}
+    names = {tensor: {*name.split("/"), *_former_names(nodes, tensor)} for name, tensor in candidates.items()}
+    found = {output: _of_names(aliases, names) for output, aliases in POSENET_OUTPUTS.items()}
+    within = {output: _within(nodes, aliases) for output, aliases in POSENET_OUTPUTS.items()}
+    if not any(found.values()) and not all(within.values()):
+        _refuse_unnamed(graph, candidates)
         return None
-    if missing := POSENET_OUTPUTS.keys() - found.keys():
+    chosen = {output: tensor for output in POSENET_OUTPUTS if (tensor := found[output] or within[output])}
+    if missing := POSENET_OUTPUTS.keys() - chosen.keys():
         raise ConversionError(
             f"outputs found: {', '.join(sorted(candidates))}; PoseNet's {', '.join(sorted(missing))} missing: "
             "give a complete PoseNet"
         )
-    if any("resnet" in node.name.lower() for node in graph.node):
+    if any("resnet" in node.name.lower() for node in part_of(graph, chosen.values()).node):
         raise ConversionError("PoseNet on ResNet50 found, expected MobileNetV1: its input is scaled in another way")
-    return found
+    return {**chosen, "heatmap": _before_sigmoid(nodes, chosen["heatmap"])}
 
 
-def _before_sigmoid(graph: GraphDef, tensor: str) -> str:
-    """Published frozen graphs end in a sigmoid that TF.js's graphs lack: the decoder wants logits."""
+def _of_names(aliases: tuple[str, ...], names: dict[str, set[str]]) -> str | None:
+    """The tensor that has one of the names, an earlier alias before a later one."""
+    return next((tensor for alias in aliases for tensor, known in names.items() if alias in known), None)
+
+
+def _former_names(nodes: dict[str, NodeDef], tensor: str) -> Iterator[str]:
+    """The parts of the names that a tensor has before Identity nodes rename it."""
+    node = nodes.get(_node_of(tensor))
+    for _ in range(_MOST_RENAMES):
+        if node is None:
+            return
+        yield from node.name.split("/")
+        if node.op not in ("Identity", "Sigmoid") or not node.input:
+            return
+        node = nodes.get(_node_of(node.input[0]))
+
+
+def _within(nodes: dict[str, NodeDef], aliases: tuple[str, ...]) -> str | None:
+    """The last tensor of a head inside the graph, where something else is made of it; None where it is not one."""
+    members = {name for name, node in nodes.items() if set(aliases) & set(name.split("/")) and node.op != "Const"}
+    inner = {_node_of(tensor) for name in members for tensor in nodes[name].input}
+    last = members - inner
+    return f"{last.pop()}:0" if len(last) == 1 else None
+
+
+def _refuse_unnamed(graph: GraphDef, candidates: dict[str, str]) -> None:
+    """Raises ConversionError where outputs have the channels of PoseNet's heads and none of the names."""
+    channels = {name: _channels(graph, tensor) for name, tensor in candidates.items()} if len(candidates) >= 4 else {}
+    if all(list(channels.values()).count(number) >= count for number, count in ((17, 1), (34, 1), (32, 2))):
+        told = ", ".join(f"{name} ({number} channels)" for name, number in channels.items())
+        raise ConversionError(
+            f"the outputs are {told}: they look like PoseNet's, but their names do not tell the two displacements "
+            f"apart. Export the model with a signature that names them {', '.join(POSENET_OUTPUTS)}"
+        )
+
+
+def _channels(graph: GraphDef, tensor: str) -> int | None:
+    """The last dimension of a tensor, read from the weights that make it; None where those do not tell."""
     nodes = {node.name: node for node in graph.node}
-    node = nodes[tensor.split(":")[0]]
-    while node.op == "Identity":
-        node = nodes[node.input[0].split(":")[0]]
+    node = nodes.get(_node_of(tensor))
+    for _ in range(_MOST_RENAMES):
+        if node is None:
+            return None
+        weights = nodes.get(_node_of(node.input[1])) if len(node.input) > 1 else None
+        for _ in range(_MOST_RENAMES):  # frozen weights are read through an Identity
+            if weights is not None and weights.op == "Identity" and weights.input:
+                weights = nodes.get(_node_of(weights.input[0]))
+        if weights is not None and weights.op == "Const":
+            shape = weights.attr["value"].tensor.tensor_shape.dim
+            return shape[-1].size if shape else None
+        node = nodes.get(_node_of(node.input[0])) if node.input else None
+    return None
+
+
+def _before_sigmoid(nodes: dict[str, NodeDef], tensor: str) -> str:
+    """Published frozen graphs end in a sigmoid that TF.js's graphs lack: the decoder wants logits."""
+    node = nodes[_node_of(tensor)]
+    for _ in range(_MOST_RENAMES):
+        if node.op != "Identity" or _node_of(node.input[0]) not in nodes:
+            break
+        node = nodes[_node_of(node.input[0])]
     return node.input[0] if node.op == "Sigmoid" else tensor
 
 
@@ -199,7 +278,7 @@ def prepare(graph: GraphDef, outputs: dict[str, str], size: int) -> GraphDef:
     shape.CopyFrom(tf.TensorShape([1, size, size, 3]).as_proto())
     names = [f"{OUTPUT_PREFIX}{name}" for name in outputs]
     ready.node.extend(_node(name, "Identity", [tensor]) for name, tensor in zip(names, outputs.values(), strict=True))
-    ready = tf.compat.v1.graph_util.extract_sub_graph(ready, names)
+    ready = part_of(ready, names)
     to_graph(ready)
     return ready
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from models.bounded import check_size, check_xml, root_element
 from models.manifest import ConversionError, InputSpec, Precision
 from models.openpose import CHANNELS, OpenPoseParams
 from models.quiet_openvino import ov
@@ -27,9 +28,8 @@ class LoadedIr:
 
 
 def is_ir(file: Path) -> bool:
-    """By its content: XML whose first element is an IR's."""
-    with file.open("rb") as stream:
-        return b"<net " in stream.read(1024)
+    """By its content: XML, of any encoding, whose first element is an IR's."""
+    return root_element(file) == "net"
 
 
 def load_ir(xml: Path) -> LoadedIr:
@@ -40,8 +40,8 @@ def load_ir(xml: Path) -> LoadedIr:
     weights = xml.with_suffix(".bin")
     if not weights.is_file():
         raise ConversionError(f"there is no {weights.name} beside {xml.name}, expected both: put the weights there")
-    if b"<!DOCTYPE" in xml.read_bytes():
-        raise ConversionError(f"{xml.name} defines a document type, expected a plain IR: do not trust this source")
+    check_xml(xml)
+    check_size(weights)
     try:
         model = ov.Core().read_model(str(xml), str(weights))
         precision = _precision(xml)

@@ -6,15 +6,18 @@ sees them: its own safe mode did not cover .h5 files in all versions (CVE-2025-9
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 
+from models.bounded import check_archive, parse_json, read_member
 from models.manifest import ConversionError
 from models.quiet_tf import GraphDef, convert_variables_to_constants_v2, keras, silent_stderr, tf, tf_keras
 
 _OWN_MODULES = ("keras", "tf_keras", "builtins")
+_READ_FILES = ("StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization")
 
 
 def refuse_code(config: Any) -> None:
@@ -24,6 +27,11 @@ def refuse_code(config: Any) -> None:
             refuse_code(item)
     elif isinstance(config, dict):
         module = config.get("module")
+        if config.get("class_name") in _READ_FILES:
+            raise ConversionError(
+                f"a {config['class_name']} layer was found, which reads a vocabulary from a file; expected a model of "
+                "pictures: leave the layer out"
+            )
         if config.get("class_name") in ("Lambda", "TFSMLayer", "__lambda__"):
             raise ConversionError(
                 f"a {config['class_name']} layer was found, expected layers without Python code: "
@@ -69,15 +77,15 @@ def _h5_config(path: Path) -> tuple[Any, str]:
         raise ConversionError(
             f"{path.name} holds weights only, expected a whole model: save it with model.save(), not save_weights()"
         )
-    return json.loads(config), str(version)
+    content = config.encode() if isinstance(config, str) else bytes(config)
+    return parse_json(content, f"the configuration in {path.name}"), str(version)
 
 
 def _zip_config(path: Path) -> tuple[Any, str]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-            return config, str(json.loads(archive.read("metadata.json"))["keras_version"])
-    except (zipfile.BadZipFile, OSError, KeyError, ValueError) as error:
+        check_archive(path)
+        return read_member(path, "config.json"), str(read_member(path, "metadata.json")["keras_version"])
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, TypeError, ValueError) as error:
         raise ConversionError(f"{path.name} is not a Keras file ({error}): save the whole model again") from error
 
 

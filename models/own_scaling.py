@@ -12,7 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 import numpy as np
 from numpy.typing import NDArray
 
-from models.graph import to_graph
+from models.graph import part_of, to_graph
 from models.quiet_tf import GraphDef, tf
 from models.scaling import IMAGENET_MEAN, Color, Scaling, named
 
@@ -135,7 +135,7 @@ def _response(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """The matrix (3, 3) and offset (3,) between input and end, None where no such describe it."""
     colors = np.vstack([np.zeros(3), 255 * np.eye(3), [[40, 90, 200]]]).astype(np.float32)
-    needed = tf.compat.v1.graph_util.extract_sub_graph(graph, [_node_of(end)])
+    needed = part_of(graph, [end])
     with tf.compat.v1.Session(graph=to_graph(needed)) as session:
         try:
             seen = [session.run(end, {f"{given}:0": np.full((1, size, size, 3), color)}) for color in colors]

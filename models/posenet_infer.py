@@ -21,7 +21,7 @@ def posenet_from_tfjs(file: Path, size: int) -> Callable[[NDArray[np.uint8]], di
 
     Raises ConversionError where the file is no PoseNet.
     """
-    graph = unfuse(load_graph_model(file))
+    graph = unfuse(load_graph_model(file)[0])
     outputs = posenet_outputs(graph, candidate_outputs(graph))
     if outputs is None:
         raise ConversionError(f"{file.name} has none of PoseNet's outputs: give a PoseNet in TF.js format")

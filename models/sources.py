@@ -3,25 +3,28 @@
 Not here: how the TF.js and Keras formats are read (tfjs.py, keras_model.py), conversion to OpenVINO (convert.py).
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from google.protobuf.message import DecodeError
 
+from models.bounded import check_size, root_element
 from models.graph import (
     candidate_outputs,
     mobilenet_width,
     own_size,
+    part_of,
     posenet_outputs,
     prepare,
-    refuse_programs,
     the_input,
     unfuse,
 )
 from models.ir import is_ir
 from models.keras_model import freeze, load_keras
 from models.manifest import ConversionError
+from models.operations import refuse_programs, refuse_saved_programs
 from models.quiet_tf import GraphDef, SavedModel, tf
 from models.tfjs import (
     load_graph_model,
@@ -85,19 +88,32 @@ def model_file(path: Path) -> Path:
 
 
 def _detect(file: Path) -> SourceFormat:
+    check_size(file)
     with file.open("rb") as stream:
-        head = stream.read(64)
+        head = stream.read(512)
     if head.startswith(b"\x89HDF\r\n"):
         return "keras"
     if head.startswith(b"PK\x03\x04"):
         return "keras"
     if is_ir(file):
         return "openvino-ir"
-    if head.lstrip().startswith(b"<"):
+    text = _as_text(head)
+    if text.startswith("<") or root_element(file) is not None:
         raise ConversionError(f"{file.name} is a web page or XML, {_EXPECTED}: the download went wrong")
-    if head.lstrip().startswith((b"{", b"[")):
+    if text.startswith(("{", "[")):
         return _detect_json(file)
     return _detect_protobuf(file)
+
+
+def _as_text(head: bytes) -> str:
+    """The beginning of a text in any Unicode encoding, without byte order mark and white space; empty for no text.
+
+    A frozen graph whose first node has 60 or 123 bytes begins with a line feed and `<` or `{`; control characters
+    follow.
+    """
+    encoding = json.detect_encoding(head)
+    text = head.decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")
+    return "" if any(letter < " " and letter not in "\t\r\n" for letter in text) else text
 
 
 def _detect_json(file: Path) -> SourceFormat:
@@ -146,17 +162,18 @@ def load_source(path: Path, *, width: float | None, size: int | None) -> LoadedM
 
 
 def _prepared(kind: SourceFormat, file: Path, width: float | None, size: int | None) -> LoadedModel:
-    graph, candidates = _load(kind, file, width, size)
-    refuse_programs(graph)
+    whole, candidates = _load(kind, file, width, size)
+    pose = posenet_outputs(whole, candidates)
+    outputs = pose or _plain_names(candidates)
+    graph = part_of(whole, outputs.values())
+    refuse_programs(graph.node, graph.library.function)
     graph = unfuse(graph)
     given = the_input(graph)
-    pose = posenet_outputs(graph, candidates)
     if pose is None and width is not None:
         raise ConversionError(f"--width {width} asked for, but the model is no PoseNet: leave --width out")
     ready_size = size or own_size(graph) or (POSENET_SIZE if pose else None)
     if ready_size is None:
         raise ConversionError("the model takes any input size: say which with --size")
-    outputs = pose or _plain_names(candidates)
     return LoadedModel(
         format=kind,
         task="pose" if pose else "classification",
@@ -181,18 +198,19 @@ def _load(kind: SourceFormat, file: Path, width: float | None, size: int | None)
         return load_keras(file, size)
     if kind == "saved-model":
         return _load_saved_model(file)
-    graph = load_graph_model(file) if kind == "tfjs-graph" else GraphDef.FromString(file.read_bytes())
-    return graph, candidate_outputs(graph)
+    graph, named = load_graph_model(file) if kind == "tfjs-graph" else (GraphDef.FromString(file.read_bytes()), {})
+    return graph, named or candidate_outputs(graph)
 
 
 def _load_saved_model(file: Path) -> tuple[GraphDef, dict[str, str]]:
     for meta_graph in SavedModel.FromString(file.read_bytes()).meta_graphs:
-        refuse_programs(meta_graph.graph_def)
+        refuse_saved_programs(meta_graph.graph_def, set(meta_graph.object_graph_def.concrete_functions))
     try:
         model = tf.saved_model.load(str(file.parent))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ConversionError(f"TensorFlow cannot read the SavedModel ({error}): export it again") from error
-    signature = model.signatures.get("serving_default")
+    only = next(iter(model.signatures.values())) if len(model.signatures) == 1 else None
+    signature = model.signatures.get("serving_default", only)
     if signature is None:
         found = ", ".join(model.signatures) or "none"
         raise ConversionError(f"signatures found: {found}; expected serving_default: export the model with it")
@@ -213,5 +231,5 @@ def _files(kind: SourceFormat, file: Path) -> dict[str, Path]:
         found = [file, *(p for p in (file.parent / "variables").rglob("*") if p.is_file())]
         return {str(p.relative_to(file.parent)): p for p in sorted(found)}
     if kind.startswith("tfjs-"):
-        return {p.name: p for p in [file, *weight_files(file)]}
+        return {p.relative_to(file.parent).as_posix(): p for p in [file, *weight_files(file)]}
     return {file.name: file}

@@ -3,14 +3,15 @@
 Not here: where files come from (storage/published.py), telling formats apart (sources.py), graph surgery (graph.py).
 """
 
-import json
-from pathlib import Path
+import math
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from google.protobuf import json_format
 from numpy.typing import NDArray
 
+from models.bounded import MAX_JSON_BYTES, MAX_MODEL_BYTES, MAX_NESTING, parse_json, read_bounded
 from models.keras_model import freeze_keras, load_config
 from models.manifest import ConversionError
 from models.posenet_graph import build_graph, width_of
@@ -18,41 +19,68 @@ from models.quiet_tf import GraphDef, tf
 
 Weights = dict[str, NDArray[Any]]
 
+MAX_FILES = 2_000  # ResNet50 in TF.js's first format has 320
+
 _DTYPES = {"float32": np.float32, "int32": np.int32, "bool": np.bool_, "uint8": np.uint8, "float16": np.float16}
 _QUANTIZED = {"uint8": np.uint8, "uint16": np.uint16, "float16": np.float16}
 
 
 def read_json(path: Path) -> Any:
-    """Raises ConversionError where the file is no JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ConversionError(f"{path.name} is not JSON ({error}): fetch it again") from error
+    """Raises ConversionError where the file is no JSON, or larger or deeper than a model's."""
+    return parse_json(read_bounded(path, MAX_JSON_BYTES), path.name)
 
 
-def beside(file: Path, name: object) -> Path:
-    """The file that a manifest names, in its own folder. Raises ConversionError for any other name, or where absent."""
-    if not isinstance(name, str) or not name or Path(name).name != name or name == "..":
-        raise ConversionError(f"{file.name} names the file {name!r}, expected a plain name beside it: do not trust it")
-    found = file.parent / name
+def inside(file: Path, name: object) -> Path:
+    """The file that a manifest names: beside it, or in a folder below.
+
+    Raises ConversionError for a name that leads elsewhere, also by a linked folder, and where there is no such file.
+    """
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ConversionError(
+            f"{file.name} names the file {name!r}, expected a name inside its folder: do not trust it"
+        )
+    path = PurePosixPath(name.replace("\\", "/"))
+    found, folder = file.parent / path, file.parent.resolve()
+    if "://" in name or path.is_absolute() or ".." in path.parts or path.parts == ():
+        raise ConversionError(
+            f"{file.name} names the file {name!r}, expected a name inside its folder: do not trust it, or fetch that "
+            "file, put it beside the model and name it without its address"
+        )
+    if not found.parent.resolve().is_relative_to(folder):
+        raise ConversionError(f"{file.name} names {name}, whose folder is a link to elsewhere: do not trust it")
     if not found.is_file():
-        raise ConversionError(f"{file.name} names {name}, which is not beside it: fetch all its files into one folder")
+        raise ConversionError(f"{file.name} names {name}, which is not there: fetch all its files into one folder")
     return found
 
 
 def weight_files(file: Path) -> list[Path]:
-    """Every file with weights that a model JSON or a manifest.json names, in its order."""
+    """Every file with weights that a model JSON or a manifest.json names, in its order, each once.
+
+    Raises ConversionError where there are more, or larger ones, than a model has.
+    """
     raw = read_json(file)
     try:
         if "weightsManifest" in raw:
-            return [beside(file, name) for group in raw["weightsManifest"] for name in group["paths"]]
-        return [beside(file, entry["filename"]) for entry in raw.values()]
-    except (KeyError, TypeError) as error:
+            names = [name for group in raw["weightsManifest"] for name in group["paths"]]
+        else:
+            names = [entry["filename"] for entry in raw.values()]
+    except (KeyError, TypeError, AttributeError) as error:
         raise ConversionError(f"{file.name} lists its weights in an unknown way ({error!r}): fetch it again") from error
+    if len(names) > MAX_FILES or len(set(map(str, names))) < len(names):
+        raise ConversionError(
+            f"{file.name} lists {len(names)} files of weights, {len(set(map(str, names)))} of them different, expected "
+            f"at most {MAX_FILES} and each once. Do not trust this source"
+        )
+    files = [inside(file, name) for name in names]
+    size_bytes = sum(path.stat().st_size for path in files)
+    if size_bytes > MAX_MODEL_BYTES:
+        raise ConversionError(f"the weights of {file.name} have {size_bytes:,} bytes, more than {MAX_MODEL_BYTES:,}")
+    return files
 
 
 def load_manifest_format(file: Path, width: float | None, size: int) -> tuple[GraphDef, dict[str, str]]:
     """PoseNet from `manifest.json` and one raw float32 file a variable. Returns the graph and its heads."""
+    weight_files(file)  # within bounds
     variables = {name: _read_variable(file, entry) for name, entry in read_json(file).items()}
     first = variables.get("MobilenetV1/Conv2d_0/weights")
     if first is None or first.ndim != 4:
@@ -61,19 +89,19 @@ def load_manifest_format(file: Path, width: float | None, size: int) -> tuple[Gr
 
 
 def _read_variable(file: Path, entry: dict[str, Any]) -> NDArray[np.float32]:
-    path = beside(file, entry["filename"])
+    path = inside(file, entry["filename"])
     return _reshape(np.frombuffer(_exactly(path, 4 * _count(entry)), "<f4"), entry, path.name)
 
 
 def _exactly(path: Path, size_bytes: int) -> bytes:
-    content = path.read_bytes()
-    if len(content) != size_bytes:
-        raise ConversionError(f"{path.name} has {len(content)} bytes, expected {size_bytes}: fetch it again")
-    return content
+    found = path.stat().st_size
+    if found != size_bytes:
+        raise ConversionError(f"{path.name} has {found} bytes, expected {size_bytes}: fetch it again")
+    return path.read_bytes()
 
 
 def _count(entry: dict[str, Any]) -> int:
-    return int(np.prod(entry["shape"], dtype=np.int64))
+    return math.prod(int(side) for side in entry["shape"])
 
 
 def _reshape(values: NDArray[Any], entry: dict[str, Any], name: str) -> NDArray[Any]:
@@ -88,8 +116,9 @@ def read_weights(file: Path) -> Weights:
     Raises ConversionError where shards are missing, cut short or too long, or of an unknown type.
     """
     weights: Weights = {}
+    weight_files(file)  # within bounds
     for group in read_json(file)["weightsManifest"]:
-        content = b"".join(beside(file, name).read_bytes() for name in group["paths"])
+        content = b"".join(inside(file, name).read_bytes() for name in group["paths"])
         offset = 0
         for entry in group["weights"]:
             stored = _stored_type(entry)
@@ -125,11 +154,11 @@ def _dequantised(stored: NDArray[Any], entry: dict[str, Any]) -> NDArray[Any]:
     return _reshape(rounded.astype(target), entry, entry["name"])
 
 
-def load_graph_model(file: Path) -> GraphDef:
-    """The graph in `modelTopology`, its constants filled from the shards."""
-    topology = read_json(file)["modelTopology"]
+def load_graph_model(file: Path) -> tuple[GraphDef, dict[str, str]]:
+    """The graph in `modelTopology`, its constants filled from the shards, and the outputs that a signature names."""
+    raw = read_json(file)
     try:
-        graph = json_format.ParseDict(topology, GraphDef())
+        graph = json_format.ParseDict(raw["modelTopology"], GraphDef(), max_recursion_depth=MAX_NESTING)
     except json_format.ParseError as error:
         raise ConversionError(
             f"modelTopology of {file.name} is no TensorFlow graph ({error}): fetch it again"
@@ -143,7 +172,15 @@ def load_graph_model(file: Path) -> GraphDef:
             node.attr["dtype"].type = node.attr["value"].tensor.dtype
         elif "value" not in node.attr:
             raise ConversionError(f"constant {node.name!r} has no weights in {file.name}: fetch the source again")
-    return graph
+    return graph, _signature(raw, {node.name for node in graph.node})
+
+
+def _signature(raw: dict[str, Any], nodes: set[str]) -> dict[str, str]:
+    """Output name -> tensor name, empty where the file names none. tensorflowjs 2 kept it among the user's metadata."""
+    signature = raw.get("signature") or (raw.get("userDefinedMetadata") or {}).get("signature") or {}
+    outputs = {str(key).split(":")[0]: str(value["name"]) for key, value in (signature.get("outputs") or {}).items()}
+    tensors = {key: tensor if ":" in tensor else f"{tensor}:0" for key, tensor in outputs.items()}
+    return tensors if all(tensor.split(":")[0] in nodes for tensor in tensors.values()) else {}
 
 
 def load_layers_model(file: Path, size: int | None) -> tuple[GraphDef, dict[str, str]]:

@@ -1,7 +1,7 @@
 """Published model files: where they are, and fetching them over https into a local cache. No conversion, no S3.
 
-What a manifest names is fetched from beside it, by plain names only. A checksum is pinned here where somebody published
-one, recorded at the first download otherwise, and compared ever after.
+What a manifest names is fetched from beside it or from folders below, by plain names only. A checksum is pinned here
+where somebody published one, recorded at the first download otherwise, and compared ever after.
 """
 
 import contextlib
@@ -104,7 +104,8 @@ def _fetch(url: str, cache_dir: Path, on_progress: Progress, check: Callable[[st
 
 
 def _refuse_other_xml(main: Path) -> None:
-    if b"<net " not in main.read_bytes()[:1024]:
+    head = main.read_bytes()[:1024].replace(b"\0", b"")  # in UTF-16, too
+    if b"<net " not in head:
         _forget(main)
         raise FetchError(f"{main.name} is XML but no OpenVINO IR: check the address")
 
@@ -139,7 +140,13 @@ def _named_files(main: Path) -> tuple[list[str], int]:
         raise FetchError(f"{main.name} is not a TF.js manifest ({error!r}): check the address") from error
     if len(names) > MAX_FILES:
         raise FetchError(f"{main.name} names {len(names)} files, expected at most {MAX_FILES}: not a model")
-    return [_plain_name(name, main.name) for name in names], size_bytes
+    return [_path_below(name, main.name) for name in names], size_bytes
+
+
+def _path_below(name: object, origin: object) -> str:
+    """A path of plain names, in folders below the model's. Raises FetchError for any other."""
+    parts = name.removeprefix("./").split("/") if isinstance(name, str) else [name]
+    return "/".join(_plain_name(part, origin) for part in parts)
 
 
 def _item_bytes(entry: dict[str, Any]) -> int:
@@ -163,6 +170,7 @@ class _Download:
         if expected and path.is_file() and _sha256(path) == expected:
             self._count(path.stat().st_size)
             return path
+        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", delete=False) as file:
             temporary = Path(file.name)
             try:

@@ -7,8 +7,10 @@ from prefect import get_run_logger, task
 
 from models.conversion_spec import ConvertSpec
 from models.manifest import Manifest
+from models.scaling import scaling_of
 from models.types import NightjarError
 from storage.published import PUBLISHED, fetch_published, fetch_url
+from tasks.confined_conversion import convert_confined
 from tasks.model_names import DEMO_MODEL, require_source
 from tasks.policy import TASK
 from tasks.site import Site
@@ -37,7 +39,10 @@ def fetch_source(site: Site, name: str, source: str | None, on_bytes: OnBytes) -
 
 @task(name="convert to IR", **TASK)
 def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec, images: str | None) -> Manifest:
-    """`models.convert.convert`, imported here: TensorFlow takes seconds, and only this task needs it."""
-    from models.convert import convert
-
-    return convert(path, spec, out, Path(images) if images else None, location, get_run_logger().info)
+    """Convert in a process of its own. Raises ConversionError."""
+    log = get_run_logger()
+    log.info("converting %s, in a process that can write to its own folder only", location)
+    manifest = convert_confined(path, spec, out, Path(images) if images else None, location)
+    if manifest.input_basis:
+        log.info("input: %s (%s)", scaling_of(manifest.input).describe(), manifest.input_basis)
+    return manifest

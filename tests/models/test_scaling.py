@@ -9,9 +9,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deployments.cli import main
 from models.conversion_spec import ConvertSpec
 from models.convert import convert
 from models.manifest import ConversionError, InputSpec, Manifest
@@ -66,6 +68,13 @@ def test_what_is_typed(request_: ScalingRequest, expected: Scaling | None) -> No
 def test_what_is_mistyped(request_: ScalingRequest, words: str) -> None:
     with pytest.raises(ConversionError, match=words):
         request_.parse()
+
+
+def test_a_mistyped_scaling_is_said_at_once(tmp_path: Path) -> None:
+    words = ["convert", "k", "--source", str(tmp_path), "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 1
+    assert "add --scale 0..1" in result.output
 
 
 # Detection

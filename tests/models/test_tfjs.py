@@ -187,17 +187,17 @@ def test_broken_manifest_formats_are_refused(manifest_copy: Path) -> None:
     with pytest.raises(ConversionError, match="NaN"):
         load(manifest_copy)
     weights.unlink()
-    with pytest.raises(ConversionError, match="which is not beside it"):
+    with pytest.raises(ConversionError, match="which is not there"):
         load(manifest_copy)
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "..", "", "sub/file"])
+@pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "..", ""])
 def test_a_manifest_that_names_other_places_is_refused(manifest_copy: Path, name: str) -> None:
     manifest = json.loads((manifest_copy / "manifest.json").read_text())
     manifest["MobilenetV1/Conv2d_0/biases"]["filename"] = name
     (manifest_copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ConversionError, match="expected a plain name"):
+    with pytest.raises(ConversionError, match="expected a name inside its folder"):
         load(manifest_copy)
 
 

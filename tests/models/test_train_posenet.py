@@ -280,7 +280,7 @@ def test_the_exported_model_says_what_the_trained_one_says(tmp_path: Path) -> No
     progress.values["counted"] += rng.uniform(0, 0.3, progress.values["counted"].shape).astype(np.float32)
     write_posenet(trained_variables(progress), tmp_path)
     assert (tmp_path / WEIGHTS_FILE).stat().st_size < 1_500_000
-    graph = unfuse(load_graph_model(tmp_path / "model.json"))
+    graph = unfuse(load_graph_model(tmp_path / "model.json")[0])
     outputs = posenet_outputs(graph, candidate_outputs(graph))
     assert outputs is not None
     image = rng.uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)

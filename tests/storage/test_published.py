@@ -187,6 +187,21 @@ def test_a_body_cut_short_is_not_kept_and_the_next_try_goes_on(model: Site, tmp_
     assert model.asked == ["/m/a_weights", "/m/a_biases"]
 
 
+def test_shards_in_folders_below_are_fetched_into_such(site: Site, tmp_path: Path) -> None:
+    entries = {"w": {"filename": "weights/a/w.bin", "shape": [1]}, "v": {"filename": "./v.bin", "shape": [1]}}
+    site.pages = {
+        "/m/model.json": Reply(json.dumps(entries).encode()),
+        "/m/weights/a/w.bin": Reply(b"1234"),
+        "/m/v.bin": Reply(b"5678"),
+    }
+    main = site.fetch("/m/model.json", tmp_path)
+    assert (main.parent / "weights/a/w.bin").read_bytes() == b"1234"
+    assert (main.parent / "v.bin").read_bytes() == b"5678"
+    site.asked.clear()
+    site.fetch("/m/model.json", tmp_path)
+    assert site.asked == [], "what the cache holds is not fetched again"
+
+
 def test_a_missing_file_names_the_address(model: Site, tmp_path: Path) -> None:
     del model.pages["/m/a_biases"]
     with pytest.raises(FetchError, match=r"/m/a_biases: the server answered 404 .*--source PATH"):
@@ -216,7 +231,10 @@ def test_a_web_page_is_no_model(site: Site, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../../evil", "/etc/passwd", "..", "", "http://127.0.0.1/evil", "a\\b", ".hidden", "a\nb", 7, "checksums.json"],
+    [
+        *("../../evil", "/etc/passwd", "..", "", "http://127.0.0.1/evil", "a\\b", ".hidden", "a\nb", 7),
+        *("checksums.json", "a/../../evil", "a//b", "/a", "a/.hidden", "a/checksums.json"),
+    ],
 )
 def test_names_that_lead_elsewhere_are_refused(site: Site, tmp_path: Path, name: object) -> None:
     site.pages["/manifest.json"] = Reply(json.dumps({"w": {"filename": name, "shape": [1]}}).encode())
