@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from models.types import NightjarError
+from storage.private import be_private
 
 PATH = click.Path(path_type=Path)
 
@@ -89,6 +90,7 @@ def main() -> None:
 
     Settings are NIGHTJAR_… variables or lines of .env; by default everything lies under ./.nightjar/.
     """
+    be_private()
 
 
 @main.command()

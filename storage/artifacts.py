@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 
 from storage.disk import sync_folder
 from storage.places import ObjectError, S3Place, StoreError, disk_errors, parse_place, too_large
+from storage.private import make_folder
 from storage.s3 import Bucket, S3Options
 
 TEMPORARY = ".nightjar-tmp-"  # what is still being written; never a key
@@ -266,8 +267,8 @@ def _written_whole(path: Path) -> Iterator[BufferedRandom]:
     """A file that gets its name when all of it is on the disk; after any error there is nothing new."""
     temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        make_folder(path.parent)
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "w+b") as file:
                 yield file

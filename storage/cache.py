@@ -20,6 +20,7 @@ from io import BufferedRandom
 from pathlib import Path
 
 from storage.places import ObjectError, StoreError, disk_errors
+from storage.private import make_folder
 
 POLL_S = 0.1  # while another process fetches the same file
 _PART = re.compile(r"[0-9a-f]{64}\.([0-9]+)\.part")
@@ -46,7 +47,7 @@ class FileCache:
         part = self.folder / f"{name}.{size_bytes}.part"
         with ExitStack() as stack:
             with disk_errors(path):
-                self.folder.mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder)
                 while not (held := _try_lock(path, fcntl.LOCK_SH)):
                     self._try_to_fetch(path, part, size_bytes, fetch)
                 stack.callback(_unlock, held)
@@ -116,7 +117,7 @@ class FileCache:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """The folder for oneself, for as long as it takes to look at it and change names."""
-        held = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        held = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
             yield

@@ -7,7 +7,7 @@ never holds a password.
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 from models.types import NightjarError
 from storage.postgresql_session import ENCODING, PostgresqlSession, Server
+from storage.private import make_file, make_folder, tighten
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # How long a writer waits for another one. A segment's rows take a tenth of a second.
@@ -136,13 +137,21 @@ def _make_url(url: str) -> URL | None:
 def _open_sqlite(url: URL) -> Engine:
     folder = Path(str(url.database)).parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise DatabaseError(f"{folder}: {error.strerror}", "a folder for the database", "give another path") from error
+    with suppress(OSError):  # SQLite says it better
+        _keep_private(Path(str(url.database)))
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _set_up_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _keep_private(path: Path) -> None:
+    """SQLite gives its log the mode of the database; an older log has its own."""
+    make_file(path)
+    tighten(path.parent, {f"{path.name}-{log}" for log in ("wal", "shm", "journal")})
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:

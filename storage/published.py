@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from models.types import NightjarError
+from storage.private import make_folder
 
 Progress = Callable[[int, int | None], None]
 
@@ -89,7 +90,7 @@ def fetch_url(url: str, cache_dir: Path, on_progress: Progress) -> Path:
 def _fetch(url: str, cache_dir: Path, on_progress: Progress, check: Callable[[str], None]) -> Path:
     check(url)
     folder = cache_dir / hashlib.sha256(url.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     download = _Download(folder, url, on_progress, check)
     main = download.get(_plain_name(urlsplit(url).path.rpartition("/")[2], url))
     if main.suffix == ".json":

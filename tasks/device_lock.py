@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from storage.private import make_folder
+
 ASK_EVERY_S = 0.25
 
 
@@ -33,7 +35,7 @@ class DeviceLock:
     def acquire(self, keep_waiting: Callable[[], bool]) -> bool:
         """Waits for the device: True when it is this process's, False when keep_waiting() says no."""
         self._release()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         self._file = self._path.open("a")
         while not _locked(self._file):
             if not keep_waiting():

@@ -30,7 +30,7 @@ from tasks.owner import host_name
 from tasks.result_store import Stored, put, result_key
 from tasks.settings import Settings
 from tasks.spool import Spool
-from tasks.stores import archive_at, artifact_store
+from tasks.stores import archive_at, artifact_store, keep_private
 from tasks.teller import Teller
 
 T = TypeVar("T")
@@ -76,6 +76,7 @@ def work_on(assignment_id: str, settings: Settings) -> str:
 
     Raises RuntimeFault where the device is lost and the settings name no fallback, Revoked, or NightjarError.
     """
+    keep_private(settings)
     artifacts = artifact_store(settings)
     call = read_call(artifacts, assignment_id)
     if call is None:

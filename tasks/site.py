@@ -8,7 +8,7 @@ from storage.archive import Archive
 from storage.artifacts import Artifacts, prove
 from storage.database import Engine, migrate, open_database
 from tasks.settings import Settings, read_settings
-from tasks.stores import archive_at, artifact_store
+from tasks.stores import archive_at, artifact_store, keep_private
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ def open_site() -> Iterator[Site]:
     Raises SettingsError, DatabaseError or StoreError.
     """
     settings = read_settings()
+    keep_private(settings)
     engine = open_database(settings.database)
     try:
         migrate(engine)

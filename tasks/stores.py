@@ -1,9 +1,27 @@
 """The stores that the settings name. No SQL: edge workers import this."""
 
+from pathlib import Path
+
 from storage.archive import Archive, open_archive
-from storage.artifacts import Artifacts, open_artifacts
+from storage.artifacts import PROOF, Artifacts, open_artifacts
+from storage.places import parse_place
+from storage.private import be_private, tighten
 from storage.s3 import S3Options
 from tasks.settings import Settings
+
+# What Nightjar makes in its home, and at the top of its artifact store.
+DATABASE = ("nightjar.db", "nightjar.db-wal", "nightjar.db-shm", "nightjar.db-journal")
+HOME = {*DATABASE, "artifacts", "cache", "demo", "locks", "prefect", "spool", "training"}
+ARTIFACTS = {"assignments", "batches", "evaluations", "models", "overlays", "results", "training", PROOF}
+
+
+def keep_private(settings: Settings) -> None:
+    """Let only their owner read this process's files, and those that an older version left open to others."""
+    be_private()
+    tighten(settings.home.resolve(), HOME)
+    place = parse_place(settings.artifacts_location)
+    if isinstance(place, Path):
+        tighten(place, ARTIFACTS)
 
 
 def artifact_store(settings: Settings) -> Artifacts:

@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 pytest_plugins = ["tests.servers_postgres", "tests.servers_pgbouncer", "tests.servers_s3", "tests.servers_prefect"]
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Nightjar's entry points set the process's umask: for a test, and not for the servers that later tests start."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session")
