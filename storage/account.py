@@ -180,7 +180,8 @@ def read_devices(engine: Engine, batch_id: int) -> list[DeviceFacts]:
 
 
 VIDEOS = """
-SELECT coalesce(min(f.key), v.sha256) AS video, s.segments, s.segments_done, s.segments_quarantined, s.frames,
+SELECT coalesce(min(CASE WHEN f.gone_at IS NULL THEN f.key END), min(f.key), v.sha256) AS video,
+       s.segments, s.segments_done, s.segments_quarantined, s.frames,
        s.frames_done, s.frames_undecodable, s.people, s.retries, s.wall_s
 FROM (
     SELECT s.video_id, count(*) AS segments,

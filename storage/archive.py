@@ -57,6 +57,9 @@ class Archive(Protocol):
     def list(self) -> list[Entry]:
         """All videos, sorted by key."""
 
+    def is_gone(self, key: str) -> bool:
+        """Whether a file that `list` no longer has is gone, and not merely out of reach for the moment."""
+
     def local(self, entry: Entry) -> AbstractContextManager[Path]:
         """The video as a local file, to be read while the context lasts. An ObjectError if it is not as listed."""
 
@@ -76,7 +79,8 @@ def canonical(location: str) -> str:
     """One name for an archive, wherever it is named from: what is known of its files hangs on it. Raises StoreError."""
     place = parse_place(location)
     if isinstance(place, S3Place):
-        return f"s3://{place.bucket}/{place.prefix}".rstrip("/")
+        location = f"s3://{place.bucket}/{place.prefix}" if place.prefix else f"s3://{place.bucket}"
+        return f"{location}/" if place.prefix.endswith("/") else location
     return str(place.resolve())
 
 
@@ -110,6 +114,14 @@ class FolderArchive:
             else:
                 self.ignored += 1
         return sorted(entries, key=lambda entry: entry.key)
+
+    def is_gone(self, key: str) -> bool:
+        """A disk that is not mounted leaves an empty folder: what was below one is out of reach."""
+        path = self.root / os.fsdecode(decode_name(key))
+        with disk_errors(path):
+            while not path.exists() and path != self.root:
+                path = path.parent
+            return not path.is_dir() or any(path.iterdir())
 
     def _entry(self, path: bytes) -> Entry | None:
         key = encode_name(os.path.relpath(path, os.fsencode(self.root)))
@@ -164,6 +176,9 @@ class S3Archive:
                 self.ignored += 1
         self._refuse_nothing(found)
         return sorted(entries, key=lambda entry: entry.key)
+
+    def is_gone(self, key: str) -> bool:
+        return True
 
     def local(self, entry: Entry) -> AbstractContextManager[Path]:
         key = self.prefix + entry.key

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, bindparam, case, func, select, update
+from sqlalchemy import Connection, Engine, Select, Table, bindparam, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.types import ModelVersion, Video
@@ -21,6 +21,7 @@ class KnownFile(NamedTuple):
 
     reason: why it cannot be processed, None where video_id is known
     retry: the reason may pass without a change of the file
+    gone: the archive no longer lists it
     """
 
     size_bytes: int
@@ -28,6 +29,7 @@ class KnownFile(NamedTuple):
     video_id: int | None
     reason: str | None
     retry: bool
+    gone: bool
 
 
 class ShownModel(NamedTuple):
@@ -82,6 +84,7 @@ def record_file(
         "retry": retry,
         "seen_at": database_now(),
         "read_at": database_now(),
+        "gone_at": None,
     }
     with writing(engine) as connection:
         identity = {"archive": archive, "key": storable(key)}
@@ -90,19 +93,40 @@ def record_file(
 
 def known_files(engine: Engine, archive: str) -> dict[str, KnownFile]:
     """Key -> what is known of it. A key that is no valid UTF-8 is here as `storage.database.storable` gives it."""
-    columns = (archive_files.c[name] for name in ("key", *KnownFile._fields))
     with reading(engine) as connection:
-        rows = connection.execute(select(*columns).where(archive_files.c.archive == archive))
+        rows = connection.execute(_known().where(archive_files.c.archive == archive))
         return {key: KnownFile(*known) for key, *known in rows}
 
 
+def known_file(engine: Engine, archive: str, key: str) -> KnownFile | None:
+    """The same for one file; None for a new one."""
+    this = (archive_files.c.archive == archive) & (archive_files.c.key == storable(key))
+    with reading(engine) as connection:
+        row = connection.execute(_known().where(this)).first()
+    return KnownFile(*row[1:]) if row else None
+
+
+def _known() -> Select[Any]:
+    columns = (archive_files.c[name] for name in ("key", *KnownFile._fields[:-1]))
+    return select(*columns, archive_files.c.gone_at.is_not(None))
+
+
 def mark_seen(engine: Engine, archive: str, keys: Iterable[str]) -> None:
-    """The archive listed these known files just now: what is gone from it keeps its old `seen_at`."""
+    """Record that the archive listed these known files just now."""
+    _mark(engine, archive, keys, {"seen_at": database_now(), "gone_at": None})
+
+
+def mark_gone(engine: Engine, archive: str, keys: Iterable[str]) -> None:
+    """Record that the archive no longer lists these files; a video keeps the name that it had last."""
+    _mark(engine, archive, keys, {"gone_at": database_now()})
+
+
+def _mark(engine: Engine, archive: str, keys: Iterable[str], values: dict[str, Any]) -> None:
     rows = [{"listed": storable(key)} for key in keys]
     if rows:
         mine = (archive_files.c.archive == archive) & (archive_files.c.key == bindparam("listed"))
         with writing(engine) as connection:
-            connection.execute(update(archive_files).where(mine).values(seen_at=database_now()), rows)
+            connection.execute(update(archive_files).where(mine).values(values), rows)
 
 
 def register_model(engine: Engine, version: ModelVersion) -> int:

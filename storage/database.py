@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url, text
@@ -123,6 +124,8 @@ def _parse(url: str) -> URL:
     backend = parsed.drivername.split("+")[0]
     if backend not in DRIVERS or (backend == "sqlite" and parsed.database in (None, "", ":memory:")):
         raise DatabaseError(f"the database URL {describe(parsed)}", expected, remedy)
+    if backend == "sqlite":  # SQLAlchemy leaves a file's name as it stands in the URL, where '?' has to be %3F
+        parsed = parsed.set(database=unquote(str(parsed.database)))
     return parsed.set(drivername=DRIVERS[backend])
 
 

@@ -59,7 +59,11 @@ class DeniedError(StoreError):
 
 @dataclass(frozen=True)
 class S3Place:
-    """`s3://bucket/prefix`. prefix: without slashes at its ends; "" = the whole bucket."""
+    """`s3://bucket/prefix`.
+
+    prefix: without the slash that ends it, and otherwise as it was given, for S3 takes every slash for a character;
+    "" = the whole bucket
+    """
 
     bucket: str
     prefix: str
@@ -78,8 +82,8 @@ def parse_place(location: str) -> Path | S3Place:
     if scheme == "file" and urlsplit(location).netloc in ("", "localhost") and rest.partition("/")[1]:
         return Path("/" + unquote(rest.partition("/")[2]))
     bucket, _, prefix = rest.partition("/")
-    if scheme == "s3" and bucket:
-        return S3Place(bucket, prefix.strip("/"))
+    if scheme == "s3" and bucket and prefix != "/":
+        return S3Place(bucket, prefix.removesuffix("/"))
     raise _not_a_place(location)
 
 

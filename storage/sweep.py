@@ -208,6 +208,7 @@ class LastNight(NamedTuple):
     started_at: str
     status: str
     error: str | None
+    files_listed: int | None
     late: bool
 
 
@@ -215,12 +216,13 @@ def last_nights(engine: Engine, within_s: float, seen_within_s: float = 14 * DAY
     """The newest batch of each archive that had one within `seen_within_s`."""
     newest = select(func.max(batches.c.batch_id)).group_by(batches.c.archive)
     late = batches.c.started_at < database_now(-within_s)
-    rows = select(
-        batches.c.archive, batches.c.batch_id, batches.c.started_at, batches.c.status, batches.c.error, late
-    ).where(
+    columns = (batches.c[name] for name in LastNight._fields[:-1])
+    rows = select(*columns, late).where(
         batches.c.batch_id.in_(newest),
         or_(batches.c.started_at >= database_now(-seen_within_s), batches.c.status == "running"),
     )
     with reading(engine) as connection:
         found = connection.execute(rows.order_by(batches.c.archive)).all()
-    return [LastNight(row[0], row[1], f"{row[2]:%Y-%m-%d %H:%M} UTC", row[3], row[4], bool(row[5])) for row in found]
+    return [
+        LastNight(row[0], row[1], f"{row[2]:%Y-%m-%d %H:%M} UTC", row[3], row[4], row[5], bool(row[6])) for row in found
+    ]

@@ -145,6 +145,7 @@ archive_files = Table(
     Column("retry", Boolean, nullable=False, server_default=text("false")),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
+    Column("gone_at", UtcDateTime),
     CheckConstraint("(video_id IS NULL) <> (reason IS NULL)", name="video_or_reason"),
 )
 

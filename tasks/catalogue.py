@@ -12,6 +12,7 @@ from models.segments import plan_segments
 from models.types import FrameIndex, Video
 from storage import catalogue, ledger
 from storage.archive import Entry
+from storage.catalogue import KnownFile
 from storage.containers import AttemptError, VideoError
 from storage.places import ChangedError, DeniedObjectError, ObjectError, StoreError, UnansweredError
 from storage.sandbox import SandboxError
@@ -31,6 +32,7 @@ class Listing:
     refused: files that are in the quarantine; denied: those of them that may not be read with these credentials
     unreachable: keys of files that are gone or changed since they were listed: the next run's listing has them
     unread: keys of files whose reading failed TRIES times for a reason that says nothing of them
+    gone: files that the archive no longer lists
     """
 
     entries: dict[int, Entry] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Listing:
     denied: int = 0
     unreachable: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    gone: int = 0
 
 
 @task(name="read archive", **TASK)
@@ -53,6 +56,7 @@ def read_archive(night: Night, segment_s: float) -> Listing:
     """
     engine, files = night.site.engine, night.archive.list()
     known = catalogue.known_files(engine, night.location)
+    _refuse_nothing(night, files, known)
     planned = ledger.planned_videos(engine, night.model_version_id)
     listing = Listing(listed=len(files), ignored=night.archive.ignored)
     unchanged, unread = [], []
@@ -77,7 +81,30 @@ def read_archive(night: Night, segment_s: float) -> Listing:
             "check the credentials and the bucket's policy (s3:GetObject), or the files' owner and mode",
         )
     catalogue.mark_seen(engine, night.location, unchanged)
+    listing.gone = _mark_gone(night, known, {entry.key for entry in files})
     return listing
+
+
+def _refuse_nothing(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> None:
+    """An empty archive is an error: a disk that is not mounted looks like one."""
+    if not files:
+        before = sum(not file.gone for file in known.values())
+        raise StoreError(
+            f"no videos in {night.location}" + (f", where there were {before:,}" if before else ""),
+            "at least one",
+            "mount its disk, or correct the archive's location",
+        )
+
+
+def _mark_gone(night: Night, known: dict[str, KnownFile], listed: set[str]) -> int:
+    """Mark files that are no longer listed. Returns how many are newly gone."""
+    absent = [key for key, file in known.items() if key not in listed and not file.gone]
+    gone = [key for key in absent if night.archive.is_gone(key)]
+    catalogue.mark_gone(night.site.engine, night.location, gone)
+    if len(absent) > len(gone):
+        hidden = len(absent) - len(gone)
+        get_run_logger().warning("%s known files lie in empty folders now. Check that their disks are mounted", hidden)
+    return len(gone)
 
 
 def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: Listing) -> None:
@@ -88,9 +115,8 @@ def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: Lis
             pause(failures)
             failed = _read_once(night, [entry for entry, _ in failed], segment_s, listing)
     for entry, reason in failed:
-        listing.refused += 1
         listing.unread.append(entry.key)
-        _quarantine(night, entry, f"{TRIES} attempts failed, the last one: {reason}", retry=True)
+        _postpone(night, entry, f"{TRIES} attempts failed, the last one: {reason}", listing)
 
 
 def _read_once(night: Night, entries: list[Entry], segment_s: float, listing: Listing) -> list[tuple[Entry, str]]:
@@ -134,7 +160,7 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
         video, index = probed.result()
     except (VideoError, SandboxError) as error:
         listing.refused += 1
-        _quarantine(night, entry, str(error))
+        _quarantine(night, entry, str(error), retry=False)
         return
     except UnansweredError as error:
         raise AttemptError(str(error)) from error
@@ -143,9 +169,9 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
         get_run_logger().warning("%s is left for the next run: %s", entry.key, error)
         return
     except ObjectError as error:
-        listing.refused += 1
         listing.denied += isinstance(error, DeniedObjectError)
-        _quarantine(night, entry, str(error), retry=True)
+        if not _postpone(night, entry, str(error), listing):
+            listing.unread.append(entry.key)
         return
     night.probes.keep(entry, video, index)
     video_id = catalogue.register_video(engine, video)
@@ -155,7 +181,18 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
     listing.entries[video_id] = entry
 
 
-def _quarantine(night: Night, entry: Entry, reason: str, *, retry: bool = False) -> None:
+def _postpone(night: Night, entry: Entry, reason: str, listing: Listing) -> bool:
+    """Quarantine a file until the next run. Returns False for a known video, which keeps its name instead."""
+    known = catalogue.known_file(night.site.engine, night.location, entry.key)
+    if known and known.video_id is not None and (known.size_bytes, known.etag) == (entry.size_bytes, entry.etag):
+        get_run_logger().warning("%s is left for the next run: %s", entry.key, reason)
+        return False
+    listing.refused += 1
+    _quarantine(night, entry, reason, retry=True)
+    return True
+
+
+def _quarantine(night: Night, entry: Entry, reason: str, *, retry: bool) -> None:
     get_run_logger().warning("%s is quarantined: %s", entry.key, reason)
     catalogue.record_file(
         night.site.engine, night.location, entry.key, entry.size_bytes, entry.etag, reason=reason, retry=retry

@@ -52,6 +52,8 @@ class BatchReport:
         files = f"{listing.listed:,} listed, {listing.new:,} new or changed, {listing.refused:,} in quarantine"
         if listing.ignored:
             files += f", {listing.ignored:,} others ignored"
+        if listing.gone:
+            files += f", {listing.gone:,} gone"
         if listing.unreachable:
             files += f", {len(listing.unreachable):,} gone or changed meanwhile and left for the next run"
         if listing.unread:

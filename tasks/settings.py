@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         """The database's address, with its password."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
-        return f"sqlite:///{self.home.resolve() / 'nightjar.db'}"
+        return f"sqlite:///{_escaped(self.home.resolve() / 'nightjar.db')}"
 
     @property
     def artifacts_location(self) -> str:
@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     @property
     def download_cache(self) -> Path:
         return self.home.resolve() / "cache" / "downloads"
+
+
+def _escaped(path: Path) -> str:
+    """The path as a part of a URL, where '?' would begin its options."""
+    return str(path).replace("%", "%25").replace("?", "%3F")
 
 
 @cache

@@ -173,6 +173,8 @@ def expect_nights(engine: Engine, within_h: float, report: Report) -> None:
         elif night.status in ("crashed", "incomplete"):
             why = f": {night.error}" if night.error else ""
             report.wrong.append(f"{last} and is {night.status}{why}; expected a complete one: run it again to go on")
+        elif night.status == "completed" and night.files_listed == 0:
+            report.wrong.append(f"{last} and found no videos. Mount the archive's disk, or correct its location")
 
 
 def compare_results(engine: Engine, artifacts: Artifacts, verify: bool, report: Report) -> None:

@@ -15,6 +15,7 @@ from storage.places import StoreError
 from storage.s3 import Bucket, S3Options
 from storage.sandbox import Sandbox
 from tasks.settings import read_settings
+from tasks.sweep import Options, sweep
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.test_nightly_batch import ask, assert_rows_are_right, run
 from tests.s3_faults import FaultProxy, running
@@ -132,3 +133,37 @@ def test_an_archive_of_which_nothing_may_be_read_is_an_error(store: FaultProxy, 
         run(f"s3://{swift_bucket}")
     store.refused.clear()
     assert run(f"s3://{swift_bucket}").status == "completed"
+
+
+def test_an_archive_that_is_empty_is_an_error_and_its_files_are_not_gone(archive: Path, tmp_path: Path) -> None:
+    """An unmounted disk is an empty folder."""
+    run(archive)
+    archive.rename(tmp_path / "elsewhere")
+    archive.mkdir()
+    with pytest.raises(StoreError, match=r"no videos in .*, where there were 2; .*mount its disk"):
+        run(archive)
+    assert ask("SELECT count(*) FROM archive_files WHERE gone_at IS NOT NULL") == [(0,)]
+    report = sweep(read_settings(), Options(expect_within_h=26))
+    assert ["no videos in" in line for line in report.wrong] == [True]
+
+
+def test_renamed_and_removed_files_are_followed(archive: Path) -> None:
+    run(archive)
+    (archive / "one.mp4").rename(archive / "z.mp4")
+    (archive / "two.mp4").unlink()
+    report = run(archive)
+    assert report.lines()["files"].endswith("2 gone")
+    assert ask("SELECT video, gone_at IS NOT NULL FROM video_summary ORDER BY video") == [("two.mp4", 1), ("z.mp4", 0)]
+
+
+def test_a_known_video_that_is_refused_keeps_its_name(
+    store: FaultProxy, swift_bucket: str, tiny_classifier: Path
+) -> None:
+    """For a second model it has to be read again, and has been archived since."""
+    assert run(f"s3://{swift_bucket}").status == "completed"
+    register_tiny_model(tiny_classifier)
+    read_settings().video_cache.rename(read_settings().video_cache.with_name("lost"))
+    store.refused["two.mp4"] = (403, "InvalidObjectState", "not valid for the object's storage class")
+    with pytest.raises(BatchIncomplete, match="1 files could not be read"):
+        run(f"s3://{swift_bucket}", model="spotter")
+    assert {row[0] for row in ask("SELECT video FROM video_summary")} == {"one.mp4", "two.mp4"}

@@ -1,6 +1,7 @@
 """Archives: folders with every kind of name, and real S3."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -67,6 +68,21 @@ def test_a_folder(folder: Path) -> None:
 
 def test_an_empty_folder(folder: Path) -> None:
     assert open_folder(folder).list() == []
+
+
+def test_what_lies_below_an_empty_folder_may_be_on_a_disk_that_is_not_mounted(folder: Path) -> None:
+    write(folder, "cam1/day1/a.mp4", "cam2/b.mp4", "c.mp4")
+    archive = open_folder(folder)
+    known = keys(archive)
+    (folder / "cam2" / "b.mp4").rename(folder / "cam1" / "b.mp4")
+    (folder / "c.mp4").unlink()
+    assert [archive.is_gone(key) for key in ("cam2/b.mp4", "c.mp4")] == [False, True]
+    shutil.rmtree(folder / "cam1" / "day1")
+    assert archive.is_gone("cam1/day1/a.mp4"), "the folder is not empty: somebody removed its day"
+    (folder / "cam1" / "b.mp4").unlink()
+    assert not archive.is_gone("cam1/day1/a.mp4")
+    shutil.rmtree(folder / "cam1")
+    assert [archive.is_gone(key) for key in known] == [True, True, False]
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
@@ -11,6 +12,7 @@ from storage.catalogue import (
     find_model,
     known_files,
     let_batches_choose,
+    mark_gone,
     mark_seen,
     read_shown,
     record_file,
@@ -20,6 +22,7 @@ from storage.catalogue import (
     show_when_complete,
 )
 from storage.ledger import expect_segments, plan_video, start_batch
+from storage.query import query
 from storage.results import commit_segment
 from storage.tables import archive_files, shown_models
 from tests.storage.samples import cut, make_model, make_poses, make_report, make_video, must_claim, planned_batch
@@ -40,12 +43,41 @@ def test_files_are_known_by_what_was_last_read(engine: Engine) -> None:
     record_file(engine, "archive/", "c.mp4", 1, "e1", reason="no permission", retry=True)
     record_file(engine, "other/", "a.mp4", 3, "e3", video_id=video_id)
     assert known_files(engine, "archive/") == {
-        "a.mp4": (2, "e2", video_id, None, False),
-        "a'b\"\n../\\udcff.mp4": (1, "e1", None, "no\\0thing", False),
-        "c.mp4": (1, "e1", None, "no permission", True),
+        "a.mp4": (2, "e2", video_id, None, False, False),
+        "a'b\"\n../\\udcff.mp4": (1, "e1", None, "no\\0thing", False, False),
+        "c.mp4": (1, "e1", None, "no permission", True, False),
     }
     with pytest.raises(ValueError, match="exactly one"):
         record_file(engine, "archive/", "b.mp4", 1, "e")
+
+
+def shown_names(engine: Engine) -> list[tuple[Any, ...]]:
+    return [
+        tuple(row) for row in query(engine, "SELECT video, gone_at IS NOT NULL FROM video_summary ORDER BY video")[1]
+    ]
+
+
+def test_views_follow_the_name_that_a_video_has_now(engine: Engine) -> None:
+    video_id = register_video(engine, make_video())
+    record_file(engine, "archive/", "a.mp4", 1, "e1", video_id=video_id)
+    assert shown_names(engine) == [("a.mp4", 0)]
+    record_file(engine, "archive/", "z renamed.mp4", 1, "e1", video_id=video_id)
+    mark_gone(engine, "archive/", ["a.mp4", "never heard of"])
+    assert shown_names(engine) == [("z renamed.mp4", 0)]
+    assert known_files(engine, "archive/")["a.mp4"].gone
+    time.sleep(0.01)
+    mark_gone(engine, "archive/", ["z renamed.mp4"])
+    assert shown_names(engine) == [("z renamed.mp4", 1)], "its last name, marked"
+    mark_seen(engine, "archive/", ["a.mp4"])
+    assert shown_names(engine) == [("a.mp4", 0)]
+    assert not known_files(engine, "archive/")["a.mp4"].gone
+
+
+def test_what_is_gone_is_in_no_quarantine(engine: Engine) -> None:
+    record_file(engine, "archive/", "bad.mp4", 1, "e", reason="no video stream")
+    assert len(list(query(engine, "SELECT * FROM quarantine")[1])) == 1
+    mark_gone(engine, "archive/", ["bad.mp4"])
+    assert list(query(engine, "SELECT * FROM quarantine")[1]) == []
 
 
 def test_a_file_that_is_gone_keeps_its_date(engine: Engine) -> None:

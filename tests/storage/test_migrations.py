@@ -28,6 +28,7 @@ from tests.storage.workers import migrate_it
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schema.md"
 VIEWS = (
+    "video_names",
     "keypoints",
     "presence_intervals",
     "label_intervals",

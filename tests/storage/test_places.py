@@ -18,14 +18,22 @@ from storage.places import ObjectError, S3Place, StoreError, disk_errors, parse_
         ("file:///a/b%20c", Path("/a/b c")),
         ("file://localhost/a", Path("/a")),
         ("s3://b", S3Place("b", "")),
+        ("s3://b/", S3Place("b", "")),
         ("s3://b/p/q/", S3Place("b", "p/q")),
+        ("s3://b//p", S3Place("b", "/p")),
+        ("s3://b/p//q", S3Place("b", "p//q")),
+        ("s3://b/p//", S3Place("b", "p/")),
+        ("s3://b/a?b#c%20d", S3Place("b", "a?b#c%20d")),
+        ("/a?b#c%20d", Path("/a?b#c%20d")),
     ],
 )
 def test_locations(location: str, place: Path | S3Place) -> None:
     assert parse_place(location) == place
 
 
-@pytest.mark.parametrize("location", ["", " ", "s3://", "s3:///p", "http://b/p", "file://elsewhere/a", "a\0b"])
+@pytest.mark.parametrize(
+    "location", ["", " ", "s3://", "s3:///p", "s3://b//", "http://b/p", "file://elsewhere/a", "a\0b"]
+)
 def test_what_is_no_location(location: str) -> None:
     with pytest.raises(StoreError, match="expected a folder, file:///folder or s3://bucket/prefix"):
         parse_place(location)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from storage.database import open_database
 from tasks.settings import Settings, SettingsError, prepare_prefect, read_settings
 
 
@@ -25,6 +26,14 @@ def test_by_default_everything_lies_under_one_folder(tmp_path: Path) -> None:
         path.is_relative_to(home) for path in (settings.model_cache, settings.video_cache, settings.download_cache)
     )
     assert not home.exists(), "settings open and make nothing"
+
+
+@pytest.mark.parametrize("name", ["a?b", "50%", "100%3F", "a#b&c=d", "naïve 東京", "a?mode=ro"])
+def test_a_home_of_any_name_holds_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / name))
+    open_database(read_settings().database).dispose()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [name]
+    assert (tmp_path / name / "nightjar.db").is_file()
 
 
 def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
