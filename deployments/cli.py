@@ -215,11 +215,15 @@ def benchmark(**options: Any) -> None:
 
 
 @main.command()
+@click.option("--ignored", is_flag=True, help="The other files of the archives, and why each is taken for no video.")
 @_plain_errors
-def videos() -> None:
+def videos(ignored: bool) -> None:
     """List the videos and what was found in each."""
     from deployments.commands import print_query
 
+    if ignored:
+        print_query("SELECT key, reason, archive FROM ignored_files ORDER BY archive, key", "table")
+        return
     columns = "video, frames, duration_s, model, frames_done, frames_undecodable, segments_quarantined, people, labels"
     print_query(f"SELECT {columns} FROM video_summary ORDER BY video", "table")  # noqa: S608 (a constant)
 

@@ -4,16 +4,20 @@ A key is a video's path below the archive's root, with '/'. It is any name that 
 shown quoted and to be bound in SQL, never to be used as a path.
 """
 
+import builtins
+import mimetypes
 import os
 import re
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from storage.cache import FileCache
+from storage.containers import HEAD_BYTES, tells_its_end
 from storage.places import (
     CallFailedError,
     ChangedError,
@@ -34,6 +38,17 @@ VIDEO_SUFFIXES = frozenset({
     ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
 })
 # fmt: on
+# Copies of a camera's film that it makes for its own display, and what is not yet all of a file.
+SECOND_COPIES = {".lrv": "a camera's small copy of a film", ".lrf": "a camera's small copy of a film"}
+PARTS = dict.fromkeys(
+    (".part", ".partial", ".crdownload", ".download", ".tmp"), "a copy or download that has not ended"
+)
+OTHER_KINDS = {".srt": "subtitles", ".ass": "subtitles", ".idx": "subtitles", ".thm": "a picture", ".log": "text"}
+BY_SUFFIX = {**SECOND_COPIES, **PARTS, **OTHER_KINDS}
+SOUNDS = dict.fromkeys((".mka", ".m4a", ".m4b", ".oga", ".ogg", ".opus", ".weba", ".flac", ".ac3", ".dts"), "sound")
+TYPES = mimetypes.MimeTypes()  # Python's own table: the system's differs from machine to machine
+RECENT_S = 60.0  # a file that was not changed for so long is at rest
+REST_S = 5.0  # between two looks at one that was
 
 
 @dataclass(frozen=True)
@@ -45,17 +60,36 @@ class Entry:
     etag: str
 
 
+class Ignored(NamedTuple):
+    """A file that is taken for no video. reason: for a person"""
+
+    key: str
+    reason: str
+
+
 class Archive(Protocol):
     """Every method raises StoreError: ObjectError where it is about one video, which may be left out for tonight."""
 
-    ignored: int
-    """How many files the last `list` left out, for their suffix or because they are hidden."""
+    ignored: list[Ignored]
+    """Files of the last `list` that are none by their names: hidden, or of another kind."""
+
+    unnamed: list[Entry]
+    """Files of the last `list` whose names say nothing: `head` tells whether they are videos."""
 
     def check(self) -> None:
         """Raise StoreError where there is no such folder or bucket, or it may not be read. Far cheaper than `list`."""
 
     def list(self) -> list[Entry]:
-        """All videos, sorted by key."""
+        """All files that are named as videos, sorted by key."""
+
+    def head(self, entry: Entry) -> bytes:
+        """The first HEAD_BYTES of a file that was listed. An ObjectError if it is not as listed."""
+
+    def growing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
+        """Those of them that are still being written, by two looks some seconds apart at what changed a moment ago.
+
+        Only files that could not be told from whole ones are looked at.
+        """
 
     def is_gone(self, key: str) -> bool:
         """Whether a file that `list` no longer has is gone, and not merely out of reach for the moment."""
@@ -90,7 +124,8 @@ class FolderArchive:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.ignored = 0
+        self.ignored: list[Ignored] = []
+        self.unnamed: list[Entry] = []
 
     def check(self) -> None:
         with disk_errors(self.root):
@@ -106,13 +141,18 @@ class FolderArchive:
 
     def list(self) -> list[Entry]:
         self.check()
-        entries, self.ignored = [], 0
+        entries: builtins.list[Entry] = []
+        self.ignored, self.unnamed = [], []
         for path in _files(os.fsencode(self.root)):
-            entry = self._entry(path)
-            if entry:
-                entries.append(entry)
+            key = encode_name(os.path.relpath(path, os.fsencode(self.root)))
+            reason = other_kind(key)
+            entry = None if reason else self._entry(path, key)
+            if entry is None:
+                self.ignored.append(
+                    Ignored(key, reason or "no file: a link to nothing or to a folder, a pipe or a device")
+                )
             else:
-                self.ignored += 1
+                (entries if is_video(key) else self.unnamed).append(entry)
         return sorted(entries, key=lambda entry: entry.key)
 
     def is_gone(self, key: str) -> bool:
@@ -123,10 +163,28 @@ class FolderArchive:
                 path = path.parent
             return not path.is_dir() or any(path.iterdir())
 
-    def _entry(self, path: bytes) -> Entry | None:
-        key = encode_name(os.path.relpath(path, os.fsencode(self.root)))
-        if not is_video(key):
-            return None
+    def head(self, entry: Entry) -> bytes:
+        with self.local(entry) as path, disk_errors(path), path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+
+    def growing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
+        now_ns = time.time_ns()
+        recent = [entry for entry in entries if int(entry.etag) > now_ns - RECENT_S * 1e9 and self._may_grow(entry)]
+        if recent:
+            time.sleep(REST_S)
+        return [entry for entry in recent if self._entry(self._path(entry.key), entry.key) != entry]
+
+    def _path(self, key: str) -> bytes:
+        return os.path.join(os.fsencode(self.root), decode_name(key))  # noqa: PTH118  (a name of bytes)
+
+    def _may_grow(self, entry: Entry) -> bool:
+        try:
+            with self.local(entry) as path, disk_errors(path), path.open("rb") as file:
+                return not tells_its_end(file, entry.size_bytes)
+        except ObjectError:  # reading it tells why
+            return False
+
+    def _entry(self, path: bytes, key: str) -> Entry | None:
         try:
             with disk_errors(Path(os.fsdecode(path))):
                 found = os.stat(path)  # noqa: PTH116  (a name of bytes)
@@ -155,7 +213,8 @@ class S3Archive:
         self.bucket = bucket
         self.prefix = f"{prefix}/" if prefix else ""
         self.cache = cache
-        self.ignored = 0
+        self.ignored: list[Ignored] = []
+        self.unnamed: list[Entry] = []
 
     def check(self) -> None:
         self._refuse_nothing(next(self.bucket.objects(self.prefix), None) is not None)
@@ -166,19 +225,30 @@ class S3Archive:
             raise StoreError(f"nothing at {address}", "the archive's videos", "correct the archive's location")
 
     def list(self) -> list[Entry]:
-        entries, self.ignored, found = [], 0, False
+        entries: builtins.list[Entry] = []
+        self.ignored, self.unnamed, found = [], [], False
         for item in self.bucket.objects(self.prefix):
             found = True
             key = item.key.removeprefix(self.prefix)
-            if is_video(key) and "\0" not in key:
-                entries.append(Entry(key, item.size_bytes, item.etag))
-            elif key and not key.endswith("/"):
-                self.ignored += 1
+            if not key or key.endswith("/"):
+                continue
+            reason = "a name with a NUL" if "\0" in key else other_kind(key)
+            if reason:
+                self.ignored.append(Ignored(key, reason))
+            else:
+                (entries if is_video(key) else self.unnamed).append(Entry(key, item.size_bytes, item.etag))
         self._refuse_nothing(found)
         return sorted(entries, key=lambda entry: entry.key)
 
     def is_gone(self, key: str) -> bool:
         return True
+
+    def head(self, entry: Entry) -> bytes:
+        return self.bucket.read_start(self.prefix + entry.key, entry.etag, HEAD_BYTES)
+
+    def growing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
+        """None: an object is there when all of it is."""
+        return []
 
     def local(self, entry: Entry) -> AbstractContextManager[Path]:
         key = self.prefix + entry.key
@@ -229,6 +299,19 @@ def is_video(key: str) -> bool:
     """By its suffix, which is read in any case; nothing below a hidden folder is one."""
     hidden = any(part.startswith(".") and part not in (".", "..") for part in key.split("/"))
     return _suffix(key) in VIDEO_SUFFIXES and not hidden
+
+
+def other_kind(key: str) -> str | None:
+    """Why a file is no video, as far as its name tells; None where its content has to, or where it is named as one."""
+    if any(part.startswith(".") and part not in (".", "..") for part in key.split("/")):
+        return "hidden"
+    suffix = _suffix(key)
+    if suffix in VIDEO_SUFFIXES:
+        return None
+    if known := BY_SUFFIX.get(suffix) or SOUNDS.get(suffix):
+        return f"{known}, by its name"
+    kind = TYPES.guess_type(f"a{suffix}")[0] or ""
+    return f"{kind}, by its name" if kind.startswith(("application/", "audio/", "image/", "text/")) else None
 
 
 def _suffix(key: str) -> str:

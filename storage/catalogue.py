@@ -4,12 +4,21 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Select, Table, bindparam, case, func, select, update
+from sqlalchemy import Connection, Engine, Select, Table, bindparam, case, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.types import ModelVersion, Video
 from storage.database import reading, storable, writing
-from storage.tables import archive_files, database_now, model_versions, segments, shown_models, time_repairs, videos
+from storage.tables import (
+    archive_files,
+    database_now,
+    ignored_files,
+    model_versions,
+    segments,
+    shown_models,
+    time_repairs,
+    videos,
+)
 
 VIDEO_FIELDS = tuple(name for name in Video.__dataclass_fields__ if name != "time_repairs")
 MODEL_FIELDS = tuple(ModelVersion.__dataclass_fields__)
@@ -87,6 +96,9 @@ def record_file(
         "gone_at": None,
     }
     with writing(engine) as connection:
+        if video_id is not None:  # it is a file again, if it was ever superseded
+            again = (videos.c.video_id == video_id) & videos.c.superseded_by.is_not(None)
+            connection.execute(update(videos).where(again).values(superseded_by=None))
         identity = {"archive": archive, "key": storable(key)}
         _upsert(connection, archive_files, identity | found, unique=("archive", "key"), changes=found)
 
@@ -127,6 +139,65 @@ def _mark(engine: Engine, archive: str, keys: Iterable[str], values: dict[str, A
         mine = (archive_files.c.archive == archive) & (archive_files.c.key == bindparam("listed"))
         with writing(engine) as connection:
             connection.execute(update(archive_files).where(mine).values(values), rows)
+
+
+class IgnoredFile(NamedTuple):
+    """A file that is no video. size_bytes, etag: what it was when its content told so; None where its name does"""
+
+    size_bytes: int | None
+    etag: str | None
+    reason: str
+
+
+def ignored_files_of(engine: Engine, archive: str) -> dict[str, IgnoredFile]:
+    """Key -> why it is taken for no video."""
+    columns = (ignored_files.c[name] for name in ("key", *IgnoredFile._fields))
+    with reading(engine) as connection:
+        rows = connection.execute(select(*columns).where(ignored_files.c.archive == archive))
+        return {key: IgnoredFile(*ignored) for key, *ignored in rows}
+
+
+def record_ignored(engine: Engine, archive: str, found: dict[str, IgnoredFile]) -> None:
+    """Record that these files, and no others, are taken for no videos. Writes what changed."""
+    known = ignored_files_of(engine, archive)
+    found = {storable(key): ignored for key, ignored in found.items()}
+    new = [
+        {"archive": archive, "key": key, **ignored._asdict()}
+        for key, ignored in found.items()
+        if known.get(key) != ignored
+    ]
+    old = [{"old": key} for key, ignored in known.items() if found.get(key) != ignored]
+    mine = (ignored_files.c.archive == archive) & (ignored_files.c.key == bindparam("old"))
+    if new or old:
+        with writing(engine) as connection:
+            if old:
+                connection.execute(delete(ignored_files).where(mine), old)
+            if new:
+                connection.execute(insert(ignored_files).values(since=database_now()), new)
+
+
+def sha256_of_video(engine: Engine, video_id: int) -> tuple[str, int]:
+    """Hash and size of the video's bytes."""
+    mine = select(videos.c.sha256, videos.c.size_bytes).where(videos.c.video_id == video_id)
+    with reading(engine) as connection:
+        sha256, size_bytes = connection.execute(mine).one()
+    return str(sha256), int(size_bytes)
+
+
+def supersede(engine: Engine, former_id: int, video_id: int) -> bool:
+    """Show the whole recording in place of its former part, unless that part is a file of its own somewhere.
+
+    Gives whether it was superseded.
+    """
+    kept = select(archive_files.c.video_id).where(
+        archive_files.c.video_id == former_id, archive_files.c.gone_at.is_(None)
+    )
+    with writing(engine) as connection:
+        if former_id == video_id or connection.execute(kept).first() is not None:
+            return False
+        change = update(videos).where(videos.c.video_id == former_id).values(superseded_by=video_id)
+        connection.execute(change)
+    return True
 
 
 def register_model(engine: Engine, version: ModelVersion) -> int:

@@ -6,9 +6,9 @@ from typing import IO
 CHUNK_BYTES = 1 << 20
 
 
-def sha256_of(file: IO[bytes]) -> str:
-    """Of the bytes from here to the end, which is where the file then stands."""
-    return _digest(file, hashlib.sha256())
+def sha256_of(file: IO[bytes], count: int | None = None) -> str:
+    """Of so many bytes from here, or of all to the end; there the file then stands."""
+    return _digest(file, hashlib.sha256(), count)
 
 
 def md5_of(file: IO[bytes]) -> str:
@@ -16,7 +16,8 @@ def md5_of(file: IO[bytes]) -> str:
     return _digest(file, hashlib.md5(usedforsecurity=False))
 
 
-def _digest(file: IO[bytes], digest: "hashlib._Hash") -> str:
-    while chunk := file.read(CHUNK_BYTES):
+def _digest(file: IO[bytes], digest: "hashlib._Hash", count: int | None = None) -> str:
+    while chunk := file.read(CHUNK_BYTES if count is None else min(CHUNK_BYTES, count)):
         digest.update(chunk)
+        count = None if count is None else count - len(chunk)
     return digest.hexdigest()

@@ -243,6 +243,16 @@ class Bucket:
             return False
         return True
 
+    def read_start(self, key: str, etag: str, count: int) -> bytes:
+        """The first bytes of an object. Raises StoreError; ObjectError where it is no longer this version."""
+
+        def read() -> bytes:
+            wanted = {"Range": f"bytes=0-{count - 1}", "IfMatch": f'"{etag}"'}
+            with closing(self.client.get_object(Bucket=self.name, Key=key, **wanted)["Body"]) as body:
+                return bytes(body.read(count))
+
+        return self._persist(key, read)
+
     def exists(self, key: str) -> bool:
         try:
             self._persist(key, lambda: self.client.head_object(Bucket=self.name, Key=key))

@@ -118,6 +118,8 @@ videos = Table(
     Column("duration_s", Double, nullable=False),
     Column("stream", Integer, nullable=False, server_default="0"),
     Column("streams", Integer, nullable=False, server_default="1"),
+    # A recording that was read while it was written: the views show the whole one only.
+    Column("superseded_by", ForeignKey("videos.video_id")),
     Column("probed_at", UtcDateTime, nullable=False),
     CheckConstraint("frames > 0", name="frames"),
 )
@@ -147,6 +149,17 @@ archive_files = Table(
     Column("read_at", UtcDateTime, nullable=False),
     Column("gone_at", UtcDateTime),
     CheckConstraint("(video_id IS NULL) <> (reason IS NULL)", name="video_or_reason"),
+)
+
+ignored_files = Table(
+    "ignored_files",
+    metadata,
+    Column("archive", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("size_bytes", BigInteger),
+    Column("etag", Text),
+    Column("reason", Text, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
 )
 
 model_versions = Table(

@@ -5,15 +5,18 @@ from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
 from prefect import get_run_logger, task
 
 from models.segments import plan_segments
 from models.types import FrameIndex, Video
 from storage import catalogue, ledger
-from storage.archive import Entry
-from storage.catalogue import KnownFile
-from storage.containers import AttemptError, VideoError
+from storage.archive import Archive, Entry, Ignored
+from storage.catalogue import IgnoredFile, KnownFile
+from storage.containers import AttemptError, VideoError, container_of, describe, open_regular
+from storage.digest import sha256_of
 from storage.places import ChangedError, DeniedObjectError, ObjectError, StoreError, UnansweredError
 from storage.sandbox import SandboxError
 from tasks.attempts import pause
@@ -33,6 +36,7 @@ class Listing:
     unreachable: keys of files that are gone or changed since they were listed: the next run's listing has them
     unread: keys of files whose reading failed TRIES times for a reason that says nothing of them
     gone: files that the archive no longer lists
+    growing: keys of recordings that are still being written: a later run takes them
     """
 
     entries: dict[int, Entry] = field(default_factory=dict)
@@ -44,6 +48,7 @@ class Listing:
     unreachable: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     gone: int = 0
+    growing: list[str] = field(default_factory=list)
 
 
 @task(name="read archive", **TASK)
@@ -56,9 +61,10 @@ def read_archive(night: Night, segment_s: float) -> Listing:
     """
     engine, files = night.site.engine, night.archive.list()
     known = catalogue.known_files(engine, night.location)
-    _refuse_nothing(night, files, known)
     planned = ledger.planned_videos(engine, night.model_version_id)
-    listing = Listing(listed=len(files), ignored=night.archive.ignored)
+    files = _with_unnamed(night, files, known)
+    _refuse_nothing(night, files, known)
+    listing = Listing(listed=len(files), ignored=len(night.archive.ignored))
     unchanged, unread = [], []
     for entry in files:
         before = known.get(entry.key)
@@ -73,6 +79,7 @@ def read_archive(night: Night, segment_s: float) -> Listing:
             listing.refused += 1
         else:
             unread.append(entry)
+    unread = _leave_growing(night, unread, listing)
     _read_all(night, unread, segment_s, listing)
     if 1 < listing.denied == len(files):
         raise StoreError(
@@ -107,6 +114,45 @@ def _mark_gone(night: Night, known: dict[str, KnownFile], listed: set[str]) -> i
     return len(gone)
 
 
+def _with_unnamed(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> list[Entry]:
+    """The files and, of those whose names say nothing, the videos. Writes down what is ignored, and why."""
+    engine, archive = night.site.engine, night.archive
+    before = catalogue.ignored_files_of(engine, night.location)
+    found = {ignored.key: IgnoredFile(None, None, ignored.reason) for ignored in archive.ignored}
+    videos = []
+    for entry in archive.unnamed:
+        ignored = before.get(entry.key)
+        if ignored is None or (ignored.size_bytes, ignored.etag) != (entry.size_bytes, entry.etag):
+            ignored = None if entry.key in known else _sniff(archive, entry)
+        if ignored is None:
+            videos.append(entry)
+        else:
+            found[entry.key] = ignored
+            archive.ignored.append(Ignored(entry.key, ignored.reason))
+    catalogue.record_ignored(engine, night.location, found)
+    return sorted([*files, *videos], key=lambda entry: entry.key)
+
+
+def _sniff(archive: Archive, entry: Entry) -> IgnoredFile | None:
+    """None where its first bytes are a video's. One that cannot be read now is looked at again by the next run."""
+    try:
+        head = archive.head(entry)
+    except ObjectError as error:
+        return IgnoredFile(None, None, str(error))
+    if head and container_of(head):
+        return None
+    return IgnoredFile(entry.size_bytes, entry.etag, describe(head) if head else "empty")
+
+
+def _leave_growing(night: Night, entries: list[Entry], listing: Listing) -> list[Entry]:
+    """Those that are at rest."""
+    growing = set(night.archive.growing(entries))
+    for entry in growing:
+        listing.growing.append(entry.key)
+        get_run_logger().warning("%s is still being written: it is left for the next run", entry.key)
+    return [entry for entry in entries if entry not in growing]
+
+
 def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: Listing) -> None:
     """Read each file; those whose reading fails are tried again after all the others."""
     failed = _read_once(night, entries, segment_s, listing)
@@ -134,7 +180,12 @@ def _read_once(night: Night, entries: list[Entry], segment_s: float, listing: Li
     return failed
 
 
-Probed = tuple[Video, FrameIndex]
+class Probed(NamedTuple):
+    """A file as it was read. former: the video that is its beginning, which this file was when it was read before"""
+
+    video: Video
+    frame_index: FrameIndex
+    former: int | None
 
 
 def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "Future[Probed]"]]:
@@ -142,7 +193,7 @@ def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "
 
     def probe(entry: Entry) -> Probed:
         with night.archive.local(entry) as path:
-            return night.probe(path)
+            return Probed(*night.probe(path), _former(night, entry, path))
 
     with ThreadPoolExecutor(1, "nightjar-probe") as pool:
         waiting: deque[tuple[Entry, Future[Probed]]] = deque()
@@ -153,11 +204,21 @@ def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "
         yield from waiting
 
 
+def _former(night: Night, entry: Entry, path: Path) -> int | None:
+    """The video that this file was before it grew; None where it is new, or has other bytes from the start."""
+    before = catalogue.known_file(night.site.engine, night.location, entry.key)
+    if before is None or before.video_id is None or before.size_bytes >= entry.size_bytes:
+        return None
+    sha256, size_bytes = catalogue.sha256_of_video(night.site.engine, before.video_id)
+    with open_regular(path) as (file, _):
+        return before.video_id if sha256_of(file, size_bytes) == sha256 else None
+
+
 def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float, listing: Listing) -> None:
     """One file: into the database with its plan, or into the quarantine with its reason. Raises AttemptError."""
     engine = night.site.engine
     try:
-        video, index = probed.result()
+        video, index, former = probed.result()
     except (VideoError, SandboxError) as error:
         listing.refused += 1
         _quarantine(night, entry, str(error), retry=False)
@@ -178,6 +239,8 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
     plan = plan_segments(video.sha256, index.keyframes, index.timestamps_s, video.frames, segment_s)
     ledger.plan_video(engine, video_id, night.model_version_id, plan)
     catalogue.record_file(engine, night.location, entry.key, entry.size_bytes, entry.etag, video_id=video_id)
+    if former is not None and catalogue.supersede(engine, former, video_id):
+        get_run_logger().info("%s has grown since it was read: the views show all of it from now on", entry.key)
     listing.entries[video_id] = entry
 
 

@@ -51,9 +51,11 @@ class BatchReport:
         listing = self.listing
         files = f"{listing.listed:,} listed, {listing.new:,} new or changed, {listing.refused:,} in quarantine"
         if listing.ignored:
-            files += f", {listing.ignored:,} others ignored"
+            files += f", {listing.ignored:,} others ignored ('nightjar videos --ignored' lists them)"
         if listing.gone:
             files += f", {listing.gone:,} gone"
+        if listing.growing:
+            files += f", {len(listing.growing):,} still being written and left for the next run"
         if listing.unreachable:
             files += f", {len(listing.unreachable):,} gone or changed meanwhile and left for the next run"
         if listing.unread:

@@ -126,6 +126,52 @@ def test_bad_files_are_quarantined_with_a_reason_and_the_rest_goes_on(archive: P
     assert (again.listing.new, again.listing.refused, again.counts.expected) == (0, 4, 0)
 
 
+def test_a_recording_that_grows_is_left_and_one_that_grew_is_counted_once(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Content decides what is read, and a part of a recording does not stay beside the whole."""
+    whole = spot_video(archive / "whole.ts", 40).read_bytes()
+    (archive / "whole.ts").unlink()
+    recording = archive / "cam.m2t"
+    recording.write_bytes(whole[: len(whole) * 2 // 3 // 188 * 188])
+    (archive / "notes.txt").write_text("a text")
+    (archive / "clip").write_bytes((archive / "one.mp4").read_bytes())
+    (archive / "unknown.bin2").write_bytes(b"\x01\x02" * 100)
+
+    def write_on(_seconds: float) -> None:
+        with recording.open("ab") as file:
+            file.write(whole[recording.stat().st_size : recording.stat().st_size + 188])
+
+    monkeypatch.setattr("storage.archive.time.sleep", write_on)
+    report = run(archive)
+    assert (report.listing.listed, report.listing.growing, report.listing.ignored) == (4, ["cam.m2t"], 2)
+    assert "1 still being written" in report.lines()["files"]
+    monkeypatch.setattr("storage.archive.time.sleep", lambda _: None)
+    part = run(archive).counts.frames_expected
+    assert 0 < part < 40
+    recording.write_bytes(whole)
+    assert run(archive).counts.frames_expected == 40
+    assert ask("SELECT frames FROM video_summary WHERE video = 'cam.m2t'") == [(40,)]
+    assert ask("SELECT count(*) FROM video_summary") == [(3,)]
+    listed = CliRunner().invoke(main, ["videos", "--ignored"]).output
+    assert "notes.txt" in listed
+    assert "unknown data" in listed
+
+
+@pytest.mark.cases
+def test_odd_stamps_and_streams_are_said_in_the_account(archive: Path, cases: Path) -> None:
+    for name in ("vfr_one_equal.webm", "clock_set.mkv", "thumb_first_unmarked.mkv", "single_tick.mp4"):
+        shutil.copy(cases / "video" / name, archive / name)
+    report = run(archive)
+    assert report.status == "completed"
+    said = " | ".join(report.account.note_lines())
+    assert "vfr_one_equal.webm: time stamps of 1 frame repaired" in said
+    assert "clock_set.mkv: its clock jumped" in said
+    assert "thumb_first_unmarked.mkv: stream 1 taken, of 2 video streams" in said
+    assert ask("SELECT start_frame, stop_frame, frames FROM time_repairs WHERE clock_s IS NULL") == [(20, 21, 1)]
+    assert ask("SELECT fps FROM video_summary WHERE video = 'single_tick.mp4'") == [(None,)]
+
+
 def test_results_that_were_stored_and_not_loaded_are_loaded_and_not_done_again(
     archive: Path, home: Path, tiny_model: Path
 ) -> None:

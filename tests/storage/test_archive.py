@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.archive import Archive, Entry, canonical, decode_name, encode_name, is_video, open_archive
+from storage.containers import HEAD_BYTES
 from storage.places import ObjectError, StoreError
 from storage.s3 import PART_BYTES, Bucket, S3Options
 
@@ -60,10 +61,64 @@ def test_a_folder(folder: Path) -> None:
     entries = archive.list()
     assert [entry.key for entry in entries] == ["a/b/d.mkv", "a/c.MOV", "b.mp4"]
     assert [entry.size_bytes for entry in entries] == [9, 7, 5]
-    assert archive.ignored == 3
+    assert len(archive.ignored) == 3
     with archive.local(entries[0]) as path:
         assert path == folder / "a/b/d.mkv"
     assert archive.list() == entries
+
+
+OTHER_NAMES = {
+    "a.jpg": "image/jpeg, by its name",
+    "a.txt": "text/plain, by its name",
+    "a.json": "application/json, by its name",
+    "GX010001.LRV": "a camera's small copy of a film, by its name",
+    "a.mp4.part": "a copy or download that has not ended, by its name",
+    "a.m4a": "sound, by its name",
+    ".a.mp4": "hidden",
+    "._a.mp4": "hidden",
+}
+
+
+@pytest.mark.parametrize("key", OTHER_NAMES)
+def test_files_of_other_kinds_are_ignored_with_the_reason(folder: Path, key: str) -> None:
+    write(folder, key)
+    archive = open_folder(folder)
+    assert archive.list() == archive.unnamed == []
+    assert archive.ignored == [(key, OTHER_NAMES[key])]
+
+
+@pytest.mark.parametrize(
+    "key", ["a.mod", "a.TOD", "a.m2t", "a.qt", "a.m2v", "a.mpe", "a.dv", "a.ogm", "a.dav", "00012"]
+)
+def test_the_content_decides_where_the_name_says_nothing(folder: Path, key: str) -> None:
+    write(folder, key)
+    archive = open_folder(folder)
+    assert archive.list() == archive.ignored == []
+    (entry,) = archive.unnamed
+    assert entry.key == key
+    assert archive.head(entry) == key.encode()
+
+
+def test_only_a_recording_that_still_grows_is_not_at_rest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer adds to one between the two looks; a film whose container tells its end is not looked at."""
+    packets = (b"\x47" + bytes(187)) * 20
+    for name in ("grows.ts", "rests.ts", "old.ts"):
+        (folder / name).write_bytes(packets)
+    (folder / "tells.mp4").write_bytes(b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x08moov")
+    os.utime(folder / "old.ts", (1e9, 1e9))
+    waited = []
+
+    def write_on(seconds: float) -> None:
+        waited.append(seconds)
+        with (folder / "grows.ts").open("ab") as file:
+            file.write(packets)
+
+    monkeypatch.setattr("storage.archive.time.sleep", write_on)
+    archive = open_folder(folder)
+    assert [entry.key for entry in archive.growing(archive.list())] == ["grows.ts"]
+    assert len(waited) == 1
+    assert archive.growing([entry for entry in archive.list() if entry.key in ("old.ts", "tells.mp4")]) == []
+    assert len(waited) == 1, "nobody waits for what is at rest"
 
 
 def test_an_empty_folder(folder: Path) -> None:
@@ -103,7 +158,7 @@ def test_links(folder: Path) -> None:
     (folder / "nowhere.mp4").symlink_to(folder / "missing")
     archive = open_folder(folder)
     assert keys(archive) == ["a/b.mp4", "link.mp4"]
-    assert archive.ignored == 3
+    assert len(archive.ignored) == 3
 
 
 def test_what_is_no_file(folder: Path) -> None:
@@ -193,7 +248,11 @@ def test_s3(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
     archive = open_archive(f"s3://{s3_bucket}/site", s3_options, tmp_path, MEGABYTE)
     entries = archive.list()
     assert [(entry.key, entry.size_bytes) for entry in entries] == [("a/c.MOV", 12), ("b.mp4", 10)]
-    assert archive.ignored == 2
+    assert len(archive.ignored) == 2
+    bucket.put("site/d", b"0123456789" * 1000)
+    archive.list()
+    (unnamed,) = archive.unnamed
+    assert archive.head(unnamed) == (b"0123456789" * 1000)[:HEAD_BYTES]
     for entry in entries:
         with archive.local(entry) as path:
             assert path.read_text() == f"site/{entry.key}"

@@ -8,18 +8,22 @@ import pytest
 from sqlalchemy import Engine, select
 
 from storage.catalogue import (
+    IgnoredFile,
     ShownModel,
     find_model,
+    ignored_files_of,
     known_files,
     let_batches_choose,
     mark_gone,
     mark_seen,
     read_shown,
     record_file,
+    record_ignored,
     register_model,
     register_video,
     show_model,
     show_when_complete,
+    supersede,
 )
 from storage.ledger import expect_segments, plan_video, start_batch
 from storage.query import query
@@ -78,6 +82,34 @@ def test_what_is_gone_is_in_no_quarantine(engine: Engine) -> None:
     assert len(list(query(engine, "SELECT * FROM quarantine")[1])) == 1
     mark_gone(engine, "archive/", ["bad.mp4"])
     assert list(query(engine, "SELECT * FROM quarantine")[1]) == []
+
+
+def test_ignored_files_are_replaced_by_what_is_ignored_now(engine: Engine) -> None:
+    first = {"a.txt": IgnoredFile(None, None, "text"), "b": IgnoredFile(9, "e", "a GIF picture")}
+    record_ignored(engine, "archive/", first)
+    assert ignored_files_of(engine, "archive/") == first
+    second = {"b": IgnoredFile(10, "f", "empty"), "c\udcff": IgnoredFile(None, None, "hidden")}
+    record_ignored(engine, "archive/", second)
+    record_ignored(engine, "other/", first)
+    assert ignored_files_of(engine, "archive/") == {"b": second["b"], "c\\udcff": second["c\udcff"]}
+
+
+def test_the_views_show_a_recording_that_grew_once(engine: Engine) -> None:
+    part, whole = make_video(frames=20), make_video("b" * 64, frames=60)
+    part_id, _, batch_id = planned_batch(engine, part)
+    record_file(engine, "archive/", "a.ts", 1, "e1", video_id=part_id)
+    commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 20), make_report(20))
+    show_when_complete(engine, "pose", 1)
+    whole_id, _, batch_id = planned_batch(engine, whole, length=60)
+    commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 60), make_report(60))
+    assert not supersede(engine, part_id, whole_id), "it is still a file"
+    record_file(engine, "archive/", "a.ts", 3, "e3", video_id=whole_id)
+    assert supersede(engine, part_id, whole_id)
+    assert list(query(engine, "SELECT video, frames_done FROM video_summary")[1]) == [("a.ts", 60)]
+    counted = "SELECT count(*), count(DISTINCT video_id) FROM (SELECT DISTINCT video_id, frame FROM keypoints) AS k"
+    assert list(query(engine, counted)[1]) == [(60, 1)]
+    record_file(engine, "archive/", "copy.ts", 1, "e1", video_id=part_id)
+    assert len(list(query(engine, "SELECT video FROM video_summary")[1])) == 2, "a copy of the part is a file again"
 
 
 def test_a_file_that_is_gone_keeps_its_date(engine: Engine) -> None:

@@ -29,6 +29,7 @@ from tests.storage.workers import migrate_it
 SCHEMA = Path(__file__).parents[2] / "docs" / "schema.md"
 VIEWS = (
     "video_names",
+    "current_videos",
     "keypoints",
     "presence_intervals",
     "label_intervals",
