@@ -19,6 +19,7 @@ from storage.private import be_private
 PATH = click.Path(path_type=Path)
 
 
+INTERRUPTED = 130  # a shell's own for Ctrl-C
 # Not in an edge worker's environment: only the central machine converts models and asks the database.
 CENTRAL_ONLY = (
     "tensorflow",
@@ -56,6 +57,9 @@ def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
         except NightjarError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as interrupt:
+            click.echo(str(interrupt) or "Cancelled.", err=True)
+            sys.exit(INTERRUPTED)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in CENTRAL_ONLY:
                 raise
@@ -237,11 +241,21 @@ def videos(ignored: bool) -> None:
     metavar="[N]",
     help="Only the newest N; without N the whole account of the newest one.",
 )
+@click.option(
+    "--forget",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="N",
+    help="Take batch N off this list and out of sweep's complaints; what it did stays. May be given again.",
+)
 @_plain_errors
-def batches(last: int | None) -> None:
+def batches(forget: tuple[int, ...], last: int | None) -> None:
     """List the batches: expected, loaded, quarantined, missing; estimated and taken seconds."""
-    from deployments.commands import print_last_batch, print_query
+    from deployments.commands import forget_batches, print_last_batch, print_query
 
+    if forget:
+        forget_batches(forget)
+        return
     if last == 0:
         print_last_batch()
         return
@@ -250,7 +264,8 @@ def batches(last: int | None) -> None:
         "batch_id, status, started_at, estimated_s, duration_s, archive, model, files_listed, files_quarantined,"
         " frames_expected, frames_done, frames_undecodable, frames_quarantined, frames_missing, people"
     )
-    print_query(f"SELECT {columns} FROM batch_summary ORDER BY started_at DESC{limit}", "table")  # noqa: S608 (an int)
+    listed = "batch_id IN (SELECT batch_id FROM batches WHERE forgotten_at IS NULL)"
+    print_query(f"SELECT {columns} FROM batch_summary WHERE {listed} ORDER BY started_at DESC{limit}", "table")  # noqa: S608 (an int)
 
 
 @main.command()
@@ -457,15 +472,17 @@ def _night_options(command: Callable[..., None]) -> Callable[..., None]:
 @_plain_errors
 def up(host: str, port: int, edge: str | None, fallback: str, **night: str | None) -> None:
     """Start Prefect's server with its UI, the deployments and a worker; Ctrl-C ends all of it."""
+    from deployments.deploy import Night
     from deployments.up import bring_up
 
-    given = [word for name, value in night.items() if value for word in (f"--{name}", value)]
-    bring_up(host, port, given, edge, fallback)
+    bring_up(host, port, Night(**night), edge, fallback)
 
 
 @main.command()
 @_night_options
-@click.option("--server", metavar="URL", help="Of the API.  [default: PREFECT_API_URL, or the one of 'nightjar up']")
+@click.option(
+    "--server", metavar="URL", help="Of its pages or its API.  [default: PREFECT_API_URL, or the one of 'nightjar up']"
+)
 @_plain_errors
 def deploy(server: str | None, **night: str | None) -> None:
     """Bring a Prefect server up to date: work pools, deployments, the schedule of the night."""
@@ -492,7 +509,9 @@ def deploy(server: str | None, **night: str | None) -> None:
     show_default=True,
     help="Runs at once; the second is ready when the first gives the device back.",
 )
-@click.option("--server", metavar="URL", help="Of the API.  [default: PREFECT_API_URL, or the one of 'nightjar up']")
+@click.option(
+    "--server", metavar="URL", help="Of its pages or its API.  [default: PREFECT_API_URL, or the one of 'nightjar up']"
+)
 @_plain_errors
 def worker(**options: Any) -> None:
     """Take the runs of a work pool on this machine. Needs no database."""

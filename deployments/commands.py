@@ -207,6 +207,23 @@ def list_quarantine(replay: str | None) -> None:
     print_query("SELECT * FROM quarantine ORDER BY since", "table")
 
 
+def forget_batches(numbers: Iterable[int]) -> None:
+    """Take these batches off the lists. Raises NightjarError for one that runs or is not there."""
+    from storage import ledger
+    from tasks.owner import is_dead
+    from tasks.site import open_site
+
+    with open_site() as site:
+        ledger.release_dead(site.engine, is_dead)  # one whose process is gone does not run
+        for number in numbers:
+            status = ledger.forget_batch(site.engine, number)
+            if status is None:
+                raise NightjarError(f"no batch {number}. 'nightjar batches' lists them")
+            if status == "running":
+                raise NightjarError(f"batch {number} is running. Cancel it first")
+            print(f"Batch {number} ({status}) is off the list. What it did is kept.")
+
+
 def print_last_batch() -> None:
     """The newest batch's account: when, how fast, by which devices, which videos."""
     from tasks.account import read_account, video_table

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 import yaml
 from pydantic import ValidationError
 
-from deployments.prefect_server import require_server
-from deployments.worker import HERE
-from models.types import NightjarError
+from deployments.prefect_server import is_loopback, require_server, server_address
+from models.types import NightjarError, refuse_credentials
 from storage.archive import canonical
-from tasks.settings import prefect_api_url, prepare_prefect, read_settings, use_prefect_api
+from tasks.early_checks import check_night
+from tasks.settings import prepare_prefect, read_settings, use_prefect_api
+from tasks.site import open_site
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -50,13 +52,33 @@ class Night:
 
 def deploy(night: Night, server: str | None = None) -> None:
     """Bring the server up to date; doing it again changes nothing. Raises NightjarError."""
-    if (night.archive is None) != (night.model is None):
-        raise NightjarError("one of --archive and --model was given, expected both or none: a night needs both")
     prepare_prefect(read_settings())
-    url = server or prefect_api_url() or HERE
-    require_server(url)
+    address = server_address(server)
+    try:
+        check_schedule(night)
+    except NightjarError as error:
+        if is_local(address):
+            raise
+        click.echo(f"Not checked by the machine that runs the nights: {error}", err=True)
+    url = require_server(address)
     use_prefect_api(url)
     click.echo(asyncio.run(_deploy(night)))
+
+
+def check_schedule(night: Night) -> None:
+    """Raise NightjarError where the night could not begin at its time: archive, model, cron or zone are wrong."""
+    if (night.archive is None) != (night.model is None):
+        raise NightjarError("one of --archive and --model was given, expected both or none: a night needs both")
+    refuse_credentials(night.archive or "")
+    _schedule({"cron": "0 1 * * *", "slug": NIGHTLY, "active": False}, night)
+    if night.archive and night.model:
+        with open_site() as site:
+            check_night(site, night.archive, night.model)
+
+
+def is_local(address: str) -> bool:
+    """Whether the server is on this machine, which then runs the nights, too."""
+    return is_loopback(urlsplit(address if "://" in address else f"http://{address}").hostname or "")
 
 
 async def _deploy(night: Night) -> str:

@@ -1,10 +1,14 @@
 """Flows as the commands call them: what is wrong is found before Prefect is started, and said once."""
 
 import logging
-from collections.abc import Callable, Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from models.types import NightjarError
+from tasks.owner import PROCESS, TAG, this_owner
 from tasks.settings import prefect_api_url, prepare_prefect, read_settings
 from tasks.site import Site, open_site
 
@@ -16,6 +20,9 @@ REPEATED = (
     "Encountered exception during execution",
     "Task run failed with exception",
     "Finished in state Failed(",
+    "Finished in state Crashed(",
+    "Finished in state Cancelled(",
+    "Crash detected!",
     "Still processing items",  # at its end, of what is left to send to a server that ends, too
 )
 
@@ -36,11 +43,17 @@ def prepare(check: Callable[[Site], None]) -> None:
 def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any]) -> Any:
     """What the flow returns. Raises NightjarError, also for parameters that it refuses and a server that is gone."""
     import httpx
-    from prefect.exceptions import ParameterBindError, ParameterTypeError, PrefectHTTPStatusError
+    from prefect import tags
+    from prefect.exceptions import CancelledRun, ParameterBindError, ParameterTypeError, PrefectHTTPStatusError
+
+    from tasks.cancelling import AGAIN
 
     _say_failures_once()
     try:
-        return flow(**parameters)
+        with _signals_interrupt(), tags(TAG, f"{PROCESS}{this_owner()}"):
+            return flow(**parameters)
+    except (CancelledRun, KeyboardInterrupt):
+        raise KeyboardInterrupt(f"Cancelled. {AGAIN}.") from None
     except (ParameterBindError, ParameterTypeError) as error:
         raise NightjarError(_first_fault(error)) from error
     except (httpx.TransportError, PrefectHTTPStatusError) as error:
@@ -49,6 +62,22 @@ def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any]) -> Any:
             f"{str(error).splitlines()[0] if str(error) else 'no word'}). See that it runs, then run this again: what "
             "was done is kept"
         ) from error
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """A closed terminal and SIGTERM end a flow in order, as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _OnlyNews(logging.Filter):

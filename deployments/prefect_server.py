@@ -7,7 +7,9 @@ then waits minutes for an answer; and after SIGKILL it lives on for ever. Ours c
 import atexit
 import base64
 import ctypes
+import fcntl
 import http.client
+import ipaddress
 import os
 import signal
 import socket
@@ -18,13 +20,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from functools import cache
+from urllib.parse import urlsplit
 
 import click
 
-from models.types import NightjarError
-from tasks.settings import prefect_api_url, prefect_password, use_prefect_api
+from models.types import NightjarError, refuse_credentials
+from tasks.settings import prefect_api_url, prefect_password, up_lock, use_prefect_api
 
 HOST = "127.0.0.1"
+HERE = "http://127.0.0.1:4200/api"
+CLOUD = "//api.prefect.cloud/"
 START_LIMIT_S = 120.0  # a Raspberry Pi takes its time
 STOP_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 10.0
@@ -47,7 +52,10 @@ def ensure_server() -> None:
 
     Raises NightjarError where the server does not start.
     """
-    if prefect_api_url():
+    if url := prefect_api_url() or running_up():
+        url = find_api(url)
+        refuse_wrong_password(url)
+        use_prefect_api(url)
         return
     port = _free_port()
     command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
@@ -108,18 +116,68 @@ def stop_child(child: subprocess.Popen[bytes], limit_s: float = STOP_LIMIT_S) ->
         child.wait()
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False  # a name may mean anything
+
+
 def is_prefect(api_url: str) -> bool:
     """Whether a Prefect server answers there, whatever its password."""
     return _ask(f"{api_url}/health", None) == (200, b"true")
 
 
-def require_server(api_url: str) -> None:
-    """Raises NightjarError where no Prefect server answers, or not to us."""
-    if not is_prefect(api_url):
-        raise NightjarError(
-            f"no Prefect server answers at {api_url}: start one with 'nightjar up', or name yours in PREFECT_API_URL"
-        )
+def server_address(given: str | None) -> str:
+    """The address that was given, the user's own, that of `nightjar up` of this home, or where such a one would be."""
+    return given or prefect_api_url() or running_up() or HERE
+
+
+def running_up() -> str | None:
+    """Where the pages of the `nightjar up` are that runs in this home, on whatever port; None: none does."""
+    try:
+        with up_lock().open(encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return up_lock().read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+    return None
+
+
+def find_api(address: str) -> str:
+    """The address of the API for that of a Prefect server, its pages or its API. Raises NightjarError: none answers."""
+    refuse_credentials(address)
+    candidates = api_candidates(address)
+    if CLOUD in address:  # Prefect's own service tells nobody its health
+        return candidates[0]
+    for candidate in candidates:
+        if is_prefect(candidate):
+            return candidate
+    raise NightjarError(
+        f"no Prefect server answers at {address}. Start one with 'nightjar up', or correct --server or PREFECT_API_URL"
+    )
+
+
+def api_candidates(address: str) -> list[str]:
+    """Where the API may be, by an address as a browser or a person has it: with and without /api, a page of the UI."""
+    parts = urlsplit(address.strip() if "://" in address else f"http://{address.strip()}")
+    origin = f"{parts.scheme}://{parts.netloc}"
+    names = [name for name in parts.path.split("/") if name]
+    paths = ["/".join(names[:length]) for length in range(len(names), -1, -1)]
+    found = [f"{origin}/{path}".rstrip("/") for path in paths[:1]]
+    found += [f"{origin}/{path}".rstrip("/") + "/api" for path in paths]
+    return list(dict.fromkeys(found))
+
+
+def require_server(address: str) -> str:
+    """The address of its API. Raises NightjarError where no Prefect server answers, or not to us."""
+    api_url = find_api(address)
     refuse_wrong_password(api_url)
+    return api_url
 
 
 def refuse_wrong_password(api_url: str) -> None:

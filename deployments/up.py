@@ -4,20 +4,22 @@ Each is a child of ours with a session of its own, which the kernel ends when we
 """
 
 import fcntl
-import ipaddress
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from deployments.prefect_server import is_prefect, start_child, stop_child, wait_until_up
+from deployments.deploy import Night, check_schedule, deploy
+from deployments.prefect_server import is_loopback, is_prefect, running_up, start_child, stop_child, wait_until_up
 from deployments.worker import STOP_LIMIT_S
+from models.devices import check_device
 from models.types import NightjarError
 from tasks.settings import (
     prefect_home,
@@ -25,6 +27,7 @@ from tasks.settings import (
     prefect_server_environment,
     prepare_prefect,
     read_settings,
+    up_lock,
     use_prefect_api,
     use_prefect_password,
 )
@@ -38,12 +41,18 @@ class Ended(Exception):
     """Ctrl-C or SIGTERM."""
 
 
-def bring_up(host: str, port: int, night: Sequence[str], edge: str | None, fallback: str) -> None:
-    """Run until Ctrl-C or SIGTERM. Raises NightjarError.
+def bring_up(host: str, port: int, night: Night, edge: str | None, fallback: str) -> None:
+    """Run until Ctrl-C or SIGTERM. Where it runs already, bring that one up to date. Raises NightjarError.
 
-    night: options for `nightjar deploy`; edge: a device to do segments with on this machine, too
+    edge: a device to do segments with on this machine, too
     """
     prepare_prefect(read_settings())
+    if edge:
+        check_device(edge)
+    if running := running_up():
+        _bring_up_to_date(running, night, edge)
+        return
+    check_schedule(night)
     url = f"http://{_address(host)}:{port}"
     _lock_the_door(host)
     with _alone(prefect_home(), url), _signals_end_us(), _children() as children:
@@ -51,7 +60,7 @@ def bring_up(host: str, port: int, night: Sequence[str], edge: str | None, fallb
         children["Prefect's server"] = _start_server(host, port)
         wait_until_up(children["Prefect's server"], f"{url}/api")
         use_prefect_api(f"{url}/api")
-        children["nightjar deploy"] = start_child(["-m", "deployments.cli", "deploy", *night])
+        children["nightjar deploy"] = start_child(["-m", "deployments.cli", "deploy", *_words(night)])
         if children["nightjar deploy"].wait() != 0:
             raise NightjarError("the deployments were not made: the line above says why")
         del children["nightjar deploy"]
@@ -62,26 +71,33 @@ def bring_up(host: str, port: int, night: Sequence[str], edge: str | None, fallb
         _watch(children)
 
 
+def _bring_up_to_date(running: str, night: Night, edge: str | None) -> None:
+    """A second `nightjar up` of the same home: the first one's server, wherever it listens, gets what was asked for."""
+    click.echo(f"'nightjar up' runs here already. The UI is at {running}.")
+    deploy(night, running)
+    if edge:
+        raise NightjarError(
+            "its workers stay as they are. Start one more with "
+            f"'nightjar worker --pool edge --device {edge}', or end the first 'nightjar up' before this one"
+        )
+
+
+def _words(night: Night) -> list[str]:
+    """The options of `nightjar deploy`."""
+    return [word for name, value in asdict(night).items() if value for word in (f"--{name}", value)]
+
+
 def _lock_the_door(host: str) -> None:
     """Beyond loopback there must be a password, and what we start here shows it."""
     password = prefect_password("server")
     if password and not prefect_password("client"):
         use_prefect_password(password)
-    if not password and not _is_loopback(host):
+    if not password and not is_loopback(host):
         raise NightjarError(
             f"--host {host} can be reached from other machines and no password is set, expected one: whoever reaches "
             "Prefect's server can run code here. Set PREFECT_SERVER_API_AUTH_STRING=user:password, and "
             "PREFECT_API_AUTH_STRING to the same for workers elsewhere"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False  # a name may mean anything
 
 
 def _address(host: str) -> str:
@@ -99,8 +115,8 @@ def _alone(folder: Path, url: str) -> Iterator[None]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in folder.glob("prefect.db*"):
         file.chmod(0o600)  # older ones are readable by all
-    with (folder / "up.lock").open("a+", encoding="utf-8") as lock:
-        (folder / "up.lock").chmod(0o600)
+    with up_lock().open("a+", encoding="utf-8") as lock:
+        up_lock().chmod(0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

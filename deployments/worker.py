@@ -3,8 +3,8 @@
 It is Prefect's process worker but for five things: runs start in the folder that the worker was started in, so that
 `.env` and relative paths mean the same to both; they start at once, where Prefect imports itself twice, first for a
 process that looks for code to fetch; at the edge it takes a second one only when the first has its device, so that
-other workers get theirs; a run that a stopping worker ends is set Crashed, where Prefect would show it Running for
-ever; and stopping has a limit. It serves Python 3.10, too.
+other workers get theirs; a run that a stopping worker ends is set Cancelled or Crashed, where Prefect would show it
+Running for ever; and stopping has a limit. It serves Python 3.10, too.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from typing import Any
 import click
 import psutil
 
-from deployments.prefect_server import refuse_wrong_password
+from deployments.prefect_server import find_api, refuse_wrong_password, server_address
+from models.types import NightjarError, refuse_credentials
 from tasks.device_lock import is_held
 from tasks.owner import host_name
-from tasks.settings import become_worker, prefect_api_url, prepare_prefect, read_settings, use_prefect_api
+from tasks.settings import become_worker, prepare_prefect, read_settings, use_prefect_api
 
 POOLS = ("central", "edge")
-HERE = "http://127.0.0.1:4200/api"
 STOP_LIMIT_S = 15.0
 SAY_LIMIT_S = 5.0
 
@@ -40,10 +40,20 @@ def run_worker(pool: str, device: str, name: str | None, fallback: str, limit: i
     prepare_prefect(settings)
     name = worker_name(name or settings.worker_name or f"{host_name()}-{device}")
     become_worker(settings, name, device, fallback)
-    url = server or prefect_api_url() or HERE
+    url = _server(server)
     refuse_wrong_password(url)
     use_prefect_api(url)
     asyncio.run(_work(pool, settings.home.resolve(), device, name, limit))
+
+
+def _server(given: str | None) -> str:
+    """The API's address; where nobody answers yet, as it was given: a worker waits for its server."""
+    address = server_address(given)
+    try:
+        return find_api(address)
+    except NightjarError:
+        refuse_credentials(address)
+        return address
 
 
 def worker_name(text: str) -> str:
@@ -91,7 +101,7 @@ def _worker_class(pool: str, home: Path, device: str) -> Any:
     """home, device: what the runs' lock is of."""
     import anyio
     from prefect.client.schemas.objects import FlowRun
-    from prefect.states import Crashed
+    from prefect.states import Cancelled, Crashed
     from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
     class Configuration(ProcessJobConfiguration):
@@ -121,7 +131,8 @@ def _worker_class(pool: str, home: Path, device: str) -> Any:
                 return await super().run(flow_run, configuration, task_status)
             except asyncio.CancelledError:
                 with anyio.move_on_after(SAY_LIMIT_S, shield=True), suppress(Exception):
-                    state: Any = Crashed(message=f"The worker {self.name} was stopped: run it again to go on.")
+                    end = Crashed if pool == "edge" else Cancelled  # an edge run's segments go to other workers
+                    state: Any = end(message=f"The worker {self.name} was stopped. Run it again to continue.")
                     await self.client.set_flow_run_state(flow_run.id, state, force=True)
                 raise
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from storage.benchmarks import BenchmarkRow
 from tasks import benchmarking
+from tasks.cancelling import cancellable
 from tasks.early_checks import check_benchmark
 from tasks.policy import FLOW, Help
 from tasks.report import data_url, markdown_table
@@ -31,6 +32,7 @@ adds its own.
     description=DESCRIPTION,
     **FLOW,
 )
+@cancellable
 def benchmark_model(
     models: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=100)]],

@@ -11,10 +11,11 @@ from pydantic import Field
 from models.conversion_spec import ConvertSpec
 from models.manifest import Manifest
 from models.scaling import ScalingRequest, scaling_of
+from tasks.cancelling import cancellable
 from tasks.conversion import convert_source, fetch_source
 from tasks.early_checks import check_conversion
 from tasks.model_store import store_model
-from tasks.policy import FLOW, Help
+from tasks.policy import FLOW, Address, Help
 from tasks.progress import byte_progress
 from tasks.run_names import named_after
 from tasks.site import open_site
@@ -36,6 +37,7 @@ compares the outputs with those of the source. Converting the same source the sa
     description=DESCRIPTION,
     **FLOW,
 )
+@cancellable
 def convert_model(
     name: Annotated[
         str,
@@ -43,7 +45,7 @@ def convert_model(
         Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100),
     ],
     source: Annotated[
-        str, Help("File, folder or https address; the published weights when empty"), Field(max_length=1000)
+        str, Address("File, folder or https address; the published weights when empty"), Field(max_length=1000)
     ] = "",
     width: Annotated[
         float | None,

@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
 from tasks import evaluation
+from tasks.cancelling import cancellable
 from tasks.early_checks import check_evaluation
 from tasks.evaluation import Measured
 from tasks.model_store import take_model
@@ -29,6 +30,7 @@ images. The same measurement is not done twice.
     description=DESCRIPTION,
     **FLOW,
 )
+@cancellable
 def evaluate_model(
     model: Annotated[
         str, Help("A model's name (its newest version) or a version's hash"), Field(min_length=1, max_length=100)

@@ -17,6 +17,7 @@ from models.scaling import ScalingRequest
 from models.types import NightjarError
 from storage import trainings
 from tasks import finetuning
+from tasks.cancelling import cancellable
 from tasks.conversion import convert_source
 from tasks.early_checks import PictureFolders, check_pictures
 from tasks.finetuning import LABELS, Judged, Sources
@@ -44,6 +45,7 @@ was interrupted continues when it is started again with the same pictures and pa
     description=DESCRIPTION,
     **FLOW,
 )
+@cancellable
 def finetune_classifier(
     preset: Annotated[
         Literal["experiment-1", "experiment-2", "experiment-3"],

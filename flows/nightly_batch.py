@@ -15,8 +15,9 @@ from storage import catalogue, ledger
 from storage.archive import canonical
 from storage.sandbox import Sandbox
 from tasks.account import read_account
+from tasks.cancelling import AGAIN, cancellable, is_cancel, undisturbed
 from tasks.catalogue import Listing, read_archive
-from tasks.early_checks import check_night
+from tasks.early_checks import check_model_on
 from tasks.estimate import foretell
 from tasks.fleet_dispatch import run_fleet
 from tasks.local_dispatch import run_segments
@@ -25,7 +26,7 @@ from tasks.night import Night
 from tasks.owner import is_dead, this_owner
 from tasks.patience import patiently
 from tasks.pictures import Overlay, Pictures, draw_pictures
-from tasks.policy import FLOW, Help
+from tasks.policy import FLOW, Address, Help
 from tasks.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
 from tasks.result_store import ResultReader
 from tasks.run_names import named_after
@@ -53,8 +54,9 @@ Look at every new video of an archive with a model, and write what it sees into 
     description=DESCRIPTION,
     **FLOW,
 )
+@cancellable
 def nightly_batch(
-    archive: Annotated[str, Help("Folder with videos, or s3://bucket/prefix"), Field(min_length=1)],
+    archive: Annotated[str, Address("Folder with videos, or s3://bucket/prefix"), Field(min_length=1)],
     model: Annotated[
         str, Help("A converted model's name: its newest version; or a version's hash"), Field(min_length=1)
     ],
@@ -80,15 +82,15 @@ def nightly_batch(
     """
     begun = time.monotonic()
     with open_site() as site, Sandbox(site.settings.decoder_memory_bytes) as sandbox, ResultReader() as results:
-        check_night(site, archive, model, device if dispatch == "local" else None, frames_per_second)
+        check_model_on(site, model, device if dispatch == "local" else None, frames_per_second)
         night = _begin(site, sandbox, results, archive, dispatch, *take_model(site, model, frames_per_second))
         try:
             listing = read_archive(night, segment_s)
             done = _do_segments(night, listing, dispatch, device, precision)
             pictures = draw_pictures(night, listing.entries, overlay) if done else Pictures()
         except BaseException as error:
-            with suppress(NightjarError):  # the database may be what failed
-                ledger.finish_batch(site.engine, night.batch_id, str(error) or type(error).__name__)
+            with undisturbed(), suppress(NightjarError):  # the database may be what failed
+                _close(site, night.batch_id, error)
             raise
         report = _account(night, model, listing, pictures, begun)
         given_up = ledger.given_up(site.engine, night.batch_id)
@@ -111,6 +113,8 @@ def _begin(
     """The batch's row in the database, and all that the batch needs. What dead runs left behind is freed first."""
     location = canonical(archive)
     videos = site.archive(location)
+    if not catalogue.knows_archive(site.engine, location):
+        videos.check()  # a mistyped name leaves no batch; a known archive whose disk is away leaves one that crashed
     ledger.release_dead(site.engine, is_dead)
     catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
     batch_id = ledger.start_batch(site.engine, location, model_version_id, dispatch, this_owner(), flow_run.get_id())
@@ -132,6 +136,13 @@ def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, pre
     elif counts.missing:
         run_segments(night, listing.entries, device, precision)
     return ledger.count_segments(engine, night.batch_id).done
+
+
+def _close(site: Site, batch_id: int, error: BaseException) -> None:
+    if is_cancel(error):
+        ledger.cancel_batch(site.engine, batch_id, f"cancelled. {AGAIN}")
+    else:
+        ledger.finish_batch(site.engine, batch_id, str(error) or type(error).__name__)
 
 
 def _account(night: Night, model: str, listing: Listing, pictures: Pictures, begun: float) -> BatchReport:

@@ -11,9 +11,10 @@ from pydantic import Field
 from models.manifest import Manifest
 from tasks import evaluation, quantization
 from tasks.archive_frames import sample_frames
+from tasks.cancelling import cancellable
 from tasks.early_checks import Quantization, check_quantization
 from tasks.model_store import store_model, take_model
-from tasks.policy import FLOW, Help
+from tasks.policy import FLOW, Address, Help
 from tasks.quantization import Judged
 from tasks.run_names import named_after
 from tasks.site import open_site
@@ -32,12 +33,13 @@ side. A model that lost too much is refused, and the run fails.
     description=DESCRIPTION,
     **FLOW,
 )
+@cancellable
 def quantize_model(
     model: Annotated[
         str, Help("A model's name (its newest version) or a version's hash"), Field(min_length=1, max_length=100)
     ],
     archive: Annotated[
-        str, Help("Folder or s3://bucket/prefix with videos like those that it shall see"), Field(max_length=1000)
+        str, Address("Folder or s3://bucket/prefix with videos like those that it shall see"), Field(max_length=1000)
     ],
     frames: Annotated[
         int, Help("So many frames, of all its videos, to measure ranges on"), Field(ge=10, le=5000)

@@ -8,6 +8,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
+from tasks.cancelling import cancellable
 from tasks.policy import FLOW, Help
 from tasks.run_names import named_after
 from tasks.settings import read_settings
@@ -28,6 +29,7 @@ interrupted continues when it is started again with the same parameters.
     description=DESCRIPTION,
     **FLOW,
 )
+@cancellable
 def train_demo_model(
     minutes: Annotated[float, Help("Time for the training; it does its best in it"), Field(gt=0, le=600)] = 57,
     seed: Annotated[int, Help("Of the rendered people and the first weights"), Field(ge=0, lt=2_000_000_000)] = 1,

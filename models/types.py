@@ -1,5 +1,6 @@
 """The values that the folders hand to each other. Standard library and numpy only; no disk, no network."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -32,6 +33,28 @@ KEYPOINTS = len(KEYPOINT_NAMES)
 
 class NightjarError(Exception):
     """What a user can mend: its text says what was found, what was expected and the remedy. Shown without a trace."""
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")
+_PORT = re.compile(r".*:\d*|\[[0-9A-Fa-f:.]+\]")
+
+
+def refuse_credentials(address: str) -> None:
+    """Raise NightjarError for an address with a user name or password in it, which logs and tables would keep.
+
+    The address is not repeated. A password may hold a '/', so that the part before it looks like a host with a strange
+    port.
+    """
+    found = _ADDRESS.match(address)
+    if found is None:
+        return
+    authority = found["authority"]
+    if "@" in authority or (":" in authority and not _PORT.fullmatch(authority)):
+        raise NightjarError(
+            "an address has a user name or a password in it, which logs and the database would keep. Leave them out of "
+            "it: NIGHTJAR_S3_ACCESS_KEY_ID and NIGHTJAR_S3_SECRET_ACCESS_KEY are for a store, PREFECT_API_AUTH_STRING "
+            "for Prefect"
+        )
 
 
 class TimeRepair(NamedTuple):

@@ -110,6 +110,13 @@ def known_files(engine: Engine, archive: str) -> dict[str, KnownFile]:
         return {key: KnownFile(*known) for key, *known in rows}
 
 
+def knows_archive(engine: Engine, archive: str) -> bool:
+    """Whether a batch has ever listed this archive: a name that was mistyped is not known."""
+    mine = archive_files.c.archive == archive
+    with reading(engine) as connection:
+        return connection.execute(select(archive_files.c.key).where(mine).limit(1)).first() is not None
+
+
 def known_file(engine: Engine, archive: str, key: str) -> KnownFile | None:
     """The same for one file; None for a new one."""
     this = (archive_files.c.archive == archive) & (archive_files.c.key == storable(key))

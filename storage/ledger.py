@@ -245,13 +245,32 @@ def finish_batch(engine: Engine, batch_id: int, error: str | None = None, *, unr
     missing segments or with segments that were given up the batch is incomplete.
     """
     with writing(engine) as connection:
-        return _finish(connection, batch_id, error, unread)
+        lacking = _count(connection, batch_id).missing or unread or _given_up(connection, batch_id)
+        status = "crashed" if error else "incomplete" if lacking else "completed"
+        return _finish(connection, batch_id, status, error)
 
 
-def _finish(connection: Connection, batch_id: int, error: str | None, unread: int = 0) -> str:
+def cancel_batch(engine: Engine, batch_id: int, reason: str) -> str:
+    """Close the account of a batch that somebody ended before its time, while nothing failed."""
+    with writing(engine) as connection:
+        return _finish(connection, batch_id, "cancelled", reason)
+
+
+def forget_batch(engine: Engine, batch_id: int) -> str | None:
+    """Take a batch off the lists and out of the sweep's complaints. Its row and all that it did stay.
+
+    Return its status; a running one is not forgotten. None where there is no such batch.
+    """
+    mine = batches.c.batch_id == batch_id
+    with writing(engine) as connection:
+        status = connection.execute(select(batches.c.status).where(mine)).scalar_one_or_none()
+        if status not in (None, "running"):
+            connection.execute(update(batches).where(mine).values(forgotten_at=database_now()))
+        return status
+
+
+def _finish(connection: Connection, batch_id: int, status: str, error: str | None) -> str:
     counts = _count(connection, batch_id)
-    lacking = counts.missing or unread or _given_up(connection, batch_id)
-    status = "crashed" if error else "incomplete" if lacking else "completed"
     values = {
         "status": status,
         "finished_at": database_now(),
@@ -312,6 +331,20 @@ def count_free(engine: Engine, batch_id: int) -> tuple[int, int]:
 
 def _last_fault(row: Row[Any]) -> str | None:
     return f"{row.owner} was silent past its lease" if row.status == "leased" else row.reason
+
+
+def holders(engine: Engine, batch_id: int) -> list[tuple[str, int, int]]:
+    """(owner, its batch, number) of the segments of this batch that somebody holds a lease on, by owner."""
+    leased = (segments.c.status == "leased") & (segments.c.lease_until >= database_now())
+    rows = (
+        select(segments.c.owner, segments.c.batch_id, func.count())
+        .select_from(segments.join(batch_segments))
+        .where(batch_segments.c.batch_id == batch_id, FREE, leased)
+        .group_by(segments.c.owner, segments.c.batch_id)
+        .order_by(segments.c.owner)
+    )
+    with reading(engine) as connection:
+        return [(row[0], int(row[1]), int(row[2])) for row in connection.execute(rows)]
 
 
 def claim_many(connection: Connection, batch_id: int, owner: str, lease_s: float, frames: int) -> list[Claim]:
@@ -457,7 +490,7 @@ def release_dead(engine: Engine, owner_is_dead: Callable[[str], bool]) -> int:
             batches.c.status == "running", batches.c.owner.in_(dead)
         )
         for batch_id, owner in connection.execute(orphans).all():
-            _finish(connection, batch_id, f"{owner} died")
+            _finish(connection, batch_id, "crashed", f"{owner} died")
         return freed
 
 

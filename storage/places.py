@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from models.types import NightjarError
+from models.types import NightjarError, refuse_credentials
 
 
 class StoreError(NightjarError):
@@ -74,6 +74,7 @@ def parse_place(location: str) -> Path | S3Place:
 
     Raises StoreError where it is none of these.
     """
+    refuse_credentials(location)
     scheme, separator, rest = location.partition("://")
     if not location.strip() or "\0" in location:
         raise _not_a_place(location)

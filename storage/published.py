@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from models.types import NightjarError
+from models.types import NightjarError, refuse_credentials
 from storage.private import make_folder
 
 Progress = Callable[[int, int | None], None]
@@ -112,6 +112,7 @@ def _refuse_other_xml(main: Path) -> None:
 
 
 def _check_https(url: str) -> None:
+    refuse_credentials(url)
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
         raise FetchError(f"address {url!r} found, expected https://…: give such an address, or --source PATH")

@@ -214,7 +214,7 @@ class LastNight(NamedTuple):
 
 def last_nights(engine: Engine, within_s: float, seen_within_s: float = 14 * DAY_S) -> list[LastNight]:
     """The newest batch of each archive that had one within `seen_within_s`."""
-    newest = select(func.max(batches.c.batch_id)).group_by(batches.c.archive)
+    newest = select(func.max(batches.c.batch_id)).where(batches.c.forgotten_at.is_(None)).group_by(batches.c.archive)
     late = batches.c.started_at < database_now(-within_s)
     columns = (batches.c[name] for name in LastNight._fields[:-1])
     rows = select(*columns, late).where(

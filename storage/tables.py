@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeEngine
 from storage.poses import KEYPOINT_COLUMNS
 
 SEGMENT_STATUSES = ("planned", "leased", "done", "quarantined")
-BATCH_STATUSES = ("running", "completed", "incomplete", "crashed")
+BATCH_STATUSES = ("running", "completed", "incomplete", "crashed", "cancelled")
 ASSIGNMENT_STATUSES = ("waiting", "working", "done", "lost", "dismissed")
 TRAINING_STATUSES = ("running", "completed", "failed")
 EVALUATION_MODES = ("multi", "single", "agreement")
@@ -215,6 +215,7 @@ batches = Table(
     Column("frames_missing", BigInteger),
     Column("people", BigInteger),
     Column("estimated_s", Double),
+    Column("forgotten_at", UtcDateTime),
     _one_of("dispatch", ("local", "fleet")),
     _one_of("status", BATCH_STATUSES),
     CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),

@@ -82,7 +82,7 @@ class Account:
         took = f"{'took' if batch.finished_at else 'running for'} {duration(batch.took_s)}"
         if batch.estimated_s is None:
             return f"{took}; not estimated: no device was measured before"
-        if batch.finished_at is None or batch.status == "crashed":
+        if batch.finished_at is None or batch.status in ("crashed", "cancelled"):
             return f"{took}, estimated {duration(batch.estimated_s)}"
         return f"{took}, {deviation(batch.took_s, batch.estimated_s)} ({duration(batch.estimated_s)})"
 

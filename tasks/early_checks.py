@@ -13,7 +13,7 @@ from typing import NamedTuple
 from models.devices import check_device
 from models.manifest import Manifest
 from models.runtime import refuse_unfit
-from models.types import NightjarError
+from models.types import NightjarError, refuse_credentials
 from storage.archive import canonical
 from tasks.model_names import require_model, require_source
 from tasks.site import Site
@@ -23,12 +23,17 @@ def check_night(
     site: Site, archive: str, model: str, device: str | None = None, frames_per_second: float | None = None
 ) -> None:
     """A batch could begin: model and archive are there, and so is the device, where this machine is to do the work."""
+    check_model_on(site, model, device, frames_per_second)
+    check_archive(site, archive)
+
+
+def check_model_on(site: Site, model: str, device: str | None, frames_per_second: float | None) -> None:
+    """The model is there, and it fits the device; None: the device is another machine's."""
     manifest = check_model(site, model)
     refuse_other_rate(manifest, model, frames_per_second)
     if device is not None:
         check_device(device)
         refuse_unfit(manifest, device)
-    check_archive(site, archive)
 
 
 def check_model(site: Site, name: str) -> Manifest:
@@ -52,6 +57,7 @@ def check_archive(site: Site, location: str) -> None:
 
 def check_conversion(name: str, source: str | None, pictures: dict[str, str | None]) -> None:
     """There is something to convert, and so are the folders of pictures; option -> folder, None or empty: not given."""
+    refuse_credentials(source or "")
     if not source:
         require_source(name)
     elif not source.startswith(("https://", "http://")):

@@ -25,6 +25,7 @@ from storage.places import ObjectError, StoreError
 from storage.results import load_result
 from storage.speeds import measured_speeds
 from tasks import orders
+from tasks.cancelling import CalledOff, undisturbed
 from tasks.edge_runs import OUTAGES, EdgeRuns, NotDeployedError
 from tasks.night import Night
 from tasks.orders import Call, Done, Fault, File, Order, OrderError, Piece, Status
@@ -44,10 +45,6 @@ GUESSED_FPS = 30.0  # of a worker that was never measured
 START_LIMIT_S = 180.0  # from a worker's taking a run to its first word: who died in between says nothing more
 SILENCE_LIMIT_S = 30.0  # of a run that waits for segments, or the lease where that is longer
 PAUSE_AFTER_FAILURE_S = 2.0  # doubled by each run that ends without ever being ready
-
-
-class CalledOff(NightjarError):
-    """Somebody has cancelled the batch in Prefect."""
 
 
 @dataclass
@@ -101,7 +98,8 @@ def run_fleet(night: Night, entries: dict[int, Entry], precision: str) -> None:
         try:
             fleet.run()
         except BaseException:
-            fleet.call_off("the batch was called off")
+            with undisturbed():
+                fleet.call_off("the batch was called off")
             raise
         fleet.dismiss_all("nothing was left to do")
 
@@ -266,6 +264,8 @@ class Fleet:
 
     def _share(self, worker: str) -> int:
         """Frames for this worker, by guided self-scheduling (Polychronopoulos and Kuck 1987), weighted by speed."""
+        if worker not in self._speeds:
+            return 1  # one segment tells how fast it is: what it would hold of a guess, others could do meanwhile
         speed = self._speed(worker)
         everybody = sum(self._speed(name) for name in {*self._workers, worker})
         guided = max(self._frames_free * speed / everybody / 2, LEAST_S * speed)

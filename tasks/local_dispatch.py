@@ -17,6 +17,7 @@ from storage.places import ObjectError, RefusedError
 from storage.results import commit_segment
 from storage.sandbox import SandboxError
 from tasks.attempts import pause
+from tasks.cancelling import undisturbed
 from tasks.inference import infer_segment
 from tasks.night import Night
 from tasks.opened_video import OpenVideo
@@ -24,6 +25,9 @@ from tasks.owner import host_name, this_owner
 from tasks.policy import TASK
 from tasks.progress import FrameProgress
 from tasks.result_store import Stored, find, put, result_key
+from tasks.wording import count
+
+LOOK_EVERY_S = 1.0  # at segments that others hold
 
 
 class Fenced(Exception):
@@ -60,15 +64,30 @@ def run_segments(night: Night, entries: dict[int, Entry], device: str, precision
     cpu_s = night.site.settings.decoder_cpu_s
     with OpenVideo(night.archive, night.sandbox, cpu_s, night.probes) as opened, FrameProgress(frames) as progress:
         failures = 0  # in a row
-        while claim := ledger.claim(engine, night.batch_id, owner, lease_s):
+        while claim := _next_claim(night, owner, lease_s):
             try:
                 settled = _run_segment(night, opened, claim, entries[claim.video_id], runtime, progress)
             except BaseException:
-                with suppress(NightjarError):  # the database may be what failed
+                with undisturbed(), suppress(NightjarError):  # the database may be what failed
                     ledger.release(engine, claim, None)
                 raise
             failures = 0 if settled else failures + 1
             pause(failures)
+
+
+def _next_claim(night: Night, owner: str, lease_s: float) -> Claim | None:
+    """The next segment; while other batches hold the rest, wait for what they leave. None: nothing is missing."""
+    engine, batch_id, said = night.site.engine, night.batch_id, ""
+    while (claim := ledger.claim(engine, batch_id, owner, lease_s)) is None:
+        if not ledger.count_segments(engine, batch_id).missing:
+            return None
+        held = ledger.holders(engine, batch_id)
+        text = ", ".join(f"{count(number, 'segment')} of batch {batch} ({whose})" for whose, batch, number in held)
+        if text and text != said:
+            get_run_logger().info("waiting for %s, to take over what is not finished", text)
+            said = text
+        time.sleep(LOOK_EVERY_S)
+    return claim
 
 
 def _run_segment(

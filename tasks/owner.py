@@ -5,6 +5,9 @@ import uuid
 
 import psutil
 
+TAG = "nightjar"  # of all our runs in Prefect: deployments hand it on, commands give it
+PROCESS = "process "  # a command's run has the tag `process host-address:process:start`: the sweep sees when it is gone
+
 
 def this_owner() -> str:
     """host-address:process:start, as in `pi-4-b827eb112233:4711:1795402800`."""

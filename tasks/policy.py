@@ -29,6 +29,15 @@ class Help:
         return {**handler(schema), "description": self.text}
 
 
+@dataclass(frozen=True)
+class Address(Help):
+    """The help of a parameter that may be an address: Prefect's server refuses one with a password in it unstored."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        found = super().__get_pydantic_json_schema__(schema, handler)
+        return {**found, "pattern": r"^(?![A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*@)"}
+
+
 class _NoTrace(logging.Filter):
     """A NightjarError says by itself what was found, expected and the remedy: thirty lines of trace hide it."""
 

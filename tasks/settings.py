@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from models.types import NightjarError
+from models.types import NightjarError, refuse_credentials
 from tasks.wording import nearest
 
 _log = logging.getLogger(__name__)
@@ -27,13 +27,14 @@ class SettingsError(NightjarError):
     """A variable has a value that cannot be used."""
 
 
-class _PrefectPassword(BaseSettings):
+class _PrefectClient(BaseSettings):
     """What Prefect itself reads, from the same places."""
 
     model_config = SettingsConfigDict(env_prefix="PREFECT_", env_file=".env", extra="ignore")
 
     server_api_auth_string: SecretStr | None = None
     api_auth_string: SecretStr | None = None
+    api_url: str | None = None
 
 
 class Settings(BaseSettings):
@@ -65,6 +66,15 @@ class Settings(BaseSettings):
     fallback: Literal["cpu", "none"] = Field("none", description="what a worker does when its device is lost")
     timezone: str = Field("", description="zone of the times in reports, such as Europe/Berlin; default the machine's")
     spool_bytes: int = Field(2 * 2**30, gt=0, description="results kept on a worker's disk while the store is away")
+
+    @field_validator("artifacts", "s3_endpoint_url")
+    @classmethod
+    def _no_password(cls, address: str | None) -> str | None:
+        try:
+            refuse_credentials(address or "")
+        except NightjarError as error:
+            raise ValueError(str(error)) from None
+        return address
 
     @field_validator("timezone")
     @classmethod
@@ -167,12 +177,17 @@ def prepare_prefect(settings: Settings) -> None:
 
 def prefect_api_url() -> str | None:
     """The address of the user's own Prefect server, if one is set."""
-    return os.environ.get("PREFECT_API_URL")
+    return _PrefectClient().api_url or None
 
 
 def use_prefect_api(url: str) -> None:
     """Let Prefect, when it is imported, talk to this server."""
     os.environ["PREFECT_API_URL"] = url
+
+
+def up_lock() -> Path:
+    """A file that a running `nightjar up` of this home holds locked; in it the address of its server's pages."""
+    return prefect_home() / "up.lock"
 
 
 def prefect_home() -> Path:
@@ -182,7 +197,7 @@ def prefect_home() -> Path:
 
 def prefect_password(of: Literal["server", "client"]) -> str | None:
     """What a server here would ask for, or what a client here shows: Prefect's `user:password`."""
-    read = _PrefectPassword()
+    read = _PrefectClient()
     password = read.server_api_auth_string if of == "server" else read.api_auth_string
     return password.get_secret_value() if password else None
 

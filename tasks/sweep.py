@@ -170,9 +170,12 @@ def expect_nights(engine: Engine, within_h: float, report: Report) -> None:
             report.wrong.append(
                 f"{last}; expected one within {within_h:g} h: see 'nightjar batches --last 1' and Prefect's schedule"
             )
-        elif night.status in ("crashed", "incomplete"):
+        elif night.status in ("crashed", "incomplete", "cancelled"):
             why = f": {night.error}" if night.error else ""
-            report.wrong.append(f"{last} and is {night.status}{why}; expected a complete one: run it again to go on")
+            report.wrong.append(
+                f"{last} and is {night.status}{why}. Run it again to continue, or take it off the list with "
+                f"'nightjar batches --forget {night.batch_id}'"
+            )
         elif night.status == "completed" and night.files_listed == 0:
             report.wrong.append(f"{last} and found no videos. Mount the archive's disk, or correct its location")
 

@@ -37,10 +37,9 @@ from prefect.states import Cancelled, Crashed, State
 from storage import sweep as swept
 from storage.database import Engine
 from storage.sweep import LedgerRun
-from tasks.owner import host_name, is_dead
+from tasks.owner import PROCESS, TAG, host_name, is_dead
 from tasks.sweep import Report
 
-TAG = "nightjar"
 SILENT_S = 120.0  # of a worker, which tells every 30 s that it lives, and of a flow with heartbeats
 HEARTBEAT_LOST_S = 300.0  # of a flow whose worker lives: it may be cut off from the server for a while
 PENDING_S = 600.0  # a process takes seconds to start, on a Pi half a minute
@@ -57,6 +56,7 @@ class Seen:
     """A run as the server shows it. since_s: seconds in this state
 
     worker_s, heartbeat_s: since its worker and itself were last heard of; None = never
+    owner: the command's process that runs it, where there is no worker
     """
 
     name: str
@@ -65,6 +65,7 @@ class Seen:
     worker: str | None = None
     worker_s: float | None = None
     heartbeat_s: float | None = None
+    owner: str | None = None
 
 
 class Verdict(NamedTuple):
@@ -94,9 +95,10 @@ def judge(run: Seen, known: LedgerRun | None) -> Verdict | None:
 
 def _why_dead(run: Seen, known: LedgerRun | None) -> str | None:
     """Of a running one."""
-    if known and known.owner and is_dead(known.owner):
-        return f"its process {known.owner} is gone"
-    if known and (known.leasing or _is_alive(known.owner)):
+    owner = known.owner if known and known.owner else run.owner
+    if owner and is_dead(owner):
+        return f"its process {owner} is gone"
+    if (known and known.leasing) or _is_alive(owner):
         return None
     if run.heartbeat_s is not None and run.heartbeat_s > HEARTBEAT_LOST_S:
         return f"no heartbeat for {run.heartbeat_s:.0f} s"
@@ -167,7 +169,8 @@ class _Look:
         heard = self._workers_of(str(pool)).get(str(worker)) if worker and pool else None
         beat = self._last_heartbeat(run.id)
         worker_s, heartbeat_s = self._ago(heard) if heard else None, self._ago(beat) if beat else None
-        return Seen(run.name, state, since_s, str(worker) if worker else None, worker_s, heartbeat_s)
+        owner = next((tag.removeprefix(PROCESS) for tag in run.tags if tag.startswith(PROCESS)), None)
+        return Seen(run.name, state, since_s, str(worker) if worker else None, worker_s, heartbeat_s, owner)
 
     def _ago(self, then: datetime) -> float:
         return (self._now - then).total_seconds()

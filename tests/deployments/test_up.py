@@ -19,8 +19,13 @@ import pytest
 from prefect.workers.base import BaseWorker
 
 from deployments.worker import _worker_class
+from models.manifest import MANIFEST_FILE, Manifest
+from storage.catalogue import register_model
+from storage.database import migrate, open_database
 from tasks.device_lock import DeviceLock
+from tasks.model_store import version_of
 from tests.deployments.running import NIGHTJAR, ROOT, Up, basic, environment, free_port, processes_of, wait_for
+from tests.tiny_model import write_tiny_model
 
 DEPLOYMENTS = {
     "nightly-batch/nightly": "central",
@@ -126,6 +131,7 @@ def test_deploying_again_and_by_prefects_own_command_gives_the_same(up: Up) -> N
 
 
 def test_a_schedule_is_set_kept_and_makes_runs(up: Up, tmp_path: Path) -> None:
+    register_a_model(up.home)
     what = ("--archive", str(tmp_path), "--model", "tiny")
     done = up.nightjar("deploy", *what, "--cron", "30 2 * * *", "--timezone", "Asia/Tokyo")
     assert done.returncode == 0, done.stderr
@@ -140,6 +146,47 @@ def test_a_schedule_is_set_kept_and_makes_runs(up: Up, tmp_path: Path) -> None:
     runs = up.ask("flow_runs/filter", name)
     assert {run["expected_start_time"][11:16] for run in runs} == {"17:30"}, "02:30 in Tokyo"
     assert runs[0]["parameters"]["model"] == "tiny"
+
+
+def register_a_model(home: Path) -> None:
+    """The model `tiny`, in the database of this home."""
+    write_tiny_model(home / "ir")
+    manifest = Manifest.from_json((home / "ir" / MANIFEST_FILE).read_text())
+    engine = open_database(f"sqlite:///{home}/nightjar.db")
+    migrate(engine)
+    register_model(engine, version_of(manifest))
+    engine.dispose()
+
+
+def test_the_running_server_is_found_on_whatever_port(up: Up, tmp_path: Path) -> None:
+    """By a second `up` and by `deploy` without an address, and by the address that a browser shows."""
+    register_a_model(up.home)
+    for hour, command in enumerate((("up",), ("deploy",), ("deploy", "--server", f"{up.url}/dashboard")), 3):
+        what = ("--archive", str(tmp_path), "--model", "tiny", "--cron", f"0 {hour} * * *")
+        done = nightjar(*command, *what, home=up.home)
+        assert (done.returncode, f"0 {hour} * * *" in done.stdout) == (0, True), done.stderr
+        [schedule] = deployed(up)["nightly-batch/nightly"]["schedules"]
+        assert schedule[1] == f"0 {hour} * * *"
+
+
+@pytest.mark.parametrize("command", ["up", "deploy"])
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (("--archive", "/no/such", "--model", "tiny"), "nothing at '/no/such'"),
+        (("--archive", "/tmp", "--model", "tinny"), "Did you mean 'tiny'?"),
+        (("--archive", "/tmp", "--model", "tiny", "--timezone", "Mars/Base"), "Mars/Base"),
+        (("--archive", "s3://key:hunter2@bucket/x", "--model", "tiny"), "a user name or a password in it"),
+    ],
+)
+def test_a_night_that_could_not_begin_is_refused_at_once(
+    command: str, what: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    register_a_model(tmp_path)
+    done = nightjar(command, *what, home=tmp_path)
+    assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "hunter2" not in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize(
@@ -158,8 +205,8 @@ def test_a_night_that_cannot_be_is_one_line(up: Up, arguments: tuple[str, ...], 
 
 def test_a_second_one_is_refused(up: Up, tmp_path: Path) -> None:
     port = up.url.rpartition(":")[2]
-    done = nightjar("up", "--port", str(free_port()), home=up.home)
-    assert (done.returncode, f"runs here already, at {up.url}" in done.stderr) == (1, True), done.stderr
+    done = nightjar("up", "--port", str(free_port()), "--edge", "CPU", home=up.home)
+    assert (done.returncode, "nightjar worker --pool edge --device CPU" in done.stderr) == (1, True), done.stderr
     done = nightjar("up", "--port", port, home=tmp_path)
     assert (done.returncode, "a Prefect server answers" in done.stderr) == (1, True), done.stderr
     done = nightjar("up", "--host", "192.0.2.1", home=tmp_path)
@@ -234,7 +281,7 @@ def test_ctrl_c_ends_all_of_it(up: Up) -> None:
     assert processes_of(up.home) == []
     with sqlite3.connect(up.home / "prefect" / "prefect.db") as database:
         state = database.execute("SELECT state_name FROM flow_run WHERE id = ?", [run]).fetchone()
-    assert state == ("Crashed",), "and it is said, where Prefect would show it running for ever"
+    assert state == ("Cancelled",), "and it is said, where Prefect would show it running for ever"
 
 
 def test_with_a_password_nobody_else_comes_in_and_kill_9_leaves_nothing(tmp_path: Path, pg_url: str) -> None:

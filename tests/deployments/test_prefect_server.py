@@ -1,0 +1,90 @@
+"""Finding a Prefect server by whatever address a person has of it."""
+
+import fcntl
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from deployments.prefect_server import HERE, api_candidates, find_api, running_up, server_address
+from models.types import NightjarError
+from tasks.settings import up_lock
+
+
+@pytest.fixture
+def origin() -> Iterator[str]:
+    """A server that answers as Prefect's does below /api and, as behind a proxy, below /prefect/api."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path in ("/api/health", "/prefect/api/health")
+            body = json.dumps(True).encode() if known else b"<html>"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("typed", "api"),
+    [
+        ("", "/api"),
+        ("/", "/api"),
+        ("/api", "/api"),
+        ("/api/", "/api"),
+        ("/dashboard", "/api"),
+        ("/runs/flow-run/0190-1234?tab=Logs", "/api"),
+        ("/prefect/api", "/prefect/api"),
+        ("/prefect", "/prefect/api"),
+        ("/prefect/dashboard", "/prefect/api"),
+    ],
+)
+def test_the_api_is_found_by_any_of_its_addresses(origin: str, typed: str, api: str) -> None:
+    assert find_api(origin + typed) == origin + api
+
+
+def test_an_address_without_a_scheme(origin: str) -> None:
+    assert find_api(origin.removeprefix("http://")) == f"{origin}/api"
+
+
+def test_nobody_there_is_one_sentence() -> None:
+    with pytest.raises(NightjarError, match=r"no Prefect server answers at http://127\.0\.0\.1:1"):
+        find_api("http://127.0.0.1:1")
+    with pytest.raises(NightjarError, match="a password in it") as caught:
+        find_api("http://me:hunter2@127.0.0.1:1")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_service_that_tells_no_health_is_taken_as_given() -> None:
+    cloud = "https://api.prefect.cloud/api/accounts/1/workspaces/2"
+    assert find_api(cloud) == cloud
+    assert api_candidates(cloud)[0] == cloud
+
+
+def test_only_a_running_up_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert running_up() is None
+    up_lock().write_text("http://127.0.0.1:4321")
+    assert running_up() is None, "it ended, or was killed"
+    with up_lock().open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert running_up() == "http://127.0.0.1:4321"
+        assert server_address(None) == "http://127.0.0.1:4321"
+        assert server_address("http://else") == "http://else"
+        (tmp_path / ".env").write_text("PREFECT_API_URL=http://mine:4200/api\n")
+        assert server_address(None) == "http://mine:4200/api"
+    (tmp_path / ".env").unlink()
+    assert server_address(None) == HERE
