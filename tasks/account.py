@@ -113,9 +113,8 @@ class Account:
             return {}
         lines = {**_rows_line(self.counts.people, self.batch.task), "film": duration(self.brought.film_s)}
         if self.crowds:
-            lines["most"] = ", ".join(
-                f"{crowd.most_people} at {film_clock(crowd.second)} of {crowd.video}" for crowd in self.crowds
-            )
+            crowd = self.crowds[0]
+            lines["most"] = f"{crowd.most_people} at {film_clock(crowd.second)} of {crowd.video}"
         return {**lines, **self._change_line(self.brought)}
 
     def _change_line(self, brought: Yield) -> dict[str, str]:
@@ -280,6 +279,13 @@ def _rows_line(rows: int, task: str) -> dict[str, str]:
     if task == "classification":
         return {"labels": f"{rows:,} rows, one per frame that was looked at"}
     return {"people": f"{rows:,} rows, one per person per frame"}
+
+
+def crowd_table(account: Account) -> list[dict[str, Any]]:
+    """One row per video of `crowds`: the most people in one frame, and where in the video."""
+    return [
+        {"people": crowd.most_people, "at": film_clock(crowd.second), "video": crowd.video} for crowd in account.crowds
+    ]
 
 
 def device_table(account: Account) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from storage import query as database
 from storage.ledger import SegmentCounts
 from storage.places import StoreError
-from tasks.account import Account, count_lines, device_table, video_table
+from tasks.account import Account, count_lines, crowd_table, device_table, video_table
 from tasks.catalogue import Listing
 from tasks.pictures import Pictures
 from tasks.policy import TASK
@@ -88,11 +88,11 @@ def _video_row(row: dict[str, Any], found: str) -> dict[str, Any]:
     return {
         "video": row["video"],
         found: row[found],
-        "duration_s": float(row["duration_s"]),
+        "seconds": float(row["duration_s"]),
         "frames": row["frames"],
-        "frames_done": row["frames_done"],
-        "frames_undecodable": row["frames_undecodable"],
-        "segments_quarantined": row["segments_quarantined"],
+        "done": row["frames_done"],
+        "undecodable": row["frames_undecodable"],
+        "in quarantine": row["segments_quarantined"],
     }
 
 
@@ -138,6 +138,8 @@ def _markdown(report: BatchReport, title: str) -> str:
     ]
     if report.pictures.sheet:
         parts.append(f"![a frame of each video, with what was found]({data_url(report.pictures.sheet)})")
+    if len(report.account.crowds) > 1:
+        parts.append(f"## Most people\n\n{markdown_table(crowd_table(report.account))}")
     if report.refused:
         parts.append(f"## In quarantine\n\n{markdown_table(quarantine_table(report.refused)[:MARKDOWN_REASONS])}")
     if report.chart:
@@ -154,7 +156,7 @@ def quarantine_table(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in refused:
         names.setdefault(row["reason"], []).append(row["key"])
     common = sorted(names.items(), key=lambda item: -len(item[1]))
-    return [{"reason": reason, "count": len(keys), "such as": keys[0]} for reason, keys in common]
+    return [{"count": len(keys), "such as": keys[0], "reason": reason} for reason, keys in common]
 
 
 def _tables(account: Account) -> list[str]:

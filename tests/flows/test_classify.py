@@ -50,10 +50,10 @@ def test_every_frame_has_the_label_of_its_own_picture(archive: Path) -> None:
     assert [row[1] for row in rows] == ["spot" if has_spot(frame) else "empty" for frame in range(60)]
     assert all(t_s == pytest.approx(frame / 25) and score > 0.99 for frame, _, t_s, score in rows)
     assert ask("SELECT count(*) FROM segments WHERE status = 'done'")[0][0] >= 2
-    assert report.lines()["labels"] == "60 rows, one a frame that was looked at"
+    assert report.lines()["labels"] == "60 rows, one per frame that was looked at"
     assert report.videos == [
-        {"video": "one.mp4", "frames": 60, "duration_s": 2.4, "frames_done": 60, "frames_undecodable": 0,
-         "segments_quarantined": 0, "labels": 60}
+        {"video": "one.mp4", "labels": 60, "seconds": 2.4, "frames": 60, "done": 60, "undecodable": 0,
+         "in quarantine": 0}
     ]  # fmt: skip
     assert run(archive).lines()["segments"] == "nothing new: everything is in the database"
     assert ask(ROWS) == rows

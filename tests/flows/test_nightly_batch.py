@@ -374,7 +374,7 @@ def test_prefect_shows_progress_tables_and_the_picture(archive: Path) -> None:
     assert "| device | frames/s | frames | segments | retries | lost | throttling |" in found["batch-report"]
     assert "| most | 1 at 0:00 of " in found["batch-report"]
     assert "| film | 4.2 s |" in found["batch-report"]
-    assert "| reason | count | such as |" in found["batch-report"]
+    assert "| count | such as | reason |" in found["batch-report"]
     assert all(len(row) <= 7 for row in json.loads(found["batch-videos"]))
     assert "not estimated: no device was measured before" in found["batch-report"]
     assert Path(report.chart_url).read_bytes() == report.chart

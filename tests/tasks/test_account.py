@@ -142,8 +142,8 @@ def test_what_came_in_is_told_with_the_change_against_the_batch_before(engine: E
 def test_reasons_of_the_quarantine_are_counted() -> None:
     refused = [{"key": key, "reason": why} for key, why in (("a", "empty"), ("b", "no video"), ("c", "no video"))]
     assert quarantine_table(refused) == [
-        {"reason": "no video", "count": 2, "such as": "b"},
-        {"reason": "empty", "count": 1, "such as": "a"},
+        {"count": 2, "such as": "b", "reason": "no video"},
+        {"count": 1, "such as": "a", "reason": "empty"},
     ]
 
 
