@@ -60,13 +60,14 @@ def run_finetuning(**options: Any) -> None:
     """Fine-tune a classifier by the flow, and say what came of it."""
     given = {**_given(options), "folders": [str(folder) for folder in options["folders"]]}
     given["dense"] = list(options["dense"]) or None
-    places = {name: given.get(name, "") for name in ("stanford", "devkit", "caltech", "weights")}
+    places = {name: given.get(name, "") for name in ("stanford", "devkit", "caltech", "weights", "name")}
     folders = early_checks.PictureFolders(**places, folders=tuple(given["folders"]))
     prepare(lambda site: early_checks.check_pictures(folders))
     from flows.finetune_classifier import finetune_classifier
 
-    compare_runs((call(finetune_classifier, given),))
-    print(f"To use it: nightjar run ARCHIVE --model {given['name']} --frames-per-second 2")
+    run: Any = call(finetune_classifier, given)
+    compare_runs((run,))
+    print(f"To use it: nightjar run ARCHIVE --model run-{run} --frames-per-second 2")
 
 
 def run_evaluation(**options: Any) -> None:
@@ -105,8 +106,10 @@ def compare_runs(runs: tuple[int, ...]) -> None:
     """A column a fine-tuning; without numbers, the list of them."""
     if not runs:
         print_query(
-            "SELECT training_run_id AS run, status, started_at, name, preset, pictures_test, accuracy, roc_auc,"
-            " false_negatives + false_positives AS failures, error FROM training_runs ORDER BY training_run_id",
+            "SELECT training_run_id AS run, status, started_at, training_runs.name, preset, pictures_test, accuracy,"
+            " roc_auc, false_negatives + false_positives AS failures, substr(version_sha256, 1, 12) AS version, error"
+            " FROM training_runs LEFT JOIN model_versions"
+            " ON model_versions.model_version_id = training_runs.model_version_id ORDER BY training_run_id",
             "table",
         )
         return

@@ -2,7 +2,9 @@
 
 import dataclasses
 import tempfile
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,18 +18,21 @@ from models.finetune_params import PRESETS, FinetuneParams
 from models.scaling import ScalingRequest
 from models.types import NightjarError
 from storage import trainings
-from tasks import finetuning
+from tasks import finetuning, judging
 from tasks.cancelling import cancellable
 from tasks.conversion import convert_source
 from tasks.early_checks import PictureFolders, check_pictures
-from tasks.finetuning import LABELS, Judged, Sources
+from tasks.finetuning import LABELS, Sources, folder_lines
+from tasks.judging import IrJudged, Judged
 from tasks.model_store import store_model
+from tasks.owner import is_dead, this_owner
 from tasks.policy import FLOW, Help
 from tasks.report import data_url
 from tasks.run_names import named_after
 from tasks.site import Site, open_site
 
 Folder = Field(max_length=1000)
+FOLDERS_SHOWN = 40
 
 
 DESCRIPTION = """\
@@ -86,8 +91,9 @@ def finetune_classifier(
 ) -> int:
     """Fine-tune a car / not-a-car classifier, judge it on pictures that it never saw, and convert it for the nights.
 
-    Gives the run's number, for `nightjar compare`. A training that was killed goes on from its last epoch when it is
-    started again with the same pictures and parameters; one that is done is not done again. Raises NightjarError.
+    Returns the run's number, for `nightjar compare` and as `--model run-NUMBER`. An interrupted training resumes from
+    its last epoch when it is started again with the same pictures and parameters; a completed one is not repeated.
+    Raises NightjarError.
     """
     given: dict[str, Any] = {
         "backbone": backbone,
@@ -106,16 +112,21 @@ def finetune_classifier(
     params = dataclasses.replace(PRESETS[preset], **{key: value for key, value in given.items() if value is not None})
     sources = Sources(stanford, devkit, caltech, tuple(folders or ()), crop, random_splits=own_splits is False)
     with open_site() as site:
-        check_pictures(PictureFolders(stanford, devkit, caltech, sources.folders, weights))
+        check_pictures(PictureFolders(stanford, devkit, caltech, sources.folders, weights, name))
         data = finetuning.read_pictures(sources, params)  # before 100 MB of weights are fetched
         file = finetuning.fetch_weights(site, params, weights)
         plan = finetuning.plan_training(name, preset, params, sources, data, file)
-        run_id, done = trainings.start_training(site.engine, plan, flow_run.get_id())
+        run_id, done = trainings.start_training(
+            site.engine, plan, flow_run.get_id(), owner=this_owner(), is_dead=is_dead
+        )
         if done:
-            get_run_logger().info("the same pictures, parameters and weights: run %s has done this", run_id)
+            said = "run %s has done this with the same pictures, parameters and weights; '--model run-%s' is its model"
+            get_run_logger().info(said, run_id, run_id)
             return run_id
         try:
-            _train(site, run_id, plan, params, data, file)
+            with finetuning.holding(site.engine, run_id):
+                trainings.record_pictures(site.engine, run_id, finetuning.prediction_rows(data.pictures, {}))
+                _train(site, _Run(run_id, plan, params, data), file)
         except BaseException as error:
             with suppress(NightjarError):  # the database may be what failed
                 trainings.fail_training(site.engine, run_id, str(error) or type(error).__name__)
@@ -123,52 +134,83 @@ def finetune_classifier(
     return run_id
 
 
-def _train(
-    site: Site, run_id: int, plan: trainings.TrainingPlan, params: FinetuneParams, data: finetuning.Data, weights: Path
-) -> None:
-    folder = site.settings.home.resolve() / "training" / "classifier" / plan.run_key
-    trained = finetuning.train(site, run_id, params, data, weights, folder)
-    judged = finetuning.judge(run_id, params, plan.preset, trained)
-    addresses = finetuning.keep(site, plan.run_key, judged, trained.model)
+@dataclass(frozen=True)
+class _Run:
+    """A training under way."""
+
+    run_id: int
+    plan: trainings.TrainingPlan
+    params: FinetuneParams
+    data: finetuning.Data
+
+    @property
+    def trained_on(self) -> Counter[bool]:
+        """Training pictures of others (False) and of cars (True)."""
+        return Counter(picture.car for picture in self.data.pictures if picture.split == "train")
+
+
+def _train(site: Site, run: _Run, weights: Path) -> None:
+    """Train, judge, convert and publish; the run counts as completed when all of it is done."""
+    folder = site.settings.home.resolve() / "training" / "classifier" / run.plan.run_key
+    trained = finetuning.train(site, run.run_id, run.params, run.data, weights, folder)
+    judged = judging.judge(run.run_id, run.params, run.plan.preset, trained)
+    addresses = finetuning.keep(site, run.plan.run_key, judged.pictures, trained.model)
     with tempfile.TemporaryDirectory(prefix="nightjar-finetune-") as place:
         pictures = finetuning.parity_pictures(trained.test, Path(place) / "pictures")
-        spec = ConvertSpec(plan.name, labels=LABELS, scaling=ScalingRequest("-1..1"))  # as models.finetune_feed does
-        manifest = convert_source(trained.model, addresses["model"], Path(place) / "ir", spec, str(pictures))
-        model_version_id = store_model(site, Path(place) / "ir", manifest)
+        # The range is as models.finetune_feed has it.
+        spec = ConvertSpec(
+            run.plan.name, labels=LABELS, scaling=ScalingRequest("-1..1"), threshold=judged.metrics.threshold
+        )
+        ir_folder = Path(place) / "ir"
+        manifest = convert_source(trained.model, addresses["model"], ir_folder, spec, str(pictures))
+        ir = judging.judge_ir(ir_folder, manifest, trained, judged.metrics.threshold)
+        model_version_id = store_model(site, ir_folder, manifest)
+    _publish(run, judged, ir, manifest.version_id, addresses)
     found = {
         "base_sha256": trained.base_sha256,
         "best_epoch": trained.best_epoch,
         "model_version_id": model_version_id,
-        **finetuning.columns(judged.metrics),
+        **judging.columns(judged.metrics),
+        **ir.columns(),
     }
-    trainings.finish_training(site.engine, run_id, found, judged.failures)
-    _publish(run_id, plan, params, data, judged, addresses)
+    rows = finetuning.prediction_rows(run.data.pictures, judged.scores)
+    trainings.finish_training(site.engine, run.run_id, found, rows)
 
 
-def _publish(
-    run_id: int,
-    plan: trainings.TrainingPlan,
-    params: FinetuneParams,
-    data: finetuning.Data,
-    judged: Judged,
-    addresses: dict[str, str],
-) -> None:
-    """What a person looks at: in Prefect's UI, and the main figures in the log."""
-    said = finetuning.lines(judged.metrics, judged.failures)
-    rows = "\n".join(f"| {label} | {text} |" for label, text in said.items())
-    parts = [
-        f"# Run {run_id}: {plan.name}, {plan.preset}",
-        f"| on the test pictures | |\n|---|---|\n{rows}",
-        *(f"## {title}\n\n![{title}]({data_url(png)})" for title, png in judged.pictures.items()),
-        "## Pictures\n\n```\n" + "\n".join([*data.table, *data.notes]) + "\n```",
-        f"## Parameters\n\n```json\n{params.to_json()}\n```",
-        "\n".join(f"- {title}: {address}" for title, address in addresses.items()),
-    ]
-    create_markdown_artifact("\n\n".join(parts), key="finetuning", description=f"run {run_id}, {plan.preset}")
+def _publish(run: _Run, judged: Judged, ir: IrJudged, version: str, addresses: dict[str, str]) -> None:
+    """Show the result to people: a page in Prefect's UI, the main figures and warnings in the log."""
+    said = judging.lines(judged, ir)
+    warned = judging.warnings(run.params, run.trained_on, judged, ir)
+    title = f"# Run {run.run_id}: {run.plan.name}, {run.plan.preset}"
+    parts = [title, *(f"**{warning}**" for warning in warned), _page(run, judged, said, version)]
+    parts.append("\n".join(f"- {name}: {address}" for name, address in addresses.items()))
+    description = f"run {run.run_id}, {run.plan.preset}"
+    create_markdown_artifact("\n\n".join(parts), key="finetuning", description=description)
     log = get_run_logger()
-    log.info("run %s: %s", run_id, "; ".join(f"{label} {text}" for label, text in said.items()))
-    for title, address in addresses.items():
-        log.info("%s: %s", title, address)
+    log.info("run %s: %s", run.run_id, "; ".join(f"{label} {text}" for label, text in said.items()))
+    log.info("'--model run-%s' is this model, version %s", run.run_id, version[:12])
+    for warning in warned:
+        log.warning(warning)
+    for name, address in addresses.items():
+        log.info("%s: %s", name, address)
+
+
+def _page(run: _Run, judged: Judged, said: dict[str, str], version: str) -> str:
+    rows = "\n".join(f"| {label} | {text} |" for label, text in said.items())
+    folders = "\n".join(f"| {' | '.join(each.cells())} |" for each in judged.folders[:FOLDERS_SHOWN])
+    parts = [
+        f"`--model run-{run.run_id}` is this model, version `{version[:12]}`.",
+        f"| on the test pictures | |\n|---|---|\n{rows}",
+        *(f"## {name.replace('_', ' ')}\n\n![{name}]({data_url(png)})" for name, png in judged.pictures.items()),
+        f"## Folders\n\n| folder | test pictures | accuracy | 95 % |\n|---|---|---|---|\n{folders}",
+        "## Near misses\n\n"
+        + ("\n".join(f"- `{line}`" for line in judged.near) or "None within 0.2 of the threshold."),
+        "## Pictures\n\n```\n"
+        + "\n".join([*run.data.table, *folder_lines(run.data.pictures), *run.data.notes])
+        + "\n```",
+        f"## Parameters\n\n```json\n{run.params.to_json()}\n```",
+    ]
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

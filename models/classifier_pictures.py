@@ -37,6 +37,7 @@ _WIDTH, _HEIGHT = 1920, 940
 _LEFTS, _PANEL_WIDTH = (150, 1100), 780
 _TOP, _FLOOR = 220, 830
 MOST_FAILURES = 48
+MOST_NEAR, NEAR = 12, 0.2
 _COLUMNS = 4
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_TEXT = 774, 580, 128  # halved by the contact sheet: letters stay smooth
 
@@ -169,21 +170,36 @@ def _mixed(color: Color, share: float) -> Color:
     return blue, green, red
 
 
-def failure_sheet(pictures: Sequence[Picture], scores: NDArray[np.floating]) -> Image | None:
-    """The pictures that were called what they are not, the surest mistakes first, at most 48; None where all are right.
+def failure_sheet(
+    pictures: Sequence[Picture], scores: NDArray[np.floating], threshold: float = THRESHOLD
+) -> Image | None:
+    """Draw the pictures that were called what they are not, the surest mistakes first, at most 48; None without any.
 
     scores: (n,) probabilities of a car. Each tile has the file's name with its folder, the truth and the score.
-    Raises PictureError for a file that is no picture.
+    Raises PictureError for a file that is not a picture.
     """
-    wrong = [
-        (abs(float(score) - THRESHOLD), picture, float(score))
-        for picture, score in zip(pictures, scores, strict=True)
-        if (score >= THRESHOLD) != picture.car
-    ]
-    if not wrong:
+    wrong = [index for index in range(len(pictures)) if (scores[index] >= threshold) != pictures[index].car]
+    wrong.sort(key=lambda index: (-abs(float(scores[index]) - threshold), str(pictures[index].path)))
+    return _sheet(pictures, scores, wrong[:MOST_FAILURES])
+
+
+def near_miss_sheet(pictures: Sequence[Picture], scores: NDArray[np.floating], threshold: float) -> Image | None:
+    """Draw the pictures that were called right and hardly so, the nearest to the threshold first; None without any."""
+    return _sheet(pictures, scores, near_misses(pictures, scores, threshold))
+
+
+def near_misses(pictures: Sequence[Picture], scores: NDArray[np.floating], threshold: float) -> list[int]:
+    """Return the indices of at most 12 pictures that are right and within 0.2 of the threshold, the nearest first."""
+    margins = [abs(float(score) - threshold) for score in scores]
+    right = [index for index in range(len(pictures)) if (scores[index] >= threshold) == pictures[index].car]
+    near = [index for index in right if margins[index] <= NEAR]
+    return sorted(near, key=lambda index: (margins[index], str(pictures[index].path)))[:MOST_NEAR]
+
+
+def _sheet(pictures: Sequence[Picture], scores: NDArray[np.floating], shown: Sequence[int]) -> Image | None:
+    if not shown:
         return None
-    wrong.sort(key=lambda one: (-one[0], str(one[1].path)))
-    tiles = [_tile(picture, score) for _, picture, score in wrong[:MOST_FAILURES]]
+    tiles = [_tile(pictures[index], float(scores[index])) for index in shown]
     columns = min(_COLUMNS, len(tiles))
     margin = 10
     return contact_sheet(tiles, columns, columns * (_TILE_WIDTH // 2 + margin) + margin)

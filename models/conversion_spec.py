@@ -16,6 +16,7 @@ class ConvertSpec:
     device_target: MYRIAD refuses what a Neural Compute Stick cannot run
     labels: of a classifier, see models.classifier.ClassifyParams; without: numbers, or no and yes
     scaling: of the pixels; nothing asked for = what is found in the model, or is known of PoseNet
+    threshold: of a classifier of a single value, see models.classifier.ClassifyParams
     labelled: a folder with one folder of pictures per label, which the converted classifier must name rightly
     """
 
@@ -26,4 +27,5 @@ class ConvertSpec:
     device_target: Literal["CPU", "MYRIAD"] = "CPU"
     labels: tuple[str, ...] = ()
     scaling: ScalingRequest = field(default=ScalingRequest())
+    threshold: float = 0.5
     labelled: Path | None = None

@@ -216,7 +216,7 @@ def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tup
             f"{len(labels)} labels for an output of {values[0]} values, expected one a value (two for a single value, "
             "which is the probability of the second): name each, in their order"
         )
-    return dataclasses.asdict(ClassifyParams(labels))
+    return dataclasses.asdict(ClassifyParams(labels, spec.threshold))
 
 
 def _source(kind: SourceFormat, paths: dict[str, Path], location: str) -> Source:

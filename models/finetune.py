@@ -7,7 +7,9 @@ networks (classifier_network.py), features (features.py), batches (finetune_feed
 import contextlib
 import json
 import math
+import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +41,8 @@ class Trained:
     """A classifier. model: the whole network, pictures (1, 224, 224, 3) in [-1, 1] -> probability of a car
 
     best_epoch: whose weights it has, by validation loss; base_sha256: of the backbone before the training
-    test: the pictures of the test split; scores: (n,) float32 their probabilities, in the same order
+    validation, test: the pictures of these splits
+    validation_scores, scores: (n,) float32 their probabilities, in the same order; scores are of the test split
     """
 
     model: Path
@@ -47,6 +50,8 @@ class Trained:
     base_sha256: str
     steps: list[Step]
     epochs: list[Epoch]
+    validation: list[Picture]
+    validation_scores: NDArray[np.float32]
     test: list[Picture]
     scores: NDArray[np.float32]
 
@@ -58,7 +63,7 @@ def finetune(
     *,
     weights: Path | None,
     cache: Path | None,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_epoch: Callable[[Epoch, Sequence[Step]], None] = lambda epoch, steps: None,
     on_features: Progress = lambda done, total: None,
 ) -> Trained:
     """Trains from the start or from the folder's checkpoint of each epoch; leaves checkpoint.npz and model.keras there.
@@ -66,11 +71,12 @@ def finetune(
     pictures: each with its split and sha256; weights: the backbone's file, None = random ones
     cache: where features are kept; None = the backbone runs in the loop, as it does where some of it learns or pictures
         are augmented
-    on_epoch: is told after each epoch's checkpoint; what it raises ends this part of the training
+    on_epoch: is told each epoch and its steps after its checkpoint; what it raises ends this part of the training
     Raises FinetuneError where a split is empty or of one kind only, the checkpoint does not fit, or the loss is no
     number; PictureError for a file that is no picture.
     """
     splits = _by_split(pictures)
+    keras.utils.clear_session()  # Keras counts the names of its layers through the process's life, and saves them
     folder.mkdir(parents=True, exist_ok=True)
     base = build_base(params.backbone, weights, params.seed)
     head = build_head(params, base.width)
@@ -90,9 +96,9 @@ def finetune(
         while len(state.epochs) < params.epochs:
             _run_epoch(learner, feeds, state)
             save_state(state, identity, path)
-            on_epoch(state.epochs[-1])
+            on_epoch(state.epochs[-1], [step for step in state.steps if step.epoch == len(state.epochs)])
         learner.set_network(state.best)
-        scores = learner.scores(feeds["test"])
+        validation_scores, scores = (learner.scores(feeds[split]) for split in ("validation", "test"))
     _write_model(whole, folder / MODEL_FILE)
     return Trained(
         model=folder / MODEL_FILE,
@@ -100,6 +106,8 @@ def finetune(
         base_sha256=base.sha256,
         steps=state.steps,
         epochs=state.epochs,
+        validation=splits["validation"],
+        validation_scores=validation_scores,
         test=splits["test"],
         scores=scores,
     )
@@ -194,15 +202,41 @@ def _run_epoch(learner: "Learner", feeds: dict[Split, Feed], state: State) -> No
 
 def _no_number(kind: str, loss: float, epoch: int, step: int, params: FinetuneParams) -> FinetuneError:
     return FinetuneError(
-        f"the {kind} loss of step {step} (epoch {epoch}) is {loss}, expected a number: train in another folder with a "
-        f"learning rate below {params.learning_rate:g}, or fetch the backbone's weights again"
+        f"the {kind} loss of step {step} (epoch {epoch}) is {loss}, expected a number: give a learning rate below "
+        f"{params.learning_rate:g}, or fetch the backbone's weights again"
     )
 
 
 def _write_model(network: Any, path: Path) -> None:
-    beside = path.with_name(f".{path.name}")
-    network.save(beside)
-    beside.replace(path)
+    """Write the same bytes for the same network: Keras's own file holds the time of day and addresses in memory."""
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+        saved, timeless = Path(scratch) / f"saved-{path.name}", Path(scratch) / path.name
+        network.save(saved)
+        _without_chance(saved, timeless)
+        timeless.replace(path)
+
+
+def _without_chance(saved: Path, timeless: Path) -> None:
+    with zipfile.ZipFile(saved) as source, zipfile.ZipFile(timeless, "w") as copy:
+        for name in sorted(source.namelist()):
+            content = source.read(name)
+            if name.endswith(".json"):
+                config = json.loads(content)
+                config.pop("date_saved", None)
+                content = json.dumps(_numbered(config, {}), sort_keys=True).encode()
+            copy.writestr(zipfile.ZipInfo(name), content)  # of 1980, as a ZipInfo begins
+
+
+def _numbered(config: Any, numbers: dict[int, int]) -> Any:
+    """Replace the addresses by which Keras knows shared objects with numbers, in the order in which they come."""
+    if isinstance(config, list):
+        return [_numbered(item, numbers) for item in config]
+    if isinstance(config, dict):
+        return {
+            key: numbers.setdefault(value, len(numbers)) if key == "shared_object_id" else _numbered(value, numbers)
+            for key, value in config.items()
+        }
+    return config
 
 
 class Learner:

@@ -1,10 +1,24 @@
 """What there is: videos, the archive's files, model versions, and which of them the views show. No segments' work."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Select, Table, bindparam, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    ScalarSelect,
+    Select,
+    Table,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.types import ModelVersion, Video
@@ -17,12 +31,14 @@ from storage.tables import (
     segments,
     shown_models,
     time_repairs,
+    training_runs,
     videos,
 )
 
 VIDEO_FIELDS = tuple(name for name in Video.__dataclass_fields__ if name != "time_repairs")
 MODEL_FIELDS = tuple(ModelVersion.__dataclass_fields__)
 HASH_START = re.compile("[0-9a-f]{8,64}")
+RUN_NUMBER = re.compile("(?:run-)?([1-9][0-9]{0,6})")
 
 
 class KnownFile(NamedTuple):
@@ -218,17 +234,40 @@ def register_model(engine: Engine, version: ModelVersion) -> int:
 
 
 def find_model(engine: Engine, name: str) -> tuple[int, ModelVersion] | None:
-    """The version of this name that was registered last, of those that look at every frame; or the one whose hash
-    begins so. With its id."""
+    """Return a model version with its id; None where there is none.
+
+    name: of a training run, as run-7 or 7; or the beginning of a version's hash; or the name of a model or training,
+    which is the one registered last of those that look at every frame
+    """
     columns = (model_versions.c.model_version_id, *(model_versions.c[field] for field in MODEL_FIELDS))
     newest = (model_versions.c.registered_at.desc(), model_versions.c.model_version_id.desc())
-    named = (model_versions.c.name == name) & model_versions.c.frames_per_second.is_(None)
-    wanted = model_versions.c.version_sha256.startswith(name) if HASH_START.fullmatch(name) else named
     with reading(engine) as connection:
-        row = connection.execute(select(*columns).where(wanted).order_by(*newest)).first()
-        if row is None and wanted is not named:  # a name may look like a hash
-            row = connection.execute(select(*columns).where(named).order_by(*newest)).first()
-    return None if row is None else (row[0], ModelVersion(*row[1:]))
+        for wanted in _meanings(name):  # a name may look like a hash or a number
+            row = connection.execute(select(*columns).where(wanted).order_by(*newest)).first()
+            if row is not None:
+                return row[0], ModelVersion(*row[1:])
+    return None
+
+
+def _meanings(name: str) -> Iterator[ColumnElement[bool]]:
+    """Conditions on model_versions, the first that finds one counts."""
+    if number := RUN_NUMBER.fullmatch(name):
+        run = training_runs.c.training_run_id == int(number[1])
+        yield model_versions.c.model_version_id.in_(select(training_runs.c.model_version_id).where(run))
+    if HASH_START.fullmatch(name):
+        yield model_versions.c.version_sha256.startswith(name)
+    yield model_versions.c.model_version_id == _newest_named(name)
+
+
+def _newest_named(name: str) -> ScalarSelect[int]:
+    """Equal trainings under two names are one model version, registered under the first one: both names mean it."""
+    named = (model_versions.c.name == name) & model_versions.c.frames_per_second.is_(None)
+    trained = (training_runs.c.name == name) & (training_runs.c.status == "completed")
+    of_models = select(model_versions.c.model_version_id, model_versions.c.registered_at.label("since")).where(named)
+    of_runs = select(training_runs.c.model_version_id, training_runs.c.finished_at).where(trained)
+    both = of_models.union_all(of_runs).subquery()
+    order = (both.c.since.desc(), both.c.model_version_id.desc())
+    return select(both.c.model_version_id).order_by(*order).limit(1).scalar_subquery()
 
 
 def model_names(engine: Engine) -> list[str]:

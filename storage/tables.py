@@ -38,6 +38,8 @@ SEGMENT_STATUSES = ("planned", "leased", "done", "quarantined")
 BATCH_STATUSES = ("running", "completed", "incomplete", "crashed", "cancelled")
 ASSIGNMENT_STATUSES = ("waiting", "working", "done", "lost", "dismissed")
 TRAINING_STATUSES = ("running", "completed", "failed")
+TRAINING_LABELS = ("car", "not_car")
+TRAINING_SPLITS = ("train", "validation", "test")
 EVALUATION_MODES = ("multi", "single", "agreement")
 CHOOSERS = ("batch", "person")
 BENCHMARKS = ("model", "pipeline")
@@ -373,6 +375,15 @@ training_runs = Table(
     Column("true_negatives", Integer),
     Column("false_positives", Integer),
     Column("model_version_id", ForeignKey("model_versions.model_version_id")),
+    Column("threshold", Double),
+    Column("accuracy_low", Double),
+    Column("accuracy_high", Double),
+    Column("average_precision", Double),
+    Column("ir_accuracy", Double),
+    Column("ir_largest_difference", Double),
+    Column("ir_labels_changed", Integer),
+    Column("owner", Text),
+    Column("lease_until", UtcDateTime),
     _one_of("status", TRAINING_STATUSES),
     CheckConstraint("(status = 'running') = (finished_at IS NULL)", name="finished"),
     CheckConstraint("status <> 'completed' OR accuracy IS NOT NULL", name="completed"),
@@ -401,15 +412,19 @@ training_steps = Table(
     Column("accuracy", Double, nullable=False),
 )
 
-training_failures = Table(
-    "training_failures",
+training_predictions = Table(
+    "training_predictions",
     metadata,
     Column("training_run_id", ForeignKey("training_runs.training_run_id"), primary_key=True),
     Column("sha256", Text, primary_key=True),
+    Column("box", Text, primary_key=True),
     Column("picture", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("label", Text, nullable=False),
-    Column("score", REAL, nullable=False),
+    Column("split", Text, nullable=False),
+    Column("score", Double),
+    _one_of("label", TRAINING_LABELS),
+    _one_of("split", TRAINING_SPLITS),
 )
 
 evaluations = Table(

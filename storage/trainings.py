@@ -3,21 +3,28 @@
 A run is known by what decides it (`run_key`): started again after a kill, it is the same row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
+from models.types import NightjarError
 from storage.database import DatabaseError, reading, storable, writing
 from storage.tables import (
     database_now,
     model_versions,
     training_epochs,
-    training_failures,
+    training_predictions,
     training_runs,
     training_steps,
 )
+
+LEASE_S = 300.0
+"""A process that trains renews its lease ten times in this time; another host's is believed gone after it."""
+
+NO_OWNER = {"owner": None, "lease_until": None}
 
 
 class StepRow(NamedTuple):
@@ -41,14 +48,19 @@ class EpochRow(NamedTuple):
     seconds: float
 
 
-class FailureRow(NamedTuple):
-    """A picture of the test set that was taken for what it is not. label: what it is; score: probability of a car"""
+class PredictionRow(NamedTuple):
+    """A picture of a training. box: "left,top,right,bottom" where it is a part of its file, else empty
+
+    label: what it is, car or not_car; score: probability of a car; None = not scored (yet), as in training
+    """
 
     sha256: str
+    box: str
     picture: str
     source: str
     label: str
-    score: float
+    split: str
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,19 +77,73 @@ class TrainingPlan:
     pictures_test: int
 
 
-def start_training(engine: Engine, plan: TrainingPlan, flow_run_id: str | None) -> tuple[int, bool]:
-    """The run's id, and whether it is done already. One that was killed or failed goes on under its own id."""
-    values: dict[str, Any] = {**vars(plan), "flow_run_id": flow_run_id}
-    running = {"status": "running", "finished_at": None, "error": None}
+class TrainingBusyError(NightjarError):
+    """Another process is at this training."""
+
+
+def start_training(
+    engine: Engine,
+    plan: TrainingPlan,
+    flow_run_id: str | None,
+    *,
+    owner: str | None = None,
+    is_dead: Callable[[str], bool] = lambda owner: False,
+) -> tuple[int, bool]:
+    """Return the run's id, and whether it is completed already. A killed or failed run resumes under its own id.
+
+    owner: of the process that trains; it holds the run until its lease ends, see `renew_training`
+    is_dead: tells whether an owner's process is known to be gone
+    Raises TrainingBusyError where another process holds the run.
+    """
+    values: dict[str, Any] = {**vars(plan), "flow_run_id": flow_run_id, "owner": owner}
+    values |= {"status": "running", "finished_at": None, "error": None}
+    values["lease_until"] = database_now(LEASE_S) if owner else None
     mine = training_runs.c.run_key == plan.run_key
+    held = func.coalesce(training_runs.c.lease_until >= database_now(), False)
+    columns = (training_runs.c.training_run_id, training_runs.c.status, training_runs.c.owner, held.label("held"))
     with writing(engine) as connection:
-        known = connection.execute(select(training_runs.c.training_run_id, training_runs.c.status).where(mine)).first()
-        if known is None:
-            row = insert(training_runs).values(**values, **running, started_at=database_now())
-            return int(connection.execute(row.returning(training_runs.c.training_run_id)).scalar_one()), False
+        begun = _insert_unless_there(connection, {**values, "started_at": database_now()})
+        if begun is not None:
+            return begun, False
+        known = connection.execute(select(*columns).where(mine).with_for_update()).one()
+        if known.status == "running" and known.held and known.owner != owner and not is_dead(known.owner):
+            raise TrainingBusyError(
+                f"Run {known.training_run_id} is being trained by {known.owner}. Wait for it, or end that process."
+            )
         if known.status != "completed":
-            connection.execute(update(training_runs).where(mine).values(**values, **running))
+            connection.execute(update(training_runs).where(mine).values(values))
         return int(known.training_run_id), known.status == "completed"
+
+
+def _insert_unless_there(connection: Connection, values: dict[str, Any]) -> int | None:
+    """Return the new run's id; None where its run_key is known, also when another process was faster."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    row = make(training_runs).values(values).on_conflict_do_nothing(index_elements=["run_key"])
+    return connection.execute(row.returning(training_runs.c.training_run_id)).scalar_one_or_none()
+
+
+def renew_training(engine: Engine, training_run_id: int) -> None:
+    """Extend the lease of a running training: its owner lives."""
+    mine = (training_runs.c.training_run_id == training_run_id) & (training_runs.c.status == "running")
+    with writing(engine) as connection:
+        connection.execute(update(training_runs).where(mine).values(lease_until=database_now(LEASE_S)))
+
+
+def record_pictures(engine: Engine, training_run_id: int, rows: Sequence[PredictionRow]) -> None:
+    """Replace the pictures of a run: first each with its split, at the end with the scores."""
+    of = {"training_run_id": training_run_id}
+    with writing(engine) as connection:
+        _replace_pictures(connection, of, rows)
+
+
+def _replace_pictures(connection: Connection, of: dict[str, int], rows: Sequence[PredictionRow]) -> None:
+    mine = training_predictions.c.training_run_id == of["training_run_id"]
+    connection.execute(delete(training_predictions).where(mine))
+    if rows:
+        values = [
+            {**of, **row._asdict(), "picture": storable(row.picture), "source": storable(row.source)} for row in rows
+        ]
+        connection.execute(insert(training_predictions), values)
 
 
 def record_epoch(engine: Engine, training_run_id: int, epoch: EpochRow, steps: Sequence[StepRow]) -> None:
@@ -93,28 +159,35 @@ def record_epoch(engine: Engine, training_run_id: int, epoch: EpochRow, steps: S
 
 
 def finish_training(
-    engine: Engine,
-    training_run_id: int,
-    found: dict[str, Any],
-    failures: Sequence[FailureRow],
+    engine: Engine, training_run_id: int, found: dict[str, Any], pictures: Sequence[PredictionRow]
 ) -> None:
-    """found: values of columns of training_runs: base_sha256, best_epoch, what was measured, model_version_id."""
-    of = {"training_run_id": training_run_id}
+    """Complete a run in one transaction.
+
+    found: values of columns of training_runs: base_sha256, best_epoch, what was measured, model_version_id
+    pictures: all of them, with the scores of those that were scored
+    """
     with writing(engine) as connection:
-        connection.execute(delete(training_failures).where(training_failures.c.training_run_id == training_run_id))
-        rows = [{**of, **row._asdict(), "picture": storable(row.picture)} for row in failures]
-        if rows:
-            connection.execute(insert(training_failures), rows)
-        values = {**found, "status": "completed", "finished_at": database_now()}
+        _replace_pictures(connection, {"training_run_id": training_run_id}, pictures)
+        values = {**found, "status": "completed", "finished_at": database_now(), **NO_OWNER}
         mine = training_runs.c.training_run_id == training_run_id
         connection.execute(update(training_runs).where(mine).values(values))
 
 
 def fail_training(engine: Engine, training_run_id: int, error: str) -> None:
-    values = {"status": "failed", "finished_at": database_now(), "error": storable(error)}
+    values = {"status": "failed", "finished_at": database_now(), "error": storable(error), **NO_OWNER}
     mine = (training_runs.c.training_run_id == training_run_id) & (training_runs.c.status == "running")
     with writing(engine) as connection:
         connection.execute(update(training_runs).where(mine).values(values))
+
+
+def abandoned_trainings(engine: Engine, is_dead: Callable[[str], bool]) -> list[tuple[int, str]]:
+    """(training_run_id, owner) of running trainings whose process is gone, or whose lease ended unrenewed."""
+    ended = func.coalesce(training_runs.c.lease_until < database_now(), True)
+    columns = (training_runs.c.training_run_id, training_runs.c.owner, ended)
+    running = select(*columns).where(training_runs.c.status == "running").order_by(training_runs.c.training_run_id)
+    with reading(engine) as connection:
+        rows = connection.execute(running).all()
+    return [(run, owner or "an unknown process") for run, owner, over in rows if over or (owner and is_dead(owner))]
 
 
 def read_trainings(engine: Engine, training_run_ids: Sequence[int]) -> list[dict[str, Any]]:
@@ -144,10 +217,12 @@ def read_epochs(engine: Engine, training_run_id: int) -> list[EpochRow]:
         return [EpochRow(*row) for row in rows]
 
 
-def read_failures(engine: Engine, training_run_id: int) -> list[FailureRow]:
-    """The surest mistakes first."""
-    columns = (training_failures.c[name] for name in FailureRow._fields)
-    mine = training_failures.c.training_run_id == training_run_id
+def read_pictures(engine: Engine, training_run_id: int, split: str | None = None) -> list[PredictionRow]:
+    """Pictures of a run, of one split or of all, by their hash."""
+    table = training_predictions
+    mine = table.c.training_run_id == training_run_id
+    wanted = mine if split is None else mine & (table.c.split == split)
+    columns = (table.c[name] for name in PredictionRow._fields)
     with reading(engine) as connection:
-        rows = [FailureRow(*row) for row in connection.execute(select(*columns).where(mine))]
-    return sorted(rows, key=lambda row: (-abs(row.score - 0.5), row.picture))
+        rows = connection.execute(select(*columns).where(wanted).order_by(table.c.sha256, table.c.box))
+        return [PredictionRow(*row) for row in rows]

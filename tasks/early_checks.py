@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from models.devices import check_device
 from models.manifest import Manifest
+from models.pictures import plain
 from models.runtime import refuse_unfit
 from models.types import NightjarError, refuse_credentials
 from storage.archive import canonical
-from tasks.model_names import require_model, require_source
+from tasks.model_names import refuse_run_number, require_model, require_source
 from tasks.site import Site
 
 
@@ -58,6 +59,7 @@ def check_archive(site: Site, location: str) -> None:
 def check_conversion(name: str, source: str | None, pictures: dict[str, str | None]) -> None:
     """There is something to convert, and so are the folders of pictures; option -> folder, None or empty: not given."""
     refuse_credentials(source or "")
+    refuse_run_number(name)
     if not source:
         require_source(name)
     elif not source.startswith(("https://", "http://")):
@@ -111,10 +113,13 @@ class PictureFolders:
     caltech: str = ""
     folders: tuple[str, ...] = ()
     weights: str = ""
+    name: str = ""
 
 
 def check_pictures(named: PictureFolders) -> None:
-    """Some pictures were named, and every folder and file is there."""
+    """Some pictures were named, and every folder and file is there; the new model's name is none of a run."""
+    refuse_run_number(named.name)
+    _refuse_other_bytes((named.stanford, named.devkit, named.caltech, *named.folders, named.weights))
     if bool(named.stanford) != bool(named.devkit):
         raise NightjarError(
             "one of --stanford and --devkit was given, expected both or none: the devkit names the cars"
@@ -128,6 +133,13 @@ def check_pictures(named: PictureFolders) -> None:
     for folder in named.folders:
         check_folders({"--pictures": folder})
     check_files({"--weights": named.weights})
+
+
+def _refuse_other_bytes(paths: Iterable[str]) -> None:
+    """Prefect takes valid UTF-8 alone as a parameter. Names of the files in a folder may be any bytes."""
+    for path in paths:
+        if plain(path) != path:
+            raise NightjarError(f"The name {plain(path)} is not valid UTF-8. Rename the folder, or give a link to it.")
 
 
 def check_pose_model(manifest: Manifest) -> None:

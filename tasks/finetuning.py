@@ -1,20 +1,20 @@
-"""Tasks of `finetune-classifier`: read the data sets, train, judge, keep. The work is in models/."""
+"""Tasks of `finetune-classifier`: read the data sets, train, keep. Judging is in tasks.judging, the work in models/."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from prefect import get_run_logger, task
 
-from models.classifier_metrics import THRESHOLD, ClassifierMetrics, measure
-from models.classifier_pictures import draw_confusion, draw_training, failure_sheet
 from models.finetune_params import WEIGHTS_URL, FinetuneParams
-from models.finetune_state import Epoch
+from models.finetune_state import Epoch, Step
 from models.manifest import file_sha256
 from models.picture_sets import PictureSet, caltech256, named_splits, plain_folders, stanford_cars
 from models.picture_splits import Drawn, check_classes, counts, draw_splits, folder_rows, leaks
@@ -22,8 +22,9 @@ from models.picture_survey import Skipped, Survey, left_out_lines, survey
 from models.pictures import SPLITS, Picture, PictureError, pictures_sha256, plain, read_picture
 from models.types import NightjarError
 from storage import trainings
+from storage.database import Engine
 from storage.published import fetch_url
-from storage.trainings import EpochRow, FailureRow, StepRow, TrainingPlan
+from storage.trainings import EpochRow, PredictionRow, StepRow, TrainingPlan
 from tasks.policy import TASK
 from tasks.progress import byte_progress
 from tasks.site import Site
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds, and only the training needs it
     from models.finetune import Trained
 
 LABELS = ("not_car", "car")
+PictureKey = tuple[str, tuple[int, int, int, int] | None]
 PARITY_PICTURES = 16
 SKIPPED_NAMED = 20
 FOLDERS_NAMED = 60
@@ -67,15 +69,6 @@ class Data:
     notes: list[str]
     table: list[str]
     left_out: list[Skipped]
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What came of a training. pictures: name -> PNG bytes: curves, confusion and, where there are any, failures"""
-
-    metrics: ClassifierMetrics
-    failures: list[FailureRow]
-    pictures: dict[str, bytes]
 
 
 @task(name="read pictures", **TASK)
@@ -199,11 +192,46 @@ def plan_training(
     )
 
 
+def prediction_rows(pictures: Sequence[Picture], scores: Mapping[PictureKey, float]) -> list[PredictionRow]:
+    """One row per picture; scores: by hash and box, of those that were scored"""
+    return [
+        PredictionRow(
+            picture.sha256,
+            ",".join(map(str, picture.box or ())),
+            str(picture.path),
+            picture.source,
+            LABELS[picture.car],
+            str(picture.split),
+            scores.get((picture.sha256, picture.box)),
+        )
+        for picture in pictures
+    ]
+
+
+@contextmanager
+def holding(engine: Engine, training_run_id: int) -> Iterator[None]:
+    """Renew the lease of a training while it runs, so that no other process takes it for abandoned."""
+    over = Event()
+
+    def renew() -> None:
+        while not over.wait(trainings.LEASE_S / 10):
+            with suppress(NightjarError):  # the next turn may find the database again
+                trainings.renew_training(engine, training_run_id)
+
+    thread = Thread(target=renew, name="renew-training", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 @task(name="fine-tune", **TASK)
 def train(
     site: Site, training_run_id: int, params: FinetuneParams, data: Data, weights: Path, folder: Path
 ) -> "Trained":
-    """Train, or go on from the folder's checkpoint; each epoch is in SQL when it is done. Raises FinetuneError."""
+    """Train, or resume from the folder's checkpoint; each epoch is in SQL when it is done. Raises FinetuneError."""
     from models.finetune import finetune
 
     log = get_run_logger()
@@ -211,7 +239,8 @@ def train(
     def on_features(done: int, total: int) -> None:
         log.info("the backbone has seen %s of %s pictures that it had not seen before", f"{done:,}", f"{total:,}")
 
-    def on_epoch(epoch: Epoch) -> None:
+    def on_epoch(epoch: Epoch, steps: Sequence[Step]) -> None:
+        _record_epoch(site.engine, training_run_id, epoch, steps)
         log.info(
             "epoch %s of %s: loss %.4f, accuracy %.4f; validation %.4f, %.4f; %.1f s",
             *(epoch.epoch, params.epochs, epoch.loss, epoch.accuracy),
@@ -222,42 +251,27 @@ def train(
     trained = finetune(
         params, data.pictures, folder, weights=weights, cache=cache, on_epoch=on_epoch, on_features=on_features
     )
-    steps: dict[int, list[StepRow]] = {}
-    for step in trained.steps:
-        steps.setdefault(step.epoch, []).append(StepRow(**step._asdict()))
+    # A kill between a checkpoint and its rows leaves an epoch that is done and not in SQL.
+    known = {epoch.epoch for epoch in trainings.read_epochs(site.engine, training_run_id)}
     for epoch in trained.epochs:
-        trainings.record_epoch(site.engine, training_run_id, EpochRow(**epoch._asdict()), steps[epoch.epoch])
+        if epoch.epoch not in known:
+            steps = [step for step in trained.steps if step.epoch == epoch.epoch]
+            _record_epoch(site.engine, training_run_id, epoch, steps)
     return trained
 
 
-@task(name="judge", **TASK)
-def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "Trained") -> Judged:
-    """On the test pictures, which nothing was learnt or chosen by."""
-    cars = np.array([picture.car for picture in trained.test])
-    metrics = measure(cars, trained.scores, seed=params.seed)
-    wrong = np.flatnonzero((trained.scores >= THRESHOLD) != cars)
-    title = f"run {training_run_id}, {preset}, {params.backbone}, batches of {params.batch_size}"
-    drawn: dict[str, Any] = {
-        "curves": draw_training(title, trained.steps, trained.epochs),
-        "confusion": draw_confusion(f"{metrics.pictures} test pictures", metrics.confusion),
-        "failures": failure_sheet(trained.test, trained.scores),
-    }
-    pictures = {name: cv2.imencode(".png", image)[1].tobytes() for name, image in drawn.items() if image is not None}
-    failures = [_failure(trained.test[index], float(trained.scores[index])) for index in wrong]
-    return Judged(metrics, failures, pictures)
-
-
-def _failure(picture: Picture, score: float) -> FailureRow:
-    return FailureRow(picture.sha256, str(picture.path), picture.source, LABELS[picture.car], score)
+def _record_epoch(engine: Engine, training_run_id: int, epoch: Epoch, steps: Sequence[Step]) -> None:
+    rows = [StepRow(**step._asdict()) for step in steps]
+    trainings.record_epoch(engine, training_run_id, EpochRow(**epoch._asdict()), rows)
 
 
 @task(name="keep pictures", **TASK)
-def keep(site: Site, run_key: str, judged: Judged, model: Path) -> dict[str, str]:
-    """Into the artifact store: the pictures and the Keras model. Gives name -> address."""
-    for name, png in judged.pictures.items():
+def keep(site: Site, run_key: str, pictures: Mapping[str, bytes], model: Path) -> dict[str, str]:
+    """Put the charts (name -> PNG) and the Keras model into the artifact store. Returns name -> address."""
+    for name, png in pictures.items():
         site.artifacts.put_bytes(f"training/{run_key}/{name}.png", png)
     site.artifacts.put_file(f"training/{run_key}/model.keras", model)
-    names = [*(f"{name}.png" for name in judged.pictures), "model.keras"]
+    names = [*(f"{name}.png" for name in pictures), "model.keras"]
     return {Path(name).stem: site.artifacts.url(f"training/{run_key}/{name}") for name in names}
 
 
@@ -268,21 +282,3 @@ def parity_pictures(pictures: Sequence[Picture], folder: Path) -> Path:
     for number in np.linspace(0, len(chosen) - 1, min(PARITY_PICTURES, len(chosen))).astype(int):
         cv2.imwrite(str(folder / f"{number:06d}.png"), read_picture(chosen[number])[..., ::-1])
     return folder
-
-
-def columns(metrics: ClassifierMetrics) -> dict[str, float | int | None]:
-    """What was measured, as training_runs has it."""
-    found = asdict(metrics)
-    del found["pictures"]
-    return {**found.pop("confusion"), **found}
-
-
-def lines(metrics: ClassifierMetrics, failures: Sequence[FailureRow]) -> dict[str, str]:
-    """What was measured, in words, label -> text."""
-    precision = "nothing was called a car" if metrics.precision is None else f"{metrics.precision:.4f}"
-    return {
-        "accuracy": f"{metrics.accuracy:.4f}: failed on {len(failures):,} of {metrics.pictures:,} test pictures",
-        "precision": precision,
-        "recall": f"{metrics.recall:.4f}",
-        "ROC AUC": f"{metrics.roc_auc:.4f}, 95 % between {metrics.roc_auc_low:.4f} and {metrics.roc_auc_high:.4f}",
-    }

@@ -35,6 +35,12 @@ def _remedy(name: str, known: list[str]) -> str:
     return ". Convert one first, such as 'nightjar convert posenet-075'"
 
 
+def refuse_run_number(name: str) -> None:
+    """Raise NightjarError where a new model would be called as a training run is, such as run-7 or 7."""
+    if catalogue.RUN_NUMBER.fullmatch(name):
+        raise NightjarError(f"A model cannot be called {name!r}: this names a training run. Choose another name.")
+
+
 def require_source(name: str) -> None:
     """Raise NightjarError where `nightjar convert NAME` needs a --source: nobody publishes a model of this name."""
     if name in CONVERTIBLE:

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from models.types import NightjarError, Segment
-from storage import assignments, ledger
+from storage import assignments, ledger, trainings
 from storage import sweep as swept
 from storage.artifacts import Artifacts
 from storage.database import Engine, migrate, open_database
@@ -105,6 +105,8 @@ def _sweep_ledger(engine: Engine, artifacts: Artifacts, options: Options, report
         end_abandoned(engine, artifacts, report)
     with _step(report, "batches"):
         crash_idle(engine, report)
+    with _step(report, "trainings"):
+        close_trainings(engine, report)
     if options.expect_within_h is not None:
         with _step(report, "nights"):
             expect_nights(engine, options.expect_within_h, report)
@@ -160,6 +162,15 @@ def crash_idle(engine: Engine, report: Report) -> None:
         if not report.dry:
             ledger.finish_batch(engine, batch_id, f"nothing was heard of {owner} for a day")
         report.did(f"crashed batch {batch_id}: nothing was heard of {owner} for a day")
+
+
+def close_trainings(engine: Engine, report: Report) -> None:
+    """Fail trainings whose process is gone, so that nobody waits for them."""
+    for training_run_id, owner in trainings.abandoned_trainings(engine, is_dead):
+        reason = f"{owner} is gone. Run the same 'nightjar finetune' again to resume."
+        if not report.dry:
+            trainings.fail_training(engine, training_run_id, reason)
+        report.did(f"closed training run {training_run_id} as failed: {reason}")
 
 
 def expect_nights(engine: Engine, within_h: float, report: Report) -> None:

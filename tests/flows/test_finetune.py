@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from deployments.cli import main
+from flows import finetune_classifier as flow
 from flows.finetune_classifier import finetune_classifier
 from flows.nightly_batch import nightly_batch
 from models import finetune
 from models.finetune_params import PRESETS
 from models.types import NightjarError
+from storage import trainings
 from storage.database import open_database
 from storage.query import query
 from tasks.settings import read_settings
@@ -78,6 +81,16 @@ def test_pictures_become_a_model_that_labels_a_night(pictures: Path, weights: Pa
     [failures] = ask("SELECT count(*) FROM training_failures")
     [wrong] = ask("SELECT false_positives + false_negatives FROM training_runs")
     assert failures == wrong
+    assert ask("SELECT split, count(*), count(score) FROM training_predictions GROUP BY split ORDER BY split") == [
+        *(("test", 16, 16), ("train", 40, 0), ("validation", 24, 24)),
+    ]
+    [(threshold, manifest)] = ask(
+        "SELECT threshold, manifest FROM training_runs JOIN model_versions USING (model_version_id)"
+    )
+    assert json.loads(manifest)["decode_params"]["threshold"] == threshold
+    assert ask("SELECT ir_accuracy - accuracy, ir_labels_changed, ir_largest_difference < 0.01 FROM training_runs") == [
+        (0.0, 0, 1)
+    ]
     assert ask("SELECT count(*), min(epoch), max(epoch), max(step) FROM training_epochs") == [(15, 1, 15, 75)]
     assert ask("SELECT count(*) FROM training_steps") == [(75,)]
     [(data, params)] = ask("SELECT data, params FROM training_runs")
@@ -87,7 +100,7 @@ def test_pictures_become_a_model_that_labels_a_night(pictures: Path, weights: Pa
     (tmp_path / "archive").mkdir()
     street = [picture(car, 5000 + number) for number, car in enumerate([True] * 20 + [False] * 20)]
     make_video(tmp_path / "archive" / "street.mp4", pictures=[np.ascontiguousarray(each[..., ::-1]) for each in street])
-    report = nightly_batch(str(tmp_path / "archive"), "car-classifier", overlay="none", frames_per_second=5)
+    report = nightly_batch(str(tmp_path / "archive"), "run-1", overlay="none", frames_per_second=5)
     labels = ask("SELECT frame, label FROM classifications ORDER BY frame")
     assert [frame for frame, _ in labels] == list(range(0, 40, 5))
     right = sum((label == "car") == (frame < 20) for frame, label in labels)
@@ -133,6 +146,60 @@ def test_a_training_that_was_stopped_goes_on_and_ends_as_if_nothing_had_been(
     versions = ask("SELECT ir_sha256 FROM model_versions WHERE name IN ('in-one-go', 'in-two')")
     assert len(set(versions)) == 1, "the same bytes"
     assert len(ask("SELECT 1 FROM training_runs")) == 2
+
+
+def test_epochs_are_in_sql_as_they_are_done_and_the_page_comes_before_completed(
+    pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+    original = trainings.record_epoch
+    state = "SELECT status, (SELECT count(*) FROM training_epochs) FROM training_runs"
+
+    def recorded(*arguments: Any) -> None:
+        original(*arguments)
+        seen.extend(ask(state))
+
+    monkeypatch.setattr(trainings, "record_epoch", recorded)
+    monkeypatch.setattr(flow, "create_markdown_artifact", lambda *_, **__: seen.extend(ask(state)))
+    run(pictures, weights)
+    assert seen == [("running", 1), ("running", 2), ("running", 3), ("running", 3)]
+    assert ask(state) == [("completed", 3)]
+
+
+def test_names_that_are_no_utf8_do_not_end_a_training(pictures: Path, weights: Path) -> None:
+    """One file that is left out, one that is a copy, and twenty that are used."""
+    name = os.fsdecode("Käfer".encode("latin-1"))
+    (pictures / "car" / f"{name}.jpg").write_bytes(b"\xff\xd8\xff")
+    (pictures / "car" / f"{name}.png").write_bytes((pictures / "car" / "00.png").read_bytes())
+    for number in range(20):
+        (pictures / "car" / f"{number + 10:02d}.png").rename(pictures / "car" / f"{name}-{number}.png")
+    run(pictures, weights)
+    assert ask("SELECT status FROM training_runs") == [("completed",)]
+    assert ask("SELECT count(*) FROM training_predictions WHERE picture LIKE '%udce4%'") == [(20,)]
+
+
+def test_few_cars_are_found_by_a_threshold_of_their_own_and_weights_are_proposed(
+    pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[str] = []
+    monkeypatch.setattr(flow, "create_markdown_artifact", lambda text, **_: pages.append(text))
+    for number in range(15, 40):
+        (pictures / "car" / f"{number:02d}.png").unlink()
+    for number in range(40, 120):
+        cv2.imwrite(str(pictures / "not_car" / f"{number}.png"), picture(False, number))
+    run(pictures, weights, epochs=5, learning_rate=0.01)
+    [(threshold, recall, at_half)] = ask(
+        "SELECT threshold, recall, (SELECT count(*) FROM training_predictions WHERE split = 'test' AND score >= 0.5)"
+        " FROM training_runs"
+    )
+    assert at_half == 0, "or the test shows nothing"
+    assert threshold < 0.5
+    assert recall > 0.5
+    assert "**Nothing was called a car at a threshold of 0.5; " in pages[0]
+    assert "--class-weights balanced" in pages[0]
+    assert "| pictures: not_car | 19 |" in pages[0]
+    compared = CliRunner().invoke(main, ["compare", "1"])
+    assert "WARNING: Nothing was called a car at a threshold of 0.5." in compared.output
 
 
 @pytest.mark.parametrize(
@@ -181,10 +248,17 @@ def test_side_by_side(pictures: Path, weights: Path) -> None:
     assert "learning rate" not in found, "what does not differ is left out"
     assert "fails on" in result.output
     [side_by_side] = re.findall(r"side by side: (\S+)", result.output)
-    sheet, [single] = cv2.imread(side_by_side), re.findall(rf"run {one}, curves: (\S+)", result.output)
-    assert sheet.shape[0] == 2 * cv2.imread(single).shape[0]
+    assert cv2.imread(side_by_side) is not None
+    assert found["its name means"][0] == "this model"
+    assert found["its name means"][1].startswith("another one")
+    assert found["test set"] == ["16 pictures", f"same as run {two}"]
+    assert "The test sets differ" not in result.output
+    other = run(pictures, weights, seed=5)
+    result = CliRunner().invoke(main, ["compare", str(one), str(other)])
+    assert "The test sets differ" in result.output
+    assert re.search(rf"16 pictures, \d+ of run {one}", result.output)
     listed = CliRunner().invoke(main, ["compare"])
-    assert "2 rows" in listed.output
+    assert "3 rows" in listed.output
     missing = CliRunner().invoke(main, ["compare", "77"])
     assert missing.exit_code == 1
     assert "no training run 77" in missing.output

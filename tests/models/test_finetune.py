@@ -2,16 +2,19 @@
 
 import dataclasses
 import itertools
+import json
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models import finetune as module
+from models.classifier_ir import ir_scores
 from models.classifier_metrics import measure
 from models.classifier_network import build_base, build_head
 from models.conversion_spec import ConvertSpec
@@ -113,7 +116,7 @@ from tests.models.test_finetune import SMALL
 
 pictures, folder, cache = map(Path, sys.argv[1:])
 pictures = make_pictures(pictures, 10)
-finetune(SMALL, pictures, folder, weights=None, cache=cache, on_epoch=lambda epoch: print(epoch.epoch, flush=True))
+finetune(SMALL, pictures, folder, weights=None, cache=cache, on_epoch=lambda epoch, _: print(epoch.epoch, flush=True))
 """
 
 
@@ -129,7 +132,9 @@ def test_a_process_that_is_killed_outright_is_followed_by_another(
         process.kill()
     assert process.returncode == -signal.SIGKILL
     told = []
-    trained = finetune(SMALL, pictures, tmp_path / "run", weights=None, cache=cache, on_epoch=told.append)
+    trained = finetune(
+        SMALL, pictures, tmp_path / "run", weights=None, cache=cache, on_epoch=lambda epoch, _: told.append(epoch)
+    )
     assert len(told) <= 2, "what was done was done again"
     assert same(trained, whole[1])
 
@@ -139,6 +144,27 @@ def test_a_finished_training_is_not_done_again(
 ) -> None:
     monkeypatch.setattr(Learner, "step", lambda self, batch: pytest.fail("a step was made"))
     assert same(finetune(SMALL, pictures, whole[0], weights=None, cache=cache), whole[1])
+
+
+def test_the_keras_file_is_the_same_bytes_whenever_it_is_written(
+    whole: tuple[Path, Trained], pictures: list[Picture], cache: Path
+) -> None:
+    before = whole[1].model.read_bytes()
+    build_base("mobilenet_0_25", None)  # Keras counts its layers' names on
+    time.sleep(2.1)  # a zip's times have two seconds
+    again = finetune(SMALL, pictures, whole[0], weights=None, cache=cache)
+    assert again.model.read_bytes() == before
+    with zipfile.ZipFile(again.model) as archive:
+        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}
+        assert json.loads(archive.read("metadata.json")).keys() == {"keras_version"}
+
+
+def test_the_exported_ir_scores_as_keras_does(whole: tuple[Path, Trained], tmp_path: Path) -> None:
+    trained = whole[1]
+    spec = ConvertSpec("car", labels=("not_car", "car"), scaling=ScalingRequest("-1..1"), threshold=0.3)
+    manifest = convert(trained.model, spec, tmp_path / "ir")
+    assert manifest.decode_params["threshold"] == 0.3
+    np.testing.assert_allclose(ir_scores(tmp_path / "ir", manifest, trained.test), trained.scores, atol=2e-3)
 
 
 def test_a_checkpoint_of_something_else_is_refused(

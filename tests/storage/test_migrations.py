@@ -23,6 +23,7 @@ from storage.ledger import finish_batch, quarantine_segment
 from storage.query import query
 from storage.results import commit_segment
 from storage.tables import metadata
+from storage.trainings import PredictionRow, TrainingPlan, finish_training, read_pictures, start_training
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 from tests.storage.workers import migrate_it
 
@@ -37,6 +38,7 @@ VIEWS = (
     "batch_summary",
     "device_summary",
     "quarantine",
+    "training_failures",
 )
 
 
@@ -204,6 +206,20 @@ def test_what_was_shown_before_counts_as_the_choice_of_a_batch(engine: Engine) -
     migrate_down(engine, "0011")
     migrate(engine)
     assert list(query(engine, "SELECT task, chosen_by FROM shown_models")[1]) == [("pose", "batch")]
+
+
+def test_failures_of_runs_from_before_are_kept_as_predictions(engine: Engine) -> None:
+    plan = TrainingPlan("k" * 32, "car-classifier", "experiment-1", "{}", "{}", 5, 3, 2)
+    run, _ = start_training(engine, plan, None)
+    rows = [PredictionRow(number * 64, "", f"{number}.jpg", "mine", "car", "test", 0.25) for number in "12"]
+    right = PredictionRow("3" * 64, "", "3.jpg", "mine", "car", "test", 0.9)
+    finish_training(engine, run, {"accuracy": 0.5, "threshold": 0.5}, [*rows, right])
+    migrate_down(engine, "0018")
+    old = "SELECT sha256, picture, score FROM training_failures ORDER BY sha256"
+    assert [tuple(row) for row in query(engine, old)[1]] == [(row.sha256, row.picture, 0.25) for row in rows]
+    migrate(engine)
+    assert read_pictures(engine, run) == rows
+    assert list(query(engine, "SELECT count(*) FROM training_failures")[1]) == [(2,)]
 
 
 def test_the_views_say_what_is_so(engine: Engine) -> None:

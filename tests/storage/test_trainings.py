@@ -1,25 +1,32 @@
 """Fine-tunings in SQL: one row however often it is started, epochs written once, failures as they are."""
 
 import dataclasses
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
-from storage.catalogue import register_model
-from storage.database import DatabaseError
+from storage.catalogue import find_model, register_model
+from storage.database import DatabaseError, writing
 from storage.query import query
+from storage.tables import database_now, training_runs
 from storage.trainings import (
     EpochRow,
-    FailureRow,
+    PredictionRow,
     StepRow,
+    TrainingBusyError,
     TrainingPlan,
+    abandoned_trainings,
     fail_training,
     finish_training,
     read_epochs,
-    read_failures,
+    read_pictures,
     read_trainings,
     record_epoch,
+    record_pictures,
+    renew_training,
     start_training,
 )
 from tests.storage.samples import make_model
@@ -34,14 +41,24 @@ MEASURED: dict[str, Any] = {
     "roc_auc": 0.99,
     "roc_auc_low": 0.97,
     "roc_auc_high": 1.0,
+    "threshold": 0.4,
+    "accuracy_low": 0.8,
+    "accuracy_high": 0.99,
+    "average_precision": 0.98,
+    "ir_accuracy": 0.95,
+    "ir_labels_changed": 0,
+    "ir_largest_difference": 0.001,
     "true_positives": 9,
     "false_negatives": 1,
     "true_negatives": 10,
     "false_positives": 0,
 }
-FAILURES = [
-    FailureRow("1" * 64, "a.jpg", "mine", "car", 0.4),
-    FailureRow("2" * 64, "b.jpg", "mine", "not_car", 0.9),
+PICTURES = [
+    PredictionRow("1" * 64, "", "a.jpg", "mine", "car", "test", 0.3),
+    PredictionRow("2" * 64, "", "b.jpg", "mine", "not_car", "test", 0.9),
+    PredictionRow("3" * 64, "", "c.jpg", "mine", "car", "test", 0.45),
+    PredictionRow("3" * 64, "1,2,30,40", "c.jpg", "mine", "car", "train"),
+    PredictionRow("4" * 64, "", "d\udce4.jpg", "mine", "not_car", "validation", 0.9),
 ]
 
 
@@ -79,16 +96,93 @@ def test_an_epoch_that_is_written_twice_is_there_once(engine: Engine) -> None:
 def test_a_completed_run_stays_as_it_is(engine: Engine) -> None:
     run, _ = start_training(engine, PLAN, None)
     version = register_model(engine, make_model("c" * 64, "car-classifier", "classification"))
-    finish_training(engine, run, {**MEASURED, "model_version_id": version}, FAILURES)
+    finish_training(engine, run, {**MEASURED, "model_version_id": version}, PICTURES)
     fail_training(engine, run, "too late")
     assert start_training(engine, PLAN, None) == (run, True)
     [found] = read_trainings(engine, [run])
     assert {name: found[name] for name in MEASURED} == MEASURED
     assert (found["status"], found["error"], found["version_sha256"]) == ("completed", None, "c" * 64)
-    assert [(row.picture, pytest.approx(row.score)) for row in read_failures(engine, run)] == [
-        ("b.jpg", 0.9),
-        ("a.jpg", 0.4),
-    ]
+    assert read_pictures(engine, run) == [*PICTURES[:4], PICTURES[4]._replace(picture="d\\udce4.jpg")]
+    assert read_pictures(engine, run, "train") == [PICTURES[3]]
+    failures = query(engine, "SELECT picture, label, score FROM training_failures ORDER BY picture")[1]
+    assert [tuple(row) for row in failures] == [("a.jpg", "car", 0.3), ("b.jpg", "not_car", 0.9)]
+
+
+def test_pictures_have_their_split_before_there_are_scores(engine: Engine) -> None:
+    run, _ = start_training(engine, PLAN, None)
+    for _ in range(2):
+        record_pictures(engine, run, [row._replace(score=None) for row in PICTURES])
+    rows = query(engine, "SELECT split, count(*), count(score) FROM training_predictions GROUP BY split ORDER BY 1")[1]
+    assert [tuple(row) for row in rows] == [("test", 3, 0), ("train", 1, 0), ("validation", 1, 0)]
+    assert list(query(engine, "SELECT * FROM training_failures")[1]) == []
+
+
+def end_lease(engine: Engine) -> None:
+    with writing(engine) as connection:
+        connection.execute(update(training_runs).values(lease_until=database_now(-1)))
+
+
+def test_of_two_processes_on_one_run_the_second_is_told(engine: Engine) -> None:
+    run, _ = start_training(engine, PLAN, None, owner="host-1:1:1")
+    with pytest.raises(TrainingBusyError, match=f"Run {run} is being trained by host-1:1:1"):
+        start_training(engine, PLAN, None, owner="host-2:1:1")
+    assert start_training(engine, PLAN, None, owner="host-1:1:1") == (run, False), "its own"
+    gone = start_training(engine, PLAN, None, owner="host-1:2:2", is_dead=lambda owner: owner == "host-1:1:1")
+    assert gone == (run, False), "the process is known to be gone"
+    end_lease(engine)
+    renew_training(engine, run)
+    with pytest.raises(TrainingBusyError):
+        start_training(engine, PLAN, None, owner="host-2:1:1")
+    end_lease(engine)
+    assert start_training(engine, PLAN, None, owner="host-2:1:1") == (run, False), "nothing was heard of it"
+
+
+def test_two_processes_that_start_at_once_are_one_run(engine: Engine) -> None:
+    def start(number: int) -> int | None:
+        try:
+            return start_training(engine, PLAN, None, owner=f"host-{number}:1:1")[0]
+        except TrainingBusyError:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(start, range(4)))
+    assert len([run for run in found if run is not None]) == 1
+    assert list(query(engine, "SELECT count(*) FROM training_runs")[1]) == [(1,)]
+
+
+def test_abandoned_are_those_whose_process_is_gone_or_silent(engine: Engine) -> None:
+    plans = {name: dataclasses.replace(PLAN, run_key=name) for name in ("gone", "silent", "alive", "failed", "ended")}
+    runs = {name: start_training(engine, plan, None, owner=f"{name}:1:1")[0] for name, plan in plans.items()}
+    fail_training(engine, runs["failed"], "nan")
+    with writing(engine) as connection:
+        silent = training_runs.c.training_run_id == runs["silent"]
+        connection.execute(update(training_runs).where(silent).values(lease_until=database_now(-1)))
+    finish_training(engine, runs["ended"], MEASURED, [])
+    found = abandoned_trainings(engine, lambda owner: owner == "gone:1:1")
+    assert found == [(runs["gone"], "gone:1:1"), (runs["silent"], "silent:1:1")]
+
+
+def test_a_run_is_named_by_its_number_and_a_name_moves(engine: Engine) -> None:
+    first, second = (register_model(engine, make_model(c * 64, "car-classifier", "classification")) for c in "ab")
+    runs = []
+    for number, (name, version) in enumerate((("car-classifier", first), ("car-classifier", second), ("mine", first))):
+        run, _ = start_training(engine, dataclasses.replace(PLAN, run_key=str(number), name=name), None)
+        finish_training(engine, run, {**MEASURED, "model_version_id": version}, [])
+        runs.append(run)
+        time.sleep(0.005)
+
+    def means(name: str) -> int | None:
+        found = find_model(engine, name)
+        return found and found[0]
+
+    assert [means(f"run-{run}") for run in runs] == [first, second, first]
+    assert means(str(runs[1])) == second
+    assert means("car-classifier") == second
+    assert means("mine") == first, "equal bytes are one version, under whichever name it came first"
+    assert means("run-99") is None
+    unfinished, _ = start_training(engine, dataclasses.replace(PLAN, run_key="u", name="new"), None)
+    assert means(f"run-{unfinished}") is None
+    assert means("new") is None
 
 
 def test_runs_come_in_the_order_asked_for(engine: Engine) -> None:

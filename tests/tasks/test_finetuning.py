@@ -1,14 +1,18 @@
 """The pictures of a training: splits that folders name, the order of folders, what is left out."""
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import pytest
 
 from models.finetune_params import PRESETS
 from models.pictures import PictureError, pictures_sha256
+from models.types import NightjarError
+from tasks.early_checks import PictureFolders, check_pictures
 from tasks.finetuning import Data, Sources, folder_lines, gather_pictures
 from tests.models.picture_files import encoded, put, scene
 
@@ -57,3 +61,19 @@ def test_half_recognised_splits_are_an_error_that_random_splits_mend(tmp_path: P
     with pytest.raises(PictureError, match=r"6 pictures of .* are in folders of splits, .* and 6 are in none"):
         gather(root)
     assert len(gather(root, random_splits=True).pictures) == 12
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"name": "run-7"}, "'run-7'.* names a training run"),
+        ({"name": "12"}, "'12'.* names a training run"),
+        ({"folders": (os.fsdecode("K\xe4fer".encode("latin-1")),)}, r"K\\udce4fer is not valid UTF-8"),
+    ],
+)
+def test_names_that_mean_a_run_and_folders_that_prefect_cannot_take_are_refused(
+    tmp_path: Path, named: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(NightjarError, match=words):
+        check_pictures(PictureFolders(**{"folders": (str(tmp_path),), **named}))
+    check_pictures(PictureFolders(folders=(str(tmp_path),), name="run-7-again"))

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models.types import Segment
-from storage import assignments, ledger
+from storage import assignments, ledger, trainings
 from storage.artifacts import FolderArtifacts
 from storage.database import writing
 from storage.parquet import Result
@@ -19,7 +19,7 @@ from tasks import orders
 from tasks.owner import host_name, this_owner
 from tasks.result_store import put, result_key, result_prefix
 from tasks.settings import Settings
-from tasks.sweep import Options, Report, sweep
+from tasks.sweep import Options, Report, close_trainings, sweep
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 DAY_S = 86400.0
@@ -293,3 +293,23 @@ def test_a_waiting_assignment_of_a_batch_that_runs_is_its_parents_business(site:
     site.age(assignment_rows, assignment_rows.c.status == "waiting", created_at=2 * DAY_S)
     site.age(segments, segments.c.status == "planned", planned_at=2 * DAY_S)
     assert_idle(site.sweep())
+
+
+def test_trainings_whose_process_is_gone_are_closed(engine: Engine) -> None:
+    plan = trainings.TrainingPlan("k" * 32, "car-classifier", "experiment-1", "{}", "{}", 5, 3, 2)
+    dead = f"{host_name()}:999999999:1"
+    run, _ = trainings.start_training(engine, plan, None, owner=dead)
+    found = []
+    for dry in (True, False, False):
+        report = Report(dry)
+        close_trainings(engine, report)
+        found.append((len(report.done), _status(engine)))
+    assert found == [(1, "running"), (1, "failed"), (0, "failed")]
+    [(error,)] = query(engine, "SELECT error FROM training_runs")[1]
+    assert error == f"{dead} is gone. Run the same 'nightjar finetune' again to resume."
+    assert trainings.start_training(engine, plan, None, owner=this_owner()) == (run, False)
+
+
+def _status(engine: Engine) -> str:
+    [(status,)] = query(engine, "SELECT status FROM training_runs")[1]
+    return str(status)
