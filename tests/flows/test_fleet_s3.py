@@ -1,6 +1,7 @@
 """A fleet's night over an archive in S3, by two workers of one machine that share its cache."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage.s3 import Bucket, S3Options
+from tasks.edge_runs import EdgeRuns
 from tasks.settings import read_settings
 from tests.chaos.actors import Worker, clean_environment
 from tests.flows.conftest import register_tiny_model, spot_video
@@ -18,6 +20,7 @@ from tests.servers_prefect import PrefectServer
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(600)]
 
 VIDEOS, FRAMES = 4, 150
+MS = 40  # a frame: all of them would take one stick longer than a run takes to start
 
 
 @pytest.fixture
@@ -55,11 +58,16 @@ def workers(archive: str, prefect_fleet: PrefectServer, tmp_path: Path) -> Itera
     with ExitStack() as held:
         machine = []
         for name in ("stick-1", "stick-2"):
-            device = {"NIGHTJAR_DEVICE": f"SIMULATED:ms=5,id={name[-1]}"}
+            device = {"NIGHTJAR_DEVICE": f"SIMULATED:ms={MS},id={name[-1]}"}
             environment = {**clean_environment(), **settings, **device, "PREFECT_API_URL": prefect_fleet.api_url}
             machine.append(Worker(name, tmp_path / "pi", environment))
             held.callback(machine[-1].end)
             machine[-1].start()
+        with EdgeRuns() as runs:
+            deadline = time.monotonic() + 180
+            while not {"stick-1", "stick-2"} <= set(runs.workers()):
+                assert time.monotonic() < deadline, "both workers come online"
+                time.sleep(0.3)
         yield machine
 
 
