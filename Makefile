@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet
 
-.PHONY: demo test chaos bench lint format lock edge-cpu edge-stick clean help
+.PHONY: demo test chaos fuzz bench lint format lock edge-cpu edge-stick clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z -]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -39,6 +39,9 @@ test: lint  ## install, check and test everything
 
 chaos: $(VENV)/.dev  ## kill a fleet 200 times, and compare every row with an undisturbed run (half an hour and more)
 	$(BIN)/python -m tests.chaos --kills 200
+
+fuzz: $(VENV)/.dev  ## read 13,500 damaged videos, pictures, models, results and messages (a quarter of an hour)
+	$(BIN)/python -m tests.fuzz
 
 bench: $(VENV)/.dev  ## measure this machine in a quarter of an hour, print ratios, and write docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks

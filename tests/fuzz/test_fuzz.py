@@ -1,0 +1,57 @@
+"""A short draw of the fuzzer, with a fixed seed."""
+
+import os
+import random
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import campaign, targets
+from tests.fuzz.mutate import mutate, mutate_json
+
+DRAW = {"videos": 60, "pictures": 200, "models": 12, "results": 60, "messages": 300}
+
+
+@pytest.mark.parametrize(("kind", "count"), DRAW.items())
+def test_damaged_input_is_read_or_refused(kind: str, count: int) -> None:
+    tally = campaign.fuzz(kind, count, seed=1)
+    assert tally.faults == []
+    assert sum(tally.outcomes.values()) == count
+    assert tally.outcomes["refused"] > 0
+    assert tally.peak_mb < 1500
+
+
+def test_the_same_seed_damages_alike() -> None:
+    data = bytes(range(256)) * 10
+    assert mutate(data, random.Random(7)) == mutate(data, random.Random(7)) != data
+    assert mutate_json('{"a": [1, 2]}', random.Random(7)) == mutate_json('{"a": [1, 2]}', random.Random(7))
+
+
+def crashing(folder: Path, held: ExitStack) -> targets.Read:
+    def read(chance: random.Random) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    return read
+
+
+def hanging(folder: Path, held: ExitStack) -> targets.Read:
+    return lambda chance: time.sleep(60)
+
+
+def failing(folder: Path, held: ExitStack) -> targets.Read:
+    def read(chance: random.Random) -> None:
+        raise RuntimeError("a bug")
+
+    return read
+
+
+@pytest.mark.parametrize(("kind", "says"), [("crashing", "exit code -11"), ("hanging", "hung"), ("failing", "a bug")])
+def test_the_fuzzer_notices(kind: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without this, it could pass for ever."""
+    monkeypatch.setattr(campaign, "HANG_S", 1.0)
+    tally = campaign.fuzz(f"tests.fuzz.test_fuzz:{kind}", 2, seed=1)
+    assert len(tally.faults) == 2
+    assert all(says in fault for fault in tally.faults)

@@ -1,0 +1,48 @@
+"""One process that reads damaged inputs as the product would: `python -m tests.fuzz.victim KIND SEED FIRST STOP`.
+
+It prints one JSON line per input. The fuzzer that started it sees whether it lives, hangs or dies.
+"""
+
+import importlib
+import json
+import random
+import resource
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from models.types import NightjarError
+from tests.fuzz.targets import TARGETS, Target
+
+
+def main(kind: str, seed: int, first: int, stop: int) -> None:
+    with ExitStack() as held:
+        read = target(kind)(Path.cwd(), held)
+        print(json.dumps({"ready": True}), flush=True)
+        for number in range(first, stop):
+            outcome, text = "read", ""
+            try:
+                read(random.Random(f"{kind} {seed} {number}"))
+            except NightjarError as error:
+                outcome, text = "refused", str(error)[:200]
+            except Exception as error:
+                outcome, text = "fault", f"{type(error).__name__}: {error}"[:500]
+            print(json.dumps({"number": number, "outcome": outcome, "text": text, "peak_mb": peak_mb()}), flush=True)
+    print(json.dumps({"peak_mb": peak_mb()}), flush=True)  # now of the children, too
+
+
+def target(kind: str) -> Target:
+    """The target of this name, or `MODULE:NAME`."""
+    module, _, name = kind.partition(":")
+    found: Target = getattr(importlib.import_module(module), name) if name else TARGETS[kind]
+    return found
+
+
+def peak_mb() -> tuple[float, float]:
+    """Largest resident memory so far, of this process and of its children that have ended."""
+    me, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return me / 1024, children / 1024
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *(int(value) for value in sys.argv[2:5]))
