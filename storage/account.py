@@ -330,7 +330,7 @@ def read_spans(engine: Engine, batch_id: int) -> Spans:
 def _span(row: Row[Any], lanes: dict[tuple[str, str], int], formats: dict[tuple[Any, ...], int]) -> tuple[Any, ...]:
     """One SPAN; lanes and formats are numbered as they come."""
     lane = lanes.setdefault((row.worker, row.device), len(lanes))
-    of = formats.setdefault((row.width, row.height, row.codec, round(row.fps)), len(formats))
+    of = formats.setdefault((row.width, row.height, row.codec, round(row.fps or 0)), len(formats))
     return lane, row.ended_s - row.wall_s, row.ended_s, row.frames_done, row.attempt, row.video_id, of
 
 

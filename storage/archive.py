@@ -9,11 +9,11 @@ import mimetypes
 import os
 import re
 import stat
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep, time_ns
 from typing import NamedTuple, Protocol
 
 from storage.cache import FileCache
@@ -168,10 +168,10 @@ class FolderArchive:
             return file.read(HEAD_BYTES)
 
     def growing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
-        now_ns = time.time_ns()
+        now_ns = time_ns()
         recent = [entry for entry in entries if int(entry.etag) > now_ns - RECENT_S * 1e9 and self._may_grow(entry)]
         if recent:
-            time.sleep(REST_S)
+            sleep(REST_S)
         return [entry for entry in recent if self._entry(self._path(entry.key), entry.key) != entry]
 
     def _path(self, key: str) -> bytes:

@@ -142,11 +142,11 @@ def test_a_recording_that_grows_is_left_and_one_that_grew_is_counted_once(
         with recording.open("ab") as file:
             file.write(whole[recording.stat().st_size : recording.stat().st_size + 188])
 
-    monkeypatch.setattr("storage.archive.time.sleep", write_on)
+    monkeypatch.setattr("storage.archive.sleep", write_on)
     report = run(archive)
     assert (report.listing.listed, report.listing.growing, report.listing.ignored) == (4, ["cam.m2t"], 2)
     assert "1 still being written" in report.lines()["files"]
-    monkeypatch.setattr("storage.archive.time.sleep", lambda _: None)
+    monkeypatch.setattr("storage.archive.sleep", lambda _: None)
     part = run(archive).counts.frames_expected
     assert 0 < part < 40
     recording.write_bytes(whole)

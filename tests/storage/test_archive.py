@@ -113,7 +113,7 @@ def test_only_a_recording_that_still_grows_is_not_at_rest(folder: Path, monkeypa
         with (folder / "grows.ts").open("ab") as file:
             file.write(packets)
 
-    monkeypatch.setattr("storage.archive.time.sleep", write_on)
+    monkeypatch.setattr("storage.archive.sleep", write_on)
     archive = open_folder(folder)
     assert [entry.key for entry in archive.growing(archive.list())] == ["grows.ts"]
     assert len(waited) == 1
