@@ -328,7 +328,7 @@ def test_what_is_missing_fails_the_batch(archive: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"model": "nobody"}, "nightjar convert nobody"),
+        ({"model": "nobody"}, "no model 'nobody' here. Choose one of: tiny"),
         ({"device": "MYRIAD"}, "no device MYRIAD"),
         ({"archive": "/no/such/folder"}, "/no/such/folder"),
     ],
