@@ -55,22 +55,34 @@ def deploy(night: Night, server: str | None = None) -> None:
     prepare_prefect(read_settings())
     address = server_address(server)
     try:
-        check_schedule(night)
+        _check_names(night)
     except NightjarError as error:
         if is_local(address):
             raise
         click.echo(f"Not checked by the machine that runs the nights: {error}", err=True)
     url = require_server(address)
-    use_prefect_api(url)
+    use_prefect_api(url)  # before Prefect is imported, which reads it then
+    _check_time(night)
     click.echo(asyncio.run(_deploy(night)))
 
 
 def check_schedule(night: Night) -> None:
-    """Raise NightjarError where the night could not begin at its time: archive, model, cron or zone are wrong."""
+    """Raise NightjarError where the night could not begin at its time: archive, model, cron or zone are wrong.
+
+    Imports Prefect: this process talks to no server that is started later.
+    """
+    _check_names(night)
+    _check_time(night)
+
+
+def _check_time(night: Night) -> None:
+    _schedule({"cron": "0 1 * * *", "slug": NIGHTLY, "active": False}, night)
+
+
+def _check_names(night: Night) -> None:
     if (night.archive is None) != (night.model is None):
         raise NightjarError("one of --archive and --model was given, expected both or none: a night needs both")
     refuse_credentials(night.archive or "")
-    _schedule({"cron": "0 1 * * *", "slug": NIGHTLY, "active": False}, night)
     if night.archive and night.model:
         with open_site() as site:
             check_night(site, night.archive, night.model)
