@@ -74,11 +74,15 @@ class TimeRepair(NamedTuple):
 class Video:
     """One video file, identified by its bytes: a renamed copy is the same video.
 
-    width, height: pixels as a player shows them, after `rotation`
+    width, height: pixels of the first frame as a player shows it; the frame of reference of all coordinates
     rotation: degrees clockwise that turn a decoded frame into the shown one: 0, 90, 180 or 270
     frames: exact number of frames, counted by demuxing
     fps: average frames per second, None for a single frame
     duration_s: from the first frame's start to the last frame's end
+    stored_width, stored_height: pixels of the first frame as it is decoded
+    crop_left, crop_top, crop_right, crop_bottom: stored pixels that the container excludes from the picture
+    pixel_aspect: width of a stored pixel divided by its height
+    mirrored: left and right are exchanged, before `rotation`
     stream: index of the stream that was taken; streams: how many it was chosen from
     time_repairs: where the container's time stamps were damaged, ascending
     """
@@ -93,6 +97,14 @@ class Video:
     frames: int
     fps: float | None
     duration_s: float
+    stored_width: int
+    stored_height: int
+    crop_left: int = 0
+    crop_top: int = 0
+    crop_right: int = 0
+    crop_bottom: int = 0
+    pixel_aspect: float = 1.0
+    mirrored: bool = False
     stream: int = 0
     streams: int = 1
     time_repairs: tuple[TimeRepair, ...] = ()

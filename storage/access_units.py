@@ -9,6 +9,7 @@ NAL_SEI, NAL_IDR = 6, 5  # ITU-T H.264, table 7-1
 SEI_RECOVERY_POINT = 6  # ITU-T H.264, D.1.1
 HEVC_IRAP = range(16, 22)  # ITU-T H.265, table 7-1: BLA, IDR and CRA pictures
 MPEG4_VOP = b"\x00\x00\x01\xb6"  # ISO 14496-2, 6.2.5
+MPEG2_SEQUENCE = b"\x00\x00\x01\xb3"  # ISO 13818-2, 6.2.2.1; width and height are the next three bytes
 START_CODE = b"\x00\x00\x01"
 SEARCHED_BYTES = 1 << 16  # a key picture's first slice lies behind headers of a few hundred bytes
 
@@ -40,6 +41,12 @@ def can_start(codec: str, extradata: bytes | None, unit: memoryview) -> bool:
         at = head.find(MPEG4_VOP)
         return 0 <= at < len(head) - 4 and head[at + 4] >> 6 == 0
     return codec != "vp8" or not head[0] & 1
+
+
+def mpeg2_size(head: bytes) -> bytes | None:
+    """Width and height, as they are coded, in an MPEG-1 or MPEG-2 picture that begins with a sequence header."""
+    at = head.find(MPEG2_SEQUENCE)
+    return head[at + 4 : at + 7] if at >= 0 else None
 
 
 def _h264_starts(head: bytes, extradata: bytes) -> bool:

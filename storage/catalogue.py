@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from models.types import ModelVersion, Video
 from storage.database import reading, storable, writing
+from storage.geometry import DisplayGeometry, geometry_of
 from storage.tables import (
     archive_files,
     database_now,
@@ -81,6 +82,13 @@ def video_id_of(connection: Connection, video: Video) -> int:
         row = {"video_id": video_id, **repair._asdict()}
         _upsert(connection, time_repairs, row, unique=("video_id", "start_frame"), changes={})
     return video_id
+
+
+def geometry_of_rows(connection: Connection, video_id: int) -> DisplayGeometry:
+    """The geometry to which the coordinates of a video's rows refer."""
+    columns = (videos.c[name] for name in VIDEO_FIELDS)
+    row = connection.execute(select(*columns).where(videos.c.video_id == video_id)).one()
+    return geometry_of(Video(**row._mapping))
 
 
 def record_file(

@@ -18,6 +18,7 @@ from storage.digest import sha256_of
 HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
 TS_PACKETS = (188, 192, 204)  # bytes from 0x47 to 0x47: MPEG-TS, Blu-ray's with a time code, DVB's with a checksum
+MAX_PIXELS = 8192 * 4320  # of a frame: 8K
 UNFINISHED = "cut short or still being copied: copy it again"
 CHANGED = "changed while it was read: still being copied? It will be tried again when it is at rest"
 

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from models.types import FrameIndex, TimeRepair
 from storage.access_units import can_start
 from storage.containers import UNFINISHED, VideoError
+from storage.display import StreamAspects, geometry_of_first
 from storage.frames import InexactError, count_packets, decode, open_container, prepare_decoder
+from storage.geometry import DisplayGeometry
 from storage.streams import film_stream
 from storage.time_stamps import NO_TIME, ClockRules, Times, repair
 
@@ -74,10 +76,10 @@ class Packets:
 class Trial:
     """The first frames that came out of the decoder, or all where the container knows no pts (an AVI with B-frames).
 
-    clean: nothing failed on the way
+    geometry: of the first one; clean: nothing failed on the way
     """
 
-    first: VideoFrame
+    geometry: DisplayGeometry
     pts: list[int | None]
     dts: list[int | None]
     clean: bool
@@ -177,13 +179,11 @@ def try_decoder(film: Film, codec: str, most: int | None) -> Trial:
     for strict in (True, False):
         try:
             with open_container(film.name, film.container) as opened:
-                frames = itertools.islice(_decode_all(opened, film, strict=strict), most)
-                first = next(frames, None)
-                times = [(frame.pts, frame.dts) for frame in itertools.chain([first], frames) if frame is not None]
+                found = _try_frames(opened, film, most, strict=strict)
         except InexactError:
             continue
-        if first is not None:
-            return Trial(first, [pts for pts, _ in times], [dts for _, dts in times], strict)
+        if found is not None:
+            return found
         break
     raise VideoError(
         f"none of its frames can be decoded as {codec}, expected one at least: "
@@ -191,14 +191,31 @@ def try_decoder(film: Film, codec: str, most: int | None) -> Trial:
     )
 
 
-def _decode_all(opened: InputContainer, film: Film, *, strict: bool, numbered: bool = False) -> Iterator[VideoFrame]:
-    """numbered: each frame's pts is the number of its packet"""
+def _try_frames(opened: InputContainer, film: Film, most: int | None, *, strict: bool) -> Trial | None:
+    """None where no frame comes out. Raises InexactError."""
+    stream = _prepared(opened, film)
+    aspects = StreamAspects(stream)
+    frames = itertools.islice(decode(stream, aspects.sent(opened.demux(stream)), strict=strict), most)
+    first = next(frames, None)
+    if first is None:
+        return None
+    geometry = geometry_of_first(stream, film.container, first, aspects)
+    times = [(frame.pts, frame.dts) for frame in itertools.chain([first], frames)]
+    return Trial(geometry, [pts for pts, _ in times], [dts for _, dts in times], strict)
+
+
+def _decode_all(opened: InputContainer, film: Film) -> Iterator[VideoFrame]:
+    """Every frame's pts is the number of its packet."""
+    stream = _prepared(opened, film)
+    return decode(stream, _numbered(stream, opened.demux(stream)), strict=False)
+
+
+def _prepared(opened: InputContainer, film: Film) -> VideoStream:
+    """The stream, its decoder set up for frames that nobody sees: only their times and sizes count."""
     stream = film_stream(opened, film.stream)
     prepare_decoder(stream, film.max_pixels, strict=False)
-    # Nobody sees these frames: only their times count.
     stream.codec_context.options = stream.codec_context.options | {"skip_loop_filter": "all"}
-    packets = opened.demux(stream)
-    return decode(stream, _numbered(stream, packets) if numbered else packets, strict=strict)
+    return stream
 
 
 def _numbered(stream: VideoStream, packets: Iterator[Packet]) -> Iterator[Packet]:
@@ -280,13 +297,13 @@ def _presentation_order(film: Film, packets: Packets, timing: Timing) -> NDArray
     count = len(packets.pts)
     with open_container(film.name, film.container) as opened:
         codec = film_stream(opened, film.stream).codec_context.codec
-        frames = _decode_all(opened, film, strict=False, numbered=True)
+        frames = _decode_all(opened, film)
         trial = [frame.pts for frame in itertools.islice(frames, TRIAL_FRAMES)]
     plain = trial == list(range(len(trial)))
     if plain and (not codec.reorder or (not timing.delayed and np.mean(packets.pts == packets.dts) > UNREORDERED)):
         return np.arange(count)
     with open_container(film.name, film.container) as opened:
-        found = [frame.pts for frame in _decode_all(opened, film, strict=False, numbered=True)]
+        found = [frame.pts for frame in _decode_all(opened, film)]
     return np.array([number for number in found if number is not None and number >= 0], np.int64)
 
 

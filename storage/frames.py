@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +20,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from models.types import FrameIndex, Video
-from storage.access_units import is_shown
-from storage.containers import AttemptError, VideoError, confirmed, open_regular
+from storage.access_units import is_shown, mpeg2_size
+from storage.containers import HEAD_BYTES, MAX_PIXELS, AttemptError, VideoError, confirmed, open_regular
+from storage.display import ASPECT_IN_STREAM, AspectChanged, FrameGeometries, StreamAspects
+from storage.geometry import DisplayGeometry
 from storage.pixels import to_rgb
 from storage.streams import film_stream
 
@@ -29,9 +32,10 @@ SEEK_TRIES = 3  # keyframes that are tried, going back, before decoding from the
 THREADED = {"h264", "hevc", "vp8", "vp9", "av1"}
 # Below so many pixels one thread decodes faster than two cores infer, and several cost a fifth more CPU.
 SMALL_PIXELS = 1 << 19
-SMALLEST_PIXEL_LIMIT = 1 << 20
 # They have no index by time, and a search by time goes astray where the clock starts again.
 SOUGHT_BY_BYTE = {"mpegts", "mpeg", "h264", "hevc", "mpegvideo", "m4v", "dv"}
+# FFmpeg's decoder forgets the frame it holds back when a new size comes: it is to be asked for it before.
+LOSES_AT_NEW_SIZE = {"mpeg1video", "mpeg2video"}
 
 
 class Frame(NamedTuple):
@@ -40,6 +44,12 @@ class Frame(NamedTuple):
     number: int
     t_s: float
     rgb: NDArray[np.uint8]
+
+
+class _Numbered(NamedTuple):
+    number: int
+    frame: VideoFrame
+    geometry: DisplayGeometry
 
 
 class InexactError(Exception):
@@ -57,6 +67,8 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Frames [start_frame, stop_frame) in order, the same ones, pixel for pixel, however a video is cut.
 
+    Each is as large as the video's first frame as a player shows it. A frame of another size keeps its proportions, is
+    as large as fits, and centred.
     size: (width, height) to resize to, bilinearly; None = as the video is
     wanted: only these of them, ascending; None = all. Whatever they are, they look as they would among all
     A frame that does not decode, or that the decoder flags as corrupt, is left out: its number is missing.
@@ -70,20 +82,18 @@ def read_frames(
             return
         stop_frame = max(chosen) + 1
     empty = True
-    for number, frame in _exact_frames(path, video, index, start_frame, stop_frame):
+    for number, frame, geometry in _exact_frames(path, video, index, start_frame, stop_frame):
         if not frame.is_corrupt:
             empty = False
             if chosen is not None and number not in chosen:
                 continue
-            rgb = to_rgb(frame, size or (video.width, video.height), video.rotation)
+            rgb = to_rgb(frame, size or (video.width, video.height), geometry)
             yield Frame(number, float(index.timestamps_s[number]), rgb)
     if empty:
         raise VideoError(f"none of the frames {start_frame} to {stop_frame - 1} can be decoded: the video is damaged")
 
 
-def _exact_frames(
-    path: Path, video: Video, index: FrameIndex, start: int, stop: int
-) -> Iterator[tuple[int, VideoFrame]]:
+def _exact_frames(path: Path, video: Video, index: FrameIndex, start: int, stop: int) -> Iterator[_Numbered]:
     """Frames [start, stop) by several threads, and what those cannot do exactly keyframe by keyframe.
 
     What a decoder makes of a damaged packet depends on what it decoded before, and on the threads' timing. So the first
@@ -95,9 +105,9 @@ def _exact_frames(
         strict = index.numbered_by != "order"  # what an error costs shifts all later numbers
         keyframe = _keyframe_before(index, position)
         try:
-            for number, frame in _run(path, video, index, keyframe, position, stop, strict=strict):
-                position = number + 1
-                yield number, frame
+            for numbered in _run(path, video, index, keyframe, position, stop, strict=strict):
+                position = numbered.number + 1
+                yield numbered
             return
         except InexactError:
             until = min(_keyframe_after(index, position), stop)
@@ -109,12 +119,12 @@ def _exact_frames(
 
 def _patiently(
     path: Path, video: Video, index: FrameIndex, *, keyframe: int, start: int, stop: int
-) -> Iterator[tuple[int, VideoFrame]]:
+) -> Iterator[_Numbered]:
     """By one thread; from the file's start where the frames after a seek are not those of the index."""
     try:
-        for number, frame in _run(path, video, index, keyframe, start, stop, strict=False):
-            start = number + 1
-            yield number, frame
+        for numbered in _run(path, video, index, keyframe, start, stop, strict=False):
+            start = numbered.number + 1
+            yield numbered
     except InexactError:
         yield from _run(path, video, index, 0, start, stop, strict=False)
 
@@ -130,25 +140,36 @@ def _keyframe_after(index: FrameIndex, number: int) -> int:
 
 def _run(
     path: Path, video: Video, index: FrameIndex, keyframe: int, start: int, stop: int, *, strict: bool
-) -> Iterator[tuple[int, VideoFrame]]:
+) -> Iterator[_Numbered]:
     """Frames [start, stop), decoded from the keyframe on until one behind them comes out.
 
     The pictures shown before an open keyframe lie behind it in the file. Raises InexactError.
     """
-    pixels = max(4 * video.width * video.height, SMALLEST_PIXEL_LIMIT)
+    geometries = FrameGeometries(video)
     with open_regular(path) as (file, name):
         if file.seek(0, 2) != video.size_bytes:
             raise AttemptError(f"changed since it was probed: found {file.tell()} bytes, expected {video.size_bytes}")
         with confirmed(file, os.fstat(file.fileno()), video.sha256), open_container(name, video.container) as container:
             stream = film_stream(container, video.stream)
-            prepare_decoder(stream, pixels, strict=strict)
+            prepare_decoder(stream, MAX_PIXELS, strict=strict)  # a frame may be larger than the first one
             packets = _packets(container, stream, index, keyframe)
-            for number, frame in _number(decode(stream, packets, strict=strict), index, sought=keyframe > 0):
+            aspects = StreamAspects(stream) if video.container in ASPECT_IN_STREAM else None
+            frames = decode(stream, aspects.sent(packets) if aspects else packets, strict=strict)
+            for number, frame in _number(frames, index, sought=keyframe > 0):
+                aspect = _aspect(aspects, frame)
                 if number >= stop:
                     return
                 if number >= start:
                     start = number + 1
-                    yield number, frame
+                    yield _Numbered(number, frame, geometries.of(frame, aspect))
+
+
+def _aspect(aspects: StreamAspects | None, frame: VideoFrame) -> Fraction | None:
+    """Raises InexactError."""
+    try:
+        return aspects.of(frame) if aspects else None
+    except AspectChanged as error:
+        raise InexactError from error
 
 
 @contextmanager
@@ -184,16 +205,26 @@ def decode(stream: VideoStream, packets: Iterable[Packet], *, strict: bool) -> I
 
     Empty packets are skipped, as a decoder takes one for the end; the end is told by None.
     """
+    drain = stream.codec_context.codec.canonical_name in LOSES_AT_NEW_SIZE
+    size: bytes | None = None
     for packet in itertools.chain((packet for packet in packets if packet.size), [None]):
-        try:
-            frames = stream.decode(packet)
-        except MemoryError:
-            raise  # the sandbox's limit, not the video's damage
-        except av.error.FFmpegError as error:
-            if strict:
-                raise InexactError from error
-            continue
-        yield from frames
+        if drain and packet is not None and packet.is_keyframe:
+            before, size = size, mpeg2_size(bytes(memoryview(packet)[:HEAD_BYTES])) or size
+            if before not in (None, size):
+                yield from _decode_packet(stream, None, strict=strict)
+                stream.codec_context.flush_buffers()
+        yield from _decode_packet(stream, packet, strict=strict)
+
+
+def _decode_packet(stream: VideoStream, packet: Packet | None, *, strict: bool) -> list[VideoFrame]:
+    try:
+        return stream.decode(packet)
+    except MemoryError:
+        raise  # the sandbox's limit, not the video's damage
+    except av.error.FFmpegError as error:
+        if strict:
+            raise InexactError from error
+        return []
 
 
 def _packets(container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int) -> Iterable[Packet]:

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
 
 from models.types import Classifications, NightjarError, Poses, Rows, Segment, SegmentReport, Video
+from storage.geometry import check_geometry
 from storage.poses import KEYPOINT_COLUMNS, MOST_PEOPLE_PER_FRAME, POSE_COLUMNS, keypoint_matrix, poses_from_columns
 from storage.rows import LABEL_COLUMNS, MOST_LABEL_CHARS, check_report, check_rows, check_video
 
@@ -69,6 +70,16 @@ class _About(BaseModel):
     stop_frame: int
     version_sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
     report: SegmentReport
+
+    @field_validator("video", mode="before")
+    @classmethod
+    def _add_stored_size(cls, video: Any) -> Any:
+        """Files of earlier versions know of no other geometry than a rotation."""
+        if not isinstance(video, dict) or "stored_width" in video:
+            return video
+        turned = video.get("rotation") in (90, 270)
+        width, height = video.get("width"), video.get("height")
+        return video | {"stored_width": height if turned else width, "stored_height": width if turned else height}
 
     @property
     def segment(self) -> Segment:
@@ -208,6 +219,7 @@ def _check(result: Result) -> None:
     if segment.video_sha256 != video.sha256 or not 0 <= segment.start_frame < segment.stop_frame <= video.frames:
         raise ValueError(f"{segment}, expected frames of the video {video.sha256}, which has {video.frames}")
     check_video(video)
+    check_geometry(video)
     check_rows(result.rows, segment)
     check_report(result.report, segment)
 

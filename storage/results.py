@@ -10,10 +10,11 @@ import psycopg
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, insert, select, update
 
-from models.types import Classifications, Poses, Rows, Segment, SegmentReport
+from models.types import Classifications, Poses, Rows, Segment, SegmentReport, Video
 from storage import tables
-from storage.catalogue import video_id_of
+from storage.catalogue import geometry_of_rows, video_id_of
 from storage.database import DatabaseError, reading, writing
+from storage.geometry import geometry_of, moved
 from storage.ledger import NO_LEASE, Claim, held, insert_segments, lock_video, planned_ranges
 from storage.poses import POSE_COLUMNS, POSE_SECONDS, keypoint_matrix, pose_heads, pose_seconds, poses_from_columns
 from storage.rows import LABEL_COLUMNS, check_report, check_rows
@@ -40,8 +41,11 @@ def commit_segment(
     report: SegmentReport,
     result_key: str | None = None,
     result_sha256: str | None = None,
+    video: Video | None = None,
 ) -> bool:
     """Rows and ledger entry of a claimed segment, in one transaction. result_*: the Parquet file that holds them too.
+
+    video: whose geometry the coordinates refer to, where it may differ from the one in the database
 
     False, and nothing changed, where the claim is fenced or the segment done. Raises ValueError where the rows or the
     report are not the segment's, and DatabaseError.
@@ -53,7 +57,8 @@ def commit_segment(
         with writing(engine) as connection:
             if connection.execute(update(segments).where(held(claim)).values(values)).rowcount != 1:
                 return False
-            _replace_rows(connection, claim.video_id, claim.model_version_id, claim.segment, rows)
+            ours = rows if video is None else _in_frame_of_rows(connection, claim.video_id, video, rows)
+            _replace_rows(connection, claim.video_id, claim.model_version_id, claim.segment, ours)
             return True
     except DatabaseError:
         # Perhaps only the answer to COMMIT was lost: the ledger knows.
@@ -80,7 +85,8 @@ def load_result(
         values = _done(result.rows, result.report, result_key, result_sha256)
         if connection.execute(update(segments).where(this).values(values)).rowcount != 1:
             return False
-        _replace_rows(connection, video_id, model_version_id, result.segment, result.rows)
+        ours = _in_frame_of_rows(connection, video_id, result.video, result.rows)
+        _replace_rows(connection, video_id, model_version_id, result.segment, ours)
         return True
 
 
@@ -135,6 +141,11 @@ def _done(rows: Rows, report: SegmentReport, result_key: str | None, result_sha2
         "finished_at": database_now(),
         **NO_LEASE,
     }
+
+
+def _in_frame_of_rows(connection: Connection, video_id: int, video: Video, rows: Rows) -> Rows:
+    """All rows of a video refer to one geometry, even where the versions of parent and worker read it differently."""
+    return moved(rows, geometry_of(video), geometry_of_rows(connection, video_id))
 
 
 def _is_done_by(engine: Engine, claim: Claim) -> bool:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -123,6 +124,15 @@ videos = Table(
     # A recording that was read while it was written: the views show the whole one only.
     Column("superseded_by", ForeignKey("videos.video_id")),
     Column("probed_at", UtcDateTime, nullable=False),
+    # The defaults are for rows that are older than these columns.
+    Column("stored_width", Integer, nullable=False, server_default="0"),
+    Column("stored_height", Integer, nullable=False, server_default="0"),
+    Column("crop_left", Integer, nullable=False, server_default="0"),
+    Column("crop_top", Integer, nullable=False, server_default="0"),
+    Column("crop_right", Integer, nullable=False, server_default="0"),
+    Column("crop_bottom", Integer, nullable=False, server_default="0"),
+    Column("pixel_aspect", Double, nullable=False, server_default="1"),
+    Column("mirrored", Boolean, nullable=False, server_default=false()),
     CheckConstraint("frames > 0", name="frames"),
 )
 

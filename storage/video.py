@@ -1,4 +1,4 @@
-"""What a video is: identity, exact frames, times, keyframes, rotation, by demuxing. Reading frames: storage/frames.py.
+"""Identity, exact frames, times, keyframes and display geometry of a video, by demuxing. Frames: storage/frames.py.
 
 Meant for a child process (storage/sandbox.py), as it reads files that nobody has vouched for.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from av.video.stream import VideoStream
 
 from models.types import FrameIndex, TimeRepair, Video
-from storage.containers import UNFINISHED, VideoError, check_whole, confirmed, digest, open_regular
+from storage.containers import MAX_PIXELS, UNFINISHED, VideoError, check_whole, confirmed, digest, open_regular
 from storage.frame_index import TRIAL_FRAMES, Film, demux, index_frames, timing_of, try_decoder
 from storage.frames import open_container
 from storage.streams import choose_stream, film_stream
@@ -24,7 +24,7 @@ __all__ = ["Limits", "VideoError", "from_record", "probe_record", "probe_video"]
 class Limits:
     """What a video may be at most: 8K, slow motion, a day and a half. What is beyond is an attack or a fault."""
 
-    max_pixels: int = 8192 * 4320
+    max_pixels: int = MAX_PIXELS
     max_fps: float = 1000.0
     max_frames: int = 5_000_000
     max_duration_s: float = 36 * 3600.0
@@ -55,20 +55,26 @@ def probe_video(path: Path, limits: Limits | None = None) -> tuple[Video, FrameI
             whole = container == "avi" and packets.reordered
             trial = try_decoder(film, codec, None if whole else TRIAL_FRAMES)
             found = index_frames(film, packets, timing, trial)
-    rotation = round(-trial.first.rotation / 90) * 90 % 360
-    shown = (trial.first.width, trial.first.height)[:: -1 if rotation in (90, 270) else 1]
-    frames = len(found.index.pts)
+    shown, frames = trial.geometry, len(found.index.pts)
     video = Video(
         sha256=sha256,
         size_bytes=before.st_size,
         container=container,
         codec=codec,
-        width=shown[0],
-        height=shown[1],
-        rotation=rotation,
+        width=shown.size[0],
+        height=shown.size[1],
+        rotation=shown.rotation,
         frames=frames,
         fps=frames / found.duration_s if frames > 1 else None,
         duration_s=found.duration_s,
+        stored_width=shown.stored_width,
+        stored_height=shown.stored_height,
+        crop_left=shown.crop.left,
+        crop_top=shown.crop.top,
+        crop_right=shown.crop.right,
+        crop_bottom=shown.crop.bottom,
+        pixel_aspect=shown.pixel_aspect,
+        mirrored=shown.mirrored,
         stream=chosen,
         streams=streams,
         time_repairs=found.repairs,
@@ -103,6 +109,10 @@ def _check_header(stream: VideoStream, limits: Limits) -> None:
 
 
 def _check_extent(video: Video, limits: Limits) -> None:
+    if video.width * video.height > limits.max_pixels:
+        raise VideoError(
+            f"absurd dimensions: {video.width}x{video.height} as shown, expected at most {limits.max_pixels} pixels"
+        )
     if video.fps and video.fps > limits.max_fps:
         raise VideoError(f"absurd frame rate: {video.fps:.6g} a second, expected at most {limits.max_fps:g}")
     if video.duration_s > limits.max_duration_s:

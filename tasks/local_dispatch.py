@@ -100,7 +100,7 @@ def _run_segment(
     try:
         found = find(night.site.artifacts, night.results, night.manifest, claim.segment)
         result, stored = found or _store(night, claim, _infer(night, opened, claim, entry, runtime, progress))
-        if not commit_segment(engine, claim, result.rows, result.report, stored.key, stored.sha256):
+        if not commit_segment(engine, claim, result.rows, result.report, stored.key, stored.sha256, result.video):
             log.warning("%s was done by another one meanwhile", what)
         elif result.report.undecodable:
             log.warning("%s: %s frames could not be decoded", what, len(result.report.undecodable))

@@ -1,5 +1,7 @@
 """Tiny real videos, sound and broken, written by PyAV. Each picture carries its own number, readable after coding."""
 
+import itertools
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -46,11 +48,18 @@ def make_video(
     times_s: Sequence[float] | None = None,
     pictures: Sequence[NDArray[np.uint8]] | None = None,
     rotation: int = 0,
+    mirrored: bool = False,
+    pixel_aspect: Fraction | None = None,
     sound: bool = False,
     movflags: str = "",
     threads: int = 1,
 ) -> Path:
-    """rotation: degrees clockwise that a player turns the picture; times_s: of each frame, for variable rates."""
+    """Write pictures, or numbered ones, as a video.
+
+    rotation: degrees clockwise that a player turns the picture, after mirroring it; times_s: of each frame, for
+        variable rates
+    pixel_aspect: width of a pixel divided by its height, as the encoder and the container say it
+    """
     pictures = pictures or [numbered_picture(number) for number in range(frames)]
     times_s = times_s or [number / fps for number in range(len(pictures))]
     muxing = {"movflags": movflags} if movflags else {}
@@ -63,8 +72,10 @@ def make_video(
         video.codec_context.time_base = Fraction(1, fps) if fixed_rate else Fraction(1, 60_000)
         video.codec_context.gop_size, video.codec_context.max_b_frames = gop, b_frames
         video.codec_context.thread_count = threads
-        if rotation:
-            video.set_display_rotation(-rotation)
+        if pixel_aspect is not None:
+            video.codec_context.sample_aspect_ratio = pixel_aspect
+        if rotation or mirrored:
+            video.set_display_matrix(display_matrix(rotation, mirrored=mirrored))
         audio = out.add_stream("aac" if codec != "libvpx" else "libopus", rate=48_000) if sound else None
         for picture, t_s in zip(pictures, times_s, strict=True):
             frame = VideoFrame.from_ndarray(picture, format="rgb24")
@@ -75,6 +86,35 @@ def make_video(
         if audio is not None:
             _add_silence(out, audio, times_s[-1])
     return path
+
+
+def display_matrix(rotation: int, *, mirrored: bool) -> list[int]:
+    """3 x 3 in fixed point, for row vectors, y down: mirror left and right, then turn clockwise."""
+    cosine, sine = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[rotation]
+    flip = -1 if mirrored else 1
+    return [flip * cosine << 16, flip * sine << 16, 0, -sine << 16, cosine << 16, 0, 0, 0, 1 << 30]
+
+
+def with_clean_aperture(
+    source: Path, target: Path, width: int, height: int, right: int = 0, down: int = 0, denominator: int = 1
+) -> Path:
+    """An MP4 of which a player shows only this many pixels around the middle, moved by so many to the right and down.
+
+    denominator: of all these numbers
+
+    The `clap` box goes to the end of the sample entry: each box around it grows, and nothing that follows has offsets.
+    """
+    clap = struct.pack(
+        ">I4s8i", 40, b"clap", *itertools.chain(*((n, denominator) for n in (width, height, right, down)))
+    )
+    data = bytearray(source.read_bytes())
+    entry = data.index(b"stsd") + 12
+    end = entry + int.from_bytes(data[entry : entry + 4])
+    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", bytes(data[entry + 4 : entry + 8])):
+        at = data.index(name, 0 if name == b"moov" else data.index(b"moov")) - 4
+        data[at : at + 4] = struct.pack(">I", int.from_bytes(data[at : at + 4]) + len(clap))
+    target.write_bytes(data[:end] + clap + data[end:])
+    return target
 
 
 def make_sound(path: Path, seconds: float = 1.0) -> Path:

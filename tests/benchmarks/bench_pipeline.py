@@ -34,6 +34,7 @@ from models.runtime import Runtime
 from models.types import FrameIndex, Video
 from storage.artifacts import FolderArtifacts
 from storage.database import migrate, open_database
+from storage.geometry import DisplayGeometry
 from storage.ledger import claim
 from storage.pixels import to_rgb
 from storage.results import commit_segment
@@ -207,7 +208,7 @@ def by_swscale(frame: VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 RESIZES: dict[str, Callable[[VideoFrame, tuple[int, int]], Any]] = {
-    "OpenCV, planes first": lambda frame, size: to_rgb(frame, size, 0),
+    "OpenCV, planes first": lambda frame, size: to_rgb(frame, size, DisplayGeometry(frame.width, frame.height)),
     "swscale, fast bilinear": by_swscale,
     "OpenCV, all pixels to RGB first": lambda frame, size: cv2.resize(frame.to_ndarray(format="rgb24"), size),
 }

@@ -30,7 +30,7 @@ ROUNDS = 30
 def make_videos() -> list[Video]:
     frames = SEGMENTS_A_VIDEO * SEGMENT_FRAMES
     return [
-        Video(f"{number:064x}", 10**9, "mp4", "h264", 1280, 720, 0, frames, 30.0, frames / 30)
+        Video(f"{number:064x}", 10**9, "mp4", "h264", 1280, 720, 0, frames, 30.0, frames / 30, 1280, 720)
         for number in range(VIDEOS)
     ]
 

@@ -12,7 +12,7 @@ from storage.ledger import Claim, claim, expect_segments, plan_video, start_batc
 
 
 def make_video(sha256: str = "a" * 64, frames: int = 100) -> Video:
-    return Video(sha256, 1234, "mov,mp4", "h264", 640, 480, 0, frames, 25.0, frames / 25)
+    return Video(sha256, 1234, "mov,mp4", "h264", 640, 480, 0, frames, 25.0, frames / 25, 640, 480)
 
 
 def make_model(version_sha256: str = "1" * 64, name: str = "posenet-075", task: str = "pose") -> ModelVersion:

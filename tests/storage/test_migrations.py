@@ -17,8 +17,16 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from models.types import Poses
-from storage.catalogue import record_file, register_model, register_video, show_model, show_when_complete
+from storage.catalogue import (
+    geometry_of_rows,
+    record_file,
+    register_model,
+    register_video,
+    show_model,
+    show_when_complete,
+)
 from storage.database import DatabaseError, _alembic_config, migrate, open_database, writing
+from storage.geometry import geometry_of
 from storage.ledger import finish_batch, quarantine_segment
 from storage.query import query
 from storage.results import commit_segment
@@ -220,6 +228,15 @@ def test_failures_of_runs_from_before_are_kept_as_predictions(engine: Engine) ->
     migrate(engine)
     assert read_pictures(engine, run) == rows
     assert list(query(engine, "SELECT count(*) FROM training_failures")[1]) == [(2,)]
+
+
+def test_the_videos_of_an_older_database_have_the_geometry_that_was_applied(engine: Engine) -> None:
+    turned = replace(make_video("b" * 64), width=480, height=640, rotation=90)
+    known = {register_video(engine, video): geometry_of(video) for video in (make_video(), turned)}
+    migrate_down(engine, "0017")
+    migrate(engine)
+    with engine.connect() as connection:
+        assert {video_id: geometry_of_rows(connection, video_id) for video_id in known} == known
 
 
 def test_the_views_say_what_is_so(engine: Engine) -> None:

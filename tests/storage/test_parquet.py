@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.types import Segment, TimeRepair
+from storage.geometry import DisplayGeometry, geometry_of
 from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
 from storage.poses import POSE_COLUMNS
 from tests.storage.samples import assert_same, make_poses, make_report, make_video, poses_of
@@ -103,12 +104,22 @@ def test_a_flipped_bit_is_refused_or_harmless(path: Path, position: int, bit: in
     assert_same(found.rows, make_result().rows)
 
 
+def test_a_file_of_an_earlier_version_has_the_geometry_that_was_applied(path: Path) -> None:
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[METADATA_KEY])
+    about["video"] = {name: value for name, value in about["video"].items() if name in EARLIER_FIELDS}
+    about["video"] |= {"width": 480, "height": 640, "rotation": 90}
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(about)}), path)
+    assert geometry_of(read_result(path).video) == DisplayGeometry(640, 480, rotation=90)
+
+
 def test_a_foreign_file_is_refused(path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), path)
     with pytest.raises(ResultError, match="no metadata of Nightjar's result format 1"):
         read_result(path)
 
 
+EARLIER_FIELDS = ("sha256", "size_bytes", "container", "codec", "frames", "fps", "duration_s")
 CHANGES: dict[str, Any] = {
     "another format": {"format": 2},
     "frames outside of the video": {"stop_frame": 1000},
@@ -117,6 +128,7 @@ CHANGES: dict[str, Any] = {
     "no version": {"version_sha256": None},
     "a video that is none": {"video": {"sha256": VIDEO.sha256}},
     "a video with text for a number": {"video": {**dataclasses.asdict(VIDEO), "frames": "100"}},
+    "a video of another size than its geometry gives": {"video": {**dataclasses.asdict(VIDEO), "crop_left": 8}},
     "no report": {"report": None},
     "a report that counts twice": {"report": {**dataclasses.asdict(make_report(40)), "undecodable": [30]}},
     "a duration that is no number": {"report": {**dataclasses.asdict(make_report(40)), "wall_s": math.nan}},

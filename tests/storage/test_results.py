@@ -244,3 +244,18 @@ def test_a_result_of_an_unknown_model_is_refused(engine: Engine) -> None:
     with pytest.raises(DatabaseError, match="register the model"):
         load_result(engine, make_result(0, 20))
     assert dump(engine) == [[], [], [], []]
+
+
+def test_a_result_of_another_geometry_is_converted_to_the_rows_geometry(engine: Engine) -> None:
+    """A video from before pixel aspects were known, and a worker that knows them: all rows agree."""
+    old = dataclasses.replace(make_video(frames=40), width=160, stored_width=160)
+    now = dataclasses.replace(old, width=320, pixel_aspect=2.0)
+    video_id, model_version_id, batch_id = planned_batch(engine, old, length=20)
+    poses = make_poses(0, 20)
+    assert commit_segment(engine, must_claim(engine, batch_id), poses, make_report(20), video=now)
+    result = Result(now, Segment(old.sha256, 20, 40), make_model().version_sha256, make_poses(20, 40), make_report(20))
+    assert load_result(engine, result)
+    for start, was in ((0, poses), (20, result.rows)):
+        read = read_poses(engine, video_id, model_version_id, start, start + 20)
+        assert read.keypoints[..., 0] == pytest.approx((was.keypoints[..., 0] + 0.5) / 2 - 0.5, rel=1e-5, nan_ok=True)
+        assert np.array_equal(read.keypoints[..., 1], was.keypoints[..., 1], equal_nan=True)

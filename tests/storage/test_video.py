@@ -18,6 +18,7 @@ from storage import video as video_module
 from storage.containers import AttemptError, open_regular, tells_its_end
 from storage.digest import sha256_of
 from storage.frames import open_container, read_frames
+from storage.geometry import DisplayGeometry
 from storage.pixels import to_rgb
 from storage.video import Limits, VideoError, from_record, probe_record, probe_video
 from tests.videos import cut, damage, make_sound, make_video, number_of, numbered_picture, patched
@@ -150,7 +151,7 @@ def test_small_pictures_have_the_colours_of_large_ones(pix_fmt, colorspace):
     )
     frame.colorspace = colorspace
     expected = cv2.resize(frame.to_ndarray(format="rgb24"), (50, 40), interpolation=cv2.INTER_LINEAR)
-    difference = np.abs(to_rgb(frame, (50, 40), 0).astype(int) - expected)
+    difference = np.abs(to_rgb(frame, (50, 40), DisplayGeometry(128, 96)).astype(int) - expected)
     assert difference.mean() < 1.6
     assert difference.max() < 12
 

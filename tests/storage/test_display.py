@@ -1,0 +1,259 @@
+"""Pictures as a player shows them: orientation, pixel aspect, crops, sizes that change. ffmpeg is the oracle."""
+
+import itertools
+import json
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from models.types import Video
+from storage.frames import read_frames
+from storage.geometry import DisplayGeometry, geometry_of
+from storage.video import Limits, VideoError, probe_video
+from tests.videos import make_video, number_of, numbered_picture, with_clean_aperture
+
+FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
+
+
+def picture(width: int = 128, height: int = 96) -> np.ndarray:
+    """Every corner of another colour, soft enough for any coding."""
+    corners = np.array([[(250, 20, 20), (20, 220, 30)], [(30, 40, 240), (230, 230, 20)]], np.uint8)
+    return np.asarray(cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def shown(path: Path, size: tuple[int, int] | None = None) -> tuple[Video, list[np.ndarray]]:
+    """Every frame as read_frames gives it."""
+    video, index = probe_video(path)
+    frames = list(read_frames(path, video, index, 0, video.frames, size))
+    assert [frame.number for frame in frames] == list(range(video.frames))
+    return video, [frame.rgb for frame in frames]
+
+
+def by_ffmpeg(path: Path, width: int, height: int, filters: str = "null") -> np.ndarray:
+    """The first frame as ffmpeg turns it by itself."""
+    command = ["ffmpeg", "-v", "error", "-i", path, "-frames:v", "1", "-vf", filters, "-pix_fmt", "rgb24"]
+    raw = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
+    return np.frombuffer(raw, np.uint8).reshape(height, width, 3)
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("aspect", [None, Fraction(2), Fraction(8, 9)])
+def test_every_orientation_and_aspect_is_what_ffmpeg_shows(
+    tmp_path: Path, rotation: int, mirrored: bool, aspect: Fraction | None
+) -> None:
+    path = tmp_path / "a.mp4"
+    make_video(path, pictures=[picture()] * 2, rotation=rotation, mirrored=mirrored, pixel_aspect=aspect)
+    video, frames = shown(path)
+    wide = round(128 * (aspect or 1))
+    assert (video.width, video.height) == ((96, wide) if rotation % 180 else (wide, 96))
+    assert (video.rotation, video.mirrored, video.stored_width) == (rotation, mirrored, 128)
+    oracle = by_ffmpeg(path, video.width, video.height, f"scale={video.width}:{video.height}")
+    assert np.abs(frames[0].astype(int) - oracle).mean() < 2
+    small = shown(path, (video.width // 2, video.height // 2))[1][0]
+    assert np.abs(small.astype(int) - cv2.resize(oracle, small.shape[1::-1], interpolation=cv2.INTER_AREA)).mean() < 2
+
+
+WIDE = {
+    "mp4": {},
+    "mkv": {},
+    "ts": {},
+    "flv": {},
+    "mpeg2.ts": {"codec": "mpeg2video", "options": {}},
+    "mpg": {"codec": "mpeg2video", "options": {}},
+    "avi": {"codec": "mpeg4", "options": {}},
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_pixels_are_shown_square_whoever_says_so(tmp_path: Path, name: str) -> None:
+    path = make_video(tmp_path / f"a.{name}", 12, pixel_aspect=Fraction(4, 3), **WIDE[name])
+    video, frames = shown(path)
+    assert (video.width, video.height, video.stored_width) == (round(128 * 4 / 3), 96, 128)
+    assert [number_of(rgb) for rgb in frames] == list(range(12))
+
+
+@pytest.mark.parametrize("name", ["webm", "mkv", "mp4"])
+def test_wide_pixels_of_which_only_the_container_knows_are_shown_square(tmp_path: Path, name: str) -> None:
+    coding = {"codec": "libvpx-vp9", "options": FAST_VPX, "b_frames": 0} if name == "webm" else {}
+    plain, wide = make_video(tmp_path / f"a.{name}", 5, **coding), tmp_path / f"b.{name}"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", plain, "-c", "copy", "-aspect", "16:9", wide], check=True)
+    assert [shown(path)[0].width for path in (plain, wide)] == [128, 171]
+
+
+def test_an_aspect_that_only_the_stream_states_is_used_in_an_mp4(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", 5, pixel_aspect=Fraction(2))
+    path.write_bytes(path.read_bytes().replace(b"pasp", b"free"))
+    assert shown(path)[0].width == 256
+
+
+def test_an_aspect_that_cannot_be_true_is_square(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", 5, pixel_aspect=Fraction(200))
+    assert shown(path)[0].width == 128
+
+
+def test_a_picture_that_is_too_large_only_when_shown_is_refused(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mp4", 5, pixel_aspect=Fraction(10))
+    with pytest.raises(VideoError, match=r"absurd dimensions: 1280x96 as shown"):
+        probe_video(path, Limits(max_pixels=100_000))
+
+
+@pytest.mark.parametrize("edges", [(40, 0, 24, 0), (0, 10, 0, 22), (17, 5, 11, 3)])
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_a_clean_aperture_is_cut_out(tmp_path: Path, edges: tuple[int, int, int, int], rotation: int) -> None:
+    left, top, right, bottom = edges
+    width, height = 128 - left - right, 96 - top - bottom
+    whole = make_video(tmp_path / "whole.mp4", pictures=[picture()] * 2, rotation=rotation)
+    path = with_clean_aperture(
+        whole, tmp_path / "a.mp4", 2 * width, 2 * height, left - right, top - bottom, denominator=2
+    )
+    video, frames = shown(path)
+    assert (video.crop_left, video.crop_top, video.crop_right, video.crop_bottom) == edges
+    oracle = by_ffmpeg(whole, *((height, width) if rotation else (width, height)), crop_filter(edges, rotation))
+    assert frames[0].shape == oracle.shape
+    assert np.abs(frames[0].astype(int) - oracle).mean() < 2
+    small = shown(path, (video.width // 2, video.height // 2))[1][0]
+    assert np.abs(small.astype(int) - cv2.resize(oracle, small.shape[1::-1], interpolation=cv2.INTER_AREA)).mean() < 2
+
+
+def crop_filter(edges: tuple[int, int, int, int], rotation: int) -> str:
+    """ffmpeg's crop of the picture that it has turned already."""
+    left, top, right, bottom = edges
+    if rotation:  # clockwise: the bottom comes to the left, the left to the top
+        left, top, right, bottom = bottom, left, top, right
+    return f"format=rgb24,crop=iw-{left + right}:ih-{top + bottom}:{left}:{top}:exact=1"
+
+
+def test_a_crop_of_matroska_is_cut_out(tmp_path: Path) -> None:
+    mp4 = with_clean_aperture(make_video(tmp_path / "whole.mp4", 12), tmp_path / "a.mp4", 96, 96, 16)
+    path = tmp_path / "a.mkv"
+    with av.open(str(mp4)) as source, av.open(str(path), "w") as out:
+        stream = source.streams.video[0]
+        copied = out.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.stream = copied
+                out.mux(packet)
+    video, frames = shown(path)
+    assert (video.width, video.height, video.crop_left, video.crop_right) == (96, 96, 32, 0)
+    assert np.array_equal(frames[3], shown(mp4)[1][3])
+
+
+def test_a_crop_that_leaves_nothing_is_ignored(tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "whole.mp4", 3)
+    assert shown(with_clean_aperture(whole, tmp_path / "a.mp4", 1, 1, 500, 500))[0].width == 128
+    assert shown(with_clean_aperture(whole, tmp_path / "b.mp4", 0, 0))[0].width == 128
+
+
+# Sizes and shapes that change
+
+
+def joined(tmp_path: Path, *parts: dict) -> Path:
+    """MPEG-TS of 12 frames per part, one behind the other; `size` is the stored one of a part, the rest is coding."""
+    path, data = tmp_path / "joined.ts", b""
+    for number, part in enumerate(parts):
+        part = dict(part)
+        size = part.pop("size")
+        pictures = [numbered_picture(12 * number + n, *size) for n in range(12)]
+        times_s = [(12 * number + n) / 25 for n in range(12)]
+        data += make_video(tmp_path / "part.ts", pictures=pictures, times_s=times_s, **part).read_bytes()
+    path.write_bytes(data)
+    return path
+
+
+MPEG2 = {"codec": "mpeg2video", "options": {}}
+
+
+def inside(rgb: np.ndarray, own: tuple[int, int]) -> np.ndarray:
+    """The part of the picture where a frame of this shape lies; beside it there must be grey."""
+    height, width = rgb.shape[:2]
+    scale = min(width / own[0], height / own[1])
+    inner_width, inner_height = round(own[0] * scale), round(own[1] * scale)
+    left, top = (width - inner_width) // 2, (height - inner_height) // 2
+    mask = np.ones((height, width), bool)
+    mask[top : top + inner_height, left : left + inner_width] = False
+    assert np.all(rgb[mask] == 127)
+    return rgb[top : top + inner_height, left : left + inner_width]
+
+
+HEVC = {"codec": "libx265", "options": {"preset": "ultrafast", "x265-params": "log-level=none:bframes=3"}}
+
+
+@pytest.mark.parametrize("coding", [{}, MPEG2, HEVC], ids=["h264", "mpeg2", "hevc"])
+@pytest.mark.parametrize("second", [(96, 128), (640, 480), (64, 48), (352, 96)])
+def test_a_size_that_changes_loses_no_frame_and_stretches_none(
+    tmp_path: Path, coding: dict, second: tuple[int, int]
+) -> None:
+    path = joined(tmp_path, {"size": (128, 96), **coding}, {"size": second, **coding}, {"size": (128, 96), **coding})
+    video, frames = shown(path)
+    assert (video.width, video.height, len(frames)) == (128, 96, 36)
+    assert [number_of(inside(rgb, second if 12 <= n < 24 else (128, 96))) for n, rgb in enumerate(frames)] == list(
+        range(36)
+    )
+    assert same_in_parts(path, frames)
+
+
+def same_in_parts(path: Path, frames: list[np.ndarray]) -> bool:
+    """Whether reading segment by segment gives the same pixels."""
+    video, index = probe_video(path)
+    cuts = [0, 7, 13, 20, 26, video.frames]
+    parts = [
+        frame.rgb
+        for start, stop in itertools.pairwise(cuts)
+        for frame in read_frames(path, video, index, start, min(stop, video.frames))
+    ]
+    return all(np.array_equal(part, whole) for part, whole in zip(parts, frames, strict=True))
+
+
+@pytest.mark.parametrize("coding", [{}, MPEG2], ids=["h264", "mpeg2"])
+@pytest.mark.parametrize("threads", [False, True])
+def test_an_aspect_that_changes_in_a_broadcast_is_that_of_each_frame(
+    tmp_path: Path, coding: dict, threads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """4:3, then 16:9, then 4:3, all of the same number of pixels; B-frames make the decoder late."""
+    monkeypatch.setattr("storage.frames._pays", lambda stream: threads)
+    narrow, wide = Fraction(1), Fraction(4, 3)
+    path = joined(tmp_path, *({"size": (128, 96), "pixel_aspect": each, **coding} for each in (narrow, wide, narrow)))
+    video, frames = shown(path)
+    assert (video.width, video.height, len(frames)) == (128, 96, 36)
+    barred = [bool(np.all(rgb[0] == 127)) for rgb in frames]
+    assert barred == [False] * 12 + [True] * 12 + [False] * 12
+    assert [
+        number_of(inside(rgb, (171, 96) if bar else (128, 96))) for rgb, bar in zip(frames, barred, strict=True)
+    ] == list(range(36))
+    assert same_in_parts(path, frames)
+
+
+def test_a_frame_that_grows_beyond_all_limits_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.frames.MAX_PIXELS", 200 * 200)
+    path = joined(tmp_path, {"size": (128, 96), **MPEG2}, {"size": (640, 480), **MPEG2})
+    video, index = probe_video(path)
+    numbers = [frame.number for frame in read_frames(path, video, index, 0, video.frames)]
+    assert numbers == list(range(12))
+
+
+# The cases
+
+
+ODD = ["mirror_hflip.mp4", "sar_2_1.mp4", "clap.mp4", "grow.webm", "turn_landscape_portrait.ts"]
+
+
+@pytest.mark.cases
+@pytest.mark.parametrize("name", ODD)
+def test_a_case_is_shown_as_its_truth_says(cases: Path, name: str) -> None:
+    """All frames are there, in the size of the truth, and people's feet stand where the plain film has them."""
+    path = cases / "video" / name
+    truth = json.loads(path.with_name(f"{name}.truth.json").read_text())
+    video, frames = shown(path)
+    assert [video.width, video.height] == truth["size"]
+    assert len(frames) == len(truth["truth"])
+    assert geometry_of(video).size == (video.width, video.height)
+
+
+def test_the_geometry_of_a_plain_video_changes_nothing(tmp_path: Path) -> None:
+    assert geometry_of(probe_video(make_video(tmp_path / "a.mp4", 5))[0]) == DisplayGeometry(128, 96)
