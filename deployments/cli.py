@@ -293,6 +293,22 @@ def sql(statement: str, form: str, output: Path | None) -> None:
 
 
 @main.command()
+@click.argument("video")
+@click.option("--model", metavar="NAME", help="Whose rows to draw.  [default: the model that the views show]")
+@click.option("--from", "from_s", type=click.FloatRange(0), default=0, help="Start, in seconds of the video.")
+@click.option("--to", "to_s", type=click.FloatRange(0), help="End, in seconds of the video.  [default: its end]")
+@_plain_errors
+def overlay(**options: Any) -> None:
+    """Draw what was found into VIDEO, and print where the drawn video is.
+
+    VIDEO is a name from 'nightjar videos', a path, or the start of the sha256 of its bytes.
+    """
+    from deployments.commands import print_overlay
+
+    print_overlay(**options)
+
+
+@main.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @click.option(
     "--verify", is_flag=True, help="Compare the bytes of every result with the ledger, not only that it is there."

@@ -196,6 +196,18 @@ def _choose_shown(name: str | None) -> None:
         catalogue.show_model(site.engine, version.task, model_version_id)
 
 
+def print_overlay(video: str, model: str | None, from_s: float, to_s: float | None) -> None:
+    """Draw a video that was processed, and print the address of what was drawn."""
+    from tasks.overlays import draw_overlay
+    from tasks.site import open_site
+
+    with open_site() as site:
+        address, remark = draw_overlay(site, video, model, from_s, to_s)
+    print(address)
+    if remark:
+        print(remark, file=sys.stderr)
+
+
 def list_quarantine(replay: str | None) -> None:
     """Print the quarantine, or let the next run over the archive `replay` try its quarantined things again."""
     from storage import ledger

@@ -87,7 +87,7 @@ def nightly_batch(
         try:
             listing = read_archive(night, segment_s)
             done = _do_segments(night, listing, dispatch, device, precision)
-            pictures = draw_pictures(night, listing.entries, overlay) if done else Pictures()
+            pictures = draw_pictures(night, listing.entries, overlay) if done or overlay == "all" else Pictures()
         except BaseException as error:
             with undisturbed(), suppress(NightjarError):  # the database may be what failed
                 _close(site, night.batch_id, error)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
+    false,
     func,
     insert,
     select,
@@ -38,6 +39,7 @@ from storage.tables import (
 
 VIDEO_FIELDS = tuple(name for name in Video.__dataclass_fields__ if name != "time_repairs")
 MODEL_FIELDS = tuple(ModelVersion.__dataclass_fields__)
+MOST_NAMES = 5000
 HASH_START = re.compile("[0-9a-f]{8,64}")
 RUN_NUMBER = re.compile("(?:run-)?([1-9][0-9]{0,6})")
 
@@ -67,6 +69,16 @@ class ShownModel(NamedTuple):
     chosen_by: str
 
 
+class ArchivedVideo(NamedTuple):
+    """A file of an archive that is a video."""
+
+    video_id: int
+    archive: str
+    key: str
+    size_bytes: int
+    etag: str
+
+
 def register_video(engine: Engine, video: Video) -> int:
     """The video's id, the same for the same bytes."""
     with writing(engine) as connection:
@@ -89,6 +101,12 @@ def geometry_of_rows(connection: Connection, video_id: int) -> DisplayGeometry:
     columns = (videos.c[name] for name in VIDEO_FIELDS)
     row = connection.execute(select(*columns).where(videos.c.video_id == video_id)).one()
     return geometry_of(Video(**row._mapping))
+
+
+def read_geometry(engine: Engine, video_id: int) -> DisplayGeometry:
+    """The same, in a transaction of its own."""
+    with reading(engine) as connection:
+        return geometry_of_rows(connection, video_id)
 
 
 def record_file(
@@ -152,6 +170,31 @@ def known_file(engine: Engine, archive: str, key: str) -> KnownFile | None:
 def _known() -> Select[Any]:
     columns = (archive_files.c[name] for name in ("key", *KnownFile._fields[:-1]))
     return select(*columns, archive_files.c.gone_at.is_not(None))
+
+
+def identity_of(engine: Engine, video_id: int) -> tuple[str, int]:
+    """A video's sha256 and its number of frames."""
+    with reading(engine) as connection:
+        row = connection.execute(select(videos.c.sha256, videos.c.frames).where(videos.c.video_id == video_id)).one()
+        return row.sha256, row.frames
+
+
+def find_videos(engine: Engine, name: str) -> list[ArchivedVideo]:
+    """The files that are a video of this name: a key, an archive's address with a key, or the start of a hash."""
+    columns = (archive_files.c[field] for field in ArchivedVideo._fields)
+    known = select(*columns).join(videos, videos.c.video_id == archive_files.c.video_id)
+    named = (archive_files.c.key == name) | (archive_files.c.archive + "/" + archive_files.c.key == name)
+    hashed = videos.c.sha256.startswith(name) if HASH_START.fullmatch(name) else false()
+    newest = archive_files.c.seen_at.desc()  # of several copies the one that is probably still there
+    with reading(engine) as connection:
+        return [ArchivedVideo(*row) for row in connection.execute(known.where(named | hashed).order_by(newest))]
+
+
+def video_keys(engine: Engine) -> list[str]:
+    """The names of the videos, for a remedy's sake: the ones that were seen last."""
+    newest = select(archive_files.c.key).where(archive_files.c.video_id.is_not(None))
+    with reading(engine) as connection:
+        return list(connection.execute(newest.order_by(archive_files.c.seen_at.desc()).limit(MOST_NAMES)).scalars())
 
 
 def mark_seen(engine: Engine, archive: str, keys: Iterable[str]) -> None:
@@ -276,6 +319,15 @@ def _newest_named(name: str) -> ScalarSelect[int]:
     both = of_models.union_all(of_runs).subquery()
     order = (both.c.since.desc(), both.c.model_version_id.desc())
     return select(both.c.model_version_id).order_by(*order).limit(1).scalar_subquery()
+
+
+def shown_versions(engine: Engine) -> list[tuple[int, ModelVersion]]:
+    """The versions that the views show, with their ids: poses before classifications."""
+    columns = (model_versions.c.model_version_id, *(model_versions.c[field] for field in MODEL_FIELDS))
+    shown = select(*columns).join(shown_models, shown_models.c.model_version_id == model_versions.c.model_version_id)
+    with reading(engine) as connection:
+        rows = connection.execute(shown.order_by(shown_models.c.task.desc()))
+        return [(row[0], ModelVersion(*row[1:])) for row in rows]
 
 
 def model_names(engine: Engine) -> list[str]:

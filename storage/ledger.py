@@ -536,3 +536,19 @@ def done_segments(engine: Engine, batch_id: int) -> list[DoneSegment]:
     with reading(engine) as connection:
         rows = select(*columns).where(mine).order_by(segments.c.video_id, segments.c.start_frame)
         return [DoneSegment(*row) for row in connection.execute(rows)]
+
+
+def frames_done_in(engine: Engine, video_id: int, model_version_id: int, start: int, stop: int) -> int:
+    """How many frames of [start, stop) lie in segments that this model version has done."""
+    mine = (segments.c.video_id == video_id) & (segments.c.model_version_id == model_version_id)
+    inside = (segments.c.start_frame < stop) & (segments.c.stop_frame > start) & (segments.c.status == "done")
+    with reading(engine) as connection:
+        found = connection.execute(select(segments.c.start_frame, segments.c.stop_frame).where(mine & inside))
+        return sum(min(last, stop) - max(first, start) for first, last in found)
+
+
+def videos_done(engine: Engine, model_version_id: int) -> set[int]:
+    """The videos of which this model version has done a segment at least."""
+    done = (segments.c.model_version_id == model_version_id) & (segments.c.status == "done")
+    with reading(engine) as connection:
+        return set(connection.execute(select(segments.c.video_id).where(done).distinct()).scalars())

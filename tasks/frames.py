@@ -81,7 +81,7 @@ def drawn_frames(
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """(t_s, BGR picture with skeletons or its label) of each frame, at most OVERLAY_WIDTH pixels wide."""
     scale = min(1.0, OVERLAY_WIDTH / video.width)
-    size = (round(video.width * scale), round(video.height * scale))
+    size = (max(1, round(video.width * scale)), max(1, round(video.height * scale)))
     for frame in read_frames(path, video, index, start, stop, size):
         picture = np.ascontiguousarray(frame.rgb[:, :, ::-1])
         _draw(picture, rows, frame.number, scale, f"frame {frame.number}   {frame.t_s:.2f} s")

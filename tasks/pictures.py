@@ -2,10 +2,11 @@
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,15 +15,15 @@ from prefect import get_run_logger, task
 
 from models.lasting import best_frame
 from models.render import contact_sheet
-from models.types import Classifications, FrameIndex, Rows, Video
+from models.types import Classifications, Rows
 from storage.archive import Entry
+from storage.catalogue import identity_of
 from storage.containers import AttemptError, VideoError
-from storage.ledger import DoneSegment, done_segments
+from storage.ledger import DoneSegment, done_segments, videos_done
 from storage.places import ObjectError
-from storage.results import read_labels, read_poses
 from storage.sandbox import SandboxError
-from tasks.frames import write_overlay, write_still
 from tasks.night import Night
+from tasks.overlays import DrawnModel, VideoRenderer, find_overlay
 from tasks.policy import TASK
 
 Overlay = Literal["none", "sample", "all"]
@@ -43,27 +44,31 @@ class Pictures:
 
 @task(name="draw pictures", **TASK)
 def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> Pictures:
-    """The batch's picture and its overlay videos, in the artifact store. A video that cannot be drawn is left out."""
+    """The batch's picture and its overlay videos, in the artifact store. A video that cannot be drawn is left out.
+
+    overlay: "sample" draws the busiest segments of this batch, "all" every video of the archive that has rows
+    """
     by_video: dict[int, list[DoneSegment]] = defaultdict(list)
     for segment in done_segments(night.site.engine, night.batch_id):
         by_video[segment.video_id].append(segment)
     order = sorted(by_video, key=lambda video_id: -sum(segment.people for segment in by_video[video_id]))
     wanted = {"none": 0, "sample": SAMPLE_VIDEOS, "all": len(order)}[overlay]
     pictures, stills = Pictures(), []
+    model = DrawnModel(night.model_version_id, night.manifest.version_id, night.manifest.task)
     with tempfile.TemporaryDirectory(prefix="nightjar-pictures-") as scratch:
         for rank, video_id in enumerate(order[: max(wanted, SHEET_VIDEOS)]):
             entry, done = entries[video_id], by_video[video_id]
-            try:
-                with night.archive.local(entry) as path:
-                    easel = _Easel(night, path, *night.probe(path), video_id, Path(scratch))
-                    if rank < SHEET_VIDEOS:
-                        stills += [(entry.key, still) for still in easel.still(*_busiest(done))]
-                    if rank < wanted:
-                        get_run_logger().info("drawing the overlay of %s", entry.key)
-                        frames = (0, easel.video.frames) if overlay == "all" else _busiest(done)
-                        pictures.overlays[entry.key] = easel.overlay(*frames)
-            except (VideoError, SandboxError, AttemptError, ObjectError) as error:
-                get_run_logger().warning("no picture of %s: %s", entry.key, error)
+            with _left_out(entry), night.archive.local(entry) as path:
+                probed = night.probe(path)
+                renderer = VideoRenderer(night.site, night.sandbox, model, path, *probed, video_id, Path(scratch))
+                if rank < SHEET_VIDEOS:
+                    stills += [(entry.key, still) for still in _still(renderer, *_busiest(done))]
+                if rank < wanted:
+                    get_run_logger().info("drawing the overlay of %s", entry.key)
+                    frames = (0, renderer.video.frames) if overlay == "all" else _busiest(done)
+                    pictures.overlays[entry.key] = renderer.overlay(*frames)
+        if overlay == "all":
+            _draw_earlier(night, model, entries, pictures, Path(scratch))
     if stills:
         names, images = zip(*stills, strict=True)
         sheet = contact_sheet(images, SHEET_COLUMNS, SHEET_WIDTH, names)
@@ -88,39 +93,36 @@ def _busiest(done: list[DoneSegment]) -> tuple[int, int]:
     return best.start_frame, best.stop_frame
 
 
-@dataclass(frozen=True)
-class _Easel:
-    """One video, ready to be drawn on."""
+def _still(renderer: VideoRenderer, start: int, stop: int) -> list[NDArray[np.uint8]]:
+    """[(height, width, 3) uint8 BGR] of the frame that shows most of what was found; [] where nothing was."""
+    rows = renderer.rows(start, stop)
+    picture = renderer.still(_telling(rows), rows) if len(rows) else None
+    return [] if picture is None else [picture]
 
-    night: Night
-    path: Path
-    video: Video
-    index: FrameIndex
-    video_id: int
-    scratch: Path
 
-    def still(self, start: int, stop: int) -> list[NDArray[np.uint8]]:
-        """[(height, width, 3) uint8 BGR] of the frame that shows most of what was found; [] where nothing was."""
-        rows = self._rows(start, stop)
-        if not len(rows):
-            return []
-        out = self.scratch / "still.png"
-        self._call(write_still, _telling(rows), rows, out)
-        picture = cv2.imread(str(out))
-        return [] if picture is None else [np.asarray(picture, np.uint8)]
+def _draw_earlier(
+    night: Night, model: DrawnModel, entries: dict[int, Entry], pictures: Pictures, scratch: Path
+) -> None:
+    """The overlays of videos that earlier batches did; what was drawn before is not drawn again."""
+    for video_id in sorted(videos_done(night.site.engine, model.model_version_id) & set(entries)):
+        entry = entries[video_id]
+        if entry.key in pictures.overlays:
+            continue
+        sha256, frames = identity_of(night.site.engine, video_id)
+        found = find_overlay(night.site.artifacts, model, sha256, 0, frames)
+        if found:
+            pictures.overlays[entry.key] = found
+            continue
+        with _left_out(entry), night.archive.local(entry) as path:
+            get_run_logger().info("drawing the overlay of %s", entry.key)
+            renderer = VideoRenderer(night.site, night.sandbox, model, path, *night.probe(path), video_id, scratch)
+            pictures.overlays[entry.key] = renderer.overlay(0, frames)
 
-    def overlay(self, start: int, stop: int) -> str:
-        """The address of the overlay video of these frames in the artifact store."""
-        name = self._call(write_overlay, start, stop, self._rows(start, stop), self.scratch / "overlay")
-        version_id, artifacts = self.night.manifest.version_id, self.night.site.artifacts
-        key = f"overlays/{version_id}/{self.video.sha256}-{start:08d}-{stop:08d}{Path(name).suffix}"
-        artifacts.put_file(key, self.scratch / name)
-        return artifacts.url(key)
 
-    def _rows(self, start: int, stop: int) -> Rows:
-        mine = (self.night.site.engine, self.video_id, self.night.model_version_id, start, stop)
-        return read_labels(*mine) if self.night.manifest.task == "classification" else read_poses(*mine)
-
-    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        cpu_s = self.night.site.settings.decoder_cpu_s
-        return self.night.sandbox.call(function, self.path, self.video, self.index, *arguments, cpu_s=cpu_s)
+@contextmanager
+def _left_out(entry: Entry) -> Iterator[None]:
+    """A video that cannot be drawn is left out, with a warning."""
+    try:
+        yield
+    except (VideoError, SandboxError, AttemptError, ObjectError) as error:
+        get_run_logger().warning("no picture of %s: %s", entry.key, error)

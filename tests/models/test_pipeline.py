@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from models.pipeline import FrameTensor, run_pipeline
+from models.pipeline import FrameTensor, inside_frame, run_pipeline
+from models.preprocess import Mode, plan_resize
 from models.runtime import RuntimeFault
 from models.types import FramePoses
 
@@ -92,3 +96,22 @@ def test_an_abandoned_pipeline_waits_for_what_it_started() -> None:
     next(results)
     results.close()
     assert not runtime.busy
+
+
+@given(
+    keypoints=arrays(np.float32, (3, 17, 2), elements=st.floats(-500, 500, width=32)),
+    truth=st.tuples(st.floats(0, 639), st.floats(0, 359)),
+    mode=st.sampled_from(["letterbox", "corner", "stretch"]),
+)
+def test_a_keypoint_outside_the_frame_comes_to_its_edge_and_no_farther_from_any_truth(
+    keypoints: np.ndarray, truth: tuple[float, float], mode: Mode
+) -> None:
+    keypoints[0, 0] = np.nan
+    resize = plan_resize((640, 360), (224, 224), mode)
+    inside, before = inside_frame(keypoints, resize), resize.to_original(keypoints)
+    assert inside.dtype == np.float32
+    assert np.array_equal(np.isnan(inside), np.isnan(keypoints))
+    there = ~np.isnan(inside).any(axis=2)
+    assert np.all((inside[there] >= 0) & (inside[there] <= (639, 359)))
+    was, now = (np.linalg.norm(places[there] - truth, axis=1) for places in (before, inside))
+    assert np.all(now <= was + 1e-3)

@@ -1,0 +1,154 @@
+"""Draw what was found into a video's frames, from the rows that were committed. No Prefect."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.types import FrameIndex, ModelVersion, NightjarError, Rows, Video
+from storage import catalogue, ledger
+from storage.archive import Entry
+from storage.artifacts import Artifacts
+from storage.catalogue import ArchivedVideo
+from storage.encode import ENCODERS
+from storage.geometry import geometry_of, moved
+from storage.results import read_labels, read_poses
+from storage.sandbox import Sandbox
+from tasks.frames import write_overlay, write_still
+from tasks.model_names import require_model
+from tasks.opened_video import probe
+from tasks.site import Site
+from tasks.wording import nearest
+
+
+@dataclass(frozen=True)
+class DrawnModel:
+    """The model version whose rows are drawn."""
+
+    model_version_id: int
+    version_sha256: str
+    task: str
+
+
+@dataclass(frozen=True)
+class VideoRenderer:
+    """Draws one video. path: the local file; scratch: a folder for what is not stored yet"""
+
+    site: Site
+    sandbox: Sandbox
+    model: DrawnModel
+    path: Path
+    video: Video
+    index: FrameIndex
+    video_id: int
+    scratch: Path
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """The rows of frames [start, stop), in pixels of the frames as they are read now."""
+        engine = self.site.engine
+        read = read_labels if self.model.task == "classification" else read_poses
+        rows = read(engine, self.video_id, self.model.model_version_id, start, stop)
+        return moved(rows, catalogue.read_geometry(engine, self.video_id), geometry_of(self.video))
+
+    def still(self, number: int, rows: Rows) -> NDArray[np.uint8] | None:
+        """(height, width, 3) uint8 BGR of one frame; None where it could not be read back."""
+        out = self.scratch / "still.png"
+        self._call(write_still, number, rows, out)
+        picture = cv2.imread(str(out))
+        return None if picture is None else np.asarray(picture, np.uint8)
+
+    def overlay(self, start: int, stop: int) -> str:
+        """Draw the frames [start, stop) as a video, and return its address in the artifact store."""
+        name = self._call(write_overlay, start, stop, self.rows(start, stop), self.scratch / "overlay")
+        key = f"{overlay_prefix(self.model, self.video.sha256, start, stop)}{Path(name).suffix}"
+        self.site.artifacts.put_file(key, self.scratch / name)
+        return self.site.artifacts.url(key)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        cpu_s = self.site.settings.decoder_cpu_s
+        return self.sandbox.call(function, self.path, self.video, self.index, *arguments, cpu_s=cpu_s)
+
+
+def overlay_prefix(model: DrawnModel, video_sha256: str, start: int, stop: int) -> str:
+    """The overlay's key without its suffix, which depends on the encoder."""
+    return f"overlays/{model.version_sha256}/{video_sha256}-{start:08d}-{stop:08d}"
+
+
+def find_overlay(artifacts: Artifacts, model: DrawnModel, video_sha256: str, start: int, stop: int) -> str | None:
+    """The address of an overlay that was drawn before; None where there is none."""
+    prefix = overlay_prefix(model, video_sha256, start, stop)
+    keys = (f"{prefix}{suffix}" for suffix in dict.fromkeys(encoder.suffix for encoder in ENCODERS))
+    return next((artifacts.url(key) for key in keys if artifacts.exists(key)), None)
+
+
+def draw_overlay(
+    site: Site, name: str, model: str | None = None, from_s: float = 0.0, to_s: float | None = None
+) -> tuple[str, str]:
+    """Draw a video that was processed, or a part of it. Return the overlay's address and a remark, "" without one.
+
+    name: the video's key in its archive, its path, or the start of its hash
+    model: a model's name or hash; None = the one that the views show
+    from_s, to_s: seconds on the video's clock; None = to its end
+    """
+    found = find_video(site, name)
+    drawn = _model(site, found, model)
+    archive = site.archive(found.archive)
+    with (
+        Sandbox(site.settings.decoder_memory_bytes) as sandbox,
+        tempfile.TemporaryDirectory(prefix="nightjar-overlay-") as scratch,
+        archive.local(Entry(found.key, found.size_bytes, found.etag)) as path,
+    ):
+        video, index = probe(sandbox, path, site.settings.decoder_cpu_s)
+        start, stop = frames_between(index, from_s, to_s, name)
+        done = ledger.frames_done_in(site.engine, found.video_id, drawn.model_version_id, start, stop)
+        if not done:
+            raise NightjarError(f"{name} has no rows in these seconds. Run 'nightjar run {found.archive}' first")
+        renderer = VideoRenderer(site, sandbox, drawn, path, video, index, found.video_id, Path(scratch))
+        address = renderer.overlay(start, stop)
+    missing = stop - start - done
+    return address, f"{missing} of {stop - start} frames are not processed yet: nothing is drawn there" * bool(missing)
+
+
+def frames_between(index: FrameIndex, from_s: float, to_s: float | None, name: str) -> tuple[int, int]:
+    """Frames [start, stop) that are shown between two seconds. Raises NightjarError where there are none."""
+    times = index.timestamps_s
+    start = int(np.searchsorted(times, from_s))
+    stop = len(times) if to_s is None else int(np.searchsorted(times, to_s))
+    if start >= stop:
+        raise NightjarError(
+            f"{name} has no frame from {from_s:g} s to {'its end' if to_s is None else f'{to_s:g} s'}: its frames are "
+            f"at {times[0]:.2f} to {times[-1]:.2f} s. Give --from and --to inside of that"
+        )
+    return start, stop
+
+
+def find_video(site: Site, name: str) -> ArchivedVideo:
+    """The video that a person means. Raises NightjarError where there is none, or several."""
+    found = catalogue.find_videos(site.engine, name)
+    if not found:
+        meant = nearest(name, catalogue.video_keys(site.engine))
+        hint = f"Did you mean {meant!r}?" if meant else "Run 'nightjar videos' for the names of all."
+        raise NightjarError(f"no video {name!r} was read yet. {hint}")
+    if len({each.video_id for each in found}) > 1:
+        paths = ", ".join(f"{each.archive}/{each.key}" for each in found[:4])
+        raise NightjarError(f"{name!r} names {len(found)} files: {paths}. Give the whole path")
+    return found[0]
+
+
+def _model(site: Site, found: ArchivedVideo, name: str | None) -> DrawnModel:
+    if name is not None:
+        model_version_id, version = require_model(site.engine, name)
+        return _drawn(model_version_id, version)
+    for model_version_id, version in catalogue.shown_versions(site.engine):  # poses before labels
+        if found.video_id in ledger.videos_done(site.engine, model_version_id):
+            return _drawn(model_version_id, version)
+    raise NightjarError(f"no shown model has rows of {found.key}. Give --model NAME, or run one over its archive")
+
+
+def _drawn(model_version_id: int, version: ModelVersion) -> DrawnModel:
+    return DrawnModel(model_version_id, version.version_sha256, version.task)

@@ -1,0 +1,102 @@
+"""Overlays that are asked for after the fact: which video, which frames, which model, and in which geometry."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.types import FrameIndex, NightjarError, Poses
+from storage.archive import canonical
+from storage.catalogue import record_file, show_model
+from storage.frames import read_frames
+from storage.ledger import frames_done_in, videos_done
+from storage.results import commit_segment
+from storage.video import probe_video
+from tasks.overlays import DrawnModel, draw_overlay, find_overlay, frames_between
+from tasks.site import Site, open_site
+from tests.storage.samples import make_report, must_claim, planned_batch
+from tests.videos import make_video
+
+FRAMES = 40
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder with one film of wide pixels, 256x96 as shown, of which the first 20 of 40 frames are done."""
+    monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
+    (tmp_path / "archive").mkdir()
+    path = make_video(tmp_path / "archive" / "cam.mp4", FRAMES, pixel_aspect=Fraction(2))
+    video, _ = probe_video(path)
+    with open_site() as opened:
+        video_id, model_version_id, batch_id = planned_batch(opened.engine, video, length=20)
+        show_model(opened.engine, "pose", model_version_id)
+        status = path.stat()
+        archive = canonical(str(path.parent))
+        record_file(opened.engine, archive, "cam.mp4", status.st_size, str(status.st_mtime_ns), video_id=video_id)
+        commit_segment(opened.engine, must_claim(opened.engine, batch_id), one_person(), make_report(20), video=video)
+        yield opened
+
+
+def one_person() -> Poses:
+    """Somebody in frames 0 to 19 whose every joint is at x 200, y 48."""
+    keypoints = np.full((20, 17, 2), (200, 48), np.float32)
+    return Poses(
+        np.arange(20),
+        np.zeros(20, np.int16),
+        np.arange(20) / 25,
+        np.ones(20, np.float32),
+        keypoints,
+        np.ones((20, 17), np.float32),
+    )
+
+
+def test_a_part_is_drawn_where_players_show_it(site: Site) -> None:
+    address, remark = draw_overlay(site, "cam.mp4", from_s=0.2, to_s=0.6)
+    video, _ = probe_video(Path(address))
+    assert (video.width, video.height, video.frames, remark) == (256, 96, 10, "")
+    drawn = next(read_frames(Path(address), video, probe_video(Path(address))[1], 0, 1)).rgb
+    around = drawn[44:52, 196:204].astype(int)
+    assert np.ptp(around, axis=2).max() > 60  # the coloured dot, in shown pixels
+    sha256 = Path(address).name.partition("-")[0]
+    assert find_overlay(site.artifacts, DrawnModel(1, "1" * 64, "pose"), sha256, 5, 15) == address
+
+
+def test_frames_that_are_not_processed_are_said(site: Site) -> None:
+    assert draw_overlay(site, "cam.mp4")[1] == "20 of 40 frames are not processed yet: nothing is drawn there"
+    with pytest.raises(
+        NightjarError, match=r"cam.mp4 has no rows in these seconds. Run 'nightjar run .*archive' first"
+    ):
+        draw_overlay(site, "cam.mp4", from_s=1.0)
+    assert frames_done_in(site.engine, 1, 1, 10, 30) == 10
+    assert videos_done(site.engine, 1) == {1}
+    assert videos_done(site.engine, 2) == set()
+
+
+def test_a_video_is_known_by_key_path_and_hash(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "archive" / "cam.mp4"
+    names = ("cam.mp4", str(path), probe_video(path)[0].sha256[:12])
+    assert len({draw_overlay(site, name, to_s=0.1)[0] for name in names}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "reason"),
+    [
+        ("cam.mp5", None, "Did you mean 'cam.mp4'"),
+        ("cam.mp4", "posenet-07", "Did you mean 'posenet-075'"),
+        ("%", None, "no video '%' was read yet. Run 'nightjar videos'"),
+    ],
+)
+def test_a_wrong_name_is_a_sentence(site: Site, name: str, model: str | None, reason: str) -> None:
+    with pytest.raises(NightjarError) as caught:
+        draw_overlay(site, name, model)
+    assert reason in str(caught.value)
+
+
+def test_frames_between_two_seconds() -> None:
+    index = FrameIndex(np.arange(4), np.array([0.0, 0.5, 4.0, 4.5]), np.zeros(1, np.int64))
+    assert frames_between(index, 0, None, "a") == (0, 4)
+    assert frames_between(index, 0.5, 4.5, "a") == (1, 3)
+    for from_s, to_s in ((5.0, None), (1.0, 0.5), (0.6, 3.9)):
+        with pytest.raises(NightjarError, match=r"its frames are at 0.00 to 4.50 s. Give --from and --to inside"):
+            frames_between(index, from_s, to_s, "a")
