@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -70,13 +71,15 @@ class ShownModel(NamedTuple):
 
 
 class ArchivedVideo(NamedTuple):
-    """A file of an archive that is a video."""
+    """A file of an archive that is a video. gone_at: None while its archive lists it"""
 
     video_id: int
     archive: str
     key: str
     size_bytes: int
     etag: str
+    gone_at: datetime | None
+    sha256: str
 
 
 def register_video(engine: Engine, video: Video) -> int:
@@ -180,14 +183,18 @@ def identity_of(engine: Engine, video_id: int) -> tuple[str, int]:
 
 
 def find_videos(engine: Engine, name: str) -> list[ArchivedVideo]:
-    """The files that are a video of this name: a key, an archive's address with a key, or the start of a hash."""
-    columns = (archive_files.c[field] for field in ArchivedVideo._fields)
+    """The files that are a video of this name: a key, an archive's address with a key, or the start of a hash.
+
+    Files that are gone come last.
+    """
+    columns = (*(archive_files.c[field] for field in ArchivedVideo._fields[:-1]), videos.c.sha256)
     known = select(*columns).join(videos, videos.c.video_id == archive_files.c.video_id)
-    named = (archive_files.c.key == name) | (archive_files.c.archive + "/" + archive_files.c.key == name)
+    known_as = storable(name)
+    named = (archive_files.c.key == known_as) | (archive_files.c.archive + "/" + archive_files.c.key == known_as)
     hashed = videos.c.sha256.startswith(name) if HASH_START.fullmatch(name) else false()
-    newest = archive_files.c.seen_at.desc()  # of several copies the one that is probably still there
+    order = archive_files.c.gone_at.is_not(None), archive_files.c.seen_at.desc()
     with reading(engine) as connection:
-        return [ArchivedVideo(*row) for row in connection.execute(known.where(named | hashed).order_by(newest))]
+        return [ArchivedVideo(*row) for row in connection.execute(known.where(named | hashed).order_by(*order))]
 
 
 def video_keys(engine: Engine) -> list[str]:

@@ -5,11 +5,12 @@ Meant for a child process (storage/sandbox.py), as it reads files that nobody ha
 
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
 from av.packet import Packet
+from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -43,7 +44,7 @@ class StreamAspects:
         self._started = False
         self._by_pts: dict[int | None, Fraction | None] = {}
 
-    def sent(self, packets: Iterator[Packet]) -> Iterator[Packet]:
+    def sent(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         """The same packets; each one's aspect is noted when the next one is asked for, after it was decoded."""
         for packet in packets:
             yield packet
@@ -109,7 +110,7 @@ def _matrix(frame: VideoFrame) -> bytes | None:
     if not len(beside):  # nearly always; an exception per frame would cost more than everything else here
         return None
     found = beside.get("DISPLAYMATRIX")
-    return None if found is None else bytes(found)
+    return bytes(found) if isinstance(found, SideData) else None
 
 
 def _container_crop(stream: VideoStream) -> Crop:

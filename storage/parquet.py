@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import from_json
 
 from models.types import Classifications, NightjarError, Poses, Rows, Segment, SegmentReport, Video
 from storage.geometry import check_geometry
@@ -70,16 +71,6 @@ class _About(BaseModel):
     stop_frame: int
     version_sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
     report: SegmentReport
-
-    @field_validator("video", mode="before")
-    @classmethod
-    def _add_stored_size(cls, video: Any) -> Any:
-        """Files of earlier versions know of no other geometry than a rotation."""
-        if not isinstance(video, dict) or "stored_width" in video:
-            return video
-        turned = video.get("rotation") in (90, 270)
-        width, height = video.get("width"), video.get("height")
-        return video | {"stored_width": height if turned else width, "stored_height": width if turned else height}
 
     @property
     def segment(self) -> Segment:
@@ -142,13 +133,35 @@ def _parse_about(text: bytes | str) -> _About:
     if len(text) > METADATA_LIMIT_BYTES:
         raise ValueError(f"{len(text)} bytes of metadata, expected at most {METADATA_LIMIT_BYTES}")
     try:
-        return _About.model_validate_json(text, strict=True)
+        return _About.model_validate_json(_with_stored_size(text), strict=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(
             f"no metadata of Nightjar's result format {FORMAT} ({where or 'JSON'}: {first['msg']})"
         ) from None
+
+
+def _with_stored_size(text: bytes | str) -> bytes:
+    """The same metadata; files of earlier versions lack the stored size, as they know only rotations.
+
+    JSON to JSON, because the strict model takes an array for a tuple in JSON only.
+    """
+    data = text.encode() if isinstance(text, str) else text
+    if b'"stored_width"' in data:
+        return data
+    try:
+        about = from_json(data)
+    except ValueError:
+        return data  # the model says what is wrong
+    video = about.get("video") if isinstance(about, dict) else None
+    if not isinstance(video, dict):
+        return data
+    sides = [video.get("width"), video.get("height")]
+    if video.get("rotation") in (90, 270):
+        sides.reverse()
+    video["stored_width"], video["stored_height"] = sides
+    return json.dumps(about).encode()
 
 
 def _check_shape(file: pq.ParquetFile, about: _About) -> type[Poses] | type[Classifications]:

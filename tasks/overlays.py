@@ -1,7 +1,8 @@
 """Draw what was found into a video's frames, from the rows that were committed. No Prefect."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from storage.artifacts import Artifacts
 from storage.catalogue import ArchivedVideo
 from storage.encode import ENCODERS
 from storage.geometry import geometry_of, moved
+from storage.places import ChangedError
 from storage.results import read_labels, read_poses
 from storage.sandbox import Sandbox
 from tasks.frames import write_overlay, write_still
@@ -97,13 +99,14 @@ def draw_overlay(
     """
     found = find_video(site, name)
     drawn = _model(site, found, model)
-    archive = site.archive(found.archive)
     with (
         Sandbox(site.settings.decoder_memory_bytes) as sandbox,
         tempfile.TemporaryDirectory(prefix="nightjar-overlay-") as scratch,
-        archive.local(Entry(found.key, found.size_bytes, found.etag)) as path,
+        _local(site, found) as path,
     ):
         video, index = probe(sandbox, path, site.settings.decoder_cpu_s)
+        if video.sha256 != found.sha256:
+            raise _changed(found)
         start, stop = frames_between(index, from_s, to_s, name)
         done = ledger.frames_done_in(site.engine, found.video_id, drawn.model_version_id, start, stop)
         if not done:
@@ -128,16 +131,39 @@ def frames_between(index: FrameIndex, from_s: float, to_s: float | None, name: s
 
 
 def find_video(site: Site, name: str) -> ArchivedVideo:
-    """The video that a person means. Raises NightjarError where there is none, or several."""
+    """The video that a person means. Raises NightjarError where there is none, or several, or where it is gone."""
     found = catalogue.find_videos(site.engine, name)
+    if not found and Path(name).exists():
+        found = catalogue.find_videos(site.engine, str(Path(name).resolve()))
     if not found:
         meant = nearest(name, catalogue.video_keys(site.engine))
         hint = f"Did you mean {meant!r}?" if meant else "Run 'nightjar videos' for the names of all."
         raise NightjarError(f"no video {name!r} was read yet. {hint}")
-    if len({each.video_id for each in found}) > 1:
-        paths = ", ".join(f"{each.archive}/{each.key}" for each in found[:4])
-        raise NightjarError(f"{name!r} names {len(found)} files: {paths}. Give the whole path")
-    return found[0]
+    there = [each for each in found if each.gone_at is None]
+    if not there:
+        raise NightjarError(
+            f"{name!r} is no longer in {found[0].archive}. Put it back, and run 'nightjar run {found[0].archive}'"
+        )
+    if len({each.video_id for each in there}) > 1:
+        paths = ", ".join(f"{each.archive}/{each.key}" for each in there[:4])
+        raise NightjarError(f"{name!r} names {len(there)} files: {paths}. Give the whole path")
+    return there[0]
+
+
+@contextmanager
+def _local(site: Site, found: ArchivedVideo) -> Iterator[Path]:
+    """The file as it was listed. Raises NightjarError."""
+    try:
+        with site.archive(found.archive).local(Entry(found.key, found.size_bytes, found.etag)) as path:
+            yield path
+    except ChangedError as error:
+        raise _changed(found) from error
+
+
+def _changed(found: ArchivedVideo) -> NightjarError:
+    return NightjarError(
+        f"{found.key!r} is gone or changed since it was read. Run 'nightjar run {found.archive}' to read it again"
+    )
 
 
 def _model(site: Site, found: ArchivedVideo, name: str | None) -> DrawnModel:

@@ -233,7 +233,7 @@ def test_failures_of_runs_from_before_are_kept_as_predictions(engine: Engine) ->
 def test_the_videos_of_an_older_database_have_the_geometry_that_was_applied(engine: Engine) -> None:
     turned = replace(make_video("b" * 64), width=480, height=640, rotation=90)
     known = {register_video(engine, video): geometry_of(video) for video in (make_video(), turned)}
-    migrate_down(engine, "0017")
+    migrate_down(engine, "0019")
     migrate(engine)
     with engine.connect() as connection:
         assert {video_id: geometry_of_rows(connection, video_id) for video_id in known} == known

@@ -108,7 +108,7 @@ def test_a_file_of_an_earlier_version_has_the_geometry_that_was_applied(path: Pa
     table = pq.read_table(path)
     about = json.loads(table.schema.metadata[METADATA_KEY])
     about["video"] = {name: value for name, value in about["video"].items() if name in EARLIER_FIELDS}
-    about["video"] |= {"width": 480, "height": 640, "rotation": 90}
+    about["video"] |= {"width": 480, "height": 640, "rotation": 90, "time_repairs": [[3, 5, 2, None]]}
     pq.write_table(table.replace_schema_metadata({METADATA_KEY: json.dumps(about)}), path)
     assert geometry_of(read_result(path).video) == DisplayGeometry(640, 480, rotation=90)
 

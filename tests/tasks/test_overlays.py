@@ -1,5 +1,6 @@
 """Overlays that are asked for after the fact: which video, which frames, which model, and in which geometry."""
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pytest
 
 from models.types import FrameIndex, NightjarError, Poses
 from storage.archive import canonical
-from storage.catalogue import record_file, show_model
+from storage.catalogue import mark_gone, record_file, show_model
 from storage.frames import read_frames
 from storage.ledger import frames_done_in, videos_done
 from storage.results import commit_segment
 from storage.video import probe_video
-from tasks.overlays import DrawnModel, draw_overlay, find_overlay, frames_between
+from tasks.overlays import DrawnModel, draw_overlay, find_overlay, find_video, frames_between
+from tasks.settings import read_settings
 from tasks.site import Site, open_site
 from tests.storage.samples import make_report, must_claim, planned_batch
 from tests.videos import make_video
@@ -25,6 +27,8 @@ FRAMES = 40
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A folder with one film of wide pixels, 256x96 as shown, of which the first 20 of 40 frames are done."""
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    read_settings.cache_clear()
     (tmp_path / "archive").mkdir()
     path = make_video(tmp_path / "archive" / "cam.mp4", FRAMES, pixel_aspect=Fraction(2))
     video, _ = probe_video(path)
@@ -34,8 +38,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         status = path.stat()
         archive = canonical(str(path.parent))
         record_file(opened.engine, archive, "cam.mp4", status.st_size, str(status.st_mtime_ns), video_id=video_id)
-        commit_segment(opened.engine, must_claim(opened.engine, batch_id), one_person(), make_report(20), video=video)
+        claims = [must_claim(opened.engine, batch_id) for _ in range(2)]  # they come in any order
+        first = min(claims, key=lambda claim: claim.segment.start_frame)
+        commit_segment(opened.engine, first, one_person(), make_report(20), video=video)
         yield opened
+    read_settings.cache_clear()
 
 
 def one_person() -> Poses:
@@ -77,6 +84,33 @@ def test_a_video_is_known_by_key_path_and_hash(site: Site, tmp_path: Path) -> No
     path = tmp_path / "archive" / "cam.mp4"
     names = ("cam.mp4", str(path), probe_video(path)[0].sha256[:12])
     assert len({draw_overlay(site, name, to_s=0.1)[0] for name in names}) == 1
+
+
+def test_a_path_is_found_from_the_folder_where_one_is(site: Site) -> None:
+    assert find_video(site, "archive/cam.mp4").key == "cam.mp4"
+
+
+def test_a_file_that_is_gone_is_drawn_from_its_copy(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "copies").mkdir()
+    copy = Path(shutil.copy(tmp_path / "archive" / "cam.mp4", tmp_path / "copies" / "cam.mp4"))
+    status, video_id = copy.stat(), find_video(site, "cam.mp4").video_id
+    copies = canonical(str(copy.parent))
+    record_file(site.engine, copies, "cam.mp4", status.st_size, str(status.st_mtime_ns), video_id=video_id)
+    mark_gone(site.engine, canonical(str(tmp_path / "archive")), ["cam.mp4"])
+    assert find_video(site, "cam.mp4").archive == copies
+    mark_gone(site.engine, copies, ["cam.mp4"])
+    with pytest.raises(NightjarError, match=r"'cam.mp4' is no longer in .*(archive|copies). Put it back"):
+        find_video(site, "cam.mp4")
+
+
+def test_a_file_that_changed_since_is_not_drawn(site: Site, tmp_path: Path) -> None:
+    path = make_video(tmp_path / "archive" / "cam.mp4", FRAMES + 1)
+    for change in (path.touch, path.unlink):
+        change()
+        with pytest.raises(
+            NightjarError, match=r"'cam.mp4' is gone or changed .* Run 'nightjar run .*archive' to read"
+        ):
+            draw_overlay(site, "cam.mp4")
 
 
 @pytest.mark.parametrize(
