@@ -3,6 +3,7 @@
 Every import that costs time is inside its command, so that `nightjar --help` answers at once.
 """
 
+import io
 import os
 import re
 import sys
@@ -81,6 +82,26 @@ def _not_here(package: str) -> str:
     )
 
 
+SPREADSHEET = click.option(
+    "--spreadsheet", is_flag=True, help="With --format csv: an apostrophe before texts that look like formulas."
+)
+
+
+def _listing(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of every listing, handed on as one Format."""
+
+    @click.option("--wide", is_flag=True, help="All columns, not only those that fit a terminal of 80.")
+    @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+    @SPREADSHEET
+    @wraps(command)
+    def run(*args: Any, wide: bool, form: Any, spreadsheet: bool, **kwargs: Any) -> None:
+        from deployments.answers import Format
+
+        command(*args, chosen=Format(form, wide, spreadsheet), **kwargs)
+
+    return run
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="nightjar")
 def main() -> None:
@@ -95,6 +116,9 @@ def main() -> None:
     Settings are NIGHTJAR_… variables or lines of .env; by default everything lies under ./.nightjar/.
     """
     be_private()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal in Latin-1 has no sign for every name
+            stream.reconfigure(errors="backslashreplace")
 
 
 @main.command()
@@ -190,12 +214,13 @@ def run(**options: Any) -> None:
     type=click.FloatRange(0, 100_000, min_open=True),
     help="Recommend a model that does so many, for each device that was measured.",
 )
+@_listing
 @_plain_errors
-def models(shown: str | None, unpin: bool, frames_per_second: float | None) -> None:
+def models(shown: str | None, unpin: bool, frames_per_second: float | None, chosen: Any) -> None:
     """List the model versions, an arrow at the one that the views show, and how fast each was measured to be."""
     from deployments.commands import list_models
 
-    list_models(shown, unpin, frames_per_second)
+    list_models(shown, unpin, frames_per_second, chosen)
 
 
 @main.command()
@@ -220,16 +245,13 @@ def benchmark(**options: Any) -> None:
 
 @main.command()
 @click.option("--ignored", is_flag=True, help="The other files of the archives, and why each is taken for no video.")
+@_listing
 @_plain_errors
-def videos(ignored: bool) -> None:
+def videos(ignored: bool, chosen: Any) -> None:
     """List the videos and what was found in each."""
-    from deployments.commands import print_query
+    from deployments.commands import list_videos
 
-    if ignored:
-        print_query("SELECT key, reason, archive FROM ignored_files ORDER BY archive, key", "table")
-        return
-    columns = "video, frames, duration_s, model, frames_done, frames_undecodable, segments_quarantined, people, labels"
-    print_query(f"SELECT {columns} FROM video_summary ORDER BY video", "table")  # noqa: S608 (a constant)
+    list_videos(ignored, chosen)
 
 
 @main.command()
@@ -248,34 +270,27 @@ def videos(ignored: bool) -> None:
     metavar="N",
     help="Take batch N off this list and out of sweep's complaints; what it did stays. May be given again.",
 )
+@_listing
 @_plain_errors
-def batches(forget: tuple[int, ...], last: int | None) -> None:
-    """List the batches: expected, loaded, quarantined, missing; estimated and taken seconds."""
-    from deployments.commands import forget_batches, print_last_batch, print_query
+def batches(forget: tuple[int, ...], last: int | None, chosen: Any) -> None:
+    """List the batches: when, how long, how many frames; with --wide what was expected, quarantined and is missing."""
+    from deployments.commands import forget_batches, list_batches
 
     if forget:
         forget_batches(forget)
         return
-    if last == 0:
-        print_last_batch()
-        return
-    limit = f" LIMIT {last}" if last else ""
-    columns = (
-        "batch_id, status, started_at, estimated_s, duration_s, archive, model, files_listed, files_quarantined,"
-        " frames_expected, frames_done, frames_undecodable, frames_quarantined, frames_missing, people"
-    )
-    listed = "batch_id IN (SELECT batch_id FROM batches WHERE forgotten_at IS NULL)"
-    print_query(f"SELECT {columns} FROM batch_summary WHERE {listed} ORDER BY started_at DESC{limit}", "table")  # noqa: S608 (an int)
+    list_batches(last, chosen)
 
 
 @main.command()
 @click.option("--replay", metavar="ARCHIVE", help="Let the next run over ARCHIVE try its quarantined files again.")
+@_listing
 @_plain_errors
-def quarantine(replay: str | None) -> None:
+def quarantine(replay: str | None, chosen: Any) -> None:
     """List what could not be processed, each with its reason."""
     from deployments.commands import list_quarantine
 
-    list_quarantine(replay)
+    list_quarantine(replay, chosen)
 
 
 @main.command()
@@ -283,13 +298,15 @@ def quarantine(replay: str | None) -> None:
 @click.option(
     "--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
 )
-@click.option("--output", type=PATH, help="File to write; needed for parquet, else the terminal.")
+@click.option("--output", type=PATH, help="File to write, which only you may read; needed for parquet.")
+@SPREADSHEET
 @_plain_errors
-def sql(statement: str, form: str, output: Path | None) -> None:
+def sql(statement: str, form: Any, output: Path | None, spreadsheet: bool) -> None:
     """Ask the database; it cannot be changed this way."""
+    from deployments.answers import Format
     from deployments.commands import print_query
 
-    print_query(statement, form, output)
+    print_query(statement, Format(form, spreadsheet=spreadsheet), output)
 
 
 @main.command()
@@ -459,12 +476,13 @@ def quantize(**options: Any) -> None:
 
 @main.command()
 @click.argument("runs", metavar="[RUN]...", type=int, nargs=-1)
+@_listing
 @_plain_errors
-def compare(runs: tuple[int, ...]) -> None:
+def compare(runs: tuple[int, ...], chosen: Any) -> None:
     """Put fine-tunings side by side, by their numbers; without one, list them."""
     from deployments.commands import compare_runs
 
-    compare_runs(runs)
+    compare_runs(runs, chosen)
 
 
 def _night_options(command: Callable[..., None]) -> Callable[..., None]:

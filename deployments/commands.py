@@ -1,23 +1,22 @@
 """What the commands do: call a flow or the database, and print. Imported by a command, never by `--help`."""
 
-import csv
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+from deployments import listings
+from deployments.answers import Column, Format, Rows, print_table, write_listing, write_parquet, write_text
 from deployments.flow_calls import call, prepare
 from models.scaling import ScalingRequest
 from models.types import NightjarError
 from tasks import early_checks
 from tasks.settings import read_settings
 from tasks.site import Site
+from tasks.stores import keep_private
 
-TABLE_ROWS = 1000
+TABLE = Format()
 
 
 def run_convert(**options: Any) -> None:
@@ -66,7 +65,7 @@ def run_finetuning(**options: Any) -> None:
     from flows.finetune_classifier import finetune_classifier
 
     run: Any = call(finetune_classifier, given)
-    compare_runs((run,))
+    compare_runs((run,), TABLE)
     print(f"To use it: nightjar run ARCHIVE --model run-{run} --frames-per-second 2")
 
 
@@ -78,7 +77,7 @@ def run_evaluation(**options: Any) -> None:
     from flows.evaluate_model import evaluate_model
 
     measured: Any = call(evaluate_model, given)
-    _print_table(["", options["model"]], measured.lines().items(), sys.stdout)
+    print_table({"measure": Column(""), "value": Column(options["model"], flexible=True)}, measured.lines().items())
     if measured.url:
         print(f"the best and the worst images: {measured.url}")
 
@@ -102,23 +101,22 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in kept.items()}
 
 
-def compare_runs(runs: tuple[int, ...]) -> None:
-    """A column a fine-tuning; without numbers, the list of them."""
+def compare_runs(runs: tuple[int, ...], chosen: Format) -> None:
+    """Print one column per fine-tuning; without numbers, the list of them."""
     if not runs:
-        print_query(
-            "SELECT training_run_id AS run, status, started_at, training_runs.name, preset, pictures_test, accuracy,"
-            " roc_auc, false_negatives + false_positives AS failures, substr(version_sha256, 1, 12) AS version, error"
-            " FROM training_runs LEFT JOIN model_versions"
-            " ON model_versions.model_version_id = training_runs.model_version_id ORDER BY training_run_id",
-            "table",
-        )
+        print_listing(listings.TRAININGS, chosen)
         return
     from tasks.comparison import compare
     from tasks.site import open_site
 
     with open_site() as site:
         found = compare(site, runs)
-    _print_table(["", *(f"run {run}" for run in runs)], ([label, *values] for label, values in found.rows), sys.stdout)
+    columns = ["", *(f"run {run}" for run in runs)]
+    rows = ([label, *values] for label, values in found.rows)
+    if chosen.form != "table":
+        write_text(columns, rows, chosen, sys.stdout)
+        return
+    print_table({name: Column(name, flexible=True) for name in columns}, rows)
     print("\n".join([*found.failures, *(f"{what}: {address}" for what, address in found.addresses.items())]))
 
 
@@ -132,8 +130,8 @@ def run_benchmark(**options: Any) -> None:
     _list_speeds(None)
 
 
-def list_models(shown: str | None, unpin: bool, frames_per_second: float | None) -> None:
-    """Print the model versions and their speeds.
+def list_models(shown: str | None, unpin: bool, frames_per_second: float | None, chosen: Format) -> None:
+    """Print the model versions, which of them the views show, and their speeds.
 
     shown: the name of the one that the views are to show from now on; unpin: let batches choose it again
     frames_per_second: to recommend a model for
@@ -142,40 +140,34 @@ def list_models(shown: str | None, unpin: bool, frames_per_second: float | None)
         raise NightjarError("--show chooses a model and --unpin takes that choice back. Give one of them")
     if shown or unpin:
         _choose_shown(shown)
-    print_query(
-        "SELECT CASE shown_models.chosen_by WHEN 'person' THEN '-> by hand' WHEN 'batch' THEN '->' ELSE '' END"
-        " AS shown, name,"
-        " model_versions.task, precision, frames_per_second,"
-        " substr(version_sha256, 1, 12) AS version, source_format, source_location, registered_at"
-        " FROM model_versions LEFT JOIN shown_models"
-        " ON shown_models.model_version_id = model_versions.model_version_id ORDER BY name, registered_at",
-        "table",
-    )
-    _list_speeds(frames_per_second)
+    print_listing(listings.MODELS, chosen)
+    if chosen.form == "table":
+        _say_shown()
+        _list_speeds(frames_per_second, chosen.wide)
 
 
-def _list_speeds(frames_per_second: float | None) -> None:
-    """What was measured last of each model on each device, and which to take."""
+def _say_shown() -> None:
+    from storage.catalogue import read_shown
+    from tasks.shown_model import TABLES, described
+
+    with _database() as engine:
+        for task in TABLES:
+            if found := read_shown(engine, task):
+                print(f"The views show, of {task}: {described(found)}")
+
+
+def _list_speeds(frames_per_second: float | None, wide: bool = False) -> None:
+    """Print what was measured last of each model on each device, and which to take."""
     from storage.benchmarks import newest_speeds
-    from storage.database import open_database
     from storage.evaluations import comparable_accuracy
     from tasks.recommendation import recommend
 
-    engine = open_database(read_settings().database)  # migrated by the list before
-    speeds, accuracy = newest_speeds(engine), comparable_accuracy(engine)
-    engine.dispose()
+    with _database() as engine:
+        speeds, accuracy = newest_speeds(engine), comparable_accuracy(engine)
     if speeds:
-        columns = ["model", "version", "worker", "device", "precision", "model alone, frames/s"]
-        columns += ["video to rows, frames/s", "p90 ms", "AP", "measured at"]
-        rows = (
-            [
-                *(speed.model, speed.version_sha256[:12], speed.worker, speed.device, speed.precision),
-                *(speed.model_frames_per_s, speed.pipeline_frames_per_s, speed.latency_p90_ms),
-                *(accuracy.get(speed.version_sha256), speed.measured_at),
-            ]
-            for speed in speeds
-        )
-        _print_table(columns, rows, sys.stdout)
+        named = [{**speed._asdict(), "ap": accuracy.get(speed.version_sha256)} for speed in speeds]
+        columns = {name: Column(name, flexible=True) for name in named[0]} if wide else listings.SPEEDS
+        print_table(columns, ([row[name] for name in columns] for row in named))
     if frames_per_second and not speeds:
         print("No speed was measured yet: run 'nightjar benchmark MODEL', then ask again")
     elif frames_per_second:
@@ -208,7 +200,7 @@ def print_overlay(video: str, model: str | None, from_s: float, to_s: float | No
         print(remark, file=sys.stderr)
 
 
-def list_quarantine(replay: str | None) -> None:
+def list_quarantine(replay: str | None, chosen: Format) -> None:
     """Print the quarantine, or let the next run over the archive `replay` try its quarantined things again."""
     from storage import ledger
     from storage.archive import canonical
@@ -219,7 +211,7 @@ def list_quarantine(replay: str | None) -> None:
             files, segments = ledger.requeue_quarantined(site.engine, canonical(replay))
         print(f"{files} files and {segments} segments will be tried again by the next run over {replay}.")
         return
-    print_query("SELECT * FROM quarantine ORDER BY since", "table")
+    print_listing(listings.QUARANTINE, chosen)
 
 
 def forget_batches(numbers: Iterable[int]) -> None:
@@ -239,78 +231,74 @@ def forget_batches(numbers: Iterable[int]) -> None:
             print(f"Batch {number} ({status}) is off the list. What it did is kept.")
 
 
-def print_last_batch() -> None:
-    """The newest batch's account: when, how fast, by which devices, which videos."""
+def list_videos(ignored: bool, chosen: Format) -> None:
+    """Print the videos and what was found in each; or the other files of the archives, each with its reason."""
+    print_listing(listings.IGNORED if ignored else listings.VIDEOS, chosen)
+
+
+def list_batches(last: int | None, chosen: Format) -> None:
+    """Print the batches, the newest first. last: so many of them; 0: all about the newest"""
+    if last == 0:
+        _print_last_batch(chosen)
+    else:
+        print_listing(listings.BATCHES, chosen, last)
+
+
+def _print_last_batch(chosen: Format) -> None:
+    """Print the newest batch's account: when, how fast, by which devices, which videos."""
     from tasks.account import read_account, video_table
     from tasks.report import print_account
     from tasks.site import open_site
 
     with open_site() as site:
         account = read_account(site.engine, zone=site.settings.zone)
-        print_account(site, account)
+        if chosen.form == "table":
+            print_account(site, account)
     if rows := video_table(account):
-        _print_table(list(rows[0]), (list(row.values()) for row in rows), sys.stdout)
+        write_text(list(rows[0]), (list(row.values()) for row in rows), chosen, sys.stdout)
 
 
-def print_query(statement: str, form: str, output: Path | None = None) -> None:
+def print_listing(listing: listings.Listing, chosen: Format, most: int | None = None) -> None:
+    """Print a listing, or its first rows."""
+    with _answer(listing.statement + (f" LIMIT {most:d}" if most else "")) as (columns, rows):
+        write_listing(columns, rows, listing.narrow, chosen)
+
+
+def print_query(statement: str, chosen: Format, output: Path | None = None) -> None:
     """Ask the database and print the answer as a table, CSV, JSON or Parquet."""
-    from storage.database import migrate, open_database
-    from storage.query import query
-
     if output:
         early_checks.check_writable(output)
-    elif form == "parquet":
+    elif chosen.form == "parquet":
         raise NightjarError("Parquet is binary and was not given a file: add --output answer.parquet")
-    engine = open_database(read_settings().database)
-    migrate(engine)
-    columns, rows = query(engine, statement)
-    if output and form == "parquet":
-        _write_parquet(columns, rows, output)
-    elif output:
-        with output.open("w", newline="", encoding="utf-8") as file:
-            _write_text(columns, rows, form, file)
-    else:
-        _write_text(columns, rows, form, sys.stdout)
+    with _answer(statement) as (columns, rows):
+        if output and chosen.form == "parquet":
+            write_parquet(columns, rows, output)
+        elif output:
+            with output.open("w", newline="", encoding="utf-8") as file:
+                write_text(columns, rows, chosen, file)
+        else:
+            write_text(columns, rows, chosen, sys.stdout)
 
 
-def _write_text(columns: Sequence[str], rows: Iterable[Sequence[Any]], form: str, file: Any) -> None:
-    if form == "csv":
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
-    elif form == "json":
-        json.dump([dict(zip(columns, row, strict=True)) for row in rows], file, indent=1, default=str)
-        file.write("\n")
-    else:
-        _print_table(columns, rows, file)
+@contextmanager
+def _database() -> Iterator[Any]:
+    """The site's database, migrated; no store is looked at."""
+    from storage.database import migrate, open_database
+
+    settings = read_settings()
+    keep_private(settings)
+    engine = open_database(settings.database)
+    try:
+        migrate(engine)
+        yield engine
+    finally:
+        engine.dispose()
 
 
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Any) -> None:
-    table = Table(*columns)
-    count = 0
-    for row in rows:
-        count += 1
-        if count <= TABLE_ROWS:
-            table.add_row(*map(_cell, row))
-    # Without a terminal, rich would cut the table to 80 columns.
-    Console(file=file, width=None if file.isatty() else 300).print(table)
-    shown = f"the first {TABLE_ROWS} of " if count > TABLE_ROWS else ""
-    print(f"{shown}{count} row{'' if count == 1 else 's'}", file=file)
+@contextmanager
+def _answer(statement: str) -> Iterator[tuple[list[str], Rows]]:
+    """The names of the answer's columns, and its rows as they come."""
+    from storage.query import query
 
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = value.isoformat(" ", "seconds") if hasattr(value, "isoformat") and hasattr(value, "hour") else str(value)
-    return text.replace("[", "\\[")  # a name may look like rich's markup
-
-
-def _write_parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]], output: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    transposed = list(zip(*rows, strict=True)) or [()] * len(columns)
-    pq.write_table(pa.table(dict(zip(columns, map(list, transposed), strict=True))), output)
-    print(f"{output}: {len(transposed[0]) if transposed else 0} rows")
+    with _database() as engine:
+        yield query(engine, statement)

@@ -52,7 +52,7 @@ def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
 
     videos: a folder of the user's own, to be run instead, by posenet-075; data: where its weights and pictures may be
     """
-    from deployments.commands import print_query, run_batch
+    from deployments.commands import TABLE, print_query, run_batch
 
     if videos and not videos.is_dir():
         raise NightjarError(f"no folder {videos}: name one with videos, as in 'make demo VIDEOS=/my/videos'")
@@ -71,7 +71,7 @@ def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
             _compare(archive)
     for question, statement in QUESTIONS.items():
         click.secho(f"\n{question}", bold=True)
-        print_query(" ".join(statement.split()), "table")
+        print_query(" ".join(statement.split()), TABLE)
     click.echo('\nAsk your own: .venv/bin/nightjar sql "SELECT …"; the tables are in docs/schema.md')
 
 

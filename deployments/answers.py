@@ -1,0 +1,171 @@
+"""Rows as people and programs read them: a table that fits the terminal, CSV, JSON or Parquet."""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from models.text import visible
+from tasks.wording import count, duration
+
+Row = Sequence[Any]
+Rows = Iterable[Row]
+Form = Literal["table", "csv", "json", "parquet"]
+
+TABLE_ROWS = 1000
+UNCUT = 100_000  # columns: into a pipe or a file, no cell is cut
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@dataclass(frozen=True)
+class Format:
+    """The form of an answer.
+
+    wide: a listing's table has all of its columns; spreadsheet: a CSV's texts cannot be taken for formulas
+    """
+
+    form: Form = "table"
+    wide: bool = False
+    spreadsheet: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a listing's narrow table. show: its value in words; flexible: it is folded where space is short"""
+
+    heading: str
+    show: Callable[[Any], str] | None = None
+    flexible: bool = False
+
+
+def write_text(columns: Sequence[str], rows: Rows, chosen: Format, file: TextIO) -> None:
+    """Write the answer to a query."""
+    if chosen.form == "csv":
+        _write_csv(columns, rows, chosen.spreadsheet, file)
+    elif chosen.form == "json":
+        _write_json(columns, rows, file)
+    else:
+        print_table({name: Column(name, flexible=True) for name in columns}, rows, file)
+
+
+def write_listing(columns: Sequence[str], rows: Rows, narrow: Mapping[str, Column], chosen: Format) -> None:
+    """Print a listing: for people its narrow columns or all of them; for programs always all."""
+    if chosen.form != "table" or chosen.wide:
+        write_text(columns, rows, chosen, sys.stdout)
+        return
+    places = [columns.index(name) for name in narrow]
+    print_table(narrow, ([row[place] for place in places] for row in rows), sys.stdout)
+
+
+def print_table(columns: Mapping[str, Column], rows: Rows, file: TextIO | None = None) -> None:
+    """Print a table and the number of its rows; the first TABLE_ROWS of more."""
+    file, rest = file or sys.stdout, iter(rows)
+    first = list(islice(rest, TABLE_ROWS))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for place, column in enumerate(columns.values()):
+        numeric = any(isinstance(row[place], int | float | Decimal) for row in first)
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        heading = Text(visible(column.heading))
+        table.add_column(heading, justify=justify, no_wrap=not column.flexible, overflow="fold")
+    for row in first:
+        table.add_row(*(_cell(value, column.show) for value, column in zip(row, columns.values(), strict=True)))
+    Console(file=file, width=None if file.isatty() else UNCUT, highlight=False).print(table)
+    number = len(first) + sum(1 for _ in rest)
+    shown = f"the first {TABLE_ROWS:,} of " if number > TABLE_ROWS else ""
+    print(f"{shown}{count(number, 'row')}", file=file)
+
+
+def _cell(value: Any, show: Callable[[Any], str] | None) -> Text:
+    """Never markup: a name may look like it."""
+    if value is None:
+        return Text("")
+    if show is not None:
+        return Text(visible(show(value)))
+    if isinstance(value, float):
+        return Text(f"{value:.6g}")
+    return Text(visible(value.isoformat(" ", "seconds") if isinstance(value, datetime) else str(_plain(value))))
+
+
+def _write_csv(columns: Sequence[str], rows: Rows, spreadsheet: bool, file: TextIO) -> None:
+    writer = csv.writer(_PlainLines(file))
+    for row in chain([columns], rows):
+        writer.writerow([_defused(_plain(value)) if spreadsheet else _plain(value) for value in row])
+
+
+@dataclass(frozen=True)
+class _PlainLines:
+    """Lines that end in a newline, so that `| tail -n 1` gives a number and nothing else.
+
+    The writer itself keeps its own line end, without which it does not quote a carriage return inside a text.
+    """
+
+    file: TextIO
+
+    def write(self, line: str) -> int:
+        return self.file.write(line.removesuffix("\r\n") + "\n")
+
+
+def _defused(value: Any) -> Any:
+    """A spreadsheet computes a text that begins like a formula; after an apostrophe it shows it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def _write_json(columns: Sequence[str], rows: Rows, file: TextIO) -> None:
+    """One object per line, written as the rows come."""
+    separator = "["
+    for row in rows:
+        named = dict(zip(columns, map(_plain, row), strict=True))
+        file.write(f"{separator}\n {json.dumps(named, ensure_ascii=False)}")
+        separator = ","
+    file.write("[]\n" if separator == "[" else "\n]\n")
+
+
+def _plain(value: Any) -> Any:
+    """What CSV and JSON have: numbers, texts, true, false, nothing. A time in ISO 8601, bytes as hexadecimal digits."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else str(value)
+
+
+def write_parquet(columns: Sequence[str], rows: Rows, output: Path) -> None:
+    """Write all rows to a Parquet file, and print how many they are."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    transposed = list(zip(*rows, strict=True)) or [()] * len(columns)
+    pq.write_table(pa.table(dict(zip(columns, map(list, transposed), strict=True))), output)
+    print(f"{output}: {count(len(transposed[0]) if transposed else 0, 'row')}")
+
+
+def minute(instant: Any) -> str:
+    """`2026-11-27 20:08` in UTC, of a time of either database."""
+    found = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
+    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def whole(number: Any) -> str:
+    return f"{number:,}"
+
+
+def seconds(number: Any) -> str:
+    return duration(float(number))

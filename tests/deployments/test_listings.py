@@ -1,0 +1,207 @@
+"""Listings fit a terminal of 80 columns, and tell programs all; names from outside steer neither."""
+
+import csv
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from deployments import listings
+from deployments.answers import Column, Format, print_table, write_listing, write_text
+from deployments.cli import main
+from deployments.listings import Listing
+from models.text import visible
+from storage.catalogue import record_file, register_model, show_model, show_when_complete
+from storage.database import Engine, migrate, open_database
+from storage.ledger import finish_batch
+from storage.query import query
+from storage.results import commit_segment
+from tasks.settings import read_settings
+from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
+
+NIGHTJAR = Path(sys.executable).with_name("nightjar")
+ALL = {name: value for name, value in vars(listings).items() if isinstance(value, Listing)}
+HOSTILE = [
+    "a\\[/b].mp4",
+    "[red]x[/].mp4",
+    "[link=https://evil.example]x[/link].mp4",
+    "\x1b[2J\x1b[31m\x1b]0;title\x07.mp4",
+    "two\nlines\r.mp4",
+    "evil\u202egpj.mp4",
+    "\x9b31m.mp4",
+    "=cmd|' /C calc'!A0",
+    "@SUM(1)",
+    "a/folder/that/is/so/long/" * 6 + "x.mp4",
+]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def fill(engine: Engine) -> None:
+    """A film, batches of two models and every hostile name, as a file that is a film or one in quarantine."""
+    video_id, version, batch_id = planned_batch(engine, make_video(frames=40))
+    show_when_complete(engine, "pose", version)
+    commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 20), make_report(20))
+    finish_batch(engine, batch_id)
+    long, model = make_video("b" * 64, frames=10_000_000), make_model("9" * 64, "movenet-multipose-int8")
+    planned_batch(engine, long, length=long.frames, model=model)
+    record_file(engine, "/mnt/archive/", HOSTILE[3], 9, "e", video_id=video_id)
+    for key in HOSTILE:
+        record_file(engine, "/mnt/archive/" + key, key, 9, "e", reason=f"{key} holds no video stream: remove it " * 3)
+
+
+@pytest.fixture
+def filled(engine: Engine) -> Engine:
+    fill(engine)
+    return engine
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
+    read_settings.cache_clear()
+    engine = open_database(read_settings().database)
+    migrate(engine)
+    fill(engine)
+    engine.dispose()
+    yield tmp_path / "home"
+    read_settings.cache_clear()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_listing_fits_80_columns(filled: Engine, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")  # no bold headings, which are escapes, too
+    listing, terminal = ALL[name], Terminal()
+    columns, rows = query(filled, listing.statement)
+    assert set(listing.narrow) <= set(columns)
+    assert 5 <= len(listing.narrow) <= 6 or name == "IGNORED"
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", terminal)
+        write_listing(columns, rows, listing.narrow, Format())
+    lines = terminal.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    headings = " ".join(lines[0].split())
+    assert headings == " ".join(column.heading for column in listing.narrow.values()), "none is cut"
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("command", ["models", "videos", "batches", "quarantine", "compare"])
+def test_programs_get_every_column_of_a_listing(home: Path, command: str) -> None:
+    text = CliRunner().invoke(main, [command, "--format", "csv"], catch_exceptions=False).output
+    named = json.loads(CliRunner().invoke(main, [command, "--format", "json"], catch_exceptions=False).output)
+    head, *rows = csv.reader(io.StringIO(text))
+    assert len(head) > 8 or command == "quarantine"
+    assert [list(row) for row in named] == [head] * len(rows)
+    assert [["" if value is None else str(value) for value in row.values()] for row in named] == rows
+    wide = CliRunner().invoke(main, [command, "--wide"], catch_exceptions=False).output
+    assert all(name in wide.splitlines()[0] for name in head)
+
+
+def test_a_pipe_gets_plain_newlines_and_whole_cells(home: Path) -> None:
+    def shell(command: str) -> bytes:
+        environment = os.environ | {"NIGHTJAR_HOME": str(home)}
+        return subprocess.run(command, shell=True, capture_output=True, check=True, env=environment).stdout
+
+    assert shell(f"{NIGHTJAR} sql 'SELECT count(*) FROM videos' --format csv | tail -n 1") == b"2\n"
+    assert visible(HOSTILE[-1]).encode() in shell(f"{NIGHTJAR} quarantine")
+
+
+def test_what_the_views_show_is_said(home: Path) -> None:
+    assert "The views show, of pose: posenet-075" in CliRunner().invoke(main, ["models"]).output
+    assert "chosen by hand" in CliRunner().invoke(main, ["models", "--show", "posenet-075"]).output
+
+
+@pytest.mark.parametrize("statement", ["SELECT key FROM archive_files", "SELECT key, reason FROM quarantine"])
+def test_a_hostile_name_steers_no_table(home: Path, statement: str) -> None:
+    done = CliRunner().invoke(main, ["sql", statement], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert all(line.isprintable() for line in done.output.splitlines())
+    assert "\\[/b].mp4" in done.output
+    assert "[red]x[/].mp4" in done.output
+
+
+# Values
+
+
+def written(columns: list[str], rows: list[list[Any]], chosen: Format) -> str:
+    file = io.StringIO()
+    write_text(columns, rows, chosen, file)
+    return file.getvalue()
+
+
+def test_json_is_json_whatever_a_database_gives() -> None:
+    row = [Decimal("2"), Decimal("2.5"), math.nan, math.inf, b"\x00\xff", datetime(2026, 11, 27, tzinfo=UTC), None, [1]]
+    names = [f"c{number}" for number in range(len(row))]
+    [found] = json.loads(written(names, [row], Format("json")), parse_constant=pytest.fail)
+    assert list(found.values()) == [2, 2.5, None, None, "00ff", "2026-11-27T00:00:00+00:00", None, [1]]
+    assert json.loads(written(names, [], Format("json"))) == []
+
+
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2), max_size=5))
+def test_texts_come_back_from_csv_and_json_as_they_are(rows: list[list[str]]) -> None:
+    found = list(csv.reader(io.StringIO(written(["a", "b"], rows, Format("csv")), newline="")))
+    assert found == [["a", "b"], *rows]
+    named = json.loads(written(["a", "b"], rows, Format("json")))
+    assert [[row["a"], row["b"]] for row in named] == rows
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "=cmd|' /C calc'!A0"])
+def test_a_spreadsheet_computes_nothing_where_that_is_asked_for(text: str) -> None:
+    plain = list(csv.reader(io.StringIO(written(["a"], [[text]], Format("csv")), newline="")))
+    safe = list(csv.reader(io.StringIO(written(["a"], [[text]], Format("csv", spreadsheet=True)), newline="")))
+    assert (plain[1], safe[1]) == ([text], [f"'{text}"])
+    assert written(["a"], [[-1], [-0.5], ["a-b"]], Format("csv", spreadsheet=True)) == "a\n-1\n-0.5\na-b\n"
+
+
+def test_a_thousand_rows_are_shown_and_all_are_counted() -> None:
+    file = io.StringIO()
+    print_table({"n": Column("n")}, ([number] for number in range(1500)), file)
+    assert file.getvalue().endswith("\n999\nthe first 1,000 of 1,500 rows\n")
+
+
+@given(st.text())
+def test_text_from_outside_is_one_printable_line(text: str) -> None:
+    shown = visible(text)
+    assert not set(shown) & {"\x1b", "\n", "\r", "\x9b", "\u202e", "\u2066", "\u200f", "\u2028", "\x85"}
+    assert visible(shown) == shown
+    shown.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Eingang Nord 1.mp4",
+        "日本\u3000庭.mkv",
+        "שלום.mp4",
+        "می\u200cخواهم.mp4",
+        "👨\u200d👩\u200d👧.mp4",
+        "e\u0301.mp4",
+        "a\u00a0b",
+    ],
+)
+def test_names_of_every_language_are_shown_as_they_are(name: str) -> None:
+    assert visible(name) == name
+
+
+def test_a_person_sees_the_choice_in_the_list(filled: Engine) -> None:
+    show_model(filled, "pose", register_model(filled, make_model("9" * 64)))
+    columns, rows = query(filled, listings.MODELS.statement)
+    shown = {row[columns.index("version")]: row[columns.index("shown")] for row in rows}
+    assert shown == {"1" * 12: "", "9" * 12: "-> by hand"}
