@@ -150,7 +150,8 @@ def test_a_schedule_is_set_kept_and_makes_runs(up: Up, tmp_path: Path) -> None:
 
 def register_a_model(home: Path) -> None:
     """The model `tiny`, in the database of this home."""
-    write_tiny_model(home / "ir")
+    if not (home / "ir").exists():
+        write_tiny_model(home / "ir")
     manifest = Manifest.from_json((home / "ir" / MANIFEST_FILE).read_text())
     engine = open_database(f"sqlite:///{home}/nightjar.db")
     migrate(engine)
@@ -198,7 +199,7 @@ def test_a_time_that_is_none_is_refused_before_a_server_is_started(tmp_path: Pat
     ("arguments", "words"),
     [
         (("--archive", "/videos"), "expected both or none"),
-        (("--archive", "/v", "--model", "m", "--cron", "at night"), "expected five fields"),
+        (("--archive", "/tmp", "--model", "tiny", "--cron", "at night"), "expected five fields"),
     ],
 )
 def test_a_night_that_cannot_be_is_one_line(up: Up, arguments: tuple[str, ...], words: str) -> None:
@@ -326,7 +327,7 @@ def _status(up: Up, header: str | None) -> int:
 
 def test_deploying_to_nobody_is_one_line(tmp_path: Path) -> None:
     done = nightjar("deploy", "--server", f"http://127.0.0.1:{free_port()}/api", home=tmp_path)
-    assert (done.returncode, "start one with 'nightjar up'" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, "Start one with 'nightjar up'" in done.stderr) == (1, True), done.stderr
 
 
 def test_a_worker_imports_neither_sql_nor_tensorflow() -> None:
