@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.coco import LEAST_KEYPOINTS, CocoError, CocoImage, CocoSet, Labelled, Mode, choose, coco_figures, match
 from models.evaluate import EVALUATION_DECODE
 from models.manifest import Manifest
-from models.pipeline import DECODERS, FrameTensor, run_pipeline
+from models.pipeline import DECODERS, FrameTensor, inside_frame, run_pipeline
 from models.preprocess import Mode as Resizing
 from models.preprocess import preprocess
 from models.render import contact_sheet, draw_caption, draw_poses
@@ -268,7 +268,7 @@ def find_people(plan: Plan, runtime: Runtime) -> Iterator[FramePoses]:
     for number, _, poses in run_pipeline(tensors(), runtime, read):
         assert isinstance(poses, FramePoses)
         poses = surest(poses) if protocol.mode == "single" else poses
-        yield poses._replace(keypoints=ways.pop(number).to_original(poses.keypoints))
+        yield poses._replace(keypoints=inside_frame(poses.keypoints, ways.pop(number)))
 
 
 def surest(poses: FramePoses) -> FramePoses:

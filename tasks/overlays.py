@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +26,19 @@ from tasks.model_names import require_model
 from tasks.opened_video import probe
 from tasks.site import Site
 from tasks.wording import nearest
+
+
+class Part(NamedTuple):
+    """Frames [start, stop) of a video, of which `done` are processed."""
+
+    start: int
+    stop: int
+    done: int
+
+    @property
+    def missing(self) -> int:
+        """The frames that are not processed."""
+        return self.stop - self.start - self.done
 
 
 @dataclass(frozen=True)
@@ -64,10 +77,11 @@ class VideoRenderer:
         picture = cv2.imread(str(out))
         return None if picture is None else np.asarray(picture, np.uint8)
 
-    def overlay(self, start: int, stop: int) -> str:
-        """Draw the frames [start, stop) as a video, and return its address in the artifact store."""
-        name = self._call(write_overlay, start, stop, self.rows(start, stop), self.scratch / "overlay")
-        key = f"{overlay_prefix(self.model, self.video.sha256, start, stop)}{Path(name).suffix}"
+    def overlay(self, part: Part) -> str:
+        """Draw a part as a video, and return its address in the artifact store."""
+        rows = self.rows(part.start, part.stop)
+        name = self._call(write_overlay, part.start, part.stop, rows, self.scratch / "overlay")
+        key = f"{overlay_prefix(self.model, self.video.sha256, part)}{Path(name).suffix}"
         self.site.artifacts.put_file(key, self.scratch / name)
         return self.site.artifacts.url(key)
 
@@ -76,14 +90,23 @@ class VideoRenderer:
         return self.sandbox.call(function, self.path, self.video, self.index, *arguments, cpu_s=cpu_s)
 
 
-def overlay_prefix(model: DrawnModel, video_sha256: str, start: int, stop: int) -> str:
-    """The overlay's key without its suffix, which depends on the encoder."""
-    return f"overlays/{model.version_sha256}/{video_sha256}-{start:08d}-{stop:08d}"
+def part_of(site: Site, model: DrawnModel, video_id: int, start: int, stop: int) -> Part:
+    """Frames [start, stop) of a video, as far as this model has got."""
+    return Part(start, stop, ledger.frames_done_in(site.engine, video_id, model.model_version_id, start, stop))
 
 
-def find_overlay(artifacts: Artifacts, model: DrawnModel, video_sha256: str, start: int, stop: int) -> str | None:
+def overlay_prefix(model: DrawnModel, video_sha256: str, part: Part) -> str:
+    """The overlay's key without its suffix, which depends on the encoder.
+
+    One that was drawn before all rows were there has another name, so that it does not pass for the whole one.
+    """
+    name = f"overlays/{model.version_sha256}/{video_sha256}-{part.start:08d}-{part.stop:08d}"
+    return f"{name}-{part.done}-done" if part.missing else name
+
+
+def find_overlay(artifacts: Artifacts, model: DrawnModel, video_sha256: str, part: Part) -> str | None:
     """The address of an overlay that was drawn before; None where there is none."""
-    prefix = overlay_prefix(model, video_sha256, start, stop)
+    prefix = overlay_prefix(model, video_sha256, part)
     keys = (f"{prefix}{suffix}" for suffix in dict.fromkeys(encoder.suffix for encoder in ENCODERS))
     return next((artifacts.url(key) for key in keys if artifacts.exists(key)), None)
 
@@ -108,13 +131,14 @@ def draw_overlay(
         if video.sha256 != found.sha256:
             raise _changed(found)
         start, stop = frames_between(index, from_s, to_s, name)
-        done = ledger.frames_done_in(site.engine, found.video_id, drawn.model_version_id, start, stop)
-        if not done:
+        part = part_of(site, drawn, found.video_id, start, stop)
+        if not part.done:
             raise NightjarError(f"{name} has no rows in these seconds. Run 'nightjar run {found.archive}' first")
         renderer = VideoRenderer(site, sandbox, drawn, path, video, index, found.video_id, Path(scratch))
-        address = renderer.overlay(start, stop)
-    missing = stop - start - done
-    return address, f"{missing} of {stop - start} frames are not processed yet: nothing is drawn there" * bool(missing)
+        address = renderer.overlay(part)
+    if not part.missing:
+        return address, ""
+    return address, f"{part.missing} of {stop - start} frames are not processed yet: nothing is drawn there"
 
 
 def frames_between(index: FrameIndex, from_s: float, to_s: float | None, name: str) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from storage.ledger import DoneSegment, done_segments, videos_done
 from storage.places import ObjectError
 from storage.sandbox import SandboxError
 from tasks.night import Night
-from tasks.overlays import DrawnModel, VideoRenderer, find_overlay
+from tasks.overlays import DrawnModel, VideoRenderer, find_overlay, part_of
 from tasks.policy import TASK
 
 Overlay = Literal["none", "sample", "all"]
@@ -66,7 +66,7 @@ def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> 
                 if rank < wanted:
                     get_run_logger().info("drawing the overlay of %s", entry.key)
                     frames = (0, renderer.video.frames) if overlay == "all" else _busiest(done)
-                    pictures.overlays[entry.key] = renderer.overlay(*frames)
+                    pictures.overlays[entry.key] = renderer.overlay(part_of(night.site, model, video_id, *frames))
         if overlay == "all":
             _draw_earlier(night, model, entries, pictures, Path(scratch))
     if stills:
@@ -109,14 +109,15 @@ def _draw_earlier(
         if entry.key in pictures.overlays:
             continue
         sha256, frames = identity_of(night.site.engine, video_id)
-        found = find_overlay(night.site.artifacts, model, sha256, 0, frames)
+        whole = part_of(night.site, model, video_id, 0, frames)
+        found = find_overlay(night.site.artifacts, model, sha256, whole)
         if found:
             pictures.overlays[entry.key] = found
             continue
         with _left_out(entry), night.archive.local(entry) as path:
             get_run_logger().info("drawing the overlay of %s", entry.key)
             renderer = VideoRenderer(night.site, night.sandbox, model, path, *night.probe(path), video_id, scratch)
-            pictures.overlays[entry.key] = renderer.overlay(0, frames)
+            pictures.overlays[entry.key] = renderer.overlay(whole)
 
 
 @contextmanager

@@ -279,6 +279,23 @@ def test_overlays_and_the_picture_lie_in_the_store(archive: Path, home: Path) ->
         assert sum(1 for _ in container.decode(stream)) == 60
 
 
+def test_overlays_of_a_finished_archive_are_drawn_once(archive: Path) -> None:
+    import av
+
+    run(archive)
+    report = run(archive, overlay="all")
+    assert (report.status, report.counts.expected) == ("completed", 0)
+    assert set(report.pictures.overlays) == {"one.mp4", "cam2/two.mkv"}
+    drawn = {url: Path(url).stat().st_mtime_ns for url in report.pictures.overlays.values()}
+    frames = []
+    for url in drawn:
+        with av.open(url) as container:
+            frames.append(sum(1 for _ in container.decode(video=0)))
+    assert sorted(frames) == [45, 60]
+    again = run(archive, overlay="all").pictures.overlays
+    assert {url: Path(url).stat().st_mtime_ns for url in again.values()} == drawn
+
+
 def test_on_postgresql_and_s3(
     archive: Path, pg_url: str, swift_server: S3Server, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

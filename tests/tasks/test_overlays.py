@@ -14,13 +14,14 @@ from storage.frames import read_frames
 from storage.ledger import frames_done_in, videos_done
 from storage.results import commit_segment
 from storage.video import probe_video
-from tasks.overlays import DrawnModel, draw_overlay, find_overlay, find_video, frames_between
+from tasks.overlays import DrawnModel, Part, draw_overlay, find_overlay, find_video, frames_between
 from tasks.settings import read_settings
 from tasks.site import Site, open_site
 from tests.storage.samples import make_report, must_claim, planned_batch
 from tests.videos import make_video
 
 FRAMES = 40
+MODEL = DrawnModel(1, "1" * 64, "pose")  # as samples.make_model has it
 
 
 @pytest.fixture
@@ -66,7 +67,8 @@ def test_a_part_is_drawn_where_players_show_it(site: Site) -> None:
     around = drawn[44:52, 196:204].astype(int)
     assert np.ptp(around, axis=2).max() > 60  # the coloured dot, in shown pixels
     sha256 = Path(address).name.partition("-")[0]
-    assert find_overlay(site.artifacts, DrawnModel(1, "1" * 64, "pose"), sha256, 5, 15) == address
+    assert find_overlay(site.artifacts, MODEL, sha256, Part(5, 15, 10)) == address
+    assert find_overlay(site.artifacts, MODEL, sha256, Part(5, 15, 9)) is None
 
 
 def test_frames_that_are_not_processed_are_said(site: Site) -> None:
