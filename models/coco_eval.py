@@ -26,6 +26,7 @@ PCK_SHARE = 0.2
 SHEET_TILES = 6  # the best, and as many of the worst
 SHEET_COLUMNS = 4
 SHEET_WIDTH = 1600
+_LATER = ("notes", "outside")  # fields that stored protocols may lack
 _AT_ONCE = 64  # pictures that are looked at before the limit is asked
 # What the evaluation of PoseNet changes of the model's own parameters: see EVALUATION_DECODE.
 _THRESHOLDS = ("root_score_threshold", "keypoint_score_threshold", "pose_score_threshold")
@@ -41,6 +42,7 @@ class Protocol:
     people: that count; resize: how an image goes into input_width x input_height pixels
     decode_params: of the decoder; device, precision: of the inference
     notes: what of the annotations was left out or repaired, in words
+    outside: where a keypoint outside the image is put: at its "edge"; "" = left there, as earlier versions did
     """
 
     mode: Literal["multi", "single", "agreement"]
@@ -58,10 +60,11 @@ class Protocol:
     device: str
     precision: str
     notes: str = ""
+    outside: Literal["", "edge"] = ""
 
     def to_json(self) -> str:
-        """Without empty notes, as it was before there were any: the same protocol keeps its hash."""
-        told = {name: value for name, value in dataclasses.asdict(self).items() if name != "notes" or value}
+        """Without what is empty and came later: the same protocol keeps its hash."""
+        told = {name: value for name, value in dataclasses.asdict(self).items() if name not in _LATER or value}
         return json.dumps(told, sort_keys=True)
 
     @property
@@ -80,6 +83,7 @@ class Protocol:
             "truth": f"{self.truth} (sha256 {self.truth_sha256[:12]})",
             "input": f"{self.input_width}x{self.input_height} pixels, {self.resize}",
             "decoder": f"{self.decoder}: {decode}",
+            **({"outside": f"keypoints outside the image are put at its {self.outside}"} if self.outside else {}),
             "device": f"{self.device}, {self.precision}",
         }
 
@@ -173,6 +177,7 @@ def plan_evaluation(coco: CocoSet, manifest: Manifest, runtime: Runtime, mode: M
             device=runtime.device,
             precision=runtime.precision,
             notes="; ".join(coco.notes + left_out),
+            outside="edge",
         ),
     )
 

@@ -149,7 +149,7 @@ def frames_between(index: FrameIndex, from_s: float, to_s: float | None, name: s
     if start >= stop:
         raise NightjarError(
             f"{name} has no frame from {from_s:g} s to {'its end' if to_s is None else f'{to_s:g} s'}: its frames are "
-            f"at {times[0]:.2f} to {times[-1]:.2f} s. Give --from and --to inside of that"
+            f"at {times[0]:.2f} to {times[-1]:.2f} s. Give --from and --to between those"
         )
     return start, stop
 

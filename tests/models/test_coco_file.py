@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from models.coco import CocoError, CocoSet, coco_figures
-from models.coco_eval import Evaluated, evaluate, plan_evaluation, surest
+from models.coco_eval import Evaluated, Protocol, evaluate, find_people, plan_evaluation, surest
 from models.coco_file import read_coco
 from models.conversion_spec import ConvertSpec
 from models.convert import convert
 from models.manifest import Manifest
 from models.openpose import OpenPoseParams
+from models.pipeline import DECODERS
 from models.runtime import OpenVinoRuntime
 from models.types import KEYPOINT_NAMES, FramePoses
 from tests.coco_files import write_set
@@ -295,10 +296,24 @@ def test_a_damaged_picture_is_left_out_and_counted(
     assert first.images == 5, "a limit is filled with readable ones"
 
 
-def test_protocols_of_clean_files_are_what_they_were(written: Written, tmp_path: Path, demo: Any) -> None:
-    """Figures that are in the database already are not measured again."""
+def test_stored_protocols_without_the_later_fields_keep_their_hash(written: Written, tmp_path: Path, demo: Any) -> None:
     protocol, _ = measured(read(written[0], written[1], tmp_path), demo)
-    assert "notes" not in json.loads(protocol.to_json())
+    earlier = {name: value for name, value in dataclasses.asdict(protocol).items() if name not in ("notes", "outside")}
+    assert Protocol(**earlier).to_json() == json.dumps(earlier, sort_keys=True)
+    assert json.loads(protocol.to_json()) == {**json.loads(json.dumps(earlier)), "outside": "edge"}
+
+
+def test_evaluated_people_stay_inside_their_image(
+    written: Written, tmp_path: Path, demo: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = np.full((1, 17, 2), (-900, 900), np.float32)
+    someone = FramePoses(np.ones(1, np.float32), far, np.ones((1, 17), np.float32))
+    monkeypatch.setitem(DECODERS, "posenet", lambda params: lambda outputs: someone)
+    runtime, manifest = demo
+    plan = plan_evaluation(read(*written, tmp_path), manifest, runtime, "multi", 2)
+    for image, found in zip(plan.images, find_people(plan, runtime), strict=True):
+        height = image.read().shape[0]
+        assert np.all(found.keypoints == (0, height - 1))
 
 
 def test_single_takes_openposes_surest_person(

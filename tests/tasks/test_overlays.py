@@ -134,5 +134,5 @@ def test_frames_between_two_seconds() -> None:
     assert frames_between(index, 0, None, "a") == (0, 4)
     assert frames_between(index, 0.5, 4.5, "a") == (1, 3)
     for from_s, to_s in ((5.0, None), (1.0, 0.5), (0.6, 3.9)):
-        with pytest.raises(NightjarError, match=r"its frames are at 0.00 to 4.50 s. Give --from and --to inside"):
+        with pytest.raises(NightjarError, match=r"its frames are at 0.00 to 4.50 s. Give --from and --to between"):
             frames_between(index, from_s, to_s, "a")
