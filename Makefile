@@ -34,8 +34,8 @@ $(VENV)/.dev: deployments/dev.lock $(VENV)/.runtime
 demo: $(VENV)/.runtime  ## install, then turn a few videos into SQL rows (VIDEOS=folder for your own)
 	$(BIN)/nightjar demo --data "$(DATA)" $(if $(VIDEOS),--videos "$(VIDEOS)")
 
-test: lint  ## install, check and test everything
-	$(BIN)/pytest
+test: lint  ## install, check and test everything, a file of tests on each of two cores
+	$(BIN)/pytest -n 2 --dist loadfile
 
 chaos: $(VENV)/.dev  ## kill a fleet 200 times, and compare every row with an undisturbed run (half an hour and more)
 	$(BIN)/python -m tests.chaos --kills 200

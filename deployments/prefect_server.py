@@ -10,7 +10,6 @@ import ctypes
 import fcntl
 import http.client
 import ipaddress
-import os
 import signal
 import socket
 import subprocess
@@ -25,7 +24,7 @@ from urllib.parse import urlsplit
 import click
 
 from models.types import NightjarError, refuse_credentials
-from tasks.settings import prefect_api_url, prefect_password, up_lock, use_prefect_api
+from tasks.settings import environment_with, prefect_api_url, prefect_password, up_lock, use_prefect_api
 
 HOST = "127.0.0.1"
 HERE = "http://127.0.0.1:4200/api"
@@ -59,7 +58,7 @@ def ensure_server() -> None:
         return
     port = _free_port()
     command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    server = start_child(command, quiet=True, environment={**os.environ, **_one_run_services()})
+    server = start_child(command, quiet=True, environment=environment_with(_one_run_services()))
     atexit.register(stop_child, server)
     wait_until_up(server, f"http://{HOST}:{port}/api")
     use_prefect_api(f"http://{HOST}:{port}/api")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -205,6 +206,11 @@ def prefect_password(of: Literal["server", "client"]) -> str | None:
 def use_prefect_password(password: str) -> None:
     """Let Prefect, here and in children, show this password."""
     os.environ["PREFECT_API_AUTH_STRING"] = password
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process with these variables changed, for a child."""
+    return {**os.environ, **changes}
 
 
 def prefect_server_environment() -> dict[str, str]:
