@@ -56,7 +56,10 @@ def test_writers_exclude_each_other_and_readers_do_not_wait(tmp_path: Path) -> N
 
 
 def test_a_transaction_that_fails_leaves_nothing(engine: Engine) -> None:
-    row = text("INSERT INTO archive_files VALUES ('a', 'k', 1, 'e', NULL, 'r', :noon, :noon)")
+    row = text(
+        "INSERT INTO archive_files (archive, key, size_bytes, etag, video_id, reason, seen_at, read_at) "
+        "VALUES ('a', 'k', 1, 'e', NULL, 'r', :noon, :noon)"
+    )
 
     def write_and_fail() -> None:
         with writing(engine) as connection:
