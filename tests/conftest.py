@@ -1,6 +1,8 @@
 """Fixtures that every folder of tests may use."""
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,11 @@ ROOT = Path(__file__).parents[1]
 # Prefect's call home, which waits for DNS on a machine without the internet. To be set before Prefect is imported.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+
+# A suite in the background inherits ignored signals, and what it starts would ignore them, too: Ctrl-C, say.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
 
 pytest_plugins = ["tests.servers_postgres", "tests.servers_pgbouncer", "tests.servers_s3", "tests.servers_prefect"]
 
