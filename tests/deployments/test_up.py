@@ -336,7 +336,9 @@ def test_a_worker_imports_neither_sql_nor_tensorflow() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     loaded = set(done.stdout.split())
     assert "prefect.workers.process" in loaded
-    assert not {name for name in loaded if name.startswith(("storage", "sqlalchemy", "tensorflow", "openvino"))}
+    light = {"storage", "storage.private"}  # the umask of every command
+    heavy = ("storage", "sqlalchemy", "tensorflow", "openvino", "boto3", "pyarrow", "av")
+    assert not {name for name in loaded - light if name.split(".")[0] in heavy}
 
 
 @pytest.mark.parametrize(("pool", "early"), [("edge", 0), ("central", 1)])
