@@ -133,7 +133,7 @@ def test_from_the_command_line(archive: Path) -> None:
     words = ["run", str(archive), "--model", "spotter", "--frames-per-second", "5", "--overlay", "none"]
     result = CliRunner().invoke(main, words)
     assert (result.exit_code, result.exception) in ((0, None), (0, result.exception))
-    assert "12 rows, one a frame that was looked at" in result.output
+    assert "12 rows, one per frame that was looked at" in result.output
     assert "spotter" in CliRunner().invoke(main, ["models"]).output
     assert CliRunner().invoke(main, ["run", "x", "--model", "y", "--frames-per-second", "0"]).exit_code == 2
 
