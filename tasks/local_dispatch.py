@@ -76,12 +76,18 @@ def run_segments(night: Night, entries: dict[int, Entry], device: str, precision
 
 
 def _next_claim(night: Night, owner: str, lease_s: float) -> Claim | None:
-    """The next segment; while other batches hold the rest, wait for what they leave. None: nothing is missing."""
-    engine, batch_id, said = night.site.engine, night.batch_id, ""
+    """The next segment; while other batches hold the rest, wait for what they leave.
+
+    None: nothing is missing, or nobody holds the rest and it cannot be claimed either.
+    """
+    engine, batch_id, said, unheld = night.site.engine, night.batch_id, "", 0
     while (claim := ledger.claim(engine, batch_id, owner, lease_s)) is None:
         if not ledger.count_segments(engine, batch_id).missing:
             return None
         held = ledger.holders(engine, batch_id)
+        unheld = 0 if held else unheld + 1
+        if unheld > 1:  # once is a moment between a release and the next look
+            return None
         text = ", ".join(f"{count(number, 'segment')} of batch {batch} ({whose})" for whose, batch, number in held)
         if text and text != said:
             get_run_logger().info("waiting for %s, to take over what is not finished", text)

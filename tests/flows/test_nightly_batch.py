@@ -331,7 +331,7 @@ def test_on_postgresql_and_s3(
 
 
 def test_what_is_missing_fails_the_batch(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else holds a segment and is still at it: this batch cannot call itself complete."""
+    """Segments that nobody holds and that cannot be claimed: this batch cannot call itself complete."""
     from storage import ledger
 
     claim = ledger.claim
