@@ -104,7 +104,7 @@ def test_a_film_without_anybody_is_empty_from_end_to_end(engine: Engine) -> None
 
 def test_a_slow_film_with_somebody_in_each_frame_has_no_empty_time(engine: Engine) -> None:
     """One frame every two seconds: the time between two frames is no absence."""
-    film = Video("d" * 64, 1, "mp4", "h264", 640, 480, 0, 6, 0.5, 12.0)
+    film = Video("d" * 64, 1, "mp4", "h264", 640, 480, 0, 6, 0.5, 12.0, 640, 480)
     load_film(engine, film, "pp.ppp")
     assert [state for state, _, _ in intervals(engine)] == ["people", "nobody", "people"]
     assert intervals(engine)[1] == ("nobody", 2.0, 6.0)
@@ -113,7 +113,7 @@ def test_a_slow_film_with_somebody_in_each_frame_has_no_empty_time(engine: Engin
 def test_times_of_rows_count_where_the_frame_rate_varies(engine: Engine) -> None:
     """Frames 0 to 9 last 0.1 s, frame 10 lasts 5 s, then 0.1 s again; frames 20 to 29 do not decode."""
     times = [*np.arange(11) / 10, *(6.0 + np.arange(29) / 10)]
-    film = Video("e" * 64, 1, "mkv", "vp9", 640, 480, 0, 40, 40 / 8.9, 8.9)
+    film = Video("e" * 64, 1, "mkv", "vp9", 640, 480, 0, 40, 40 / 8.9, 8.9, 640, 480)
     load_film(engine, film, "p" * 20 + "x" * 10 + "p" * 10, times)
     assert intervals(engine) == [
         ("people", 0.0, pytest.approx(times[19])),
