@@ -22,7 +22,7 @@ TABLE = Format()
 def run_convert(**options: Any) -> None:
     """Convert a model by the flow, and say what came out."""
     given = _given(options)
-    ScalingRequest(**{name: options[name] or "" for name in ("scale", "mean", "std", "channels")}).parse()
+    ScalingRequest(**{name: options.get(name) or "" for name in ("scale", "mean", "std", "channels")}).parse()
     pictures = {f"--{name}": given.get(name) for name in ("images", "labelled")}
     prepare(lambda site: early_checks.check_conversion(given["name"], given.get("source"), pictures))
     from flows.convert_model import convert_model
