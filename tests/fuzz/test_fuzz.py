@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.fuzz import campaign, targets
@@ -21,7 +22,8 @@ def test_damaged_input_is_read_or_refused(kind: str, count: int) -> None:
     assert tally.faults == []
     assert sum(tally.outcomes.values()) == count
     assert tally.outcomes["refused"] > 0
-    assert tally.peak_mb < 1500
+    assert 50 < tally.peak_mb < 1500
+    assert tally.child_peak_mb < 2000, "its sandbox may take 1 GiB beyond what is loaded"
 
 
 def test_the_same_seed_damages_alike() -> None:
@@ -46,6 +48,25 @@ def failing(folder: Path, held: ExitStack) -> targets.Read:
         raise RuntimeError("a bug")
 
     return read
+
+
+def greedy(folder: Path, held: ExitStack) -> targets.Read:
+    def read(chance: random.Random) -> None:
+        np.ones(400 << 20, np.uint8)
+
+    return read
+
+
+def modest(folder: Path, held: ExitStack) -> targets.Read:
+    return lambda chance: None
+
+
+def test_the_peak_is_of_the_victim_alone() -> None:
+    """Neither what the suite took before counts, nor is memory forgotten that was freed."""
+    ballast = np.ones(400 << 20, np.uint8)
+    assert campaign.fuzz("tests.fuzz.test_fuzz:modest", 1, seed=1).peak_mb < 300
+    del ballast
+    assert campaign.fuzz("tests.fuzz.test_fuzz:greedy", 1, seed=1).peak_mb > 400
 
 
 @pytest.mark.parametrize(("kind", "says"), [("crashing", "exit code -11"), ("hanging", "hung"), ("failing", "a bug")])

@@ -1,6 +1,5 @@
 """Result files of a store that others may write to: bounded, opened in a child, refused with one error."""
 
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from models.types import Rows, Segment
 from storage.artifacts import FolderArtifacts
 from storage.parquet import METADATA_KEY, RESULT_LIMIT_BYTES, Result, ResultError, encode_result
 from storage.places import ObjectError
+from tasks import machine
 from tasks.result_store import ResultReader, fetch
 from tests.storage.samples import assert_same, make_labels, make_poses, make_report, make_video
 
@@ -51,10 +51,11 @@ def bomb(label: str) -> bytes:
 def test_a_small_file_that_unpacks_to_gigabytes_takes_no_memory(reader: ResultReader) -> None:
     data = bomb("x" * 15_000_000)
     assert len(data) < 50_000, "60 rows of it are 3.6 GB of numpy texts"
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    machine.forget_peak()
+    before = machine.peak_memory_bytes()
     with pytest.raises(ResultError, match="a label of more than 200 characters"):
         reader.read(data, "bomb")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kilobytes, of this process"
+    assert machine.peak_memory_bytes() - before < 50_000_000
     good = Result(VIDEO, SEGMENT, "1" * 64, make_poses(0, 60), make_report(60))
     assert reader.read(encode_result(good), "next").segment == SEGMENT
 
