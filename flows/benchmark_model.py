@@ -1,6 +1,5 @@
 """Flow benchmark-model: how fast models are on a device, alone and from a video to its rows."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +15,7 @@ from tasks.early_checks import check_benchmark
 from tasks.policy import FLOW, Help
 from tasks.report import data_url, markdown_table
 from tasks.run_names import named_after
+from tasks.scratch import scratch_folder
 from tasks.site import Site, open_site
 
 DESCRIPTION = """\
@@ -55,12 +55,12 @@ def benchmark_model(
     What is found is in SQL (`benchmark_results`) and, as a chart and a table, in an artifact. Gives frames a second:
     name -> `model` and `pipeline`. Measuring again adds rows. Raises NightjarError.
     """
-    with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-benchmark-") as scratch:
+    with open_site() as site, scratch_folder("benchmark") as scratch:
         check_benchmark(site, models, device, video)
-        film = Path(video).expanduser() if video else benchmarking.render_film(Path(scratch))
+        film = Path(video).expanduser() if video else benchmarking.render_film(scratch)
         measured = {}
         for number, name in enumerate(dict.fromkeys(models)):
-            place = Path(scratch) / str(number)
+            place = scratch / str(number)
             place.mkdir()
             measured[name] = benchmarking.benchmark(
                 site, name, device, precision, seconds, film, place, flow_run.get_id()

@@ -1,6 +1,5 @@
 """Flow convert-model: TensorFlow or TensorFlow.js weights, or an OpenVINO IR, become a model in the artifact store."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +17,7 @@ from tasks.model_store import store_model
 from tasks.policy import FLOW, Address, Help
 from tasks.progress import byte_progress
 from tasks.run_names import named_after
+from tasks.scratch import scratch_folder
 from tasks.site import open_site
 
 _NUMBERS = Field(max_length=100)
@@ -106,12 +106,12 @@ def convert_model(
         labelled=Path(labelled).expanduser() if labelled else None,
     )
     spec.scaling.parse()  # before anything is fetched
-    with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-convert-") as scratch:
+    with open_site() as site, scratch_folder("convert") as scratch:
         check_conversion(name, source, {"--images": images, "--labelled": labelled})
         with byte_progress(f"Fetching {name}") as on_bytes:
             path, location = fetch_source(site, name, source or None, on_bytes)
-        manifest = convert_source(path, location, Path(scratch) / "ir", spec, images or None)
-        store_model(site, Path(scratch) / "ir", manifest)
+        manifest = convert_source(path, location, scratch / "ir", spec, images or None)
+        store_model(site, scratch / "ir", manifest)
         url = site.artifacts.url(f"models/{manifest.version_id}/manifest.json")
     get_run_logger().info("%s is version %s: %s", name, manifest.version_id[:12], url)
     create_markdown_artifact(_card(manifest, url), key="conversion", description=f"{name}, {manifest.version_id[:12]}")

@@ -1,7 +1,6 @@
 """Flow finetune-classifier: pictures of cars and of others become a classifier that a night can run."""
 
 import dataclasses
-import tempfile
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from tasks.owner import is_dead, this_owner
 from tasks.policy import FLOW, Help
 from tasks.report import data_url
 from tasks.run_names import named_after
+from tasks.scratch import scratch_folder
 from tasks.site import Site, open_site
 
 Folder = Field(max_length=1000)
@@ -155,13 +155,13 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
     trained = finetuning.train(site, run.run_id, run.params, run.data, weights, folder)
     judged = judging.judge(run.run_id, run.params, run.plan.preset, trained)
     addresses = finetuning.keep(site, run.plan.run_key, judged.pictures, trained.model)
-    with tempfile.TemporaryDirectory(prefix="nightjar-finetune-") as place:
-        pictures = finetuning.parity_pictures(trained.test, Path(place) / "pictures")
+    with scratch_folder("finetune") as place:
+        pictures = finetuning.parity_pictures(trained.test, place / "pictures")
         # The range is as models.finetune_feed has it.
         spec = ConvertSpec(
             run.plan.name, labels=LABELS, scaling=ScalingRequest("-1..1"), threshold=judged.metrics.threshold
         )
-        ir_folder = Path(place) / "ir"
+        ir_folder = place / "ir"
         manifest = convert_source(trained.model, addresses["model"], ir_folder, spec, str(pictures))
         ir = judging.judge_ir(ir_folder, manifest, trained, judged.metrics.threshold)
         model_version_id = store_model(site, ir_folder, manifest)

@@ -30,6 +30,7 @@ from tasks.policy import FLOW, Address, Help
 from tasks.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
 from tasks.result_store import ResultReader
 from tasks.run_names import named_after
+from tasks.scratch import tidy
 from tasks.shown_model import views_line
 from tasks.site import Site, open_site
 
@@ -116,6 +117,7 @@ def _begin(
     if not catalogue.knows_archive(site.engine, location):
         videos.check()  # a mistyped name leaves no batch; a known archive whose disk is away leaves one that crashed
     ledger.release_dead(site.engine, is_dead)
+    tidy(site.settings)
     catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
     batch_id = ledger.start_batch(site.engine, location, model_version_id, dispatch, this_owner(), flow_run.get_id())
     return Night(site, sandbox, location, videos, batch_id, model_version_id, folder, manifest, results=results)

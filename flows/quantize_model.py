@@ -1,7 +1,5 @@
 """Flow quantize-model: a model in INT8, its ranges measured on frames of one's own archive, kept if it is as good."""
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 from prefect import flow, get_run_logger
@@ -17,6 +15,7 @@ from tasks.model_store import store_model, take_model
 from tasks.policy import FLOW, Address, Help
 from tasks.quantization import Judged
 from tasks.run_names import named_after
+from tasks.scratch import scratch_folder
 from tasks.site import open_site
 
 DESCRIPTION = """\
@@ -63,12 +62,12 @@ def quantize_model(
     Returns the version's hash. The same source and archive give the same version.
     Raises NightjarError; QuantizationRefused with both figures when the INT8 model is worse than allowed.
     """
-    with open_site() as site, tempfile.TemporaryDirectory(prefix="nightjar-quantize-") as scratch:
+    with open_site() as site, scratch_folder("quantize") as scratch:
         check_quantization(site, Quantization(model, archive, device, coco, images))
         source_id, folder, source = take_model(site, model)
         annotated = evaluation.open_coco(coco, images) if coco else None
         chosen = sample_frames(site, archive, source, frames)
-        out = Path(scratch) / "ir"
+        out = scratch / "ir"
         manifest = quantization.quantize(folder, source, name or f"{source.name}-int8", chosen, out)
         judged = quantization.judge((folder, source), (out, manifest), chosen, annotated, device, max_drop)
         evaluation.keep(site, source_id, source, judged.source)

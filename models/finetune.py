@@ -7,7 +7,6 @@ networks (classifier_network.py), features (features.py), batches (finetune_feed
 import contextlib
 import json
 import math
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -209,11 +208,15 @@ def _no_number(kind: str, loss: float, epoch: int, step: int, params: FinetunePa
 
 def _write_model(network: Any, path: Path) -> None:
     """Write the same bytes for the same network: Keras's own file holds the time of day and addresses in memory."""
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
-        saved, timeless = Path(scratch) / f"saved-{path.name}", Path(scratch) / path.name
+    # Fixed names: one training owns the folder, and what a killed one left is written over.
+    saved, timeless = path.with_name(f".saved-{path.name}"), path.with_name(f".new-{path.name}")
+    try:
         network.save(saved)
         _without_chance(saved, timeless)
         timeless.replace(path)
+    finally:
+        saved.unlink(missing_ok=True)
+        timeless.unlink(missing_ok=True)
 
 
 def _without_chance(saved: Path, timeless: Path) -> None:

@@ -17,6 +17,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 MAX_PIXELS = 100_000_000  # 300 MB of RGB; the largest of Stanford Cars has 42 million
 MAX_BYTES = 200_000_000
+STRIPE_PIXELS = 1 << 20
 _FORMATS = "expected a JPEG, PNG, WebP, GIF or BMP"
 # Formats that users have and that are not read here, by their first bytes and by the brands of ISO 23008-12.
 _SIGNATURES = {
@@ -204,10 +205,21 @@ def _decode(kind: str, content: bytes) -> NDArray[np.uint8] | None:
 
 
 def _on_white(bgra: NDArray[Any]) -> NDArray[np.uint8]:
-    """RGB uint8 of a transparent picture: on white, as cut-out pictures are shown; under it lies any colour."""
-    top = 255 if bgra.dtype == np.uint8 else 65535
-    alpha = bgra[..., 3:].astype(np.float32) / top
-    shown = bgra[..., 2::-1].astype(np.float32) * (255 / top) * alpha + 255 * (1 - alpha)
+    """RGB uint8 of a transparent picture: on white, as cut-out pictures are shown; under it lies any colour.
+
+    In stripes: as floats, all of a large picture would take gigabytes.
+    """
+    rgb = np.empty((*bgra.shape[:2], 3), np.uint8)
+    rows = max(1, STRIPE_PIXELS // bgra.shape[1])
+    for top in range(0, len(bgra), rows):
+        rgb[top : top + rows] = _stripe_on_white(bgra[top : top + rows])
+    return rgb
+
+
+def _stripe_on_white(bgra: NDArray[Any]) -> NDArray[np.uint8]:
+    most = 255 if bgra.dtype == np.uint8 else 65535
+    alpha = bgra[..., 3:].astype(np.float32) / most
+    shown = bgra[..., 2::-1].astype(np.float32) * (255 / most) * alpha + 255 * (1 - alpha)
     return (shown + 0.5).astype(np.uint8)
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from storage.disk import sync_folder
+from storage.leftovers import TEMPORARY, temporary_file, temporary_folder
 from storage.places import ObjectError, S3Place, StoreError, disk_errors, parse_place, too_large
 from storage.private import make_folder
 from storage.s3 import Bucket, S3Options
 
-TEMPORARY = ".nightjar-tmp-"  # what is still being written; never a key
 PROOF = ".nightjar-proof"
 # Limits of what is read where the caller names none: a store may hold anything, and others may write there.
 MEMORY_LIMIT_BYTES = 64 << 20
@@ -94,15 +94,13 @@ def get_folder(store: Artifacts, prefix: str, names: Sequence[str], cache_folder
     folder = cache_folder / hashlib.sha256(wanted.encode()).hexdigest()
     if folder.is_dir():
         return folder
-    temporary = cache_folder / f"{TEMPORARY}{secrets.token_hex(8)}"
-    try:
-        for name in names:
-            store.get_file(f"{prefix}/{name}", temporary / name)
-        with disk_errors(folder):
+    with disk_errors(folder):
+        make_folder(cache_folder)
+        with temporary_folder(cache_folder) as temporary:
+            for name in names:
+                store.get_file(f"{prefix}/{name}", temporary / name)
             _rename_unless_there(temporary, folder)
             sync_folder(cache_folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
@@ -265,19 +263,13 @@ def _checked_name(name: str) -> str:
 @contextmanager
 def _written_whole(path: Path) -> Iterator[BufferedRandom]:
     """A file that gets its name when all of it is on the disk; after any error there is nothing new."""
-    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
     with disk_errors(path):
         make_folder(path.parent)
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        try:
-            with os.fdopen(descriptor, "w+b") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+        with temporary_file(path.parent) as (temporary, file):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
             temporary.rename(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
         sync_folder(path.parent)
 
 

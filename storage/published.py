@@ -11,7 +11,6 @@ import json
 import math
 import re
 import ssl
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from models.types import NightjarError, refuse_credentials
+from storage.leftovers import temporary_file
 from storage.private import make_folder
 
 Progress = Callable[[int, int | None], None]
@@ -173,19 +173,15 @@ class _Download:
             self._count(path.stat().st_size)
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                found = self._copy(url, file)
-                file.close()
-                if expected and found != expected:
-                    raise FetchError(
-                        f"{url} has sha256 {found[:12]}…, expected {expected[:12]}… as published or first downloaded: "
-                        f"the file was changed; if you trust the change, remove {self.folder} and try again"
-                    )
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with temporary_file(self.folder) as (temporary, file):
+            found = self._copy(url, file)
+            file.flush()
+            if expected and found != expected:
+                raise FetchError(
+                    f"{url} has sha256 {found[:12]}…, expected {expected[:12]}… as published or first downloaded: "
+                    f"the file was changed; if you trust the change, remove {self.folder} and try again"
+                )
+            temporary.replace(path)
         _record(self.folder, name, found)
         return path
 
@@ -282,6 +278,7 @@ def _forget(path: Path) -> None:
 
 
 def _write(folder: Path, checksums: dict[str, str]) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".", delete=False, encoding="utf-8") as file:
-        json.dump(checksums, file, indent=2, sort_keys=True)
-    Path(file.name).replace(folder / CHECKSUMS_FILE)
+    with temporary_file(folder) as (temporary, file):
+        file.write(json.dumps(checksums, indent=2, sort_keys=True).encode())
+        file.flush()
+        temporary.replace(folder / CHECKSUMS_FILE)

@@ -28,6 +28,7 @@ from tasks.opened_video import OpenVideo, Probes
 from tasks.orders import Call, Done, Fault, Order, Piece, poll_order, read_call
 from tasks.owner import host_name
 from tasks.result_store import Stored, put, result_key
+from tasks.scratch import tidy
 from tasks.settings import Settings
 from tasks.spool import Spool
 from tasks.stores import archive_at, artifact_store, keep_private
@@ -77,6 +78,7 @@ def work_on(assignment_id: str, settings: Settings) -> str:
     Raises RuntimeFault where the device is lost and the settings name no fallback, Revoked, or NightjarError.
     """
     keep_private(settings)
+    tidy(settings)
     artifacts = artifact_store(settings)
     call = read_call(artifacts, assignment_id)
     if call is None:

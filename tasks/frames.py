@@ -73,7 +73,7 @@ def write_overlay(path: Path, video: Video, index: FrameIndex, start: int, stop:
 def write_still(path: Path, video: Video, index: FrameIndex, number: int, rows: Rows, out: Path) -> None:
     """One frame with what was found in it, as a PNG."""
     _, picture = next(drawn_frames(path, video, index, number, number + 1, rows))
-    cv2.imwrite(str(out), picture)
+    out.write_bytes(cv2.imencode(".png", picture)[1].tobytes())  # OpenCV's own writer is silent where the disk is full
 
 
 def drawn_frames(

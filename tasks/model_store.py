@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import tempfile
 from pathlib import Path
 
 from prefect import task
@@ -15,6 +14,7 @@ from tasks.early_checks import refuse_other_rate
 from tasks.model_cache import FILES, fetch_model, model_prefix
 from tasks.model_names import require_model
 from tasks.policy import TASK
+from tasks.scratch import scratch_folder
 from tasks.site import Site
 
 
@@ -58,9 +58,9 @@ def take_model(site: Site, name: str, frames_per_second: float | None = None) ->
 
 def _sampling(site: Site, folder: Path, manifest: Manifest) -> tuple[int, Path, Manifest]:
     """The same IR under another manifest."""
-    with tempfile.TemporaryDirectory(prefix="nightjar-model-") as scratch:
+    with scratch_folder("model") as scratch:
         for name in FILES:
-            shutil.copyfile(folder / name, Path(scratch) / name)
-        (Path(scratch) / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        model_version_id = store_model.fn(site, Path(scratch), manifest)
+            shutil.copyfile(folder / name, scratch / name)
+        (scratch / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+        model_version_id = store_model.fn(site, scratch, manifest)
     return model_version_id, *fetch_model(site.artifacts, manifest.version_id, site.settings.model_cache)

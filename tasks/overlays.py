@@ -1,6 +1,5 @@
 """Draw what was found into a video's frames, from the rows that were committed. No Prefect."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from storage.sandbox import Sandbox
 from tasks.frames import write_overlay, write_still
 from tasks.model_names import require_model
 from tasks.opened_video import probe
+from tasks.scratch import scratch_folder
 from tasks.site import Site
 from tasks.wording import nearest
 
@@ -124,7 +124,7 @@ def draw_overlay(
     drawn = _model(site, found, model)
     with (
         Sandbox(site.settings.decoder_memory_bytes) as sandbox,
-        tempfile.TemporaryDirectory(prefix="nightjar-overlay-") as scratch,
+        scratch_folder("overlay") as scratch,
         _local(site, found) as path,
     ):
         video, index = probe(sandbox, path, site.settings.decoder_cpu_s)
@@ -134,7 +134,7 @@ def draw_overlay(
         part = part_of(site, drawn, found.video_id, start, stop)
         if not part.done:
             raise NightjarError(f"{name} has no rows in these seconds. Run 'nightjar run {found.archive}' first")
-        renderer = VideoRenderer(site, sandbox, drawn, path, video, index, found.video_id, Path(scratch))
+        renderer = VideoRenderer(site, sandbox, drawn, path, video, index, found.video_id, scratch)
         address = renderer.overlay(part)
     if not part.missing:
         return address, ""

@@ -1,6 +1,5 @@
 """Tasks that draw: overlay videos and the batch's picture, from the rows that were committed."""
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +24,14 @@ from storage.sandbox import SandboxError
 from tasks.night import Night
 from tasks.overlays import DrawnModel, VideoRenderer, find_overlay, part_of
 from tasks.policy import TASK
+from tasks.scratch import ScratchError, lacked_room, scratch_folder
 
 Overlay = Literal["none", "sample", "all"]
 SAMPLE_VIDEOS = 3
 SHEET_VIDEOS = 9
 SHEET_COLUMNS = 3
 SHEET_WIDTH = 1200
+Stills = list[tuple[str, NDArray[np.uint8]]]  # key of the video, (height, width, 3) BGR
 
 
 @dataclass
@@ -53,14 +54,15 @@ def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> 
         by_video[segment.video_id].append(segment)
     order = sorted(by_video, key=lambda video_id: -sum(segment.people for segment in by_video[video_id]))
     wanted = {"none": 0, "sample": SAMPLE_VIDEOS, "all": len(order)}[overlay]
-    pictures, stills = Pictures(), []
+    pictures = Pictures()
+    stills: Stills = []
     model = DrawnModel(night.model_version_id, night.manifest.version_id, night.manifest.task)
-    with tempfile.TemporaryDirectory(prefix="nightjar-pictures-") as scratch:
+    with _not_without_room(), scratch_folder("pictures") as scratch:
         for rank, video_id in enumerate(order[: max(wanted, SHEET_VIDEOS)]):
             entry, done = entries[video_id], by_video[video_id]
-            with _left_out(entry), night.archive.local(entry) as path:
+            with _left_out(entry, scratch), night.archive.local(entry) as path:
                 probed = night.probe(path)
-                renderer = VideoRenderer(night.site, night.sandbox, model, path, *probed, video_id, Path(scratch))
+                renderer = VideoRenderer(night.site, night.sandbox, model, path, *probed, video_id, scratch)
                 if rank < SHEET_VIDEOS:
                     stills += [(entry.key, still) for still in _still(renderer, *_busiest(done))]
                 if rank < wanted:
@@ -68,15 +70,29 @@ def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> 
                     frames = (0, renderer.video.frames) if overlay == "all" else _busiest(done)
                     pictures.overlays[entry.key] = renderer.overlay(part_of(night.site, model, video_id, *frames))
         if overlay == "all":
-            _draw_earlier(night, model, entries, pictures, Path(scratch))
+            _draw_earlier(night, model, entries, pictures, scratch)
     if stills:
-        names, images = zip(*stills, strict=True)
-        sheet = contact_sheet(images, SHEET_COLUMNS, SHEET_WIDTH, names)
-        pictures.sheet = cv2.imencode(".png", sheet)[1].tobytes()
-        key = f"batches/{night.batch_id:06d}/picture.png"
-        night.site.artifacts.put_bytes(key, pictures.sheet)
-        pictures.sheet_url = night.site.artifacts.url(key)
+        _keep_sheet(night, stills, pictures)
     return pictures
+
+
+def _keep_sheet(night: Night, stills: Stills, pictures: Pictures) -> None:
+    """Put the stills side by side into the artifact store."""
+    names, images = zip(*stills, strict=True)
+    sheet = contact_sheet(images, SHEET_COLUMNS, SHEET_WIDTH, names)
+    pictures.sheet = cv2.imencode(".png", sheet)[1].tobytes()
+    key = f"batches/{night.batch_id:06d}/picture.png"
+    night.site.artifacts.put_bytes(key, pictures.sheet)
+    pictures.sheet_url = night.site.artifacts.url(key)
+
+
+@contextmanager
+def _not_without_room() -> Iterator[None]:
+    """Pictures are left out where there is no room to draw them: the rows are in the database."""
+    try:
+        yield
+    except ScratchError as error:
+        get_run_logger().warning("the pictures of this batch are left out: %s", error)
 
 
 def _telling(rows: Rows) -> int:
@@ -114,16 +130,18 @@ def _draw_earlier(
         if found:
             pictures.overlays[entry.key] = found
             continue
-        with _left_out(entry), night.archive.local(entry) as path:
+        with _left_out(entry, scratch), night.archive.local(entry) as path:
             get_run_logger().info("drawing the overlay of %s", entry.key)
             renderer = VideoRenderer(night.site, night.sandbox, model, path, *night.probe(path), video_id, scratch)
             pictures.overlays[entry.key] = renderer.overlay(whole)
 
 
 @contextmanager
-def _left_out(entry: Entry) -> Iterator[None]:
-    """A video that cannot be drawn is left out, with a warning."""
+def _left_out(entry: Entry, scratch: Path) -> Iterator[None]:
+    """Leave out a video that cannot be drawn, with a warning; not where the disk of `scratch` is at fault."""
     try:
         yield
     except (VideoError, SandboxError, AttemptError, ObjectError) as error:
+        if lacked_room(error, scratch):
+            raise
         get_run_logger().warning("no picture of %s: %s", entry.key, error)

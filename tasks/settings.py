@@ -2,6 +2,7 @@
 
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -235,6 +236,18 @@ def become_worker(settings: Settings, name: str, device: str, fallback: str) -> 
     os.environ["NIGHTJAR_DEVICE"] = device
     os.environ["NIGHTJAR_FALLBACK"] = fallback
     os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")  # the automation waits for three of them
+
+
+def temporary_root() -> Path:
+    """The folder for temporary files: TMPDIR where it is set, even where it is full; else Python's choice.
+
+    Raises SettingsError where there is none. With a full TMPDIR Python would silently take another folder, at last the
+    current one.
+    """
+    try:
+        return Path(os.environ.get("TMPDIR") or tempfile.gettempdir()).absolute()
+    except FileNotFoundError as error:
+        raise SettingsError(f"{error.strerror}. Let TMPDIR name a folder that can be written and has room") from error
 
 
 def machine_time_zone() -> str:

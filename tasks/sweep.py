@@ -5,7 +5,6 @@ What it says is of two kinds: what was done, and what a person must look at. Run
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,11 +18,12 @@ from storage.artifacts import Artifacts
 from storage.database import Engine, migrate, open_database
 from storage.ledger import Claim
 from storage.parquet import Result, ResultError
-from storage.places import ObjectError
+from storage.places import ObjectError, parse_place
 from tasks import orders
 from tasks.loading import load_results
 from tasks.owner import host_name, is_dead
 from tasks.result_store import result_prefix
+from tasks.scratch import scratch_folder, tidy
 from tasks.settings import Settings, prefect_api_url
 from tasks.stores import artifact_store
 
@@ -72,6 +72,8 @@ def sweep(settings: Settings, options: Options) -> Report:
         engine = open_database(settings.database)
         if not options.dry_run:
             migrate(engine)
+    with _step(report, "temporary files"):
+        tidy_up(settings, report)
     try:
         if engine is not None:
             _sweep_ledger(engine, artifact_store(settings), options, report)
@@ -116,6 +118,13 @@ def _sweep_prefect(engine: Engine | None, options: Options, report: Report) -> N
     from tasks.sweep_prefect import sweep_prefect  # Prefect takes seconds to import
 
     sweep_prefect(engine, options.second_look_s, report)
+
+
+def tidy_up(settings: Settings, report: Report) -> None:
+    """Remove the temporary files that killed processes left on this machine and in a store that is a folder."""
+    place = parse_place(settings.artifacts_location)
+    removed = tidy(settings, place if isinstance(place, Path) else None, dry=report.dry)
+    report.count(removed, "removed {} temporary files and folders of processes that are gone")
 
 
 def free_leases(engine: Engine, report: Report) -> None:
@@ -291,8 +300,8 @@ def _verify(artifacts: Artifacts, version: str, present: dict[str, str], report:
 
 def _sha256_of(artifacts: Artifacts, key: str) -> str:
     """Of the bytes in the store; "" where the store itself calls them damaged."""
-    with tempfile.TemporaryDirectory(prefix="nightjar-sweep-") as scratch:
-        path = Path(scratch) / "result"
+    with scratch_folder("sweep") as scratch:
+        path = scratch / "result"
         try:
             artifacts.get_file(key, path)
         except ObjectError:

@@ -183,7 +183,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every-s", type=float, default=6.0, help="mean time between two kills")
     parser.add_argument("--decoder-kills", type=int, default=40, help="over local nights, of decoders alone")
-    parser.add_argument("--decoder-every-s", type=float, default=1.5, help="mean time between two of these")
+    parser.add_argument("--decoder-every-s", type=float, default=1.5, help="mean life of one of these")
     parser.add_argument("--s3", choices=["rclone", "swift"], default="rclone")
     parser.add_argument("--keep", type=Path, help="a folder for logs that stays")
     options = parser.parse_args()

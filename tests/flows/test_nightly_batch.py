@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from flows.nightly_batch import BatchIncomplete, nightly_batch
 from models.types import NightjarError
 from storage.database import open_database
 from storage.query import query
+from tasks import scratch
 from tasks.report import BatchReport
 from tasks.run_names import named_after
 from tasks.settings import read_settings
@@ -96,6 +98,15 @@ def test_segments_change_nothing_in_the_rows(archive: Path, tmp_path: Path, monk
     run(archive, segment_s=1)
     assert ask("SELECT count(*) FROM segments")[0][0] >= 4
     assert columns_without_ids(ask(poses)) == whole
+
+
+def test_a_full_folder_for_temporary_files_costs_the_pictures_alone(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scratch, "LEAST_BYTES", 1 << 60)
+    report = run(archive, overlay="all")
+    assert (report.status, report.counts.frames_done, report.pictures.overlays) == ("completed", 105, {})
+    assert f"no space left in '{tempfile.gettempdir()}'" in caplog.text
 
 
 def _cached_model(tmp_path: Path) -> Path:

@@ -109,6 +109,13 @@ def test_a_transparent_picture_lies_on_white(tmp_path: Path) -> None:
     assert read(tmp_path, palette).tolist() == [[[255, 255, 255], [1, 2, 3]]]
 
 
+def test_a_large_transparent_picture_is_done_in_stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rgba = np.random.default_rng(1).integers(0, 256, (97, 64, 4)).astype(np.uint8)
+    whole = read(tmp_path, encoded(rgba))
+    monkeypatch.setattr(pictures, "STRIPE_PIXELS", 64 * 10)
+    assert (read(tmp_path, encoded(rgba)) == whole).all()
+
+
 @pytest.mark.parametrize("kind", [".gif", ".png", ".webp"])
 def test_of_an_animation_the_first_frame_is_used(kind: str, tmp_path: Path) -> None:
     image = read(tmp_path, animated([IMAGE, scene(1), scene(2)], kind))

@@ -1,0 +1,136 @@
+"""Scratch folders: removed when their process is gone, and a full disk is called by the name of its folder."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storage.leftovers import temporary_name
+from storage.places import StoreError
+from tasks import scratch
+from tasks.scratch import ScratchError, lacked_room, scratch_folder, tidy
+from tasks.settings import Settings
+
+FILL = """
+import sys
+from pathlib import Path
+from tasks.scratch import scratch_folder
+from models.types import NightjarError
+try:
+    with scratch_folder("fuzz") as folder:
+        Path(sys.argv[1]).write_text(str(folder))
+        try:
+            (folder / "large").write_bytes(bytes(64 << 20))
+        except OSError as error:
+            raise RuntimeError(f"a library says: {error}") from None
+except NightjarError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.fixture(autouse=True)
+def tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """TMPDIR of this test alone."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def leftover(folder: Path) -> Path:
+    path = folder / f"{temporary_name('nightjar-overlay-')}{scratch.SUFFIX}"
+    path.mkdir(parents=True)
+    (path / "overlay.mp4").write_bytes(b"x")
+    return path
+
+
+def test_a_scratch_folder_is_private_and_goes_with_its_body(tmpdir: Path) -> None:
+    with scratch_folder("overlay") as folder:
+        assert folder.parent == tmpdir
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "x").write_text("x")
+    assert list(tmpdir.iterdir()) == []
+
+
+def test_the_next_one_removes_what_killed_processes_left(tmpdir: Path) -> None:
+    left = leftover(tmpdir)
+    (tmpdir / "nightjar-overlay-of-my-holidays").mkdir()
+    with scratch_folder("overlay") as first, scratch_folder("overlay") as second:
+        assert first.is_dir()
+        assert second.is_dir()
+        assert not left.exists()
+    assert [path.name for path in tmpdir.iterdir()] == ["nightjar-overlay-of-my-holidays"]
+
+
+def test_tidy_looks_into_every_folder_that_files_are_made_in(tmpdir: Path, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", _env_file=None)  # type: ignore[call-arg]
+    left = [leftover(tmpdir)]
+    store = tmp_path / "home" / "artifacts"
+    for folder in (settings.model_cache, settings.download_cache / "x", tmp_path / "home" / "spool", store / "results"):
+        folder.mkdir(parents=True)
+        left.append(folder / temporary_name())
+        left[-1].write_bytes(b"x")
+    assert tidy(settings, store, dry=True) == 5
+    assert tidy(settings) == 4
+    assert tidy(settings, store) == 1
+    assert not any(path.exists() for path in left)
+
+
+def run_on_a_small_disk(folder: Path, size: str, before: str, note: Path) -> "subprocess.CompletedProcess[str]":
+    """Run FILL with TMPDIR on a file system of its own, which is gone with the process. before: a shell command"""
+    python = f"{sys.executable} -c '{FILL}' {note}"
+    script = f"mount -t tmpfs -o size={size} tmpfs {folder} && {before} && exec {python}"
+    command = [str(shutil.which("unshare")), "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode and ("Operation not permitted" in done.stderr or "permission denied" in done.stderr):
+        pytest.skip(f"no file system of one's own can be mounted here: {done.stderr.strip()}")
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_disk_that_fills_up_is_called_by_its_folder(tmpdir: Path, tmp_path: Path) -> None:
+    done = run_on_a_small_disk(tmpdir, "4m", "true", tmp_path / "note")
+    assert done.stdout.startswith(f"ScratchError no space left in '{tmpdir}', the folder for temporary files")
+    assert "TMPDIR" in done.stdout
+    assert (tmp_path / "note").read_text().startswith(f"{tmpdir}/nightjar-fuzz-")
+
+
+def test_a_full_disk_is_said_before_anything_is_begun(tmpdir: Path, tmp_path: Path) -> None:
+    """Python by itself would take another folder, at last the current one."""
+    fill = f"head -c 3500k /dev/zero > {tmpdir}/film"
+    done = run_on_a_small_disk(tmpdir, "4m", fill, tmp_path / "note")
+    assert done.stdout.startswith(f"ScratchError no space left in '{tmpdir}'")
+    assert not (tmp_path / "note").exists()
+
+
+def test_a_disk_without_room_for_one_more_folder_is_full(tmpdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(ScratchError, match=f"no space left in '{tmpdir}'"), scratch_folder("overlay"):
+        pass
+
+
+def test_a_folder_that_is_missing_is_said(tmpdir: Path) -> None:
+    tmpdir.rmdir()
+    with pytest.raises(ScratchError, match=r"folder for temporary files; .*let TMPDIR name"), scratch_folder("model"):
+        pass
+
+
+def test_faults_of_other_disks_and_other_faults_stay_what_they_are(tmpdir: Path) -> None:
+    store = StoreError("No space left on device at '/elsewhere/results'", "free space", "free some")
+    for error in (store, OSError(errno.ENOSPC, "No space left on device", "/elsewhere/x"), ValueError("a bug")):
+        with pytest.raises(type(error)) as raised, scratch_folder("model"):
+            raise error
+        assert raised.value is error
+
+
+def test_a_child_s_words_are_understood(tmpdir: Path) -> None:
+    assert lacked_room(RuntimeError("failed: OSError: [Errno 28] No space left on device"), tmpdir)
+    assert lacked_room(OSError(errno.EDQUOT, "quota", str(tmpdir / "x")), tmpdir)
