@@ -129,7 +129,8 @@ def _container_crop(stream: VideoStream) -> Crop:
     content = header.getvalue()
     for name in EBML_VIDEO:
         content = next((inner for found, inner in _elements(content) if found == name), b"")
-    return Crop(**{EBML_CROP[name]: int.from_bytes(inner) for name, inner in _elements(content) if name in EBML_CROP})
+    crops = ((name, inner) for name, inner in _elements(content) if name in EBML_CROP)
+    return Crop(**{EBML_CROP[name]: int.from_bytes(inner, "big") for name, inner in crops})
 
 
 def _elements(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -139,7 +140,7 @@ def _elements(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         name = data[position : position + _vint_bytes(data, position)]
         position += len(name)
         length = _vint_bytes(data, position)
-        size = int.from_bytes(data[position : position + length]) & (1 << 7 * length) - 1
+        size = int.from_bytes(data[position : position + length], "big") & (1 << 7 * length) - 1
         position += length
         yield name, data[position : position + size]
         position += size
