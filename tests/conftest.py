@@ -30,6 +30,14 @@ def umask() -> Iterator[None]:
     os.umask(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def prefect_logging() -> None:
+    """Prefect replaces the root logger's handlers at a process's first flow, and with them the one of `caplog`."""
+    from prefect.logging.configuration import ensure_logging_setup
+
+    ensure_logging_setup()
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real weights, videos and images that is not part of the project."""

@@ -12,22 +12,27 @@ from flows.nightly_batch import nightly_batch
 NIGHT = {"archive": "/videos", "model": "posenet-075"}
 
 
+GOOD_ASSIGNMENT = "01234567-89abcdef01234567"
+
+
 @pytest.mark.parametrize(
     "assignment",
     [
         "",
-        "0123456789abcde",
-        "0123456789abcdef0",
-        "0123456789ABCDEF",
-        "../../../etc/ab",
-        "0123456789abcde/",
+        "0123456789abcdef01234567",
+        "01234567-89abcdef0123456",
+        "01234567-89abcdef012345678",
+        "01234567-89ABCDEF01234567",
+        f"{GOOD_ASSIGNMENT}/",
+        f"{GOOD_ASSIGNMENT}\n",
+        f"../{GOOD_ASSIGNMENT}",
         "'; DROP --",
     ],
 )
-def test_an_assignment_is_sixteen_hexadecimal_digits(assignment: str) -> None:
+def test_an_assignment_has_eight_and_sixteen_hexadecimal_digits(assignment: str) -> None:
     with pytest.raises(ParameterTypeError):
         infer_assignment.validate_parameters({"assignment": assignment})
-    infer_assignment.validate_parameters({"assignment": "0123456789abcdef"})
+    infer_assignment.validate_parameters({"assignment": GOOD_ASSIGNMENT})
 
 
 @pytest.mark.parametrize(

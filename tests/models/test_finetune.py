@@ -308,4 +308,5 @@ def test_real_weights_tell_real_cars_from_others(data: Path, cache: Path, tmp_pa
     trained = finetune(params, found, tmp_path, weights=path, cache=cache)
     metrics = measure(np.array([picture.car for picture in trained.test]), trained.scores)
     assert metrics.accuracy >= 0.98
-    assert metrics.roc_auc_low > 0.99
+    assert metrics.roc_auc > 0.995
+    assert metrics.roc_auc_low > 0.97, "of 170 pictures: one failure more may be chance"
