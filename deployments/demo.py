@@ -17,33 +17,43 @@ MODEL, OWN_VIDEOS_MODEL = "posenet-demo", "posenet-075"
 WEIGHTS = Path("posenet/tfjs_manifest_075/manifest.json")
 PICTURES = Path("coco_mini/train2017")
 
+# The same text as in the README, which a test compares.
 HAND_UP = """
-    SELECT video, round(CAST(min(t_s) AS numeric), 2) AS first_s, round(CAST(max(t_s) AS numeric), 2) AS last_s,
-           count(*) AS frames
-    FROM poses JOIN video_summary USING (video_id, model_version_id)
-    WHERE left_wrist_y < nose_y - 5 OR right_wrist_y < nose_y - 5
-    GROUP BY video HAVING count(*) >= 5 ORDER BY frames DESC"""
-NOBODY = """
-    SELECT video, round(CAST(from_s AS numeric), 2) AS from_s, round(CAST(to_s AS numeric), 2) AS to_s
+    SELECT video, min(t_s) AS from_s, max(t_s) AS to_s, count(DISTINCT frame) AS frames
     FROM (
-        SELECT video, t_s AS to_s, coalesce(lag(t_s) OVER (PARTITION BY video ORDER BY t_s), 0) AS from_s
-        FROM poses JOIN video_summary USING (video_id, model_version_id) WHERE person = 0
-        UNION ALL
-        SELECT video, duration_s AS to_s, max(t_s) AS from_s
-        FROM poses JOIN video_summary USING (video_id, model_version_id) GROUP BY video, duration_s
-    ) AS gaps
-    WHERE to_s - from_s > 1 ORDER BY video, from_s"""
-FELL = """
-    SELECT video, round(CAST(min(t_s) AS numeric), 2) AS first_s, round(CAST(max(t_s) AS numeric), 2) AS last_s,
-           count(*) AS frames
-    FROM poses JOIN video_summary USING (video_id, model_version_id)
-    WHERE abs(left_hip_y + right_hip_y - left_shoulder_y - right_shoulder_y)
-        < abs(left_hip_x + right_hip_x - left_shoulder_x - right_shoulder_x)
-    GROUP BY video HAVING count(*) >= 5 ORDER BY frames DESC"""
+        SELECT video_id, model_version_id, frame, t_s,
+               sum(begins) OVER (PARTITION BY video_id, model_version_id ORDER BY frame) AS episode
+        FROM (
+            SELECT video_id, model_version_id, frame, t_s,
+                   CASE WHEN t_s - lag(t_s) OVER (PARTITION BY video_id, model_version_id ORDER BY frame) <= 1
+                        THEN 0 ELSE 1 END AS begins
+            FROM poses
+            WHERE left_wrist_y < nose_y OR right_wrist_y < nose_y
+        ) AS hands_up
+    ) AS episodes JOIN video_summary USING (video_id, model_version_id)
+    GROUP BY video, episode
+    ORDER BY video, from_s"""
+CROWDED = """
+    SELECT video, second, most_people
+    FROM (
+        SELECT video_id, model_version_id, second, max(most_people) AS most_people,
+               row_number() OVER (PARTITION BY video_id, model_version_id
+                                  ORDER BY max(most_people) DESC, sum(frames_seen) DESC, second) AS place
+        FROM pose_seconds
+        WHERE most_people > 1
+        GROUP BY video_id, model_version_id, second
+    ) AS crowded JOIN video_summary USING (video_id, model_version_id)
+    WHERE place <= 3
+    ORDER BY video, place"""
+NOBODY = """
+    SELECT video, from_s, to_s
+    FROM presence_intervals
+    WHERE state = 'nobody' AND to_s - from_s > 1
+    ORDER BY video, from_s"""
 QUESTIONS = {
-    "Who raised a hand, and when?": HAND_UP,
+    "When did somebody raise a hand above the nose?": HAND_UP,
     "When was nobody in view for more than a second?": NOBODY,
-    "Did somebody fall, and when?": FELL,
+    "When was it crowded?": CROWDED,
 }
 
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine
 
 from deployments.cli import main
+from deployments.demo import QUESTIONS
 from models.types import KEYPOINT_NAMES, Classifications, Poses
 from storage.catalogue import record_file, show_model
 from storage.query import query
@@ -182,3 +183,9 @@ def test_the_code_map_names_files_that_exist() -> None:
         folder, text = line
         for name in re.findall(r"`(\w+\.py)`", text):
             assert (ROOT / folder / name).exists(), folder + name
+
+
+def test_the_demo_asks_what_the_readme_asks() -> None:
+    asked = [" ".join(statement.split()) for _, statement in QUERIES]
+    assert len(QUESTIONS) == 3
+    assert all(" ".join(statement.split()) in asked for statement in QUESTIONS.values())
