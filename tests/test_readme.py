@@ -171,11 +171,17 @@ def test_every_variable_of_the_readme_is_a_setting_and_every_setting_is_in_it() 
     assert named == set(Settings.model_fields)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/schema.md", "docs/decisions.md"])
-def test_every_file_that_is_linked_exists(name: str) -> None:
-    text = (ROOT / name).read_text()
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (ROOT / target).exists() or (ROOT / "docs" / target).exists(), target
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda path: path.stem)
+def test_every_file_that_is_linked_exists(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_documents_name_modules_that_exist() -> None:
+    for name in ("CONTRIBUTING.md", "docs/architecture.md"):
+        named = re.findall(r"`((?:models|storage|tasks|flows|deployments)/[\w./-]+)`", (ROOT / name).read_text())
+        assert len(named) > 5
+        assert all((ROOT / path).exists() for path in named), named
 
 
 def test_the_code_map_names_files_that_exist() -> None:
