@@ -229,7 +229,7 @@ def test_a_cancelled_batch_frees_everything_and_stops_its_runs(
         set_state(StateType.CANCELLING)
     assert ended(parent) != 0
     assert ask("SELECT count(*) FROM segments WHERE status = 'leased'") == [(0,)]
-    assert ask("SELECT status FROM batches") == [("crashed",)]
+    assert ask("SELECT status FROM batches") == [("cancelled",)]
     assert ask("SELECT max(tries) FROM segments WHERE status = 'planned'") == [(0,)], "called off is not tried"
     wait_for("the end of its runs", lambda: not fleet[name].decoders())
     before = done()
