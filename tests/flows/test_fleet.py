@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -108,12 +109,14 @@ def parent(archive: Path, home: Path, prefect_fleet: PrefectServer) -> Iterator[
     actor.end()
 
 
-def wait_for(what: str, is_so: Callable[[], object], parent: Actor | None = None) -> None:
+def wait_for(what: str, ask_for: Callable[[], Any], parent: Actor | None = None) -> Any:
+    """The first answer that is true."""
     deadline = time.monotonic() + LIMIT_S
-    while not is_so():
+    while not (found := ask_for()):
         log = (parent.home / "log").read_text()[-3000:] if parent else ""
         assert time.monotonic() < deadline, f"{what}: not in {LIMIT_S:.0f} s. {log}"
         time.sleep(0.1)
+    return found
 
 
 def done() -> int:
@@ -139,8 +142,7 @@ def rows() -> list[tuple[object, ...]]:
 
 def busy(fleet: dict[str, Worker]) -> str:
     """The worker that is in the middle of something."""
-    wait_for("somebody at work", lambda: done() and any(leased_to(name) for name in fleet))
-    return next(name for name in fleet if leased_to(name))
+    return str(wait_for("a worker at work", lambda: done() and next(filter(leased_to, fleet), None)))
 
 
 def asleep(fleet: dict[str, Worker]) -> tuple[str, list[psutil.Process]]:
