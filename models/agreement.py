@@ -1,4 +1,4 @@
-"""How far a model's people are from another one's on the same frames, where nobody annotated them. No inference."""
+"""Agreement between the people of two models on the same frames, without annotations. No inference."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How fast a device runs a model, and nothing else: no video, no decoding, no SQL. OpenVINO stays in models/runtime.py.
+"""Speed of a model on a device, and nothing else: no video, no decoding, no SQL. OpenVINO stays in models/runtime.py.
 
 The requests that the night keeps in flight are kept in flight, on pictures that are in memory before it begins.
 """
@@ -28,7 +28,10 @@ class Latency:
 
 @dataclass(frozen=True)
 class ModelSpeed:
-    """What was measured. inference_cpu_ms: of this process, all its threads, a frame: little where a stick computes"""
+    """Figures of one measurement.
+
+    inference_cpu_ms: of this process, all its threads, per frame: little where a stick computes
+    """
 
     frames: int
     seconds: float

@@ -14,7 +14,7 @@ ROUNDING = 1e-3  # of FP16
 
 @dataclass(frozen=True)
 class ClassifyParams:
-    """How to read a classifier's output.
+    """Parameters for reading a classifier's output.
 
     labels: their names in the order of the output's values; for a single value, the probability of the second one, two
     threshold: at such a probability the second of two labels is the frame's (single value)
@@ -34,7 +34,7 @@ class ClassifyParams:
 
 
 def fits(labels: tuple[str, ...], values: int) -> bool:
-    """Whether an output of so many values can be read with these labels: one each, or two for a single value."""
+    """True if an output of `values` numbers can be read with these labels: one each, or two for a single value."""
     return values == len(labels) or (values == 1 and len(labels) == 2)
 
 

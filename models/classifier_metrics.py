@@ -19,7 +19,7 @@ _Z = 1.959963984540054  # of the normal distribution, for 95 %
 
 @dataclass(frozen=True)
 class Confusion:
-    """How many pictures: cars that were found and missed, others that were let pass and taken for cars."""
+    """Numbers of pictures: cars found and missed, others recognised as such and taken for cars."""
 
     true_positives: int
     false_negatives: int

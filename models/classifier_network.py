@@ -136,7 +136,7 @@ def unfreeze(base: Base, blocks: int) -> None:
 
 
 def _prefixes(backbone: Backbone) -> list[tuple[str, ...]]:
-    """How the names of each block's layers begin, from the first block to the last."""
+    """Prefixes of the layer names of each block, from the first block to the last."""
     if backbone == "mobilenet_0_25":
         return [(f"conv_dw_{block}_", f"conv_pw_{block}_") for block in range(1, BLOCKS[backbone] + 1)]
     stages = {2: 3, 3: 4, 4: 6, 5: 3}  # ResNet50: blocks of each stage (He et al. 2015, table 1)

@@ -34,7 +34,7 @@ _THRESHOLDS = ("root_score_threshold", "keypoint_score_threshold", "pose_score_t
 
 @dataclass(frozen=True)
 class Protocol:
-    """How figures were come by: PoseNet's published ones differ tenfold by it.
+    """Conditions of a measurement: PoseNet's published figures differ tenfold by them.
 
     mode: "multi" or "single", see models.coco.choose; "agreement": with another model's people, no annotations
     truth, truth_sha256: what the figures were held against, an annotation file or a model version

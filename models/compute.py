@@ -1,4 +1,4 @@
-"""How much an IR computes for a picture, from the IR alone. No OpenVINO, no device, no time.
+"""Computation that an IR needs per picture, from the IR alone. No OpenVINO, no device, no time.
 
 Of networks of one kind the wider one computes more and, as a rule, sees better.
 """

@@ -1,4 +1,4 @@
-"""What a conversion is asked to make. Light, so that a flow passes it on whole; parsed before anything is fetched."""
+"""Parameters of a conversion. Light, so that a flow passes them on whole; parsed before anything is fetched."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from models.scaling import ScalingRequest
 
 @dataclass(frozen=True)
 class ConvertSpec:
-    """What to make of a source.
+    """Parameters of the model to be made of a source.
 
     width: PoseNet's width multiplier, None = what the weights are
     size: pixels of the square input, None = 224 for PoseNet and its own for others

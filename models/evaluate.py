@@ -1,4 +1,4 @@
-"""How right poses are on rendered people: AP by pycocotools, PCK. No network runs here: outputs or poses come in.
+"""Accuracy of poses on rendered people: AP by pycocotools, PCK. No network runs here: outputs or poses come in.
 
 Test sets come of seeds that no training uses: theirs begin with synthetic.TEST_SET, a training's with a lower number.
 """

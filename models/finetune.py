@@ -158,7 +158,7 @@ def _picture_feeds(params: FinetuneParams, splits: dict[Split, list[Picture]]) -
 
 
 def class_weights(params: FinetuneParams, train: Sequence[Picture]) -> tuple[float, float]:
-    """What a picture counts in the loss, of others and of cars: 1 on average over the pictures."""
+    """Weights of a picture in the loss, of others and of cars: 1 on average over the pictures."""
     if params.class_weights == "none":
         return 1.0, 1.0
     cars = sum(picture.car for picture in train)

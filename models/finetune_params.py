@@ -1,4 +1,7 @@
-"""How to fine-tune a car / not-a-car classifier: the three experiments as presets, and their bounds. No TensorFlow."""
+"""Parameters for fine-tuning a car / not-a-car classifier: the three experiments as presets, and bounds.
+
+No TensorFlow.
+"""
 
 import dataclasses
 import json
@@ -40,7 +43,7 @@ class FinetuneError(NightjarError):
 
 @dataclass(frozen=True)
 class FinetuneParams:
-    """What decides the classifier, besides the pictures and the backbone's weights. Stored with the run.
+    """Everything that determines the classifier besides the pictures and the backbone's weights. Stored with the run.
 
     dropout: share of the features dropped in training, 0 = no such layer; dense: widths of extra layers (ReLU) before
         the one of 32; unfrozen_blocks: how many of the backbone's last blocks learn too, see BLOCKS

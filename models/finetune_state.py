@@ -1,4 +1,4 @@
-"""Where a fine-tuning is, and keeping it on disk. numpy only: no network, no pictures."""
+"""State of a fine-tuning, and its checkpoint on disk. numpy only: no network, no pictures."""
 
 import os
 import zipfile

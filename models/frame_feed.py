@@ -29,7 +29,7 @@ class Batch(NamedTuple):
 
 
 class FeedPlan(NamedTuple):
-    """What to render: seed: of the training; batch_size frames of size x size pixels each."""
+    """Frames to render. seed: of the training; batch_size frames of size x size pixels each."""
 
     seed: int
     batch_size: int

@@ -149,7 +149,7 @@ def own_size(graph: GraphDef) -> int | None:
 
 
 def candidate_outputs(graph: GraphDef) -> dict[str, str]:
-    """What nobody consumes: node name -> tensor name."""
+    """Outputs that no other node consumes: node name -> tensor name."""
     consumed = {_node_of(name) for node in graph.node for name in node.input}
     ignored = {"NoOp", "Assert", "Const", "Placeholder"}
     unread = [node for node in graph.node if node.name not in consumed and node.op not in ignored]

@@ -1,4 +1,4 @@
-"""How long people stay in view: a light link from frame to frame, to tell people from flicker. No identities."""
+"""Duration of people in view: a light link from frame to frame, to tell people from flicker. No identities."""
 
 import itertools
 

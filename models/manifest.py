@@ -1,4 +1,4 @@
-"""What a converted model says of itself: manifest.json beside its IR. Read without OpenVINO or TensorFlow."""
+"""Description of a converted model: manifest.json beside its IR. Read without OpenVINO or TensorFlow."""
 
 import dataclasses
 import hashlib
@@ -26,7 +26,7 @@ class ConversionError(NightjarError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where the weights came from. sha256: of the one file, or of the sorted `name sha256` lines of all files."""
+    """Origin of the weights. sha256: of the one file, or of the sorted `name sha256` lines of all files."""
 
     format: str
     location: str
@@ -60,7 +60,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Proof:
-    """How many labelled pictures the converted classifier names rightly.
+    """Number of labelled pictures that the converted classifier labels correctly.
 
     pictures: where they are and how many; right, count: label -> pictures named rightly, and pictures
     """
@@ -76,7 +76,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the IR's outputs are from its source's, on the named images, computed in f32.
+    """Differences between the IR's outputs and its source's, on the named images, computed in f32.
 
     mean_abs, max_abs: output name -> mean and largest absolute difference; bound: -> what was allowed of the mean
     """
@@ -90,7 +90,10 @@ class Parity:
 
 @dataclass(frozen=True)
 class Stick:
-    """Whether a Neural Compute Stick can run the IR, and why not. newest_opset: of all its operations."""
+    """Fitness of the IR for a Neural Compute Stick, and the reason where it is not.
+
+    newest_opset: of all its operations.
+    """
 
     fit: bool
     reason: str

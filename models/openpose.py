@@ -76,7 +76,9 @@ CHANNELS = {FIELDS: 2 * len(LIMBS), HEATMAPS: len(PARTS) + 1}
 
 @dataclass(frozen=True)
 class OpenPoseParams:
-    """How to read OpenPose's outputs. `dataclasses.asdict` and `OpenPoseParams(**it)` go to a plain dict and back.
+    """Parameters for reading OpenPose's outputs.
+
+    `dataclasses.asdict` and `OpenPoseParams(**it)` go to a plain dict and back.
 
     cell_px: pixels of the input tensor from one cell of the maps to the next
     origin_px: pixel of the input tensor at the centre of the first cell, down and across: the model was trained with

@@ -38,7 +38,7 @@ Outputs = dict[str, Batch]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What the source says. images: describes the pictures; tensors: each as the model wants it; outputs: of each."""
+    """Outputs of the source. images: describes the pictures; tensors: each as the model wants it; outputs: of each."""
 
     images: str
     tensors: list[Batch]
@@ -77,7 +77,7 @@ def run_ir(model: Any, outputs: list[str], described: str, tensors: list[Batch])
 
 
 def _tensors(spec: InputSpec, images: Path | None) -> tuple[str, list[Batch]]:
-    """What the pictures are, and each as the model's own input wants it."""
+    """Description of the pictures, and each as the model's own input expects it."""
     described, pictures = _pictures(images, spec.height, spec.width)
     return described, [as_tensor(picture, spec) for picture in pictures]
 
@@ -145,7 +145,7 @@ def infer_one(model: Any) -> Callable[[Batch], Outputs]:
 
 
 def _pictures(images: Path | None, height: int, width: int) -> tuple[str, list[NDArray[np.uint8]]]:
-    """What the pictures are, and each as (height, width, 3) uint8 RGB, stretched."""
+    """Description of the pictures, and each as (height, width, 3) uint8 RGB, stretched."""
     if images is None:
         pictures = list(synthetic_pictures(SYNTHETIC_IMAGES, height, width))
         return "synthetic 1/f noise made in code: no pictures were given", pictures

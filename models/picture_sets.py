@@ -1,4 +1,4 @@
-"""Where pictures come from: Stanford Cars, Caltech-256, folders of one's own. Lists files; opens no picture.
+"""Sources of pictures: Stanford Cars, Caltech-256, folders of one's own. Lists files; opens no picture.
 
 A car is what Stanford Cars calls one: saloons, estates, sports cars, vans and pickups. Lorries and buses are not.
 """

@@ -151,7 +151,7 @@ def _unsupported(content: bytes) -> str | None:
 
 
 def _jpeg_frame(content: bytes) -> int:
-    """Where a JPEG's frame header (SOFn) begins. EXIF's own small JPEG is inside a segment, which is jumped over."""
+    """Position of a JPEG's frame header (SOFn). EXIF's own small JPEG is inside a segment, which is jumped over."""
     at = 2
     while True:
         if content[at] != 0xFF:

@@ -39,7 +39,7 @@ class FrameTensor(NamedTuple):
 
 
 class FrameResult(NamedTuple):
-    """What the model saw in a frame, in pixels of the original frame."""
+    """Result of the model for one frame, in pixels of the original frame."""
 
     number: int
     t_s: float

@@ -32,7 +32,9 @@ CHANNELS = {
 
 @dataclass(frozen=True)
 class DecodeParams:
-    """How to read PoseNet's outputs. `dataclasses.asdict` and `DecodeParams(**it)` go to a plain dict and back.
+    """Parameters for reading PoseNet's outputs.
+
+    `dataclasses.asdict` and `DecodeParams(**it)` go to a plain dict and back.
 
     mode: "multi" = the greedy decoder; "single" = each heatmap's maximum, all taken for one person
     output_stride_px: pixels of the input tensor from one heatmap cell to the next
@@ -68,7 +70,7 @@ class DecodeParams:
 
 
 def cell_origin_px(size_px: int) -> int:
-    """Where the first cell's centre lies for an input of this height or width: 0 for 16 n + 1, 15 for 16 n.
+    """Centre of the first cell for an input of this height or width: 0 for 16 n + 1, 15 for 16 n.
 
     Each of MobileNet's four layers of stride 2 pads with TensorFlow's "SAME": on both sides where its input is odd, on
     the far side only where it is even, and all that follows is then shifted by one of that layer's pixels.
@@ -92,7 +94,10 @@ class _Maps(NamedTuple):
 
 
 class _Spots(NamedTuple):
-    """Where each keypoint is, as seen from each cell: the cell's place plus its offset. Flat: cell * 17 + keypoint."""
+    """Position of each keypoint, as seen from each cell: the cell's place plus its offset.
+
+    Flat: cell * 17 + keypoint.
+    """
 
     y: NDArray[np.float64]
     x: NDArray[np.float64]

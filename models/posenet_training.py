@@ -46,7 +46,7 @@ def _layers() -> list[tuple[str, str, tuple[int, ...]]]:
 
 
 def _layout() -> tuple[Layout, Layout]:
-    """What is learnt, and what is counted along (mean and variance of batch norm): names and shapes."""
+    """Learnt variables, and those tracked along (mean and variance of batch norm): names and shapes."""
     learnt: list[tuple[str, tuple[int, ...]]] = []
     counted: list[tuple[str, tuple[int, ...]]] = []
     for name, kernel, shape in _layers():
@@ -149,7 +149,7 @@ def folded(learnt: NDArray[np.float32], counted: NDArray[np.float32]) -> dict[st
 
 
 class Targets(NamedTuple):
-    """What the network should say, per cell; masks are 1 where a loss counts.
+    """Target outputs of the network, per cell; masks are 1 where a loss counts.
 
     heatmap: (n, h, w, 17) 1 within the radius of a keypoint
     offset: (n, h, w, 17, 2) pixels y, x from the cell to the nearest person's keypoint; counts where heatmap is 1

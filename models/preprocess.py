@@ -25,7 +25,9 @@ Float = TypeVar("Float", np.float32, np.float64)
 
 @dataclass(frozen=True)
 class Resize:
-    """How a picture lies in a tensor: made `inner_width` x `inner_height`, its corner at (offset_x, offset_y).
+    """Placement of a picture in a tensor.
+
+    resized to `inner_width` x `inner_height`, its corner at (offset_x, offset_y).
 
     All in pixels. Made by `plan_resize`.
     """
@@ -77,7 +79,7 @@ class Resize:
 
 
 def plan_resize(source_size: tuple[int, int], tensor_size: tuple[int, int], mode: Mode) -> Resize:
-    """How a picture of `source_size` goes into a tensor of `tensor_size`; both (width, height) in pixels.
+    """Placement of a picture of `source_size` in a tensor of `tensor_size`; both (width, height) in pixels.
 
     mode: "letterbox" keeps the proportions and centres, as PoseNet's published `padAndResizeTo`; "corner" keeps them
         and begins at the top left, as OpenPose's published demo; "stretch" fills

@@ -32,7 +32,7 @@ class RuntimeFault(NightjarError):
 
 
 class Runtime(Protocol):
-    """What the pipeline needs of a device; the tests have one without OpenVINO."""
+    """Interface of a device for the pipeline; the tests have one without OpenVINO."""
 
     device: str  # who really does the work, as results name it
     precision: str
@@ -158,7 +158,7 @@ def devices_of(device: str) -> list[str]:
 
 
 def is_stick(device: str) -> bool:
-    """Whether it is Neural Compute Sticks and nothing else."""
+    """True if it is Neural Compute Sticks and nothing else."""
     return all(name.startswith("MYRIAD") for name in devices_of(device))
 
 

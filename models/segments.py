@@ -1,4 +1,4 @@
-"""Which frames of a video are done together, and which are looked at at all. No files, no ledger.
+"""Division of a video's frames into segments, and choice of the frames that are inferred. No files, no ledger.
 
 Segments are half-open frame ranges that begin on keyframes and tile the video.
 """

@@ -46,7 +46,7 @@ _begun: Counter[str] = Counter()
 
 @dataclass(frozen=True)
 class Schedule:
-    """What the stick does at which frame. throttle: (first frame, factor), ascending by frame"""
+    """Faults and slow-downs of the stick, by frame. throttle: (first frame, factor), ascending by frame"""
 
     ms: float
     throttle: tuple[tuple[int, float], ...] = ()

@@ -40,7 +40,7 @@ class SpeedRatio:
 
     @property
     def doubt(self) -> str:
-        """Why the ratio must not be told; empty where it may be."""
+        """Reason for which the ratio must not be reported; empty where it may be."""
         if self.other_load > MAX_OTHER_LOAD:
             return f"other processes used {self.other_load:.0%} of this machine while it was measured"
         if self.high - self.low > MAX_SPREAD * self.ratio:

@@ -1,4 +1,4 @@
-"""Whether a Neural Compute Stick can run an IR, from the IR alone. No OpenVINO, no device.
+"""Check that a Neural Compute Stick can run an IR, from the IR alone. No OpenVINO, no device.
 
 The stick's last OpenVINO is 2022.3 LTS: it knows the operation sets up to opset10 and static shapes.
 """

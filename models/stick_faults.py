@@ -1,4 +1,4 @@
-"""Why a Neural Compute Stick cannot be opened, from what hangs on the USB. No OpenVINO.
+"""Reasons why a Neural Compute Stick cannot be opened, from the devices on the USB. No OpenVINO.
 
 OpenVINO says NC_ERROR whether there is no stick, it may not be used, or another process holds it: the USB tells them
 apart, because a stick that runs shows itself as another product.
@@ -14,7 +14,7 @@ FIRST_GENERATION, WAITING, RUNNING = "2150", "2485", "f63b"
 
 
 def why_no_stick(plugin: bool, usb: Path = USB) -> str:
-    """What was found instead of a stick that can be opened, and the remedy. plugin: whether OpenVINO has it"""
+    """Finding in place of a stick that can be opened, and the remedy. plugin: True if OpenVINO has it"""
     if not plugin:
         return "this OpenVINO has no plugin for a stick, expected 2022.3 LTS from Intel's archive, see docs/edge.md"
     found = movidius_products(usb)

@@ -36,7 +36,7 @@ EVERYDAY = ("stand", "walk", "wave", "raise", "sit", "fall")  # what the demo's 
 
 @dataclass(frozen=True)
 class SceneParams:
-    """What may be in a frame.
+    """Content that a frame may have.
 
     people: fewest and most; height: least and greatest longer side of a person, as a share of the frame's side
     overlap: greatest share of the smaller of two people's boxes that they may have in common
@@ -178,7 +178,7 @@ def _moved_inside(rng: np.random.Generator, body: Projected, pixels: int, cut: f
 
 
 def _shared(a: Array, b: Array) -> float:
-    """What two boxes have in common, as a share of the smaller one."""
+    """Overlap of two boxes, as a share of the smaller one."""
     sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     if (sides <= 0).any():
         return 0.0
@@ -201,7 +201,7 @@ def draw_seat(rng: np.random.Generator, canvas: Image, body: Projected) -> None:
 
 
 def truth_of(parts: Image, people: list[Person]) -> People:
-    """What is to be seen of whom, from the fourth channel of a finished canvas."""
+    """Visible parts of each person, from the fourth channel of a finished canvas."""
     keypoints = np.zeros((len(people), KEYPOINTS, 2), np.float32)
     flags = np.zeros((len(people), KEYPOINTS), np.uint8)
     area, bbox = np.zeros(len(people), np.float32), np.zeros((len(people), 4), np.float32)
@@ -215,7 +215,7 @@ def truth_of(parts: Image, people: list[Person]) -> People:
 
 
 def _extent(parts: Image, index: int, body: Projected) -> tuple[float, Array]:
-    """What is to be seen of a person: square pixels, and the box around it: x, y, width, height."""
+    """Visible part of a person: square pixels, and the box around it: x, y, width, height."""
     margin = 0.3 * body.scale.max()  # no limb is as thick
     low = np.maximum(0, body.xy.min(axis=0) - margin).astype(int)
     high = np.maximum(low + 1, body.xy.max(axis=0) + margin).astype(int)

@@ -83,7 +83,7 @@ ACTIONS = ("stand", "walk", "wave", "raise", "sit", "fall", "run", "squat", "rea
 
 
 class Shape(NamedTuple):
-    """How one body differs from the average adult: factors of lengths."""
+    """Differences of one body from the average adult: factors of lengths."""
 
     legs: float = 1.0
     arms: float = 1.0

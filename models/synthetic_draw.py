@@ -46,7 +46,7 @@ _TONES = np.array([(1.0, 0.0, 0.76), (0.76, 0.2, 1.0), (0.28, 0.42, 1.14)])  # w
 
 
 class Looks(NamedTuple):
-    """How one person looks. Colours: red, green, blue, 0 to 255.
+    """Appearance of one person. Colours: red, green, blue, 0 to 255.
 
     pattern: 0 = plain, 1 = stripes across, 2 = stripes along, 3 = dots, 4 = a print on the chest
     sleeve, leg: how much of arm and leg is covered, from 0 to 1
@@ -277,7 +277,7 @@ class Painter:
             self._cap(scale, angle, facing)
 
     def _towards(self, point: str) -> float:
-        """How far a point of the head looks at the camera: 1 = straight, 0 = sideways, -1 = away."""
+        """Orientation of a point of the head towards the camera: 1 = straight, 0 = sideways, -1 = away."""
         body, head = self.body, POINT["head"]
         away = body.depth[POINT[point]] - body.depth[head]
         aside = np.hypot(*(body.xy[POINT[point]] - body.xy[head])) / body.scale[head]

@@ -1,4 +1,4 @@
-"""What is around synthetic people: textured backgrounds, things that hide, light, blur, noise, clothes. No bodies."""
+"""Surroundings of synthetic people: textured backgrounds, things that hide, light, blur, noise, clothes. No bodies."""
 
 from functools import lru_cache
 

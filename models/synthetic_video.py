@@ -46,7 +46,7 @@ class Actor:
             raise ValueError(f"action is {self.action!r}, expected one of {', '.join(ACTIONS)}")
 
     def acts(self, t_s: float) -> bool:
-        """Whether the action is on at this time."""
+        """True if the action is on at this time."""
         until = 1e9 if self.action == "fall" else self.acts_until_s
         return self.enters_s <= t_s < self.leaves_s and self.acts_from_s <= t_s < until
 

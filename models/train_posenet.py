@@ -70,7 +70,9 @@ STAGES = (
 
 @dataclass(frozen=True)
 class TrainParams:
-    """How to train. The same parameters give the same model, unless `minutes` ends the training before `steps`.
+    """Parameters of a training.
+
+    The same parameters give the same model, unless `minutes` ends the training before `steps`.
 
     steps: batches in all; minutes: at most this long, interruptions not counted: the learning rate and the stages
         follow whichever of the two is further on; radius_px: of the disks around keypoints
@@ -96,7 +98,7 @@ class TrainParams:
 
 @dataclass
 class Progress:
-    """Where a training is. values: the arrays that change; losses: one row of LOSS_COLUMNS every so many steps."""
+    """State of a training. values: the arrays that change; losses: one row of LOSS_COLUMNS per report."""
 
     step: int
     seconds: float
@@ -150,7 +152,7 @@ def load(params: TrainParams, path: Path) -> Progress:
 
 
 def _identity(params: TrainParams) -> str:
-    """What must not change from one part of a training to the next; how long it may take may."""
+    """Parameters that must not change when a training resumes; its time limit may."""
     return json.dumps({**dataclasses.asdict(params), "minutes": None}, sort_keys=True)
 
 
@@ -244,7 +246,7 @@ def learning_rate(params: TrainParams, progress: Progress) -> float:
 
 
 class Stepper:
-    """What is learnt, on the device that learns; one step of Adam (Kingma and Ba 2015) with decoupled decay."""
+    """Learnt variables, on the training device; one step of Adam (Kingma and Ba 2015) with decoupled decay."""
 
     def __init__(self, params: TrainParams, progress: Progress) -> None:
         self.params = params

@@ -32,7 +32,7 @@ KEYPOINTS = len(KEYPOINT_NAMES)
 
 
 class NightjarError(Exception):
-    """What a user can mend: its text says what was found, what was expected and the remedy. Shown without a trace."""
+    """Error that a user can repair: its text says what happened and how to repair it. Shown without a trace."""
 
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")
@@ -112,7 +112,7 @@ class Video:
 
 @dataclass(frozen=True, eq=False)
 class FrameIndex:
-    """Where each frame of a video is: frame n is the n-th in presentation order.
+    """Position of each frame of a video: frame n is the n-th in presentation order.
 
     pts: (frames,) int64, ascending, in units of the stream's time base
     timestamps_s: (frames,) float64, seconds on a player's clock (0 = the container's start)
@@ -160,7 +160,7 @@ class FramePoses(NamedTuple):
 
 
 class FrameLabel(NamedTuple):
-    """What a classifier makes of one frame. score: the label's probability, 0 to 1"""
+    """Label of one frame by a classifier. score: the label's probability, 0 to 1"""
 
     label: str
     score: float
@@ -202,7 +202,7 @@ class Poses:
 
 @dataclass(frozen=True, eq=False)
 class Classifications:
-    """What a classifier makes of many frames, one row a frame, in the frames' order.
+    """Labels of many frames by a classifier, one row per frame, in the frames' order.
 
     frame: (n,) int64; label: (n,) str; t_s: (n,) float64 seconds; scores: (n,) float32, the label's probability
     """
@@ -256,7 +256,7 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class SegmentReport:
-    """How one segment was done: what the ledger and the result file say beside the rows.
+    """Report on one segment: what the ledger and the result file hold beside the rows.
 
     frames_done: frames that were dealt with as the model version asks: seen by the model, or left out where it looks at
         some a second only
