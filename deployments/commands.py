@@ -32,7 +32,7 @@ def run_convert(**options: Any) -> None:
 
 def run_batch(**options: Any) -> int:
     """Run the batch by the flow; 0 when every frame that was expected is in the database."""
-    prepare(lambda site: _check_batch(site, **options))
+    prepare(lambda site: _check_batch(site, **options), patient=True)
     from flows.nightly_batch import nightly_batch
     from tasks.report import print_report
 

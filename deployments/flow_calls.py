@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from models.types import NightjarError
 from tasks.owner import PROCESS, TAG, this_owner
+from tasks.patience import Patience
 from tasks.settings import prefect_api_url, prepare_prefect, read_settings
 from tasks.site import Site, open_site
 
 if TYPE_CHECKING:
     from prefect import Flow
+
+log = logging.getLogger(__name__)
 
 # Prefect tells of one failure up to six times, by task, by flow and by state. The command tells of it at its end.
 REPEATED = (
@@ -27,17 +30,24 @@ REPEATED = (
 )
 
 
-def prepare(check: Callable[[Site], None]) -> None:
+def prepare(check: Callable[[Site], None], *, patient: bool = False) -> None:
     """Ready for a flow: settings, database, store and all that `check` looks at are right, and Prefect's API answers.
 
     Before Prefect is first imported. Raises NightjarError: before a server is started, which takes ten seconds.
+    patient: what is away is waited for, as long as the settings say
     """
-    prepare_prefect(read_settings())
-    with open_site() as site:
-        check(site)
+    settings = read_settings()
+    prepare_prefect(settings)
+    patience = Patience(log, settings.outage_s if patient else 0.0)
+
+    def look() -> None:
+        with open_site() as site:
+            check(site)
+
+    patience(look)
     from deployments.prefect_server import ensure_server
 
-    ensure_server()
+    patience(ensure_server)
 
 
 def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any]) -> Any:

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import click
 
 from models.types import NightjarError, refuse_credentials
+from tasks.outages import ServerAwayError
 from tasks.settings import environment_with, prefect_api_url, prefect_password, up_lock, use_prefect_api
 
 HOST = "127.0.0.1"
@@ -54,6 +55,7 @@ def ensure_server() -> None:
     if url := prefect_api_url() or running_up():
         url = find_api(url)
         refuse_wrong_password(url)
+        require_ready(url)
         use_prefect_api(url)
         return
     port = _free_port()
@@ -156,9 +158,22 @@ def find_api(address: str) -> str:
     for candidate in candidates:
         if is_prefect(candidate):
             return candidate
-    raise NightjarError(
+    kind = NightjarError if _answers(candidates[0]) else ServerAwayError
+    raise kind(
         f"no Prefect server answers at {address}. Start one with 'nightjar up', or correct --server or PREFECT_API_URL"
     )
+
+
+def _answers(url: str) -> bool:
+    """Whether something else is there, or no such host: waiting for it would be in vain."""
+    try:
+        socket.getaddrinfo(urlsplit(url).hostname, None)
+    except socket.gaierror as error:
+        return error.errno == socket.EAI_NONAME
+    except ValueError:
+        return True
+    status, _ = _ask(url, None)
+    return 0 < status < http.HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def api_candidates(address: str) -> list[str]:
@@ -185,6 +200,15 @@ def refuse_wrong_password(api_url: str) -> None:
     if status == http.HTTPStatus.UNAUTHORIZED:
         raise NightjarError(
             f"the Prefect server at {api_url} refused us: set PREFECT_API_AUTH_STRING to its 'user:password'"
+        )
+
+
+def require_ready(api_url: str) -> None:
+    """Raises ServerAwayError where the server answers and its database does not."""
+    status, _ = _ask(f"{api_url}/ready", prefect_password("client"))
+    if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
+        raise ServerAwayError(
+            f"the Prefect server at {api_url} cannot reach its database. Start that, or see the server's log"
         )
 
 

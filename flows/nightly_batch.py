@@ -2,6 +2,8 @@
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,13 +26,14 @@ from tasks.local_dispatch import run_segments
 from tasks.model_store import take_model
 from tasks.night import Night
 from tasks.owner import is_dead, this_owner
-from tasks.patience import patiently
+from tasks.patience import Patience
 from tasks.pictures import Overlay, Pictures, draw_pictures
 from tasks.policy import FLOW, Address, Help
 from tasks.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
 from tasks.result_store import ResultReader
 from tasks.run_names import named_after
 from tasks.scratch import tidy
+from tasks.settings import read_settings
 from tasks.shown_model import views_line
 from tasks.site import Site, open_site
 
@@ -82,37 +85,50 @@ def nightly_batch(
     that did not change does nothing. Raises NightjarError; BatchIncomplete when anything is missing at the end.
     """
     begun = time.monotonic()
-    with open_site() as site, Sandbox(site.settings.decoder_memory_bytes) as sandbox, ResultReader() as results:
-        check_model_on(site, model, device if dispatch == "local" else None, frames_per_second)
-        night = _begin(site, sandbox, results, archive, dispatch, *take_model(site, model, frames_per_second))
+    patience = Patience(get_run_logger(), read_settings().outage_s)
+    with (
+        open_site(patience) as site,
+        Sandbox(site.settings.decoder_memory_bytes) as sandbox,
+        ResultReader() as results,
+    ):
+        check = partial(check_model_on, site, model, device if dispatch == "local" else None, frames_per_second)
+        patience(check)
+        taken = patience(partial(take_model, site, model, frames_per_second))
+        tools = _Tools(site, sandbox, results, patience)
+        night = patience(partial(_begin, tools, archive, dispatch, *taken))
         try:
             listing = read_archive(night, segment_s)
             done = _do_segments(night, listing, dispatch, device, precision)
-            pictures = draw_pictures(night, listing.entries, overlay) if done or overlay == "all" else Pictures()
+            pictures = Pictures()
+            if done or overlay == "all":
+                pictures = patience(partial(draw_pictures, night, listing.entries, overlay))
         except BaseException as error:
             with undisturbed(), suppress(NightjarError):  # the database may be what failed
                 _close(site, night.batch_id, error)
             raise
-        report = _account(night, model, listing, pictures, begun)
-        given_up = ledger.given_up(site.engine, night.batch_id)
+        report = patience(partial(_account, night, model, listing, pictures, begun))
+        given_up = patience(partial(ledger.given_up, site.engine, night.batch_id))
     publish_report(report)
     if report.status != "completed":
         raise BatchIncomplete(_what_is_missing(report, given_up))
     return report
 
 
+@dataclass(frozen=True)
+class _Tools:
+    """What a night works with, whichever archive and model it is of."""
+
+    site: Site
+    sandbox: Sandbox
+    results: ResultReader
+    patience: Patience
+
+
 def _begin(
-    site: Site,
-    sandbox: Sandbox,
-    results: ResultReader,
-    archive: str,
-    dispatch: str,
-    model_version_id: int,
-    folder: Path,
-    manifest: Manifest,
+    tools: _Tools, archive: str, dispatch: str, model_version_id: int, folder: Path, manifest: Manifest
 ) -> Night:
     """The batch's row in the database, and all that the batch needs. What dead runs left behind is freed first."""
-    location = canonical(archive)
+    site, location = tools.site, canonical(archive)
     videos = site.archive(location)
     if not catalogue.knows_archive(site.engine, location):
         videos.check()  # a mistyped name leaves no batch; a known archive whose disk is away leaves one that crashed
@@ -120,24 +136,36 @@ def _begin(
     tidy(site.settings)
     catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
     batch_id = ledger.start_batch(site.engine, location, model_version_id, dispatch, this_owner(), flow_run.get_id())
-    return Night(site, sandbox, location, videos, batch_id, model_version_id, folder, manifest, results=results)
+    return Night(
+        site,
+        tools.sandbox,
+        location,
+        videos,
+        batch_id,
+        model_version_id,
+        folder,
+        manifest,
+        results=tools.results,
+        patience=tools.patience,
+    )
 
 
 def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, precision: str) -> int:
     """How many segments the batch did."""
-    engine = night.site.engine
-    counts = ledger.expect_segments(engine, night.batch_id, listing.entries, listing.listed, listing.refused)
+    engine, patience = night.site.engine, night.patience
+    expect = partial(ledger.expect_segments, engine, night.batch_id, listing.entries, listing.listed, listing.refused)
+    counts = patience(expect)
     get_run_logger().info(
         f"{listing.listed} files listed, {listing.new} new or changed, {listing.refused} in quarantine; "
         f"to do: {counts.missing} segments, {counts.frames_missing} frames"
     )
     if counts.missing:
-        foretell(night, counts, dispatch, device)
+        patience(partial(foretell, night, counts, dispatch, device))
     if counts.missing and dispatch == "fleet":
         run_fleet(night, listing.entries, precision)
     elif counts.missing:
         run_segments(night, listing.entries, device, precision)
-    return ledger.count_segments(engine, night.batch_id).done
+    return patience(lambda: ledger.count_segments(engine, night.batch_id)).done
 
 
 def _close(site: Site, batch_id: int, error: BaseException) -> None:
@@ -149,7 +177,7 @@ def _close(site: Site, batch_id: int, error: BaseException) -> None:
 
 def _account(night: Night, model: str, listing: Listing, pictures: Pictures, begun: float) -> BatchReport:
     engine = night.site.engine
-    status = patiently(lambda: ledger.finish_batch(engine, night.batch_id, unread=len(listing.unread)), _waiting)
+    status = ledger.finish_batch(engine, night.batch_id, unread=len(listing.unread))
     catalogue.show_when_complete(engine, night.manifest.task, night.model_version_id)
     account = read_account(engine, night.batch_id, night.site.settings.zone)
     chart, chart_url = draw_chart(night.site, account)
@@ -170,10 +198,6 @@ def _account(night: Night, model: str, listing: Listing, pictures: Pictures, beg
         chart_url=chart_url,
         wall_s=time.monotonic() - begun,
     )
-
-
-def _waiting(error: Exception) -> None:
-    get_run_logger().warning("waiting, and going on when it is back: %s", error)
 
 
 def _what_is_missing(report: BatchReport, given_up: int) -> str:

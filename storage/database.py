@@ -49,6 +49,27 @@ class DataRefusedError(DatabaseError):
     """
 
 
+class DatabaseAwayError(DatabaseError):
+    """A database that does not answer now and may later: stopped, starting, full of connections, or cut off."""
+
+
+# What a server says to those who connect while it starts, stops or is full, and PgBouncer for one that is away. The
+# driver gives no SQLSTATE for it.
+STARTING = (
+    "is starting up",
+    "is shutting down",
+    "not yet accepting connections",
+    "in recovery mode",
+    "too many clients",
+    "too many connections",
+    "connection slots are reserved",
+    "server login has been failing",
+    "cannot connect to server",
+    "server conn crashed",
+)
+REFUSED = ("FATAL", "Name or service not known", "certificate", "SSL")  # of a connection: not by waiting
+AWAY_STATES = ("08", "53300", "57P01", "57P02", "57P03")  # connection lost, too many, shut down, crashed, starting
+
 # (what the driver's message holds, what was expected, the remedy), the first that fits
 FAULTS = (
     ("file is not a database", "a SQLite database", "give the path of another file, or move this one away"),
@@ -66,6 +87,7 @@ FAULTS = (
     ("statement pooling mode", "a pooler that keeps transactions", "set pool_mode = transaction in PgBouncer"),
     ("unsupported startup parameter", "a pooler that takes it", "remove it from the URL or from PGOPTIONS"),
     ("does not exist", "that it exists", "create it ('createdb NAME' makes a database), or correct the name"),
+    *((words, "a PostgreSQL server that takes connections", "wait until it is up") for words in STARTING),
     ("connection", "a PostgreSQL server that answers", "start it, or correct NIGHTJAR_DATABASE_URL"),
     ("resolve host", "a host name that exists", "correct NIGHTJAR_DATABASE_URL"),
     ("", "an answer", "see 'nightjar doctor'"),
@@ -97,7 +119,19 @@ def explain(error: Exception, url: URL) -> DatabaseError:
             f"{describe(url)} says '{message}'", "values that fit its columns", "see where they come from"
         )
     expected, remedy = next((expected, remedy) for fault, expected, remedy in FAULTS if fault in message)
-    return DatabaseError(f"{describe(url)} says '{message}'", expected, remedy)
+    kind = DatabaseAwayError if _is_away(original, message) else DatabaseError
+    return kind(f"{describe(url)} says '{message}'", expected, remedy)
+
+
+def _is_away(original: BaseException, message: str) -> bool:
+    """Whether the same may succeed later, with nothing changed."""
+    if not isinstance(original, psycopg.Error):
+        return "database is locked" in message
+    if original.sqlstate is not None:
+        return original.sqlstate.startswith(AWAY_STATES)
+    if any(words in message for words in STARTING):
+        return True
+    return isinstance(original, psycopg.OperationalError) and not any(words in message for words in REFUSED)
 
 
 def open_database(url: str) -> Engine:

@@ -146,7 +146,10 @@ def _check_tiles(ranges: list[tuple[int, int]], frames: int) -> None:
 def start_batch(
     engine: Engine, archive: str, model_version_id: int, dispatch: str, owner: str, flow_run_id: str | None = None
 ) -> int:
-    """A new batch, running. owner: who runs it, so that `release_dead` can tell when that one is gone."""
+    """Start a batch, or return the one that this run of the flow has started already: the answer may have been lost.
+
+    owner: who runs it, so that `release_dead` can tell when that one is gone
+    """
     values = {
         "batch_key": secrets.token_hex(16),
         "archive": archive,
@@ -157,7 +160,12 @@ def start_batch(
         "started_at": database_now(),
         "status": "running",
     }
+    same = select(batches.c.batch_id).where(
+        batches.c.flow_run_id == flow_run_id, batches.c.owner == owner, batches.c.status == "running"
+    )
     with writing(engine) as connection:
+        if flow_run_id and (started := connection.execute(same).scalar()):
+            return int(started)
         return int(connection.execute(insert(batches).values(values).returning(batches.c.batch_id)).scalar_one())
 
 

@@ -53,6 +53,10 @@ class CallFailedError(StoreError):
     """A call that the store failed or broke off: the store may be in trouble, or this one object of it."""
 
 
+class UnreachableError(CallFailedError):
+    """A store that does not answer, or answers that it is in trouble: the same call may succeed later."""
+
+
 class DeniedError(StoreError):
     """These credentials may not do this; a store does not say whether they may do anything at all."""
 

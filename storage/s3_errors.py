@@ -1,6 +1,14 @@
 """What boto3 raises, turned into found, expected, remedy; and which of it is worth another try. No calls are made."""
 
-from storage.places import CallFailedError, ChangedError, DeniedError, ObjectError, RefusedError, StoreError
+from storage.places import (
+    CallFailedError,
+    ChangedError,
+    DeniedError,
+    ObjectError,
+    RefusedError,
+    StoreError,
+    UnreachableError,
+)
 
 _FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507"}
 _WRONG_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
@@ -12,6 +20,7 @@ _WRONG_KEYS = {
 _OWN_KEY = "encrypt"  # in Amazon's words for an object that is stored under a key of the customer's own
 _NO_OBJECT = {"NoSuchKey", "NoSuchVersion", "404"}
 # Damage on the way up, and the upload that a lost answer had already completed
+_NO_SUCH_HOST = "Name or service not known"  # where the resolver itself is away it says another thing
 _AGAIN = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "NoSuchUpload", "SlowDown"}
 
 
@@ -65,14 +74,15 @@ def explain(error: Exception, address: str, server: str) -> StoreError | None:
     if isinstance(error, boto.ParamValidationError):
         return StoreError(f"{address!r} is not a valid S3 address", "a valid bucket and key", "correct the location")
     if isinstance(error, boto.ConnectionError | boto.ReadTimeoutError | boto.ConnectionClosedError):
-        return CallFailedError(
+        kind = CallFailedError if _NO_SUCH_HOST in str(getattr(error, "kwargs", {}).get("error")) else UnreachableError
+        return kind(
             f"{server} does not answer ({type(error).__name__}) for {address}",
             "an S3 server that answers",
             "check that it runs and that endpoint, port, network and proxy are right",
         )
     broken_off = isinstance(error, boto.BotoCoreError | ResponseParserError | urllib3.exceptions.HTTPError)
     if broken_off or is_unreadable(error):
-        return CallFailedError(
+        return UnreachableError(
             f"{server} broke off ({type(error).__name__}) at {address}",
             "a whole S3 answer",
             "check that the endpoint is an S3 server; where it is an old one, use checksum mode when_required",
@@ -148,4 +158,5 @@ def _answered(code: str, status: int, address: str, server: str) -> StoreError:
         return CallFailedError(
             answer, "a request that it understands", "an older store needs checksum mode when_required, or path style"
         )
-    return CallFailedError(answer, "success", "look at the server's own log")
+    kind = UnreachableError if status >= 500 else CallFailedError
+    return kind(answer, "success", "look at the server's own log")

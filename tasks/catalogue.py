@@ -56,9 +56,16 @@ def read_archive(night: Night, segment_s: float) -> Listing:
     """Put every video of the archive into the database, with its segments planned for this model version.
 
     A file is read once, as long as its size and its ETag or time stay the same. A file that cannot be processed is
-    written down with its reason, and read again by each run where that reason may pass. Raises StoreError where the
+    written down with its reason, and read again by each run where that reason may pass. Where database or store are
+    away it is begun again when they are back, and what was read by then is not read again. Raises StoreError where the
     archive itself cannot be read.
     """
+    new: set[str] = set()
+    return night.patience(lambda: _read_archive(night, segment_s, new))
+
+
+def _read_archive(night: Night, segment_s: float, new: set[str]) -> Listing:
+    """new: keys of files that are new or changed; those of earlier attempts are in it"""
     engine, files = night.site.engine, night.archive.list()
     known = catalogue.known_files(engine, night.location)
     planned = ledger.planned_videos(engine, night.model_version_id)
@@ -69,7 +76,7 @@ def read_archive(night: Night, segment_s: float) -> Listing:
     for entry in files:
         before = known.get(entry.key)
         if before is None or (before.size_bytes, before.etag) != (entry.size_bytes, entry.etag):
-            listing.new += 1
+            new.add(entry.key)
             unread.append(entry)
             continue
         unchanged.append(entry.key)
@@ -79,6 +86,7 @@ def read_archive(night: Night, segment_s: float) -> Listing:
             listing.refused += 1
         else:
             unread.append(entry)
+    listing.new = len(new)
     unread = _leave_growing(night, unread, listing)
     _read_all(night, unread, segment_s, listing)
     if 1 < listing.denied == len(files):

@@ -20,6 +20,7 @@ from models.types import NightjarError, Segment
 from storage import assignments, ledger
 from storage.archive import Entry
 from storage.assignments import Assignment
+from storage.database import DataRefusedError
 from storage.ledger import Claim
 from storage.places import ObjectError, StoreError
 from storage.results import load_result
@@ -29,7 +30,7 @@ from tasks.cancelling import CalledOff, undisturbed
 from tasks.edge_runs import OUTAGES, EdgeRuns, NotDeployedError
 from tasks.night import Night
 from tasks.orders import Call, Done, Fault, File, Order, OrderError, Piece, Status
-from tasks.patience import AWAY, is_away, patiently
+from tasks.patience import AWAY, Patience, is_away
 from tasks.policy import TASK
 from tasks.progress import FrameProgress
 from tasks.result_store import Stored, find, load, result_prefix, segments_with_results
@@ -89,12 +90,12 @@ def run_fleet(night: Night, entries: dict[int, Entry], precision: str) -> None:
     """Hand out the batch's segments to the edge pool until none is missing.
 
     entries: video_id -> its file in the archive
-    Raises NightjarError when database, store or Prefect were away for OUTAGE_LIMIT_S, the deployment is missing, or
-    somebody has cancelled the batch.
+    Raises NightjarError when database, store or Prefect were away for longer than the settings say, when the deployment
+    is missing, or when somebody has cancelled the batch.
     """
-    frames = ledger.count_segments(night.site.engine, night.batch_id).frames_missing
+    frames = night.patience(lambda: ledger.count_segments(night.site.engine, night.batch_id)).frames_missing
     with FrameProgress(frames) as progress, EdgeRuns() as runs:
-        fleet = Fleet(night, entries, precision, runs, progress)
+        fleet = night.patience(lambda: Fleet(night, entries, precision, runs, progress))
         try:
             fleet.run()
         except BaseException:
@@ -137,10 +138,12 @@ class Fleet:
             time.sleep(TICK_S)
 
     def _patiently(self, step: Callable[[], T]) -> T:
-        def say(error: Exception) -> None:
-            self._say("outage", f"waiting, and going on when it is back: {error}")
+        """The step's result. Database and store have answered before: whatever they say now, it is waited for."""
+        return Patience(self._log, self._night.site.settings.outage_s, self._passes)(step)
 
-        return patiently(step, say, (*AWAY, *OUTAGES, *self._also_away))
+    def _passes(self, error: Exception) -> bool:
+        also = (*AWAY, *OUTAGES, *self._also_away)
+        return isinstance(error, also) and not isinstance(error, DataRefusedError)
 
     def _tick(self) -> bool:
         """One look at everything; True when nothing is missing any more."""

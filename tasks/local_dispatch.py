@@ -1,6 +1,7 @@
 """Local dispatch: this machine does the batch's segments one by one, each committed before the next is begun."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from prefect import get_run_logger, task
@@ -11,6 +12,7 @@ from models.types import NightjarError
 from storage import ledger
 from storage.archive import Entry
 from storage.containers import AttemptError, VideoError
+from storage.database import DatabaseAwayError
 from storage.ledger import Claim
 from storage.parquet import Result
 from storage.places import ObjectError, RefusedError
@@ -41,12 +43,16 @@ class Lease:
         self._night, self._claim, self._renewed = night, claim, time.monotonic()
 
     def keep(self) -> None:
-        """Cheap enough for every frame. Raises Fenced."""
+        """Cheap enough for every frame. Raises Fenced.
+
+        Where the database is away, work goes on: the commit asks it whether the segment is still ours.
+        """
         lease_s, now = self._night.site.settings.lease_s, time.monotonic()
         if now - self._renewed > lease_s / 3:
-            if not ledger.renew(self._night.site.engine, self._claim, lease_s):
-                raise Fenced
             self._renewed = now
+            with suppress(DatabaseAwayError):
+                if not ledger.renew(self._night.site.engine, self._claim, lease_s):
+                    raise Fenced
 
 
 @task(name="run segments", **TASK)
@@ -55,16 +61,16 @@ def run_segments(night: Night, entries: dict[int, Entry], device: str, precision
 
     entries: video_id -> its file in the archive
     A video's own fault puts its segment into the quarantine. A fault that says nothing of the video, such as a decoder
-    killed by the kernel, is a failed attempt. Raises NightjarError when the device, the database or the store fails:
-    what was committed stays, the next run resumes.
+    killed by the kernel, is a failed attempt. A database or a store that is away is waited for. Raises NightjarError
+    when the device, the database or the store fails: what was committed stays, the next run resumes.
     """
     engine, owner, lease_s = night.site.engine, this_owner(), night.site.settings.lease_s
     runtime = open_runtime(night.folder, night.manifest, device, precision)
-    frames = ledger.count_segments(engine, night.batch_id).frames_missing
+    frames = night.patience(lambda: ledger.count_segments(engine, night.batch_id)).frames_missing
     cpu_s = night.site.settings.decoder_cpu_s
     with OpenVideo(night.archive, night.sandbox, cpu_s, night.probes) as opened, FrameProgress(frames) as progress:
         failures = 0  # in a row
-        while claim := _next_claim(night, owner, lease_s):
+        while claim := night.patience(lambda: _next_claim(night, owner, lease_s)):
             try:
                 settled = _run_segment(night, opened, claim, entries[claim.video_id], runtime, progress)
             except BaseException:
@@ -100,37 +106,54 @@ def _run_segment(
     night: Night, opened: OpenVideo, claim: Claim, entry: Entry, runtime: Runtime, progress: FrameProgress
 ) -> bool:
     """False where the attempt failed and the segment is to be tried again."""
-    log, engine = get_run_logger(), night.site.engine
+    log, engine, patience = get_run_logger(), night.site.engine, night.patience
     what = f"{entry.key} [{claim.segment.start_frame}, {claim.segment.stop_frame})"
     already = progress.done
     try:
-        found = find(night.site.artifacts, night.results, night.manifest, claim.segment)
-        result, stored = found or _store(night, claim, _infer(night, opened, claim, entry, runtime, progress))
-        if not commit_segment(engine, claim, result.rows, result.report, stored.key, stored.sha256, result.video):
-            log.warning("%s was done by another one meanwhile", what)
-        elif result.report.undecodable:
-            log.warning("%s: %s frames could not be decoded", what, len(result.report.undecodable))
+        _settle(night, claim, what, lambda: _infer(night, opened, claim, entry, runtime, progress))
     except Fenced:
         log.warning("%s was given to another one: the lease had run out", what)
     except (VideoError, SandboxError) as error:
-        ledger.quarantine_segment(engine, claim, str(error))
-        log.warning("%s is quarantined: %s", what, error)
+        reason = str(error)
+        patience(lambda: ledger.quarantine_segment(engine, claim, reason))
+        log.warning("%s is quarantined: %s", what, reason)
     except RefusedError as error:  # not tonight: another attempt would be refused as well
-        ledger.quarantine_segment(engine, claim, str(error), retry=True)
-        log.warning("%s is quarantined until the next run: %s", what, error)
+        reason = str(error)
+        patience(lambda: ledger.quarantine_segment(engine, claim, reason, retry=True))
+        log.warning("%s is quarantined until the next run: %s", what, reason)
     except (AttemptError, ObjectError) as error:
-        ledger.release(engine, claim, str(error))
-        log.warning("%s failed and will be tried again: %s", what, error)
+        reason = str(error)
+        patience(lambda: ledger.release(engine, claim, reason))
+        log.warning("%s failed and will be tried again: %s", what, reason)
         progress.add(already - progress.done, entry.key)
         return False
     progress.add(claim.segment.frames - (progress.done - already), entry.key)
     return True
 
 
+def _settle(night: Night, claim: Claim, what: str, infer: Callable[[], Result]) -> None:
+    """Commit the segment's result, the stored one of an earlier attempt or a new one.
+
+    Each step waits by itself for what is away, so that no inference is done twice.
+    """
+    log, engine, artifacts = get_run_logger(), night.site.engine, night.site.artifacts
+    found = night.patience(lambda: find(artifacts, night.results, night.manifest, claim.segment))
+    if found:
+        result, stored = found
+    else:
+        result = infer()
+        stored = night.patience(lambda: _store(night, claim, result))
+    rows, report, video = result.rows, result.report, result.video
+    if not night.patience(lambda: commit_segment(engine, claim, rows, report, stored.key, stored.sha256, video)):
+        log.warning("%s was done by another one meanwhile", what)
+    elif report.undecodable:
+        log.warning("%s: %s frames could not be decoded", what, len(report.undecodable))
+
+
 def _infer(
     night: Night, opened: OpenVideo, claim: Claim, entry: Entry, runtime: Runtime, progress: FrameProgress
 ) -> Result:
-    path, video, index = opened.get(entry, claim.segment.video_sha256)
+    path, video, index = night.patience(lambda: opened.get(entry, claim.segment.video_sha256))
     lease, settings = Lease(night, claim), night.site.settings
 
     def on_frames(frames: int) -> None:
@@ -151,7 +174,6 @@ def _infer(
     )
 
 
-def _store(night: Night, claim: Claim, result: Result) -> tuple[Result, Stored]:
+def _store(night: Night, claim: Claim, result: Result) -> Stored:
     """First the file, then rows and ledger in one transaction: a crash between the two costs nothing."""
-    key = result_key(night.manifest.version_id, claim.segment, claim.attempt)
-    return result, put(night.site.artifacts, key, result)
+    return put(night.site.artifacts, result_key(night.manifest.version_id, claim.segment, claim.attempt), result)

@@ -1,5 +1,6 @@
 """What one batch holds open from its start to its end. Does nothing itself."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from models.types import FrameIndex, Video
 from storage.archive import Archive
 from storage.sandbox import Sandbox
 from tasks.opened_video import Probes, probe
+from tasks.patience import Patience
 from tasks.result_store import ResultReader
 from tasks.site import Site
 
@@ -18,6 +20,7 @@ class Night:
 
     location: the archive's canonical name; folder: the model's IR and manifest on this machine
     probes: of files that the listing read just now; results: opens result files of the store
+    patience: with database and store, where they are away
     """
 
     site: Site
@@ -30,6 +33,7 @@ class Night:
     manifest: Manifest
     probes: Probes = field(default_factory=Probes)
     results: ResultReader = field(default_factory=ResultReader)
+    patience: Patience = field(default_factory=lambda: Patience(logging.getLogger(__name__)))
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
         """What a local file is, found out in the sandbox. Raises VideoError, SandboxError or AttemptError."""

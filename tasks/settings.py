@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     decoder_memory_bytes: int = Field(4 * 2**30, gt=0, description="a video that needs more is quarantined")
     decoder_cpu_s: int = Field(3600, gt=0, description="a segment that needs more CPU is quarantined")
     lease_s: int = Field(120, ge=10, description="a segment whose worker is silent this long is given to another")
+    outage_s: int = Field(
+        1800, ge=0, description="how long a night waits for a database, store or Prefect that is away"
+    )
     worker_name: str | None = Field(
         None, min_length=1, max_length=100, pattern=PRINTABLE, description="default: the host's own name"
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from storage.archive import Archive
 from storage.artifacts import Artifacts, prove
 from storage.database import Engine, migrate, open_database
+from tasks.patience import Patience
 from tasks.settings import Settings, read_settings
 from tasks.stores import archive_at, artifact_store, keep_private
 
@@ -25,18 +26,28 @@ class Site:
 
 
 @contextmanager
-def open_site() -> Iterator[Site]:
+def open_site(patience: Patience | None = None) -> Iterator[Site]:
     """The site that the settings name: database migrated, store proved by a put, a read back and a compare.
 
+    patience: with database and store, where they are away; None: none
     Raises SettingsError, DatabaseError or StoreError.
     """
     settings = read_settings()
     keep_private(settings)
+    site = patience(lambda: _open(settings)) if patience else _open(settings)
+    try:
+        yield site
+    finally:
+        site.engine.dispose()
+
+
+def _open(settings: Settings) -> Site:
     engine = open_database(settings.database)
     try:
         migrate(engine)
         artifacts = artifact_store(settings)
         prove(artifacts)
-        yield Site(settings, engine, artifacts)
-    finally:
+    except BaseException:
         engine.dispose()
+        raise
+    return Site(settings, engine, artifacts)

@@ -92,10 +92,10 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 
 @contextmanager
-def running(proxy: FaultProxy) -> Iterator[str]:
-    """The address of the proxy, which serves in a thread of its own."""
+def running(proxy: FaultProxy, port: int = 0) -> Iterator[str]:
+    """The address of the proxy, which serves in a thread of its own. port: 0 = a free one"""
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(proxy.handle, "127.0.0.1", 0))
+    server = loop.run_until_complete(asyncio.start_server(proxy.handle, "127.0.0.1", port))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:

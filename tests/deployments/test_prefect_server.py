@@ -3,26 +3,27 @@
 import fcntl
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from deployments.prefect_server import HERE, api_candidates, find_api, running_up, server_address
+from deployments.prefect_server import HERE, api_candidates, find_api, require_ready, running_up, server_address
 from models.types import NightjarError
+from tasks.outages import ServerAwayError
 from tasks.settings import up_lock
 
 
-@pytest.fixture
-def origin() -> Iterator[str]:
-    """A server that answers as Prefect's does below /api and, as behind a proxy, below /prefect/api."""
+@contextmanager
+def answering(status_of: Callable[[str], tuple[int, bytes]]) -> Iterator[str]:
+    """The address of a server. status_of: path -> status and body"""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            known = self.path in ("/api/health", "/prefect/api/health")
-            body = json.dumps(True).encode() if known else b"<html>"
-            self.send_response(200)
+            status, body = status_of(self.path)
+            self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
 
@@ -31,9 +32,26 @@ def origin() -> Iterator[str]:
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def origin() -> Iterator[str]:
+    """A server that answers as Prefect's does below /api and, as behind a proxy, below /prefect/api.
+
+    The first one's database is away.
+    """
+
+    def answer(path: str) -> tuple[int, bytes]:
+        known = path in ("/api/health", "/prefect/api/health")
+        return 503 if path == "/api/ready" else 200, json.dumps(True).encode() if known else b"<html>"
+
+    with answering(answer) as address:
+        yield address
 
 
 @pytest.mark.parametrize(
@@ -54,12 +72,30 @@ def test_the_api_is_found_by_any_of_its_addresses(origin: str, typed: str, api: 
     assert find_api(origin + typed) == origin + api
 
 
+def test_a_server_whose_database_is_away_is_waited_for(origin: str) -> None:
+    """As Prefect's own says it: its health is well, and it is not ready."""
+    with pytest.raises(ServerAwayError, match="cannot reach its database"):
+        require_ready(f"{origin}/api")
+    require_ready(f"{origin}/prefect/api")
+
+
+def test_a_server_that_is_starting_is_waited_for_and_another_one_is_not() -> None:
+    for status in (502, 503):  # of a proxy before it
+        with answering(lambda path, status=status: (status, b"")) as address, pytest.raises(ServerAwayError):
+            find_api(address)
+    for status in (200, 401, 404):
+        with answering(lambda path, status=status: (status, b"<html>")) as address:
+            with pytest.raises(NightjarError, match="no Prefect server answers") as refused:
+                find_api(address)
+            assert not isinstance(refused.value, ServerAwayError)
+
+
 def test_an_address_without_a_scheme(origin: str) -> None:
     assert find_api(origin.removeprefix("http://")) == f"{origin}/api"
 
 
 def test_nobody_there_is_one_sentence() -> None:
-    with pytest.raises(NightjarError, match=r"no Prefect server answers at http://127\.0\.0\.1:1"):
+    with pytest.raises(ServerAwayError, match=r"no Prefect server answers at http://127\.0\.0\.1:1"):
         find_api("http://127.0.0.1:1")
     with pytest.raises(NightjarError, match="a password in it") as caught:
         find_api("http://me:hunter2@127.0.0.1:1")

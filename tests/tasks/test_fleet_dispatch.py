@@ -98,7 +98,9 @@ class Stage:
         self.fleet = self.parent(self.batch_id)
 
     def parent(self, batch_id: int) -> Fleet:
-        site = SimpleNamespace(engine=self.engine, artifacts=self.store, settings=SimpleNamespace(lease_s=LEASE_S))
+        site = SimpleNamespace(
+            engine=self.engine, artifacts=self.store, settings=SimpleNamespace(lease_s=LEASE_S, outage_s=60)
+        )
         manifest = SimpleNamespace(version_id=VERSION, task="pose")
         night: Any = SimpleNamespace(
             site=site,

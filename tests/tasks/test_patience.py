@@ -1,0 +1,157 @@
+"""Waiting for what is away: said at once, bounded, and never for what waiting does not repair."""
+
+import logging
+import time
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from models.types import NightjarError
+from storage.database import DatabaseAwayError, DatabaseError, DataRefusedError, explain, open_database
+from storage.places import CallFailedError, ObjectError, StoreError, UnreachableError
+from storage.s3 import Bucket, S3Options
+from tasks import patience
+from tasks.outages import ServerAwayError
+from tasks.patience import Patience, is_away, may_pass
+from tests.chaos.actors import Database
+from tests.servers_s3 import S3Server, free_port
+
+LOG = logging.getLogger("test")
+AWAY = DatabaseAwayError("nobody listens", "a server", "start it")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "TRY_EVERY_S", 0.01)
+
+
+def failing(times: int, error: BaseException) -> Callable[[], str]:
+    """A step that fails so often, and then returns."""
+    left = [error] * times
+
+    def step() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    return step
+
+
+def test_it_is_said_once_what_is_waited_for_and_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    assert Patience(LOG, 1800)(failing(5, AWAY)) == "done"
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == "waiting at most 30 min: nobody listens; expected a server: start it"
+    assert len(said) == 2
+    assert said[1].startswith("back after ")
+
+
+def test_it_is_said_again_while_it_lasts(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SAY_EVERY_S", 0.0)
+    Patience(LOG, 1800)(failing(3, AWAY))
+    assert "waiting for 0.0 s so far, at most 30 min" in caplog.text
+
+
+def test_another_thing_that_is_away_is_said_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = failing(2, AWAY), failing(2, ServerAwayError("no Prefect"))
+    Patience(LOG, 1800)(lambda: first() + second())
+    assert [record.getMessage().partition(": ")[2][:8] for record in caplog.records] == ["nobody l", "no Prefe", ""]
+
+
+def test_nothing_is_said_where_nothing_is_away(caplog: pytest.LogCaptureFixture) -> None:
+    assert Patience(LOG)(lambda: "done") == "done"
+    assert caplog.records == []
+
+
+def test_the_wait_has_an_end() -> None:
+    begun = time.monotonic()
+    with pytest.raises(DatabaseAwayError):
+        Patience(LOG, 0.2)(failing(1_000_000, AWAY))
+    assert 0.2 <= time.monotonic() - begun < 5
+    with pytest.raises(DatabaseAwayError):
+        Patience(LOG, 0)(failing(1, AWAY))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DatabaseError("a wrong password", "the right one", "correct it"),
+        DataRefusedError("a NUL", "text", "correct it"),
+        StoreError("no videos", "one", "mount it"),
+        CallFailedError("no such host", "a host", "correct it"),
+        ObjectError("missing", "an object", "list again"),
+        NightjarError("no model"),
+        ValueError("a bug"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_what_waiting_does_not_repair_is_raised_at_once(error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised:
+        Patience(LOG)(failing(1, error))
+    assert raised.value is error
+
+
+def test_each_wait_has_its_own_limit() -> None:
+    steps = [failing(2, AWAY), failing(2, UnreachableError("x", "y", "z")), failing(2, ServerAwayError("z"))]
+    assert [Patience(LOG, 5)(step) for step in steps] == ["done"] * 3
+
+
+@pytest.mark.parametrize(
+    ("message", "away"),
+    [
+        ('connection failed: connection to server at "127.0.0.1", port 1 failed: Connection refused', True),
+        ("server closed the connection unexpectedly", True),
+        ("connection timeout expired", True),
+        ("failed to resolve host 'db': [Errno -3] Temporary failure in name resolution", True),
+        ("failed to resolve host 'db': [Errno -2] Name or service not known", False),
+        ("connection failed: FATAL:  the database system is starting up", True),
+        ("connection failed: FATAL:  the database system is not yet accepting connections", True),
+        ("connection failed: FATAL:  sorry, too many clients already", True),
+        ("connection failed: FATAL:  server login has been failing, cached error: connect failed", True),
+        ('connection failed: FATAL:  password authentication failed for user "nightjar"', False),
+        ('connection failed: FATAL:  database "x" does not exist', False),
+        ("connection failed: FATAL:  no pg_hba.conf entry for host", False),
+        ("connection failed: SSL error: certificate verify failed", False),
+    ],
+)
+def test_words_of_a_server_that_may_answer_later(message: str, away: bool) -> None:
+    error = explain(psycopg.OperationalError(message), make_url("postgresql://db/nightjar"))
+    assert may_pass(error) == away
+    assert is_away(error)
+
+
+def test_a_real_server_that_is_stopped_and_one_that_refuses() -> None:
+    database = Database()
+    try:
+        database.start()
+        engine = open_database(database.url)
+        for wrong in ({"password": "wrong"}, {"database": "absent"}, {"username": "nobody"}):
+            with pytest.raises(DatabaseError) as refused:
+                open_database(make_url(database.url).set(**wrong).render_as_string(hide_password=False))
+            assert not may_pass(refused.value), refused.value
+        held = engine.connect()
+        database.kill()
+        with pytest.raises(DatabaseAwayError):
+            open_database(database.url)
+        with pytest.raises(psycopg.OperationalError) as cut:
+            held.connection.driver_connection.execute("SELECT 1")  # type: ignore[union-attr]
+        assert may_pass(explain(cut.value, engine.url))
+        database.start()
+        open_database(database.url).dispose()
+        engine.dispose()
+    finally:
+        database.remove()
+
+
+def test_a_store_that_is_stopped_and_one_that_refuses(s3_server: S3Server) -> None:
+    options = s3_server.options
+    quick = {"region": options.region, "path_style": True, "attempts": 1}
+    nobody = S3Options(f"http://127.0.0.1:{free_port()}", access_key="a", secret_key="b", **quick)  # type: ignore[arg-type]
+    with pytest.raises(UnreachableError):
+        list(Bucket("bucket", nobody).objects(""))
+    stranger = S3Options(options.endpoint_url, access_key="a", secret_key="b", **quick)  # type: ignore[arg-type]
+    for bucket in (Bucket("absent", options), Bucket("absent", stranger)):
+        with pytest.raises(StoreError) as refused:
+            list(bucket.objects(""))
+        assert not may_pass(refused.value), refused.value
