@@ -10,6 +10,7 @@ from deployments import listings
 from deployments.answers import Column, Format, Rows, print_table, write_listing, write_parquet, write_text
 from deployments.flow_calls import call, prepare
 from models.scaling import ScalingRequest
+from models.text import visible
 from models.types import NightjarError
 from tasks import early_checks
 from tasks.settings import read_settings
@@ -117,7 +118,8 @@ def compare_runs(runs: tuple[int, ...], chosen: Format) -> None:
         write_text(columns, rows, chosen, sys.stdout)
         return
     print_table({name: Column(name, flexible=True) for name in columns}, rows)
-    print("\n".join([*found.failures, *(f"{what}: {address}" for what, address in found.addresses.items())]))
+    lines = [*found.failures, *(f"{what}: {address}" for what, address in found.addresses.items())]
+    print("\n".join(map(visible, lines)))
 
 
 def run_benchmark(**options: Any) -> None:
@@ -209,7 +211,7 @@ def list_quarantine(replay: str | None, chosen: Format) -> None:
     if replay:
         with open_site() as site:
             files, segments = ledger.requeue_quarantined(site.engine, canonical(replay))
-        print(f"{files} files and {segments} segments will be tried again by the next run over {replay}.")
+        print(f"{files} files and {segments} segments will be tried again by the next run over {visible(replay)}.")
         return
     print_listing(listings.QUARANTINE, chosen)
 

@@ -8,7 +8,9 @@ from importlib.util import find_spec
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from models.text import visible
 from models.types import NightjarError
 from tasks.settings import Settings, read_settings
 
@@ -37,10 +39,10 @@ def examine() -> int:
     failures = 0
     for name, check in checks.items():
         try:
-            table.add_row(name, "[green]ok[/green]", check())
+            table.add_row(name, "[green]ok[/green]", Text(visible(check())))
         except NightjarError as error:
             failures += 1
-            table.add_row(name, "[red]wrong[/red]", str(error))
+            table.add_row(name, "[red]wrong[/red]", Text(str(error)))
     Console().print(table)
     return 1 if failures else 0
 

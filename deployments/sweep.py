@@ -2,6 +2,7 @@
 
 import sys
 
+from models.text import visible
 from tasks.settings import prepare_prefect, read_settings
 from tasks.sweep import Options, sweep
 
@@ -12,7 +13,7 @@ def run_sweep(dry_run: bool, verify: bool, expect_within: float | None, second_l
     prepare_prefect(settings)
     report = sweep(settings, Options(dry_run, verify, expect_within, second_look_s))
     for line in report.done:
-        print(line)
+        print(visible(line))
     for line in report.wrong:
-        print(f"WRONG {line}", file=sys.stderr)
+        print(f"WRONG {visible(line)}", file=sys.stderr)
     return 1 if report.wrong else 0

@@ -12,8 +12,9 @@ from storage.benchmarks import BenchmarkRow
 from tasks import benchmarking
 from tasks.cancelling import cancellable
 from tasks.early_checks import check_benchmark
+from tasks.markdown import markdown_table
 from tasks.policy import FLOW, Help
-from tasks.report import data_url, markdown_table
+from tasks.report import data_url
 from tasks.run_names import named_after
 from tasks.scratch import scratch_folder
 from tasks.site import Site, open_site

@@ -12,7 +12,8 @@ from scipy.sparse.csgraph import connected_components
 
 from models.picture_copies import WITHIN, near_duplicates
 from models.picture_survey import Skipped, count_causes
-from models.pictures import SPLITS, Picture, PictureError, Split, plain
+from models.pictures import SPLITS, Picture, PictureError, Split
+from models.text import visible
 
 SHARES = (0.5, 0.3, 0.2)
 Shares = tuple[float, float, float]
@@ -75,7 +76,7 @@ def draw_splits(
         for index in group:
             if given[index].split == "train":
                 near = next(given[i].path for i in group if given[i].split == held)
-                reason = plain(f"{given[index].path} is nearly the same as {near}, of {held}")
+                reason = visible(f"{given[index].path} is nearly the same as {near}, of {held}")
                 dropped.append(Skipped(given[index], reason, f"too near to {held}"))
             else:
                 splits[index] = given[index].split or held
@@ -147,7 +148,7 @@ def _aligned(rows: list[list[str]]) -> list[str]:
 
 def folder_rows(pictures: Sequence[Picture]) -> list[tuple[str, str, str, int]]:
     """(folder, class, split, pictures), by folder: how each folder was understood."""
-    number = Counter((plain(str(one.path.parent)), one.car, str(one.split)) for one in pictures)
+    number = Counter((visible(str(one.path.parent)), one.car, str(one.split)) for one in pictures)
     return [
         (folder, "car" if car else "not_car", split, count) for (folder, car, split), count in sorted(number.items())
     ]

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.picture_copies import fingerprint, near_duplicates, same_pictures, thumbnail
-from models.pictures import Picture, PictureError, UnsupportedFormat, decode_picture, plain, read_bytes
+from models.pictures import Picture, PictureError, UnsupportedFormat, decode_picture, read_bytes
+from models.text import visible
 
 _KEPT_FIRST = ("test", "validation", "train", None)  # of equal files, so that a test set stays what it was
 
@@ -121,7 +122,7 @@ def _copies(pictures: Sequence[Picture]) -> dict[int, Skipped]:
             first = kept.setdefault(pictures[index].box, pictures[index])
             if first is not pictures[index]:
                 reason = f"{pictures[index].path} is a copy of {first.path}, which is used"
-                skipped[index] = Skipped(pictures[index], plain(reason), COPY)
+                skipped[index] = Skipped(pictures[index], visible(reason), COPY)
     return skipped
 
 
@@ -145,7 +146,7 @@ def _contradictions(looks: Sequence[_Look]) -> tuple[dict[int, Skipped], list[tu
 
 def _both_classes(picture: Picture, other: Picture) -> Skipped:
     reason = f"{picture.path} is {other.path}, which is of the other class: leave one out"
-    return Skipped(picture, plain(reason), BOTH_CLASSES)
+    return Skipped(picture, visible(reason), BOTH_CLASSES)
 
 
 @contextmanager

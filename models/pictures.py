@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.text import visible
 from models.types import NightjarError
 
 Split = Literal["train", "validation", "test"]
@@ -40,7 +41,7 @@ class PictureError(NightjarError):
     """
 
     def __init__(self, text: str) -> None:
-        super().__init__(plain(text))
+        super().__init__(visible(text))
 
 
 class UnsupportedFormat(PictureError):
@@ -49,11 +50,6 @@ class UnsupportedFormat(PictureError):
     def __init__(self, text: str, format: str) -> None:
         super().__init__(text)
         self.format = format
-
-
-def plain(text: str) -> str:
-    """Escape what is no valid UTF-8 in a text with names of files: the byte 0xe9 of Latin-1 becomes \\udce9."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass(frozen=True)

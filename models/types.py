@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.text import visible
+
 # COCO's keypoints in COCO's order: the order of every array of keypoints, and of the columns of SQL and Parquet.
 KEYPOINT_NAMES = (
     "nose",
@@ -32,7 +34,13 @@ KEYPOINTS = len(KEYPOINT_NAMES)
 
 
 class NightjarError(Exception):
-    """Error that a user can repair: its text says what happened and how to repair it. Shown without a trace."""
+    """A fault that a user can repair: its text says what happened and what to do. Shown without a traceback.
+
+    It may hold names from outside, so that its text is one line of visible signs.
+    """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")

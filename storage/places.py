@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from models.text import visible
 from models.types import NightjarError, refuse_credentials
 
 
@@ -18,7 +19,7 @@ class StoreError(NightjarError):
         self.found, self.expected, self.remedy = found, expected, remedy
 
     def __str__(self) -> str:
-        return f"{self.found}; expected {self.expected}: {self.remedy}"
+        return visible(f"{self.found}; expected {self.expected}: {self.remedy}")
 
 
 class ObjectError(StoreError):

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from models.devices import check_device
 from models.manifest import Manifest
-from models.pictures import plain
 from models.runtime import refuse_unfit
 from models.types import NightjarError, refuse_credentials
 from storage.archive import canonical
@@ -138,8 +137,8 @@ def check_pictures(named: PictureFolders) -> None:
 def _refuse_other_bytes(paths: Iterable[str]) -> None:
     """Prefect takes valid UTF-8 alone as a parameter. Names of the files in a folder may be any bytes."""
     for path in paths:
-        if plain(path) != path:
-            raise NightjarError(f"The name {plain(path)} is not valid UTF-8. Rename the folder, or give a link to it.")
+        if path.encode("utf-8", "replace").decode() != path:
+            raise NightjarError(f"The name {path} is not valid UTF-8. Rename the folder, or give a link to it.")
 
 
 def check_pose_model(manifest: Manifest) -> None:

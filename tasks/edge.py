@@ -23,6 +23,7 @@ from storage.sandbox import Sandbox, SandboxError
 from tasks.device_lock import DeviceLock
 from tasks.devices import WorkerDevice
 from tasks.inference import infer_segment
+from tasks.log_lines import keep_log_lines_whole
 from tasks.model_cache import fetch_model
 from tasks.opened_video import OpenVideo, Probes
 from tasks.orders import Call, Done, Fault, Order, Piece, poll_order, read_call
@@ -78,6 +79,7 @@ def work_on(assignment_id: str, settings: Settings) -> str:
     Raises RuntimeFault where the device is lost and the settings name no fallback, Revoked, or NightjarError.
     """
     keep_private(settings)
+    keep_log_lines_whole()
     tidy(settings)
     artifacts = artifact_store(settings)
     call = read_call(artifacts, assignment_id)

@@ -19,7 +19,8 @@ from models.manifest import file_sha256
 from models.picture_sets import PictureSet, caltech256, named_splits, plain_folders, stanford_cars
 from models.picture_splits import Drawn, check_classes, counts, draw_splits, folder_rows, leaks
 from models.picture_survey import Skipped, Survey, left_out_lines, survey
-from models.pictures import SPLITS, Picture, PictureError, pictures_sha256, plain, read_picture
+from models.pictures import SPLITS, Picture, PictureError, pictures_sha256, read_picture
+from models.text import visible
 from models.types import NightjarError
 from storage import trainings
 from storage.database import Engine
@@ -78,8 +79,10 @@ def read_pictures(sources: Sources, params: FinetuneParams) -> Data:
     Raises PictureError where a set is not what it should be, or a class or split is empty.
     """
     data = gather_pictures(sources, params)
-    text = "\n".join([*data.table, *folder_lines(data.pictures), *data.notes])
-    get_run_logger().info("%s pictures, %s left out\n%s", len(data.pictures), len(data.left_out), text)
+    log = get_run_logger()
+    log.info("%s pictures, %s left out", len(data.pictures), len(data.left_out))
+    for line in (*data.table, *folder_lines(data.pictures), *data.notes):
+        log.info("%s", line)
     check_classes(data.pictures, left_out=data.left_out)
     return data
 
@@ -95,7 +98,7 @@ def gather_pictures(sources: Sources, params: FinetuneParams) -> Data:
         surveyed.pictures, surveyed.fingerprints, params.shares, seed=params.seed, keep_own=not sources.random_splits
     )
     left_out = [*surveyed.skipped, *drawn.dropped]
-    notes = [plain(note) for each in sets for note in each.notes] + left_out_lines(left_out, SKIPPED_NAMED)
+    notes = [visible(note) for each in sets for note in each.notes] + left_out_lines(left_out, SKIPPED_NAMED)
     notes += _alike(surveyed) + _leaking(drawn, surveyed)
     return Data(sorted(drawn.pictures, key=_canonical), notes, counts(drawn.pictures), left_out)
 
@@ -127,7 +130,7 @@ def _alike(surveyed: Survey) -> list[str]:
         return []
     one, other = surveyed.alike[0]
     more = f" and {len(surveyed.alike) - 1:,} more pairs" if len(surveyed.alike) > 1 else ""
-    return [plain(f"alike, and of different classes (both are used): {one.path} and {other.path}{more}")]
+    return [visible(f"alike, and of different classes (both are used): {one.path} and {other.path}{more}")]
 
 
 def _leaking(drawn: Drawn, surveyed: Survey) -> list[str]:
@@ -136,7 +139,7 @@ def _leaking(drawn: Drawn, surveyed: Survey) -> list[str]:
         for picture, row in zip(surveyed.pictures, surveyed.fingerprints, strict=True)
     }
     found = leaks(drawn.pictures, np.array([prints[one.sha256, one.box] for one in drawn.pictures]).reshape(-1, 2, 32))
-    return [plain(f"in two splits: {one.path} and {other.path}, {bits} bits apart") for one, other, bits in found]
+    return [visible(f"in two splits: {one.path} and {other.path}, {bits} bits apart") for one, other, bits in found]
 
 
 def _sets(sources: Sources) -> list[PictureSet]:

@@ -25,7 +25,8 @@ from models.classifier_metrics import (
 from models.classifier_pictures import draw_confusion, draw_training, failure_sheet, near_miss_sheet, near_misses
 from models.finetune_params import FinetuneParams
 from models.manifest import Manifest
-from models.pictures import Picture, plain
+from models.pictures import Picture
+from models.text import visible
 from storage.trainings import PredictionRow
 from tasks.finetuning import PictureKey
 from tasks.policy import TASK
@@ -142,7 +143,7 @@ def _by_picture(pictures: Sequence[Picture], scores: NDArray[np.float32]) -> dic
 
 
 def _scored(trained: "Trained", index: int) -> str:
-    return plain(f"{trained.test[index].path}: scored {trained.scores[index]:.3f}")
+    return visible(f"{trained.test[index].path}: scored {trained.scores[index]:.3f}")
 
 
 def by_folder(pictures: Sequence[Picture], right: NDArray[np.bool_]) -> list[FolderAccuracy]:
@@ -155,7 +156,7 @@ def by_folder(pictures: Sequence[Picture], right: NDArray[np.bool_]) -> list[Fol
     found: Counter[tuple[str, str]] = Counter()
     for picture, is_right in zip(pictures, right, strict=True):
         folder = picture.path.parent.relative_to(roots[picture.source])
-        key = plain(picture.source), plain(str(folder) if folder.parts else picture.path.parent.name)
+        key = visible(picture.source), visible(str(folder) if folder.parts else picture.path.parent.name)
         total[key] += 1
         found[key] += bool(is_right)
     rows = [FolderAccuracy(*key, count, found[key]) for key, count in total.items()]

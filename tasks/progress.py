@@ -13,6 +13,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from models.text import visible
+
 ARTIFACT_EVERY_S = 1.0
 CLOSE_S = 3.0
 LOG_EVERY_S = 15.0
@@ -21,7 +23,7 @@ LOG_EVERY_S = 15.0
 @contextmanager
 def byte_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
     """A download's bar; call it with (bytes done, bytes in all or None)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task_id = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task_id, completed=done, total=total)
@@ -42,7 +44,7 @@ class FrameProgress:
             BarColumn(),
             TextColumn("{task.fields[speed]:,.0f} frames/s"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[what]}"),
+            TextColumn("{task.fields[what]}", markup=False),
         )
         self._closed = threading.Event()
         self._bar = Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
@@ -79,8 +81,8 @@ class FrameProgress:
         """So many more frames are done; `what` names the video."""
         self.done += frames
         now = time.monotonic()
-        self._bar.update(self._task, completed=self.done, speed=self.frames_per_s, what=what)
-        self._what = what
+        self._bar.update(self._task, completed=self.done, speed=self.frames_per_s, what=visible(what))
+        self._what = visible(what)
         if now - self._log_at >= LOG_EVERY_S and self._bar.disable:
             self._log_at = now
             get_run_logger().info(self.text(what))

@@ -9,11 +9,13 @@ import numpy as np
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from models.text import visible
 from storage import query as database
 from storage.ledger import SegmentCounts
 from storage.places import StoreError
 from tasks.account import Account, count_lines, crowd_table, device_table, video_table
 from tasks.catalogue import Listing
+from tasks.markdown import cell, code, markdown_table, visible_rows
 from tasks.pictures import Pictures
 from tasks.policy import TASK
 from tasks.shown_model import views_line
@@ -123,17 +125,18 @@ def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
 def publish_report(report: BatchReport) -> None:
     """The account as a markdown artifact with the picture in it, and the videos as a table artifact."""
     title = f"batch {report.batch_id}, {report.model}: {report.status}"
-    create_table_artifact(report.videos[:TABLE_VIDEOS] or [{"video": "none"}], key="batch-videos", description=title)
-    if report.refused:
-        create_table_artifact(report.refused[:TABLE_VIDEOS], key="batch-quarantine", description=title)
+    videos, refused = visible_rows(report.videos[:TABLE_VIDEOS]), visible_rows(report.refused[:TABLE_VIDEOS])
+    create_table_artifact(videos or [{"video": "none"}], key="batch-videos", description=title)
+    if refused:
+        create_table_artifact(refused, key="batch-quarantine", description=title)
     create_markdown_artifact(_markdown(report, title), key="batch-report", description=title)
 
 
 def _markdown(report: BatchReport, title: str) -> str:
-    lines = "\n".join(f"| {label} | {_cell(text)} |" for label, text in report.lines().items())
+    lines = "\n".join(f"| {label} | {cell(text)} |" for label, text in report.lines().items())
     parts = [
-        f"# {title}",
-        f"Archive `{report.archive}`, model version `{report.version_id}`.",
+        f"# {cell(title)}",
+        f"Archive {code(report.archive)}, model version `{report.version_id}`.",
         f"| account | |\n|---|---|\n{lines}",
     ]
     if report.pictures.sheet:
@@ -146,7 +149,7 @@ def _markdown(report: BatchReport, title: str) -> str:
         parts.append(f"![frames per second over the night, by device]({data_url(report.chart)})")
     parts += _tables(report.account)
     if report.pictures.overlays:
-        parts.append("\n".join(f"- `{key}`: {url}" for key, url in report.pictures.overlays.items()))
+        parts.append("\n".join(f"- {code(key)}: {url}" for key, url in report.pictures.overlays.items()))
     return "\n\n".join(parts)
 
 
@@ -165,34 +168,14 @@ def _tables(account: Account) -> list[str]:
     if account.devices:
         parts.append(f"## By device\n\n{markdown_table(device_table(account))}")
     if account.losses:
-        parts.append("\n".join(f"- lost {_cell(line)}" for line in account.lost_lines()[:TABLE_VIDEOS]))
+        parts.append("\n".join(f"- lost {cell(line)}" for line in account.lost_lines()[:TABLE_VIDEOS]))
     if account.notes:
-        parts.append("\n".join(f"- video {_cell(line)}" for line in account.note_lines()))
+        parts.append("\n".join(f"- video {cell(line)}" for line in account.note_lines()))
     if account.videos:
         parts.append(f"## By video\n\n{markdown_table(video_table(account)[:MARKDOWN_VIDEOS])}")
     if len(account.videos) > MARKDOWN_VIDEOS:
         parts.append(f"and {len(account.videos) - MARKDOWN_VIDEOS:,} more: `nightjar batches --last`")
     return parts
-
-
-def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Rows with the same columns as a table of markdown, numbers to the right."""
-    head = list(rows[0])
-    rule = [":--" if isinstance(rows[0][name], str) else "--:" for name in head]
-    body = [[_cell(row[name]) for name in head] for row in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
-
-
-def _cell(value: Any) -> str:
-    """A name may look like markdown or HTML."""
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        return f"{value:,}"
-    plain = " ".join(value.split())
-    for sign in "\\`*_[]<>|":
-        plain = plain.replace(sign, f"\\{sign}")
-    return plain.replace("@", "&#64;")  # else a browser shows a link to write a mail
 
 
 def data_url(png: bytes) -> str:
@@ -215,7 +198,7 @@ def print_report(report: BatchReport) -> None:
     if report.pictures.sheet_url:
         lines.append(("picture", report.pictures.sheet_url))
     lines += [("overlay", f"{key}: {url}") for key, url in report.pictures.overlays.items()]
-    lines += [("refused", f"{row['key']!r}: {row['reason']}") for row in report.refused]
+    lines += [("refused", f"{row['key']}: {row['reason']}") for row in report.refused]
     print_lines(lines)
 
 
@@ -252,5 +235,4 @@ def device_lines(account: Account) -> list[tuple[str, str]]:
 def print_lines(lines: list[tuple[str, str]]) -> None:
     """Unwrapped: a path that is broken in two cannot be copied. A worker's words may hold what steers a terminal."""
     for label, text in lines:
-        plain = "".join(sign if sign.isprintable() else " " for sign in text)
-        print(f"{label:<10}{plain}")
+        print(f"{label:<10}{visible(text)}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from storage.archive import Archive
 from storage.artifacts import Artifacts, prove
 from storage.database import Engine, migrate, open_database
+from tasks.log_lines import keep_log_lines_whole
 from tasks.patience import Patience
 from tasks.settings import Settings, read_settings
 from tasks.stores import archive_at, artifact_store, keep_private
@@ -34,6 +35,7 @@ def open_site(patience: Patience | None = None) -> Iterator[Site]:
     """
     settings = read_settings()
     keep_private(settings)
+    keep_log_lines_whole()
     site = patience(lambda: _open(settings)) if patience else _open(settings)
     try:
         yield site

@@ -221,8 +221,8 @@ def test_what_a_worker_says_steers_no_terminal_and_no_markdown(
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert [line for line in printed.splitlines() if line.startswith("lost")] == [
-        "lost      01:00 UTC, pi-2: gone [2J | <img src=x> |",
-        "lost      01:00 UTC, a run without a device: gone [2J | <img src=x> |",
+        "lost      01:00 UTC, pi-2: gone\\x1b[2J\\n| <img src=x> |",
+        "lost      01:00 UTC, a run without a device: gone\\x1b[2J\\n| <img src=x> |",
     ]
     table = "\n".join(_tables(account))
     assert "\\<img src=x\\>" in table
