@@ -108,7 +108,7 @@ def test_a_child_that_waits_for_a_dead_disk_is_no_fault_of_its_input(sandbox, mo
 
 def test_a_video_error_arrives_as_one(sandbox):
     pid = sandbox.call(sandboxed.own_pid, cpu_s=5)
-    with pytest.raises(VideoError, match="no good: 'quoted'\nand more"):
+    with pytest.raises(VideoError, match=r"no good: 'quoted'\\nand more"):
         sandbox.call(sandboxed.refuse, cpu_s=5)
     assert sandbox.call(sandboxed.own_pid, cpu_s=5) == pid
     with pytest.raises(AttemptError, match="not now"):
