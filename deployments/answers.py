@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.text import visible
+from tasks.log_lines import print_line
 from tasks.wording import count, duration
 
 Row = Sequence[Any]
@@ -26,7 +28,7 @@ Form = Literal["table", "csv", "json", "parquet"]
 
 TABLE_ROWS = 1000
 UNCUT = 100_000  # columns: into a pipe or a file, no cell is cut
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = re.compile(r"^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))[ \"]*(?=[=+\-@＝＋－＠])")  # also those of full width
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def print_table(columns: Mapping[str, Column], rows: Rows, file: TextIO | None =
     Console(file=file, width=None if file.isatty() else UNCUT, highlight=False).print(table)
     number = len(first) + sum(1 for _ in rest)
     shown = f"the first {TABLE_ROWS:,} of " if number > TABLE_ROWS else ""
-    print(f"{shown}{count(number, 'row')}", file=file)
+    print_line(f"{shown}{count(number, 'row')}", file)
 
 
 def _cell(value: Any, show: Callable[[Any], str] | None) -> Text:
@@ -99,9 +101,15 @@ def _cell(value: Any, show: Callable[[Any], str] | None) -> Text:
 
 
 def _write_csv(columns: Sequence[str], rows: Rows, spreadsheet: bool, file: TextIO) -> None:
+    """A terminal gets visible signs, a pipe or a file the texts as they are."""
+    shown = _defused if spreadsheet else _plain
     writer = csv.writer(_PlainLines(file))
     for row in chain([columns], rows):
-        writer.writerow([_defused(_plain(value)) if spreadsheet else _plain(value) for value in row])
+        writer.writerow([_on_terminal(shown(value)) if file.isatty() else shown(value) for value in row])
+
+
+def _on_terminal(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -118,8 +126,12 @@ class _PlainLines:
 
 
 def _defused(value: Any) -> Any:
-    """A spreadsheet computes a text that begins like a formula; after an apostrophe it shows it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    """A spreadsheet computes a text that begins like a formula; after an apostrophe it shows it.
+
+    Where its language has decimal commas, a semicolon begins a cell, too.
+    """
+    plain = _plain(value)
+    return _FORMULA.sub(r"\g<0>'", plain) if isinstance(plain, str) else plain
 
 
 def _write_json(columns: Sequence[str], rows: Rows, file: TextIO) -> None:
@@ -127,9 +139,24 @@ def _write_json(columns: Sequence[str], rows: Rows, file: TextIO) -> None:
     separator = "["
     for row in rows:
         named = dict(zip(columns, map(_plain, row), strict=True))
-        file.write(f"{separator}\n {json.dumps(named, ensure_ascii=False)}")
+        file.write(f"{separator}\n {_readable(json.dumps(named))}")
         separator = ","
     file.write("[]\n" if separator == "[" else "\n]\n")
+
+
+_ESCAPES = re.compile(r"\\\\|(?:\\u[0-9a-f]{4})+")
+
+
+def _readable(text: str) -> str:
+    """JSON with the letters of all languages as they are. What steers a terminal stays an escape."""
+
+    def shown(found: re.Match[str]) -> str:
+        if found[0] == "\\\\":
+            return found[0]
+        letters = str(json.loads(f'"{found[0]}"'))
+        return "".join(sign if visible(sign) == sign else json.dumps(sign)[1:-1] for sign in letters)
+
+    return _ESCAPES.sub(shown, text)
 
 
 def _plain(value: Any) -> Any:
@@ -154,7 +181,7 @@ def write_parquet(columns: Sequence[str], rows: Rows, output: Path) -> None:
 
     transposed = list(zip(*rows, strict=True)) or [()] * len(columns)
     pq.write_table(pa.table(dict(zip(columns, map(list, transposed), strict=True))), output)
-    print(f"{output}: {count(len(transposed[0]) if transposed else 0, 'row')}")
+    print_line(f"{output}: {count(len(transposed[0]) if transposed else 0, 'row')}")
 
 
 def minute(instant: Any) -> str:

@@ -10,9 +10,9 @@ from deployments import listings
 from deployments.answers import Column, Format, Rows, print_table, write_listing, write_parquet, write_text
 from deployments.flow_calls import call, prepare
 from models.scaling import ScalingRequest
-from models.text import visible
 from models.types import NightjarError
 from tasks import early_checks
+from tasks.log_lines import print_line
 from tasks.settings import read_settings
 from tasks.site import Site
 from tasks.stores import keep_private
@@ -53,7 +53,8 @@ def run_training(**options: Any) -> None:
     from flows.train_demo_model import train_demo_model
 
     model = call(train_demo_model, {**options, "folder": str(options["folder"] or "")})
-    print(f"{model}\nTo use it: nightjar convert posenet-demo --source {model}/model.json")
+    print_line(str(model))
+    print_line(f"To use it: nightjar convert posenet-demo --source {model}/model.json")
 
 
 def run_finetuning(**options: Any) -> None:
@@ -67,7 +68,7 @@ def run_finetuning(**options: Any) -> None:
 
     run: Any = call(finetune_classifier, given)
     compare_runs((run,), TABLE)
-    print(f"To use it: nightjar run ARCHIVE --model run-{run} --frames-per-second 2")
+    print_line(f"To use it: nightjar run ARCHIVE --model run-{run} --frames-per-second 2")
 
 
 def run_evaluation(**options: Any) -> None:
@@ -80,7 +81,7 @@ def run_evaluation(**options: Any) -> None:
     measured: Any = call(evaluate_model, given)
     print_table({"measure": Column(""), "value": Column(options["model"], flexible=True)}, measured.lines().items())
     if measured.url:
-        print(f"the best and the worst images: {measured.url}")
+        print_line(f"the best and the worst images: {measured.url}")
 
 
 def run_quantization(**options: Any) -> None:
@@ -93,7 +94,8 @@ def run_quantization(**options: Any) -> None:
     from flows.quantize_model import quantize_model
 
     version = call(quantize_model, given)
-    print(f"version {version}\nTo use it: nightjar run ARCHIVE --model {given.get('name') or str(version)[:12]}")
+    print_line(f"version {version}")
+    print_line(f"To use it: nightjar run ARCHIVE --model {given.get('name') or str(version)[:12]}")
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,8 +120,8 @@ def compare_runs(runs: tuple[int, ...], chosen: Format) -> None:
         write_text(columns, rows, chosen, sys.stdout)
         return
     print_table({name: Column(name, flexible=True) for name in columns}, rows)
-    lines = [*found.failures, *(f"{what}: {address}" for what, address in found.addresses.items())]
-    print("\n".join(map(visible, lines)))
+    for line in (*found.failures, *(f"{what}: {address}" for what, address in found.addresses.items())):
+        print_line(line)
 
 
 def run_benchmark(**options: Any) -> None:
@@ -155,7 +157,7 @@ def _say_shown() -> None:
     with _database() as engine:
         for task in TABLES:
             if found := read_shown(engine, task):
-                print(f"The views show, of {task}: {described(found)}")
+                print_line(f"The views show, of {task}: {described(found)}")
 
 
 def _list_speeds(frames_per_second: float | None, wide: bool = False) -> None:
@@ -171,9 +173,10 @@ def _list_speeds(frames_per_second: float | None, wide: bool = False) -> None:
         columns = {name: Column(name, flexible=True) for name in named[0]} if wide else listings.SPEEDS
         print_table(columns, ([row[name] for name in columns] for row in named))
     if frames_per_second and not speeds:
-        print("No speed was measured yet: run 'nightjar benchmark MODEL', then ask again")
+        print_line("No speed was measured yet: run 'nightjar benchmark MODEL', then ask again")
     elif frames_per_second:
-        print("\n".join(recommend(speeds, frames_per_second, accuracy)))
+        for line in recommend(speeds, frames_per_second, accuracy):
+            print_line(line)
 
 
 def _choose_shown(name: str | None) -> None:
@@ -197,9 +200,9 @@ def print_overlay(video: str, model: str | None, from_s: float, to_s: float | No
 
     with open_site() as site:
         address, remark = draw_overlay(site, video, model, from_s, to_s)
-    print(address)
+    print_line(address)
     if remark:
-        print(remark, file=sys.stderr)
+        print_line(remark, sys.stderr)
 
 
 def list_quarantine(replay: str | None, chosen: Format) -> None:
@@ -211,7 +214,7 @@ def list_quarantine(replay: str | None, chosen: Format) -> None:
     if replay:
         with open_site() as site:
             files, segments = ledger.requeue_quarantined(site.engine, canonical(replay))
-        print(f"{files} files and {segments} segments will be tried again by the next run over {visible(replay)}.")
+        print_line(f"{files} files and {segments} segments will be tried again by the next run over {replay}.")
         return
     print_listing(listings.QUARANTINE, chosen)
 
@@ -230,7 +233,7 @@ def forget_batches(numbers: Iterable[int]) -> None:
                 raise NightjarError(f"no batch {number}. 'nightjar batches' lists them")
             if status == "running":
                 raise NightjarError(f"batch {number} is running. Cancel it first")
-            print(f"Batch {number} ({status}) is off the list. What it did is kept.")
+            print_line(f"Batch {number} ({status}) is off the list. What it did is kept.")
 
 
 def list_videos(ignored: bool, chosen: Format) -> None:

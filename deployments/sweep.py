@@ -2,7 +2,7 @@
 
 import sys
 
-from models.text import visible
+from tasks.log_lines import print_line
 from tasks.settings import prepare_prefect, read_settings
 from tasks.sweep import Options, sweep
 
@@ -13,7 +13,7 @@ def run_sweep(dry_run: bool, verify: bool, expect_within: float | None, second_l
     prepare_prefect(settings)
     report = sweep(settings, Options(dry_run, verify, expect_within, second_look_s))
     for line in report.done:
-        print(visible(line))
+        print_line(line)
     for line in report.wrong:
-        print(f"WRONG {visible(line)}", file=sys.stderr)
+        print_line(f"WRONG {line}", sys.stderr)
     return 1 if report.wrong else 0

@@ -12,7 +12,7 @@ from storage.benchmarks import BenchmarkRow
 from tasks import benchmarking
 from tasks.cancelling import cancellable
 from tasks.early_checks import check_benchmark
-from tasks.markdown import markdown_table
+from tasks.markdown import cell, code, markdown_table
 from tasks.policy import FLOW, Help
 from tasks.report import data_url
 from tasks.run_names import named_after
@@ -80,19 +80,20 @@ def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:
     key = f"benchmarks/{flow_run.get_id()}/speeds.png"
     site.artifacts.put_bytes(key, chart)
     last = next(reversed(measured.values()))[-1]
+    title = cell(", ".join(measured))
+    where = f"On {last.device}; {last.machine}. OpenVINO {last.openvino}. Film: {last.video}."
     parts = [
-        f"# Speed of {', '.join(measured)}",
-        f"On {last.device}; {last.machine}. OpenVINO {last.openvino}. Film: {last.video}. "
-        f"The machine's load average was {last.load_1m:.1f} at the start.",
+        f"# Speed of {title}",
+        f"{cell(where)} The machine's load average was {last.load_1m:.1f} at the start.",
         f"![frames a second]({data_url(chart)})",
         markdown_table(benchmarking.speed_table(measured)),
         "The last column is what the seed article reports of its own Neural Compute Stick; it was not measured here.",
         "## Where the time goes",
         markdown_table(benchmarking.cost_table(measured)),
         f"In {last.precision}; both processes' memory at its peak.{_heat(last.temperature_c)}",
-        f"The chart: {site.artifacts.url(key)}",
+        f"The chart: {code(site.artifacts.url(key))}",
     ]
-    create_markdown_artifact("\n\n".join(parts), key="benchmark", description=f"{', '.join(measured)} on {last.device}")
+    create_markdown_artifact("\n\n".join(parts), key="benchmark", description=f"{title} on {cell(last.device)}")
     get_run_logger().info("chart: %s", site.artifacts.url(key))
 
 

@@ -13,6 +13,7 @@ from models.scaling import ScalingRequest, scaling_of
 from tasks.cancelling import cancellable
 from tasks.conversion import convert_source, fetch_source
 from tasks.early_checks import check_conversion
+from tasks.markdown import cell, code
 from tasks.model_store import store_model
 from tasks.policy import FLOW, Address, Help
 from tasks.progress import byte_progress
@@ -120,16 +121,16 @@ def convert_model(
 
 def _card(manifest: Manifest, url: str) -> str:
     rows = "\n".join(
-        f"| {name} | {manifest.parity.mean_abs[name]:.2g} | {manifest.parity.bound[name]:.2g} "
+        f"| {cell(name)} | {manifest.parity.mean_abs[name]:.2g} | {manifest.parity.bound[name]:.2g} "
         f"| {manifest.parity.max_abs[name]:.2g} | {shape} |"
         for name, shape in manifest.outputs.items()
     )
     return f"""# {manifest.name}
 
-Version `{manifest.version_id}`, {manifest.precision}, from {manifest.source.format} at {manifest.source.location}
-(sha256 `{manifest.source.sha256}`). Stored at {url}
+Version `{manifest.version_id}`, {manifest.precision}, from {manifest.source.format} at {code(manifest.source.location)}
+(sha256 `{manifest.source.sha256}`). Stored at {code(url)}
 
-Input {manifest.input.shape}, {scaling_of(manifest.input).describe()}: {manifest.input_basis}.{_proof(manifest)}
+Input {manifest.input.shape}, {scaling_of(manifest.input).describe()}: {cell(manifest.input_basis)}.{_proof(manifest)}
 
 | output | mean difference from the source | allowed of the mean | largest difference | shape |
 |---|--:|--:|--:|---|
@@ -137,15 +138,15 @@ Input {manifest.input.shape}, {scaling_of(manifest.input).describe()}: {manifest
 
 The mean is what is judged. The largest difference is in one cell of one picture, often one without a person.
 
-Measured on {manifest.parity.image_count} pictures: {manifest.parity.images}.
-Neural Compute Stick: {"fit" if manifest.stick.fit else "not fit"}. {manifest.stick.reason}
+Measured on {manifest.parity.image_count} pictures: {cell(manifest.parity.images)}.
+Neural Compute Stick: {"fit" if manifest.stick.fit else "not fit"}. {cell(manifest.stick.reason)}
 """
 
 
 def _proof(manifest: Manifest) -> str:
     if manifest.proof is None:
         return ""
-    return f" Of {manifest.proof.pictures} it names rightly: {manifest.proof.describe()}."
+    return f" Of {manifest.proof.pictures} it names rightly: {cell(manifest.proof.describe())}."
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from tasks import evaluation
 from tasks.cancelling import cancellable
 from tasks.early_checks import check_evaluation
 from tasks.evaluation import Measured
+from tasks.markdown import code
 from tasks.model_store import take_model
 from tasks.policy import FLOW, Help
 from tasks.report import data_url
@@ -56,7 +57,7 @@ def evaluate_model(
         annotated = evaluation.open_coco(coco, images)
         measured = evaluation.evaluate_version(site, model_version_id, folder, manifest, annotated, mode, device, limit)
     said = measured.lines()
-    picture = f"![best and worst images]({data_url(measured.sheet)})\n\n{measured.url}" if measured.sheet else ""
+    picture = f"![best and worst images]({data_url(measured.sheet)})\n\n{code(measured.url)}" if measured.sheet else ""
     title = f"{manifest.name}, {manifest.version_id[:12]}"
     text = f"# {title}\n\n{evaluation.table({manifest.name: said})}\n\nCrosses: the annotations.\n\n{picture}\n"
     create_markdown_artifact(text, key="evaluation", description=f"{title}, {mode}")

@@ -23,6 +23,7 @@ from tasks.conversion import convert_source
 from tasks.early_checks import PictureFolders, check_pictures
 from tasks.finetuning import LABELS, Sources, folder_lines
 from tasks.judging import IrJudged, Judged
+from tasks.markdown import cell, code
 from tasks.model_store import store_model
 from tasks.owner import is_dead, this_owner
 from tasks.policy import FLOW, Help
@@ -182,8 +183,8 @@ def _publish(run: _Run, judged: Judged, ir: IrJudged, version: str, addresses: d
     said = judging.lines(judged, ir)
     warned = judging.warnings(run.params, run.trained_on, judged, ir)
     title = f"# Run {run.run_id}: {run.plan.name}, {run.plan.preset}"
-    parts = [title, *(f"**{warning}**" for warning in warned), _page(run, judged, said, version)]
-    parts.append("\n".join(f"- {name}: {address}" for name, address in addresses.items()))
+    parts = [title, *(f"**{cell(warning)}**" for warning in warned), _page(run, judged, said, version)]
+    parts.append("\n".join(f"- {name}: {code(address)}" for name, address in addresses.items()))
     description = f"run {run.run_id}, {run.plan.preset}"
     create_markdown_artifact("\n\n".join(parts), key="finetuning", description=description)
     log = get_run_logger()
@@ -196,15 +197,15 @@ def _publish(run: _Run, judged: Judged, ir: IrJudged, version: str, addresses: d
 
 
 def _page(run: _Run, judged: Judged, said: dict[str, str], version: str) -> str:
-    rows = "\n".join(f"| {label} | {text} |" for label, text in said.items())
-    folders = "\n".join(f"| {' | '.join(each.cells())} |" for each in judged.folders[:FOLDERS_SHOWN])
+    rows = "\n".join(f"| {label} | {cell(text)} |" for label, text in said.items())
+    folders = "\n".join(f"| {' | '.join(map(cell, each.cells()))} |" for each in judged.folders[:FOLDERS_SHOWN])
     parts = [
         f"`--model run-{run.run_id}` is this model, version `{version[:12]}`.",
         f"| on the test pictures | |\n|---|---|\n{rows}",
         *(f"## {name.replace('_', ' ')}\n\n![{name}]({data_url(png)})" for name, png in judged.pictures.items()),
         f"## Folders\n\n| folder | test pictures | accuracy | 95 % |\n|---|---|---|---|\n{folders}",
         "## Near misses\n\n"
-        + ("\n".join(f"- `{line}`" for line in judged.near) or "None within 0.2 of the threshold."),
+        + ("\n".join(f"- {code(line)}" for line in judged.near) or "None within 0.2 of the threshold."),
         "## Pictures\n\n```\n"
         + "\n".join([*run.data.table, *folder_lines(run.data.pictures), *run.data.notes])
         + "\n```",

@@ -11,6 +11,7 @@ from tasks import evaluation, quantization
 from tasks.archive_frames import sample_frames
 from tasks.cancelling import cancellable
 from tasks.early_checks import Quantization, check_quantization
+from tasks.markdown import code
 from tasks.model_store import store_model, take_model
 from tasks.policy import FLOW, Address, Help
 from tasks.quantization import Judged
@@ -82,8 +83,9 @@ def _publish(source: Manifest, manifest: Manifest, judged: Judged) -> None:
     """Both side by side, also when the one is refused."""
     columns = {source.name: judged.source.lines(), manifest.name: judged.quantised.lines()}
     speed = judged.speed.describe(source.name, manifest.name)
+    source_code = code(manifest.source.location)
     text = (
-        f"# {manifest.name}\n\nVersion `{manifest.version_id}`, {manifest.precision}, from {manifest.source.location}."
+        f"# {manifest.name}\n\nVersion `{manifest.version_id}`, {manifest.precision}, from {source_code}."
         f"\n\n{evaluation.table(columns)}\n\n"
         f"{speed}. AP and mean OKS may be {judged.max_drop:g} lower.\n"
     )

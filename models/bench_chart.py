@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from models.lettering import GRID, INK, PALE, PAPER, Color, Image, put_right, put_text, round_up, text_width
+from models.lettering import GRID, INK, PALE, PAPER, Color, Image, fitting, put_right, put_text, round_up, text_width
 
 WIDTH = 1600  # twice what a browser shows of it
 # Frames a second that the article reports, of its own Neural Compute Stick: never measured here.
@@ -104,9 +104,5 @@ def _legend(picture: Image, y: int) -> None:
 
 
 def _fitting(picture: Image, text: str, y: int, size: float, color: Color) -> None:
-    """Smaller, and at last shorter, where it would leave the picture."""
-    while text_width(text, size, 2) > WIDTH - 80 and size > 0.5:
-        size -= 0.05
-    while text_width(text, size, 2) > WIDTH - 80:
-        text = text[:-4] + "..."
+    text, size = fitting(text, WIDTH - 80, size, 2, 0.5)
     put_text(picture, text, (40, y), size, color, 2)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lettering import GRID, INK, PALE, PAPER, Color, Image, put_right, put_text, round_up, text_width
+from models.lettering import GRID, INK, PALE, PAPER, Color, Image, fitting, put_right, put_text, round_up, text_width
 
 WIDTH = 1600  # twice what a browser shows of it
 MOST_LANES = 24
@@ -76,9 +76,8 @@ class _Scale:
 
 
 def _left(picture: Image, text: str, at: tuple[int, int], size: float) -> None:
-    """Begins at `at`; smaller where it would leave the picture."""
-    while text_width(text, size, 2) > WIDTH - 2 * at[0] and size > 0.6:
-        size -= 0.05
+    """Begins at `at`; smaller, and at last shorter, where it would leave the picture."""
+    text, size = fitting(text, WIDTH - 2 * at[0], size, 2, 0.6)
     put_text(picture, text, at, size, INK, 2)
 
 

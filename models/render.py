@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.lettering import as_drawn
 from models.skeleton import DRAWN_EDGES
+from models.text import visible
 from models.types import KEYPOINT_NAMES
 
 Image = NDArray[np.uint8]
@@ -47,8 +49,9 @@ def draw_poses(
 def draw_caption(image: Image, caption: str) -> None:
     """In place: light letters on a darkened strip at the bottom, as wide as the text, never wider than the picture.
 
-    image: (h, w, 3) uint8, contiguous; caption: ASCII, as OpenCV's fonts
+    image: (h, w, 3) uint8, contiguous; caption: all but ASCII is drawn as `?`, by OpenCV's fonts
     """
+    caption = as_drawn(caption)
     height, width = image.shape[:2]
     scale = max(0.35, min(height, width) / 900)
     thickness = max(1, round(scale * 1.6))
@@ -96,7 +99,7 @@ def _with_names(sheet: Image, names: Sequence[str], corners: Sequence[tuple[int,
     drawing = ImageDraw.Draw(picture)
     font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", max(6, line * 2 // 3))
     for name, (left, top) in zip(names, corners, strict=True):
-        plain = "".join(sign if sign.isprintable() else " " for sign in name)
+        plain = visible(name)
         shown = plain
         while len(shown) > 1 and drawing.textlength(shown, font) > width:
             plain = plain[max(1, len(plain) // 50) :]

@@ -19,6 +19,7 @@ from models.speed import inferences_per_s
 from storage import evaluations
 from storage.evaluations import Evaluation
 from tasks.early_checks import check_pose_model
+from tasks.markdown import markdown_table
 from tasks.policy import TASK
 from tasks.site import Site
 
@@ -128,7 +129,7 @@ def _key(manifest: Manifest, protocol: Protocol) -> str:
 
 
 def table(columns: dict[str, dict[str, str]]) -> str:
-    """Markdown: a row a label of any column, a column a model; heading -> its lines."""
+    """Markdown: one row per label of any column, one column per model; heading -> its lines."""
     labels = dict.fromkeys(label for lines in columns.values() for label in lines)
-    rows = [f"| {label} | " + " | ".join(lines.get(label, "") for lines in columns.values()) + " |" for label in labels]
-    return "\n".join([f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", *rows])
+    rows = [{"": label, **{name: lines.get(label, "") for name, lines in columns.items()}} for label in labels]
+    return markdown_table(rows)

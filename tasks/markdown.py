@@ -1,11 +1,18 @@
-"""Markdown for Prefect's pages, in which a name from outside is a name whatever it looks like. Pure text."""
+"""Markdown for Prefect's pages, in which a name from outside is a name whatever it looks like. Pure text.
 
+Prefect's UI renders descriptions and the cells of table artifacts as markdown, too. It knows no character references
+beyond those of HTML's own signs, so that a backslash is the only escape that always works.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.text import visible
 
-SIGNS = "\\`*_[]<>|"
+_SIGNS = re.compile(r"[\\`*_\[\]<>|~&@#]")
+_LINKS = re.compile(r"(?:ftp|https?)(?=://)|www(?=\.)", re.IGNORECASE)  # made without any markup
+_BLOCKS = re.compile(r"^(?:(?=[-+=])|\d{1,9}(?=[.)](?:\s|$)))")  # rules and lists
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -13,19 +20,17 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
     head = list(rows[0])
     rule = [":--" if isinstance(rows[0][name], str) else "--:" for name in head]
     body = [[cell(row[name]) for name in head] for row in rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (list(map(cell, head)), rule, *body))
 
 
 def cell(value: Any) -> str:
-    """A value in a cell or in a line: never markup, HTML, an entity or a link to write a mail."""
+    """Escape a value for a cell, a line or a block of its own: no markup, HTML, reference or link is made of it."""
     if value is None:
         return ""
     if not isinstance(value, str):
         return f"{value:,}"
     plain = " ".join(visible(value).split())
-    for sign in SIGNS:
-        plain = plain.replace(sign, f"\\{sign}")
-    return plain.replace("&", "&amp;").replace("@", "&#64;")
+    return _BLOCKS.sub(r"\g<0>\\", _LINKS.sub(r"\g<0>\\", _SIGNS.sub(r"\\\g<0>", plain)))
 
 
 def code(text: str) -> str:
@@ -33,6 +38,6 @@ def code(text: str) -> str:
     return f"`{visible(text).replace('`', chr(0x2019))}`"
 
 
-def visible_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a table artifact, whose cells Prefect shows as they are."""
-    return [{name: visible(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]
+def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a table artifact. Numbers stay numbers, by which the page sorts."""
+    return [{name: cell(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]

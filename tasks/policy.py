@@ -43,7 +43,7 @@ class _NoTrace(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], NightjarError):
-            record.exc_info = None
+            record.exc_info = record.exc_text = None
         return True
 
 

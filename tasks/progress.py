@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from models.text import visible
+from tasks.markdown import cell
 
 ARTIFACT_EVERY_S = 1.0
 CLOSE_S = 3.0
@@ -94,4 +95,4 @@ class FrameProgress:
             closed = self._closed.wait(ARTIFACT_EVERY_S)
             share = 100.0 * self.done / self.total if self.total else 100.0
             with suppress(Exception):  # what happens to a picture of the work must not happen to the work
-                update_progress_artifact(artifact, progress=min(share, 100.0), description=self.text(self._what))
+                update_progress_artifact(artifact, progress=min(share, 100.0), description=cell(self.text(self._what)))

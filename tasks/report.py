@@ -9,13 +9,13 @@ import numpy as np
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from models.text import visible
 from storage import query as database
 from storage.ledger import SegmentCounts
 from storage.places import StoreError
 from tasks.account import Account, count_lines, crowd_table, device_table, video_table
 from tasks.catalogue import Listing
-from tasks.markdown import cell, code, markdown_table, visible_rows
+from tasks.log_lines import print_line
+from tasks.markdown import cell, code, markdown_table, table_rows
 from tasks.pictures import Pictures
 from tasks.policy import TASK
 from tasks.shown_model import views_line
@@ -124,8 +124,8 @@ def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
 @task(name="publish report", **TASK)
 def publish_report(report: BatchReport) -> None:
     """The account as a markdown artifact with the picture in it, and the videos as a table artifact."""
-    title = f"batch {report.batch_id}, {report.model}: {report.status}"
-    videos, refused = visible_rows(report.videos[:TABLE_VIDEOS]), visible_rows(report.refused[:TABLE_VIDEOS])
+    title = cell(f"batch {report.batch_id}, {report.model}: {report.status}")
+    videos, refused = table_rows(report.videos[:TABLE_VIDEOS]), table_rows(report.refused[:TABLE_VIDEOS])
     create_table_artifact(videos or [{"video": "none"}], key="batch-videos", description=title)
     if refused:
         create_table_artifact(refused, key="batch-quarantine", description=title)
@@ -135,7 +135,7 @@ def publish_report(report: BatchReport) -> None:
 def _markdown(report: BatchReport, title: str) -> str:
     lines = "\n".join(f"| {label} | {cell(text)} |" for label, text in report.lines().items())
     parts = [
-        f"# {cell(title)}",
+        f"# {title}",
         f"Archive {code(report.archive)}, model version `{report.version_id}`.",
         f"| account | |\n|---|---|\n{lines}",
     ]
@@ -149,7 +149,7 @@ def _markdown(report: BatchReport, title: str) -> str:
         parts.append(f"![frames per second over the night, by device]({data_url(report.chart)})")
     parts += _tables(report.account)
     if report.pictures.overlays:
-        parts.append("\n".join(f"- {code(key)}: {url}" for key, url in report.pictures.overlays.items()))
+        parts.append("\n".join(f"- {code(key)}: {code(url)}" for key, url in report.pictures.overlays.items()))
     return "\n\n".join(parts)
 
 
@@ -233,6 +233,6 @@ def device_lines(account: Account) -> list[tuple[str, str]]:
 
 
 def print_lines(lines: list[tuple[str, str]]) -> None:
-    """Unwrapped: a path that is broken in two cannot be copied. A worker's words may hold what steers a terminal."""
+    """Print labelled lines, unwrapped: a path that is broken in two cannot be copied."""
     for label, text in lines:
-        print(f"{label:<10}{visible(text)}")
+        print_line(f"{label:<10}{text}")

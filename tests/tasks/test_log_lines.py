@@ -2,47 +2,93 @@
 
 import io
 import logging
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prefect.logging.formatters import PrefectFormatter
 
+import tasks.policy  # noqa: F401 # leaves the traceback of an error of ours out
+from models.text import visible
 from models.types import NightjarError
 from storage.database import DatabaseError
 from storage.places import ObjectError
-from tasks.log_lines import keep_log_lines_whole
+from tasks.log_lines import keep_log_lines_whole, print_line
 
 FORGED = "x.mp4\n12:00:00 | INFO | all is well \x1b[2J\u202e\udcff"
+RECORD = re.compile(r"\d\d:\d\d:\d\d\.\d{3} \| [A-Z]+ ")
+NAMES = st.text(max_size=30) | st.sampled_from(
+    [FORGED, "a\\[/b].mp4", "%s %d", "{}", "\r", "\x85", "\u2028", "\n  File x"]
+)
 
 
-@pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """What a handler writes, of records that are made as in a run."""
+@contextmanager
+def written_by(logger: str) -> Iterator[io.StringIO]:
+    """What a handler writes as Prefect's do, of records that are made as in a run."""
     before = logging.getLogRecordFactory()
     keep_log_lines_whole()
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    logging.getLogger("prefect.flow_runs").addHandler(handler)
-    yield written
-    logging.getLogger("prefect.flow_runs").removeHandler(handler)
-    logging.setLogRecordFactory(before)
+    text = "%(asctime)s.%(msecs)03d | %(levelname)-7s | %(name)s - %(message)s"
+    handler.setFormatter(PrefectFormatter(text, "%H:%M:%S"))
+    logging.getLogger(logger).addHandler(handler)
+    try:
+        yield written
+    finally:
+        logging.getLogger(logger).removeHandler(handler)
+        logging.setLogRecordFactory(before)
 
 
-@pytest.mark.parametrize("template", ["%s is quarantined", "{}"], ids=["argument", "formatted before"])
-def test_a_message_is_one_line(lines: io.StringIO, template: str) -> None:
-    arguments = () if template == "{}" else (FORGED,)
-    logging.getLogger("prefect.flow_runs").warning(template.replace("{}", FORGED), *arguments)
-    assert lines.getvalue().count("\n") == 1
-    assert lines.getvalue().strip().isprintable()
-    assert "x.mp4\\n12:00:00" in lines.getvalue()
+@given(NAMES, st.booleans(), st.sampled_from(["prefect.flow_runs", "prefect.worker", "models.any"]))
+def test_a_message_is_one_line(name: str, formatted_before: bool, logger: str) -> None:
+    with written_by(logger) as written:
+        if formatted_before:
+            logging.getLogger(logger).warning(f"{name} is quarantined")
+        else:
+            logging.getLogger(logger).warning("%s is quarantined", name)
+    [line, end] = written.getvalue().split("\n")
+    assert not end
+    assert RECORD.match(line)
+    assert visible(line) == line
+    assert line.endswith(f"{visible(name)} is quarantined")
+
+
+@given(NAMES, st.sampled_from([ValueError, OSError, KeyError, ExceptionGroup]))
+def test_a_traceback_forges_no_record(name: str, kind: type[Exception]) -> None:
+    """Whatever somebody else's exception says, its cause and its notes."""
+    with written_by("prefect.flow_runs") as written:
+        try:
+            try:
+                raise RuntimeError(name)
+            except RuntimeError as cause:
+                error = kind(name, [ValueError(name)]) if kind is ExceptionGroup else kind(name)
+                error.add_note(name)
+                raise error from cause
+        except Exception:
+            logging.getLogger("prefect.flow_runs").exception("%s failed", name)
+    first, *rest = written.getvalue().rstrip("\n").split("\n")
+    assert RECORD.match(first)
+    assert all(visible(line) == line and (line.startswith("  ") or not line) for line in rest)
+    assert "RuntimeError" in written.getvalue()
 
 
 @pytest.mark.parametrize(
     "error", [NightjarError(FORGED), DatabaseError(FORGED, FORGED, FORGED), ObjectError(FORGED, FORGED, FORGED)]
 )
-def test_an_error_of_ours_is_one_line_in_a_log_a_traceback_and_a_terminal(
-    lines: io.StringIO, error: NightjarError
-) -> None:
-    logging.getLogger("prefect.flow_runs").error("it failed", exc_info=error)
-    assert all(line.isprintable() for line in lines.getvalue().splitlines())
-    assert not any(line.startswith("12:00:00") for line in lines.getvalue().splitlines())
+def test_an_error_of_ours_is_one_line_in_a_log_and_a_terminal(error: NightjarError) -> None:
+    with written_by("prefect.flow_runs") as written:
+        logging.getLogger("prefect.flow_runs").error("it failed: %s", error, exc_info=error)
+    assert written.getvalue().count("\n") == 1, "one line without a traceback"
+    assert written.getvalue().strip().isprintable()
     assert str(error).isprintable()
+
+
+@given(NAMES)
+def test_what_is_printed_is_one_line(name: str) -> None:
+    written = io.StringIO()
+    print_line(f"{name}: 3 frames", written)
+    assert written.getvalue() == f"{visible(name)}: 3 frames\n"
+    assert written.getvalue().count("\n") == 1
