@@ -554,5 +554,16 @@ def worker(**options: Any) -> None:
     run_worker(**options)
 
 
+@main.command(name="edge-gate")
+@click.option("--port", type=click.IntRange(1, 65535), default=4201, show_default=True, help="On loopback, for nginx.")
+@click.option("--server", metavar="URL", default="http://127.0.0.1:4200", show_default=True, help="Prefect's server.")
+@_plain_errors
+def edge_gate(port: int, server: str) -> None:
+    """Let edge workers through to what is of the pool edge: between nginx and Prefect's server."""
+    from deployments.edge_gate import run_edge_gate
+
+    run_edge_gate(port, server.rstrip("/").removesuffix("/api"))
+
+
 if __name__ == "__main__":
     main()

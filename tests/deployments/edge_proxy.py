@@ -14,12 +14,13 @@ from typing import Any
 
 import httpx
 
+from tests.deployments.running import NIGHTJAR
 from tests.servers_prefect import running_prefect
 from tests.servers_s3 import free_port, write_certificate
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "deployments" / "nginx" / "nightjar-edge.conf"
-ADMIN, EDGE = "admin:server-secret", "pi-4:edge-secret"
+ADMIN, EDGE, OTHER = "admin:server-secret", "pi-4:edge-secret", "pi-5:other-secret"
 MAIN = """
 daemon off;
 worker_processes 1;
@@ -41,11 +42,19 @@ http {{
 
 @dataclass(frozen=True)
 class EdgeProxy:
-    """url: nginx', over TLS; certificate: to trust; server_url: Prefect's own, behind it; log: one line a request"""
+    """nginx, the gate and a Prefect server.
+
+    url: nginx', over TLS
+    certificate: to trust
+    server_url: Prefect's own, behind both
+    gate_url: the gate's, past nginx
+    log: nginx', one line per request
+    """
 
     url: str
     certificate: Path
     server_url: str
+    gate_url: str
     log: Path
 
     def ask(self, method: str, path: str, password: str | None, **options: Any) -> httpx.Response:
@@ -77,37 +86,43 @@ def _ask(url: str, method: str, password: str | None, **options: Any) -> httpx.R
 
 @contextmanager
 def running_edge_proxy(folder: Path) -> Iterator[EdgeProxy]:
-    """A Prefect server with a password, nginx before it; both end with the context."""
+    """A Prefect server with a password, the gate before it, nginx before both; all end with the context."""
     database = f"sqlite+aiosqlite:///{folder}/prefect.db"
     password = {"PREFECT_SERVER_API_AUTH_STRING": ADMIN}
     with running_prefect(folder / "home", database, **password) as server:
         port = free_port()
         certificate, key = write_certificate(folder)
-        (folder / "edge.htpasswd").write_text(f"{EDGE.partition(':')[0]}:{hashed(EDGE.partition(':')[2])}\n")
+        (folder / "edge.htpasswd").write_text("".join(map(htpasswd_line, (EDGE, OTHER))))
         token = base64.b64encode(ADMIN.encode()).decode()
         (folder / "server-credential.conf").write_text(f'proxy_set_header Authorization "Basic {token}";\n')
-        (folder / "nightjar-edge.conf").write_text(filled_in(folder, port, server.port, certificate, key))
+        gate_port = free_port()
+        (folder / "nightjar-edge.conf").write_text(filled_in(folder, port, gate_port, certificate, key))
         user = (
             "user root;" if os.getuid() == 0 else ""
         )  # or else its workers are "nobody", to whom the folder is closed
         (folder / "nginx.conf").write_text(user + MAIN.format(folder=folder))
         (folder / "access.log").touch()
+        gate = start_gate(gate_port, server.port, folder)
         process = start_nginx(folder)
         try:
-            proxy = EdgeProxy(f"https://127.0.0.1:{port}/api", certificate, server.api_url, folder / "access.log")
+            gate_url = f"http://127.0.0.1:{gate_port}/api"
+            proxy = EdgeProxy(
+                f"https://127.0.0.1:{port}/api", certificate, server.api_url, gate_url, folder / "access.log"
+            )
             await_proxy(proxy, process, folder)
             yield proxy
         finally:
-            process.terminate()
-            process.wait(20)
+            for each in (process, gate):
+                each.terminate()
+                each.wait(20)
 
 
-def filled_in(folder: Path, port: int, server_port: int, certificate: Path, key: Path) -> str:
+def filled_in(folder: Path, port: int, gate_port: int, certificate: Path, key: Path) -> str:
     """The shipped file with nothing changed but what its own comments tell to fill in."""
     text = SHIPPED.read_text()
     for old, new in {
         "listen 4443 ssl": f"listen 127.0.0.1:{port} ssl",
-        "http://127.0.0.1:4200": f"http://127.0.0.1:{server_port}",
+        "http://127.0.0.1:4201": f"http://127.0.0.1:{gate_port}",
         "/etc/nginx/nightjar/server.pem": str(certificate),
         "/etc/nginx/nightjar/server.key": str(key),
         "/etc/nginx/nightjar/edge.htpasswd;": f"{folder}/edge.htpasswd;",
@@ -119,9 +134,11 @@ def filled_in(folder: Path, port: int, server_port: int, certificate: Path, key:
     return text
 
 
-def hashed(password: str) -> str:
+def htpasswd_line(credential: str) -> str:
+    user, _, password = credential.partition(":")
     command = ["openssl", "passwd", "-6", "-stdin"]
-    return subprocess.run(command, input=password, capture_output=True, text=True, check=True).stdout.strip()
+    hashed = subprocess.run(command, input=password, capture_output=True, text=True, check=True).stdout.strip()
+    return f"{user}:{hashed}\n"
 
 
 def nginx() -> str | None:
@@ -133,13 +150,19 @@ def start_nginx(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command)
 
 
+def start_gate(port: int, server_port: int, folder: Path) -> subprocess.Popen[bytes]:
+    command = [NIGHTJAR, "edge-gate", "--port", str(port), "--server", f"http://127.0.0.1:{server_port}/api"]
+    with (folder / "gate.log").open("wb") as log:
+        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+
+
 def await_proxy(proxy: EdgeProxy, process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         try:
-            assert proxy.ask("GET", "/health", EDGE).status_code == 200, (folder / "error.log").read_text()
-            return
+            if proxy.ask("GET", "/health", EDGE).status_code == 200:
+                return
         except httpx.TransportError:
             assert process.poll() is None, (folder / "error.log").read_text()
-            assert time.monotonic() < deadline, "nginx did not answer"
-            time.sleep(0.1)
+        assert time.monotonic() < deadline, [(folder / name).read_text() for name in ("error.log", "gate.log")]
+        time.sleep(0.1)

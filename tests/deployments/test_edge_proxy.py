@@ -8,13 +8,18 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import psutil
 import pytest
 from prefect.workers.process import ProcessWorker
 
-from tests.deployments.edge_proxy import ADMIN, EDGE, EdgeProxy, nginx, running_edge_proxy
+from deployments import edge_gate
+from deployments.edge_gate import BURST_BYTES, BYTES_PER_S, Allowance
+from tests.deployments.edge_proxy import ADMIN, EDGE, OTHER, EdgeProxy, nginx, running_edge_proxy
 
 pytestmark = pytest.mark.skipif(nginx() is None, reason="no nginx here: apt-get install nginx-light")
 
@@ -57,8 +62,40 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeProxy]:
         yield proxy
 
 
-def routes(proxy: EdgeProxy) -> Iterator[tuple[str, str, str]]:
+@dataclass(frozen=True)
+class Made:
+    """A flow with a deployment in a pool, and a run of it. Ids."""
+
+    flow: str
+    deployment: str
+    run: str
+
+
+def make(proxy: EdgeProxy, pool: str, name: str) -> Made:
+    flow = proxy.ask_server("POST", "/flows/", json={"name": f"{name}-flow"}).json()["id"]
+    deployment = {"name": name, "flow_id": flow, "entrypoint": "x.py:x", "work_pool_name": pool}
+    made = proxy.ask_server("POST", "/deployments/", json=deployment).json()["id"]
+    run = proxy.ask_server("POST", f"/deployments/{made}/create_flow_run", json={"parameters": {}}).json()["id"]
+    return Made(flow, made, run)
+
+
+@pytest.fixture(scope="module")
+def ours(proxy: EdgeProxy) -> Made:
+    return make(proxy, "edge", "edges")
+
+
+@pytest.fixture(scope="module")
+def finished(proxy: EdgeProxy) -> Made:
+    """A training of the central pool that is done."""
+    made = make(proxy, "central", "training")
+    state = {"state": {"type": "COMPLETED"}, "force": True}
+    assert proxy.ask_server("POST", f"/flow_runs/{made.run}/set_state", json=state).json()["status"] == "ACCEPT"
+    return made
+
+
+def routes(proxy: EdgeProxy, ours: Made) -> Iterator[tuple[str, str, str]]:
     """(method, path as in openapi.json, path to ask for) of all; those of a pool for edge and for central."""
+    ids = {"/flow_runs/{id}": ours.run, "/deployments/{id}": ours.deployment, "/flows/{id}": ours.flow}
     document = proxy.ask_server("GET", "/openapi.json").raise_for_status().json()
     for path, methods in document["paths"].items():
         short = path.removeprefix("/api").replace("/work_pools/{name}", "/work_pools/{work_pool_name}")
@@ -66,12 +103,13 @@ def routes(proxy: EdgeProxy) -> Iterator[tuple[str, str, str]]:
             for pool in ("edge", "central") if "{work_pool_name}" in short else ("",):
                 named = short.replace("{work_pool_name}", pool)
                 query = f"?client={uuid.uuid4()}" if short == "/csrf-token" else ""
-                yield method.upper(), named, re.sub(r"\{[^}]*\}", str(uuid.uuid4()), named) + query
+                known = next((own for start, own in ids.items() if named.startswith(start)), str(uuid.uuid4()))
+                yield method.upper(), named, re.sub(r"\{[^}]*\}", known, named) + query
 
 
-def test_every_route_with_no_a_wrong_and_the_edges_credential(proxy: EdgeProxy) -> None:
+def test_every_route_with_no_a_wrong_and_the_edges_credential(proxy: EdgeProxy, ours: Made) -> None:
     tried, open_to_edge = 0, set()
-    for method, named, path in routes(proxy):
+    for method, named, path in routes(proxy, ours):
         for password in (None, "pi-4:wrong", "nobody:edge-secret", ADMIN):
             assert proxy.ask(method, path, password).status_code == 401, (method, path, password)
         status = proxy.ask(method, path, EDGE).status_code
@@ -118,6 +156,121 @@ def test_no_way_round_by_spelling(proxy: EdgeProxy, method: str, path: str) -> N
     connection.endheaders()
     assert connection.getresponse().status == 403
     connection.close()
+
+
+STATES_OF_PREFECT = [
+    "SCHEDULED",
+    "PENDING",
+    "RUNNING",
+    "COMPLETED",
+    "FAILED",
+    "CANCELLED",
+    "CRASHED",
+    "PAUSED",
+    "CANCELLING",
+]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("kind", STATES_OF_PREFECT)
+def test_a_finished_run_of_another_pool_stays_finished(
+    proxy: EdgeProxy, finished: Made, kind: str, force: bool
+) -> None:
+    asked = {"state": {"type": kind}, "force": force}
+    assert proxy.ask("POST", f"/flow_runs/{finished.run}/set_state", EDGE, json=asked).status_code == 403
+    assert proxy.ask_server("GET", f"/flow_runs/{finished.run}").json()["state_type"] == "COMPLETED"
+
+
+def test_nothing_of_another_pool_is_seen_or_marked(proxy: EdgeProxy, finished: Made, ours: Made) -> None:
+    for path in (f"/flow_runs/{finished.run}", f"/deployments/{finished.deployment}", f"/flows/{finished.flow}"):
+        assert proxy.ask("GET", path, EDGE).status_code == 403
+    assert proxy.ask("PATCH", f"/flow_runs/{finished.run}/labels", EDGE, json={"a": "b"}).status_code == 403
+    for path in (f"/flow_runs/{ours.run}", f"/deployments/{ours.deployment}", f"/flows/{ours.flow}"):
+        assert proxy.ask("GET", path, EDGE).status_code == 200
+
+
+@pytest.mark.parametrize("asked", [{}, {"work_pools": {"name": {"any_": ["central"]}}}, {"work_pools": None}])
+def test_a_filter_finds_the_pools_runs_alone(
+    proxy: EdgeProxy, finished: Made, ours: Made, asked: dict[str, Any]
+) -> None:
+    found = proxy.ask("POST", "/flow_runs/filter", EDGE, json=asked).json()
+    assert ours.run in {run["id"] for run in found}
+    assert {run["work_pool_name"] for run in found} == {"edge"}
+
+
+@pytest.mark.parametrize("force", ["true", "false"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        '{"type": "SCHEDULED"}',
+        '{"type": "RUNNING", "type": "SCHEDULED"}',
+        '{"type": "PAUSED"}',
+        '{"type": ["RUNNING"]}',
+        "1",
+    ],
+)
+def test_no_run_is_scheduled_again(proxy: EdgeProxy, ours: Made, state: str, force: str) -> None:
+    body = f'{{"state": {state}, "force": {force}}}'
+    assert proxy.ask("POST", f"/flow_runs/{ours.run}/set_state", EDGE, content=body).status_code == 403
+
+
+def test_log_lines_are_of_the_pools_own_runs_and_bounded(proxy: EdgeProxy, finished: Made, ours: Made) -> None:
+    def line(run: str | None, message: str) -> dict[str, Any]:
+        return {"name": "x", "level": 20, "message": message, "timestamp": "2026-11-27T00:00:00Z", "flow_run_id": run}
+
+    def stored() -> int:
+        asked = {"logs": {"flow_run_id": {"any_": [ours.run, finished.run]}}, "limit": 200}
+        return sum(len(line["message"]) for line in proxy.ask_server("POST", "/logs/filter", json=asked).json())
+
+    for runs in ([finished.run], [ours.run, finished.run], [None], [str(uuid.uuid4())], ["x"]):
+        refused = proxy.ask("POST", "/logs/", OTHER, json=[line(run, "forged") for run in runs])
+        assert refused.status_code in (403, 422), runs
+    assert stored() == 0
+    task = {"task_run_id": str(uuid.uuid4())}
+    assert proxy.ask("POST", "/logs/", OTHER, json=[{**line(ours.run, "said"), **task}]).status_code == 201
+    assert stored() == len("said")
+    for _ in range(6):
+        assert proxy.ask("POST", "/logs/", OTHER, json=[line(ours.run, "x" * 900_000)]).status_code == 201
+    assert 900_000 <= stored() <= 2 << 20
+    assert proxy.ask("POST", "/logs/", OTHER, json=[line(ours.run, "x" * (2 << 20))]).status_code == 413
+
+
+def test_a_credential_has_sixteen_workers_which_do_not_live_for_ever(proxy: EdgeProxy) -> None:
+    def beat(name: Any, interval_s: Any = 30) -> int:
+        body = {"name": name, "heartbeat_interval_seconds": interval_s, "metadata": {"x": "y" * 1000}}
+        return proxy.ask("POST", "/work_pools/edge/workers/heartbeat", OTHER, json=body).status_code
+
+    assert [beat(name) for name in ("", "a\nb", "x" * 201, 5)] == [422] * 4
+    assert [beat("eternal", interval_s) for interval_s in (10**9, 0, -1, "x")] == [422] * 4
+    assert [beat(f"pi-{number}") for number in range(100)] == [204] * 16 + [403] * 84
+    assert beat("pi-3") == 204, "one that is known"
+    workers = proxy.ask_server("POST", "/work_pools/edge/workers/filter", json={}).json()
+    assert {worker["name"] for worker in workers} == {f"pi-{number}" for number in range(16)}
+
+
+@pytest.mark.parametrize("path", ["/flow_runs/filter", "/work_pools/edge/get_scheduled_flow_runs"])
+def test_bodies_are_small(proxy: EdgeProxy, path: str) -> None:
+    assert proxy.ask("POST", path, EDGE, json={"x": "y" * 70_000}).status_code == 413
+
+
+def test_the_gate_itself_opens_nothing(proxy: EdgeProxy, ours: Made) -> None:
+    for method, path in (("GET", f"/flow_runs/{ours.run}"), ("POST", "/flow_runs/filter")):
+        assert (
+            httpx.request(method, f"{proxy.gate_url}{path}", json={} if method == "POST" else None).status_code == 401
+        )
+    assert httpx.post(f"{proxy.gate_url}/variables/filter", auth=("admin", "server-secret")).status_code == 403
+
+
+def test_an_allowance_is_a_burst_and_then_a_trickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_s = 1000.0
+    monkeypatch.setattr(edge_gate.time, "monotonic", lambda: at_s)
+    allowance = Allowance()
+    assert [allowance.take(BURST_BYTES // 2) for _ in range(3)] == [True, True, False]
+    at_s += 10
+    assert [allowance.take(10 * BYTES_PER_S), allowance.take(1)] == [True, False]
+    at_s += 1e9
+    assert not allowance.take(BURST_BYTES + 1)
+    assert allowance.take(BURST_BYTES)
 
 
 def test_a_websocket_is_refused_before_it_opens(proxy: EdgeProxy) -> None:
