@@ -130,6 +130,7 @@ class FrameIndex:
     packets: (frames,) int64, only where numbered by packet: which packet of the file holds each frame, counted from 0
     key_stamps, key_bytes: (k,) int64, likewise: pts of the keyframes' packets and their positions in the file, -1 =
         unknown: where to seek, and how to know that it is this one
+    key_headers: (k,) int64, only where packets carry headers for the decoder: how many do up to each keyframe
     """
 
     pts: NDArray[np.int64]
@@ -139,6 +140,7 @@ class FrameIndex:
     packets: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     key_stamps: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     key_bytes: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    key_headers: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, order=True)

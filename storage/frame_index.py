@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from models.types import FrameIndex, TimeRepair
 from storage.access_units import can_start
 from storage.containers import UNFINISHED, VideoError
+from storage.decoder_headers import carries_header
 from storage.display import StreamAspects, geometry_of_first
 from storage.frames import InexactError, count_packets, decode, open_container, prepare_decoder
 from storage.geometry import DisplayGeometry
@@ -58,6 +59,7 @@ class Packets:
 
     starts: bool, decoding can start here; position: byte in the file, -1 = unknown
     in_order: every dts that is there is later than the one before
+    carriers: (c,) numbers of the packets that carry a header for the decoder, ascending
     """
 
     pts: NDArray[np.int64]
@@ -66,10 +68,17 @@ class Packets:
     position: NDArray[np.int64]
     starts: NDArray[np.bool_]
     in_order: bool
+    carriers: NDArray[np.int64]
 
     @property
     def reordered(self) -> bool:
         return not np.array_equal(self.pts, self.dts)
+
+    def headers_up_to(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many packets carry a header, up to each of these; empty where none does."""
+        if not len(self.carriers):
+            return self.carriers
+        return np.searchsorted(self.carriers, numbers, side="right").astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,7 @@ def demux(opened: InputContainer, stream: VideoStream, max_frames: int) -> Packe
     """Read the file to its end. Raises VideoError where it is cut short, empty or too long."""
     codec, extradata = stream.codec_context.codec.canonical_name, stream.codec_context.extradata
     pts, dts, duration, position, starts = array("q"), array("q"), array("q"), array("q"), array("b")
+    carriers = array("q")
     in_order, previous, damaged = True, NO_TIME, False
     for number, packet in count_packets(stream, _packets(opened, stream)):
         dts_now = NO_TIME if packet.dts is None else packet.dts
@@ -132,6 +142,8 @@ def demux(opened: InputContainer, stream: VideoStream, max_frames: int) -> Packe
             in_order &= dts_now > previous
             previous = dts_now
         damaged = packet.is_corrupt
+        if carries_header(packet):
+            carriers.append(len(pts))
         if number < 0:
             continue
         pts.append(NO_TIME if packet.pts is None else packet.pts)
@@ -146,7 +158,13 @@ def demux(opened: InputContainer, stream: VideoStream, max_frames: int) -> Packe
     if not pts:
         raise VideoError("no frames: the video stream is empty; record or copy it again")
     return Packets(
-        np.array(pts), np.array(dts), np.array(duration), np.array(position), np.array(starts, bool), in_order
+        np.array(pts),
+        np.array(dts),
+        np.array(duration),
+        np.array(position),
+        np.array(starts, bool),
+        in_order,
+        np.array(carriers, np.int64),
     )
 
 
@@ -235,8 +253,9 @@ def _index_by_pts(packets: Packets, trial: Trial, timing: Timing) -> tuple[Frame
     times = repair(pts, timing.rules)
     if timing.container == "avi":
         timing = replace(timing, origin_s=float(pts[0]) * timing.time_base_s)
-    starts = packets.pts[packets.starts]
-    return FrameIndex(pts, _seconds(times, timing), _with_first(np.searchsorted(pts, starts))), times
+    keyframes = _with_first(np.searchsorted(pts, packets.pts[packets.starts]))
+    headers = packets.headers_up_to(order[keyframes])
+    return FrameIndex(pts, _seconds(times, timing), keyframes, key_headers=headers), times
 
 
 def _as_promised(found: list[int | None], promised: NDArray[np.int64], *, clean: bool) -> bool:
@@ -288,6 +307,7 @@ def _index_by_packet(film: Film, packets: Packets, timing: Timing) -> tuple[Fram
         packets=order,
         key_stamps=packets.pts[found],
         key_bytes=packets.position[found],
+        key_headers=packets.headers_up_to(found),
     )
     return index, times
 

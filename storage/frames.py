@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from models.types import FrameIndex, Video
 from storage.access_units import is_shown, mpeg2_size
 from storage.containers import HEAD_BYTES, MAX_PIXELS, AttemptError, VideoError, confirmed, open_regular
+from storage.decoder_headers import give_headers, headers_after
 from storage.display import ASPECT_IN_STREAM, AspectChanged, FrameGeometries, StreamAspects
 from storage.geometry import DisplayGeometry
 from storage.pixels import to_rgb
@@ -263,6 +264,7 @@ def _seek(
     Raises InexactError.
     """
     position = int(np.searchsorted(index.keyframes, keyframe))
+    headers = headers_after(container.demux(stream), _headers_up_to(index, keyframe))
     for candidate in range(position, max(position - SEEK_TRIES, 0), -1):
         try:
             _seek_to(container, stream, index, candidate)
@@ -272,8 +274,13 @@ def _seek(
             continue
         number = None if first is None else _known_keyframe(index, first)
         if first is not None and number is not None and number <= keyframe:
+            give_headers(first, headers[_headers_up_to(index, number)])
             return number, itertools.chain([first], packets)
     raise InexactError
+
+
+def _headers_up_to(index: FrameIndex, keyframe: int) -> int:
+    return int(index.key_headers[np.searchsorted(index.keyframes, keyframe)]) if len(index.key_headers) else 0
 
 
 def _seek_to(container: InputContainer, stream: VideoStream, index: FrameIndex, candidate: int) -> None:
