@@ -1,15 +1,16 @@
 """Reading of COCO keypoint annotations, also of files that annotation tools wrote in their own way. No measures here.
 
-Such files have a person's category other than 1, further categories, annotations without unique ids, images in folders,
-areas of 0. What can be known is repaired, what cannot be used is left out, and both are counted; what could mean two
-things is refused, because a figure of the wrong people looks like any other.
+Such files have a person's category other than 1, further categories, annotations without unique ids, ids that are a
+number here and a text there, images in folders, areas of 0. What can be known is repaired, what cannot be used is left
+out, and both are counted; what could mean two things is refused, because a figure of the wrong people looks like any
+other.
 """
 
 import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.coco import CocoError, CocoImage, CocoSet, Labelled
+from models.coco_masks import outline_area
 from models.types import KEYPOINT_NAMES, KEYPOINTS
 
 PERSON_NAMES = {"person", "persons", "people", "human", "pedestrian"}
@@ -56,6 +58,8 @@ def _parse(file: Path) -> tuple[bytes, dict[str, Any]]:
         if not all(isinstance(some, list) and all(isinstance(one, dict) for one in some) for some in lists):
             raise TypeError("images, annotations and categories are no lists of objects")
         for image in dataset["images"]:
+            if isinstance(image["id"], float) and image["id"].is_integer():
+                image["id"] = int(image["id"])
             if not isinstance(image["id"], int | str) or not isinstance(image["file_name"], str):
                 raise TypeError("an image without an id or a file name")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -67,7 +71,7 @@ def _parse(file: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 def _by_id(images: Sequence[dict[str, Any]]) -> dict[_ImageId, dict[str, Any]]:
-    """The images by id, numbers before texts."""
+    """The images by id: numbers, also in texts, before other texts."""
     repeated = [image_id for image_id, count in Counter(image["id"] for image in images).items() if count > 1]
     if repeated:
         raise CocoError(
@@ -78,8 +82,8 @@ def _by_id(images: Sequence[dict[str, Any]]) -> dict[_ImageId, dict[str, Any]]:
 
 
 def _order(image_id: _ImageId) -> tuple[bool, float, str]:
-    is_text = isinstance(image_id, str)
-    return (is_text, 0.0, str(image_id)) if isinstance(image_id, str) else (is_text, image_id, "")
+    text = str(image_id)
+    return (False, float(text), text) if text.removeprefix("-").isdecimal() else (True, 0.0, text)
 
 
 # Annotations
@@ -91,22 +95,55 @@ def _people(
     """The people of each image: keypoints in COCO's order, counted; area, box and crowd filled in."""
     persons = _person_categories(dataset)
     people: dict[_ImageId, list[dict[str, Any]]] = {image_id: [] for image_id in listed}
+    categories, images = _Ids(persons), _Ids(people)
     for annotation in dataset["annotations"]:
-        category = annotation.get("category_id")
+        category, image_id = categories.find(annotation.get("category_id")), images.find(annotation.get("image_id"))
         if persons and category is not None and category not in persons:
             notes["annotation of another category left out"] += 1
-        elif annotation.get("image_id") not in people:
+        elif image_id not in people:
             notes["annotation of an image that the file does not list left out"] += 1
         else:
             person = _person(annotation, persons.get(category) if category is not None else None, notes)
-            people[annotation["image_id"]].append(person)
+            people[image_id].append(person)
+    _refuse_shares(listed, people)
     return people
+
+
+class _Ids:
+    """Ids as one part of a file has them, found by what another part writes: 7, 7.0, "7" or "007"."""
+
+    def __init__(self, known: Iterable[Any]) -> None:
+        self._known = set(known)
+        plain = Counter(map(_plain_id, self._known))
+        self._by_plain = {_plain_id(one): one for one in self._known if plain[_plain_id(one)] == 1}
+
+    def find(self, written: Any) -> Any:
+        """The id that is meant; what is written where it is that id, or means none of them or several."""
+        if isinstance(written, list | dict):
+            return repr(written)
+        return written if written in self._known else self._by_plain.get(_plain_id(written), written)
+
+
+def _plain_id(written: Any) -> str:
+    text = str(int(written) if isinstance(written, float) and written.is_integer() else written).strip()
+    return text.lstrip("0") or "0" if text.isdecimal() else text
+
+
+def _refuse_shares(listed: Mapping[_ImageId, Any], people: Mapping[_ImageId, Sequence[dict[str, Any]]]) -> None:
+    """Raises CocoError where all keypoints lie within one pixel: they are shares of the picture's width and height."""
+    rows = [np.array(one["keypoints"]).reshape(KEYPOINTS, 3) for some in people.values() for one in some]
+    placed = np.concatenate([each[each[:, 2] > 0, :2] for each in rows]) if rows else np.empty((0, 2))
+    if len(np.unique(placed, axis=0)) > 1 and placed.min() >= 0 and placed.max() <= 1:
+        raise CocoError(
+            f"all keypoints lie between 0 and 1, which are shares of a picture and not pixels ({len(listed)} images). "
+            "Multiply x by the picture's width and y by its height"
+        )
 
 
 def _person_categories(dataset: dict[str, Any]) -> dict[Any, NDArray[np.intp]]:
     """Ids of the categories that are people, each with the places of COCO's keypoints in its own order."""
     categories = dataset["categories"]
-    used = {annotation.get("category_id") for annotation in dataset["annotations"]} - {None}
+    used = {_plain_id(annotation.get("category_id")) for annotation in dataset["annotations"]} - {"None"}
     if not categories:
         if len(used) > 1:
             raise CocoError(
@@ -144,9 +181,10 @@ def _person(annotation: dict[str, Any], order: NDArray[np.intp] | None, notes: C
     box = _box(annotation, rows[labelled])
     area = _number(annotation.get("area"))
     if labelled.any() and not area > 0:
-        notes["area computed from the box"] += 1
-        area = AREA_OF_BOX * box[2] * box[3]
-    crowd = int(bool(annotation.get("iscrowd")))
+        area = outline_area(annotation.get("segmentation"))
+        notes[f"area computed from the {'outline' if area > 0 else 'box'}"] += 1
+        area = area if area > 0 else AREA_OF_BOX * box[2] * box[3]
+    crowd = int(_is_yes(annotation.get("iscrowd")))
     return {
         "keypoints": rows.ravel().tolist(),
         "num_keypoints": int(labelled.sum()),
@@ -182,8 +220,17 @@ def _box(annotation: dict[str, Any], labelled: NDArray[np.float64]) -> list[floa
 
 
 def _number(value: object) -> float:
-    """NaN for what is none."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
+    """Also of a number in a text; NaN for what is none."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def _is_yes(value: object) -> bool:
+    """Also in a text, where "0" and "false" say no."""
+    return value.strip().lower() not in ("", "0", "false", "no") if isinstance(value, str) else bool(value)
 
 
 # Images

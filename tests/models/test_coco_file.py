@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pycocotools.mask
 import pytest
 
 from models.coco import CocoError, CocoSet, coco_figures
@@ -130,7 +131,41 @@ def with_loose_keypoints(dataset: Dataset) -> None:
                 annotation["keypoints"][at : at + 2] = [500, 500]
 
 
+def in_annotations(**changes: Callable[[Any], Any]) -> Callable[[Dataset], None]:
+    """Values of the annotations written in another way than the rest of the file has them."""
+
+    def change(dataset: Dataset) -> None:
+        for annotation in dataset["annotations"]:
+            annotation.update({name: write(annotation.get(name)) for name, write in changes.items()})
+
+    return change
+
+
+def as_texts(dataset: Dataset) -> None:
+    for annotation in dataset["annotations"]:
+        annotation["keypoints"] = [str(value) for value in annotation["keypoints"]]
+        annotation["bbox"] = [str(value) for value in annotation["bbox"]]
+        annotation["area"] = str(annotation["area"])
+
+
 SAME = {
+    "image ids as texts in annotations": in_annotations(image_id=str),
+    "image ids as texts in images": lambda dataset: (
+        [image.update(id=str(image["id"])) for image in dataset["images"]] and None
+    ),
+    "image ids as decimals in images": lambda dataset: (
+        [image.update(id=float(image["id"])) for image in dataset["images"]] and None
+    ),
+    "image ids with zeros before them": in_annotations(image_id=lambda number: f"{number:012d}"),
+    "image ids as decimals": in_annotations(image_id=float),
+    "categories as texts in annotations": in_annotations(category_id=str),
+    "categories as decimals and texts": lambda dataset: (
+        dataset.update(categories=[])
+        or ([a.update(category_id=[1, "1", 1.0][n % 3]) for n, a in enumerate(dataset["annotations"])] and None)
+    ),
+    "iscrowd in words": in_annotations(iscrowd=lambda _: "false"),
+    "iscrowd as text": in_annotations(iscrowd=lambda _: "0"),
+    "numbers as texts": as_texts,
     "category 3": of_category(3),
     "category 0": of_category(0),
     "category by text": of_category("person-1"),
@@ -186,6 +221,42 @@ def test_an_area_that_is_none_is_computed_from_the_box_and_said(written: Written
     assert figures(coco)[0] > 0.3
 
 
+@pytest.mark.parametrize("kind", ["polygon", "two polygons", "runs", "runs as pycocotools writes them"])
+def test_an_area_that_is_missing_is_that_of_the_outline(written: Written, tmp_path: Path, kind: str) -> None:
+    """pycocotools' own area of the same mask is the oracle."""
+    dataset = copy(written[0])
+    mask = np.zeros((240, 320), np.uint8)
+    mask[40:100, 30:90] = 1
+    mask[120:130, 200:205] = kind != "polygon"
+    packed = pycocotools.mask.encode(np.asfortranarray(mask))
+    polygons = [[30, 40, 90, 40, 90, 100, 30, 100], [200, 120, 205, 120, 205, 130, 200, 130]]
+    runs = np.diff(np.flatnonzero(np.diff(mask.ravel("F"), prepend=0, append=0)), prepend=0).tolist()
+    outlines = {
+        "polygon": polygons[:1],
+        "two polygons": polygons,
+        "runs": {"size": [240, 320], "counts": runs},
+        "runs as pycocotools writes them": {"size": [240, 320], "counts": packed["counts"].decode()},
+    }
+    in_annotations(area=lambda _: None, segmentation=lambda _: outlines[kind])(dataset)
+    coco = read(dataset, written[1], tmp_path)
+    assert coco.notes == (f"{len(dataset['annotations'])} × area computed from the outline",)
+    assert coco.dataset["annotations"][0]["area"] == float(pycocotools.mask.area(packed))
+
+
+@pytest.mark.parametrize("outline", [[], {}, {"counts": "\x00"}, [["x"]], [[1, 2, 3]], 7, {"counts": [1, None]}, [[]]])
+def test_an_outline_that_is_none_leaves_the_box(written: Written, tmp_path: Path, outline: Any) -> None:
+    dataset = copy(written[0])
+    in_annotations(area=lambda _: 0, segmentation=lambda _: outline)(dataset)
+    assert "area computed from the box" in read(dataset, written[1], tmp_path).notes[0]
+
+
+def test_a_crowd_is_no_person_that_counts(written: Written, tmp_path: Path) -> None:
+    dataset = copy(written[0])
+    dataset["annotations"][0]["iscrowd"] = "1"
+    before, after = (sum(len(i.people) for i in read(d, written[1], tmp_path).images) for d in (written[0], dataset))
+    assert after == before - 1
+
+
 def test_a_box_that_is_missing_is_that_of_the_keypoints(written: Written, tmp_path: Path) -> None:
     dataset = copy(written[0])
     without("bbox", "area")(dataset)
@@ -204,7 +275,15 @@ def fourteen_keypoints(dataset: Dataset) -> None:
         annotation["keypoints"] = annotation["keypoints"][:42]
 
 
+def as_shares(dataset: Dataset) -> None:
+    for annotation in dataset["annotations"]:
+        rows = np.array(annotation["keypoints"], float).reshape(17, 3)
+        rows[:, :2] /= 2000
+        annotation["keypoints"] = rows.ravel().tolist()
+
+
 REFUSED = {
+    "shares of the picture": (as_shares, "all keypoints lie between 0 and 1"),
     "no person among several": (two_categories, "the categories are cat, dog, and none is a person"),
     "unnamed categories": (
         lambda dataset: (dataset.update(categories=[]), dataset["annotations"][0].update(category_id=2)),
