@@ -6,10 +6,11 @@ does not have it, and cannot decode what comes.
 
 import itertools
 from collections.abc import Iterable
+from typing import Literal
 
 from av.packet import Packet, PacketSideData
 
-KINDS = ("new_extradata", "palette")
+KINDS: tuple[Literal["new_extradata"], Literal["palette"]] = ("new_extradata", "palette")
 
 
 def carries_header(packet: Packet) -> bool:
