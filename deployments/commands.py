@@ -37,7 +37,7 @@ def run_batch(**options: Any) -> int:
     from flows.nightly_batch import nightly_batch
     from tasks.report import print_report
 
-    print_report(call(nightly_batch, options))
+    print_report(call(nightly_batch, options, patient=True))
     return 0
 
 

@@ -50,28 +50,39 @@ def prepare(check: Callable[[Site], None], *, patient: bool = False) -> None:
     patience(ensure_server)
 
 
-def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any]) -> Any:
-    """What the flow returns. Raises NightjarError, also for parameters that it refuses and a server that is gone."""
-    import httpx
+def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, patient: bool = False) -> Any:
+    """What the flow returns. Raises NightjarError, also for parameters that it refuses and a server that is gone.
+
+    patient: a server that is gone is waited for, and the flow called again: it must resume
+    """
     from prefect import tags
-    from prefect.exceptions import CancelledRun, ParameterBindError, ParameterTypeError, PrefectHTTPStatusError
+    from prefect.exceptions import CancelledRun, ParameterBindError, ParameterTypeError
 
     from tasks.cancelling import AGAIN
+    from tasks.edge_runs import prefect_is_away
 
     _say_failures_once()
+    patience = Patience(log, read_settings().outage_s if patient else 0.0, prefect_is_away)
     try:
         with _signals_interrupt(), tags(TAG, f"{PROCESS}{this_owner()}"):
-            return flow(**parameters)
+            return patience(lambda: flow(**parameters))
     except (CancelledRun, KeyboardInterrupt):
         raise KeyboardInterrupt(f"Cancelled. {AGAIN}.") from None
     except (ParameterBindError, ParameterTypeError) as error:
         raise NightjarError(_first_fault(error)) from error
-    except (httpx.TransportError, PrefectHTTPStatusError) as error:
-        raise NightjarError(
-            f"Prefect's server at {prefect_api_url()} does not answer as it should ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no word'}). See that it runs, then run this again: what "
-            "was done is kept"
-        ) from error
+    except Exception as error:
+        if prefect_is_away(error):
+            raise _gone(error) from error
+        raise
+
+
+def _gone(error: Exception) -> NightjarError:
+    """The sentence for a Prefect server that went away."""
+    said = str(error).splitlines()[0] if str(error) else "no word"
+    return NightjarError(
+        f"Prefect's server at {prefect_api_url()} does not answer as it should ({type(error).__name__}: {said}). "
+        "See that it runs, then run this again: what was done is kept"
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import Field
 
 from models.manifest import Manifest
@@ -20,6 +21,7 @@ from tasks.account import read_account
 from tasks.cancelling import AGAIN, cancellable, is_cancel, undisturbed
 from tasks.catalogue import Listing, read_archive
 from tasks.early_checks import check_model_on
+from tasks.edge_runs import prefect_is_away
 from tasks.estimate import foretell
 from tasks.fleet_dispatch import run_fleet
 from tasks.local_dispatch import run_segments
@@ -36,6 +38,9 @@ from tasks.scratch import tidy
 from tasks.settings import read_settings
 from tasks.shown_model import views_line
 from tasks.site import Site, open_site
+
+# Prefect's client waits twice as long each time, in silence: with five tries a minute, and then this night says it.
+CLIENT_RETRIES = 5
 
 
 class BatchIncomplete(NightjarError):
@@ -85,8 +90,10 @@ def nightly_batch(
     that did not change does nothing. Raises NightjarError; BatchIncomplete when anything is missing at the end.
     """
     begun = time.monotonic()
-    patience = Patience(get_run_logger(), read_settings().outage_s)
+    limit_s = read_settings().outage_s
+    patience, calling = Patience(get_run_logger(), limit_s), Patience(get_run_logger(), limit_s, prefect_is_away)
     with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}),
         open_site(patience) as site,
         Sandbox(site.settings.decoder_memory_bytes) as sandbox,
         ResultReader() as results,
@@ -97,18 +104,18 @@ def nightly_batch(
         tools = _Tools(site, sandbox, results, patience)
         night = patience(partial(_begin, tools, archive, dispatch, *taken))
         try:
-            listing = read_archive(night, segment_s)
-            done = _do_segments(night, listing, dispatch, device, precision)
+            listing = calling(partial(read_archive, night, segment_s))
+            done = calling(partial(_do_segments, night, listing, dispatch, device, precision))
             pictures = Pictures()
             if done or overlay == "all":
-                pictures = patience(partial(draw_pictures, night, listing.entries, overlay))
+                pictures = calling(partial(patience, partial(draw_pictures, night, listing.entries, overlay)))
         except BaseException as error:
             with undisturbed(), suppress(NightjarError):  # the database may be what failed
                 _close(site, night.batch_id, error)
             raise
         report = patience(partial(_account, night, model, listing, pictures, begun))
         given_up = patience(partial(ledger.given_up, site.engine, night.batch_id))
-    publish_report(report)
+    calling(partial(publish_report, report))
     if report.status != "completed":
         raise BatchIncomplete(_what_is_missing(report, given_up))
     return report

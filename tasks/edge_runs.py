@@ -22,10 +22,21 @@ DEPLOYMENT = "infer-assignment/edge"
 POOL = "edge"
 # What a server that is away, or restarting, looks like.
 OUTAGES = (httpx.TransportError, PrefectHTTPStatusError)
+PASSING = (408, 429)  # timed out, too many requests
 RUNS_AT_ONCE = 100  # Prefect gives at most 200 in an answer
 ANSWER_LIMIT_S = 10.0  # Prefect's own is a minute, half a lease
 TAKEN = (StateType.PENDING, StateType.RUNNING)
 STOPPED = (StateType.CANCELLING, StateType.CANCELLED)
+
+
+def prefect_is_away(error: BaseException | None) -> bool:
+    """Whether the server could not be reached, or was in trouble, as client, flows and tasks of Prefect tell it."""
+    if error is None:
+        return False
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in PASSING or error.response.status_code >= 500
+    unreachable = isinstance(error, RuntimeError) and "Failed to reach API" in str(error)
+    return unreachable or isinstance(error, httpx.TransportError) or prefect_is_away(error.__cause__)
 
 
 class NotDeployedError(NightjarError):

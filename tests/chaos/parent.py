@@ -15,6 +15,7 @@ from storage.ledger import NO_LEASE
 from storage.poses import POSE_COLUMNS, keypoint_matrix
 from storage.tables import database_now, segments, videos
 from tasks import fleet_dispatch
+from tasks.owner import PROCESS, TAG, this_owner
 
 NAIVE_TABLE = "naive_poses"
 BETWEEN_S = 0.2  # rows and mark of the naive loader: a busy database, a garbage collection
@@ -57,7 +58,7 @@ def main() -> None:
     fleet_dispatch.LEAST_S = options.least_s or fleet_dispatch.LEAST_S
     if options.naive:
         fleet_dispatch.load_result = load_naively  # type: ignore[assignment]
-    with tags("nightjar"):  # as a deployment's runs have it
+    with tags(TAG, f"{PROCESS}{this_owner()}"):  # as `nightjar run` gives them
         nightly_batch(options.archive, "tiny", segment_s=options.segment_s, dispatch=options.dispatch, overlay="none")
 
 

@@ -11,13 +11,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 
+import flows.nightly_batch as nightly
 from flows.nightly_batch import nightly_batch
 from models.types import NightjarError
+from storage import ledger
 from storage.artifacts import FolderArtifacts
 from storage.database import open_database
 from storage.places import UnreachableError
@@ -28,7 +31,7 @@ from tests.chaos.actors import Database, clean_environment
 from tests.chaos.stage import settings_of
 from tests.flows.conftest import has_spot, register_tiny_model, spot_video
 from tests.s3_faults import FaultProxy, running
-from tests.servers_prefect import PrefectServer
+from tests.servers_prefect import PrefectServer, running_prefect
 from tests.servers_s3 import free_port, new_bucket, running_s3
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")
@@ -188,6 +191,31 @@ def test_a_local_night_goes_on_after_any_outage(
     engine = open_database(read_settings().database)
     assert [tuple(row) for row in query(engine, "SELECT count(*) FROM batches")[1]] == [(1,)]
     engine.dispose()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_local_night_goes_on_when_prefect_is_restarted(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each task of a night asks the server whether it may begin."""
+    register_tiny_model(tiny_model)
+    (tmp_path / "archive").mkdir()
+    spot_video(tmp_path / "archive" / "one.mp4", FRAMES)
+    monkeypatch.setattr(nightly, "CLIENT_RETRIES", 0)
+    expect = ledger.expect_segments
+    with running_prefect(tmp_path / "prefect", f"sqlite+aiosqlite:///{tmp_path}/prefect.db") as server:
+
+        def expect_and_restart(*args: Any) -> Any:
+            monkeypatch.setattr(ledger, "expect_segments", expect)
+            server.kill()
+            Thread(target=server.start).start()
+            return expect(*args)
+
+        monkeypatch.setattr(ledger, "expect_segments", expect_and_restart)
+        report = nightly_batch(str(tmp_path / "archive"), model="tiny", overlay="none")
+    assert report.status == "completed"
+    assert "waiting at most 30 min" in caplog.text
+    assert rows() == [("one.mp4", sum(map(has_spot, range(FRAMES))))]
 
 
 @pytest.mark.usefixtures("prefect_server", "home")
