@@ -305,7 +305,13 @@ def _flv_promise(file: BufferedReader, size: int) -> int:
 
 
 def _ts_promise(file: BufferedReader, size: int) -> int:
-    """The next whole number of packets; a time code before each 0x47 belongs to the packet."""
+    """The next whole number of packets; a time code before each 0x47 belongs to the packet.
+
+    Recorders reserve space ahead: zeros behind the last packet promise nothing.
+    """
+    tail = _read_at(file, max(0, size - TAIL_BYTES), TAIL_BYTES)
+    if len(tail) - len(tail.rstrip(b"\0")) >= TS_PACKETS[-1]:
+        return size
     length, offset = _ts_packets(_read_at(file, 0, HEAD_BYTES)) or (TS_PACKETS[0], 0)
     before = offset - 4 if length == 192 and offset >= 4 else offset
     return before + -(-(size - before) // length) * length

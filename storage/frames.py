@@ -26,7 +26,7 @@ from storage.decoder_headers import give_headers, headers_after
 from storage.display import ASPECT_IN_STREAM, AspectChanged, FrameGeometries, StreamAspects
 from storage.geometry import DisplayGeometry
 from storage.pixels import to_rgb
-from storage.streams import film_stream
+from storage.streams import all_packets, film_stream
 
 SEEK_TRIES = 3  # keyframes that are tried, going back, before decoding from the start
 # MPEG-4's errors came late from many threads, by chance: damaged frames passed as sound ones. It is fast without.
@@ -230,7 +230,7 @@ def _decode_packet(stream: VideoStream, packet: Packet | None, *, strict: bool) 
 
 def _packets(container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int) -> Iterable[Packet]:
     """Packets from this keyframe or an earlier one on; numbered by packet, each has its frame's number as its pts."""
-    start, packets = _seek(container, stream, index, keyframe) if keyframe else (0, container.demux(stream))
+    start, packets = _seek(container, stream, index, keyframe) if keyframe else (0, all_packets(container, stream))
     if index.numbered_by != "packet":
         return packets
     return _stamp_numbers(count_packets(stream, packets, int(index.packets[start]) if keyframe else 0), index)
@@ -264,11 +264,11 @@ def _seek(
     Raises InexactError.
     """
     position = int(np.searchsorted(index.keyframes, keyframe))
-    headers = headers_after(container.demux(stream), _headers_up_to(index, keyframe))
+    headers = headers_after(all_packets(container, stream), _headers_up_to(index, keyframe))
     for candidate in range(position, max(position - SEEK_TRIES, 0), -1):
         try:
             _seek_to(container, stream, index, candidate)
-            packets = container.demux(stream)
+            packets = all_packets(container, stream)
             first = next((packet for packet in packets if packet.is_keyframe and packet.size), None)
         except av.error.FFmpegError:
             continue

@@ -1,9 +1,11 @@
 """The stream of a file that is its film. Thumbnails, covers and tracks that are switched off are not."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -41,6 +43,20 @@ def film_stream(container: InputContainer, index: int) -> VideoStream:
     return stream
 
 
+def all_packets(container: InputContainer, *streams: VideoStream) -> Iterator[Packet]:
+    """Packets of these streams to the file's end.
+
+    FFmpeg gives up on MPEG-TS after 64 KB without a packet, where a signal or a part of a disk was lost, or space was
+    reserved ahead. It goes on when it is asked again.
+    """
+    while True:
+        try:
+            yield from container.demux(*streams)
+            return
+        except av.error.BlockingIOError:
+            continue
+
+
 def _rank(stream: VideoStream) -> tuple[bool, int]:
     context = stream.codec_context
     return bool(stream.disposition & Disposition.default), context.width * context.height
@@ -50,7 +66,7 @@ def _count_packets(container: InputContainer, streams: list[VideoStream]) -> Cou
     """Packets of each stream by its index; of a damaged file, as far as it can be read."""
     counts: Counter[int] = Counter()
     try:
-        counts.update(packet.stream.index for packet in container.demux(streams) if packet.size)
+        counts.update(packet.stream.index for packet in all_packets(container, *streams) if packet.size)
     except MemoryError:
         raise
     except av.error.FFmpegError:

@@ -319,6 +319,44 @@ def test_a_broadcast_that_begins_inside_a_packet_is_read(tmp_path):
     assert probe_video(tmp_path / "b.ts")[0].frames == 60
 
 
+@pytest.mark.parametrize("filling", [b"\0", b"\xff"])
+@pytest.mark.parametrize("packets_before", [61, 122])
+def test_a_broadcast_with_a_long_hole_is_read_to_its_end(tmp_path, filling, packets_before):
+    """FFmpeg gives up after 64 KB without a packet. The hole costs no picture here, as it lies between packets."""
+    whole = make_video(tmp_path / "a.ts", 60).read_bytes()
+    path, at = tmp_path / "b.ts", 188 * min(packets_before, len(whole) // 188)
+    path.write_bytes(whole[:at] + filling * (188 * 2000) + whole[at:])
+    video, index = probe_video(path)
+    assert [number_of(frame.rgb) for frame in read_frames(path, video, index, 0, 60)] == list(range(60))
+    assert index.timestamps_s == pytest.approx(np.arange(60) / 25)
+    assert_same_in_any_parts(path, video, index)
+
+
+def test_space_that_a_recorder_reserved_behind_a_broadcast_is_no_missing_end(tmp_path):
+    path = make_video(tmp_path / "a.ts", 60)
+    path.write_bytes(path.read_bytes() + bytes(1 << 20))
+    assert path.stat().st_size % 188, "no whole number of packets"
+    assert probe_video(path)[0].frames == 60
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize(("start", "stop"), [(12, 42), (30, 52), (3, 6)])
+def test_a_hole_in_an_mp4_takes_its_frames_and_no_others_numbers(tmp_path, b_frames, start, stop):
+    """Packets of zeros, as a failing disk or an interrupted download leaves them."""
+    path = make_video(tmp_path / "a.mp4", 60, b_frames=b_frames)
+    whole = probe_video(path)[1]
+    for packet in range(start, stop):
+        path = damage(path, tmp_path / "a.mp4", packet, fill=0)
+    video, index = probe_video(path)
+    assert video.frames == 60
+    assert index.timestamps_s == pytest.approx(whole.timestamps_s)
+    assert video.time_repairs == ()
+    found = {frame.number: number_of(frame.rgb) for frame in read_frames(path, video, index, 0, 60)}
+    sound = [*range(start - 3), *range(-(-stop // 10) * 10, 60)]
+    assert {number: found.get(number) for number in sound} == {number: number for number in sound}
+    assert not found.keys() & set(range(start + 3, stop - 3))
+
+
 OPEN_ENDED = ["a.ts", "a.mpg", "a.flv", "live.mkv", "fragmented.mp4", "a.h264"]
 
 
