@@ -16,6 +16,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from models.types import NightjarError
+from tasks.run_tags import tag_run
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,11 +37,15 @@ def is_cancel(error: BaseException) -> bool:
 
 
 def cancellable(function: Callable[P, R]) -> Callable[P, R]:
-    """A flow's function that ends as Cancelled when it is cancelled, where Prefect would say that it crashed."""
+    """A flow's function that ends as Cancelled when it is cancelled, where Prefect would say that it crashed.
+
+    Its run has the tags by which the sweep sees the end of a process that was killed.
+    """
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
+            tag_run()
             with _cancel_is_heard():
                 return function(*args, **kwargs)
         except BaseException as error:

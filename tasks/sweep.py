@@ -201,17 +201,22 @@ def expect_nights(engine: Engine, within_h: float, report: Report) -> None:
 
 
 def compare_results(engine: Engine, artifacts: Artifacts, verify: bool, report: Report) -> None:
-    """Loads what lies in the store and nobody loaded; tells which files are missing, changed, or named by nobody."""
+    """Load what lies in the store and nobody loaded; tell which files are missing and, where asked to verify, changed.
+
+    Only then it names what stays as it is, such as files of attempts that came late: no sweep will ever change that.
+    """
     unnamed = 0
     for version in swept.versions(engine):
         shelf = _shelf(engine, version)
         found = _sort_keys(artifacts, version, shelf)
         unnamed += found.unnamed
-        _load_forgotten(engine, artifacts, version, found.forgotten, report)
+        _load_forgotten(engine, artifacts, version, found.forgotten, report, verify)
         _tell_missing(artifacts, version, found.missing, report)
         if verify:
             _verify(artifacts, version, found.present, report)
-    report.count(0 if report.dry else unnamed, "left {} result files that no ledger entry names as they are")
+    report.count(
+        unnamed if verify and not report.dry else 0, "left {} result files that no ledger entry names as they are"
+    )
 
 
 @dataclass(frozen=True)
@@ -262,7 +267,9 @@ def _sort_keys(artifacts: Artifacts, version: str, shelf: _Shelf) -> _Found:
     return found
 
 
-def _load_forgotten(engine: Engine, artifacts: Artifacts, version: str, keys: Iterable[str], report: Report) -> None:
+def _load_forgotten(
+    engine: Engine, artifacts: Artifacts, version: str, keys: Iterable[str], report: Report, verify: bool
+) -> None:
     def wanted(key: str, result: Result) -> bool:
         if result.version_sha256 != version or not key.startswith(result_prefix(version, result.segment)):
             raise ResultError(f"{key} is of another segment or model, expected what its name says: leave it out")
@@ -273,7 +280,8 @@ def _load_forgotten(engine: Engine, artifacts: Artifacts, version: str, keys: It
         try:
             loaded += loading.result() or report.dry
         except (ResultError, ValueError, ObjectError) as error:
-            report.did(f"left {key} alone: {error}")
+            if verify:
+                report.did(f"left {key} alone: {error}")
     report.count(loaded, f"loaded {{}} results of model version {version[:12]}… that nobody had loaded")
 
 

@@ -81,6 +81,8 @@ class Verdict(NamedTuple):
 
 def judge(run: Seen, known: LedgerRun | None) -> Verdict | None:
     """How a run is to be ended, and why; None where it may go on."""
+    if known and _is_started_again(run, known):
+        known = None
     if known and known.ended and run.state in OPEN:
         over = f"the ledger has {known.what} as {known.status}"
         return Verdict(run.state not in (StateType.RUNNING, StateType.PENDING), over)
@@ -91,6 +93,11 @@ def judge(run: Seen, known: LedgerRun | None) -> Verdict | None:
     if run.state == StateType.RUNNING and (why := _why_dead(run, known)):
         return Verdict(False, why)
     return None
+
+
+def _is_started_again(run: Seen, known: LedgerRun) -> bool:
+    """Whether a newer process has it than the one that the ledger knows, as after Retry on Prefect's pages."""
+    return bool(run.owner and known.owner) and run.owner != known.owner and not is_dead(str(run.owner))
 
 
 def _why_dead(run: Seen, known: LedgerRun | None) -> str | None:

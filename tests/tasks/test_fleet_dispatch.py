@@ -238,6 +238,23 @@ def test_no_second_run_starts_before_each_worker_has_a_first_one(stage: Stage) -
     assert len(stage.runs.started) == 4
 
 
+def test_workers_that_were_never_measured_get_a_segment_each(stage: Stage) -> None:
+    """What a slow one would hold of a guess, the others do meanwhile. The first result tells how fast it is."""
+    names = ["pi-1", "pi-2", "pi-3", "pi-4"]
+    stage.runs.online = names
+    stage.tick()
+    for worker, assignment_id in zip(names, stage.runs.started, strict=True):
+        stage.say(assignment_id, worker=worker, ready=True)
+    stage.tick()
+    orders_given = [stage.order(assignment_id) for assignment_id in stage.runs.started[:4]]
+    assert [len(order.pieces) for order in orders_given] == [1, 1, 1, 1]
+    assert not stage.fleet._speeds
+    done = [stage.do(orders_given[0], 0)]
+    stage.say(stage.runs.started[0], worker="pi-1", ready=True, progress=1, done=done, ended=True)
+    stage.tick()
+    assert len(stage.fleet._speeds) == 1
+
+
 def test_who_took_two_runs_at_once_leaves_no_worker_without_one(stage: Stage) -> None:
     stage.runs.online = ["pi-1", "pi-2"]
     stage.fleet._speeds["pi-1"] = 1.0

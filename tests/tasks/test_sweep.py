@@ -209,17 +209,22 @@ def test_files_that_are_no_results_of_their_name_are_left_alone(site: Site) -> N
     site.artifacts.put_bytes(f"{prefix}0001.parquet", b"no Parquet")
     lie = site.artifacts.get_bytes(site.store(20))
     site.artifacts.put_bytes(f"{prefix}0002.parquet", lie)
-    report = site.sweep()
+    report = site.sweep(verify=True)
     assert sum("left alone" in line or " alone: " in line for line in report.done) == 2
     assert site.statuses() == {"done": 1, "planned": 4}, "the sound one was loaded"
+    assert_idle(site.sweep())
 
 
 def test_files_that_nothing_names_are_counted_and_kept(site: Site) -> None:
     site.plan(ELSEWHERE)
     site.load(0)
     late = site.store(0, attempt=2)
-    report = site.sweep()
-    assert report.done == ["left 1 result files that no ledger entry names as they are"]
+    assert_idle(site.sweep())
+    report = site.sweep(verify=True)
+    assert report.done == [
+        f"compared the bytes of 1 results of model version {VERSION[:12]}…",
+        "left 1 result files that no ledger entry names as they are",
+    ]
     assert report.wrong == []
     assert site.artifacts.exists(late)
 

@@ -31,6 +31,7 @@ from tasks.sweep_prefect import Seen, judge, sweep_prefect
 from tests.servers_prefect import running_prefect
 from tests.storage.samples import make_video, planned_batch
 
+ROOT = Path(__file__).parents[2]
 POOL = "sweep-test"
 FLOW = """
 import time
@@ -244,6 +245,38 @@ def test_a_run_whose_assignment_has_ended_is_ended(client: SyncPrefectClient, tm
     remove(client, deployment)
 
 
+SCRIPT = """
+import time
+from prefect import flow
+from tasks.cancelling import cancellable
+
+@flow
+@cancellable
+def night():
+    print("begun", flush=True)
+    time.sleep(600)
+
+night()
+"""
+
+
+def test_a_run_of_a_script_is_seen_although_it_died_before_its_batch_was_written(
+    client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    """A flow that is called from Python has no deployment, no worker and no tag of `nightjar run`."""
+    place = {"PREFECT_API_URL": str(client.api_url), "PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SCRIPT]
+    with subprocess.Popen(command, env=os.environ | place, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        assert lines() == [], "it lives"
+        process.kill()
+    [line] = lines()
+    assert "as Crashed: its process" in line
+    assert f":{process.pid}:" in line
+    assert lines() == []
+
+
 def test_heartbeats_are_found_whatever_the_runs_clock_says(client: SyncPrefectClient) -> None:
     """By the time at which the server got them: this run's clock is an hour ahead."""
     run, silent = client.create_flow_run(sleeper()), client.create_flow_run(sleeper())
@@ -270,6 +303,8 @@ LIVE = LedgerRun("assignment 1", "working", ended=False, leasing=True, owner=Non
 LAPSED = LedgerRun("assignment 1", "working", ended=False, leasing=False, owner=None)
 LOST = LedgerRun("assignment 1", "lost", ended=True, leasing=False, owner=None)
 MINE = LedgerRun("batch 1", "running", ended=False, leasing=False, owner=this_owner())
+GONE = f"{host_name()}:999999999:1"
+OVER = LedgerRun("batch 1", "crashed", ended=True, leasing=False, owner=GONE)
 DEAD = LedgerRun("batch 1", "running", ended=False, leasing=True, owner=f"{host_name()}:999999999:1")
 
 
@@ -288,6 +323,11 @@ DEAD = LedgerRun("batch 1", "running", ended=False, leasing=True, owner=f"{host_
         (Seen("r", RUNNING, 999), None, None),
         (Seen("r", RUNNING, 999, "w", worker_s=5, heartbeat_s=5), LOST, "as lost"),
         (Seen("r", RUNNING, 10, "w", worker_s=5), DEAD, "is gone"),
+        (Seen("r", RUNNING, 10, owner=GONE), None, "is gone"),
+        (Seen("r", RUNNING, 10, owner=GONE), OVER, "as crashed"),
+        (Seen("r", RUNNING, 999, owner=this_owner()), OVER, None),  # started again by Retry: another process has it
+        (Seen("r", RUNNING, 999, owner=this_owner()), DEAD, None),
+        (Seen("r", RUNNING, 999, owner="another-host:1:1"), OVER, None),
         (Seen("r", PENDING, 700), None, "pending for 12 min"),
         (Seen("r", PENDING, 500), None, None),
         (Seen("r", SCHEDULED, 99999), None, None),
