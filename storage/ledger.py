@@ -253,6 +253,8 @@ def finish_batch(engine: Engine, batch_id: int, error: str | None = None, *, unr
     missing segments or with segments that were given up the batch is incomplete.
     """
     with writing(engine) as connection:
+        if error:
+            _call_off(connection, batch_id)
         lacking = _count(connection, batch_id).missing or unread or _given_up(connection, batch_id)
         status = "crashed" if error else "incomplete" if lacking else "completed"
         return _finish(connection, batch_id, status, error)
@@ -261,7 +263,19 @@ def finish_batch(engine: Engine, batch_id: int, error: str | None = None, *, unr
 def cancel_batch(engine: Engine, batch_id: int, reason: str) -> str:
     """Close the account of a batch that somebody ended before its time, while nothing failed."""
     with writing(engine) as connection:
+        _call_off(connection, batch_id)
         return _finish(connection, batch_id, "cancelled", reason)
+
+
+def _call_off(connection: Connection, batch_id: int) -> None:
+    """Free what the batch's own process holds, which counts as no try.
+
+    A signal may come between a claim's commit and the claim: nobody else knows of it then.
+    """
+    owner = select(batches.c.owner).where(batches.c.batch_id == batch_id).scalar_subquery()
+    held_here = (segments.c.batch_id == batch_id) & (segments.c.status == "leased") & (segments.c.owner == owner)
+    values = {"status": "planned", "tries": segments.c.tries - 1, "reason": None, **NO_LEASE}
+    connection.execute(update(segments).where(held_here).values(values))
 
 
 def forget_batch(engine: Engine, batch_id: int) -> str | None:

@@ -12,6 +12,7 @@ from storage.catalogue import record_file, register_model, register_video
 from storage.database import DatabaseError
 from storage.ledger import (
     MAX_TRIES,
+    cancel_batch,
     claim,
     count_segments,
     expect_segments,
@@ -226,6 +227,18 @@ def test_what_a_dead_run_held_is_free_at_once(engine: Engine) -> None:
     assert not renew(engine, held, 60)
     _, rows = query(engine, "SELECT status, error, segments_missing FROM batch_summary")
     assert list(rows) == [("crashed", "killed died", 5)]
+
+
+@pytest.mark.parametrize("end", [cancel_batch, finish_batch], ids=["cancelled", "crashed"])
+def test_a_batch_that_ends_early_holds_nothing_and_leaves_others_theirs(engine: Engine, end: Any) -> None:
+    """A signal between a claim's commit and the claim leaves a segment that its process does not know of."""
+    _, _, batch_id = planned_batch(engine, make_video(frames=100), length=20, owner="me")
+    must_claim(engine, batch_id, "me")
+    kept = must_claim(engine, batch_id, "another one")
+    end(engine, batch_id, "called off")
+    _, rows = query(engine, "SELECT status, tries, owner FROM segments ORDER BY status, segment_id")
+    assert list(rows) == [("leased", 1, "another one"), *[("planned", 0, None)] * 4]
+    assert renew(engine, kept, 60)
 
 
 # Accounts
