@@ -52,7 +52,7 @@ Look at every new video of an archive with a model, and write what it sees into 
 
 - Videos that were done before are not done again. A run that was interrupted is continued by the next one.
 - The result is under *Artifacts*: **batch-report** has the account, pictures and charts, **batch-videos** the
-  figures of each video, **batch-quarantine** what could not be processed and why.
+  figures of each video that it had to do with, **batch-quarantine** what could not be processed and why.
 - The run fails if anything that it expected is missing at the end. Run it again to continue.
 """
 
@@ -198,7 +198,7 @@ def _account(night: Night, model: str, listing: Listing, pictures: Pictures, beg
         listing=listing,
         counts=account.counts,
         pictures=pictures,
-        videos=describe_videos(night.site, listing, night.manifest.task),
+        videos=describe_videos(night.site, account),
         refused=describe_quarantine(night.site, night.location),
         account=account,
         chart=chart,

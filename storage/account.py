@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, Row, Select, func, select, update
+from sqlalchemy import Engine, Row, Select, exists, func, select, text, update
 
 from storage.database import DatabaseError, reading, writing
 from storage.instants import epoch_s
 from storage.ledger import SegmentCounts, count_segments
-from storage.query import query
 from storage.tables import assignments, batches, database_now, model_versions, segments, videos
 
 ROWS_AT_ONCE = 5000
@@ -64,6 +63,27 @@ class VideoFacts(NamedTuple):
     people: int
     retries: int
     wall_s: float | None
+
+
+class WholeVideo(NamedTuple):
+    """A video as far as one model version has done it, in whichever batches. people: rows, of labels also"""
+
+    video: str
+    duration_s: float
+    frames: int
+    frames_done: int
+    frames_undecodable: int
+    segments_quarantined: int
+    people: int
+
+
+class Refused(NamedTuple):
+    """A row of the view quarantine. start_frame, stop_frame: of a segment, None where it is the whole file"""
+
+    key: str
+    start_frame: int | None
+    stop_frame: int | None
+    reason: str
 
 
 class Loss(NamedTuple):
@@ -175,12 +195,27 @@ def write_estimate(engine: Engine, batch_id: int, estimated_s: float | None) -> 
 
 def read_devices(engine: Engine, batch_id: int) -> list[DeviceFacts]:
     """Who did what, in the order of names."""
-    sql = f"SELECT {', '.join(DeviceFacts._fields)} FROM device_summary WHERE batch_id = {int(batch_id)}"  # noqa: S608
-    return [DeviceFacts(*row) for row in query(engine, f"{sql} ORDER BY worker, device")[1]]
+    columns = ", ".join(DeviceFacts._fields)
+    sql = f"SELECT {columns} FROM device_summary WHERE batch_id = :batch_id ORDER BY worker, device"  # noqa: S608
+    return [DeviceFacts(*row) for row in _ask(engine, sql, batch_id=batch_id)]
 
 
-VIDEOS = """
-SELECT coalesce(min(CASE WHEN f.gone_at IS NULL THEN f.key END), min(f.key), v.sha256) AS video,
+def _ask(engine: Engine, sql: str, **values: Any) -> Sequence[Row[Any]]:
+    with reading(engine) as connection:
+        return connection.execute(text(sql), values).all()
+
+
+# The name of video `v` in the archive of batch `b`. A subquery, so that copies of a file multiply no rows.
+NAME_HERE = """\
+coalesce((SELECT coalesce(min(CASE WHEN f.gone_at IS NULL THEN f.key END), min(f.key)) FROM archive_files AS f
+                 WHERE f.video_id = v.video_id AND f.archive = b.archive), v.sha256)"""
+
+EXPECTED_VIDEOS = """\
+(SELECT DISTINCT s.video_id FROM batch_segments AS e JOIN segments AS s ON s.segment_id = e.segment_id
+      WHERE e.batch_id = :batch_id)"""
+
+VIDEOS = f"""
+SELECT {NAME_HERE} AS video,
        s.segments, s.segments_done, s.segments_quarantined, s.frames,
        s.frames_done, s.frames_undecodable, s.people, s.retries, s.wall_s
 FROM (
@@ -194,81 +229,109 @@ FROM (
            sum(CASE WHEN s.attempt > 1 THEN s.attempt - 1 ELSE 0 END) AS retries,
            sum(s.wall_s) AS wall_s
     FROM batch_segments AS e JOIN segments AS s ON s.segment_id = e.segment_id
-    WHERE e.batch_id = {batch_id}
+    WHERE e.batch_id = :batch_id
     GROUP BY s.video_id
 ) AS s
 JOIN videos AS v ON v.video_id = s.video_id
-LEFT JOIN archive_files AS f ON f.video_id = v.video_id
-    AND f.archive = (SELECT archive FROM batches WHERE batch_id = {batch_id})
-GROUP BY v.video_id, v.sha256, s.segments, s.segments_done, s.segments_quarantined, s.frames, s.frames_done,
-         s.frames_undecodable, s.people, s.retries, s.wall_s
+JOIN batches AS b ON b.batch_id = :batch_id
 ORDER BY 1
-"""
+"""  # noqa: S608
 
 
 def read_videos(engine: Engine, batch_id: int) -> list[VideoFacts]:
     """What the batch was to do of each video and what the ledger has of that now, in the order of names."""
-    rows = query(engine, VIDEOS.replace("{batch_id}", str(int(batch_id))))[1]
-    return [VideoFacts(*row) for row in rows]
+    return [VideoFacts(*row) for row in _ask(engine, VIDEOS, batch_id=batch_id)]
 
 
-NOTES = """
-SELECT coalesce(min(f.key), v.sha256) AS video, coalesce(r.frames, 0), coalesce(r.clocks, 0), r.clock_s,
-       v.stream, v.streams
-FROM (
-    SELECT DISTINCT s.video_id FROM batch_segments AS e JOIN segments AS s ON s.segment_id = e.segment_id
-    WHERE e.batch_id = {batch_id}
-) AS s
-JOIN videos AS v ON v.video_id = s.video_id
-LEFT JOIN (
-    SELECT t.video_id, sum(t.frames) AS frames, count(t.clock_s) AS clocks,
-           CASE WHEN max(t.clock_s) > -min(t.clock_s) THEN max(t.clock_s) ELSE min(t.clock_s) END AS clock_s
-    FROM time_repairs AS t GROUP BY t.video_id
-) AS r ON r.video_id = v.video_id
-LEFT JOIN archive_files AS f ON f.video_id = v.video_id
-    AND f.archive = (SELECT archive FROM batches WHERE batch_id = {batch_id})
-WHERE v.streams > 1 OR r.video_id IS NOT NULL
-GROUP BY v.video_id, v.sha256, r.frames, r.clocks, r.clock_s, v.stream, v.streams
+WHOLE_VIDEOS = f"""
+SELECT {NAME_HERE} AS video, v.duration_s, v.frames, coalesce(sum(s.frames_done), 0),
+       coalesce(sum(s.undecodable_frames), 0), count(CASE WHEN s.status = 'quarantined' THEN 1 END),
+       coalesce(sum(s.people), 0)
+FROM {EXPECTED_VIDEOS} AS mine
+JOIN videos AS v ON v.video_id = mine.video_id
+JOIN batches AS b ON b.batch_id = :batch_id
+JOIN segments AS s ON s.video_id = v.video_id AND s.model_version_id = b.model_version_id
+GROUP BY v.video_id, v.sha256, v.duration_s, v.frames, b.archive
 ORDER BY 1
+LIMIT :most
+"""  # noqa: S608
+
+
+def read_whole_videos(engine: Engine, batch_id: int, most: int) -> list[WholeVideo]:
+    """The first of the videos that the batch had to do with, by name: all that is known of each by its model version.
+
+    Reads nothing of the videos that were done before.
+    """
+    return [WholeVideo(*row) for row in _ask(engine, WHOLE_VIDEOS, batch_id=batch_id, most=most)]
+
+
+REFUSED = """
+SELECT key, start_frame, stop_frame, reason FROM quarantine WHERE archive = :archive ORDER BY key, start_frame
 """
+
+
+def read_refused(engine: Engine, archive: str) -> list[Refused]:
+    """All of this archive that is in quarantine, in the order of names."""
+    return [Refused(*row) for row in _ask(engine, REFUSED, archive=archive)]
+
+
+NOTES = f"""
+SELECT {NAME_HERE} AS video, coalesce(sum(t.frames), 0), count(t.clock_s),
+       CASE WHEN max(t.clock_s) > -min(t.clock_s) THEN max(t.clock_s) ELSE min(t.clock_s) END,
+       v.stream, v.streams
+FROM {EXPECTED_VIDEOS} AS mine
+JOIN videos AS v ON v.video_id = mine.video_id
+JOIN batches AS b ON b.batch_id = :batch_id
+LEFT JOIN time_repairs AS t ON t.video_id = v.video_id
+WHERE v.streams > 1 OR t.video_id IS NOT NULL
+GROUP BY v.video_id, v.sha256, v.stream, v.streams, b.archive
+ORDER BY 1
+"""  # noqa: S608
 
 
 def read_notes(engine: Engine, batch_id: int) -> list[VideoNote]:
     """Videos of the batch with repaired times or several streams, in the order of names."""
-    return [VideoNote(*row) for row in query(engine, NOTES.replace("{batch_id}", str(int(batch_id))))[1]]
+    return [VideoNote(*row) for row in _ask(engine, NOTES, batch_id=batch_id)]
 
 
-CROWDS = """
-SELECT coalesce(min(f.key), v.sha256) AS video, c.second, c.most_people
+CROWDS = f"""
+SELECT {NAME_HERE} AS video, c.second, c.most_people
 FROM (
     SELECT p.video_id, p.second, max(p.most_people) AS most_people, sum(p.frames_seen) AS frames_seen,
            row_number() OVER (PARTITION BY p.video_id
                               ORDER BY max(p.most_people) DESC, sum(p.frames_seen) DESC, p.second) AS place
     FROM pose_seconds AS p
-    JOIN batches AS b ON b.model_version_id = p.model_version_id
-    WHERE b.batch_id = {batch_id}
-      AND p.video_id IN (SELECT video_id FROM segments WHERE batch_id = {batch_id} AND status = 'done')
+    WHERE p.model_version_id = :model_version_id
+      AND p.video_id IN (SELECT video_id FROM segments WHERE batch_id = :batch_id AND status = 'done')
     GROUP BY p.video_id, p.second
 ) AS c
 JOIN videos AS v ON v.video_id = c.video_id
-LEFT JOIN archive_files AS f ON f.video_id = v.video_id
-    AND f.archive = (SELECT archive FROM batches WHERE batch_id = {batch_id})
+JOIN batches AS b ON b.batch_id = :batch_id
 WHERE c.place = 1
-GROUP BY v.video_id, v.sha256, c.second, c.most_people, c.frames_seen
 ORDER BY c.most_people DESC, c.frames_seen DESC, 1
-LIMIT {limit}
-"""
+LIMIT :most
+"""  # noqa: S608
 
 
-def read_crowds(engine: Engine, batch_id: int, limit: int) -> list[Crowd]:
+def read_crowds(engine: Engine, batch: BatchFacts, most: int) -> list[Crowd]:
     """The fullest second of each video that the batch did, fullest first."""
-    sql = CROWDS.replace("{batch_id}", str(int(batch_id))).replace("{limit}", str(int(limit)))
-    return [Crowd(*row) for row in query(engine, sql)[1]]
+    values = {"batch_id": batch.batch_id, "model_version_id": batch.model_version_id, "most": most}
+    return [Crowd(*row) for row in _ask(engine, CROWDS, **values)]
 
 
 def read_yields(engine: Engine, batch: BatchFacts) -> list[Yield]:
     """This batch's, and before it that of the latest earlier one over the same archive with the same model's name."""
     took_s = epoch_s(func.coalesce(batches.c.finished_at, database_now())) - epoch_s(batches.c.started_at)
+    theirs = (segments.c.batch_id == batches.c.batch_id) & (segments.c.status == "done")
+    newest = (
+        select(batches.c.batch_id)
+        .join(model_versions, model_versions.c.model_version_id == batches.c.model_version_id)
+        .where(batches.c.archive == batch.archive, model_versions.c.name == batch.model)
+        .where(batches.c.batch_id <= batch.batch_id, exists().where(theirs))
+        .order_by(batches.c.batch_id.desc())
+        .limit(2)
+        .subquery()
+    )
     rows = (
         select(
             batches.c.batch_id,
@@ -278,17 +341,14 @@ def read_yields(engine: Engine, batch: BatchFacts) -> list[Yield]:
             func.sum(segments.c.people),
             func.min(took_s),
         )
-        .join(model_versions, model_versions.c.model_version_id == batches.c.model_version_id)
-        .join(segments, segments.c.batch_id == batches.c.batch_id)
+        .join(newest, newest.c.batch_id == batches.c.batch_id)
+        .join(segments, theirs)
         .join(videos, videos.c.video_id == segments.c.video_id)
-        .where(batches.c.archive == batch.archive, model_versions.c.name == batch.model, segments.c.status == "done")
-        .where(batches.c.batch_id <= batch.batch_id)
         .group_by(batches.c.batch_id, batches.c.started_at)
-        .order_by(batches.c.batch_id.desc())
-        .limit(2)
+        .order_by(batches.c.batch_id)
     )
     with reading(engine) as connection:
-        return [Yield(*row) for row in connection.execute(rows)][::-1]
+        return [Yield(*row) for row in connection.execute(rows)]
 
 
 def read_losses(engine: Engine, batch_id: int) -> list[Loss]:

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep, time_ns
@@ -143,8 +143,9 @@ class FolderArchive:
         self.check()
         entries: builtins.list[Entry] = []
         self.ignored, self.unnamed = [], []
-        for path in _files(os.fsencode(self.root)):
-            key = encode_name(os.path.relpath(path, os.fsencode(self.root)))
+        root = os.fsencode(self.root)
+        for path in _files(root):
+            key = encode_name(path[len(root) :].lstrip(b"/"))
             reason = other_kind(key)
             entry = None if reason else self._entry(path, key)
             if entry is None:
@@ -186,10 +187,11 @@ class FolderArchive:
 
     def _entry(self, path: bytes, key: str) -> Entry | None:
         try:
-            with disk_errors(Path(os.fsdecode(path))):
-                found = os.stat(path)  # noqa: PTH116  (a name of bytes)
-        except ObjectError:  # a link to nothing, or removed meanwhile
-            return None
+            found = os.stat(path)  # noqa: PTH116  (a name of bytes)
+        except OSError as error:
+            with suppress(ObjectError), disk_errors(Path(os.fsdecode(path))):
+                raise error
+            return None  # a link to nothing, or removed meanwhile
         return Entry(key, found.st_size, str(found.st_mtime_ns)) if stat.S_ISREG(found.st_mode) else None
 
     @contextmanager
@@ -337,6 +339,7 @@ def _files(root: bytes) -> Iterator[bytes]:
 
 
 _ESCAPE = re.compile("%(25|[89A-F][0-9A-F])")
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 def encode_name(name: bytes) -> str:
@@ -346,7 +349,7 @@ def encode_name(name: bytes) -> str:
     """
     text = name.decode(errors="surrogateescape")
     text = _ESCAPE.sub(r"%25\1", text)
-    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in text)
+    return _NO_UTF8.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", text)
 
 
 def decode_name(text: str) -> bytes:

@@ -1,7 +1,7 @@
 """What there is: videos, the archive's files, model versions, and which of them the views show. No segments' work."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -41,6 +41,7 @@ from storage.tables import (
 VIDEO_FIELDS = tuple(name for name in Video.__dataclass_fields__ if name != "time_repairs")
 MODEL_FIELDS = tuple(ModelVersion.__dataclass_fields__)
 MOST_NAMES = 5000
+KEYS_AT_ONCE = 5000  # in one IN (…)
 HASH_START = re.compile("[0-9a-f]{8,64}")
 RUN_NUMBER = re.compile("(?:run-)?([1-9][0-9]{0,6})")
 
@@ -204,22 +205,27 @@ def video_keys(engine: Engine) -> list[str]:
         return list(connection.execute(newest.order_by(archive_files.c.seen_at.desc()).limit(MOST_NAMES)).scalars())
 
 
-def mark_seen(engine: Engine, archive: str, keys: Iterable[str]) -> None:
+def mark_seen(engine: Engine, archive: str, keys: Sequence[str]) -> None:
     """Record that the archive listed these known files just now."""
-    _mark(engine, archive, keys, {"seen_at": database_now(), "gone_at": None})
+    with writing(engine) as connection:
+        for mine in _known_as(archive, keys):
+            connection.execute(update(archive_files).where(mine).values(seen_at=database_now()))
+            back = mine & archive_files.c.gone_at.is_not(None)  # apart, as each row's place in an index hangs on it
+            connection.execute(update(archive_files).where(back).values(gone_at=None))
 
 
-def mark_gone(engine: Engine, archive: str, keys: Iterable[str]) -> None:
+def mark_gone(engine: Engine, archive: str, keys: Sequence[str]) -> None:
     """Record that the archive no longer lists these files; a video keeps the name that it had last."""
-    _mark(engine, archive, keys, {"gone_at": database_now()})
+    with writing(engine) as connection:
+        for mine in _known_as(archive, keys):
+            connection.execute(update(archive_files).where(mine).values(gone_at=database_now()))
 
 
-def _mark(engine: Engine, archive: str, keys: Iterable[str], values: dict[str, Any]) -> None:
-    rows = [{"listed": storable(key)} for key in keys]
-    if rows:
-        mine = (archive_files.c.archive == archive) & (archive_files.c.key == bindparam("listed"))
-        with writing(engine) as connection:
-            connection.execute(update(archive_files).where(mine).values(values), rows)
+def _known_as(archive: str, keys: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    """Conditions that each hold for KEYS_AT_ONCE files of the archive at most, for all of them together."""
+    for first in range(0, len(keys), KEYS_AT_ONCE):
+        listed = [storable(key) for key in keys[first : first + KEYS_AT_ONCE]]
+        yield (archive_files.c.archive == archive) & archive_files.c.key.in_(listed)
 
 
 class IgnoredFile(NamedTuple):

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import psycopg
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 from models.types import NightjarError
 from storage.postgresql_session import ENCODING, PostgresqlSession, Server
 from storage.private import make_file, make_folder, tighten
+from storage.statement_guard import StatementGuard
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # How long a writer waits for another one. A segment's rows take a tenth of a second.
@@ -31,6 +33,7 @@ CONNECT_TIMEOUT_S = 10
 PAGE_BYTES, CACHE_BYTES = 1 << 14, 1 << 24
 # Any fixed number: what one migrating process holds and the others wait for ("nightjar" in ASCII).
 MIGRATION_LOCK = 0x6E696768746A6172
+GUARD = "statement guard"  # of a connection to SQLite, in its info
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
@@ -141,6 +144,7 @@ def open_database(url: str) -> Engine:
     """
     parsed = _parse(url)
     engine = _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgresql(parsed)
+    event.listen(engine, "handle_error", _pass_signals_on)
     event.listen(engine, "handle_error", _explain_values)
     with reading(engine) as connection:
         if parsed.get_backend_name() == "postgresql":
@@ -191,7 +195,8 @@ def _keep_private(path: Path) -> None:
     tighten(path.parent, {f"{path.name}-{log}" for log in ("wal", "shm", "journal")})
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _set_up_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    record.info[GUARD] = StatementGuard(connection)
     connection.isolation_level = None  # we say BEGIN ourselves: the driver's own is late and not IMMEDIATE
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
@@ -257,6 +262,14 @@ def session_of(engine: Engine) -> PostgresqlSession:
     session = engine.get_execution_options()["session"]
     assert isinstance(session, PostgresqlSession)
     return session
+
+
+def _pass_signals_on(context: ExceptionContext) -> None:
+    """What the handler of a signal raised while SQLite worked, in place of SQLite's word that it was interrupted."""
+    guard = context.connection.info.get(GUARD) if context.connection is not None else None
+    reason = guard.take_reason() if guard is not None else None
+    if reason is not None:
+        raise reason
 
 
 def _explain_values(context: ExceptionContext) -> None:

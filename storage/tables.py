@@ -147,6 +147,7 @@ time_repairs = Table(
     CheckConstraint("0 <= start_frame AND start_frame < stop_frame", name="frames"),
 )
 
+_REFUSED = text("reason IS NOT NULL")
 archive_files = Table(
     "archive_files",
     metadata,
@@ -154,14 +155,20 @@ archive_files = Table(
     Column("key", Text, primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("etag", Text, nullable=False),
-    Column("video_id", ForeignKey("videos.video_id"), index=True),
+    Column("video_id", ForeignKey("videos.video_id")),
     Column("reason", Text),
     Column("retry", Boolean, nullable=False, server_default=text("false")),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
     Column("gone_at", UtcDateTime),
+    Index("ix_archive_files_refused", "archive", postgresql_where=_REFUSED, sqlite_where=_REFUSED),
     CheckConstraint("(video_id IS NULL) <> (reason IS NULL)", name="video_or_reason"),
 )
+# The files of a video, the one that gives it its name first. By bytes, whatever the server's language.
+_names = {"sqlite": ("ix_archive_files_name", "key"), "postgresql": ("ix_archive_files_name_c", 'key COLLATE "C"')}
+for _dialect, (_name, _bytes) in _names.items():
+    _order = (archive_files.c.video_id, archive_files.c.gone_at.desc(), text(_bytes), archive_files.c.archive)
+    Index(_name, *_order).ddl_if(dialect=_dialect)
 
 ignored_files = Table(
     "ignored_files",
@@ -253,6 +260,7 @@ assignments = Table(
 )
 
 _FREE, _OWNED = text("status IN ('planned', 'leased')"), text("owner IS NOT NULL")
+_GIVEN_UP = text("status = 'quarantined'")
 
 segments = Table(
     "segments",
@@ -286,6 +294,7 @@ segments = Table(
     Index(None, "model_version_id", "status"),
     # The free ones in the order in which they are given out: without it, each claim sorts all that are left.
     Index("ix_segments_free", "tries", "segment_id", postgresql_where=_FREE, sqlite_where=_FREE),
+    Index("ix_segments_quarantined", "video_id", postgresql_where=_GIVEN_UP, sqlite_where=_GIVEN_UP),
     Index("ix_segments_owner", "owner", postgresql_where=_OWNED, sqlite_where=_OWNED),
     _one_of("status", SEGMENT_STATUSES),
     CheckConstraint("0 <= start_frame AND start_frame < stop_frame", name="frames"),

@@ -184,18 +184,19 @@ def read_account(engine: Engine, batch_id: int | None = None, zone: tzinfo = UTC
     """The account of this batch, or of the newest one. Raises DatabaseError where there is none."""
     batch = read_batch(engine, batch_id)
     number = batch.batch_id
-    spans, yields = read_spans(engine, number), read_yields(engine, batch)
+    spans, counts = read_spans(engine, number), read_counts(engine, number)
+    yields = read_yields(engine, batch) if counts.done else []  # else it brought nothing that could be compared
     mine = bool(yields) and yields[-1].batch_id == number
     return Account(
         batch=batch,
-        counts=read_counts(engine, number),
+        counts=counts,
         devices=read_devices(engine, number),
         videos=read_videos(engine, number),
         notes=read_notes(engine, number),
         losses=read_losses(engine, number),
         spans=spans,
         throttling=_throttled(spans),
-        crowds=[] if batch.task == "classification" else read_crowds(engine, number, MOST_CROWDS),
+        crowds=[] if batch.task == "classification" else read_crowds(engine, batch, MOST_CROWDS),
         brought=yields[-1] if mine else None,
         earlier=yields[0] if mine and len(yields) > 1 else None,
         zone=zone,

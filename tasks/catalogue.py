@@ -1,6 +1,6 @@
 """Tasks that find out what there is to do: list the archive, read what is new, plan its segments."""
 
-from collections import deque
+from collections import UserDict, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -27,11 +27,14 @@ LOG_EVERY_FILES = 200
 TRIES = 5  # of a file whose reading fails for reasons that say nothing of it
 
 
+class Entries(UserDict[int, Entry]):
+    """video_id -> a file of the archive with these bytes. No dict: Prefect would go through one at every task."""
+
+
 @dataclass
 class Listing:
     """What the archive holds tonight.
 
-    entries: video_id -> a file with these bytes
     refused: files that are in the quarantine; denied: those of them that may not be read with these credentials
     unreachable: keys of files that are gone or changed since they were listed: the next run's listing has them
     unread: keys of files whose reading failed TRIES times for a reason that says nothing of them
@@ -39,7 +42,7 @@ class Listing:
     growing: keys of recordings that are still being written: a later run takes them
     """
 
-    entries: dict[int, Entry] = field(default_factory=dict)
+    entries: Entries = field(default_factory=Entries)
     listed: int = 0
     ignored: int = 0
     new: int = 0

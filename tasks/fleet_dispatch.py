@@ -7,7 +7,7 @@ killed, it is followed by another batch, which adopts what is under way.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -86,7 +86,7 @@ class Member:
 
 
 @task(name="run fleet", **TASK)
-def run_fleet(night: Night, entries: dict[int, Entry], precision: str) -> None:
+def run_fleet(night: Night, entries: Mapping[int, Entry], precision: str) -> None:
     """Hand out the batch's segments to the edge pool until none is missing.
 
     entries: video_id -> its file in the archive
@@ -109,7 +109,7 @@ class Fleet:
     """The parent's side of one batch."""
 
     def __init__(
-        self, night: Night, entries: dict[int, Entry], precision: str, runs: EdgeRuns, progress: FrameProgress
+        self, night: Night, entries: Mapping[int, Entry], precision: str, runs: EdgeRuns, progress: FrameProgress
     ) -> None:
         self._night, self._entries, self._precision = night, entries, precision
         self._runs, self._progress = runs, progress

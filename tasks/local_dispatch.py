@@ -1,7 +1,7 @@
 """Local dispatch: this machine does the batch's segments one by one, each committed before the next is begun."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from prefect import get_run_logger, task
@@ -56,7 +56,7 @@ class Lease:
 
 
 @task(name="run segments", **TASK)
-def run_segments(night: Night, entries: dict[int, Entry], device: str, precision: str) -> None:
+def run_segments(night: Night, entries: Mapping[int, Entry], device: str, precision: str) -> None:
     """Claim, infer, store and commit, until nothing of the batch is left to claim.
 
     entries: video_id -> its file in the archive

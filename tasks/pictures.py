@@ -1,7 +1,7 @@
 """Tasks that draw: overlay videos and the batch's picture, from the rows that were committed."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +44,7 @@ class Pictures:
 
 
 @task(name="draw pictures", **TASK)
-def draw_pictures(night: Night, entries: dict[int, Entry], overlay: Overlay) -> Pictures:
+def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) -> Pictures:
     """The batch's picture and its overlay videos, in the artifact store. A video that cannot be drawn is left out.
 
     overlay: "sample" draws the busiest segments of this batch, "all" every video of the archive that has rows
@@ -117,7 +117,7 @@ def _still(renderer: VideoRenderer, start: int, stop: int) -> list[NDArray[np.ui
 
 
 def _draw_earlier(
-    night: Night, model: DrawnModel, entries: dict[int, Entry], pictures: Pictures, scratch: Path
+    night: Night, model: DrawnModel, entries: Mapping[int, Entry], pictures: Pictures, scratch: Path
 ) -> None:
     """The overlays of videos that earlier batches did; what was drawn before is not drawn again."""
     for video_id in sorted(videos_done(night.site.engine, model.model_version_id) & set(entries)):

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.cache_policies import NO_CACHE
 from pydantic import GetJsonSchemaHandler
@@ -14,6 +14,17 @@ from models.types import NightjarError
 # Prefect pickles results and takes a cached record for the truth; ours is the ledger.
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 FLOW: dict[str, Any] = {"persist_result": False}
+T = TypeVar("T")
+
+
+def unwalked(made: type[T]) -> type[T]:
+    """Have Prefect hand on the objects of a dataclass as they are.
+
+    It goes through all fields of a dataclass, and on through lists and dicts, several times per task: minutes where
+    they hold the files of a large archive. It knows a dataclass by this attribute, and the class needs it no more.
+    """
+    del made.__dataclass_fields__  # type: ignore[attr-defined]
+    return made
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from storage import query as database
+from storage.account import WholeVideo, read_refused, read_whole_videos
 from storage.ledger import SegmentCounts
 from storage.places import StoreError
 from tasks.account import Account, count_lines, crowd_table, device_table, video_table
@@ -17,7 +17,7 @@ from tasks.catalogue import Listing
 from tasks.log_lines import print_line
 from tasks.markdown import cell, code, markdown_table, table_rows
 from tasks.pictures import Pictures
-from tasks.policy import TASK
+from tasks.policy import TASK, unwalked
 from tasks.shown_model import views_line
 from tasks.site import Site
 from tasks.wording import day_and_clock, kind
@@ -28,6 +28,7 @@ MARKDOWN_VIDEOS = 50
 MARKDOWN_REASONS = 20
 
 
+@unwalked
 @dataclass(frozen=True)
 class BatchReport:
     """The account of one batch. wall_s: of the whole run, opening and closing included; chart: PNG bytes, or none"""
@@ -73,36 +74,29 @@ def time_lines(account: Account) -> dict[str, str]:
     return {"time": f"{account.time_line()}, {account.frames_per_s:,.0f} frames/s over all"}
 
 
-def describe_videos(site: Site, listing: Listing, task: str) -> list[dict[str, Any]]:
-    """A row a video of this archive, as video_summary has it for this kind of model."""
-    columns, rows = database.query(
-        site.engine,
-        "SELECT task, video_id, video, frames, round(CAST(duration_s AS numeric), 1) AS duration_s, frames_done,"
-        " frames_undecodable, segments_quarantined, people, labels FROM video_summary ORDER BY video",
-    )
-    found = [dict(zip(columns, row, strict=True)) for row in rows]
-    mine = [row for row in found if row["video_id"] in listing.entries and row["task"] == task]
-    return [_video_row(row, "people" if task == "pose" else "labels") for row in mine]
+def describe_videos(site: Site, account: Account) -> list[dict[str, Any]]:
+    """One row per video that the batch had to do with, the first TABLE_VIDEOS by name."""
+    found = "labels" if account.batch.task == "classification" else "people"
+    rows = read_whole_videos(site.engine, account.batch.batch_id, TABLE_VIDEOS)
+    return [_video_row(row, found) for row in rows]
 
 
-def _video_row(row: dict[str, Any], found: str) -> dict[str, Any]:
-    """What a person looks for first, then how much was looked at. found: the column with the number of rows"""
+def _video_row(row: WholeVideo, found: str) -> dict[str, Any]:
+    """What a person looks for first, then how much was looked at. found: what the rows are"""
     return {
-        "video": row["video"],
-        found: row[found],
-        "seconds": float(row["duration_s"]),
-        "frames": row["frames"],
-        "done": row["frames_done"],
-        "undecodable": row["frames_undecodable"],
-        "in quarantine": row["segments_quarantined"],
+        "video": row.video,
+        found: row.people,
+        "seconds": round(row.duration_s, 1),
+        "frames": row.frames,
+        "done": row.frames_done,
+        "undecodable": row.frames_undecodable,
+        "in quarantine": row.segments_quarantined,
     }
 
 
 def describe_quarantine(site: Site, archive: str) -> list[dict[str, Any]]:
-    """A row for each thing of this archive that could not be processed."""
-    columns, rows = database.query(site.engine, "SELECT archive, key, start_frame, stop_frame, reason FROM quarantine")
-    found = [dict(zip(columns, row, strict=True)) for row in rows]
-    return [row for row in found if row.pop("archive") == archive]
+    """One row per thing of this archive that could not be processed."""
+    return [row._asdict() for row in read_refused(site.engine, archive)]
 
 
 def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
@@ -125,7 +119,7 @@ def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
 def publish_report(report: BatchReport) -> None:
     """The account as a markdown artifact with the picture in it, and the videos as a table artifact."""
     title = cell(f"batch {report.batch_id}, {report.model}: {report.status}")
-    videos, refused = table_rows(report.videos[:TABLE_VIDEOS]), table_rows(report.refused[:TABLE_VIDEOS])
+    videos, refused = table_rows(report.videos), table_rows(report.refused[:TABLE_VIDEOS])
     create_table_artifact(videos or [{"video": "none"}], key="batch-videos", description=title)
     if refused:
         create_table_artifact(refused, key="batch-quarantine", description=title)

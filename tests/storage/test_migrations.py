@@ -65,15 +65,16 @@ def constraints(engine: Engine) -> dict[str, Any]:
 COMPARED = {"compare_type": True, "compare_server_default": True}
 
 
-def exists_here(engine: Engine) -> Callable[..., bool]:
-    """All but the index that tables.py has for the other database; Alembic does not ask its `ddl_if`."""
+def comparable(engine: Engine) -> Callable[..., bool]:
+    """All but an index that tables.py has for the other database, as Alembic does not ask its `ddl_if`, and indexes
+    whose order Alembic cannot compare: test_plans.py sees that these are used."""
     here = engine.dialect.name == "postgresql"
-    return lambda item, name, *_: name != "ix_poses_hand_up" or here
+    return lambda item, name, *_: (name != "ix_poses_hand_up" or here) and "_files_name" not in str(name)
 
 
 def test_the_migrated_database_is_what_tables_say(engine: Engine, tmp_path: Path) -> None:
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts=COMPARED | {"include_object": exists_here(engine)})
+        context = MigrationContext.configure(connection, opts=COMPARED | {"include_object": comparable(engine)})
         assert compare_metadata(context, metadata) == []
     migrated = constraints(engine)
     direct = open_database(f"sqlite:///{tmp_path}/direct.sqlite")
