@@ -1,10 +1,13 @@
 """Heavy: writes an OpenVINO model so that equal operations and weights are equal bytes, hence one model version."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from models.manifest import BIN_FILE, XML_FILE, file_sha256
 from models.quiet_openvino import ov
+
+XML_BYTES = 1 << 20  # room for the network beside its weights
 
 
 def name_plainly(model: Any) -> None:
@@ -16,13 +19,30 @@ def name_plainly(model: Any) -> None:
 
 
 def save_ir(model: Any, folder: Path, *, fp16: bool) -> None:
-    """model.xml and model.bin. fp16: floats are rounded to it."""
+    """Write model.xml and model.bin. fp16: floats are rounded to it. Raises OSError where the disk is full."""
     xml = folder / XML_FILE
-    ov.save_model(model, str(xml), compress_to_fp16=fp16)
+    try:
+        ov.save_model(model, str(xml), compress_to_fp16=fp16)
+    except RuntimeError as error:  # OpenVINO's own, an "iostream error", does not tell why
+        _refuse_full(folder, model, error)
+        raise
     # The last block names the tools' builds: the same operations and weights must stay the same model version.
     network, block, _ = xml.read_text(encoding="utf-8").rpartition("\t<rt_info>\n")
     if block:
         xml.write_text(f"{network}</net>\n", encoding="utf-8")
+
+
+def _refuse_full(folder: Path, model: Any, cause: Exception) -> None:
+    """Raise OSError where the disk has no room for the weights. What OpenVINO could write of them, it has removed."""
+    constants = (operation for operation in model.get_ops() if operation.get_type_name() == "Constant")
+    size_bytes = sum(constant.get_byte_size() for constant in constants) // 2 + XML_BYTES  # at the least, as FP16
+    try:
+        with (folder / "room").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(size_bytes, 1))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from cause
+    finally:
+        (folder / "room").unlink(missing_ok=True)
 
 
 def ir_sha256(folder: Path) -> dict[str, str]:

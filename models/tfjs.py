@@ -19,6 +19,7 @@ from models.quiet_tf import GraphDef, tf
 
 Weights = dict[str, NDArray[Any]]
 
+SHOWN_CHARACTERS = 200  # of a name from outside
 MAX_FILES = 2_000  # ResNet50 in TF.js's first format has 320
 
 _DTYPES = {"float32": np.float32, "int32": np.int32, "bool": np.bool_, "uint8": np.uint8, "float16": np.float16}
@@ -37,19 +38,25 @@ def inside(file: Path, name: object) -> Path:
     """
     if not isinstance(name, str) or not name or "\0" in name:
         raise ConversionError(
-            f"{file.name} names the file {name!r}, expected a name inside its folder: do not trust it"
+            f"{file.name} names the file {str(name)[:SHOWN_CHARACTERS]!r}, expected a name inside its folder: do not "
+            "trust it"
         )
     path = PurePosixPath(name.replace("\\", "/"))
     found, folder = file.parent / path, file.parent.resolve()
     if "://" in name or path.is_absolute() or ".." in path.parts or path.parts == ():
         raise ConversionError(
-            f"{file.name} names the file {name!r}, expected a name inside its folder: do not trust it, or fetch that "
-            "file, put it beside the model and name it without its address"
+            f"{file.name} names the file {name[:SHOWN_CHARACTERS]!r}, expected a name inside its folder: do not trust "
+            "it, or fetch that file, put it beside the model and name it without its address"
         )
-    if not found.parent.resolve().is_relative_to(folder):
-        raise ConversionError(f"{file.name} names {name}, whose folder is a link to elsewhere: do not trust it")
-    if not found.is_file():
-        raise ConversionError(f"{file.name} names {name}, which is not there: fetch all its files into one folder")
+    shown = name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}…"
+    try:
+        inside_folder, there = found.parent.resolve().is_relative_to(folder), found.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a part of 300 bytes, a ring of links, half a character
+        raise ConversionError(f"{file.name} names a file that cannot be there, {shown!r}: do not trust it") from error
+    if not inside_folder:
+        raise ConversionError(f"{file.name} names {shown!r}, whose folder is a link to elsewhere: do not trust it")
+    if not there:
+        raise ConversionError(f"{file.name} names {shown!r}, which is not there: fetch all its files into one folder")
     return found
 
 

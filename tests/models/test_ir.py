@@ -1,5 +1,7 @@
 """An OpenVINO IR as a source: taken as it is, rounded on request, and what is none refused."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from models.conversion_spec import ConvertSpec
 from models.convert import convert
 from models.ir import is_ir, load_ir
+from models.ir_write import save_ir
 from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, ConversionError, Manifest, verify_ir
 from models.openpose import CHANNELS, FIELDS, HEATMAPS
 from models.quiet_openvino import ov
@@ -141,3 +144,22 @@ def test_the_real_one(data: Path, tmp_path: Path) -> None:
     assert manifest.stick.reason == "the weights are FP16-INT8, a stick computes in FP16"
     with pytest.raises(ConversionError, match="does not run on a Neural Compute Stick: the weights are FP16-INT8"):
         convert(data / OPENPOSE, ConvertSpec("openpose", device_target="MYRIAD"), tmp_path / "stick")
+
+
+def test_a_full_disk_is_told_by_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO says "iostream error", and removes what it could write."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    model = ov.Core().read_model(write_ir(tmp_path))
+    monkeypatch.setattr(ov, "save_model", fail)
+    with pytest.raises(RuntimeError, match="iostream"):
+        save_ir(model, tmp_path, fp16=True)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'"):
+        save_ir(model, tmp_path, fp16=True)
+    assert not (tmp_path / "room").exists()

@@ -11,7 +11,7 @@ from models.graph import to_graph
 from models.manifest import ConversionError
 from models.posenet_graph import block_strides, build_graph
 from models.quiet_tf import tf, tf_keras
-from models.tfjs import read_weights
+from models.tfjs import inside, read_weights
 from tests.models.model_files import (
     CHANNELS_100,
     GRAPH,
@@ -218,3 +218,14 @@ def test_shards_of_another_length_are_refused(data: Path, tmp_path: Path, change
     shard.write_bytes(shard.read_bytes()[:change] if change < 0 else shard.read_bytes() + b"x")
     with pytest.raises(ConversionError, match=r"bytes found, \d+ expected"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "y" * 300 + "/z", "ring/weights", "\ud800", "\ud800/x", "a/" * 3000 + "b"]
+)
+def test_names_that_no_disk_takes_are_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "ring").symlink_to(tmp_path / "ring")
+    with pytest.raises(ConversionError) as refused:
+        inside(tmp_path / "model.json", name)
+    assert len(str(refused.value)) < 1000
+    str(refused.value).encode()
