@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile, ZipFile
 
 from google.protobuf.message import DecodeError
 
@@ -42,6 +43,14 @@ MIN_SIZE, MAX_SIZE = 32, 1281  # below, a map of PoseNet is 1x1; above, one fram
 
 _EXPECTED = (
     "expected a TF.js manifest.json or model.json, a frozen .pb, a SavedModel folder, a .h5, .keras or IR's .xml file"
+)
+
+# Models of other kinds, by the bytes at a place of the file.
+_OTHERS = (
+    (4, b"TFL3", "a TensorFlow Lite model, whose weights are rounded for phones"),
+    (5, b'\0\0\0{"', "a safetensors file, which holds weights without their network"),
+    (0, b"\x1f\x8b", "packed by gzip, to be unpacked first"),
+    (0, b"\x80\x02", "a Python pickle, which is never opened"),
 )
 
 
@@ -94,15 +103,31 @@ def _detect(file: Path) -> SourceFormat:
     if head.startswith(b"\x89HDF\r\n"):
         return "keras"
     if head.startswith(b"PK\x03\x04"):
+        _refuse_other_archive(file)
         return "keras"
     if is_ir(file):
         return "openvino-ir"
+    if other := next((words for at, magic, words in _OTHERS if head[at:].startswith(magic)), None):
+        raise ConversionError(f"{file.name} is {other}, {_EXPECTED}")
     text = _as_text(head)
     if text.startswith("<") or root_element(file) is not None:
         raise ConversionError(f"{file.name} is a web page or XML, {_EXPECTED}: the download went wrong")
     if text.startswith(("{", "[")):
         return _detect_json(file)
     return _detect_protobuf(file)
+
+
+def _refuse_other_archive(file: Path) -> None:
+    """Raises ConversionError where a ZIP archive holds a model of another kind than Keras's."""
+    try:
+        with ZipFile(file) as archive:
+            names = {name.rpartition("/")[2] for name in archive.namelist()}
+    except (BadZipFile, NotImplementedError, ValueError):
+        return  # Keras tells what is wrong with it
+    if "data.pkl" in names:
+        raise ConversionError(f"{file.name} is a PyTorch file, {_EXPECTED}: export the model to one of those")
+    if inside := names & {"model.json", "manifest.json", "saved_model.pb"}:
+        raise ConversionError(f"{file.name} is an archive with {', '.join(inside)}: unpack it and name the folder")
 
 
 def _as_text(head: bytes) -> str:

@@ -1,11 +1,13 @@
 """Telling the model formats apart, Keras files, SavedModels and frozen graphs, and refusing what is no model."""
 
+import gzip
 import json
 import pickle
 import shutil
 from pathlib import Path
 from random import Random
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -275,3 +277,41 @@ def test_a_graph_with_variables_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pb").write_bytes(graph.SerializeToString())
     with pytest.raises(ConversionError, match="freeze it first"):
         load(tmp_path)
+
+
+OTHER_KINDS = {
+    "a TensorFlow Lite model": b"\x1c\0\0\0TFL3" + bytes(99),
+    "a safetensors file": (40).to_bytes(8, "little") + b'{"a": {"dtype": "F32"}}' + bytes(99),
+    "packed by gzip, to be unpacked": gzip.compress(b"{}"),
+    "a Python pickle, which is never opened": pickle.dumps({"weights": 1}, protocol=2),
+}
+
+
+@pytest.mark.parametrize("words", OTHER_KINDS)
+def test_a_model_of_another_kind_is_named(tmp_path: Path, words: str) -> None:
+    """By its content, also where it is called as one that is read."""
+    (tmp_path / "model.json").write_bytes(OTHER_KINDS[words])
+    with pytest.raises(ConversionError, match=rf"model\.json is {words}.*expected a TF\.js"):
+        detect_format(tmp_path / "model.json")
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ("archive/data.pkl", "is a PyTorch file"),
+        ("web/model.json", "is an archive with model.json: unpack it"),
+        ("model/saved_model.pb", "is an archive with saved_model.pb: unpack it"),
+    ],
+)
+def test_an_archive_of_another_kind_is_named(tmp_path: Path, inside: str, words: str) -> None:
+    with ZipFile(tmp_path / "model.keras", "w") as archive:
+        archive.writestr(inside, b"anything")
+    with pytest.raises(ConversionError, match=words):
+        detect_format(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("text", [b'{"ab": [{"filename": "a", "shape": [1]}]}', b'{"modelTopology": 7}'])
+def test_a_json_file_is_not_taken_for_one_of_them(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "model.json").write_bytes(text)
+    with pytest.raises(ConversionError, match=r"is JSON, but no TF\.js model"):
+        detect_format(tmp_path / "model.json")
