@@ -17,6 +17,8 @@ from storage.digest import sha256_of
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
+ZEROS_BYTES = 4096  # at a container's end: more than any padding there
+AVI_FLAGS, AVI_HAS_INDEX = 44, 0x10  # dwFlags of the main header; the index is the last chunk
 TS_PACKETS = (188, 192, 204)  # bytes from 0x47 to 0x47: MPEG-TS, Blu-ray's with a time code, DVB's with a checksum
 MAX_PIXELS = 8192 * 4320  # of a frame: 8K
 UNFINISHED = "cut short or still being copied: copy it again"
@@ -53,7 +55,7 @@ NAMES = (
     "MP4/MOV, Matroska/WebM, AVI, MPEG, MPEG-TS, WMV, FLV, Ogg, MXF, DV, Dahua's DAV, IVF or a bare MPEG, H.264 or "
     "HEVC stream"
 )
-MOV_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx"}
+MOV_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx", b"uuid", b"udta"}
 PICTURE_BRANDS = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"}
 OTHER_MAGIC = {
     b"\xff\xd8\xff": "a JPEG picture",
@@ -259,9 +261,17 @@ def _matroska_promise(file: BufferedReader, size: int) -> int:
         if length is None:
             return size
         if identifier == 0x18538067:
+            _refuse_zeros(file, start + length, size)
             return start + length
         position = start + length
     return position
+
+
+def _refuse_zeros(file: BufferedReader, stop: int, size: int) -> None:
+    """Raise VideoError where the end, which holds an index in a whole file, is space that a copy reserved."""
+    tail = _read_at(file, stop - ZEROS_BYTES, ZEROS_BYTES) if ZEROS_BYTES <= stop <= size else b""
+    if tail and not tail.strip(b"\0"):
+        raise VideoError(f"truncated: nothing but zeros before byte {stop}, where its container ends; {UNFINISHED}")
 
 
 def _ebml_number(file: BufferedReader, position: int, *, keep_marker: bool) -> tuple[int | None, int]:
@@ -284,6 +294,8 @@ def _avi_promise(file: BufferedReader, size: int) -> int:
         if kind != b"RIFF" or length in (0, 0xFFFFFFFF):
             return size
         position += 8 + length + (length & 1)
+    if _read_at(file, AVI_FLAGS, 1)[0] & AVI_HAS_INDEX:
+        _refuse_zeros(file, position, size)
     return position - 1 if position == size + 1 else position  # the last padding byte is often left out
 
 
