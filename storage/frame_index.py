@@ -254,9 +254,14 @@ def _index_by_pts(packets: Packets, trial: Trial, timing: Timing) -> tuple[Frame
     near = np.abs(order - np.arange(len(order))) <= MOST_REORDERED
     if not (packets.in_order and unique and near.all() and _as_promised(trial.pts, pts, clean=trial.clean)):
         return None
-    times = repair(pts, timing.rules)
-    if timing.container == "avi":
-        timing = replace(timing, origin_s=float(pts[0]) * timing.time_base_s)
+    stamps = pts
+    if (
+        timing.container == "avi"
+    ):  # its pts are FFmpeg's guesses: where nothing is reordered, packets are in their places
+        plain = np.array_equal(order, np.arange(len(order))) and packets.dts.min() > NO_TIME
+        stamps = packets.dts if plain else pts
+        timing = replace(timing, origin_s=float(stamps[0]) * timing.time_base_s)
+    times = repair(stamps, timing.rules)
     keyframes = _with_first(np.searchsorted(pts, packets.pts[packets.starts]))
     headers = packets.headers_up_to(order[keyframes])
     return FrameIndex(pts, _seconds(times, timing), keyframes, key_headers=headers), times
@@ -289,7 +294,7 @@ def _index_by_dts(packets: Packets, trial: Trial, timing: Timing) -> FrameIndex 
         return None
     pushed_by_end = packets.dts[-1] + np.arange(1, delay + 1)
     keys = np.concatenate([packets.dts[delay:], pushed_by_end])
-    seconds = (packets.dts - packets.dts[0]) * timing.time_base_s
+    seconds = (keys - keys[0]) * timing.time_base_s  # a gap lies where the decoder gives the frame, not its packet
     return FrameIndex(keys, seconds, np.zeros(1, np.int64), "dts")
 
 

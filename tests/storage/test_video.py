@@ -23,6 +23,7 @@ from storage.pixels import to_rgb
 from storage.video import Limits, VideoError, from_record, probe_record, probe_video
 from tests.videos import cut, damage, make_sound, make_video, number_of, numbered_picture, patched
 
+MPEG4 = {"codec": "mpeg4", "options": {}}
 OPEN_GOP = {"preset": "veryfast", "x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}
 REFRESH = {"preset": "veryfast", "x264-params": "intra-refresh=1:keyint=10:bframes=0"}
 HEVC = {"preset": "ultrafast", "x265-params": "open-gop=1:bframes=3:log-level=none:keyint=10"}
@@ -126,6 +127,15 @@ def test_an_avi_begins_at_0_though_its_b_frames_come_late(tmp_path):
     assert index.timestamps_s == pytest.approx(np.arange(60) / 25)
 
 
+@pytest.mark.parametrize("coding", [{}, {"b_frames": 0}, MPEG4, {"codec": "mjpeg", "options": {}, "b_frames": 0}])
+def test_frames_that_an_avi_skips_leave_their_time_empty(tmp_path, coding):
+    """AVI has a constant rate and stores a skipped frame as an empty packet."""
+    times_s = [number / 25 + 0.4 * (number >= 20) + (number >= 40) for number in range(60)]
+    video, index = probe_video(make_video(tmp_path / "a.avi", 60, times_s=times_s, **coding))
+    assert index.timestamps_s == pytest.approx(times_s)
+    assert video.duration_s == pytest.approx(times_s[-1] + 0.04)
+
+
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_a_rotated_video_is_shown_as_players_show_it(tmp_path, rotation):
     picture = np.zeros((96, 128, 3), np.uint8)
@@ -154,9 +164,6 @@ def test_small_pictures_have_the_colours_of_large_ones(pix_fmt, colorspace):
     difference = np.abs(to_rgb(frame, (50, 40), DisplayGeometry(128, 96)).astype(int) - expected)
     assert difference.mean() < 1.6
     assert difference.max() < 12
-
-
-MPEG4 = {"codec": "mpeg4", "options": {}}
 
 
 @pytest.mark.parametrize(("name", "coding", "skip"), [("a.mp4", {}, 0), ("m.mp4", MPEG4, 24), ("m.avi", MPEG4, 20)])
@@ -255,6 +262,17 @@ def test_a_file_cut_short_is_refused(tmp_path, name, keep):
     part.write_bytes(part.read_bytes()[: -1 if part.stat().st_size % 188 == 0 else None])
     with pytest.raises(VideoError, match=r"truncated: found \d+ bytes.*copy it again"):
         probe_video(part)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
+def test_a_copy_into_reserved_space_that_did_not_end_is_refused(tmp_path, name):
+    """Its length is right, and what was not copied is zeros. Zeros behind a whole file are another matter."""
+    whole = make_video(tmp_path / name, 60, options={"preset": "ultrafast", "crf": "1"}).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    with pytest.raises(VideoError, match=r"truncated: nothing but zeros before byte \d+.*copy it again"):
+        probe_video(tmp_path / name)
+    (tmp_path / name).write_bytes(whole + bytes(100_000))
+    assert probe_video(tmp_path / name)[0].frames == 60
 
 
 def test_an_index_that_points_behind_the_end_is_refused(tmp_path):
