@@ -37,7 +37,7 @@ demo: $(VENV)/.runtime  ## install, then turn a few videos into SQL rows (VIDEOS
 test: lint  ## install, check and test everything, a file of tests on each of two cores
 	$(BIN)/pytest -n 2 --dist loadfile
 
-chaos: $(VENV)/.dev  ## kill a fleet 200 times, and compare every row with an undisturbed run (half an hour and more)
+chaos: $(VENV)/.dev  ## kill a fleet 200 times and decoders of local nights 40 times, and compare every row (half an hour and more)
 	$(BIN)/python -m tests.chaos --kills 200
 
 fuzz: $(VENV)/.dev  ## read 13,500 damaged videos, pictures, models, results and messages (a quarter of an hour)
