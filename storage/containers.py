@@ -21,6 +21,9 @@ ZEROS_BYTES = 4096  # at a container's end: more than any padding there
 AVI_FLAGS, AVI_HAS_INDEX = 44, 0x10  # dwFlags of the main header; the index is the last chunk
 TS_PACKETS = (188, 192, 204)  # bytes from 0x47 to 0x47: MPEG-TS, Blu-ray's with a time code, DVB's with a checksum
 MAX_PIXELS = 8192 * 4320  # of a frame: 8K
+SPARSE_BYTES = 1 << 28  # reading a smaller file takes no time
+LEAST_WRITTEN = 0.5  # of a file's bytes; the rest are holes, which downloads and recorders leave that reserve room
+MOST_EXTENTS = 10_000
 UNFINISHED = "cut short or still being copied: copy it again"
 CHANGED = "changed while it was read: still being copied? It will be tried again when it is at rest"
 
@@ -157,6 +160,7 @@ def check_whole(file: BufferedReader, size: int) -> str:
 def _check_whole(file: BufferedReader, size: int) -> str:
     if size == 0:
         raise VideoError("the file is empty (0 bytes), expected a video: copy it again")
+    _check_written(file, size)
     file.seek(0)
     head = file.read(HEAD_BYTES)
     container = container_of(head)
@@ -172,6 +176,30 @@ def _check_whole(file: BufferedReader, size: int) -> str:
     if promised > size:
         raise VideoError(f"truncated: found {size} bytes, its container promises {promised} or more; {UNFINISHED}")
     return container
+
+
+def _check_written(file: BufferedReader, size: int) -> None:
+    """Refuse a file that is mostly holes before all of it is read: its zeros are no film, whatever its header says."""
+    written = _written_bytes(file.fileno(), size) if size >= SPARSE_BYTES else size
+    if written < size * LEAST_WRITTEN:
+        found = f"of {size / 1e9:,.1f} GB only {written / 1e6:,.1f} MB are written"
+        raise VideoError(f"sparse: {found}; {UNFINISHED}")
+
+
+def _written_bytes(descriptor: int, size: int) -> int:
+    """The file's bytes that are no hole; all where the disk knows of no holes or they are too many to be a reserve."""
+    before = os.lseek(descriptor, 0, os.SEEK_CUR)
+    written, stop = 0, 0
+    try:
+        for _ in range(MOST_EXTENTS):
+            start = os.lseek(descriptor, stop, os.SEEK_DATA)
+            stop = os.lseek(descriptor, start, os.SEEK_HOLE)
+            written += stop - start
+    except OSError as error:
+        return written if error.errno == errno.ENXIO else size  # ENXIO: no data behind this byte
+    finally:
+        os.lseek(descriptor, before, os.SEEK_SET)
+    return size
 
 
 def container_of(head: bytes) -> str | None:

@@ -21,6 +21,7 @@ from storage.places import ChangedError, DeniedObjectError, ObjectError, StoreEr
 from storage.sandbox import SandboxError
 from tasks.attempts import pause
 from tasks.night import Night
+from tasks.opened_video import FileState, state_of
 from tasks.policy import TASK
 
 LOG_EVERY_FILES = 200
@@ -192,11 +193,15 @@ def _read_once(night: Night, entries: list[Entry], segment_s: float, listing: Li
 
 
 class Probed(NamedTuple):
-    """A file as it was read. former: the video that is its beginning, which this file was when it was read before"""
+    """A file as it was read. former: the video that is its beginning, which this file was when it was read before
+
+    state: of the file just before it was read
+    """
 
     video: Video
     frame_index: FrameIndex
     former: int | None
+    state: FileState | None
 
 
 def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "Future[Probed]"]]:
@@ -204,7 +209,8 @@ def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "
 
     def probe(entry: Entry) -> Probed:
         with night.archive.local(entry) as path:
-            return Probed(*night.probe(path), _former(night, entry, path))
+            state = state_of(path)
+            return Probed(*night.probe(path), _former(night, entry, path), state)
 
     with ThreadPoolExecutor(1, "nightjar-probe") as pool:
         waiting: deque[tuple[Entry, Future[Probed]]] = deque()
@@ -229,7 +235,7 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
     """One file: into the database with its plan, or into the quarantine with its reason. Raises AttemptError."""
     engine = night.site.engine
     try:
-        video, index, former = probed.result()
+        video, index, former, state = probed.result()
     except (VideoError, SandboxError) as error:
         listing.refused += 1
         _quarantine(night, entry, str(error), retry=False)
@@ -245,7 +251,7 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
         if not _postpone(night, entry, str(error), listing):
             listing.unread.append(entry.key)
         return
-    night.probes.keep(entry, video, index)
+    night.probes.keep(entry, state, video, index)
     video_id = catalogue.register_video(engine, video)
     plan = plan_segments(video.sha256, index.keyframes, index.timestamps_s, video.frames, segment_s)
     ledger.plan_video(engine, video_id, night.model_version_id, plan)

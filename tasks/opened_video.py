@@ -1,19 +1,37 @@
 """The video that is being worked on, as a local file, opened once for all its segments. No SQL."""
 
 from collections import OrderedDict
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from models.types import FrameIndex, Video
 from storage.archive import Archive, Entry
-from storage.containers import AttemptError, VideoError, open_regular
-from storage.digest import sha256_of
 from storage.places import ObjectError
 from storage.sandbox import Sandbox
 from storage.video import from_record, probe_record
 
 KEPT_FRAMES = 1_000_000  # of all probes together: 24 MB
+
+
+class FileState(NamedTuple):
+    """What changes when a file is written to or replaced. The time of the last change cannot be set by a program."""
+
+    device: int
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+
+def state_of(path: Path) -> FileState | None:
+    """None where nothing can be found out of it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return FileState(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 class Probes:
@@ -23,29 +41,30 @@ class Probes:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Entry, tuple[Video, FrameIndex]] = OrderedDict()
+        self._kept: OrderedDict[Entry, tuple[FileState, Video, FrameIndex]] = OrderedDict()
         self._frames = 0
 
-    def keep(self, entry: Entry, video: Video, index: FrameIndex) -> None:
-        """The oldest ones go where frames are too many."""
+    def keep(self, entry: Entry, state: FileState | None, video: Video, index: FrameIndex) -> None:
+        """state: of the file before it was probed. The oldest ones go where frames are too many."""
         self.drop(entry)
-        self._kept[entry] = video, index
+        if state is None:
+            return
+        self._kept[entry] = state, video, index
         self._frames += video.frames
         while self._frames > KEPT_FRAMES:
             self.drop(next(iter(self._kept)))
 
     def drop(self, entry: Entry) -> None:
         if entry in self._kept:
-            self._frames -= self._kept.pop(entry)[0].frames
+            self._frames -= self._kept.pop(entry)[1].frames
 
     def of(self, entry: Entry, path: Path) -> tuple[Video, FrameIndex] | None:
-        """None where it is not kept, or the file cannot be read or has other bytes now: a new probe tells which."""
+        """None where it is not kept, or the file is not the one that was probed: a new probe hashes what is there.
+
+        Hashing here would hold the batch, outside of the sandbox and its limits.
+        """
         kept = self._kept.get(entry)
-        if kept is None:
-            return None
-        with suppress(OSError, VideoError, AttemptError), open_regular(path) as (file, _):
-            return kept if sha256_of(file) == kept[0].sha256 else None
-        return None
+        return None if kept is None or kept[0] != state_of(path) else kept[1:]
 
 
 class OpenVideo:

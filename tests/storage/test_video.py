@@ -5,6 +5,7 @@ import itertools
 import os
 import struct
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -524,3 +525,25 @@ def test_real_bad_videos(data):
     assert probe_video(folder / "decord_video_rot270.mov")[0].rotation == 270
     with pytest.raises(VideoError, match="a text file"):
         probe_video(folder / "pixeltable_bad_video.mp4")
+
+
+def test_a_file_that_is_mostly_holes_is_refused_at_once(tmp_path: Path) -> None:
+    """64 GB, of which the film is a few kilobytes: reading the zeros would take minutes, twice."""
+    path = make_video(tmp_path / "huge.mp4", 10)
+    with path.open("ab") as file:
+        file.write(struct.pack(">I4sQ", 1, b"free", (64 << 30) - path.stat().st_size))
+        file.truncate(64 << 30)
+    begun = time.monotonic()
+    with pytest.raises(VideoError, match=r"sparse: of 68\.7 GB only 0\.0 MB are written; cut short"):
+        probe_video(path)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_film_with_a_hole_is_read(tmp_path: Path) -> None:
+    """Most of this one is written, and what is not is no part of the film."""
+    path = make_video(tmp_path / "hole.mp4", 10)
+    before = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(struct.pack(">I4s", 300 << 20, b"free") + bytes(200 << 20))
+        file.truncate(before + (300 << 20))
+    assert probe_video(path)[0].frames == 10
