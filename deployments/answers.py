@@ -27,6 +27,7 @@ Rows = Iterable[Row]
 Form = Literal["table", "csv", "json", "parquet"]
 
 TABLE_ROWS = 1000
+ROWS_AT_ONCE = 10_000  # into columns
 UNCUT = 100_000  # columns: into a pipe or a file, no cell is cut
 _FORMULA = re.compile(r"^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))[ \"]*(?=[=+\-@＝＋－＠])")  # also those of full width
 
@@ -175,13 +176,16 @@ def _plain(value: Any) -> Any:
 
 
 def write_parquet(columns: Sequence[str], rows: Rows, output: Path) -> None:
-    """Write all rows to a Parquet file, and print how many they are."""
+    """Write all rows to a Parquet file, and print how many they are. They are held as columns, in their own size."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    transposed = list(zip(*rows, strict=True)) or [()] * len(columns)
-    pq.write_table(pa.table(dict(zip(columns, map(list, transposed), strict=True))), output)
-    print_line(f"{output}: {count(len(transposed[0]) if transposed else 0, 'row')}")
+    rest, parts = iter(rows), [pa.table({name: [] for name in columns})]
+    while some := list(islice(rest, ROWS_AT_ONCE)):
+        parts.append(pa.table(dict(zip(columns, map(list, zip(*some, strict=True)), strict=True))))
+    whole = pa.concat_tables(parts, promote_options="permissive")
+    pq.write_table(whole, output)
+    print_line(f"{output}: {count(whole.num_rows, 'row')}")
 
 
 def minute(instant: Any) -> str:

@@ -300,13 +300,39 @@ def quarantine(replay: str | None, chosen: Any) -> None:
 )
 @click.option("--output", type=PATH, help="File to write, which only you may read; needed for parquet.")
 @SPREADSHEET
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds after which the query is ended.",
+)
+@click.option("--max-rows", type=click.IntRange(min=1), help="End the query when its answer has more rows.")
+@click.option(
+    "--max-mb",
+    type=click.IntRange(1, 1 << 20),
+    default=1024,
+    show_default=True,
+    help="End the query when its answer has more megabytes.",
+)
 @_plain_errors
-def sql(statement: str, form: Any, output: Path | None, spreadsheet: bool) -> None:
+def sql(
+    statement: str,
+    form: Any,
+    output: Path | None,
+    spreadsheet: bool,
+    timeout_s: float,
+    max_rows: int | None,
+    max_mb: int,
+) -> None:
     """Ask the database; it cannot be changed this way."""
     from deployments.answers import Format
     from deployments.commands import print_query
+    from storage.query import QueryLimits
 
-    print_query(statement, Format(form, spreadsheet=spreadsheet), output)
+    limits = QueryLimits(timeout_s, max_rows, max_mb << 20)
+    print_query(statement, Format(form, spreadsheet=spreadsheet), output, limits)
 
 
 @main.command()

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployments import listings
 from deployments.answers import Column, Format, Rows, print_table, write_listing, write_parquet, write_text
@@ -16,6 +16,9 @@ from tasks.log_lines import print_line
 from tasks.settings import read_settings
 from tasks.site import Site
 from tasks.stores import keep_private
+
+if TYPE_CHECKING:
+    from storage.query import QueryLimits
 
 TABLE = Format()
 
@@ -269,13 +272,15 @@ def print_listing(listing: listings.Listing, chosen: Format, most: int | None = 
         write_listing(columns, rows, listing.narrow, chosen)
 
 
-def print_query(statement: str, chosen: Format, output: Path | None = None) -> None:
+def print_query(
+    statement: str, chosen: Format, output: Path | None = None, limits: "QueryLimits | None" = None
+) -> None:
     """Ask the database and print the answer as a table, CSV, JSON or Parquet."""
     if output:
         early_checks.check_writable(output)
     elif chosen.form == "parquet":
         raise NightjarError("Parquet is binary and was not given a file: add --output answer.parquet")
-    with _answer(statement) as (columns, rows):
+    with _answer(statement, limits) as (columns, rows):
         if output and chosen.form == "parquet":
             write_parquet(columns, rows, output)
         elif output:
@@ -301,9 +306,11 @@ def _database() -> Iterator[Any]:
 
 
 @contextmanager
-def _answer(statement: str) -> Iterator[tuple[list[str], Rows]]:
-    """The names of the answer's columns, and its rows as they come."""
-    from storage.query import query
+def _answer(statement: str, limits: "QueryLimits | None" = None) -> Iterator[tuple[list[str], Rows]]:
+    """The names of the answer's columns, and its rows as they come. limits: of a statement that a person wrote"""
+    from storage.query import query, superuser_warning
 
     with _database() as engine:
-        yield query(engine, statement)
+        if limits is not None and (warning := superuser_warning(engine)):
+            print_line(f"Warning: {warning}", sys.stderr)
+        yield query(engine, statement, limits)

@@ -94,6 +94,14 @@ def test_an_empty_answer_keeps_its_columns() -> None:
     assert "0 rows" in nightjar("sql", "SELECT frame FROM poses").output
 
 
+def test_sql_ends_at_its_limits_and_says_which_option_raises_them() -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+    for option, value in (("--timeout", "0.2"), ("--max-rows", "5"), ("--max-mb", "1")):
+        result = nightjar("sql", endless, "--format", "csv", option, value)
+        assert result.exit_code == 1
+        assert option in result.output.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     "statement", ["DELETE FROM videos", "SELECT 1; DROP TABLE videos", "SELEC 1", "SELECT * FROM nowhere"]
 )

@@ -1,0 +1,161 @@
+"""A person's SQL is ended at its limits, on both databases, and calls functions that compute only."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from storage.database import DatabaseError, open_database, reading
+from storage.query import SQLITE_FUNCTIONS, QueryLimitError, QueryLimits, query, superuser_warning
+
+SHORT = QueryLimits(timeout_s=0.5)
+NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+ENDLESS = {
+    "no row ever": NUMBERS + "SELECT count(*) FROM n",
+    "rows for ever": NUMBERS + "SELECT i FROM n",
+    "a queue that grows": "WITH RECURSIVE n(i) AS (SELECT 1 UNION SELECT i + 1 FROM n) SELECT max(i) FROM n",
+    "a product": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
+    "SELECT count(*) FROM n AS a, n AS b, n AS c WHERE a.i + b.i + c.i < 0",
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_query_without_end_is_ended(engine: Engine, kind: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(QueryLimitError, match=r"ended after 0\.5 s.*--timeout"):
+        for _ in query(engine, ENDLESS[kind], SHORT)[1]:
+            pass
+    assert time.monotonic() - begun < 5
+
+
+def test_time_that_is_spent_on_the_rows_counts(engine: Engine) -> None:
+    _, rows = query(engine, NUMBERS + "SELECT i FROM n", SHORT)
+    begun = time.monotonic()
+    slow = (time.sleep(0.01) for _ in rows)
+    with pytest.raises(QueryLimitError, match="ended after"):
+        list(slow)
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("setting", ["local", "session"])
+def test_a_query_cannot_give_itself_more_time(pg_url: str, setting: str) -> None:
+    engine = open_database(pg_url)
+    local = str(setting == "local").lower()
+    more = f"set_config('statement_timeout', '0', {local})"
+    sql = f"SELECT {more}, pg_sleep(0.001 * i) FROM generate_series(1, 5000) AS n(i)"
+    begun = time.monotonic()
+    with pytest.raises(QueryLimitError):
+        list(query(engine, sql, SHORT)[1])
+    assert time.monotonic() - begun < 5
+    with reading(engine) as connection:
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "0", "and ours have none"
+    engine.dispose()
+
+
+def test_rows_are_counted(engine: Engine) -> None:
+    sql = NUMBERS + "SELECT i FROM n LIMIT 7"
+    assert len(list(query(engine, sql, QueryLimits(max_rows=7))[1])) == 7
+    seen = []
+    with pytest.raises(QueryLimitError, match=r"more than 6 rows; expected an answer within --max-rows: add LIMIT"):
+        seen += query(engine, sql, QueryLimits(max_rows=6))[1]
+
+
+HUNDRED = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) "
+GIGABYTE = {
+    "sqlite": [
+        "SELECT zeroblob(900000000)",
+        "SELECT hex(zeroblob(450000000))",
+        "SELECT replace(hex(zeroblob(300000)), '00', hex(zeroblob(2000)))",
+        HUNDRED + "SELECT group_concat(hex(zeroblob(500000))) FROM n",
+        HUNDRED + "SELECT json_group_array(hex(zeroblob(500000))) FROM n",
+    ],
+    "postgresql": ["SELECT repeat('x', 300000000)", "SELECT convert_to(repeat('x', 300000000), 'UTF8')"],
+}
+
+
+def test_a_value_of_a_gigabyte_is_refused(engine: Engine) -> None:
+    """Before it is made on SQLite; on PostgreSQL before it fills this process."""
+    before_kb = peak_kb()
+    for sql in GIGABYTE[engine.dialect.name]:
+        with pytest.raises(QueryLimitError, match=r"takes more than 16 MB; expected an answer within --max-mb"):
+            list(query(engine, sql, QueryLimits(max_bytes=16 << 20))[1])
+    assert peak_kb() - before_kb < 400_000
+    assert list(query(engine, "SELECT 1", QueryLimits())[1]) == [(1,)]
+
+
+def peak_kb() -> int:
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
+def test_values_are_counted_together(engine: Engine) -> None:
+    wide = "x" * 1000
+    with pytest.raises(QueryLimitError, match="more than 1 MB"):
+        for _ in query(engine, NUMBERS + f"SELECT '{wide}' FROM n", QueryLimits(max_bytes=1 << 20))[1]:
+            pass
+
+
+def test_a_pattern_that_would_take_hours_is_refused(tmp_path: Path) -> None:
+    """SQLite hears nobody while it compares one."""
+    engine = open_database(f"sqlite:///{tmp_path}/one.sqlite")
+    begun = time.monotonic()
+    with pytest.raises(DatabaseError, match="pattern too complex"):
+        list(query(engine, f"SELECT printf('%20000s', 'x') LIKE '{'%x_' * 1000}y'", SHORT)[1])
+    assert time.monotonic() - begun < 2
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *(
+            "fts3_tokenizer('simple')",
+            "FTS3_Tokenizer('simple', x'00')",
+            "load_extension('x')",
+            "readfile('/etc/passwd')",
+        ),
+        *("sqlite_compileoption_get(1)", "sqlite_log(1, 'x')", "rtreecheck('x')", "sqlite_rename_table(1,2,3,4,5,6,7)"),
+    ],
+)
+def test_functions_that_do_more_than_compute_are_refused(tmp_path: Path, call: str) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/one.sqlite")
+    with pytest.raises(DatabaseError, match=r"not authorized to use function|no such function"):
+        list(query(engine, f"SELECT {call}")[1])
+    engine.dispose()
+
+
+def test_sqlite_has_no_other_function_that_is_allowed_by_oversight(tmp_path: Path) -> None:
+    """All that this SQLite knows beyond the list, each seen by a person: none computes what a question needs."""
+    with sqlite3.connect(tmp_path / "one.sqlite") as connection:
+        known = {name for (name,) in connection.execute("SELECT DISTINCT name FROM pragma_function_list")}
+    others = known - SQLITE_FUNCTIONS
+    assert "fts3_tokenizer" in others
+    inner = ("fts", "sqlite_", "rtree", "geopoly", "match", "snippet", "offsets", "optimize", "bm25", "highlight")
+    state = ("subtype", "load_extension", "changes", "total_changes", "last_insert_rowid", "regexp", "icu_", "jsonb")
+    assert not [name for name in others if not name.startswith(inner + state) and name[0].isalpha()]
+
+
+def test_ordinary_questions_are_answered(engine: Engine) -> None:
+    for sql in (
+        "SELECT upper('a') || lower('B'), round(1.25, 1), coalesce(NULL, 2), abs(-1), replace('a', 'a', 'b')",
+        "SELECT count(*), sum(1), avg(1), min(1), max(1), row_number() OVER (ORDER BY 1)",
+        "SELECT CASE WHEN 'abc' LIKE 'a%' THEN 1 END, CAST('1' AS integer), CURRENT_TIMESTAMP",
+    ):
+        assert len(list(query(engine, sql, QueryLimits())[1])) == 1
+
+
+def test_a_superuser_is_warned(pg_url: str, tmp_path: Path) -> None:
+    engine = open_database(pg_url)
+    assert "is a superuser" in (superuser_warning(engine) or "")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE ROLE asker LOGIN PASSWORD 'asker'"))
+    plain = open_database(make_url(pg_url).set(username="asker", password="asker").render_as_string(False))
+    assert superuser_warning(plain) is None
+    plain.dispose()
+    with engine.begin() as connection:
+        connection.execute(text("DROP ROLE asker"))
+    engine.dispose()
+    sqlite = open_database(f"sqlite:///{tmp_path}/one.sqlite")
+    assert superuser_warning(sqlite) is None
+    sqlite.dispose()
