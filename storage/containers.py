@@ -46,6 +46,7 @@ VIDEO_MAGIC = {
 H264_FIRST = {6, 7, 9}
 HEVC_FIRST = {32, 33, 34, 35, 39}
 HIKVISION = b"IMKH"  # before an MPEG program stream
+VIDEO_CD = b"CDXA"  # one in a CD's sectors, as its file system shows them
 # Known to be videos, and not to be read here.
 UNSUPPORTED = {
     b".RMF": "a RealMedia video",
@@ -53,6 +54,7 @@ UNSUPPORTED = {
     b"YUV4MPEG2": "raw video",
     b"\xb7\xd8\x00\x20\x37\x49\xda\x11": "a Windows TV recording",
     b"BIKi": "a Bink video",
+    b"GIF8": "a GIF picture or animation",
 }
 NAMES = (
     "MP4/MOV, Matroska/WebM, AVI, MPEG, MPEG-TS, WMV, FLV, Ogg, MXF, DV, Dahua's DAV, IVF or a bare MPEG, H.264 or "
@@ -211,7 +213,7 @@ def container_of(head: bytes) -> str | None:
         return "avi"
     if head[4:8] in MOV_BOXES and not (head[4:8] == b"ftyp" and head[8:12] in PICTURE_BRANDS):
         return "mov"
-    if head.startswith(HIKVISION):
+    if head.startswith(HIKVISION) or (head[:4] == b"RIFF" and head[8:12] == VIDEO_CD):
         return "mpeg"
     return "mpegts" if _ts_packets(head) else _bare_stream(head)
 
@@ -358,7 +360,13 @@ def _ts_promise(file: BufferedReader, size: int) -> int:
 
 
 def _mpeg_promise(file: BufferedReader, size: int) -> int:
-    """Bytes up to the end of the last packet that begins in the file's tail: all that this format promises."""
+    """Bytes up to the end of the last packet that begins in the file's tail: all that this format promises.
+
+    Of a Video CD's file, what its RIFF header says.
+    """
+    name, length = struct.unpack("<4sI", _read_at(file, 0, 8))
+    if name == b"RIFF":
+        return 8 + int(length)
     start = max(0, size - TAIL_BYTES)
     tail = _read_at(file, start, TAIL_BYTES)
     position = tail.rfind(b"\x00\x00\x01\xba")

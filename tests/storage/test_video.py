@@ -313,11 +313,32 @@ def test_what_is_no_video_is_named(tmp_path, reason):
     assert any(words in str(caught.value) for words in reason.split("|"))
 
 
-@pytest.mark.parametrize(("magic", "name"), [(b".RMF", "RealMedia"), (b"YUV4MPEG2 W1 H1", "raw video")])
+@pytest.mark.parametrize(
+    ("magic", "name"),
+    [(b".RMF", "RealMedia"), (b"YUV4MPEG2 W1 H1", "raw video"), (b"GIF89a", "a GIF picture or animation")],
+)
 def test_a_video_of_another_kind_is_to_be_converted_and_not_removed(tmp_path, magic, name):
     (tmp_path / "a.video").write_bytes(magic + bytes(500))
     with pytest.raises(VideoError, match=f"{name}.*convert it to MP4"):
         probe_video(tmp_path / "a.video")
+
+
+def test_the_film_of_a_video_cd_is_read(tmp_path):
+    """A CD's sectors: 24 bytes before each pack of 2,324, and 4 behind it."""
+    source, packs = make_video(tmp_path / "a.mp4", 60), tmp_path / "a.mpg"
+    coding = ["-r", "25", "-c:v", "mpeg1video", "-q:v", "2", "-g", "10", "-f", "vcd", "-packetsize", "2324"]
+    subprocess.run(["ffmpeg", "-v", "error", "-i", source, *coding, "-muxrate", "1411200", packs], check=True)
+    stream = packs.read_bytes()
+    sectors = b"".join(bytes(24) + stream[at : at + 2324] + bytes(4) for at in range(0, len(stream), 2324))
+    header = b"RIFF" + struct.pack("<I", len(sectors) + 36) + b"CDXAfmt " + struct.pack("<I16x", 16) + b"data"
+    path = tmp_path / "AVSEQ01.DAT"
+    path.write_bytes(header + struct.pack("<I", len(sectors)) + sectors)
+    video, index = probe_video(path)
+    assert [number_of(frame.rgb) for frame in read_frames(path, video, index, 0, 60)] == list(range(60))
+    assert_same_in_any_parts(path, video, index)
+    path.write_bytes(path.read_bytes()[:-2352])
+    with pytest.raises(VideoError, match="truncated"):
+        probe_video(path)
 
 
 def test_a_theora_film_of_ffmpeg_is_read(tmp_path):
