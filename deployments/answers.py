@@ -161,7 +161,7 @@ def _readable(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What CSV and JSON have: numbers, texts, true, false, nothing. A time in ISO 8601, bytes as hexadecimal digits."""
+    """Value for CSV and JSON: numbers, texts, true, false, nothing. A time in ISO 8601, bytes as hexadecimal digits."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Decimal):

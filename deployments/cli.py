@@ -138,8 +138,8 @@ def main() -> None:
     show_default=True,
     help="MYRIAD refuses what a Neural Compute Stick cannot run.",
 )
-@click.option("--images", type=PATH, help="Folder of pictures to measure the parity with the source on.")
-@click.option("--labels", help="Of a classifier, between commas; for one output: what it is not, what it is.")
+@click.option("--images", type=PATH, help="Folder of pictures for measuring the parity with the source.")
+@click.option("--labels", help="Labels of a classifier, between commas; for a single output: negative,positive.")
 @click.option(
     "--scale",
     type=click.Choice(["-1..1", "0..1", "0..255", "imagenet"]),
@@ -148,9 +148,7 @@ def main() -> None:
 @click.option("--mean", metavar="M[,M,M]", help="Subtracted from the scaled pixels, per channel.")
 @click.option("--std", metavar="S[,S,S]", help="Standard deviation that the difference is divided by.")
 @click.option("--channels", type=click.Choice(["RGB", "BGR"]), help="Channel order of the input.  [default: RGB]")
-@click.option(
-    "--labelled", type=PATH, help="Folder with one folder of pictures per label, which a classifier must name rightly."
-)
+@click.option("--labelled", type=PATH, help="Folder with one folder of pictures per label, to test a classifier on.")
 @_plain_errors
 def convert(**options: Any) -> None:
     """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, or take an IR, as the model NAME."""
@@ -167,21 +165,21 @@ def convert(**options: Any) -> None:
     type=click.IntRange(1, 3600),
     default=60,
     show_default=True,
-    help="Seconds of video that are done, and committed, at once.",
+    help="Seconds of video per segment: the unit of commit and retry.",
 )
 @click.option(
     "--dispatch",
     type=click.Choice(["local", "fleet"]),
     default="local",
     show_default=True,
-    help="Who does the segments: this machine, or the workers of the edge pool.",
+    help="Process the segments on this machine, or by the workers of the edge pool.",
 )
 @click.option(
     "--overlay",
     type=click.Choice(["none", "sample", "all"]),
     default="sample",
     show_default=True,
-    help="Videos with the skeletons drawn in, for the artifact store.",
+    help="Videos with the skeletons drawn in, written to the artifact store.",
 )
 @click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device.")
 @click.option(
@@ -194,11 +192,11 @@ def convert(**options: Any) -> None:
 @click.option(
     "--frames-per-second",
     type=click.FloatRange(0.01, 1000),
-    help="Look at so many frames of each second only.  [default: every frame]",
+    help="Process only this many frames per second.  [default: every frame]",
 )
 @_plain_errors
 def run(**options: Any) -> None:
-    """Turn the videos of ARCHIVE, a folder or s3://bucket/prefix, into rows. Again: only what is new."""
+    """Turn the videos of ARCHIVE, a folder or s3://bucket/prefix, into rows. Later runs process new files only."""
     from deployments.commands import run_batch
 
     sys.exit(run_batch(**options))
@@ -206,18 +204,18 @@ def run(**options: Any) -> None:
 
 @main.command()
 @click.option(
-    "--show", "shown", metavar="NAME", help="Let the views show this model's newest version, whatever batches complete."
+    "--show", "shown", metavar="NAME", help="Let the views show this model's newest version, also after other batches."
 )
 @click.option("--unpin", is_flag=True, help="Take --show back: the next version that a batch completes is shown.")
 @click.option(
     "--frames-per-second",
     type=click.FloatRange(0, 100_000, min_open=True),
-    help="Recommend a model that does so many, for each device that was measured.",
+    help="Recommend a model for this many frames per second, for each measured device.",
 )
 @_listing
 @_plain_errors
 def models(shown: str | None, unpin: bool, frames_per_second: float | None, chosen: Any) -> None:
-    """List the model versions, an arrow at the one that the views show, and how fast each was measured to be."""
+    """List the model versions, with an arrow at the one that the views show, and their measured speeds."""
     from deployments.commands import list_models
 
     list_models(shown, unpin, frames_per_second, chosen)
@@ -232,23 +230,23 @@ def models(shown: str | None, unpin: bool, frames_per_second: float | None, chos
     type=click.FloatRange(0.1, 3600),
     default=10,
     show_default=True,
-    help="Of each measurement; there are two a model.",
+    help="Duration of each measurement; there are two per model.",
 )
-@click.option("--video", type=PATH, help="What becomes rows.  [default: half a minute of synthetic people]")
+@click.option("--video", type=PATH, help="Video to process.  [default: half a minute of synthetic people]")
 @_plain_errors
 def benchmark(**options: Any) -> None:
-    """Measure how fast models are on a device: alone, and from a video to its rows."""
+    """Measure the speed of models on a device: alone, and from a video to its rows."""
     from deployments.commands import run_benchmark
 
     run_benchmark(**options)
 
 
 @main.command()
-@click.option("--ignored", is_flag=True, help="The other files of the archives, and why each is taken for no video.")
+@click.option("--ignored", is_flag=True, help="List the archives' files that are no videos, each with the reason.")
 @_listing
 @_plain_errors
 def videos(ignored: bool, chosen: Any) -> None:
-    """List the videos and what was found in each."""
+    """List the videos and the results of each."""
     from deployments.commands import list_videos
 
     list_videos(ignored, chosen)
@@ -261,19 +259,19 @@ def videos(ignored: bool, chosen: Any) -> None:
     is_flag=False,
     flag_value=0,
     metavar="[N]",
-    help="Only the newest N; without N the whole account of the newest one.",
+    help="Only the newest N; without N the newest one in detail.",
 )
 @click.option(
     "--forget",
     type=click.IntRange(1),
     multiple=True,
     metavar="N",
-    help="Take batch N off this list and out of sweep's complaints; what it did stays. May be given again.",
+    help="Hide batch N here and from 'nightjar sweep'; its results stay. Repeatable.",
 )
 @_listing
 @_plain_errors
 def batches(forget: tuple[int, ...], last: int | None, chosen: Any) -> None:
-    """List the batches: when, how long, how many frames; with --wide what was expected, quarantined and is missing."""
+    """List the batches: start, duration, frames; with --wide also those expected, quarantined and missing."""
     from deployments.commands import forget_batches, list_batches
 
     if forget:
@@ -283,11 +281,11 @@ def batches(forget: tuple[int, ...], last: int | None, chosen: Any) -> None:
 
 
 @main.command()
-@click.option("--replay", metavar="ARCHIVE", help="Let the next run over ARCHIVE try its quarantined files again.")
+@click.option("--replay", metavar="ARCHIVE", help="Let the next run over ARCHIVE retry its quarantined files.")
 @_listing
 @_plain_errors
 def quarantine(replay: str | None, chosen: Any) -> None:
-    """List what could not be processed, each with its reason."""
+    """List the files and segments that could not be processed, with the reasons."""
     from deployments.commands import list_quarantine
 
     list_quarantine(replay, chosen)
@@ -326,7 +324,7 @@ def sql(
     max_rows: int | None,
     max_mb: int,
 ) -> None:
-    """Ask the database; it cannot be changed this way."""
+    """Run a read-only query on the database."""
     from deployments.answers import Format
     from deployments.commands import print_query
     from storage.query import QueryLimits
@@ -337,12 +335,12 @@ def sql(
 
 @main.command()
 @click.argument("video")
-@click.option("--model", metavar="NAME", help="Whose rows to draw.  [default: the model that the views show]")
+@click.option("--model", metavar="NAME", help="Model whose results are drawn.  [default: the one that the views show]")
 @click.option("--from", "from_s", type=click.FloatRange(0), default=0, help="Start, in seconds of the video.")
 @click.option("--to", "to_s", type=click.FloatRange(0), help="End, in seconds of the video.  [default: its end]")
 @_plain_errors
 def overlay(**options: Any) -> None:
-    """Draw what was found into VIDEO, and print where the drawn video is.
+    """Draw the results into VIDEO, and print the path of the new video.
 
     VIDEO is a name from 'nightjar videos', a path, or the start of the sha256 of its bytes.
     """
@@ -352,26 +350,26 @@ def overlay(**options: Any) -> None:
 
 
 @main.command()
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the repairs without making them.")
 @click.option(
-    "--verify", is_flag=True, help="Compare the bytes of every result with the ledger, not only that it is there."
+    "--verify", is_flag=True, help="Compare the bytes of every result with the ledger, not only its presence."
 )
 @click.option(
     "--expect-within",
     type=click.FloatRange(0, min_open=True),
     metavar="HOURS",
-    help="Complain where an archive's newest batch is older than this, or failed.",
+    help="Report archives whose newest batch is older than this, or failed.",
 )
 @click.option(
     "--second-look-s",
     type=click.FloatRange(0, 600),
     default=45,
     show_default=True,
-    help="A run that is silent is ended when it still is after so many seconds.",
+    help="Seconds after which a silent run is checked again, and ended if still silent.",
 )
 @_plain_errors
 def sweep(**options: Any) -> None:
-    """Put right what faults left behind, in the ledger, the store and Prefect. For cron or a systemd timer."""
+    """Repair the ledger, the store and Prefect after faults. For cron or a systemd timer."""
     from deployments.sweep import run_sweep
 
     sys.exit(run_sweep(**options))
@@ -380,7 +378,7 @@ def sweep(**options: Any) -> None:
 @main.command()
 @_plain_errors
 def doctor() -> None:
-    """Say what is installed, which devices there are, and whether database and store answer."""
+    """Check the installation, the devices, the database and the store."""
     from deployments.doctor import examine
 
     sys.exit(examine())
@@ -391,7 +389,7 @@ def doctor() -> None:
 @click.option("--data", type=PATH, help="Folder with the weights of posenet-075; without it they are downloaded.")
 @_plain_errors
 def demo(videos: Path | None, data: Path | None) -> None:
-    """Render people whose every joint is known, turn them into rows, and see how right the rows are."""
+    """Render people with known joints, turn the videos into rows, and measure the accuracy."""
     from deployments.demo import run_demo
 
     run_demo(videos, data)
@@ -400,11 +398,11 @@ def demo(videos: Path | None, data: Path | None) -> None:
 @main.command(name="train-demo")
 @click.option("--minutes", type=click.FloatRange(0, 600, min_open=True), default=57, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 1_999_999_999), default=1, show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=1_000_000, help="Batches at most.")
-@click.option("--folder", type=PATH, help="Where to train; a training that is there goes on.")
+@click.option("--steps", type=click.IntRange(1), default=1_000_000, help="Maximum number of batches.")
+@click.option("--folder", type=PATH, help="Folder of the training; one that is there resumes.")
 @_plain_errors
 def train_demo(**options: Any) -> None:
-    """Train posenet-demo from random weights on rendered people, and measure it. Killed, it goes on where it was."""
+    """Train posenet-demo from random weights on rendered people, and measure it. An interrupted run resumes."""
     from deployments.commands import run_training
 
     run_training(**options)
@@ -436,10 +434,10 @@ def train_demo(**options: Any) -> None:
 @click.option("--optimizer", type=click.Choice(["adam", "sgd", "rmsprop"]))
 @click.option("--epochs", type=click.IntRange(1, 1000))
 @click.option("--batch-size", type=click.IntRange(1, 1024))
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of splits, first weights and order.")
-@click.option("--dropout", type=click.FloatRange(0, 0.9), help="Share of the features that is dropped.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of splits, first weights and order.")
+@click.option("--dropout", type=click.FloatRange(0, 0.9), help="Share of the features to drop.")
 @click.option("--dense", type=click.IntRange(1, 4096), multiple=True, help="Width of an extra layer; up to four.")
-@click.option("--unfrozen-blocks", type=click.IntRange(0, 16), help="Of the backbone's last blocks, so many learn too.")
+@click.option("--unfrozen-blocks", type=click.IntRange(0, 16), help="Number of the backbone's last blocks to train.")
 @click.option("--augment/--no-augment", default=None, help="Train on flipped, cropped, brighter and darker pictures.")
 @click.option("--class-weights", type=click.Choice(["none", "balanced"]))
 @click.option(
@@ -449,7 +447,7 @@ def train_demo(**options: Any) -> None:
 )
 @_plain_errors
 def finetune(**options: Any) -> None:
-    """Fine-tune a car / not-a-car classifier and convert it. Killed, it goes on where it was; again: nothing.
+    """Fine-tune a car / not-a-car classifier and convert it. An interrupted run resumes.
 
     What is left out is the preset's.
     """
@@ -461,7 +459,7 @@ def finetune(**options: Any) -> None:
 @main.command()
 @click.argument("model")
 @click.option("--coco", type=PATH, required=True, help="COCO's keypoint annotations.")
-@click.option("--images", type=PATH, required=True, help="Folder of their images; those that are there count.")
+@click.option("--images", type=PATH, required=True, help="Folder of their images; missing ones are left out.")
 @click.option(
     "--mode",
     type=click.Choice(["multi", "single"]),
@@ -470,10 +468,10 @@ def finetune(**options: Any) -> None:
     help="single: images of one annotated person, decoded as one, stretched.",
 )
 @click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device.")
-@click.option("--limit", type=click.IntRange(1), help="Only so many images, the first by id.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of images, the first by id.")
 @_plain_errors
 def evaluate(**options: Any) -> None:
-    """Measure AP, AR, mean OKS and PCK of MODEL, and say by which protocol. Again: what was measured."""
+    """Measure AP, AR, mean OKS and PCK of MODEL. A second run prints the stored figures."""
     from deployments.commands import run_evaluation
 
     run_evaluation(**options)
@@ -481,20 +479,20 @@ def evaluate(**options: Any) -> None:
 
 @main.command()
 @click.argument("model")
-@click.option("--archive", required=True, help="Videos like those that it shall see: a folder or s3://bucket/prefix.")
-@click.option("--frames", type=click.IntRange(10, 5000), default=300, show_default=True, help="To measure ranges on.")
+@click.option("--archive", required=True, help="Videos like those to be processed: a folder or s3://bucket/prefix.")
+@click.option("--frames", type=click.IntRange(10, 5000), default=300, show_default=True, help="Frames to calibrate on.")
 @click.option("--name", type=ModelName(), help="The new model's name.  [default: MODEL-int8]")
-@click.option("--coco", type=PATH, help="COCO's keypoint annotations to judge by, with --images.")
+@click.option("--coco", type=PATH, help="COCO's keypoint annotations to measure with, needs --images.")
 @click.option("--images", type=PATH, help="Folder of their images.")
 @click.option(
     "--max-drop",
     type=click.FloatRange(0, 1),
-    help="AP and mean OKS may be so much lower.  [default: 0.02; without --coco 0.3 of the agreement]",
+    help="Accepted loss of AP and mean OKS.  [default: 0.02; without --coco 0.3 of the agreement]",
 )
-@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device to judge on.")
+@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device to measure on.")
 @_plain_errors
 def quantize(**options: Any) -> None:
-    """Make MODEL an INT8 model of its own name, and keep it only if it is as good. Again: the same version."""
+    """Quantize MODEL to INT8, and keep the result only if it is as accurate."""
     from deployments.commands import run_quantization
 
     run_quantization(**options)
@@ -505,7 +503,7 @@ def quantize(**options: Any) -> None:
 @_listing
 @_plain_errors
 def compare(runs: tuple[int, ...], chosen: Any) -> None:
-    """Put fine-tunings side by side, by their numbers; without one, list them."""
+    """Compare fine-tunings by their numbers; without a number, list them."""
     from deployments.commands import compare_runs
 
     compare_runs(runs, chosen)
@@ -513,10 +511,10 @@ def compare(runs: tuple[int, ...], chosen: Any) -> None:
 
 def _night_options(command: Callable[..., None]) -> Callable[..., None]:
     options = (
-        click.option("--archive", help="What is run every night: a folder or s3://bucket/prefix."),
-        click.option("--model", help="With which model; needed with --archive."),
-        click.option("--cron", help="When.  [default: 0 1 * * *]"),
-        click.option("--timezone", help="In which zone, such as Europe/Berlin.  [default: this machine's]"),
+        click.option("--archive", help="Archive to process every night: a folder or s3://bucket/prefix."),
+        click.option("--model", help="Model of the night; needed with --archive."),
+        click.option("--cron", help="Schedule of the night.  [default: 0 1 * * *]"),
+        click.option("--timezone", help="Time zone of the schedule, such as Europe/Berlin.  [default: this machine's]"),
     )
     for option in reversed(options):
         command = option(command)
@@ -524,10 +522,10 @@ def _night_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Beyond loopback needs a password.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; beyond loopback a password is needed.")
 @click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True)
 @_night_options
-@click.option("--edge", metavar="DEVICE", help="Do segments on this machine, too: CPU, MYRIAD, MULTI:…")
+@click.option("--edge", metavar="DEVICE", help="Process segments on this machine, too: CPU, MYRIAD, MULTI:…")
 @click.option("--fallback", type=click.Choice(["cpu", "none"]), default="none", show_default=True)
 @_plain_errors
 def up(host: str, port: int, edge: str | None, fallback: str, **night: str | None) -> None:
@@ -545,7 +543,7 @@ def up(host: str, port: int, edge: str | None, fallback: str, **night: str | Non
 )
 @_plain_errors
 def deploy(server: str | None, **night: str | None) -> None:
-    """Bring a Prefect server up to date: work pools, deployments, the schedule of the night."""
+    """Update a Prefect server: work pools, deployments, the schedule of the night."""
     from deployments.deploy import Night, deploy
 
     deploy(Night(**night), server)
@@ -560,21 +558,21 @@ def deploy(server: str | None, **night: str | None) -> None:
     type=click.Choice(["cpu", "none"]),
     default="none",
     show_default=True,
-    help="What to do when the device is lost.",
+    help="Fallback when the device is lost.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1, 100),
     default=2,
     show_default=True,
-    help="Runs at once; the second is ready when the first gives the device back.",
+    help="Runs at once; the second is ready when the first releases the device.",
 )
 @click.option(
     "--server", metavar="URL", help="Of its pages or its API.  [default: PREFECT_API_URL, or the one of 'nightjar up']"
 )
 @_plain_errors
 def worker(**options: Any) -> None:
-    """Take the runs of a work pool on this machine. Needs no database."""
+    """Execute the runs of a work pool on this machine. Needs no database."""
     from deployments.worker import run_worker
 
     run_worker(**options)

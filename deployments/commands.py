@@ -1,4 +1,4 @@
-"""What the commands do: call a flow or the database, and print. Imported by a command, never by `--help`."""
+"""Bodies of the commands: call a flow or the database, and print. Imported by a command, never by `--help`."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,7 +45,7 @@ def run_batch(**options: Any) -> int:
 
 
 def _check_batch(site: Site, archive: str, model: str, **options: Any) -> None:
-    """What the flow checks, too. options: those of `nightjar run` that were given"""
+    """Check what the flow checks, too. options: those of `nightjar run` that were given"""
     device = options.get("device", "CPU") if options.get("dispatch", "local") == "local" else None
     early_checks.check_night(site, archive, model, device, options.get("frames_per_second"))
 
@@ -245,7 +245,7 @@ def list_videos(ignored: bool, chosen: Format) -> None:
 
 
 def list_batches(last: int | None, chosen: Format) -> None:
-    """Print the batches, the newest first. last: so many of them; 0: all about the newest"""
+    """Print the batches, the newest first. last: number of them; 0: the newest in detail"""
     if last == 0:
         _print_last_batch(chosen)
     else:

@@ -42,7 +42,7 @@ SILENCE_S = 90  # three heartbeats
 
 @dataclass(frozen=True)
 class Night:
-    """What the schedule runs, and when. archive, model: None leaves what the server has"""
+    """Parameters and times of the schedule. archive, model: None leaves what the server has"""
 
     archive: str | None = None
     model: str | None = None
@@ -89,7 +89,7 @@ def _check_names(night: Night) -> None:
 
 
 def is_local(address: str) -> bool:
-    """Whether the server is on this machine, which then runs the nights, too."""
+    """True if the server is on this machine, which then runs the nights, too."""
     return is_loopback(urlsplit(address if "://" in address else f"http://{address}").hostname or "")
 
 

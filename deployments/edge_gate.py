@@ -71,7 +71,7 @@ class Allowance:
 
 @dataclass
 class Holder:
-    """What one credential did since the gate was started. workers: the names that it gave to its workers"""
+    """Activity of one credential since the gate was started. workers: the names that it gave to its workers"""
 
     workers: set[str] = field(default_factory=set)
     states: Allowance = field(default_factory=Allowance)

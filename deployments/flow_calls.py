@@ -51,7 +51,9 @@ def prepare(check: Callable[[Site], None], *, patient: bool = False) -> None:
 
 
 def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, patient: bool = False) -> Any:
-    """What the flow returns. Raises NightjarError, also for parameters that it refuses and a server that is gone.
+    """Run the flow and return its result.
+
+    Raises NightjarError, also for parameters that it refuses and a server that is gone.
 
     patient: a server that is gone is waited for, and the flow called again: it must resume
     """

@@ -118,7 +118,7 @@ def stop_child(child: subprocess.Popen[bytes], limit_s: float = STOP_LIMIT_S) ->
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
+    """True if only this machine can reach a server that listens there."""
     if host == "localhost":
         return True
     try:
@@ -128,7 +128,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_prefect(api_url: str) -> bool:
-    """Whether a Prefect server answers there, whatever its password."""
+    """True if a Prefect server answers there, whatever its password."""
     return _ask(f"{api_url}/health", None) == (200, b"true")
 
 
@@ -138,7 +138,7 @@ def server_address(given: str | None) -> str:
 
 
 def running_up() -> str | None:
-    """Where the pages of the `nightjar up` are that runs in this home, on whatever port; None: none does."""
+    """Address of the pages of the `nightjar up` that runs in this home, on whatever port; None: none does."""
     try:
         with up_lock().open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -165,7 +165,7 @@ def find_api(address: str) -> str:
 
 
 def _answers(url: str) -> bool:
-    """Whether something else is there, or no such host: waiting for it would be in vain."""
+    """True if something else answers there, or there is no such host: waiting would be in vain."""
     try:
         socket.getaddrinfo(urlsplit(url).hostname, None)
     except socket.gaierror as error:
@@ -177,7 +177,7 @@ def _answers(url: str) -> bool:
 
 
 def api_candidates(address: str) -> list[str]:
-    """Where the API may be, by an address as a browser or a person has it: with and without /api, a page of the UI."""
+    """Addresses at which the API may be, by one that a browser or a person has: with and without /api, a UI page."""
     parts = urlsplit(address.strip() if "://" in address else f"http://{address.strip()}")
     origin = f"{parts.scheme}://{parts.netloc}"
     names = [name for name in parts.path.split("/") if name]

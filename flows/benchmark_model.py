@@ -75,7 +75,7 @@ def _heat(temperature_c: float | None) -> str:
 
 
 def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:
-    """What a person looks at: in Prefect's UI, and where the chart is in the log."""
+    """Publish the results in Prefect's UI, and log the chart's address."""
     chart = benchmarking.draw_chart(measured)
     key = f"benchmarks/{flow_run.get_id()}/speeds.png"
     site.artifacts.put_bytes(key, chart)

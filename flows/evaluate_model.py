@@ -39,7 +39,7 @@ def evaluate_model(
     coco: Annotated[
         str, Help("COCO's keypoint annotations, such as person_keypoints_val2017.json"), Field(max_length=1000)
     ],
-    images: Annotated[str, Help("Folder of the images; those that are there count"), Field(max_length=1000)],
+    images: Annotated[str, Help("Folder of the images; missing ones are left out"), Field(max_length=1000)],
     mode: Annotated[
         Literal["multi", "single"],
         Help("multi: all images, everybody in them. single: images of one annotated person, decoded as one, stretched"),

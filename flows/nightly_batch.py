@@ -80,13 +80,13 @@ def nightly_batch(
     precision: Annotated[Literal["f32", "bf16"], Help("bf16 is faster and moves keypoints")] = "f32",
     frames_per_second: Annotated[
         float | None,
-        Help("Look at so many frames of each second only; every frame when none. Rows of another choice stay apart"),
+        Help("Process only this many frames per second; all when none. Other choices are kept separately"),
         Field(ge=0.01, le=1000),
     ] = None,
 ) -> BatchReport:
     """List the archive, read what is new, run the model on it, load the results, account for every frame.
 
-    What the ledger has is not done again: a run that was killed is continued by the next one, and a run over an archive
+    Finished segments are not repeated: the next run continues an interrupted one, and a run over an archive
     that did not change does nothing. Raises NightjarError; BatchIncomplete when anything is missing at the end.
     """
     begun = time.monotonic()
@@ -123,7 +123,7 @@ def nightly_batch(
 
 @dataclass(frozen=True)
 class _Tools:
-    """What a night works with, whichever archive and model it is of."""
+    """Resources of a night, whichever archive and model it is of."""
 
     site: Site
     sandbox: Sandbox
@@ -158,7 +158,7 @@ def _begin(
 
 
 def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, precision: str) -> int:
-    """How many segments the batch did."""
+    """Number of segments that the batch did."""
     engine, patience = night.site.engine, night.patience
     expect = partial(ledger.expect_segments, engine, night.batch_id, listing.entries, listing.listed, listing.refused)
     counts = patience(expect)

@@ -41,9 +41,7 @@ def quantize_model(
     archive: Annotated[
         str, Address("Folder or s3://bucket/prefix with videos like those that it shall see"), Field(max_length=1000)
     ],
-    frames: Annotated[
-        int, Help("So many frames, of all its videos, to measure ranges on"), Field(ge=10, le=5000)
-    ] = 300,
+    frames: Annotated[int, Help("Number of frames, from all its videos, to calibrate on"), Field(ge=10, le=5000)] = 300,
     name: Annotated[
         str, Help("The new model's name; with -int8 behind it when empty"), Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")
     ] = "",

@@ -67,7 +67,7 @@ def convert(
     """Write model.xml, model.bin and manifest.json into the folder `out`, all three or none.
 
     images: a folder of pictures for the comparison with the source; location: where the source came from, for the
-    manifest (default: its path); on_stage: is told what begins.
+    manifest (default: its path); on_stage: receives the name of each stage that begins.
     An OpenVINO IR is taken as it is, byte for byte, unless its weights are to be rounded to FP16.
     Raises ConversionError where the source is not usable, the IR differs from it beyond the bounds, or a stick was
     asked for and cannot run it; OSError where the disk does not take it.

@@ -36,7 +36,7 @@ def features(
 ) -> Features:
     """(n, width) float32 of the pictures in their order; 8 KiB a picture of ResNet50, the pictures one part at a time.
 
-    cache: a folder, made where missing; on_progress: is told (computed so far, to compute) after each part
+    cache: a folder, made where missing; on_progress: receives (computed so far, to compute) after each part
     Raises FinetuneError for a picture without its sha256, PictureError for a file that is no picture.
     """
     folder = cache / base.sha256[:32]

@@ -70,7 +70,7 @@ def finetune(
     pictures: each with its split and sha256; weights: the backbone's file, None = random ones
     cache: where features are kept; None = the backbone runs in the loop, as it does where some of it learns or pictures
         are augmented
-    on_epoch: is told each epoch and its steps after its checkpoint; what it raises ends this part of the training
+    on_epoch: receives each epoch and its steps after its checkpoint; an exception from it ends the training
     Raises FinetuneError where a split is empty or of one kind only, the checkpoint does not fit, or the loss is no
     number; PictureError for a file that is no picture.
     """
@@ -114,7 +114,7 @@ def finetune(
 
 @contextlib.contextmanager
 def _determinism() -> Iterator[None]:
-    """The same sums in the same order every time. Switched off again: it is the whole process's, and what needs no
+    """The same sums in the same order every time. Switched off afterwards: it is the whole process's, and what needs no
     determinism may need an operation that has none."""
     tf.config.experimental.enable_op_determinism()
     try:

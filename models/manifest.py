@@ -117,7 +117,7 @@ class Manifest:
     parity: Parity
     stick: Stick
     frames_per_second: float | None = None
-    """Of each second of a video so many frames are looked at; None: every frame."""
+    """Number of frames processed per second of video; None: every frame."""
     input_basis: str = ""
     """Why the input is scaled as it is: as asked for, as found in the model, as PoseNet is known. Decides no row."""
     proof: Proof | None = None

@@ -184,7 +184,7 @@ def _peaks(heatmaps: NDArray[np.float32], params: OpenPoseParams) -> _Peaks:
 
 
 def _surest(part: NDArray[np.intp], score: NDArray[np.float32], most: int) -> NDArray[np.intp]:
-    """Indices by part, then by falling score, at most so many of each part."""
+    """Indices by part, then by falling score, at most `most` of each part."""
     order = np.lexsort((-score, part))
     ranks = np.arange(len(part)) - np.searchsorted(part, part)
     return order[ranks < most]
@@ -243,7 +243,7 @@ def _along(peaks: _Peaks, pairs: _Pairs, fields: NDArray[np.float32], points: in
 def _people(part_of: list[int], limbs: _Pairs) -> list[list[int]]:
     """The peaks of each person, 18 each, -1 where there is none.
 
-    Plain Python, on purpose: each step hangs on those before, and there are some twenty for each person.
+    Plain Python, on purpose: each step depends on those before, and there are some twenty for each person.
     """
     person_of: dict[int, list[int]] = {}
     taken: set[tuple[int, int]] = set()

@@ -140,7 +140,7 @@ def _response(
         try:
             seen = [session.run(end, {f"{given}:0": np.full((1, size, size, 3), color)}) for color in colors]
         except tf.errors.OpError:
-            return None  # what is wrong with the graph is told when all of it runs
+            return None  # a fault of the graph is reported when all of it runs
     middles = [_middle(values) for values in seen]
     if any(middle is None for middle in middles):
         return None

@@ -56,7 +56,7 @@ def _next_start(key_times: NDArray[np.float64], start: int, segment_s: float) ->
 def sampled_frames(timestamps_s: NDArray[np.float64], frames_per_second: float) -> NDArray[np.int64]:
     """(k,) ascending frame numbers: of each step of 1 / frames_per_second on the video's clock the first frame.
 
-    timestamps_s: (frames,) ascending seconds. The choice hangs on the times alone, and not on how the video is cut;
+    timestamps_s: (frames,) ascending seconds. The choice depends on the times alone, and not on the segments;
     a video that has fewer frames a second is looked at whole. A frame counts from half a frame before its time: a
     container's ticks round it to either side.
     Raises ValueError where frames_per_second is not positive.

@@ -15,7 +15,7 @@ ROUND_S = 0.5
 PAIRS = 11
 PAIR_ROUND_S = 0.2
 MAX_SPREAD = 0.25
-"""Middle half of the pairs' ratios, in parts of the median: beyond it no ratio is told."""
+"""Middle half of the pairs' ratios, in parts of the median: beyond it no ratio is reported."""
 
 MAX_OTHER_LOAD = 0.1
 """Share of the machine's CPUs that other processes may use meanwhile."""

@@ -178,7 +178,7 @@ class FrameLabel(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Poses:
-    """The people of many frames, one row a person a frame, ordered by (frame, person).
+    """The people of many frames, one row per person per frame, ordered by (frame, person).
 
     frame: (n,) int64; person: (n,) int16, 0 = the surest of its frame; t_s: (n,) float64 seconds
     scores: (n,) float32

@@ -1,4 +1,4 @@
-"""What one coded picture says of itself: whether it is shown, whether decoding can start there. Bytes only, no codec.
+"""Properties of one coded picture: if it is shown, if decoding can start there. Bytes only, no codec.
 
 Containers flag keyframes by their writer's word; these few bits are the picture's own.
 """
@@ -27,7 +27,7 @@ def is_shown(codec: str, unit: memoryview) -> bool:
 
 
 def can_start(codec: str, extradata: bytes | None, unit: memoryview) -> bool:
-    """Whether decoding from this unit gives exact pictures from it on, in presentation order.
+    """True if decoding from this unit gives exact pictures from it on, in presentation order.
 
     H.264 flags intra-refresh and inexact recovery points as keyframes too; some writers flag every picture.
     """

@@ -1,4 +1,4 @@
-"""What a batch was and did, read from the ledger for an account of it. Counts no rows of results, judges nothing."""
+"""A batch and its work, read from the ledger for an account of it. Counts no rows of results, judges nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,7 +120,7 @@ class Crowd(NamedTuple):
 
 
 class Yield(NamedTuple):
-    """What a batch brought in. film_s: seconds of film; rows: in poses or classifications; took_s: the whole batch"""
+    """Yield of a batch. film_s: seconds of film; rows: in poses or classifications; took_s: the whole batch"""
 
     batch_id: int
     started_at: datetime
@@ -194,7 +194,7 @@ def write_estimate(engine: Engine, batch_id: int, estimated_s: float | None) -> 
 
 
 def read_devices(engine: Engine, batch_id: int) -> list[DeviceFacts]:
-    """Who did what, in the order of names."""
+    """Work of each worker, in the order of names."""
     columns = ", ".join(DeviceFacts._fields)
     sql = f"SELECT {columns} FROM device_summary WHERE batch_id = :batch_id ORDER BY worker, device"  # noqa: S608
     return [DeviceFacts(*row) for row in _ask(engine, sql, batch_id=batch_id)]
@@ -239,7 +239,7 @@ ORDER BY 1
 
 
 def read_videos(engine: Engine, batch_id: int) -> list[VideoFacts]:
-    """What the batch was to do of each video and what the ledger has of that now, in the order of names."""
+    """Frames of each video that the batch expected, and those in the ledger now, in the order of names."""
     return [VideoFacts(*row) for row in _ask(engine, VIDEOS, batch_id=batch_id)]
 
 

@@ -92,7 +92,7 @@ class Archive(Protocol):
         """
 
     def is_gone(self, key: str) -> bool:
-        """Whether a file that `list` no longer has is gone, and not merely out of reach for the moment."""
+        """True if a file that `list` no longer has is gone, and not merely out of reach for the moment."""
 
     def local(self, entry: Entry) -> AbstractContextManager[Path]:
         """The video as a local file, to be read while the context lasts. An ObjectError if it is not as listed."""
@@ -110,7 +110,7 @@ def open_archive(location: str, s3: S3Options, cache_dir: Path, cache_bytes: int
 
 
 def canonical(location: str) -> str:
-    """One name for an archive, wherever it is named from: what is known of its files hangs on it. Raises StoreError."""
+    """One name for an archive, wherever it is named from: the key of everything stored about it. Raises StoreError."""
     place = parse_place(location)
     if isinstance(place, S3Place):
         location = f"s3://{place.bucket}/{place.prefix}" if place.prefix else f"s3://{place.bucket}"
@@ -281,7 +281,10 @@ class S3Archive:
 
 
 def _readable(path: Path) -> os.stat_result:
-    """What is at the path now, made sure that it can be opened. Raises StoreError, ObjectError for this file's own."""
+    """The file that is at the path now, after a check that it can be opened.
+
+    Raises StoreError, ObjectError for this file's own.
+    """
     with disk_errors(path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -304,7 +307,7 @@ def is_video(key: str) -> bool:
 
 
 def other_kind(key: str) -> str | None:
-    """Why a file is no video, as far as its name tells; None where its content has to, or where it is named as one."""
+    """Reason why a file is no video, by its name; None where its content decides, or where it is named as one."""
     if any(part.startswith(".") and part not in (".", "..") for part in key.split("/")):
         return "hidden"
     suffix = _suffix(key)

@@ -235,7 +235,7 @@ def _check_regular(status: os.stat_result, path: Path, limit_bytes: int) -> None
 
 
 def _is_sound(key: str) -> bool:
-    """Whether it is a key for folders and S3 alike: S3 takes 1024 bytes, file systems 255 a part."""
+    """True if it is a key for folders and S3 alike: S3 takes 1024 bytes, file systems 255 a part."""
     if not key.isprintable() or "\\" in key or len(key.encode()) > 1024:
         return False
     return all(

@@ -1,4 +1,4 @@
-"""What a fleet's runs are given: a run that waits gets segments, all leased in its name. No store, no Prefect.
+"""Assignments of a fleet's runs: a run that waits gets segments, all leased in its name. No store, no Prefect.
 
 An assignment is `waiting` (its run was asked for), `working` (it was given segments), and then `done`, `lost` (silent
 past its lease, crashed, its device gone) or `dismissed` (there was nothing left for it). Each function is one
@@ -54,7 +54,7 @@ def create(engine: Engine, batch_id: int) -> Assignment:
 
 
 def set_flow_run(engine: Engine, assignment_id: str, flow_run_id: str) -> None:
-    """Which of Prefect's runs works on it."""
+    """The Prefect run that works on it."""
     mine = assignments.c.assignment_id == assignment_id
     with writing(engine) as connection:
         connection.execute(update(assignments).where(mine).values(flow_run_id=flow_run_id))
@@ -72,7 +72,7 @@ def _assignment(row: Row[tuple[object, ...]]) -> Assignment:
 
 
 def grant(engine: Engine, assignment: Assignment, worker: str, device: str, frames: int, lease_s: float) -> list[Claim]:
-    """Segments of about so many frames for a waiting one; none where nothing is free, and it goes on waiting.
+    """Lease segments of about this many frames to a waiting one; none where nothing is free, and it keeps waiting.
 
     Asked again, because the answer was lost: the same ones. None for one that has ended.
     """
@@ -90,7 +90,7 @@ def grant(engine: Engine, assignment: Assignment, worker: str, device: str, fram
 
 
 def claims(engine: Engine, assignment_id: str) -> list[Claim]:
-    """What it holds now."""
+    """The segments that it holds now."""
     with reading(engine) as connection:
         return ledger.claims_of(connection, owner_of(assignment_id))
 
@@ -114,7 +114,7 @@ def lapsed(engine: Engine, batch_id: int) -> list[Assignment]:
 def end(
     engine: Engine, assignment_id: str, status: str, reason: str | None = None, culprit: Claim | None = None
 ) -> int:
-    """It has ended: what it still holds is free at once. Gives how many segments that are. Again: changes nothing.
+    """Free the segments of an assignment that ended. Returns their number; a second call changes nothing.
 
     culprit: the segment that it was at, which counts as tried; the others do not
     """
@@ -130,7 +130,7 @@ def end(
 
 
 def adopt(engine: Engine, batch_id: int) -> int:
-    """What runs of batches that ended still work on, over the same archive and model, is this batch's from now on.
+    """Adopt the work of ended batches' runs over the same archive and model for this batch.
 
     Their segments count for this batch, which has to expect them. Gives the number of assignments.
     """

@@ -62,7 +62,7 @@ class Speed(NamedTuple):
 
     @property
     def frames_per_s(self) -> float:
-        """What a night gets of it, as far as is known."""
+        """The speed that a night gets of it, as far as is known."""
         found = self.pipeline_frames_per_s or self.model_frames_per_s
         assert found is not None
         return found

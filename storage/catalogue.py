@@ -1,4 +1,4 @@
-"""What there is: videos, the archive's files, model versions, and which of them the views show. No segments' work."""
+"""Videos, the archive's files, model versions, and those that the views show. No work on segments."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -157,7 +157,7 @@ def known_files(engine: Engine, archive: str) -> dict[str, KnownFile]:
 
 
 def knows_archive(engine: Engine, archive: str) -> bool:
-    """Whether a batch has ever listed this archive: a name that was mistyped is not known."""
+    """True if a batch has ever listed this archive: a name that was mistyped is not known."""
     mine = archive_files.c.archive == archive
     with reading(engine) as connection:
         return connection.execute(select(archive_files.c.key).where(mine).limit(1)).first() is not None
@@ -391,7 +391,7 @@ def read_shown(engine: Engine, task: str) -> ShownModel | None:
 
 
 def _behind(connection: Connection, shown: int, candidate: int) -> bool:
-    """Whether a segment that the shown version has done holds frames that the candidate has not.
+    """True if a segment that the shown version has done holds frames that the candidate has not.
 
     The two may have cut the video differently; within one version segments never overlap, so overlaps add up.
     """

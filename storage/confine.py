@@ -21,7 +21,7 @@ _DEVICES = ("/dev/null", "/dev/zero", "/dev/tty")  # what libraries write to as 
 
 
 def confine_writes(folders: Iterable[Path]) -> bool:
-    """Whether this process can from now on write below `folders` only. False where the kernel cannot confine it.
+    """Confine this process's writes to `folders` and below. False where the kernel cannot confine it.
 
     Raises OSError where the kernel could and does not.
     """

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes, and whether it is whole, by its container's own lengths.
+"""The kind of a file by its first bytes, and its completeness by its container's own lengths.
 
 Plain bytes only: nothing is demuxed or decoded here, so a hostile file meets no foreign code yet.
 """
@@ -230,7 +230,7 @@ def _bare_stream(head: bytes) -> str | None:
 
 
 def describe(head: bytes) -> str:
-    """What a file that is no video is, in words for a person."""
+    """The kind of a file that is no video, in words for a person."""
     if head[4:8] == b"ftyp":
         return "a HEIF or AVIF picture"
     if head[:4] == b"RIFF":
@@ -440,7 +440,7 @@ PROMISES = {
 
 
 def tells_its_end(file: BufferedReader, size: int) -> bool:
-    """Whether a file that is not yet whole would be noticed: else any part of a recording looks like all of it."""
+    """True if a file that is not yet whole would be noticed: else any part of a recording looks like all of it."""
     container = container_of(_read_at(file, 0, HEAD_BYTES))
     check = ENDS.get(container or "")
     try:

@@ -127,7 +127,7 @@ def explain(error: Exception, url: URL) -> DatabaseError:
 
 
 def _is_away(original: BaseException, message: str) -> bool:
-    """Whether the same may succeed later, with nothing changed."""
+    """True if the same may succeed later, with nothing changed."""
     if not isinstance(original, psycopg.Error):
         return "database is locked" in message
     if original.sqlstate is not None:
@@ -265,7 +265,7 @@ def session_of(engine: Engine) -> PostgresqlSession:
 
 
 def _pass_signals_on(context: ExceptionContext) -> None:
-    """What the handler of a signal raised while SQLite worked, in place of SQLite's word that it was interrupted."""
+    """Exception of a signal's handler while SQLite worked, in place of SQLite's report of an interrupt."""
     guard = context.connection.info.get(GUARD) if context.connection is not None else None
     reason = guard.take_reason() if guard is not None else None
     if reason is not None:
@@ -351,7 +351,10 @@ def _revisions(connection: Connection) -> tuple[str | None, str | None]:
 
 
 def check(engine: Engine) -> str:
-    """What the database is and holds, in a line. Raises DatabaseError where it does not answer or is not migrated."""
+    """Description of the database and its content, in a line.
+
+    Raises DatabaseError where it does not answer or is not migrated.
+    """
     with reading(engine) as connection:
         found, newest = _revisions(connection)
         version = ".".join(str(part) for part in engine.dialect.server_version_info or ())

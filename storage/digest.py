@@ -12,7 +12,7 @@ def sha256_of(file: IO[bytes], count: int | None = None) -> str:
 
 
 def md5_of(file: IO[bytes]) -> str:
-    """What an S3 server's ETag may be; proves that nothing was damaged, not that nobody forged it."""
+    """The value that an S3 server's ETag may have; proves that nothing was damaged, not that nobody forged it."""
     return _digest(file, hashlib.md5(usedforsecurity=False))
 
 

@@ -1,4 +1,4 @@
-"""What a local disk needs told. No stores, no formats."""
+"""Errors of a local disk, explained. No stores, no formats."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a container, a stream and a decoded frame say about how the frame is shown. No probing, no pixels.
+"""Statements of a container, a stream and a decoded frame on how the frame is shown. No probing, no pixels.
 
 Meant for a child process (storage/sandbox.py), as it reads files that nobody has vouched for.
 """

@@ -66,7 +66,7 @@ def write_video(
 
     t_s: seconds, ascending, kept as they are (variable rates too); bgr: (height, width, 3) uint8
     fps: about how many a second, for the encoder's rate control and the last frame's length
-    rotation: degrees clockwise, 0, 90, 180 or 270, that a player is told to turn the pictures
+    rotation: degrees clockwise, 0, 90, 180 or 270, by which a player is to turn the pictures
     An odd width or height gets one more column or row, as H.264 needs even ones. The file appears under its name when
     it is whole, and not at all after an error. Raises ValueError where there is no frame, or one of another shape.
     """
@@ -105,7 +105,7 @@ def _encode(
     frames: Iterable[tuple[float, NDArray[np.uint8]]],
     shape: tuple[int, int, int],
 ) -> int:
-    """How many frames were written."""
+    """Number of frames written."""
     count, last = 0, -1
     for t_s, bgr in frames:
         if bgr.shape != shape:

@@ -36,7 +36,7 @@ FIELDS = tuple(Evaluation.__dataclass_fields__)
 
 
 def record_evaluation(engine: Engine, model_version_id: int, evaluation: Evaluation) -> Evaluation:
-    """What is written down for the model version and the protocol: this, or what was there before."""
+    """The evaluation stored for the model version and the protocol: this one, or the one that was there before."""
     mine = (evaluations.c.model_version_id == model_version_id) & (
         evaluations.c.protocol_sha256 == evaluation.protocol_sha256
     )

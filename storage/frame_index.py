@@ -79,7 +79,7 @@ class Packets:
         return not np.array_equal(self.pts, self.dts)
 
     def headers_up_to(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many packets carry a header, up to each of these; empty where none does."""
+        """Number of packets with a header, up to each of these; empty where none has one."""
         if not len(self.carriers):
             return self.carriers
         return np.searchsorted(self.carriers, numbers, side="right").astype(np.int64)
@@ -268,7 +268,7 @@ def _index_by_pts(packets: Packets, trial: Trial, timing: Timing) -> tuple[Frame
 
 
 def _as_promised(found: list[int | None], promised: NDArray[np.int64], *, clean: bool) -> bool:
-    """Whether the first frames came as promised: all of them in order, or nearly so where some failed to decode."""
+    """True if the first frames came as promised: all of them in order, or nearly so where some failed to decode."""
     times = [time for time in found if time is not None]
     if len(times) < len(found):
         return False
@@ -360,7 +360,10 @@ def _stamps(packets: Packets) -> NDArray[np.int64]:
 
 
 def _known_starts(packets: Packets) -> NDArray[np.bool_]:
-    """Where decoding can start and a seek can tell that it arrived: no other packet lies at the same byte."""
+    """Packets at which decoding can start and a seek can tell that it arrived.
+
+    no other packet lies at the same byte.
+    """
     found, counts = np.unique(packets.position, return_counts=True)
     alone = np.isin(packets.position, found[(counts == 1) & (found >= 0)])
     return np.asarray(packets.starts & alone, bool)

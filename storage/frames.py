@@ -196,7 +196,7 @@ def prepare_decoder(stream: VideoStream, max_pixels: int, *, strict: bool) -> No
 
 
 def _pays(stream: VideoStream) -> bool:
-    """Whether threads are faster where the device needs cores, too."""
+    """True if threads are faster where the device needs cores, too."""
     pixels = stream.codec_context.width * stream.codec_context.height
     return pixels > SMALL_PIXELS or len(os.sched_getaffinity(0)) > 2
 
@@ -204,7 +204,7 @@ def _pays(stream: VideoStream) -> bool:
 def decode(stream: VideoStream, packets: Iterable[Packet], *, strict: bool) -> Iterator[VideoFrame]:
     """Frames in presentation order. strict: raise at an error; else leave out what the error cost.
 
-    Empty packets are skipped, as a decoder takes one for the end; the end is told by None.
+    Empty packets are skipped, as a decoder takes one for the end; None marks the end.
     """
     drain = stream.codec_context.codec.canonical_name in LOSES_AT_NEW_SIZE
     size: bytes | None = None

@@ -55,7 +55,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class DisplayGeometry:
-    """How a player shows a decoded frame: cropped, its pixels made square, mirrored, turned, and fitted.
+    """A player's transformation of a decoded frame: cropped, its pixels made square, mirrored, turned, and fitted.
 
     stored_width, stored_height: pixels of the decoded frame
     crop: stored pixels that are cut off
@@ -97,7 +97,7 @@ class DisplayGeometry:
 
     @cached_property
     def box(self) -> Box:
-        """Where the frame lies in the shown picture."""
+        """Position of the frame in the shown picture."""
         (width, height), (own_width, own_height) = self.size, self.own_size
         scale = min(width / own_width, height / own_height)
         inner_width, inner_height = own_width * scale, own_height * scale

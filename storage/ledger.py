@@ -2,7 +2,7 @@
 
 Each function is one transaction. Leases go by the database's clock. `attempt` grows with every claim and never falls:
 a claim whose attempt is no longer the row's is fenced, whatever its owner believes. `tries` are the attempts that
-count towards the quarantine; a replay sets them to nought.
+count towards the quarantine; a replay resets them to zero.
 """
 
 import secrets
@@ -55,7 +55,7 @@ class SegmentCounts(NamedTuple):
     """A batch's account: planned + leased + done + quarantined = expected.
 
     frames_done: seen by the model; frames_undecodable: given up by the decoder; frames_quarantined, frames_missing:
-    of whole segments that are quarantined, or neither done nor quarantined. people: rows, one a person a frame
+    of whole segments that are quarantined, or neither done nor quarantined. people: rows, one per person per frame
     """
 
     planned: int
@@ -215,7 +215,7 @@ def _insert_new(connection: Connection) -> Any:
 
 
 def count_segments(engine: Engine, batch_id: int) -> SegmentCounts:
-    """What the batch expected, has, and misses, now."""
+    """Frames that the batch expected, has, and misses, now."""
     with reading(engine) as connection:
         return _count(connection, batch_id)
 
@@ -378,7 +378,7 @@ def holders(engine: Engine, batch_id: int) -> list[tuple[str, int, int]]:
 
 
 def claim_many(connection: Connection, batch_id: int, owner: str, lease_s: float, frames: int) -> list[Claim]:
-    """Free segments of the batch, one after the other, until they hold so many frames; at least one, if there is one.
+    """Free segments of the batch, in order, until they hold `frames` frames; at least one, if there is one.
 
     For an owner that no other claim was ever made by: `renew_all` and `claims_of` go by its name alone.
     """
@@ -427,7 +427,7 @@ def _claim_of(row: Row[Any], attempt: int) -> Claim:
 
 
 def claims_of(connection: Connection, owner: str) -> list[Claim]:
-    """What this owner holds now, in the order of the ledger."""
+    """Segments that this owner holds now, in the order of the ledger."""
     rows = (
         select(segments, videos.c.sha256)
         .join(videos, videos.c.video_id == segments.c.video_id)
@@ -456,7 +456,7 @@ def _quarantine(connection: Connection, segment_id: int, reason: str, *, retry: 
 
 
 def held(claim: Claim) -> ColumnElement[bool]:
-    """Whether the segment's row is still this claim's: the fence that every change by a claim goes through."""
+    """True if the segment's row is still this claim's: the fence that every change by a claim goes through."""
     mine = (segments.c.segment_id == claim.segment_id) & (segments.c.attempt == claim.attempt)
     return mine & (segments.c.status == "leased")
 
@@ -501,7 +501,7 @@ def quarantine_segment(engine: Engine, claim: Claim, reason: str, *, retry: bool
 
 
 def release_dead(engine: Engine, owner_is_dead: Callable[[str], bool]) -> int:
-    """What dead owners held: their segments are free at once, their batches crashed. Gives the number of segments.
+    """Free the segments of dead owners at once, and mark their batches crashed. Returns the number of segments.
 
     So a run that was killed on this host does not make the next one wait for its leases.
     """
@@ -551,7 +551,7 @@ def planned_videos(engine: Engine, model_version_id: int) -> set[int]:
 
 
 class DoneSegment(NamedTuple):
-    """A segment that a batch did. people: rows, one a person a frame"""
+    """A segment that a batch did. people: rows, one per person per frame"""
 
     video_id: int
     start_frame: int
@@ -560,7 +560,7 @@ class DoneSegment(NamedTuple):
 
 
 def done_segments(engine: Engine, batch_id: int) -> list[DoneSegment]:
-    """What this batch did, in the order of videos and frames."""
+    """Segments that this batch did, in the order of videos and frames."""
     columns = (segments.c[name] for name in DoneSegment._fields)
     mine = (segments.c.batch_id == batch_id) & (segments.c.status == "done")
     with reading(engine) as connection:
@@ -569,7 +569,7 @@ def done_segments(engine: Engine, batch_id: int) -> list[DoneSegment]:
 
 
 def frames_done_in(engine: Engine, video_id: int, model_version_id: int, start: int, stop: int) -> int:
-    """How many frames of [start, stop) lie in segments that this model version has done."""
+    """Number of frames of [start, stop) that lie in segments which this model version has done."""
     mine = (segments.c.video_id == video_id) & (segments.c.model_version_id == model_version_id)
     inside = (segments.c.start_frame < stop) & (segments.c.stop_frame > start) & (segments.c.status == "done")
     with reading(engine) as connection:

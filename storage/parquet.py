@@ -51,7 +51,7 @@ class ResultError(NightjarError):
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What one model version saw in one segment."""
+    """Result of one model version for one segment."""
 
     video: Video
     segment: Segment

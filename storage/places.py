@@ -1,4 +1,4 @@
-"""Where a store is, and what can go wrong there: common to folders and S3. No reading, no writing, no boto3."""
+"""Addresses of stores, and the errors they have in common: folders and S3. No reading, no writing, no boto3."""
 
 import errno
 from collections.abc import Iterator

@@ -114,7 +114,7 @@ def check_times(frame: NDArray[np.int64], t_s: NDArray[np.float64]) -> None:
 
 
 def _within(values: NDArray[Any], least: float, most: float) -> bool:
-    """Whether all values are numbers within the bounds; NaN is none."""
+    """True if all values are numbers within the bounds; NaN is none."""
     return bool(((values >= least) & (values <= most)).all())
 
 

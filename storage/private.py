@@ -62,7 +62,7 @@ def _is_open(path: Path) -> bool:
 
 
 def _close_one(path: Path) -> None:
-    """What belongs to somebody else, or is gone meanwhile, is left."""
+    """Leave files of another user, and files that are gone meanwhile."""
     with suppress(FileNotFoundError, PermissionError):
         info = path.lstat()
         if info.st_mode & OTHERS and not stat.S_ISLNK(info.st_mode) and info.st_uid == os.geteuid():

@@ -80,7 +80,7 @@ def fetch_url(url: str, cache_dir: Path, on_progress: Progress) -> Path:
     """Fetch a model by its https address into the cache, with the files that it names when it is a .json, and with the
     .bin beside it when it is an .xml.
 
-    on_progress: is told (bytes so far, bytes in all or None). What the cache holds unchanged is not fetched again.
+    on_progress: receives (bytes so far, bytes in all or None). What the cache holds unchanged is not fetched again.
     Raises FetchError where the address is not https, does not answer, or the content is not what it was; OSError where
     the disk does not take it.
     """
@@ -236,7 +236,7 @@ def _announced(url: str, response: Any) -> int | None:
 
 @contextlib.contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """What goes wrong with the network, in words: found, expected, remedy."""
+    """A network error in words: what happened and how to repair it."""
     try:
         yield
     except urllib.error.HTTPError as error:

@@ -61,7 +61,7 @@ ONE_SELECT, REMEDY = "one SELECT, which changes nothing", "docs/schema.md has th
 
 @dataclass(frozen=True)
 class QueryLimits:
-    """What a query may take.
+    """Limits of a query.
 
     timeout_s: from its start to its last row; what is done with the rows meanwhile counts
     max_rows: None for any number
@@ -91,7 +91,7 @@ def query(engine: Engine, sql: str, limits: QueryLimits | None = None) -> tuple[
 
 
 class _Clock:
-    """What is left of a query's time."""
+    """Remaining time of a query."""
 
     def __init__(self, limits: QueryLimits | None) -> None:
         self.limits = limits
@@ -218,7 +218,7 @@ def _pg_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
 
 
 def _is_out_of_memory(driver: "psycopg.Connection[Any]", error: psycopg.Error) -> bool:
-    """Whether libpq could not take a row: it says so, or gives the row up and an error that no server sent with it."""
+    """True if libpq could not hold a row: it says so, or drops the row with an error that no server sent."""
     gave_up = isinstance(error, psycopg.InternalError) and error.sqlstate is None
     return gave_up or b"out of memory" in driver.pgconn.error_message
 
@@ -280,13 +280,13 @@ def _explain(engine: Engine, error: Exception, limits: QueryLimits | None) -> Da
 
 
 def _is_postgresql_statement(error: Exception) -> bool:
-    """Whether it is about the statement or its answer (DataError: a date beyond Python's), not about the server."""
+    """True if it is about the statement or its answer (DataError: a date beyond Python's), not about the server."""
     state = getattr(error, "sqlstate", None)
     about_server = state is None or state[:2] in ("08", "53", "57", "58")
     return isinstance(error, psycopg.DataError) or (isinstance(error, psycopg.Error) and not about_server)
 
 
 def _is_statement(error: Exception) -> bool:
-    """Whether SQLite's code is about the statement (SCHEMA: a denied CREATE); the other codes are about the file."""
+    """True if SQLite's code is about the statement (SCHEMA: a denied CREATE); the other codes are about the file."""
     extended = getattr(error, "sqlite_errorcode", 0)
     return extended & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_SCHEMA)

@@ -33,7 +33,7 @@ _PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class S3Options:
-    """How to reach an S3 server.
+    """Connection settings of an S3 server.
 
     endpoint_url: None = Amazon's own
     access_key, secret_key: both None = boto3's own chain (environment, ~/.aws, the machine's role)
@@ -105,7 +105,7 @@ class S3Object:
 
 @dataclass
 class _Download:
-    """What is known of an object while it comes: filled by its first answer, which pins the rest to one version."""
+    """Properties of an object during its download: filled by its first answer, which pins the rest to one version."""
 
     etag: str | None
     size_bytes: int | None = None
@@ -114,7 +114,7 @@ class _Download:
     limit_bytes: int | None = None
 
     def differs(self, file: File) -> str | None:
-        """What is wrong with the bytes that came, or None."""
+        """Fault of the bytes that came, or None."""
         if file.seek(0, 2) != self.size_bytes:
             return f"{file.tell()} bytes instead of {self.size_bytes}"
         file.seek(0)
@@ -190,7 +190,7 @@ class Bucket:
             _pause(failures)
 
     def _try_to_finish(self, key: str, file: File, download: _Download) -> Exception | None:
-        """What to try again for, the file left where to go on; None when the object is there, whole."""
+        """Fault after which to retry, the file left where to resume; None when the object is there, whole."""
         from botocore.exceptions import FlexibleChecksumError
 
         try:
@@ -236,7 +236,7 @@ class Bucket:
                     raise
 
     def answers(self, prefix: str) -> bool:
-        """Whether the bucket lists what begins so: then the store itself is in order."""
+        """True if the bucket lists keys that begin so: then the store itself is in order."""
         try:
             self._persist(prefix, lambda: self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1))
         except StoreError:
@@ -313,7 +313,7 @@ def _plain(etag: str) -> str:
 
 
 def _is_encrypted(answer: dict[str, Any]) -> bool:
-    """Whether the ETag looks like an MD5 and is none: with KMS or the customer's own keys (Amazon's API reference)."""
+    """True if the ETag looks like an MD5 and is none: with KMS or the customer's own keys (Amazon's API reference)."""
     return "SSECustomerAlgorithm" in answer or "kms" in answer.get("ServerSideEncryption", "")
 
 

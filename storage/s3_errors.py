@@ -1,4 +1,4 @@
-"""What boto3 raises, turned into found, expected, remedy; and which of it is worth another try. No calls are made."""
+"""Errors of boto3, turned into a finding and a remedy; and those that are worth a retry. Makes no calls."""
 
 from storage.places import (
     CallFailedError,
@@ -25,7 +25,7 @@ _AGAIN = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mis
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same call may succeed a moment later. Not where nobody listens: boto3 tried that long enough."""
+    """True if the same call may succeed a moment later. Not where nobody listens: boto3 tried that long enough."""
     import urllib3.exceptions
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
@@ -105,7 +105,7 @@ def _tls_reason(error: Exception) -> str:
 
 
 def _of_the_object(error: Exception, address: str, server: str) -> ObjectError | None:
-    """What the store has against this one object; None where it may be the store itself that is in trouble."""
+    """The store's refusal of this one object; None where it may be the store itself that is in trouble."""
     code, words = _code(error), _words(error)
     answer = f"{server} said {code or _status(error)} for {address}"
     if code in _NO_OBJECT:

@@ -97,7 +97,7 @@ class Sandbox:
             self._end()
 
     def call(self, function: Callable[..., Any], *args: Any, cpu_s: float) -> Any:
-        """What the module-level function returns: numbers, texts, numeric arrays, lists and dicts (tuples as lists).
+        """Result of the module-level function: numbers, texts, numeric arrays, lists and dicts (tuples as lists).
 
         Raises VideoError or AttemptError as the function raised it, SandboxKilled where the child was killed from
         outside, SandboxError where the function failed otherwise, crashed or broke a limit.
@@ -111,7 +111,7 @@ class Sandbox:
     def stream(
         self, function: Callable[..., Any], *args: Any, shape: tuple[int, ...], slots: int, cpu_s: float
     ) -> "Stream":
-        """What the module-level generator `function(slots, *args)` yields, through `slots` shared arrays of `shape`.
+        """Items of the module-level generator `function(slots, *args)`, through `slots` shared arrays of `shape`.
 
         For each item the generator calls `next(slots)` once, which waits for a free array, (shape) uint8; fills it; and
         yields a tuple of numbers. See Stream for this side. cpu_s: for the whole stream.

@@ -1,4 +1,4 @@
-"""How fast each worker was, and what a batch cost beside, from what the ledger has of it. No estimate."""
+"""Speed of each worker, and a batch's time beside its frames, from the ledger. No estimate."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Speed(NamedTuple):
 
 
 class Overhead(NamedTuple):
-    """What a batch costs beside its frames, seconds; medians of the newest batches.
+    """Time that a batch takes beside its frames, seconds; medians of the newest batches.
 
     start_s: from the end of the listing to the first segment's begin: devices are opened, models compiled, runs started
     segment_s: of one worker, between two of its segments; end_s: from the last segment to the account: pictures
@@ -88,7 +88,7 @@ def last_devices(engine: Engine) -> dict[str, str]:
 
 
 def measured_overhead(engine: Engine, model_version_id: int, dispatch: str) -> Overhead:
-    """Of the newest batches of this model version and dispatch that came to their end; nought where there is none.
+    """Of the newest batches of this model version and dispatch that ended; zero where there is none.
 
     When a segment began is its end less the seconds that it took: what the ledger has, and in a fleet wrong by the
     second that its result takes to be found.
@@ -121,7 +121,7 @@ def measured_overhead(engine: Engine, model_version_id: int, dispatch: str) -> O
 
 
 def _overhead(workers: Sequence[Row[Any]]) -> tuple[float, float | None, float]:
-    """Of one batch, a row a worker. Results that were only loaded were done before: nothing is below nought."""
+    """Times of one batch, one row per worker. Results that were only loaded were done before: no time is negative."""
     listed = max(workers[0].started, *(row.listed for row in workers))
     gaps = sum(max(0.0, row.last - row.first - row.busy) for row in workers)
     between = sum(row.done - 1 for row in workers)

@@ -1,4 +1,4 @@
-"""What ends a statement of SQLite before its time: a signal that Python was sent, or a limit of the caller's."""
+"""Early ends of SQLite statements: a signal that Python received, or a limit of the caller's."""
 
 import sqlite3
 from collections.abc import Callable, Generator
@@ -23,7 +23,7 @@ class StatementGuard:
         connection.set_progress_handler(looks.__next__, INSTRUCTIONS)
 
     def take_reason(self) -> BaseException | None:
-        """What ended the last statement, once: what a signal's handler raised, or what `over` returned."""
+        """End of the last statement, once: the exception of a signal's handler, or the result of `over`."""
         reason, self._reason = self._reason, None
         return reason
 

@@ -1,4 +1,4 @@
-"""What a sweep asks of the ledger and frees in it: leases, assignments and batches that nobody looks after any more.
+"""Queries and repairs of a sweep in the ledger: leases, assignments and batches that no process looks after.
 
 No store, no Prefect. What is old goes by the database's clock.
 """
@@ -28,7 +28,7 @@ ROWS_AT_ONCE = 10_000
 
 
 def owners(engine: Engine) -> set[str]:
-    """Who holds a lease or runs a batch, by name."""
+    """Owners of leases and batches, by name."""
     leasing = select(segments.c.owner).where(segments.c.status == "leased")
     running = select(batches.c.owner).where(batches.c.status == "running")
     with reading(engine) as connection:
@@ -44,7 +44,7 @@ def _expired() -> ColumnElement[bool]:
 
 
 def expired_leases(engine: Engine) -> int:
-    """How many segments `free_expired` would free."""
+    """Number of segments that `free_expired` would free."""
     with reading(engine) as connection:
         return int(connection.execute(select(func.count()).where(_expired())).scalar_one())
 
@@ -145,7 +145,7 @@ def entries(engine: Engine, version_sha256: str) -> Iterator[Entry]:
 
 
 class LedgerRun(NamedTuple):
-    """What the ledger knows of one of Prefect's runs.
+    """The ledger's knowledge of one Prefect run.
 
     what: for people; owner: of a batch, host:process:start; ended: since the grace that was asked for;
     leasing: it holds a segment whose lease has not ended

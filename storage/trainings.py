@@ -65,7 +65,7 @@ class PredictionRow(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a run is, before it begins. params, data: hyper-parameters, and where the pictures are from, as JSON."""
+    """A run before it begins. params, data: hyper-parameters, and the sources of the pictures, as JSON."""
 
     run_key: str
     name: str

@@ -22,7 +22,7 @@ __all__ = ["Limits", "VideoError", "from_record", "probe_record", "probe_video"]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a video may be at most: 8K, slow motion, a day and a half. What is beyond is an attack or a fault."""
+    """Bounds of a video: 8K, slow motion, a day and a half. What is beyond is an attack or a fault."""
 
     max_pixels: int = MAX_PIXELS
     max_fps: float = 1000.0
@@ -31,7 +31,7 @@ class Limits:
 
 
 def probe_video(path: Path, limits: Limits | None = None) -> tuple[Video, FrameIndex]:
-    """What the video is and where its frames are; only a few are decoded, unless its times cannot be trusted.
+    """Properties of a video and positions of its frames; only a few are decoded, unless its times cannot be trusted.
 
     Raises VideoError with the reason where it cannot be used: empty, no video, cut short, no picture, beyond the
     limits, no decoder; AttemptError where it cannot be read now, or changes meanwhile.

@@ -16,7 +16,7 @@ NUMBERS = "biuf"  # numpy's kinds; an object array would be unpickled
 
 
 class WireError(Exception):
-    """What came is not a message."""
+    """Error for bytes that are no message."""
 
 
 class Inbox:
@@ -28,7 +28,7 @@ class Inbox:
 
     @property
     def waiting(self) -> bool:
-        """Whether something is here that the socket, asked whether it is readable, knows nothing of."""
+        """True if data is buffered here, of which the socket's own readability tells nothing."""
         return len(self._data) > 0
 
     def recv_into(self, view: memoryview) -> int:

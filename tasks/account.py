@@ -1,4 +1,4 @@
-"""What a batch did, by device and by video, and how wrong its estimate was. Reads the ledger, writes nothing."""
+"""Work of a batch by device and by video, and the error of its estimate. Reads the ledger, writes nothing."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ class Account:
         return f"{took}, {deviation(batch.took_s, batch.estimated_s)} ({duration(batch.estimated_s)})"
 
     def device_line(self, device: DeviceFacts) -> str:
-        """What one device did, in words."""
+        """Work of one device, in words."""
         parts = [count(device.frames_done, "frame"), count(device.segments_done, "segment")]
         if device.wall_s:
             parts.insert(1, rate(device.frames_done / device.wall_s))

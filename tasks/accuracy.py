@@ -1,4 +1,4 @@
-"""How right the rows of an archive are, where the truth lies beside its videos."""
+"""Accuracy of an archive's rows, where the truth lies beside its videos."""
 
 import itertools
 import json

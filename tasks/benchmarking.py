@@ -121,7 +121,7 @@ def _measured(speed: ModelSpeed | PipelineSpeed) -> dict[str, Any]:
 
 
 def _felt(runtime: Runtime) -> dict[str, Any]:
-    """What the work left behind: memory at its peak, heat."""
+    """After-effects of the work: memory at its peak, heat."""
     own = runtime.temperature_c() if isinstance(runtime, OpenVinoRuntime) else None
     return {"memory_bytes": peak_memory_bytes(), "temperature_c": temperature_c() if own is None else own}
 

@@ -32,7 +32,7 @@ class CalledOff(NightjarError):
 
 
 def is_cancel(error: BaseException) -> bool:
-    """Whether a person or the system asked for the end, and nothing failed."""
+    """True if a person or the system asked for the end, and nothing failed."""
     return isinstance(error, KeyboardInterrupt | TerminationSignal | CalledOff)
 
 

@@ -34,7 +34,7 @@ class Entries(UserDict[int, Entry]):
 
 @dataclass
 class Listing:
-    """What the archive holds tonight.
+    """Content of the archive tonight.
 
     refused: files that are in the quarantine; denied: those of them that may not be read with these credentials
     unreachable: keys of files that are gone or changed since they were listed: the next run's listing has them

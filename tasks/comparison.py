@@ -105,7 +105,7 @@ def _test_set(run: dict[str, Any], pictures: Sequence[PredictionRow]) -> TestSet
 
 
 def _test_sets(runs: Sequence[int], tested: Sequence[TestSet | None]) -> list[str]:
-    """How much of the first run's test set each one has."""
+    """Share of the first run's test set in each one."""
     first = tested[0]
     said = []
     for other in tested:

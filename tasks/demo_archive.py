@@ -23,7 +23,7 @@ TRUTH_SUFFIX = ".truth.json"
 
 @dataclass(frozen=True)
 class Clip:
-    """A video of the archive. times_s: of its frames; rotation: degrees clockwise that a player is told to turn it"""
+    """A video of the archive. times_s: of its frames; rotation: degrees clockwise by which a player is to turn it"""
 
     scene: Scene
     times_s: tuple[float, ...]

@@ -1,4 +1,7 @@
-"""Who of this machine's processes has a device: one at a time. Standard library only: a worker looks at it, too."""
+"""Lock of a device between this machine's processes: one at a time.
+
+Standard library only: a worker looks at it, too.
+"""
 
 import fcntl
 import hashlib
@@ -52,7 +55,7 @@ class DeviceLock:
 
 
 def is_held(home: Path, device: str) -> bool:
-    """Whether some process of this machine has the device."""
+    """True if a process of this machine has the device."""
     with DeviceLock(home, device) as lock:
         return not lock.acquire(lambda: False)
 

@@ -82,7 +82,7 @@ def check_evaluation(site: Site, model: str, device: str, coco: str, images: str
 
 
 class Quantization(NamedTuple):
-    """What `nightjar quantize` is told; coco, images: empty where nothing was named."""
+    """Inputs of `nightjar quantize`; coco, images: empty where nothing was named."""
 
     model: str
     archive: str
@@ -105,7 +105,7 @@ def check_quantization(site: Site, asked: Quantization) -> None:
 
 @dataclass(frozen=True)
 class PictureFolders:
-    """Where `nightjar finetune` is told that pictures and first weights are; empty where nothing was named."""
+    """Places of the pictures and first weights for `nightjar finetune`; empty where nothing was named."""
 
     stanford: str = ""
     devkit: str = ""

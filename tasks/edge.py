@@ -55,7 +55,7 @@ class Revoked(NightjarError):
 
 @dataclass(frozen=True)
 class Bench:
-    """What one run holds open. settings: of this worker"""
+    """Resources that one run holds open. settings: of this worker"""
 
     settings: Settings
     artifacts: Artifacts
@@ -100,7 +100,7 @@ def work_on(assignment_id: str, settings: Settings) -> str:
 
 
 def _still_wanted(bench: Bench, teller: Teller) -> Callable[[], bool]:
-    """Whether to go on waiting; asked often, it asks the store and tells the parent now and then."""
+    """True to go on waiting; called often, it asks the store and reports to the parent now and then."""
     alive = every(ALIVE_EVERY_S, teller.step)
     wanted = every(LOOK_EVERY_S, lambda: not _called_off(bench))
 
@@ -255,7 +255,7 @@ class Worker:
         return None
 
     def _send(self) -> bool:
-        """What waits in the spool; whether nothing of this order waits any more."""
+        """Send the results in the spool; True if none of this order waits any more."""
         if self._unsent and self._spool.send():
             waiting, self._unsent = self._unsent, []
             for number, stored, speed in waiting:

@@ -30,7 +30,7 @@ STOPPED = (StateType.CANCELLING, StateType.CANCELLED)
 
 
 def prefect_is_away(error: BaseException | None) -> bool:
-    """Whether the server could not be reached, or was in trouble, as client, flows and tasks of Prefect tell it."""
+    """True if the server could not be reached, or was in trouble, as Prefect's client, flows and tasks report it."""
     if error is None:
         return False
     if isinstance(error, httpx.HTTPStatusError):
@@ -130,7 +130,7 @@ class EdgeRuns:
         return sorted(worker.name for worker in found if worker.status == WorkerStatus.ONLINE)
 
     def wish(self, run_id: str) -> Literal["go on", "pause", "stop"]:
-        """What somebody wants of this run, in the UI perhaps."""
+        """Action that a person requested for this run, in the UI perhaps."""
         try:
             state = self._client.read_flow_run(UUID(run_id)).state
         except ObjectNotFound:  # a server that was set up anew knows nothing of us

@@ -1,4 +1,4 @@
-"""How long a night will take, before it starts: from what each device did before. A guess, and said to be one.
+"""Estimate of a night's duration before it starts, from the speeds that each device had before.
 
 Model: what is left of a batch is a start (devices opened, models compiled, runs started), frames shared out by speed,
 and an end (pictures). Nothing is measured for it alone: all of it is in the ledger of earlier batches.
@@ -25,7 +25,7 @@ DEVICE_IN_NAME = re.compile(r"[-/](CPU|GPU|NPU|AUTO|MULTI|MYRIAD)\b[^/]*$")
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done tonight."""
+    """Work to be done tonight."""
 
     frames: int
     segments: int
@@ -41,7 +41,7 @@ class Hand:
 
 @dataclass(frozen=True)
 class Pace:
-    """What a hand is taken for. like: of whom the speed is, where its own was never measured"""
+    """Assumed speed of a worker. like: the worker whose speed it is, where its own was never measured"""
 
     worker: str
     device: str | None

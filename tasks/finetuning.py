@@ -42,7 +42,7 @@ FOLDERS_NAMED = 60
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the pictures are: folders, empty where there are none.
+    """Places of the pictures: folders, empty where there are none.
 
     crop: Stanford's cut to the annotated box
     random_splits: splits are drawn anew even where folders of one's own are called train, validation and test
@@ -104,7 +104,7 @@ def gather_pictures(sources: Sources, params: FinetuneParams) -> Data:
 
 
 def folder_lines(pictures: Sequence[Picture]) -> list[str]:
-    """How each folder was understood, for as many as a person reads."""
+    """Interpretation of each folder, for as many as a person reads."""
     rows = folder_rows(pictures)
     lines = [f"{folder}: {count:,} {label}, {split}" for folder, label, split, count in rows[:FOLDERS_NAMED]]
     return [*lines, f"{len(rows) - FOLDERS_NAMED} more folders"] if len(rows) > FOLDERS_NAMED else lines

@@ -78,7 +78,7 @@ class Member:
 
     @property
     def current(self) -> Claim | None:
-        """What it is at, or would be at first: what counts as tried when the run is lost."""
+        """Segment that it works on, or would begin with: the one that counts as tried when the run is lost."""
         at = self.status.current if self.status else None
         if at is not None and at < len(self.claims):
             return self.claims[at]
@@ -425,7 +425,10 @@ class Fleet:
             self._start(self._members[assignment.assignment_id])
 
     def _room(self) -> int:
-        """How many runs are wanted. When a night begins, nobody's second one: it would import beside the first ones."""
+        """Number of runs to be started.
+
+        When a night begins, nobody's second one: it would import beside the first ones.
+        """
         waiting = [member for member in self._members.values() if member.order is None]
         room = min(len(self._workers), self._free) - len(waiting)
         at_work = {member.status.worker for member in self._members.values() if member.order and member.status}
@@ -471,7 +474,7 @@ class Fleet:
         del self._members[assignment_id]
 
     def _adopt(self) -> None:
-        """What a batch that was killed had under way goes on under this one."""
+        """Adopt the work that a killed batch had under way."""
         if assignments.adopt(self._engine, self._night.batch_id):
             self._log.info("the runs of a batch that ended early go on under this one")
         for assignment in self._open_assignments():

@@ -1,4 +1,4 @@
-"""What runs in the sandbox's child: frames as tensors, pictures of what was found. No Prefect, no OpenVINO."""
+"""Functions for the sandbox's child: frames as tensors, pictures of what was found. No Prefect, no OpenVINO."""
 
 from collections.abc import Iterator
 from contextlib import suppress

@@ -35,10 +35,10 @@ def infer_segment(
     cpu_s: float,
     on_frames: Callable[[int], None],
 ) -> Result:
-    """What the model sees in the segment.
+    """Run the model over the segment.
 
-    worker: whose name the result bears; on_frames is told how many frames more are dealt with, and may raise to stop
-        the work
+    worker: whose name the result bears; on_frames receives the number of frames done since its last call, and may
+        raise to stop the work
 
     Raises VideoError or SandboxError where the input is at fault, RuntimeFault where the device is, AttemptError where
     neither is.

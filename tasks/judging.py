@@ -42,7 +42,7 @@ _IR_LOSS = 0.02
 
 @dataclass(frozen=True)
 class Judged:
-    """What came of a training on its test pictures.
+    """Results of a training on its test pictures.
 
     metrics: at the threshold that was chosen on the validation pictures
     at_default: the confusion at 0.5
@@ -62,7 +62,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class FolderAccuracy:
-    """How many test pictures of a folder were called right. folder: its path below what all of its set share"""
+    """Accuracy on the test pictures of a folder. folder: its path below the part that all of its set share"""
 
     source: str
     folder: str
@@ -164,14 +164,14 @@ def by_folder(pictures: Sequence[Picture], right: NDArray[np.bool_]) -> list[Fol
 
 
 def columns(metrics: ClassifierMetrics) -> dict[str, float | int | None]:
-    """What was measured, as training_runs has it."""
+    """The measurements, as columns of training_runs."""
     found = asdict(metrics)
     del found["pictures"]
     return {**found.pop("confusion"), **found}
 
 
 def lines(judged: Judged, ir: IrJudged) -> dict[str, str]:
-    """What was measured, in words, label -> text."""
+    """The measurements in words, label -> text."""
     metrics, failures = (
         judged.metrics,
         judged.metrics.confusion.false_negatives + judged.metrics.confusion.false_positives,

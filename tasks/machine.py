@@ -18,7 +18,7 @@ def describe_machine(proc: Path = PROC) -> str:
 
 
 def _board_or_cpu(proc: Path) -> str:
-    """A small board names itself; of all else the processor is told."""
+    """Name of this machine: a small board's own name, otherwise its processor's."""
     with suppress(OSError):
         return (proc / "device-tree/model").read_text().strip("\0 \n")
     with suppress(OSError):

@@ -20,7 +20,7 @@ from tasks.site import Site
 
 @task(name="store model", **TASK)
 def store_model(site: Site, folder: Path, manifest: Manifest) -> int:
-    """Put the IR under its version's hash and write it down in SQL. Again: changes nothing."""
+    """Store the IR under its version's hash and register it in SQL. A second call changes nothing."""
     put_folder(site.artifacts, model_prefix(manifest.version_id), folder, FILES)
     return catalogue.register_model(site.engine, version_of(manifest))
 
@@ -44,8 +44,8 @@ def version_of(manifest: Manifest) -> ModelVersion:
 def take_model(site: Site, name: str, frames_per_second: float | None = None) -> tuple[int, Path, Manifest]:
     """The model of this name or hash: its id, its folder on this machine, verified, and its manifest.
 
-    frames_per_second: as a version of its own, which looks at so many frames of a second: its rows are others', and so
-        are its segments in the ledger. It is made at its first use
+    frames_per_second: as a version of its own, which processes this many frames per second: its rows and its
+        segments in the ledger are its own. It is made at its first use
     Raises NightjarError where there is no such model, or it looks at another number of frames already.
     """
     model_version_id, version = require_model(site.engine, name)

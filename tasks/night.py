@@ -1,4 +1,4 @@
-"""What one batch holds open from its start to its end. Does nothing itself."""
+"""Resources that one batch holds open from its start to its end. Does nothing itself."""
 
 import logging
 from dataclasses import dataclass, field
@@ -36,5 +36,5 @@ class Night:
     patience: Patience = field(default_factory=lambda: Patience(logging.getLogger(__name__)))
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
-        """What a local file is, found out in the sandbox. Raises VideoError, SandboxError or AttemptError."""
+        """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""
         return probe(self.sandbox, path, self.site.settings.decoder_cpu_s)

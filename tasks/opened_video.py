@@ -16,7 +16,10 @@ KEPT_FRAMES = 1_000_000  # of all probes together: 24 MB
 
 
 class FileState(NamedTuple):
-    """What changes when a file is written to or replaced. The time of the last change cannot be set by a program."""
+    """Properties that change when a file is written to or replaced.
+
+    The time of the last change cannot be set by a program.
+    """
 
     device: int
     inode: int
@@ -35,7 +38,7 @@ def state_of(path: Path) -> FileState | None:
 
 
 class Probes:
-    """What the last probed files are: an archive of short clips needs each of them twice in a night.
+    """Properties of the last probed files: an archive of short clips needs each of them twice in a night.
 
     A plain class and no dataclass: Prefect would walk through the fields of one at every task.
     """
@@ -108,5 +111,5 @@ class OpenVideo:
 
 
 def probe(sandbox: Sandbox, path: Path, cpu_s: float) -> tuple[Video, FrameIndex]:
-    """What a local file is, found out in the sandbox. Raises VideoError, SandboxError or AttemptError."""
+    """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""
     return from_record(sandbox.call(probe_record, path, cpu_s=cpu_s))

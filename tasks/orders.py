@@ -77,7 +77,7 @@ class Piece(_Message):
 
 
 class Call(_Message):
-    """What a run has to be ready for, before it is given anything."""
+    """Preparations of a run, before it gets segments."""
 
     version_sha256: Sha256
     archive: str
@@ -85,7 +85,7 @@ class Call(_Message):
 
 
 class Order(_Message):
-    """What one run is to do; without pieces: nothing, the night is over."""
+    """Segments for one run; without pieces the night is over."""
 
     files: Annotated[list[File], Field(max_length=MOST_ENTRIES)] = []
     pieces: Annotated[list[Piece], Field(max_length=MOST_ENTRIES)] = []
@@ -111,7 +111,7 @@ class Fault(_Message):
 
 
 class Status(_Message):
-    """How far a run is.
+    """Progress of a run.
 
     ready: the device is open; without an order yet, the run waits for one
     progress: grows with every frame and every step: who stands still is lost; frames: seen in this assignment

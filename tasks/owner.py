@@ -16,7 +16,7 @@ def this_owner() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the owner was a process of this machine and is gone. Of other machines nothing is known: False."""
+    """True if the owner was a process of this machine and is gone. Of other machines nothing is known: False."""
     host, _, rest = owner.partition(":")
     pid, _, started = rest.partition(":")
     if host != host_name() or not (pid.isdigit() and started.isdigit()):

@@ -21,7 +21,7 @@ AWAY: tuple[type[Exception], ...] = (StoreError, DatabaseError)
 
 
 def is_away(error: Exception) -> bool:
-    """Whether store or database are away, as opposed to an object or a value that is at fault.
+    """True if store or database are away, as opposed to an object or a value that is at fault.
 
     For those that have answered before: what they say now, a full disk for instance, somebody will repair.
     """
@@ -29,7 +29,7 @@ def is_away(error: Exception) -> bool:
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether nobody answers who may answer later, as opposed to a wrong address, name or password."""
+    """True if a server is silent that may answer later, as opposed to a wrong address, name or password."""
     return isinstance(error, UnreachableError | DatabaseAwayError | ServerAwayError)
 
 

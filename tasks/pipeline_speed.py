@@ -1,4 +1,4 @@
-"""How fast a video becomes rows, stage by stage, by what a night does: sandbox, device, decoder, Parquet, SQL.
+"""Speed from a video to its rows, stage by stage, by the code of a night: sandbox, device, decoder, Parquet, SQL.
 
 Into a database and a store of its own, under a folder that is given: none of it is a result.
 """
@@ -39,7 +39,7 @@ DECODER_CPU_S = 3600.0
 
 @dataclass(frozen=True)
 class PipelineSpeed:
-    """What was measured. latency: from a frame's start on the device to what was seen in it
+    """Figures of one measurement. latency: from a frame's start on the device to its decoded result
 
     CPU milliseconds a frame: decode: of the sandbox's child; inference: OpenVINO's, in this process; reading: outputs
     to poses or a label; storing: Parquet and SQL; other: frames handed over, rows gathered
@@ -65,7 +65,7 @@ class PipelineSpeed:
 class WatchedRuntime:
     """A runtime, and a note of when frames begin and end and what its own thread's CPU is spent on.
 
-    `seen` is told by the pipeline's `on_frames` that the outputs of the last `wait` were read.
+    The pipeline's `on_frames` calls `seen` when the outputs of the last `wait` were read.
     """
 
     def __init__(self, runtime: Runtime) -> None:

@@ -1,4 +1,4 @@
-"""What all tasks and flows have in common: nothing is cached or pickled, and what a user can mend shows no trace."""
+"""Common settings of all tasks and flows: nothing is cached or pickled, errors for users show no trace."""
 
 import logging
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def unwalked(made: type[T]) -> type[T]:
 
 @dataclass(frozen=True)
 class Help:
-    """What Prefect's form says below a parameter: `Annotated[int, Help("…"), Field(ge=1)]`.
+    """Text that Prefect's form shows below a parameter: `Annotated[int, Help("…"), Field(ge=1)]`.
 
     The description of a Field in Annotated never gets there: Prefect 3.8.8 puts its own empty one over it.
     """

@@ -1,4 +1,4 @@
-"""Which model to take for a frame rate, by what was measured. Measures nothing."""
+"""Recommendation of a model for a frame rate, by earlier measurements. Measures nothing."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from tasks.wording import rate
 def recommend(speeds: Sequence[Speed], frames_per_s: float, accuracy: Mapping[str, float]) -> list[str]:
     """A sentence for each task on each device that was measured.
 
-    Of the models that reach so many frames a second the most accurate one; where the accuracy of one of them is not
+    Of the models that reach this many frames per second the most accurate one; where the accuracy of one of them is not
     known, the one that computes most for a picture.
 
     accuracy: version_sha256 -> what was measured of it, of one kind, the more the better

@@ -1,4 +1,4 @@
-"""What a batch says when it is done: on the terminal, and as artifacts in the Prefect UI. Counts nothing itself."""
+"""Report of a finished batch: on the terminal, and as artifacts in the Prefect UI. Counts nothing itself."""
 
 import base64
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class BatchReport:
 
 
 def time_lines(account: Account) -> dict[str, str]:
-    """How long it took and how long it was thought to take, where there was anything to do."""
+    """Duration and estimate, where there was anything to do."""
     if not account.counts.expected:
         return {}
     return {"time": f"{account.time_line()}, {account.frames_per_s:,.0f} frames/s over all"}
@@ -82,7 +82,7 @@ def describe_videos(site: Site, account: Account) -> list[dict[str, Any]]:
 
 
 def _video_row(row: WholeVideo, found: str) -> dict[str, Any]:
-    """What a person looks for first, then how much was looked at. found: what the rows are"""
+    """Results first, then the work behind them. found: what the rows are"""
     return {
         "video": row.video,
         found: row.people,
@@ -197,7 +197,7 @@ def print_report(report: BatchReport) -> None:
 
 
 def print_account(site: Site, account: Account) -> None:
-    """What is known of a batch afterwards, from the ledger alone."""
+    """Knowledge of a batch afterwards, from the ledger alone."""
     batch = account.batch
     times = [day_and_clock(at, account.zone) for at in (batch.started_at, batch.finished_at) if at]
     lines = [
@@ -219,7 +219,7 @@ def print_account(site: Site, account: Account) -> None:
 
 
 def device_lines(account: Account) -> list[tuple[str, str]]:
-    """A line a device."""
+    """One line per device."""
     return [
         ("device", f"{device.worker or ''}/{kind(device.device or '')}: {account.device_line(device)}")
         for device in account.devices

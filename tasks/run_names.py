@@ -20,7 +20,7 @@ def named_after(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
 
 
 def is_made_up(name: str) -> bool:
-    """Whether Prefect chose this name: its server, which takes an adjective and an animal, or the form in its UI."""
+    """True if Prefect chose this name: its server, which takes an adjective and an animal, or the form in its UI."""
     first, _, rest = name.partition("-")
     words = rest.split("-")
     if first and any("-".join(words[:count]) in STAR_NAMES for count in (1, 2)):

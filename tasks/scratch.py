@@ -48,7 +48,7 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
 
 
 def lacked_room(error: BaseException, folder: Path) -> bool:
-    """Whether this failed because the disk of the scratch folder is full. Libraries and children tell it as text."""
+    """True if this failed because the disk of the scratch folder is full. Libraries and children report it as text."""
     if isinstance(error, StoreError):  # it names its own path
         return isinstance(error, ScratchError) or str(folder) in str(error)
     if isinstance(error, OSError) and error.errno in FULL and error.filename:

@@ -30,7 +30,7 @@ class SettingsError(NightjarError):
 
 
 class _PrefectClient(BaseSettings):
-    """What Prefect itself reads, from the same places."""
+    """Settings that Prefect itself reads, from the same places."""
 
     model_config = SettingsConfigDict(env_prefix="PREFECT_", env_file=".env", extra="ignore")
 
@@ -196,12 +196,12 @@ def up_lock() -> Path:
 
 
 def prefect_home() -> Path:
-    """Where Prefect keeps its own things. After prepare_prefect."""
+    """Folder of Prefect's own files. After prepare_prefect."""
     return Path(os.environ["PREFECT_HOME"]).expanduser()
 
 
 def prefect_password(of: Literal["server", "client"]) -> str | None:
-    """What a server here would ask for, or what a client here shows: Prefect's `user:password`."""
+    """Password that a server here asks for and a client here presents: Prefect's `user:password`."""
     read = _PrefectClient()
     password = read.server_api_auth_string if of == "server" else read.api_auth_string
     return password.get_secret_value() if password else None
@@ -233,7 +233,7 @@ def prefect_server_environment() -> dict[str, str]:
 
 
 def become_worker(settings: Settings, name: str, device: str, fallback: str) -> None:
-    """What flow runs inherit from the worker that starts them: who they are, and to tell that they live."""
+    """Environment that flow runs inherit from the worker that starts them: its identity, and heartbeats."""
     os.environ["NIGHTJAR_HOME"] = str(settings.home.resolve())
     os.environ["NIGHTJAR_WORKER_NAME"] = name
     os.environ["NIGHTJAR_DEVICE"] = device

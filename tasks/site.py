@@ -1,4 +1,4 @@
-"""What a run holds open: settings, database, artifact store. Proved to work before anything is started."""
+"""Resources that a run holds open: settings, database, artifact store. Checked before anything is started."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

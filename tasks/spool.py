@@ -1,4 +1,4 @@
-"""What cannot be uploaded now stays on the worker's disk, bounded, and is sent later. No SQL."""
+"""Results that cannot be uploaded now stay on the worker's disk, bounded, and are sent later. No SQL."""
 
 from contextlib import suppress
 from pathlib import Path

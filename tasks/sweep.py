@@ -36,7 +36,7 @@ USER_INFO = re.compile(r"//[^/@\s]*@")  # an address may hold a password
 
 @dataclass
 class Report:
-    """What a sweep did, and what is wrong, a line each. dry: nothing is changed, "would" is said instead."""
+    """Repairs and complaints of a sweep, one line each. dry: nothing is changed, "would" is said instead."""
 
     dry: bool = False
     done: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Report:
         self.done.append(f"would have {line}" if self.dry else line)
 
     def count(self, number: int, line: str) -> None:
-        """`line` with its number, unless that is nought: 'freed {} segments'."""
+        """Log `line` with its number, unless that is zero: 'freed {} segments'."""
         if number:
             self.did(line.format(number))
 
@@ -128,7 +128,7 @@ def tidy_up(settings: Settings, report: Report) -> None:
 
 
 def free_leases(engine: Engine, report: Report) -> None:
-    """What dead owners of this host held, and what nobody renewed; dead owners' batches are crashed."""
+    """Free segments of this host's dead owners and those that nobody renewed; mark dead owners' batches crashed."""
     for owner in sorted(filter(is_dead, swept.owners(engine))):
         report.did(f"freed what {owner} held: its process is gone")
     expired = swept.expired_leases(engine)
@@ -139,7 +139,7 @@ def free_leases(engine: Engine, report: Report) -> None:
 
 
 def end_abandoned(engine: Engine, artifacts: Artifacts, report: Report) -> None:
-    """Assignments that no parent looks after: what they hold is free, and a worker still at it is told to stop."""
+    """Free assignments that no parent looks after, and stop a worker that still has one."""
     for one in swept.abandoned(engine, ADOPT_S):
         if one.held:
             status, reason = "lost", "silent past its lease, and no batch adopted it"
@@ -221,7 +221,7 @@ def compare_results(engine: Engine, artifacts: Artifacts, verify: bool, report: 
 
 @dataclass(frozen=True)
 class _Shelf:
-    """What the ledger says of one version's results. done: key -> sha256; open, kept: prefixes of segments not done,
+    """The ledger's results of one version. done: key -> sha256; open, kept: prefixes of segments not done,
 
     that nobody or somebody works on now
     """

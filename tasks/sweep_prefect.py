@@ -80,7 +80,7 @@ class Verdict(NamedTuple):
 
 
 def judge(run: Seen, known: LedgerRun | None) -> Verdict | None:
-    """How a run is to be ended, and why; None where it may go on."""
+    """State in which to end a run, and the reason; None where it may go on."""
     if known and _is_started_again(run, known):
         known = None
     if known and known.ended and run.state in OPEN:
@@ -96,7 +96,7 @@ def judge(run: Seen, known: LedgerRun | None) -> Verdict | None:
 
 
 def _is_started_again(run: Seen, known: LedgerRun) -> bool:
-    """Whether a newer process has it than the one that the ledger knows, as after Retry on Prefect's pages."""
+    """True if a newer process has it than the one in the ledger, as after Retry on Prefect's pages."""
     return bool(run.owner and known.owner) and run.owner != known.owner and not is_dead(str(run.owner))
 
 
@@ -192,7 +192,7 @@ class _Look:
         return self._workers[pool]
 
     def _last_heartbeat(self, run_id: UUID) -> datetime | None:
-        """When the server got it: the run's own clock may be an hour off."""
+        """Time at which the server got it: the run's own clock may be an hour off."""
         day = timedelta(days=1)
         wanted = EventFilter(
             event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
@@ -228,7 +228,7 @@ def _end_tasks(client: SyncPrefectClient, run: FlowRun, verdict: Verdict) -> Non
 
 
 def _free_slots(client: SyncPrefectClient, report: Report) -> None:
-    """What each deployment's limit counts as taken is set to the number of runs that take a slot.
+    """Set each deployment's count of taken slots to the number of runs that take one.
 
     A server that died with its leases in memory counts slots of runs that are long over, and a slot that was freed
     twice lets two nights run at once.

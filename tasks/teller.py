@@ -18,7 +18,7 @@ HANGS = 75  # EX_TEMPFAIL: the exit code of a run whose device hangs
 
 
 class Teller:
-    """A context manager around the work. What it is told is in the store some seconds later, or at once by `now`."""
+    """Context manager around the work. Its status is in the store some seconds later, or at once by `now`."""
 
     def __init__(self, artifacts: Artifacts, assignment_id: str, worker: str, device: str, hang_s: float) -> None:
         """hang_s: a device that owes an answer for so long hangs, and only the end of the process frees it"""
@@ -55,7 +55,7 @@ class Teller:
             time.sleep(1)
 
     def add(self, frames: int) -> None:
-        """So many frames more are dealt with."""
+        """Add to the number of frames done."""
         self._frames += frames
         self.step()
 
@@ -72,7 +72,7 @@ class Teller:
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
-        """What happens within may take long without a frame, and cannot hang: the store's client gives up by itself."""
+        """Allow work that takes long without a frame, and cannot hang: the store's client gives up by itself."""
         self._fetching = True
         try:
             yield

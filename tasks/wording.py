@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 
 
 def deviation(took_s: float, estimated_s: float) -> str:
-    """How wrong an estimate was: `7 % longer than estimated`."""
+    """Error of an estimate: `7 % longer than estimated`."""
     ratio = took_s / estimated_s
     if ratio >= 2:
         return f"{ratio:.1f} times as long as estimated"
@@ -62,7 +62,7 @@ def change(now: float, before: float) -> str:
 
 
 def kind(device: str) -> str:
-    """What a device is, of its full name: `CPU` of `CPU (Intel Xeon …)`, `MYRIAD` of `MYRIAD.1.2-ma2480`."""
+    """Kind of a device, by its full name: `CPU` of `CPU (Intel Xeon …)`, `MYRIAD` of `MYRIAD.1.2-ma2480`."""
     return device.split(" ")[0].split(".")[0].split(":")[0]
 
 

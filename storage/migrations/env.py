@@ -1,4 +1,7 @@
-"""How Alembic runs the migrations: in the transaction that `storage.database.migrate` opened. No command line."""
+"""Environment in which Alembic runs the migrations: the transaction that `storage.database.migrate` opened.
+
+No command line.
+"""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""What a fleet's runs were given and did; an estimate beside each batch; free segments found without a sort."""
+"""Assignments of a fleet's runs; an estimate beside each batch; free segments found without a sort."""
 
 import sqlalchemy as sa
 from alembic import op
