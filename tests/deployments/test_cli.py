@@ -161,6 +161,7 @@ def test_a_database_that_does_not_answer_is_one_line_before_prefect_starts(
     arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NIGHTJAR_DATABASE_URL", "postgresql://someone:hunter2@127.0.0.1:1/none")
+    monkeypatch.setenv("NIGHTJAR_OUTAGE_S", "0")  # a night would wait for it
     read_settings.cache_clear()
     begun = time.monotonic()
     result = nightjar(*arguments)
