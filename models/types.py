@@ -93,6 +93,7 @@ class Video:
     mirrored: left and right are exchanged, before `rotation`
     stream: index of the stream that was taken; streams: how many it was chosen from
     time_repairs: where the container's time stamps were damaged, ascending
+    unused_bytes: behind the last packet of all streams, which the container does not explain; 0 = none worth a note
     """
 
     sha256: str
@@ -116,6 +117,7 @@ class Video:
     stream: int = 0
     streams: int = 1
     time_repairs: tuple[TimeRepair, ...] = ()
+    unused_bytes: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,6 +101,7 @@ class VideoNote(NamedTuple):
     frames_retimed: with a time of their neighbours' instead of their own stamp
     clock_changes: how often the recording's clock jumped; clock_s: the longest of these jumps, seconds
     stream: index of the stream that was taken of so many `streams`
+    unused_bytes: of size_bytes, behind the last frame and of no stream
     """
 
     video: str
@@ -109,6 +110,8 @@ class VideoNote(NamedTuple):
     clock_s: float | None
     stream: int
     streams: int
+    unused_bytes: int
+    size_bytes: int
 
 
 class Crowd(NamedTuple):
@@ -278,19 +281,19 @@ def read_refused(engine: Engine, archive: str) -> list[Refused]:
 NOTES = f"""
 SELECT {NAME_HERE} AS video, coalesce(sum(t.frames), 0), count(t.clock_s),
        CASE WHEN max(t.clock_s) > -min(t.clock_s) THEN max(t.clock_s) ELSE min(t.clock_s) END,
-       v.stream, v.streams
+       v.stream, v.streams, v.unused_bytes, v.size_bytes
 FROM {EXPECTED_VIDEOS} AS mine
 JOIN videos AS v ON v.video_id = mine.video_id
 JOIN batches AS b ON b.batch_id = :batch_id
 LEFT JOIN time_repairs AS t ON t.video_id = v.video_id
-WHERE v.streams > 1 OR t.video_id IS NOT NULL
-GROUP BY v.video_id, v.sha256, v.stream, v.streams, b.archive
+WHERE v.streams > 1 OR t.video_id IS NOT NULL OR v.unused_bytes > 0
+GROUP BY v.video_id, v.sha256, v.stream, v.streams, v.unused_bytes, v.size_bytes, b.archive
 ORDER BY 1
 """  # noqa: S608
 
 
 def read_notes(engine: Engine, batch_id: int) -> list[VideoNote]:
-    """Videos of the batch with repaired times or several streams, in the order of names."""
+    """Videos of the batch with repaired times, several streams or unused bytes, in the order of names."""
     return [VideoNote(*row) for row in _ask(engine, NOTES, batch_id=batch_id)]
 
 

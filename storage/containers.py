@@ -20,6 +20,7 @@ TAIL_BYTES = 1 << 18
 ZEROS_BYTES = 4096  # at a container's end: more than any padding there
 AVI_FLAGS, AVI_HAS_INDEX = 44, 0x10  # dwFlags of the main header; the index is the last chunk
 TS_PACKETS = (188, 192, 204)  # bytes from 0x47 to 0x47: MPEG-TS, Blu-ray's with a time code, DVB's with a checksum
+FLV_TAGS, FLV_ENCRYPTED = {8, 9, 18}, 0x20  # first byte: sound, picture, data; the last 3 of 11 are always 0
 MAX_PIXELS = 8192 * 4320  # of a frame: 8K
 SPARSE_BYTES = 1 << 28  # reading a smaller file takes no time
 LEAST_WRITTEN = 0.5  # of a file's bytes; the rest are holes, which downloads and recorders leave that reserve room
@@ -92,6 +93,10 @@ class AttemptError(NightjarError):
     """An attempt that failed for a reason that says nothing about the video: another attempt may succeed."""
 
 
+class TooSlowError(AttemptError):
+    """An attempt that took too long by the clock: a slow disk or a busy machine, so the next night may succeed."""
+
+
 @contextmanager
 def open_regular(path: Path) -> Iterator[tuple[BufferedReader, str]]:
     """The file and a name by which the demuxer opens the very same one, whatever its real name says.
@@ -135,11 +140,11 @@ def _is_touched(file: BufferedReader, before: os.stat_result) -> bool:
     return (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
 
 
-def digest(file: BufferedReader) -> str:
-    """SHA-256 of the whole file. Raises AttemptError where the disk does not give it."""
+def digest(file: BufferedReader, count: int | None = None) -> str:
+    """SHA-256 of the first count bytes, None = of the whole file. Raises AttemptError where the disk fails."""
     with _disk_faults():
         file.seek(0)
-        return sha256_of(file)
+        return sha256_of(file, count)
 
 
 @contextmanager
@@ -273,7 +278,8 @@ def _mov_promise(file: BufferedReader, size: int) -> int:
             length = struct.unpack(">Q", head[8:])[0]
         elif length == 0:
             length = size - position  # the last box, up to the end of the file
-        if length < 8 or not kind.isascii():
+        beyond = indexed and kind not in MOV_BOXES and position + length > size
+        if length < 8 or not kind.isascii() or beyond:
             break  # padding behind the last box
         indexed |= kind == b"moov"
         position += length
@@ -286,8 +292,8 @@ def _matroska_promise(file: BufferedReader, size: int) -> int:
     """Bytes that the Segment claims; the size itself where it was written live, without a length."""
     position = 0
     while position < size:
-        identifier, after_id = _ebml_number(file, position, keep_marker=True)
-        length, start = _ebml_number(file, after_id, keep_marker=False)
+        identifier, after_id = ebml_number(file, position, keep_marker=True)
+        length, start = ebml_number(file, after_id, keep_marker=False)
         if length is None:
             return size
         if identifier == 0x18538067:
@@ -304,7 +310,7 @@ def _refuse_zeros(file: BufferedReader, stop: int, size: int) -> None:
         raise VideoError(f"truncated: nothing but zeros before byte {stop}, where its container ends; {UNFINISHED}")
 
 
-def _ebml_number(file: BufferedReader, position: int, *, keep_marker: bool) -> tuple[int | None, int]:
+def ebml_number(file: BufferedReader, position: int, *, keep_marker: bool) -> tuple[int | None, int]:
     """(value, position behind it); None = unknown length or no number at all."""
     raw = _read_at(file, position, 8)
     width = 9 - raw[0].bit_length() if raw and raw[0] else 0
@@ -339,20 +345,23 @@ def _asf_promise(file: BufferedReader, size: int) -> int:
 
 
 def _flv_promise(file: BufferedReader, size: int) -> int:
-    """Bytes up to the end of the last tag that begins in the file."""
+    """Bytes up to the end of the last tag that begins in the file. What is not a tag promises nothing."""
     position = struct.unpack(">I", _read_at(file, 5, 4))[0] + 4
     while position + 11 <= size:
-        position += 11 + int.from_bytes(_read_at(file, position + 1, 3), "big") + 4
+        head = _read_at(file, position, 11)
+        if head[0] & ~FLV_ENCRYPTED not in FLV_TAGS or any(head[8:]):
+            return size
+        position += 11 + int.from_bytes(head[1:4], "big") + 4
     return position if position > size else size
 
 
 def _ts_promise(file: BufferedReader, size: int) -> int:
     """The next whole number of packets; a time code before each 0x47 belongs to the packet.
 
-    Recorders reserve space ahead: zeros behind the last packet promise nothing.
+    Recorders reserve space ahead: zeros, or whatever else is no packet, behind the last one promise nothing.
     """
     tail = _read_at(file, max(0, size - TAIL_BYTES), TAIL_BYTES)
-    if len(tail) - len(tail.rstrip(b"\0")) >= TS_PACKETS[-1]:
+    if len(tail) - len(tail.rstrip(b"\0")) >= TS_PACKETS[-1] or _ts_packets(tail[-HEAD_BYTES:]) is None:
         return size
     length, offset = _ts_packets(_read_at(file, 0, HEAD_BYTES)) or (TS_PACKETS[0], 0)
     before = offset - 4 if length == 192 and offset >= 4 else offset
@@ -465,8 +474,8 @@ def _mov_ends(file: BufferedReader, size: int) -> bool:
 def _matroska_ends(file: BufferedReader, size: int) -> bool:
     position = 0
     while position < size:
-        identifier, after_id = _ebml_number(file, position, keep_marker=True)
-        length, start = _ebml_number(file, after_id, keep_marker=False)
+        identifier, after_id = ebml_number(file, position, keep_marker=True)
+        length, start = ebml_number(file, after_id, keep_marker=False)
         if identifier == 0x18538067 or length is None:
             return length is not None
         position = start + length

@@ -85,6 +85,8 @@ def check_video(video: Video) -> None:
         raise ValueError(f"a video of {video.width}x{video.height} pixels and {video.frames} frames")
     if not (0 < (1.0 if video.fps is None else video.fps) <= MOST_FPS and 0 < video.duration_s <= MOST_SECONDS):
         raise ValueError(f"a video of {video.fps} frames per second and {video.duration_s} s")
+    if not 0 <= video.unused_bytes <= video.size_bytes:
+        raise ValueError(f"{video.unused_bytes} of {video.size_bytes} bytes unused")
     _check_repairs(video)
 
 

@@ -8,6 +8,7 @@ the parent is forked. It ends with its parent; the memory they share has no name
 
 import fcntl
 import json
+import math
 import os
 import select
 import signal
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 
 from models.types import NightjarError
 from storage import wire
-from storage.containers import AttemptError, VideoError
+from storage.containers import AttemptError, TooSlowError, VideoError
 from storage.sandbox_child import CLOSE, RELEASE, Request, send_request, shared_slots, slot_bytes, slot_views
 
 MEMORY_BYTES = 4 << 30
@@ -96,14 +98,15 @@ class Sandbox:
         if self._child is not None:
             self._end()
 
-    def call(self, function: Callable[..., Any], *args: Any, cpu_s: float) -> Any:
+    def call(self, function: Callable[..., Any], *args: Any, cpu_s: float, wall_s: float = math.inf) -> Any:
         """Result of the module-level function: numbers, texts, numeric arrays, lists and dicts (tuples as lists).
 
-        Raises VideoError or AttemptError as the function raised it, SandboxKilled where the child was killed from
-        outside, SandboxError where the function failed otherwise, crashed or broke a limit.
+        Raises VideoError or AttemptError as the function raised it, TooSlowError after wall_s by the clock,
+        SandboxKilled where the child was killed from outside, SandboxError where the function failed otherwise,
+        crashed or broke a limit.
         """
         self._ask(function, args, cpu_s, None, 0)
-        answer = self._hear(cpu_s)
+        answer = self._hear(cpu_s, wall_s)
         if "result" not in answer:
             self._raise(answer)
         return answer["result"]
@@ -152,12 +155,16 @@ class Sandbox:
         except ConnectionError:
             raise self._death(cpu_s) from None
 
-    def _hear(self, cpu_s: float) -> dict[str, Any]:
-        """The child's next message. Raises SandboxError or SandboxKilled where none comes."""
+    def _hear(self, cpu_s: float, wall_s: float = math.inf) -> dict[str, Any]:
+        """The child's next message. Raises SandboxError, SandboxKilled or TooSlowError where none comes."""
         child = self._child
         if child is None:
             raise SandboxError("the sandbox was closed")
-        _wait(child, self._hung)
+        try:
+            _wait(child, wall_s)
+        except AttemptError:
+            self._end()
+            raise
         try:
             answer = wire.receive(child.inbox)
         except (EOFError, ConnectionError):
@@ -181,10 +188,6 @@ class Sandbox:
             raise SandboxError(f"took more than {self._memory_bytes / 2**30:g} GB of memory")
         # The child's trace is shown as the cause; a note on the error would need Python 3.11.
         raise SandboxError(f"failed: {text}") from RuntimeError(f"In the sandbox: {answer.get('trace')}")
-
-    def _hung(self) -> None:
-        self._end()
-        raise SandboxKilled(f"the decoder did nothing for {IDLE_S:g} s: check its disk or network share")
 
     def _death(self, cpu_s: float) -> SandboxError | SandboxKilled:
         code = self._end(patience_s=CLOSE_S)
@@ -336,18 +339,22 @@ def _start() -> _Child:
     return _Child(process, channel, wire.Inbox(channel), lifeline)
 
 
-def _wait(child: _Child, hung: Callable[[], None]) -> None:
-    """Until the child says something or is gone; hung() where it used no CPU for too long, stopped or waiting."""
+def _wait(child: _Child, wall_s: float) -> None:
+    """Wait until the child says something or is gone.
+
+    Raises SandboxKilled where it used no CPU for too long, stopped or waiting; TooSlowError after wall_s.
+    """
     if child.inbox.waiting:
         return
     readable = select.poll()
     readable.register(child.channel, select.POLLIN)
-    used = None
-    while not readable.poll(IDLE_S * 1000):
+    used, deadline = None, time.monotonic() + wall_s
+    while not readable.poll(max(0.0, min(IDLE_S, deadline - time.monotonic())) * 1000):
+        if time.monotonic() >= deadline:
+            raise TooSlowError(f"took more than {wall_s:,.0f} s")
         used, before = _cpu_ticks(child.process.pid), used
         if used == before:
-            hung()
-            return
+            raise SandboxKilled(f"the decoder did nothing for {IDLE_S:g} s: check its disk or network share")
 
 
 def _cpu_ticks(pid: int) -> int:

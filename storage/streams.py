@@ -47,13 +47,13 @@ def all_packets(container: InputContainer, *streams: VideoStream) -> Iterator[Pa
     """Packets of these streams to the file's end.
 
     FFmpeg gives up on MPEG-TS after 64 KB without a packet, where a signal or a part of a disk was lost, or space was
-    reserved ahead. It goes on when it is asked again.
+    reserved ahead. It goes on when it is asked again. PyAV fails so at a packet of a stream that garbage began.
     """
     while True:
         try:
             yield from container.demux(*streams)
             return
-        except av.error.BlockingIOError:
+        except (av.error.BlockingIOError, IndexError):
             continue
 
 

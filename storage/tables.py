@@ -133,6 +133,7 @@ videos = Table(
     Column("crop_bottom", Integer, nullable=False, server_default="0"),
     Column("pixel_aspect", Double, nullable=False, server_default="1"),
     Column("mirrored", Boolean, nullable=False, server_default=false()),
+    Column("unused_bytes", BigInteger, nullable=False, server_default="0"),
     CheckConstraint("frames > 0", name="frames"),
 )
 

@@ -16,8 +16,9 @@ from storage.containers import MAX_PIXELS, UNFINISHED, VideoError, check_whole, 
 from storage.frame_index import TRIAL_FRAMES, Film, demux, index_frames, timing_of, try_decoder
 from storage.frames import open_container
 from storage.streams import choose_stream, film_stream
+from storage.unused import unused_bytes
 
-__all__ = ["Limits", "VideoError", "from_record", "probe_record", "probe_video"]
+__all__ = ["Limits", "VideoError", "begins_with", "from_record", "probe_record", "probe_video"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def probe_video(path: Path, limits: Limits | None = None) -> tuple[Video, FrameI
             whole = container == "avi" and packets.reordered
             trial = try_decoder(film, codec, None if whole else TRIAL_FRAMES)
             found = index_frames(film, packets, timing, trial)
+            unused = unused_bytes(file, film, int(packets.position.max()))
     shown, frames = trial.geometry, len(found.index.pts)
     video = Video(
         sha256=sha256,
@@ -78,9 +80,16 @@ def probe_video(path: Path, limits: Limits | None = None) -> tuple[Video, FrameI
         stream=chosen,
         streams=streams,
         time_repairs=found.repairs,
+        unused_bytes=unused,
     )
     _check_extent(video, limits)
     return video, found.index
+
+
+def begins_with(path: Path, sha256: str, size_bytes: int) -> bool:
+    """Return whether the file's first size_bytes have this hash. Raises VideoError or AttemptError."""
+    with open_regular(path) as (file, _):
+        return digest(file, size_bytes) == sha256
 
 
 def probe_record(path: Path, limits: Limits | None = None) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from storage.account import (
 )
 from storage.database import Engine
 from storage.ledger import SegmentCounts
-from tasks.wording import change, clock, count, day_and_clock, deviation, duration, film_clock, kind, rate
+from tasks.wording import change, clock, count, day_and_clock, deviation, duration, file_size, film_clock, kind, rate
 
 # A stick computes for nobody else, so a speed that drops and stays low is its own. A CPU has other work, too.
 CAN_THROTTLE = "MYRIAD"
@@ -141,7 +141,9 @@ class Account:
         """One per video whose file was odd, the first NOTED of them."""
         lines = [f"{note.video}: {'; '.join(_note_parts(note))}" for note in self.notes[:NOTED]]
         more = len(self.notes) - NOTED
-        return [*lines, f"and {count(more, 'video')} more: see the table time_repairs"] if more > 0 else lines
+        return (
+            [*lines, f"and {count(more, 'video')} more: see the tables time_repairs and videos"] if more > 0 else lines
+        )
 
     def chart_key(self) -> str:
         return f"batches/{self.batch.batch_key}/night.png"
@@ -178,6 +180,9 @@ def _note_parts(note: VideoNote) -> Iterator[str]:
         yield f"its clock jumped {jump}{also} left out of its times"
     if note.streams > 1:
         yield f"stream {note.stream} taken, of {note.streams} video streams"
+    if note.unused_bytes:
+        unused, whole = file_size(note.unused_bytes), file_size(note.size_bytes)
+        yield f"{unused} of its {whole} lie behind the last frame and belong to no stream"
 
 
 def read_account(engine: Engine, batch_id: int | None = None, zone: tzinfo = UTC) -> Account:

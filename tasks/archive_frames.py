@@ -17,6 +17,7 @@ from storage.sandbox import Sandbox, SandboxError
 from tasks.frames import picked_tensors
 from tasks.opened_video import probe
 from tasks.policy import TASK
+from tasks.settings import ReadLimits
 from tasks.site import Site
 
 HELD_OUT_EVERY = 4
@@ -54,7 +55,7 @@ def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) ->
         for number, entry in enumerate(entries):
             share = -(-(wanted - len(found)) // (len(entries) - number))  # more, where those before gave less
             try:
-                read = _read(archive, sandbox, entry, manifest, share, site.settings.decoder_cpu_s)
+                read = _read(archive, sandbox, entry, manifest, share, site.settings.read_limits)
             except (VideoError, SandboxError, AttemptError, ObjectError) as error:
                 get_run_logger().warning("no frames of %s: %s", entry.key, error)
                 continue
@@ -68,16 +69,16 @@ def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) ->
 
 
 def _read(
-    archive: Archive, sandbox: Sandbox, entry: Entry, manifest: Manifest, count: int, cpu_s: float
+    archive: Archive, sandbox: Sandbox, entry: Entry, manifest: Manifest, count: int, limits: ReadLimits
 ) -> list[Tensor]:
     spec = manifest.input
     with archive.local(entry) as path:
-        video, index = probe(sandbox, path, cpu_s)
+        video, index = probe(sandbox, path, limits)
         numbers = np.unique(((np.arange(count) + 0.5) * video.frames / count).astype(np.int64))
         resize = plan_resize((video.width, video.height), (spec.width, spec.height), spec.resize)
         shape = (spec.height, spec.width, 3)
         arguments = (path, video, index, numbers, resize)
-        with sandbox.stream(picked_tensors, *arguments, shape=shape, slots=SLOTS, cpu_s=cpu_s) as stream:
+        with sandbox.stream(picked_tensors, *arguments, shape=shape, slots=SLOTS, cpu_s=limits.cpu_s) as stream:
             frames = []
             for _, tensor in stream:
                 frames.append(tensor.copy())

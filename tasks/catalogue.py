@@ -15,14 +15,14 @@ from models.types import FrameIndex, Video
 from storage import catalogue, ledger
 from storage.archive import Archive, Entry, Ignored
 from storage.catalogue import IgnoredFile, KnownFile
-from storage.containers import AttemptError, VideoError, container_of, describe, open_regular
-from storage.digest import sha256_of
+from storage.containers import AttemptError, TooSlowError, VideoError, container_of, describe
 from storage.places import ChangedError, DeniedObjectError, ObjectError, StoreError, UnansweredError
 from storage.sandbox import SandboxError
 from tasks.attempts import pause
 from tasks.night import Night
 from tasks.opened_video import FileState, state_of
 from tasks.policy import TASK
+from tasks.wording import file_size
 
 LOG_EVERY_FILES = 200
 TRIES = 5  # of a file whose reading fails for reasons that say nothing of it
@@ -38,7 +38,7 @@ class Listing:
 
     refused: files that are in the quarantine; denied: those of them that may not be read with these credentials
     unreachable: keys of files that are gone or changed since they were listed: the next run's listing has them
-    unread: keys of files whose reading failed TRIES times for a reason that says nothing of them
+    unread: keys of files whose reading failed TRIES times, or took too long, for a reason that says nothing of them
     gone: files that the archive no longer lists
     growing: keys of recordings that are still being written: a later run takes them
     """
@@ -227,8 +227,7 @@ def _former(night: Night, entry: Entry, path: Path) -> int | None:
     if before is None or before.video_id is None or before.size_bytes >= entry.size_bytes:
         return None
     sha256, size_bytes = catalogue.sha256_of_video(night.site.engine, before.video_id)
-    with open_regular(path) as (file, _):
-        return before.video_id if sha256_of(file, size_bytes) == sha256 else None
+    return before.video_id if night.starts_with(path, sha256, size_bytes) else None
 
 
 def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float, listing: Listing) -> None:
@@ -239,6 +238,10 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
     except (VideoError, SandboxError) as error:
         listing.refused += 1
         _quarantine(night, entry, str(error), retry=False)
+        return
+    except TooSlowError as error:  # once per night: another try would hold it for as long
+        listing.unread.append(entry.key)
+        _postpone(night, entry, str(error), listing)
         return
     except UnansweredError as error:
         raise AttemptError(str(error)) from error
@@ -259,6 +262,18 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
     if former is not None and catalogue.supersede(engine, former, video_id):
         get_run_logger().info("%s has grown since it was read: the views show all of it from now on", entry.key)
     listing.entries[video_id] = entry
+    if video.unused_bytes:
+        _warn_of_unused(entry, video)
+
+
+def _warn_of_unused(entry: Entry, video: Video) -> None:
+    get_run_logger().warning(
+        "%s: %s of its %s lie behind the last frame and belong to no stream. The film is processed. Check what was "
+        "appended to it",
+        entry.key,
+        file_size(video.unused_bytes),
+        file_size(video.size_bytes),
+    )
 
 
 def _postpone(night: Night, entry: Entry, reason: str, listing: Listing) -> bool:

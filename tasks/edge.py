@@ -174,7 +174,7 @@ class Worker:
     ) -> None:
         self._bench, self._order, self._device = bench, order, device
         self._sandbox, self._spool, self._teller = sandbox, spool, teller
-        self._opened = OpenVideo(archive, sandbox, bench.settings.decoder_cpu_s, Probes())
+        self._opened = OpenVideo(archive, sandbox, bench.settings.read_limits, Probes())
         self._unsent: list[tuple[int, Stored, float]] = []
 
     def run(self) -> None:

@@ -67,8 +67,8 @@ def run_segments(night: Night, entries: Mapping[int, Entry], device: str, precis
     engine, owner, lease_s = night.site.engine, this_owner(), night.site.settings.lease_s
     runtime = open_runtime(night.folder, night.manifest, device, precision)
     frames = night.patience(lambda: ledger.count_segments(engine, night.batch_id)).frames_missing
-    cpu_s = night.site.settings.decoder_cpu_s
-    with OpenVideo(night.archive, night.sandbox, cpu_s, night.probes) as opened, FrameProgress(frames) as progress:
+    limits = night.site.settings.read_limits
+    with OpenVideo(night.archive, night.sandbox, limits, night.probes) as opened, FrameProgress(frames) as progress:
         failures = 0  # in a row
         while claim := night.patience(lambda: _next_claim(night, owner, lease_s)):
             try:

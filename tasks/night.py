@@ -8,7 +8,7 @@ from models.manifest import Manifest
 from models.types import FrameIndex, Video
 from storage.archive import Archive
 from storage.sandbox import Sandbox
-from tasks.opened_video import Probes, probe
+from tasks.opened_video import Probes, probe, starts_with
 from tasks.patience import Patience
 from tasks.result_store import ResultReader
 from tasks.site import Site
@@ -37,4 +37,8 @@ class Night:
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
         """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""
-        return probe(self.sandbox, path, self.site.settings.decoder_cpu_s)
+        return probe(self.sandbox, path, self.site.settings.read_limits)
+
+    def starts_with(self, path: Path, sha256: str, size_bytes: int) -> bool:
+        """Return whether the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""
+        return starts_with(self.sandbox, path, self.site.settings.read_limits, sha256, size_bytes)

@@ -1,16 +1,19 @@
 """The video that is being worked on, as a local file, opened once for all its segments. No SQL."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.types import FrameIndex, Video
 from storage.archive import Archive, Entry
+from storage.containers import TooSlowError
 from storage.places import ObjectError
 from storage.sandbox import Sandbox
-from storage.video import from_record, probe_record
+from storage.video import begins_with, from_record, probe_record
+from tasks.settings import ReadLimits
 
 KEPT_FRAMES = 1_000_000  # of all probes together: 24 MB
 
@@ -73,9 +76,9 @@ class Probes:
 class OpenVideo:
     """A context manager; changing to another video closes the one before."""
 
-    def __init__(self, archive: Archive, sandbox: Sandbox, cpu_s: float, probes: Probes) -> None:
+    def __init__(self, archive: Archive, sandbox: Sandbox, limits: ReadLimits, probes: Probes) -> None:
         """probes: of files that need not be probed again"""
-        self._archive, self._sandbox, self._cpu_s, self._probes = archive, sandbox, cpu_s, probes
+        self._archive, self._sandbox, self._limits, self._probes = archive, sandbox, limits, probes
         self._file: AbstractContextManager[Path] | None = None
         self._sha256: str | None = None
 
@@ -98,7 +101,7 @@ class OpenVideo:
             self._path = file.__enter__()
             self._file = file
             kept = self._probes.of(entry, self._path)
-            self._video, self._index = kept or probe(self._sandbox, self._path, self._cpu_s)
+            self._video, self._index = kept or probe(self._sandbox, self._path, self._limits)
             if self._video.sha256 != sha256:
                 raise ObjectError(f"{entry.key} has other bytes now", "those it was planned by", "run again")
             self._sha256 = sha256
@@ -110,6 +113,23 @@ class OpenVideo:
             file.__exit__(None, None, None)
 
 
-def probe(sandbox: Sandbox, path: Path, cpu_s: float) -> tuple[Video, FrameIndex]:
+def probe(sandbox: Sandbox, path: Path, limits: ReadLimits) -> tuple[Video, FrameIndex]:
     """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""
-    return from_record(sandbox.call(probe_record, path, cpu_s=cpu_s))
+    return from_record(_read(sandbox, limits, probe_record, path))
+
+
+def starts_with(sandbox: Sandbox, path: Path, limits: ReadLimits, sha256: str, size_bytes: int) -> bool:
+    """Return whether the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""
+    return _read(sandbox, limits, begins_with, path, sha256, size_bytes) is True
+
+
+def _read(sandbox: Sandbox, limits: ReadLimits, function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
+    state = state_of(path)
+    wall_s = limits.wall_s(state.size_bytes if state else 0)
+    try:
+        return sandbox.call(function, path, *arguments, cpu_s=limits.cpu_s, wall_s=wall_s)
+    except TooSlowError as error:
+        raise TooSlowError(
+            f"reading it took more than {wall_s:,.0f} s: the next run tries again. Check its disk or network share, or "
+            "raise NIGHTJAR_READ_S where they are that slow"
+        ) from error

@@ -127,7 +127,7 @@ def draw_overlay(
         scratch_folder("overlay") as scratch,
         _local(site, found) as path,
     ):
-        video, index = probe(sandbox, path, site.settings.decoder_cpu_s)
+        video, index = probe(sandbox, path, site.settings.read_limits)
         if video.sha256 != found.sha256:
             raise _changed(found)
         start, stop = frames_between(index, from_s, to_s, name)

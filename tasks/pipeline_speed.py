@@ -31,10 +31,12 @@ from tasks.machine import cpu_s, peak_memory_bytes
 from tasks.model_store import version_of
 from tasks.opened_video import probe
 from tasks.result_store import put, result_key
+from tasks.settings import ReadLimits
 
 LONGEST_SEGMENT_S = 60.0  # a night's default
 SHORTEST_SEGMENT_S = 1.0
 DECODER_CPU_S = 3600.0
+READ_LIMITS = ReadLimits(DECODER_CPU_S, 2 * DECODER_CPU_S)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def measure_pipeline(
     Raises VideoError or SandboxError where the video is at fault, NightjarError where no frame of it can be decoded.
     """
     with Sandbox() as sandbox:
-        video, index = probe(sandbox, path, DECODER_CPU_S)
+        video, index = probe(sandbox, path, READ_LIMITS)
         wanted_s = seconds * model_frames_per_s / (video.fps or model_frames_per_s)
         segment_s = min(LONGEST_SEGMENT_S, max(SHORTEST_SEGMENT_S, wanted_s))
         with closing(_Bench(path, index, runtime, manifest, sandbox, scratch)) as bench:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
 from dotenv import dotenv_values
@@ -23,6 +23,24 @@ OTHERS = ("NIGHTJAR_TEST_", "NIGHTJAR_SETUPVARS")
 SAID = "_NIGHTJAR_UNKNOWN"  # names that a parent process has warned of
 
 PRINTABLE = r"^[^\p{C}]+$"  # no control or formatting characters
+
+
+SLOWEST_BYTES_PER_S = 2_000_000  # a disk of 20 MB/s may be read five times, and be busy half of the time
+
+
+class ReadLimits(NamedTuple):
+    """Limits for probing a file. cpu_s: CPU seconds; base_s: seconds by the clock for any file
+
+    By the clock there is one more second per SLOWEST_BYTES_PER_S: a file is hashed once, and demuxed several times
+    where it has several streams or damaged times.
+    """
+
+    cpu_s: float
+    base_s: float
+
+    def wall_s(self, size_bytes: int) -> float:
+        """Seconds by the clock for a file of this size."""
+        return self.base_s + size_bytes / SLOWEST_BYTES_PER_S
 
 
 class SettingsError(NightjarError):
@@ -58,6 +76,9 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(20 * 2**30, gt=0, description="at most this much of an S3 archive is kept on disk")
     decoder_memory_bytes: int = Field(4 * 2**30, gt=0, description="a video that needs more is quarantined")
     decoder_cpu_s: int = Field(3600, gt=0, description="a segment that needs more CPU is quarantined")
+    read_s: int = Field(
+        7200, gt=0, description="a file that takes longer to read, plus 1 s per 2 MB, is left for the next run"
+    )
     lease_s: int = Field(120, ge=10, description="a segment whose worker is silent this long is given to another")
     outage_s: int = Field(
         1800, ge=0, description="how long a night waits for a database, store or Prefect that is away"
@@ -87,6 +108,11 @@ class Settings(BaseSettings):
         if name and name not in available_timezones():
             raise ValueError(f"there is no time zone {name!r}, give one such as Europe/Berlin or UTC")
         return name
+
+    @property
+    def read_limits(self) -> ReadLimits:
+        """The limits for probing a file."""
+        return ReadLimits(self.decoder_cpu_s, self.read_s)
 
     @property
     def zone(self) -> ZoneInfo:

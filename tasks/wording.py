@@ -32,6 +32,11 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def file_size(size_bytes: int) -> str:
+    """Such as 3.4 MB."""
+    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.1f} MB"
+
+
 def rate(frames_per_s: float) -> str:
     return f"{frames_per_s:,.0f} frames/s" if frames_per_s >= 99.95 else f"{frames_per_s:.1f} frames/s"
 

@@ -26,7 +26,7 @@ from storage.query import query
 from tasks import scratch
 from tasks.report import BatchReport
 from tasks.run_names import named_after
-from tasks.settings import read_settings
+from tasks.settings import ReadLimits, read_settings
 from tests.flows.conftest import CELL, has_spot, register_tiny_model, spot, spot_video
 from tests.servers_s3 import S3Server, new_bucket
 
@@ -167,6 +167,33 @@ def test_a_recording_that_grows_is_left_and_one_that_grew_is_counted_once(
     listed = CliRunner().invoke(main, ["videos", "--ignored"]).output
     assert "notes.txt" in listed
     assert "unknown data" in listed
+
+
+def test_a_file_that_takes_too_long_is_left_for_the_next_run_and_costs_no_other(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_bytes, asked = (archive / "one.mp4").stat().st_size, []
+    with monkeypatch.context() as patched:
+        patched.setattr(ReadLimits, "wall_s", lambda _, size: asked.append(size) or (size != slow_bytes) * 600.0)
+        with pytest.raises(BatchIncomplete):
+            run(archive)
+    assert asked.count(slow_bytes) == 1, "once per night is enough"
+    [(key, reason)] = ask("SELECT key, reason FROM quarantine")
+    assert (key, "the next run tries again" in reason) == ("one.mp4", True)
+    assert ask("SELECT frames_done FROM batch_summary") == [(45,)]
+    again = run(archive)
+    assert (again.status, again.counts.frames_done, ask("SELECT key FROM quarantine")) == ("completed", 60, [])
+
+
+def test_bytes_behind_a_film_are_said(archive: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with (archive / "one.mp4").open("ab") as file:
+        file.write(bytes(30_000_000))
+    report = run(archive)
+    assert (report.status, report.counts.frames_done) == ("completed", 105)
+    [note] = report.account.note_lines()
+    assert note == "one.mp4: 30.0 MB of its 30.0 MB lie behind the last frame and belong to no stream"
+    assert note in caplog.text
+    assert ask("SELECT unused_bytes FROM videos ORDER BY unused_bytes") == [(0,), (30_000_000,)]
 
 
 @pytest.mark.cases

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.containers import AttemptError
+from storage.containers import AttemptError, TooSlowError
 from storage.sandbox import Sandbox, SandboxError, SandboxKilled, Stream
 from storage.video import VideoError, from_record, probe_record, probe_video
 from storage.wire import HEADER
@@ -104,6 +104,15 @@ def test_a_child_that_waits_for_a_dead_disk_is_no_fault_of_its_input(sandbox, mo
     monkeypatch.setattr("storage.sandbox.IDLE_S", 1.0)
     with pytest.raises(SandboxKilled, match="did nothing for 1 s"):
         sandbox.call(sandboxed.sleep, cpu_s=5)
+
+
+@pytest.mark.parametrize("function", [sandboxed.sleep, sandboxed.spin])
+def test_a_child_that_takes_too_long_by_the_clock_is_no_fault_of_its_input(sandbox, function):
+    begun = time.monotonic()
+    with pytest.raises(TooSlowError, match=r"^took more than 1 s$"):
+        sandbox.call(function, cpu_s=60, wall_s=1.0)
+    assert 1.0 <= time.monotonic() - begun < 10.0
+    assert sandbox.call(sandboxed.echo, "well", cpu_s=5, wall_s=60.0) == "well"
 
 
 def test_a_video_error_arrives_as_one(sandbox):

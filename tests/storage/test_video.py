@@ -238,7 +238,7 @@ def test_an_io_error_of_the_demuxer_is_the_disks_only_if_the_disk_has_one(tmp_pa
     """FFmpeg says the same of some damaged files: reading the bytes tells which it is."""
     path = make_video(tmp_path / "a.mp4", 10)
     reads = iter([sha256_of, fail_to_read if unreadable else sha256_of])
-    monkeypatch.setattr("storage.containers.sha256_of", lambda file: next(reads)(file))
+    monkeypatch.setattr("storage.containers.sha256_of", lambda file, _count: next(reads)(file))
 
     def fail() -> None:
         raise av.error.OSError(errno.EIO, "Input/output error")

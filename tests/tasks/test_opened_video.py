@@ -1,5 +1,6 @@
 """The video that is being worked on: what the listing found out is used again, and never for other bytes."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,15 +11,17 @@ import pytest
 
 from models.types import FrameIndex
 from storage.archive import Entry, FolderArchive
+from storage.containers import AttemptError, TooSlowError
 from storage.places import ObjectError
 from storage.sandbox import Sandbox
 from storage.video import probe_video
 from tasks import opened_video
-from tasks.opened_video import OpenVideo, Probes, probe, state_of
+from tasks.opened_video import OpenVideo, Probes, probe, starts_with, state_of
+from tasks.settings import ReadLimits, Settings
 from tests.storage.samples import make_video as make_value
 from tests.videos import make_video
 
-CPU_S = 10.0
+LIMITS = ReadLimits(cpu_s=10.0, base_s=120.0)
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def test_a_kept_probe_is_not_made_again(archive: FolderArchive, sandbox: Sandbox
     probes = Probes()
     probes.keep(entry, state, video, index)
     monkeypatch.setattr(opened_video, "probe", lambda *_: pytest.fail("probed again"))
-    with OpenVideo(archive, sandbox, CPU_S, probes) as opened:
+    with OpenVideo(archive, sandbox, LIMITS, probes) as opened:
         assert opened.get(entry, video.sha256) == (path, video, index)
 
 
@@ -49,7 +52,7 @@ def test_other_bytes_of_the_same_size_and_time_are_refused(archive: FolderArchiv
     """As an archive's copy does that keeps times."""
     (entry,) = archive.list()
     path = archive.root / entry.key
-    state, (video, index) = state_of(path), probe(sandbox, path, CPU_S)
+    state, (video, index) = state_of(path), probe(sandbox, path, LIMITS)
     probes = Probes()
     probes.keep(entry, state, video, index)
     data = bytearray(path.read_bytes())
@@ -57,7 +60,7 @@ def test_other_bytes_of_the_same_size_and_time_are_refused(archive: FolderArchiv
     before = path.stat()
     path.write_bytes(data)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with OpenVideo(archive, sandbox, CPU_S, probes) as opened, pytest.raises(ObjectError, match="has other bytes now"):
+    with OpenVideo(archive, sandbox, LIMITS, probes) as opened, pytest.raises(ObjectError, match="has other bytes now"):
         opened.get(entry, video.sha256)
 
 
@@ -65,8 +68,8 @@ def test_a_kept_probe_of_other_bytes_than_the_planned_is_refused(archive: Folder
     (entry,) = archive.list()
     probes = Probes()
     path = archive.root / entry.key
-    probes.keep(entry, state_of(path), *probe(sandbox, path, CPU_S))
-    with OpenVideo(archive, sandbox, CPU_S, probes) as opened, pytest.raises(ObjectError, match="has other bytes now"):
+    probes.keep(entry, state_of(path), *probe(sandbox, path, LIMITS))
+    with OpenVideo(archive, sandbox, LIMITS, probes) as opened, pytest.raises(ObjectError, match="has other bytes now"):
         opened.get(entry, "0" * 64)
 
 
@@ -82,3 +85,31 @@ def test_the_oldest_probes_go_first(archive: FolderArchive, monkeypatch) -> None
     assert [probes.of(each, path) for each in entries] == [None, (video, index), (video, index)]
     probes.keep(entry, state_of(path), replace(video, frames=251), index)
     assert [probes.of(each, path) for each in (*entries, entry)] == [None] * 4
+
+
+def test_a_file_that_takes_too_long_is_no_bad_video_and_the_next_one_is_read(
+    archive: FolderArchive, sandbox: Sandbox
+) -> None:
+    path = archive.root / "one.mp4"
+    with pytest.raises(TooSlowError, match=r"^reading it took more than 0 s: the next run tries again\. Check.*READ_S"):
+        probe(sandbox, path, LIMITS._replace(base_s=0.0))
+    assert probe(sandbox, path, LIMITS)[0].frames == 20
+
+
+@pytest.mark.parametrize("size_bytes", [10**6, 10**9, 64 * 10**9, 10**12])
+def test_a_disk_of_20_mb_per_s_is_fast_enough(size_bytes: int) -> None:
+    """Even where all of the file is read five times."""
+    limits = Settings().read_limits
+    assert limits.wall_s(size_bytes) > 5 * size_bytes / 20e6 + limits.cpu_s
+
+
+def test_the_start_of_a_file_is_compared_in_the_sandbox(
+    archive: FolderArchive, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive.root / "one.mp4"
+    monkeypatch.setattr("storage.containers.sha256_of", lambda *_: pytest.fail("hashed here"))
+    start = hashlib.sha256(path.read_bytes()[:500]).hexdigest()
+    assert starts_with(sandbox, path, LIMITS, start, 500)
+    assert not starts_with(sandbox, path, LIMITS, start, 499)
+    with pytest.raises(AttemptError, match="cannot be opened"):
+        starts_with(sandbox, archive.root / "absent.mp4", LIMITS, start, 500)
