@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.types import ModelVersion, Video
+from storage.coded_film import CodedFilm
 from storage.database import reading, storable, writing
 from storage.geometry import DisplayGeometry, geometry_of
 from storage.tables import (
@@ -51,6 +52,7 @@ class KnownFile(NamedTuple):
 
     reason: why it cannot be processed, None where video_id is known
     retry: the reason may pass without a change of the file
+    former_video_id: of a file that cannot be processed, the video that it was before
     gone: the archive no longer lists it
     """
 
@@ -59,6 +61,7 @@ class KnownFile(NamedTuple):
     video_id: int | None
     reason: str | None
     retry: bool
+    former_video_id: int | None
     gone: bool
 
 
@@ -141,12 +144,14 @@ def record_file(
         "read_at": database_now(),
         "gone_at": None,
     }
+    before = func.coalesce(archive_files.c.video_id, archive_files.c.former_video_id)
     with writing(engine) as connection:
         if video_id is not None:  # it is a file again, if it was ever superseded
             again = (videos.c.video_id == video_id) & videos.c.superseded_by.is_not(None)
             connection.execute(update(videos).where(again).values(superseded_by=None))
         identity = {"archive": archive, "key": storable(key)}
-        _upsert(connection, archive_files, identity | found, unique=("archive", "key"), changes=found)
+        changes = found | {"former_video_id": before if video_id is None else None}
+        _upsert(connection, archive_files, identity | found, unique=("archive", "key"), changes=changes)
 
 
 def known_files(engine: Engine, archive: str) -> dict[str, KnownFile]:
@@ -263,12 +268,26 @@ def record_ignored(engine: Engine, archive: str, found: dict[str, IgnoredFile]) 
                 connection.execute(insert(ignored_files).values(since=database_now()), new)
 
 
-def sha256_of_video(engine: Engine, video_id: int) -> tuple[str, int]:
-    """Hash and size of the video's bytes."""
-    mine = select(videos.c.sha256, videos.c.size_bytes).where(videos.c.video_id == video_id)
+class FormerVideo(NamedTuple):
+    """The video that a file was when it was last read. coded: None where it was probed before this was noted"""
+
+    video_id: int
+    sha256: str
+    size_bytes: int
+    coded: CodedFilm | None
+
+
+def former_video(engine: Engine, archive: str, key: str) -> FormerVideo | None:
+    """None where the file is new or never was a video."""
+    known = known_file(engine, archive, key)
+    video_id = known and (known.video_id or known.former_video_id)
+    if video_id is None:
+        return None
+    columns = (videos.c[name] for name in ("sha256", "size_bytes", "coded_bytes", "coded_sha256"))
     with reading(engine) as connection:
-        sha256, size_bytes = connection.execute(mine).one()
-    return str(sha256), int(size_bytes)
+        row = connection.execute(select(*columns).where(videos.c.video_id == video_id)).one()
+    coded = None if row.coded_sha256 is None else CodedFilm(row.coded_bytes, row.coded_sha256)
+    return FormerVideo(video_id, row.sha256, row.size_bytes, coded)
 
 
 def supersede(engine: Engine, former_id: int, video_id: int) -> bool:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models.types import FrameIndex, TimeRepair
 from storage.access_units import can_start
+from storage.coded_film import CodedDigest
 from storage.containers import UNFINISHED, VideoError
 from storage.decoder_headers import carries_header
 from storage.display import StreamAspects, geometry_of_first
@@ -134,8 +135,8 @@ def index_frames(film: Film, packets: Packets, timing: Timing, trial: Trial) -> 
     return Indexed(index, _duration_s(index, packets, timing, damaged=bool(repairs)), repairs)
 
 
-def demux(opened: InputContainer, stream: VideoStream, max_frames: int) -> Packets:
-    """Read the file to its end. Raises VideoError where it is cut short, empty or too long."""
+def demux(opened: InputContainer, stream: VideoStream, max_frames: int, coded: CodedDigest) -> Packets:
+    """Read the file to its end; coded takes in all packets. Raises VideoError where it is cut short, empty or long."""
     codec, extradata = stream.codec_context.codec.canonical_name, stream.codec_context.extradata
     pts, dts, duration, position, starts = array("q"), array("q"), array("q"), array("q"), array("b")
     carriers = array("q")
@@ -146,6 +147,7 @@ def demux(opened: InputContainer, stream: VideoStream, max_frames: int) -> Packe
             in_order &= dts_now > previous
             previous = dts_now
         damaged = packet.is_corrupt
+        coded.add(memoryview(packet))
         if carries_header(packet):
             carriers.append(len(pts))
         if number < 0:

@@ -134,6 +134,9 @@ videos = Table(
     Column("pixel_aspect", Double, nullable=False, server_default="1"),
     Column("mirrored", Boolean, nullable=False, server_default=false()),
     Column("unused_bytes", BigInteger, nullable=False, server_default="0"),
+    # NULL: probed before these columns existed.
+    Column("coded_bytes", BigInteger),
+    Column("coded_sha256", Text),
     CheckConstraint("frames > 0", name="frames"),
 )
 
@@ -162,6 +165,8 @@ archive_files = Table(
     Column("seen_at", UtcDateTime, nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
     Column("gone_at", UtcDateTime),
+    # The video that a refused file was before: a recording that was met in mid-frame is read again when it is whole.
+    Column("former_video_id", ForeignKey("videos.video_id")),
     Index("ix_archive_files_refused", "archive", postgresql_where=_REFUSED, sqlite_where=_REFUSED),
     CheckConstraint("(video_id IS NULL) <> (reason IS NULL)", name="video_or_reason"),
 )

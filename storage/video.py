@@ -12,6 +12,7 @@ from typing import Any
 from av.video.stream import VideoStream
 
 from models.types import FrameIndex, TimeRepair, Video
+from storage.coded_film import CodedDigest, CodedFilm
 from storage.containers import MAX_PIXELS, UNFINISHED, VideoError, check_whole, confirmed, digest, open_regular
 from storage.frame_index import TRIAL_FRAMES, Film, demux, index_frames, timing_of, try_decoder
 from storage.frames import open_container
@@ -31,13 +32,15 @@ class Limits:
     max_duration_s: float = 36 * 3600.0
 
 
-def probe_video(path: Path, limits: Limits | None = None) -> tuple[Video, FrameIndex]:
+def probe_video(path: Path, limits: Limits | None = None, coded: CodedDigest | None = None) -> tuple[Video, FrameIndex]:
     """Properties of a video and positions of its frames; only a few are decoded, unless its times cannot be trusted.
+
+    coded: takes in the coded pictures, where the caller wants to compare them with a former film
 
     Raises VideoError with the reason where it cannot be used: empty, no video, cut short, no picture, beyond the
     limits, no decoder; AttemptError where it cannot be read now, or changes meanwhile.
     """
-    limits = limits or Limits()
+    limits, coded = limits or Limits(), coded or CodedDigest()
     with open_regular(path) as (file, name):
         before = os.fstat(file.fileno())
         container = check_whole(file, before.st_size)
@@ -51,7 +54,7 @@ def probe_video(path: Path, limits: Limits | None = None) -> tuple[Video, FrameI
                 codec = stream.codec_context.codec.canonical_name
                 _check_header(stream, limits)
                 _check_entries(stream, container, before.st_size)
-                packets = demux(opened, stream, limits.max_frames)
+                packets = demux(opened, stream, limits.max_frames, coded)
                 timing = timing_of(opened, stream, container)
             whole = container == "avi" and packets.reordered
             trial = try_decoder(film, codec, None if whole else TRIAL_FRAMES)
@@ -79,6 +82,8 @@ def probe_video(path: Path, limits: Limits | None = None) -> tuple[Video, FrameI
         mirrored=shown.mirrored,
         stream=chosen,
         streams=streams,
+        coded_bytes=coded.film.size_bytes,
+        coded_sha256=coded.film.sha256,
         time_repairs=found.repairs,
         unused_bytes=unused,
     )
@@ -92,10 +97,15 @@ def begins_with(path: Path, sha256: str, size_bytes: int) -> bool:
         return digest(file, size_bytes) == sha256
 
 
-def probe_record(path: Path, limits: Limits | None = None) -> dict[str, Any]:
-    """probe_video as plain values and arrays, which a sandbox can hand over."""
-    video, index = probe_video(path, limits)
-    return {"video": dataclasses.asdict(video), "index": dict(vars(index))}
+def probe_record(path: Path, former: CodedFilm | None = None) -> dict[str, Any]:
+    """probe_video as plain values and arrays, which a sandbox can hand over.
+
+    continues_former: whether the video's coded pictures begin with all of the former film's
+    """
+    coded = CodedDigest(former)
+    video, index = probe_video(path, coded=coded)
+    record = {"video": dataclasses.asdict(video), "index": dict(vars(index))}
+    return record | {"continues_former": coded.continues_former}
 
 
 def from_record(record: dict[str, Any]) -> tuple[Video, FrameIndex]:

@@ -14,7 +14,7 @@ from models.segments import plan_segments
 from models.types import FrameIndex, Video
 from storage import catalogue, ledger
 from storage.archive import Archive, Entry, Ignored
-from storage.catalogue import IgnoredFile, KnownFile
+from storage.catalogue import FormerVideo, IgnoredFile, KnownFile
 from storage.containers import AttemptError, TooSlowError, VideoError, container_of, describe
 from storage.places import ChangedError, DeniedObjectError, ObjectError, StoreError, UnansweredError
 from storage.sandbox import SandboxError
@@ -193,7 +193,7 @@ def _read_once(night: Night, entries: list[Entry], segment_s: float, listing: Li
 
 
 class Probed(NamedTuple):
-    """A file as it was read. former: the video that is its beginning, which this file was when it was read before
+    """A file as it was read. former: the video that this file was before, and that its film begins with
 
     state: of the file just before it was read
     """
@@ -210,7 +210,10 @@ def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "
     def probe(entry: Entry) -> Probed:
         with night.archive.local(entry) as path:
             state = state_of(path)
-            return Probed(*night.probe(path), _former(night, entry, path), state)
+            former = catalogue.former_video(night.site.engine, night.location, entry.key)
+            video, index, continued = night.probe_again(path, former and former.coded)
+            grown = former is not None and (continued or _begins_with(night, entry, path, former))
+            return Probed(video, index, former.video_id if former and grown else None, state)
 
     with ThreadPoolExecutor(1, "nightjar-probe") as pool:
         waiting: deque[tuple[Entry, Future[Probed]]] = deque()
@@ -221,13 +224,9 @@ def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "
         yield from waiting
 
 
-def _former(night: Night, entry: Entry, path: Path) -> int | None:
-    """The video that this file was before it grew; None where it is new, or has other bytes from the start."""
-    before = catalogue.known_file(night.site.engine, night.location, entry.key)
-    if before is None or before.video_id is None or before.size_bytes >= entry.size_bytes:
-        return None
-    sha256, size_bytes = catalogue.sha256_of_video(night.site.engine, before.video_id)
-    return before.video_id if night.starts_with(path, sha256, size_bytes) else None
+def _begins_with(night: Night, entry: Entry, path: Path, former: FormerVideo) -> bool:
+    """True where the file grew and begins with all bytes of the former one, whatever a demuxer makes of either."""
+    return former.size_bytes < entry.size_bytes and night.starts_with(path, former.sha256, former.size_bytes)
 
 
 def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float, listing: Listing) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from models.manifest import Manifest
 from models.types import FrameIndex, Video
 from storage.archive import Archive
+from storage.coded_film import CodedFilm
 from storage.sandbox import Sandbox
-from tasks.opened_video import Probes, probe, starts_with
+from tasks.opened_video import Probes, probe, probe_again, starts_with
 from tasks.patience import Patience
 from tasks.result_store import ResultReader
 from tasks.site import Site
@@ -38,6 +39,10 @@ class Night:
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
         """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""
         return probe(self.sandbox, path, self.site.settings.read_limits)
+
+    def probe_again(self, path: Path, former: CodedFilm | None) -> tuple[Video, FrameIndex, bool]:
+        """Probe a file that was another film before: the last value is True where it begins with all of that."""
+        return probe_again(self.sandbox, path, self.site.settings.read_limits, former)
 
     def starts_with(self, path: Path, sha256: str, size_bytes: int) -> bool:
         """Return whether the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from models.types import FrameIndex, Video
 from storage.archive import Archive, Entry
+from storage.coded_film import CodedFilm
 from storage.containers import TooSlowError
 from storage.places import ObjectError
 from storage.sandbox import Sandbox
@@ -115,7 +116,15 @@ class OpenVideo:
 
 def probe(sandbox: Sandbox, path: Path, limits: ReadLimits) -> tuple[Video, FrameIndex]:
     """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""
-    return from_record(_read(sandbox, limits, probe_record, path))
+    return probe_again(sandbox, path, limits, None)[:2]
+
+
+def probe_again(
+    sandbox: Sandbox, path: Path, limits: ReadLimits, former: CodedFilm | None
+) -> tuple[Video, FrameIndex, bool]:
+    """Probe a file that was another film before: the last value is True where it begins with all of that."""
+    record = _read(sandbox, limits, probe_record, path, former)
+    return *from_record(record), record.get("continues_former") is True
 
 
 def starts_with(sandbox: Sandbox, path: Path, limits: ReadLimits, sha256: str, size_bytes: int) -> bool:

@@ -27,7 +27,8 @@ from tasks import scratch
 from tasks.report import BatchReport
 from tasks.run_names import named_after
 from tasks.settings import ReadLimits, read_settings
-from tests.flows.conftest import CELL, has_spot, register_tiny_model, spot, spot_video
+from tests.flows.conftest import CELL, has_spot, register_tiny_model, spot, spot_picture, spot_video
+from tests.recordings import record
 from tests.servers_s3 import S3Server, new_bucket
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")
@@ -194,6 +195,30 @@ def test_bytes_behind_a_film_are_said(archive: Path, caplog: pytest.LogCaptureFi
     assert note == "one.mp4: 30.0 MB of its 30.0 MB lie behind the last frame and belong to no stream"
     assert note in caplog.text
     assert ask("SELECT unused_bytes FROM videos ORDER BY unused_bytes") == [(0,), (30_000_000,)]
+
+
+def test_a_recording_whose_header_is_rewritten_at_its_end_is_counted_once(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read at rest, refused in mid-frame, read when it is finished; another film under the same name stays beside."""
+    monkeypatch.setattr("storage.archive.sleep", lambda _: None)
+    pictures = [spot_picture(number) for number in range(80)]
+    recording, finished = archive / "cam.flv", tmp_path / "cam.flv"
+    coding = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-threads", "1", "-pix_fmt", "yuv420p")
+    part = record(finished, pictures[:60], 40, *coding)
+    recording.write_bytes(part)
+    taken = run(archive).counts.frames_done - 105
+    assert 0 < taken <= 40
+    recording.write_bytes(finished.read_bytes()[: len(part) + 20])
+    assert "truncated" in " ".join(str(refusal) for refusal in run(archive).refused)
+    recording.write_bytes(finished.read_bytes())
+    assert run(archive).counts.frames_done == 60
+    assert ask("SELECT frames FROM video_summary WHERE video NOT IN ('one.mp4', 'cam2/two.mkv')") == [(60,)]
+    assert_rows_are_right("cam.flv", 60)
+    record(recording, pictures[20:], 40, *coding)
+    run(archive)
+    shown = ask("SELECT v.frames FROM current_videos AS v WHERE v.container = 'flv' ORDER BY v.video_id")
+    assert shown == [(60,), (60,)], "both are real"
 
 
 @pytest.mark.cases

@@ -11,6 +11,7 @@ from storage.catalogue import (
     IgnoredFile,
     ShownModel,
     find_model,
+    former_video,
     ignored_files_of,
     known_files,
     let_batches_choose,
@@ -25,6 +26,7 @@ from storage.catalogue import (
     show_when_complete,
     supersede,
 )
+from storage.coded_film import CodedFilm
 from storage.ledger import expect_segments, plan_video, start_batch
 from storage.query import query
 from storage.results import commit_segment
@@ -47,9 +49,9 @@ def test_files_are_known_by_what_was_last_read(engine: Engine) -> None:
     record_file(engine, "archive/", "c.mp4", 1, "e1", reason="no permission", retry=True)
     record_file(engine, "other/", "a.mp4", 3, "e3", video_id=video_id)
     assert known_files(engine, "archive/") == {
-        "a.mp4": (2, "e2", video_id, None, False, False),
-        "a'b\"\n../\\udcff.mp4": (1, "e1", None, "no\\0thing", False, False),
-        "c.mp4": (1, "e1", None, "no permission", True, False),
+        "a.mp4": (2, "e2", video_id, None, False, None, False),
+        "a'b\"\n../\\udcff.mp4": (1, "e1", None, "no\\0thing", False, None, False),
+        "c.mp4": (1, "e1", None, "no permission", True, None, False),
     }
     with pytest.raises(ValueError, match="exactly one"):
         record_file(engine, "archive/", "b.mp4", 1, "e")
@@ -110,6 +112,22 @@ def test_the_views_show_a_recording_that_grew_once(engine: Engine) -> None:
     assert list(query(engine, counted)[1]) == [(60, 1)]
     record_file(engine, "archive/", "copy.ts", 1, "e1", video_id=part_id)
     assert len(list(query(engine, "SELECT video FROM video_summary")[1])) == 2, "a copy of the part is a file again"
+
+
+def test_a_file_is_known_as_the_video_that_it_was_before_it_was_refused(engine: Engine) -> None:
+    """A recording that was met in mid-frame says so, and stays the one that it was."""
+    first = register_video(engine, replace(make_video(), coded_bytes=9, coded_sha256="c" * 64))
+    assert former_video(engine, "archive/", "a.flv") is None
+    record_file(engine, "archive/", "a.flv", 1, "e1", video_id=first)
+    for etag in ("e2", "e3"):
+        record_file(engine, "archive/", "a.flv", 2, etag, reason="truncated")
+        assert former_video(engine, "archive/", "a.flv") == (first, "a" * 64, 1234, CodedFilm(9, "c" * 64))
+    second = register_video(engine, make_video("b" * 64))
+    record_file(engine, "archive/", "a.flv", 3, "e4", video_id=second)
+    assert former_video(engine, "archive/", "a.flv") == (second, "b" * 64, 1234, None)
+    assert known_files(engine, "archive/")["a.flv"].former_video_id is None
+    record_file(engine, "archive/", "b.flv", 1, "e1", reason="truncated")
+    assert former_video(engine, "archive/", "b.flv") is None
 
 
 def test_a_file_that_is_gone_keeps_its_date(engine: Engine) -> None:

@@ -1,0 +1,43 @@
+"""Identity of a film apart from its file: its coded pictures, one after the other, as the demuxer gives them.
+
+A recorder that finishes a file rewrites its header, index or reserved space; the coded pictures stay. Bytes only.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+
+class CodedFilm(NamedTuple):
+    """size_bytes: of all coded pictures together; sha256: of these bytes, without anything that lies between them"""
+
+    size_bytes: int
+    sha256: str
+
+
+class CodedDigest:
+    """A film's identity, taken while its packets are read, and whether it begins with a former film.
+
+    Pictures are joined without their lengths, so that a last one that was cut short begins its whole self.
+    """
+
+    def __init__(self, former: CodedFilm | None = None) -> None:
+        """former: a film that this one may begin with, or be"""
+        self._former = former
+        self._digest = hashlib.sha256()
+        self._size_bytes = 0
+        self.continues_former = False
+
+    def add(self, coded: memoryview) -> None:
+        """Take in the next packet's bytes."""
+        if self._former is not None:
+            rest = self._former.size_bytes - self._size_bytes
+            if 0 < rest <= len(coded):
+                beginning = self._digest.copy()
+                beginning.update(coded[:rest])
+                self.continues_former = beginning.hexdigest() == self._former.sha256
+        self._digest.update(coded)
+        self._size_bytes += len(coded)
+
+    @property
+    def film(self) -> CodedFilm:
+        return CodedFilm(self._size_bytes, self._digest.hexdigest())
