@@ -231,20 +231,32 @@ def _source(kind: SourceFormat, paths: dict[str, Path], location: str) -> Source
 def _to_openvino(loaded: LoadedModel) -> Any:
     """The model with input `image` and the outputs by their names, in their order, all shapes static."""
     graph = to_graph(loaded.graph)
-    logging.disable(logging.ERROR)  # the converter logs a page on what it raises anyway
-    try:
-        converted = ov.convert_model(graph)
-    except Exception as error:  # the converter has no error class of its own that is public
-        found = next((line for line in str(error).splitlines() if "No conversion rule" in line), str(error))
-        raise ConversionError(
-            f"OpenVINO cannot convert the graph ({found.strip('- ')}): export another graph"
-        ) from error
-    finally:
-        logging.disable(logging.NOTSET)
+    with _logging_untouched():
+        try:
+            converted = ov.convert_model(graph)
+        except Exception as error:  # the converter has no error class of its own that is public
+            found = next((line for line in str(error).splitlines() if "No conversion rule" in line), str(error))
+            raise ConversionError(
+                f"OpenVINO cannot convert the graph ({found.strip('- ')}): export another graph"
+            ) from error
     converted.reshape([1, loaded.size, loaded.size, 3])
     model = _with_our_names(converted, loaded.outputs)
     _check_shapes(loaded, model)
     return model
+
+
+@contextlib.contextmanager
+def _logging_untouched() -> Iterator[None]:
+    """Silence the converter, which logs a page on what it raises anyway, and undo what it does to the root logger."""
+    root = logging.getLogger()
+    level, filters = root.level, list(root.filters)
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        root.setLevel(level)
+        root.filters[:] = filters
 
 
 def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:

@@ -1,6 +1,7 @@
 """Conversion to IR: the published figures through the IR, parity, determinism, and what is refused."""
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -272,9 +273,13 @@ def test_an_operation_newer_than_the_stick_is_named(tmp_path: Path) -> None:
 
 
 def test_what_openvino_has_no_rule_for_is_named(tmp_path: Path) -> None:
+    """And the converter, which then silences the whole process's log, is not let do so."""
+    root = logging.getLogger()
+    before = root.level, list(root.filters)
     save_module(lambda image: {"output": tf.math.lgamma(image)}, tmp_path / "model")
     with pytest.raises(ConversionError, match=r"No conversion rule found for operations: Lgamma\)"):
         convert(tmp_path / "model", ConvertSpec("a", size=64), tmp_path / "out")
+    assert (root.level, root.filters) == before
 
 
 def test_a_dynamic_output_is_refused(tmp_path: Path) -> None:
