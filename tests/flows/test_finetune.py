@@ -198,7 +198,7 @@ def test_few_cars_are_found_by_a_threshold_of_their_own_and_weights_are_proposed
     assert recall > 0.5
     assert "**Nothing was called a car at a threshold of 0.5; " in pages[0]
     assert "--class-weights balanced" in pages[0]
-    assert re.search(r"\| pictures: not_car \| 2\d \| \d\.\d{4} \| ", pages[0])
+    assert re.search(r"\| pictures: not\\_car \| 2\d \| \d\.\d{4} \| ", pages[0])
     compared = CliRunner().invoke(main, ["compare", "1"])
     assert "WARNING: Nothing was called a car at a threshold of 0.5." in compared.output
 
