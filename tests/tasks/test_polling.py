@@ -67,7 +67,8 @@ def work(stage: Stage, store: Artifacts, busy: int, held: ExitStack) -> None:
     """Start the workers: each has one segment, and says so as an edge worker does."""
     stopped = threading.Event()
     held.callback(stopped.set)
-    stage.tick()
+    while len(stage.runs.started) < busy:  # a tick asks Prefect for a bounded time
+        stage.tick()
     for assignment_id, name in zip(list(stage.runs.started), stage.runs.online, strict=True):
         stage.fleet._speeds[name] = 1e-3
         teller = held.enter_context(Teller(store, assignment_id, name, "CPU", 60))
