@@ -158,7 +158,7 @@ class Fleet:
         return False
 
     def _lose_the_silent(self) -> None:
-        """Whose lease ended, and who waits and says nothing. Not where it is us who could not hear them."""
+        """Lose runs whose lease ended, and those that wait in silence. Not where it is us who could not hear them."""
         deaf_s, self._listened = time.monotonic() - self._listened, time.monotonic()
         if deaf_s > self._lease_s / 2:
             self._spare_all()
