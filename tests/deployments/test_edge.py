@@ -40,13 +40,14 @@ from storage.parquet import encode_result
 from storage.sandbox import Sandbox
 from tasks.inference import infer_segment
 from tasks.opened_video import probe
+from tasks.settings import ReadLimits
 
 def main(folder, path, out, device):
     manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text())
     verify_ir(folder, manifest)
     runtime = open_runtime(folder, manifest, device, "f32")
     with Sandbox() as sandbox:
-        video, index = probe(sandbox, path, 60)
+        video, index = probe(sandbox, path, ReadLimits(60, 600.0))
         segment = Segment(video.sha256, 0, video.frames)
         result = infer_segment(
             path, video, index, segment, manifest, runtime, sandbox, "edge", 60, lambda frames: None

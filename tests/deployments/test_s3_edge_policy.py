@@ -164,7 +164,7 @@ def write_orders(tmp_path: Path, options: Any, videos: str) -> str:
     with open_site() as site, Sandbox(site.settings.decoder_memory_bytes) as sandbox:
         manifest = write_tiny_model(tmp_path / "ir")
         store_model.fn(site, tmp_path / "ir", manifest)
-        video, index = probe(sandbox, path, 60)
+        video, index = probe(sandbox, path, site.settings.read_limits)
         planned = plan_segments(sha256, index.keyframes, index.timestamps_s, video.frames, 0.8)
         assert len(planned) == 2
         call = orders.Call(version_sha256=manifest.version_id, archive=f"s3://{videos}/tonight", precision="f32")
