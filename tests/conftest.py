@@ -1,5 +1,6 @@
 """Fixtures that every folder of tests may use."""
 
+import logging
 import os
 import signal
 import threading
@@ -28,6 +29,15 @@ def umask() -> Iterator[None]:
     before = os.umask(0o022)
     yield
     os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> None:
+    """Libraries that convert and quantize models set its level and its filters, and never back."""
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    root.filters.clear()
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session", autouse=True)
