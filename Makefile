@@ -14,20 +14,20 @@ UV_INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet
 help:            ## what there is
 	@grep -hE '^[a-z -]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-$(BIN)/uv: deployments/bootstrap.lock
+$(BIN)/uv: deployments/locks/bootstrap.lock
 	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or 3.12 (and python3-venv)"; exit 1; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Found Python {v[0]}.{v[1]} at {sys.executable}, expected 3.11 or 3.12: make PYTHON=/path/to/python3.12")'
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-$(VENV)/.runtime: deployments/runtime.lock pyproject.toml $(BIN)/uv
+$(VENV)/.runtime: deployments/locks/runtime.lock pyproject.toml $(BIN)/uv
 	@echo "Installing what Nightjar needs (about 3.5 GB, minutes at the first time)"
 	$(UV_INSTALL) --require-hashes --compile-bytecode -r $<
 	$(UV_INSTALL) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@touch $@
 
-$(VENV)/.dev: deployments/dev.lock $(VENV)/.runtime
+$(VENV)/.dev: deployments/locks/dev.lock $(VENV)/.runtime
 	$(UV_INSTALL) --require-hashes --compile-bytecode -r $<
 	@touch $@
 
@@ -57,13 +57,13 @@ format: $(VENV)/.dev  ## let ruff rewrite the code
 	$(BIN)/ruff format .
 
 lock: $(BIN)/uv  ## resolve the dependencies anew
-	cd deployments && ../$(BIN)/uv pip compile $(LOCK_OPTIONS) bootstrap.in -o bootstrap.lock
-	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml -o deployments/runtime.lock
-	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --extra dev -c deployments/runtime.lock -o deployments/dev.lock
-	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.11 --python-platform aarch64-manylinux_2_36 deployments/edge-cpu.in -o deployments/edge-cpu.lock
-	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.10 --python-platform aarch64-manylinux_2_31 deployments/edge-stick.in -o deployments/edge-stick.lock
-	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.10 --python-platform x86_64-manylinux_2_28 deployments/stick.in -o deployments/stick.lock
-	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.9 --python-platform x86_64-manylinux_2_28 deployments/myriad.in -o deployments/myriad.lock
+	cd deployments/locks && ../../$(BIN)/uv pip compile $(LOCK_OPTIONS) bootstrap.in -o bootstrap.lock
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml -o deployments/locks/runtime.lock
+	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --extra dev -c deployments/locks/runtime.lock -o deployments/locks/dev.lock
+	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.11 --python-platform aarch64-manylinux_2_36 deployments/locks/edge-cpu.in -o deployments/locks/edge-cpu.lock
+	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.10 --python-platform aarch64-manylinux_2_31 deployments/locks/edge-stick.in -o deployments/locks/edge-stick.lock
+	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.10 --python-platform x86_64-manylinux_2_28 deployments/locks/stick.in -o deployments/locks/stick.lock
+	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.9 --python-platform x86_64-manylinux_2_28 deployments/locks/myriad.in -o deployments/locks/myriad.lock
 
 # --no-header and --no-annotate: no address of any registry, no path, so that the locks serve everywhere.
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate

@@ -20,10 +20,10 @@ if [ "$found" != "$version" ]; then
     exit 1
 fi
 "$python" -m venv "$folder" || { echo "$python -m venv failed: on Debian install python3-venv" >&2; exit 1; }
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$root/deployments/bootstrap.lock"
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$root/deployments/locks/bootstrap.lock"
 # Byte code now, by whoever may write here: the worker's own user need not.
 export UV_COMPILE_BYTECODE="${UV_COMPILE_BYTECODE:-1}" VIRTUAL_ENV="$folder"
-"$folder/bin/uv" pip install --quiet --require-hashes -r "$root/deployments/edge-$kind.lock"
+"$folder/bin/uv" pip install --quiet --require-hashes -r "$root/deployments/locks/edge-$kind.lock"
 
 # What `pip install -e` leaves, a path and a version, by hand: pip would want what pyproject.toml lists, Python 3.11 and
 # TensorFlow, which are the central machine's. The path serves every process: the sandbox's and Prefect's children too.

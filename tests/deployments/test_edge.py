@@ -26,7 +26,7 @@ DATABASE = {
     if re.search(r"^\s*(import|from) (sqlalchemy|alembic|psycopg)", path.read_text(), re.MULTILINE)
 }
 HEAVY = {"tensorflow", "tensorflowjs", "keras", "tf_keras"}
-LOCKS = [ROOT / f"deployments/edge-{kind}.lock" for kind in ("cpu", "stick")]
+LOCKS = [ROOT / f"deployments/locks/edge-{kind}.lock" for kind in ("cpu", "stick")]
 ENVIRONMENT = ROOT / ".venv-edge-stick"
 DEMO = ROOT / "models/data/posenet-demo"
 
@@ -129,7 +129,7 @@ def edge_python() -> Path:
     interpreter = find_python("3.10")
     if interpreter is None:
         pytest.skip("no Python 3.10 runs here, as a worker with a stick needs it")
-    parts = [ROOT / "deployments" / name for name in ("install-edge.sh", "edge-stick.lock", "stick.lock")]
+    parts = [ROOT / "deployments" / name for name in ("install-edge.sh", "locks/edge-stick.lock", "locks/stick.lock")]
     wanted = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
     python, stamp = ENVIRONMENT / "bin/python", ENVIRONMENT / "lock.sha256"
     if not stamp.is_file() or stamp.read_text() != wanted:

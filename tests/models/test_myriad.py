@@ -20,7 +20,7 @@ from models.runtime import _with_pixels_as_input
 from tests.conftest import ROOT
 from tests.models.test_stick import UV, find_python
 
-LOCK = ROOT / "deployments/myriad.lock"
+LOCK = ROOT / "deployments/locks/myriad.lock"
 ENVIRONMENT = ROOT / ".venv-myriad"
 COMPILE = Path(__file__).with_name("myriad_compile.py")
 SAME = {"Add": "Add", "Subtract": "Sub", "Multiply": "Mul"}

@@ -15,7 +15,7 @@ from models.stick import check_stick
 from tests.conftest import ROOT
 from tests.models.conftest import Convert
 
-LOCK = ROOT / "deployments/stick.lock"
+LOCK = ROOT / "deployments/locks/stick.lock"
 ENVIRONMENT = ROOT / ".venv-stick"
 UV = ROOT / ".venv/bin/uv"
 
