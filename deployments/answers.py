@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from models.text import visible
-from tasks.log_lines import print_line
-from tasks.wording import count, duration
+from tasks.text.log_lines import print_line
+from tasks.text.wording import count, duration
 
 Row = Sequence[Any]
 Rows = Iterable[Row]

@@ -327,7 +327,7 @@ def sql(
     """Run a read-only query on the database."""
     from deployments.answers import Format
     from deployments.commands import print_query
-    from storage.query import QueryLimits
+    from storage.sql.query import QueryLimits
 
     limits = QueryLimits(timeout_s, max_rows, max_mb << 20)
     print_query(statement, Format(form, spreadsheet=spreadsheet), output, limits)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 from deployments import listings
 from deployments.answers import Column, Format, Rows, print_table, write_listing, write_parquet, write_text
 from deployments.flow_calls import call, prepare
-from models.scaling import ScalingRequest
+from models.inference.scaling import ScalingRequest
 from models.types import NightjarError
-from tasks import early_checks
-from tasks.log_lines import print_line
-from tasks.settings import read_settings
-from tasks.site import Site
-from tasks.stores import keep_private
+from tasks.model import early_checks
+from tasks.site.settings import read_settings
+from tasks.site.site import Site
+from tasks.site.stores import keep_private
+from tasks.text.log_lines import print_line
 
 if TYPE_CHECKING:
-    from storage.query import QueryLimits
+    from storage.sql.query import QueryLimits
 
 TABLE = Format()
 
@@ -38,7 +38,7 @@ def run_batch(**options: Any) -> int:
     """Run the batch by the flow; 0 when every frame that was expected is in the database."""
     prepare(lambda site: _check_batch(site, **options), patient=True)
     from flows.nightly_batch import nightly_batch
-    from tasks.report import print_report
+    from tasks.batch.report import print_report
 
     print_report(call(nightly_batch, options, patient=True))
     return 0
@@ -112,8 +112,8 @@ def compare_runs(runs: tuple[int, ...], chosen: Format) -> None:
     if not runs:
         print_listing(listings.TRAININGS, chosen)
         return
-    from tasks.comparison import compare
-    from tasks.site import open_site
+    from tasks.site.site import open_site
+    from tasks.training.compare import compare
 
     with open_site() as site:
         found = compare(site, runs)
@@ -154,8 +154,8 @@ def list_models(shown: str | None, unpin: bool, frames_per_second: float | None,
 
 
 def _say_shown() -> None:
-    from storage.catalogue import read_shown
-    from tasks.shown_model import TABLES, described
+    from storage.sql.catalogue import read_shown
+    from tasks.batch.shown_model import TABLES, described
 
     with _database() as engine:
         for task in TABLES:
@@ -165,9 +165,9 @@ def _say_shown() -> None:
 
 def _list_speeds(frames_per_second: float | None, wide: bool = False) -> None:
     """Print what was measured last of each model on each device, and which to take."""
-    from storage.benchmarks import newest_speeds
-    from storage.evaluations import comparable_accuracy
-    from tasks.recommendation import recommend
+    from storage.sql.benchmarks import newest_speeds
+    from storage.sql.evaluations import comparable_accuracy
+    from tasks.benchmark.recommend import recommend
 
     with _database() as engine:
         speeds, accuracy = newest_speeds(engine), comparable_accuracy(engine)
@@ -184,9 +184,9 @@ def _list_speeds(frames_per_second: float | None, wide: bool = False) -> None:
 
 def _choose_shown(name: str | None) -> None:
     """Show this model in the views until a person chooses another one; None: let batches choose."""
-    from storage import catalogue
-    from tasks.model_names import require_model
-    from tasks.site import open_site
+    from storage.sql import catalogue
+    from tasks.model.names import require_model
+    from tasks.site.site import open_site
 
     with open_site() as site:
         if name is None:
@@ -198,8 +198,8 @@ def _choose_shown(name: str | None) -> None:
 
 def print_overlay(video: str, model: str | None, from_s: float, to_s: float | None) -> None:
     """Draw a video that was processed, and print the address of what was drawn."""
-    from tasks.overlays import draw_overlay
-    from tasks.site import open_site
+    from tasks.batch.overlays import draw_overlay
+    from tasks.site.site import open_site
 
     with open_site() as site:
         address, remark = draw_overlay(site, video, model, from_s, to_s)
@@ -210,9 +210,9 @@ def print_overlay(video: str, model: str | None, from_s: float, to_s: float | No
 
 def list_quarantine(replay: str | None, chosen: Format) -> None:
     """Print the quarantine, or let the next run over the archive `replay` try its quarantined things again."""
-    from storage import ledger
-    from storage.archive import canonical
-    from tasks.site import open_site
+    from storage.ledger import leases as ledger
+    from storage.objects.archive import canonical
+    from tasks.site.site import open_site
 
     if replay:
         with open_site() as site:
@@ -224,9 +224,9 @@ def list_quarantine(replay: str | None, chosen: Format) -> None:
 
 def forget_batches(numbers: Iterable[int]) -> None:
     """Take these batches off the lists. Raises NightjarError for one that runs or is not there."""
-    from storage import ledger
-    from tasks.owner import is_dead
-    from tasks.site import open_site
+    from storage.ledger import leases as ledger
+    from tasks.site.owner import is_dead
+    from tasks.site.site import open_site
 
     with open_site() as site:
         ledger.release_dead(site.engine, is_dead)  # one whose process is gone does not run
@@ -254,9 +254,9 @@ def list_batches(last: int | None, chosen: Format) -> None:
 
 def _print_last_batch(chosen: Format) -> None:
     """Print the newest batch's account: when, how fast, by which devices, which videos."""
-    from tasks.account import read_account, video_table
-    from tasks.report import print_account
-    from tasks.site import open_site
+    from tasks.batch.account import read_account, video_table
+    from tasks.batch.report import print_account
+    from tasks.site.site import open_site
 
     with open_site() as site:
         account = read_account(site.engine, zone=site.settings.zone)
@@ -293,7 +293,7 @@ def print_query(
 @contextmanager
 def _database() -> Iterator[Any]:
     """The site's database, migrated; no store is looked at."""
-    from storage.database import migrate, open_database
+    from storage.sql.database import migrate, open_database
 
     settings = read_settings()
     keep_private(settings)
@@ -308,7 +308,7 @@ def _database() -> Iterator[Any]:
 @contextmanager
 def _answer(statement: str, limits: "QueryLimits | None" = None) -> Iterator[tuple[list[str], Rows]]:
     """The names of the answer's columns, and its rows as they come. limits: of a statement that a person wrote"""
-    from storage.query import query, superuser_warning
+    from storage.sql.query import query, superuser_warning
 
     with _database() as engine:
         if limits is not None and (warning := superuser_warning(engine)):

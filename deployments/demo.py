@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from models.types import NightjarError
-from tasks.settings import prepare_prefect, read_settings
+from tasks.site.settings import prepare_prefect, read_settings
 
 MODEL, OWN_VIDEOS_MODEL = "posenet-demo", "posenet-075"
 WEIGHTS = Path("posenet/tfjs_manifest_075/manifest.json")
@@ -86,7 +86,7 @@ def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
 
 
 def _render(archive: Path) -> None:
-    from tasks.demo_archive import CLIPS, render_archive
+    from tasks.demo.archive import CLIPS, render_archive
 
     rendered = render_archive(archive, lambda name: click.echo(f"  {name}"))
     click.echo(f"  {len(rendered)} new, {len(CLIPS) + 1 - len(rendered)} were there: {archive}")
@@ -94,8 +94,8 @@ def _render(archive: Path) -> None:
 
 def _convert_once(model: str, data: Path | None) -> None:
     from deployments.commands import run_convert
-    from storage import catalogue
-    from tasks.site import open_site
+    from storage.sql import catalogue
+    from tasks.site.site import open_site
 
     with open_site() as site:
         known = catalogue.find_model(site.engine, model)
@@ -108,8 +108,8 @@ def _convert_once(model: str, data: Path | None) -> None:
 
 
 def _compare(archive: Path) -> None:
-    from tasks.accuracy import measure_archive
-    from tasks.site import open_site
+    from tasks.demo.accuracy import measure_archive
+    from tasks.site.site import open_site
 
     with open_site() as site:
         accuracy = measure_archive(site, archive, MODEL)

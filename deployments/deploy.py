@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 from deployments.prefect_server import is_loopback, require_server, server_address
 from models.types import NightjarError, refuse_credentials
-from storage.archive import canonical
-from tasks.early_checks import check_night
-from tasks.settings import prepare_prefect, read_settings, use_prefect_api
-from tasks.site import open_site
+from storage.objects.archive import canonical
+from tasks.model.early_checks import check_night
+from tasks.site.settings import prepare_prefect, read_settings, use_prefect_api
+from tasks.site.site import open_site
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from models.text import visible
 from models.types import NightjarError
-from tasks.settings import Settings, read_settings
+from tasks.site.settings import Settings, read_settings
 
 EVERYWHERE = ("prefect", "av", "opencv-python-headless", "numpy", "pyarrow", "boto3")
 CENTRAL = ("tensorflow", "tensorflowjs", "psycopg")  # an edge worker converts nothing and asks no database
@@ -65,14 +65,14 @@ def _packages() -> str:
 
 
 def _devices() -> str:
-    from models.runtime import available_devices, openvino_version
+    from models.inference.runtime import available_devices, openvino_version
 
     devices = "; ".join(f"{name}: {full_name}" for name, full_name in available_devices().items())
     return f"openvino {openvino_version()}, {devices or 'no device'}"
 
 
 def _encoder() -> str:
-    from storage.encode import find_encoder
+    from storage.video.encode import find_encoder
 
     encoder = find_encoder()
     return f"{encoder.codec} for overlay videos" + ("" if encoder.plays else ", which browsers do not play")
@@ -89,7 +89,7 @@ def _disk(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    from storage.database import check, migrate, open_database
+    from storage.sql.database import check, migrate, open_database
 
     engine = open_database(settings.database)
     migrate(engine)
@@ -97,8 +97,8 @@ def _database(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
-    from storage.artifacts import prove
-    from tasks.stores import artifact_store
+    from storage.objects.artifacts import prove
+    from tasks.site.stores import artifact_store
 
     prove(artifact_store(settings))
     return f"{settings.artifacts_location} (written, read back, compared)"

@@ -20,7 +20,7 @@ import uvicorn
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tasks.log_lines import keep_log_lines_whole
+from tasks.text.log_lines import keep_log_lines_whole
 
 POOL = "edge"
 USER_HEADER = "x-nightjar-edge"

@@ -8,10 +8,10 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from models.types import NightjarError
-from tasks.owner import PROCESS, TAG, this_owner
-from tasks.patience import Patience
-from tasks.settings import prefect_api_url, prepare_prefect, read_settings
-from tasks.site import Site, open_site
+from tasks.site.owner import PROCESS, TAG, this_owner
+from tasks.site.settings import prefect_api_url, prepare_prefect, read_settings
+from tasks.site.site import Site, open_site
+from tasks.waiting.patience import Patience
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -60,8 +60,8 @@ def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, patient: bool
     from prefect import tags
     from prefect.exceptions import CancelledRun, ParameterBindError, ParameterTypeError
 
-    from tasks.cancelling import AGAIN
-    from tasks.edge_runs import prefect_is_away
+    from tasks.runs.cancelling import AGAIN
+    from tasks.runs.edge_runs import prefect_is_away
 
     _say_failures_once()
     patience = Patience(log, read_settings().outage_s if patient else 0.0, prefect_is_away)

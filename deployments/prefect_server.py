@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 import click
 
 from models.types import NightjarError, refuse_credentials
-from tasks.outages import ServerAwayError
-from tasks.settings import environment_with, prefect_api_url, prefect_password, up_lock, use_prefect_api
+from tasks.site.settings import environment_with, prefect_api_url, prefect_password, up_lock, use_prefect_api
+from tasks.waiting.outages import ServerAwayError
 
 HOST = "127.0.0.1"
 HERE = "http://127.0.0.1:4200/api"

@@ -2,9 +2,9 @@
 
 import sys
 
-from tasks.log_lines import print_line
-from tasks.settings import prepare_prefect, read_settings
-from tasks.sweep import Options, sweep
+from tasks.site.settings import prepare_prefect, read_settings
+from tasks.sweep.sweep import Options, sweep
+from tasks.text.log_lines import print_line
 
 
 def run_sweep(dry_run: bool, verify: bool, expect_within: float | None, second_look_s: float) -> int:

@@ -19,9 +19,9 @@ import click
 from deployments.deploy import Night, check_schedule, deploy
 from deployments.prefect_server import is_loopback, is_prefect, running_up, start_child, stop_child, wait_until_up
 from deployments.worker import STOP_LIMIT_S
-from models.devices import check_device
+from models.inference.devices import check_device
 from models.types import NightjarError
-from tasks.settings import (
+from tasks.site.settings import (
     prefect_home,
     prefect_password,
     prefect_server_environment,

@@ -25,9 +25,9 @@ import psutil
 
 from deployments.prefect_server import find_api, refuse_wrong_password, server_address
 from models.types import NightjarError, refuse_credentials
-from tasks.device_lock import is_held
-from tasks.owner import host_name
-from tasks.settings import become_worker, prepare_prefect, read_settings, use_prefect_api
+from tasks.fleet.device_lock import is_held
+from tasks.site.owner import host_name
+from tasks.site.settings import become_worker, prepare_prefect, read_settings, use_prefect_api
 
 POOLS = ("central", "edge")
 STOP_LIMIT_S = 15.0

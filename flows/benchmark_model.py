@@ -8,16 +8,16 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from storage.benchmarks import BenchmarkRow
-from tasks import benchmarking
-from tasks.cancelling import cancellable
-from tasks.early_checks import check_benchmark
-from tasks.markdown import cell, code, markdown_table
-from tasks.policy import FLOW, Help
-from tasks.report import data_url
-from tasks.run_names import named_after
-from tasks.scratch import scratch_folder
-from tasks.site import Site, open_site
+from storage.sql.benchmarks import BenchmarkRow
+from tasks.batch.report import data_url
+from tasks.benchmark import benchmark as benchmarking
+from tasks.model.early_checks import check_benchmark
+from tasks.runs.cancelling import cancellable
+from tasks.runs.names import named_after
+from tasks.runs.policy import FLOW, Help
+from tasks.site.scratch import scratch_folder
+from tasks.site.site import Site, open_site
+from tasks.text.markdown import cell, code, markdown_table
 
 DESCRIPTION = """\
 Measure how fast models are on a device: inference alone, and all that a batch does from a video to its rows.

@@ -7,19 +7,19 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
-from models.conversion_spec import ConvertSpec
+from models.conversion.spec import ConvertSpec
+from models.inference.scaling import ScalingRequest, scaling_of
 from models.manifest import Manifest
-from models.scaling import ScalingRequest, scaling_of
-from tasks.cancelling import cancellable
-from tasks.conversion import convert_source, fetch_source
-from tasks.early_checks import check_conversion
-from tasks.markdown import cell, code
-from tasks.model_store import store_model
-from tasks.policy import FLOW, Address, Help
-from tasks.progress import byte_progress
-from tasks.run_names import named_after
-from tasks.scratch import scratch_folder
-from tasks.site import open_site
+from tasks.model.convert import convert_source, fetch_source
+from tasks.model.early_checks import check_conversion
+from tasks.model.store import store_model
+from tasks.runs.cancelling import cancellable
+from tasks.runs.names import named_after
+from tasks.runs.policy import FLOW, Address, Help
+from tasks.site.scratch import scratch_folder
+from tasks.site.site import open_site
+from tasks.text.markdown import cell, code
+from tasks.text.progress import byte_progress
 
 _NUMBERS = Field(max_length=100)
 

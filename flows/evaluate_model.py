@@ -6,16 +6,16 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
-from tasks import evaluation
-from tasks.cancelling import cancellable
-from tasks.early_checks import check_evaluation
-from tasks.evaluation import Measured
-from tasks.markdown import code
-from tasks.model_store import take_model
-from tasks.policy import FLOW, Help
-from tasks.report import data_url
-from tasks.run_names import named_after
-from tasks.site import open_site
+from tasks.batch.report import data_url
+from tasks.model import evaluate as evaluation
+from tasks.model.early_checks import check_evaluation
+from tasks.model.evaluate import Measured
+from tasks.model.store import take_model
+from tasks.runs.cancelling import cancellable
+from tasks.runs.names import named_after
+from tasks.runs.policy import FLOW, Help
+from tasks.site.site import open_site
+from tasks.text.markdown import code
 
 DESCRIPTION = """\
 Measure how right a pose model is on images with COCO keypoint annotations.

@@ -12,25 +12,26 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from models.conversion_spec import ConvertSpec
-from models.finetune_params import PRESETS, FinetuneParams
-from models.scaling import ScalingRequest
+from models.car_classifier.params import PRESETS, FinetuneParams
+from models.conversion.spec import ConvertSpec
+from models.inference.scaling import ScalingRequest
 from models.types import NightjarError
-from storage import trainings
-from tasks import finetuning, judging
-from tasks.cancelling import cancellable
-from tasks.conversion import convert_source
-from tasks.early_checks import PictureFolders, check_pictures
-from tasks.finetuning import LABELS, Sources, folder_lines
-from tasks.judging import IrJudged, Judged
-from tasks.markdown import cell, code
-from tasks.model_store import store_model
-from tasks.owner import is_dead, this_owner
-from tasks.policy import FLOW, Help
-from tasks.report import data_url
-from tasks.run_names import named_after
-from tasks.scratch import scratch_folder
-from tasks.site import Site, open_site
+from storage.sql import trainings
+from tasks.batch.report import data_url
+from tasks.model.convert import convert_source
+from tasks.model.early_checks import PictureFolders, check_pictures
+from tasks.model.store import store_model
+from tasks.runs.cancelling import cancellable
+from tasks.runs.names import named_after
+from tasks.runs.policy import FLOW, Help
+from tasks.site.owner import is_dead, this_owner
+from tasks.site.scratch import scratch_folder
+from tasks.site.site import Site, open_site
+from tasks.text.markdown import cell, code
+from tasks.training import car_classifier as finetuning
+from tasks.training import judge as judging
+from tasks.training.car_classifier import LABELS, Sources, folder_lines
+from tasks.training.judge import IrJudged, Judged
 
 Folder = Field(max_length=1000)
 FOLDERS_SHOWN = 40
@@ -158,7 +159,7 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
     addresses = finetuning.keep(site, run.plan.run_key, judged.pictures, trained.model)
     with scratch_folder("finetune") as place:
         pictures = finetuning.parity_pictures(trained.test, place / "pictures")
-        # The range is as models.finetune_feed has it.
+        # The range is as models.car_classifier.feed has it.
         spec = ConvertSpec(
             run.plan.name, labels=LABELS, scaling=ScalingRequest("-1..1"), threshold=judged.metrics.threshold
         )

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from tasks.edge import work_on
-from tasks.policy import FLOW, Help
-from tasks.run_names import named_after
-from tasks.settings import read_settings
+from tasks.fleet.worker import work_on
+from tasks.runs.names import named_after
+from tasks.runs.policy import FLOW, Help
+from tasks.site.settings import read_settings
 
 
 def _who_infers(given: dict[str, Any]) -> str:

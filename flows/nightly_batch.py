@@ -14,30 +14,31 @@ from pydantic import Field
 
 from models.manifest import Manifest
 from models.types import NightjarError
-from storage import catalogue, ledger
-from storage.archive import canonical
-from storage.sandbox import Sandbox
-from tasks.account import read_account
-from tasks.cancelling import AGAIN, cancellable, is_cancel, undisturbed
-from tasks.catalogue import Listing, read_archive
-from tasks.early_checks import check_model_on
-from tasks.edge_runs import prefect_is_away
-from tasks.estimate import foretell
-from tasks.fleet_dispatch import run_fleet
-from tasks.local_dispatch import run_segments
-from tasks.model_store import take_model
-from tasks.night import Night
-from tasks.owner import is_dead, this_owner
-from tasks.patience import Patience
-from tasks.pictures import Overlay, Pictures, draw_pictures
-from tasks.policy import FLOW, Address, Help
-from tasks.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
-from tasks.result_store import ResultReader
-from tasks.run_names import named_after
-from tasks.scratch import tidy
-from tasks.settings import read_settings
-from tasks.shown_model import views_line
-from tasks.site import Site, open_site
+from storage.ledger import leases as ledger
+from storage.objects.archive import canonical
+from storage.sandbox.parent import Sandbox
+from storage.sql import catalogue
+from tasks.batch.account import read_account
+from tasks.batch.estimate import foretell
+from tasks.batch.listing import Listing, read_archive
+from tasks.batch.local import run_segments
+from tasks.batch.night import Night
+from tasks.batch.pictures import Overlay, Pictures, draw_pictures
+from tasks.batch.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
+from tasks.batch.shown_model import views_line
+from tasks.fleet.parent import run_fleet
+from tasks.model.early_checks import check_model_on
+from tasks.model.store import take_model
+from tasks.runs.cancelling import AGAIN, cancellable, is_cancel, undisturbed
+from tasks.runs.edge_runs import prefect_is_away
+from tasks.runs.names import named_after
+from tasks.runs.policy import FLOW, Address, Help
+from tasks.segment.result_files import ResultReader
+from tasks.site.owner import is_dead, this_owner
+from tasks.site.scratch import tidy
+from tasks.site.settings import read_settings
+from tasks.site.site import Site, open_site
+from tasks.waiting.patience import Patience
 
 # Prefect's client waits twice as long each time, in silence: with five tries a minute, and then this night says it.
 CLIENT_RETRIES = 5

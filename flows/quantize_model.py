@@ -7,17 +7,18 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
 from models.manifest import Manifest
-from tasks import evaluation, quantization
-from tasks.archive_frames import sample_frames
-from tasks.cancelling import cancellable
-from tasks.early_checks import Quantization, check_quantization
-from tasks.markdown import code
-from tasks.model_store import store_model, take_model
-from tasks.policy import FLOW, Address, Help
-from tasks.quantization import Judged
-from tasks.run_names import named_after
-from tasks.scratch import scratch_folder
-from tasks.site import open_site
+from tasks.model import evaluate as evaluation
+from tasks.model import quantize as quantization
+from tasks.model.archive_frames import sample_frames
+from tasks.model.early_checks import Quantization, check_quantization
+from tasks.model.quantize import Judged
+from tasks.model.store import store_model, take_model
+from tasks.runs.cancelling import cancellable
+from tasks.runs.names import named_after
+from tasks.runs.policy import FLOW, Address, Help
+from tasks.site.scratch import scratch_folder
+from tasks.site.site import open_site
+from tasks.text.markdown import code
 
 DESCRIPTION = """\
 Make an INT8 version of a pose model, which is smaller and faster, and keep it if it is as good as its source.

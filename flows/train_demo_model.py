@@ -8,12 +8,12 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
-from tasks.cancelling import cancellable
-from tasks.policy import FLOW, Help
-from tasks.run_names import named_after
-from tasks.settings import read_settings
-from tasks.site import open_site
-from tasks.training import measure_posenet, train_posenet, write_card
+from tasks.runs.cancelling import cancellable
+from tasks.runs.names import named_after
+from tasks.runs.policy import FLOW, Help
+from tasks.site.settings import read_settings
+from tasks.site.site import open_site
+from tasks.training.demo_model import measure_posenet, train_posenet, write_card
 
 DESCRIPTION = """\
 Train the demo's small pose model from random weights on rendered people. No pictures are needed.
@@ -47,7 +47,7 @@ def train_demo_model(
     A training that was killed goes on from its last checkpoint when it is started again with the same parameters.
     Gives the folder of the TF.js model, for `nightjar convert posenet-demo --source`. Raises NightjarError.
     """
-    from models.train_posenet import CURVES_FILE, TrainParams
+    from models.demo_model.train import CURVES_FILE, TrainParams
 
     place = Path(folder) if folder else read_settings().home.resolve() / "training" / "posenet-demo"
     training = train_posenet(TrainParams(seed=seed, steps=steps, minutes=minutes), place)

@@ -94,7 +94,7 @@ class Video:
     stream: index of the stream that was taken; streams: how many it was chosen from
     time_repairs: where the container's time stamps were damaged, ascending
     unused_bytes: behind the last packet of all streams, which the container does not explain; 0 = none worth a note
-    coded_bytes, coded_sha256: of the coded pictures alone, as storage.coded_film takes them; None where not known
+    coded_bytes, coded_sha256: of the coded pictures alone, as storage.video.coded_film takes them; None where not known
     """
 
     sha256: str

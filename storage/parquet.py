@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import from_json
 
 from models.types import Classifications, NightjarError, Poses, Rows, Segment, SegmentReport, Video
-from storage.geometry import check_geometry
 from storage.poses import KEYPOINT_COLUMNS, MOST_PEOPLE_PER_FRAME, POSE_COLUMNS, keypoint_matrix, poses_from_columns
 from storage.rows import LABEL_COLUMNS, MOST_LABEL_CHARS, check_report, check_rows, check_video
+from storage.video.geometry import check_geometry
 
 FORMAT = 1
 METADATA_KEY = b"nightjar"
@@ -88,7 +88,7 @@ def encode_result(result: Result) -> bytes:
 
 
 def decode_result(data: bytes, name: str) -> Result:
-    """Return the result in a file that this process wrote itself; for one from a store use `tasks.result_store`.
+    """Return the result in a file that this process wrote itself; for one from a store use `result_files`.
 
     name: of the file, for errors. Raises ResultError for a truncated, foreign or contradictory file.
     """

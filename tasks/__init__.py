@@ -1,0 +1,1 @@
+"""Put code here when it decides what happens next in a night."""

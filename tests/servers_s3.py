@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.s3 import S3Options, make_client
+from storage.objects.s3 import S3Options, make_client
 
 START_LIMIT_S = 30
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from models.conversion.ir_xml import check_stick
+from models.heavy.openvino import ov
 from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, InputSpec, Manifest, Parity, Source, file_sha256
-from models.quiet_openvino import ov
-from models.stick import check_stick
 
 ops = ov.opset8
 SIZE, CELL, GRID = 224, 16, 14

@@ -12,18 +12,18 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from models.bench_chart import ARTICLE
-from models.benchmark import measure_model
+from models.drawing.speeds import ARTICLE
+from models.inference.benchmark import measure_model
+from models.inference.runtime import OpenVinoRuntime
 from models.manifest import MANIFEST_FILE, Manifest
-from models.runtime import OpenVinoRuntime
-from storage.benchmarks import BenchmarkRow
-from tasks import benchmarking
-from tasks.conversion import DEMO_MODEL, SHIPPED
-from tasks.machine import describe_machine
-from tasks.model_store import store_model
-from tasks.report import markdown_table
-from tasks.settings import read_settings
-from tasks.site import open_site
+from storage.sql.benchmarks import BenchmarkRow
+from tasks.batch.report import markdown_table
+from tasks.benchmark import benchmark as benchmarking
+from tasks.benchmark.machine import describe_machine
+from tasks.model.convert import DEMO_MODEL, SHIPPED
+from tasks.model.store import store_model
+from tasks.site.settings import read_settings
+from tasks.site.site import open_site
 from tests.benchmarks.bench_pipeline import DATA, VIDEOS, converted
 from tests.benchmarks.openvino_app import app_frames_per_s, beside_the_app
 

@@ -19,11 +19,11 @@ import av
 
 from flows import nightly_batch as flow
 from models.manifest import MANIFEST_FILE, Manifest
-from storage.database import open_database
-from storage.query import query
-from tasks.model_store import store_model
-from tasks.settings import read_settings
-from tasks.site import open_site
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.model.store import store_model
+from tasks.site.settings import read_settings
+from tasks.site.site import open_site
 from tests.benchmarks.bench_pipeline import DATA, MODELS, VIDEOS, converted, decoded
 from tests.servers_prefect import running_prefect
 from tests.videos import make_video

@@ -27,9 +27,9 @@ import psycopg
 from numpy.typing import NDArray
 
 from flows.nightly_batch import nightly_batch
-from storage.database import open_database
-from storage.query import query
-from tasks.settings import read_settings
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.site.settings import read_settings
 from tests.flows.conftest import register_tiny_model, spot_picture
 from tests.flows.fleet import deploy_edge, worker
 from tests.servers_postgres import running_postgres

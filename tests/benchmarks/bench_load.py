@@ -17,12 +17,12 @@ import numpy as np
 from sqlalchemy import Engine, make_url, text
 
 from models.types import Video
-from storage.artifacts import FolderArtifacts
-from storage.database import migrate, open_database
+from storage.ledger.commit import read_poses
+from storage.objects.artifacts import FolderArtifacts
 from storage.parquet import Result
-from storage.results import read_poses
-from tasks.loading import load_results
-from tasks.result_store import put, result_key
+from storage.sql.database import migrate, open_database
+from tasks.segment.load import load_results
+from tasks.segment.result_files import put, result_key
 from tests.benchmarks.people import made_up_people
 from tests.servers_postgres import running_postgres
 from tests.storage.samples import cut, make_model, make_report, make_video, planned_batch

@@ -16,13 +16,15 @@ import numpy as np
 
 from flows.nightly_batch import nightly_batch
 from models.manifest import MANIFEST_FILE, Manifest
-from tasks.model_store import store_model
-from tasks.site import open_site
+from tasks.model.store import store_model
+from tasks.site.site import open_site
 from tests.benchmarks.bench_pipeline import DATA, MODELS, VIDEOS, converted, lengthened
 from tests.servers_prefect import running_prefect
 
 FPS, ASKED_MB, PARTS = 25, 700, 6
 MODEL = "posenet-050"
+
+SERVES = b"storage.sandbox.child"  # in the command line of a process that decodes
 
 
 def main() -> None:
@@ -59,7 +61,7 @@ def sample(over: threading.Event, samples: list[tuple[float, float]]) -> None:
     """MB of this process and of the biggest of its children that decode."""
     while not over.wait(1.0):
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        decoders = [child for child in children if b"sandbox_child" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        decoders = [child for child in children if SERVES in Path(f"/proc/{child}/cmdline").read_bytes()]
         samples.append((resident_mb("self"), max((resident_mb(child) for child in decoders), default=0.0)))
 
 

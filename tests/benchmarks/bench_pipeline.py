@@ -27,21 +27,21 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
-from models.devices import open_runtime
+from models.inference.devices import open_runtime
+from models.inference.preprocess import plan_resize
+from models.inference.runtime import Runtime
 from models.manifest import MANIFEST_FILE, Manifest
-from models.preprocess import plan_resize
-from models.runtime import Runtime
 from models.types import FrameIndex, Video
-from storage.artifacts import FolderArtifacts
-from storage.database import migrate, open_database
-from storage.geometry import DisplayGeometry
-from storage.ledger import claim
-from storage.pixels import to_rgb
-from storage.results import commit_segment
-from storage.sandbox import Sandbox
-from storage.video import probe_video
-from tasks.inference import infer_segment
-from tasks.result_store import put, result_key
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import claim
+from storage.objects.artifacts import FolderArtifacts
+from storage.sandbox.parent import Sandbox
+from storage.sql.database import migrate, open_database
+from storage.video.geometry import DisplayGeometry
+from storage.video.pixels import to_rgb
+from storage.video.probe import probe_video
+from tasks.segment.infer import infer_segment
+from tasks.segment.result_files import put, result_key
 from tests.storage.samples import make_model, planned_batch
 
 DATA = Path(os.environ.get("NIGHTJAR_TEST_DATA", "../shared/data"))
@@ -54,8 +54,8 @@ MODELS = {
     "posenet-075": "posenet/tfjs_manifest_075/manifest.json",
 }
 CONVERT = (
-    "import sys; from pathlib import Path; from models.convert import convert; "
-    "from models.conversion_spec import ConvertSpec; "
+    "import sys; from pathlib import Path; from models.conversion.convert import convert; "
+    "from models.conversion.spec import ConvertSpec; "
     "convert(Path(sys.argv[1]), ConvertSpec(sys.argv[2]), Path(sys.argv[3]))"
 )
 FRAMES = 690  # of each video, repeated where it is shorter: a segment, nearly as long as a night's
@@ -234,7 +234,7 @@ def infer(runtime: Runtime, tensors: NDArray[np.uint8], frames: int) -> int:
 
 
 class SmallNight(NamedTuple):
-    """One video, one segment at a time, as tasks/local_dispatch.py does it, without Prefect."""
+    """One video, one segment at a time, as tasks/batch/local.py does it, without Prefect."""
 
     scratch: Path
     path: Path

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from models.segments import plan_segments
+from models.inference.segments import plan_segments
 from models.types import Poses, Video
-from storage import assignments, ledger
-from storage.catalogue import register_model, register_video
-from storage.database import Engine, migrate, open_database
-from storage.ledger import expect_segments, plan_video, start_batch
+from storage.ledger import assignments
+from storage.ledger import leases as ledger
+from storage.ledger.commit import load_result
+from storage.ledger.leases import expect_segments, plan_video, start_batch
 from storage.parquet import Result
-from storage.results import load_result
+from storage.sql.catalogue import register_model, register_video
+from storage.sql.database import Engine, migrate, open_database
 from tests.servers_postgres import running_postgres
 from tests.storage.samples import make_model, make_report
 
@@ -36,7 +37,7 @@ def make_videos() -> list[Video]:
 
 
 def plan_all(engine: Engine, videos: list[Video], model_version_id: int) -> list[int]:
-    """As tasks/catalogue.py does it: a plan from the video's keyframes, one transaction a video."""
+    """As tasks/batch/listing.py does it: a plan from the video's keyframes, one transaction a video."""
     frames = SEGMENTS_A_VIDEO * SEGMENT_FRAMES
     keyframes, timestamps = np.arange(0, frames, 30), np.arange(frames) / 30
     video_ids = []

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from models.posenet import DecodeParams, decode_poses
+from models.decoders.posenet import DecodeParams, decode_poses
 from models.types import FramePoses
 from tests.models.posenet_scenes import crowd, make_outputs, standing_people
 from tests.models.reference_posenet import decode_poses_plainly

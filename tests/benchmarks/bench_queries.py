@@ -12,11 +12,11 @@ import numpy as np
 from sqlalchemy import Engine, text
 
 from models.types import Poses, Segment
-from storage.catalogue import record_file, show_model
-from storage.database import migrate, open_database, writing
-from storage.ledger import claim
-from storage.query import query
-from storage.results import commit_segment
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import claim
+from storage.sql.catalogue import record_file, show_model
+from storage.sql.database import migrate, open_database, writing
+from storage.sql.query import query
 from tests.benchmarks.people import made_up_people
 from tests.servers_postgres import running_postgres
 from tests.storage.samples import make_report, make_video, planned_batch

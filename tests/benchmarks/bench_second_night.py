@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.manifest import MANIFEST_FILE, Manifest
-from storage.database import open_database
-from tasks.model_store import store_model
-from tasks.settings import read_settings
-from tasks.site import open_site
+from storage.sql.database import open_database
+from tasks.model.store import store_model
+from tasks.site.settings import read_settings
+from tasks.site.site import open_site
 from tests.servers_postgres import running_postgres
 from tests.storage.many_videos import FOLDERS, key_of, multiply
 from tests.tiny_model import write_tiny_model

@@ -12,9 +12,9 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
-from models.benchmark import measure_model
+from models.inference.benchmark import measure_model
+from models.inference.runtime import OpenVinoRuntime, _with_pixels_as_input, import_openvino
 from models.manifest import BIN_FILE, XML_FILE, Manifest
-from models.runtime import OpenVinoRuntime, _with_pixels_as_input, import_openvino
 
 # It must not call home: a machine without the internet waits on DNS.
 APP = "import sys; sys.modules['openvino_telemetry'] = None; from openvino.tools.benchmark.main import main; main()"

@@ -18,11 +18,11 @@ from unittest import mock
 from prefect import get_client
 from prefect.client.schemas.objects import StateType
 
-from storage.database import open_database
-from tasks import sweep_prefect
-from tasks.settings import read_settings
-from tasks.stores import artifact_store
-from tasks.sweep import Options, sweep
+from storage.sql.database import open_database
+from tasks.site.settings import read_settings
+from tasks.site.stores import artifact_store
+from tasks.sweep import prefect as sweep_prefect
+from tasks.sweep.sweep import Options, sweep
 from tests.chaos.account import check_store, compare, ledger_faults, read_rows, tallies
 from tests.chaos.local_storm import LocalStorm
 from tests.chaos.stage import Stage, make_archive, set_up, settings_of

@@ -9,11 +9,11 @@ import numpy as np
 from sqlalchemy import Engine
 
 from models.types import Segment
-from storage.artifacts import Artifacts
+from storage.objects.artifacts import Artifacts
 from storage.parquet import ResultError
 from storage.poses import KEYPOINT_COLUMNS
-from storage.query import query
-from tasks.result_store import ResultReader, fetch, result_prefix
+from storage.sql.query import query
+from tasks.segment.result_files import ResultReader, fetch, result_prefix
 
 Row = tuple[Any, ...]  # sha256, frame, person, t_s and the rest as float32; no ids
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks.edge_runs import POOL
+from tasks.runs.edge_runs import POOL
 from tests.servers_postgres import binaries, free_port, initdb, stop, unprivileged, wait_until_up
 
 

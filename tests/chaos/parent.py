@@ -11,11 +11,11 @@ from prefect import tags
 from sqlalchemy import Engine, text, update
 
 from flows.nightly_batch import nightly_batch
-from storage.ledger import NO_LEASE
+from storage.ledger.leases import NO_LEASE
 from storage.poses import POSE_COLUMNS, keypoint_matrix
-from storage.tables import database_now, segments, videos
-from tasks import fleet_dispatch
-from tasks.owner import PROCESS, TAG, this_owner
+from storage.sql.tables import database_now, segments, videos
+from tasks.fleet import parent as fleet_dispatch
+from tasks.site.owner import PROCESS, TAG, this_owner
 
 NAIVE_TABLE = "naive_poses"
 BETWEEN_S = 0.2  # rows and mark of the naive loader: a busy database, a garbage collection

@@ -10,7 +10,7 @@ from unittest import mock
 
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.settings import read_settings
+from tasks.site.settings import read_settings
 from tests.chaos.actors import Actor, Database, Worker, clean_environment
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.fleet import deploy_edge

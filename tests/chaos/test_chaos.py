@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 
-from storage.database import open_database, writing
+from storage.sql.database import open_database, writing
 from tests.chaos.__main__ import Tale, local_storm_of, run_undisturbed, storm_of, sum_up
 from tests.chaos.account import ask, compare, read_rows
 from tests.chaos.parent import NAIVE_TABLE

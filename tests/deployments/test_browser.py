@@ -20,9 +20,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from storage.database import open_database
-from storage.query import query
-from tasks.settings import read_settings
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.site.settings import read_settings
 from tests.deployments.running import Up
 from tests.flows.conftest import has_spot, register_tiny_model, spot_video
 from tests.tiny_model import write_tiny_model

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 
 from deployments.cli import main
 from models.types import ModelVersion
-from storage.catalogue import register_model
-from storage.database import migrate, open_database
-from tasks.settings import read_settings
+from storage.sql.catalogue import register_model
+from storage.sql.database import migrate, open_database
+from tasks.site.settings import read_settings
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")
 

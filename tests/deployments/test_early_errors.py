@@ -14,12 +14,12 @@ from deployments import prefect_server
 from deployments.cli import main
 from models.manifest import MANIFEST_FILE, Manifest
 from models.types import NightjarError
-from storage.catalogue import register_model
-from tasks.early_checks import refuse_other_rate
-from tasks.model_store import version_of
-from tasks.settings import SAID, read_settings, unknown_variables
-from tasks.site import open_site
-from tasks.wording import nearest
+from storage.sql.catalogue import register_model
+from tasks.model.early_checks import refuse_other_rate
+from tasks.model.store import version_of
+from tasks.site.settings import SAID, read_settings, unknown_variables
+from tasks.site.site import open_site
+from tasks.text.wording import nearest
 from tests.tiny_model import write_tiny_classifier, write_tiny_model
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")

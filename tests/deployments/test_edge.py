@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.synthetic_video import Actor, Scene
+from models.synthetic.video import Actor, Scene
 from storage.parquet import Result, decode_result
 from tests.conftest import ROOT
 from tests.models.test_stick import find_python
 from tests.videos import make_video
 
 # What may be on a Pi, and what must not.
-ROOTS = ("flows.infer_assignment", "deployments.worker", "tasks.edge")
+ROOTS = ("flows.infer_assignment", "deployments.worker", "tasks.fleet.worker")
 DATABASE = {
-    f"storage.{path.stem}"
-    for path in (ROOT / "storage").glob("*.py")
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "storage").rglob("*.py")
     if re.search(r"^\s*(import|from) (sqlalchemy|alembic|psycopg)", path.read_text(), re.MULTILINE)
 }
 HEAVY = {"tensorflow", "tensorflowjs", "keras", "tf_keras"}
@@ -33,14 +33,14 @@ DEMO = ROOT / "models/data/posenet-demo"
 INFER = """
 import sys
 from pathlib import Path
-from models.devices import open_runtime
+from models.inference.devices import open_runtime
 from models.manifest import MANIFEST_FILE, Manifest, verify_ir
 from models.types import Segment
 from storage.parquet import encode_result
-from storage.sandbox import Sandbox
-from tasks.inference import infer_segment
-from tasks.opened_video import probe
-from tasks.settings import ReadLimits
+from storage.sandbox.parent import Sandbox
+from tasks.segment.infer import infer_segment
+from tasks.segment.open_video import probe
+from tasks.site.settings import ReadLimits
 
 def main(folder, path, out, device):
     manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text())
@@ -75,8 +75,10 @@ def test_the_edge_imports_no_database_and_no_tensorflow(tmp_path: Path) -> None:
     """Prefect imports SQLAlchemy for its own server; what counts is that nothing of ours speaks to a database."""
     modules = loaded_by(sys.executable, tmp_path)
     assert set(ROOTS) < modules
-    assert {"storage.database", "storage.tables", "storage.ledger", "storage.results"} <= DATABASE
+    assert {"storage.sql.database", "storage.sql.tables", "storage.ledger.leases", "storage.ledger.commit"} <= DATABASE
+    assert len(DATABASE) >= 15
     assert not DATABASE & modules
+    assert not {name for name in modules if name.startswith(("storage.sql", "storage.ledger", "storage.migrations"))}
     assert not HEAVY & {name.partition(".")[0] for name in modules}
 
 
@@ -161,8 +163,8 @@ def test_doctor_finds_nothing_missing_on_a_stick_worker(edge_python: Path, tmp_p
 @pytest.fixture(scope="module")
 def demo_ir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """posenet-demo in FP16, as a stick takes it."""
-    from models.conversion_spec import ConvertSpec
-    from models.convert import convert
+    from models.conversion.convert import convert
+    from models.conversion.spec import ConvertSpec
 
     out = tmp_path_factory.mktemp("edge") / "ir"
     convert(DEMO / "model.json", ConvertSpec("posenet-demo", device_target="MYRIAD"), out)

@@ -25,12 +25,12 @@ from deployments.answers import Column, Format, print_table, write_listing, writ
 from deployments.cli import main
 from deployments.listings import Listing
 from models.text import visible
-from storage.catalogue import record_file, register_model, show_model, show_when_complete
-from storage.database import Engine, migrate, open_database
-from storage.ledger import finish_batch
-from storage.query import query
-from storage.results import commit_segment
-from tasks.settings import read_settings
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import finish_batch
+from storage.sql.catalogue import record_file, register_model, show_model, show_when_complete
+from storage.sql.database import Engine, migrate, open_database
+from storage.sql.query import query
+from tasks.site.settings import read_settings
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")

@@ -12,8 +12,8 @@ import pytest
 
 from deployments.prefect_server import HERE, api_candidates, find_api, require_ready, running_up, server_address
 from models.types import NightjarError
-from tasks.outages import ServerAwayError
-from tasks.settings import up_lock
+from tasks.site.settings import up_lock
+from tasks.waiting.outages import ServerAwayError
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 RUN = """
 from deployments.prefect_server import ensure_server
-from tasks.settings import prepare_prefect, read_settings
+from tasks.site.settings import prepare_prefect, read_settings
 prepare_prefect(read_settings())
 ensure_server()
 from prefect import flow, task

@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import pytest
 from prefect.logging import disable_run_logger
 
-import storage.s3
-from models.segments import plan_segments
-from storage.s3 import make_client
-from tasks import orders
-from tasks.edge import work_on
-from tasks.model_store import store_model
-from tasks.settings import read_settings
-from tasks.site import open_site
+import storage.objects.s3
+from models.inference.segments import plan_segments
+from storage.objects.s3 import make_client
+from tasks.fleet import messages as orders
+from tasks.fleet.worker import work_on
+from tasks.model.store import store_model
+from tasks.site.settings import read_settings
+from tasks.site.site import open_site
 from tests.flows.conftest import home, spot_video  # noqa: F401 (a fixture)
 from tests.servers_s3 import S3Server, new_bucket
 from tests.tiny_model import write_tiny_model
@@ -112,7 +112,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Call]]:
         client.meta.events.register("before-parameter-build.s3", note)
         return client
 
-    monkeypatch.setattr(storage.s3, "make_client", recording)
+    monkeypatch.setattr(storage.objects.s3, "make_client", recording)
     return calls
 
 
@@ -153,8 +153,8 @@ def write_orders(tmp_path: Path, options: Any, videos: str) -> str:
     """What a parent leaves in the store for one run of two segments; the video's sha256."""
     import hashlib
 
-    from storage.sandbox import Sandbox
-    from tasks.opened_video import probe
+    from storage.sandbox.parent import Sandbox
+    from tasks.segment.open_video import probe
 
     path = spot_video(tmp_path / "one.mp4", 40)
     client = make_client(options)

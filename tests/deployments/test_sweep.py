@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from deployments.cli import main
-from storage.database import migrate, open_database
-from storage.results import load_result
-from tasks.settings import read_settings
+from storage.ledger.commit import load_result
+from storage.sql.database import migrate, open_database
+from tasks.site.settings import read_settings
 from tests.storage.samples import make_video, planned_batch
 from tests.tasks.test_sweep import Site
 

@@ -20,10 +20,10 @@ from prefect.workers.base import BaseWorker
 
 from deployments.worker import _worker_class
 from models.manifest import MANIFEST_FILE, Manifest
-from storage.catalogue import register_model
-from storage.database import migrate, open_database
-from tasks.device_lock import DeviceLock
-from tasks.model_store import version_of
+from storage.sql.catalogue import register_model
+from storage.sql.database import migrate, open_database
+from tasks.fleet.device_lock import DeviceLock
+from tasks.model.store import version_of
 from tests.deployments.running import NIGHTJAR, ROOT, Up, basic, environment, free_port, processes_of, wait_for
 from tests.tiny_model import write_tiny_model
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tasks.model_store import store_model
-from tasks.settings import read_settings
-from tasks.site import open_site
+from tasks.model.store import store_model
+from tasks.site.settings import read_settings
+from tasks.site.site import open_site
 from tests.servers_prefect import running_prefect
 from tests.tiny_model import CELL, GRID, write_tiny_classifier, write_tiny_model
 from tests.videos import make_video

@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 
 from flows.infer_assignment import infer_assignment
-from tasks.edge_runs import POOL, EdgeRuns
+from tasks.runs.edge_runs import POOL, EdgeRuns
 
 
 def deploy_edge() -> None:

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 from deployments.cli import main
 from flows.benchmark_model import benchmark_model
 from models.types import NightjarError
-from storage.database import open_database
-from storage.query import query
-from tasks import benchmarking
-from tasks.settings import read_settings
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.benchmark import benchmark as benchmarking
+from tasks.site.settings import read_settings
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.storage.test_benchmarks import row
 

@@ -18,10 +18,10 @@ from prefect.states import Cancelling
 from deployments.cli import main
 from flows.nightly_batch import nightly_batch
 from models.types import NightjarError
-from storage import ledger
-from storage.query import query
-from tasks.owner import PROCESS
-from tasks.site import open_site
+from storage.ledger import leases as ledger
+from storage.sql.query import query
+from tasks.site.owner import PROCESS
+from tasks.site.site import open_site
 from tests.deployments.running import ROOT, wait_for
 from tests.flows.conftest import has_spot, register_tiny_model, spot_video
 

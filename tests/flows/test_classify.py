@@ -13,10 +13,10 @@ from deployments.cli import main
 from flows.convert_model import convert_model
 from flows.nightly_batch import nightly_batch
 from models.types import NightjarError
-from storage.database import open_database
-from storage.query import query
-from tasks.report import BatchReport
-from tasks.settings import read_settings
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.batch.report import BatchReport
+from tasks.site.settings import read_settings
 from tests.flows.conftest import has_spot, register_tiny_model, spot_video
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")

@@ -7,10 +7,10 @@ import pytest
 
 from flows.convert_model import convert_model
 from models.types import NightjarError
-from storage.catalogue import find_model
-from storage.published import PUBLISHED
-from tasks.model_cache import fetch_model
-from tasks.site import open_site
+from storage.objects.downloads import PUBLISHED
+from storage.sql.catalogue import find_model
+from tasks.model.cache import fetch_model
+from tasks.site.site import open_site
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")
 WEIGHTS = "posenet/tfjs_graph_uint16_050/model-stride16.json"

@@ -12,13 +12,13 @@ from deployments.demo import run_demo
 from flows.convert_model import convert_model
 from flows.nightly_batch import nightly_batch
 from flows.train_demo_model import train_demo_model
-from models.synthetic_truth import coco_truth, people_of
-from storage.video import probe_video
-from tasks import training
-from tasks.accuracy import measure_archive
-from tasks.conversion import DEMO_MODEL, SHIPPED
-from tasks.demo_archive import BROKEN, CLIPS, TRUTH_SUFFIX, render_archive
-from tasks.site import open_site
+from models.synthetic.truth import coco_truth, people_of
+from storage.video.probe import probe_video
+from tasks.demo.accuracy import measure_archive
+from tasks.demo.archive import BROKEN, CLIPS, TRUTH_SUFFIX, render_archive
+from tasks.model.convert import DEMO_MODEL, SHIPPED
+from tasks.site.site import open_site
+from tasks.training import demo_model as training
 
 # What the shipped model reached on the demo's archive when it was shipped, of rows as they are stored. A change that
 # costs more than 0.02 of it, anywhere between the video file and SQL, is a regression; one that gains moves the bar.

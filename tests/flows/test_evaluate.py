@@ -13,12 +13,12 @@ from prefect.settings import PREFECT_API_URL
 from deployments.cli import main
 from flows.convert_model import convert_model
 from flows.evaluate_model import evaluate_model
-from models.coco_eval import Protocol
+from models.evaluation.protocol import Protocol
 from models.types import NightjarError
-from storage.database import open_database
-from storage.query import query
-from tasks import evaluation
-from tasks.settings import read_settings
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.model import evaluate as evaluation
+from tasks.site.settings import read_settings
 from tests.flows.conftest import CELL, has_spot, register_tiny_model, spot, spot_picture
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")

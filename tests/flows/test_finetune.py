@@ -17,13 +17,13 @@ from deployments.cli import main
 from flows import finetune_classifier as flow
 from flows.finetune_classifier import finetune_classifier
 from flows.nightly_batch import nightly_batch
-from models import finetune
-from models.finetune_params import PRESETS
+from models.car_classifier import train as finetune
+from models.car_classifier.params import PRESETS
 from models.types import NightjarError
-from storage import trainings
-from storage.database import open_database
-from storage.query import query
-from tasks.settings import read_settings
+from storage.sql import trainings
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.site.settings import read_settings
 from tests.videos import make_video
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")
@@ -56,7 +56,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a backbone that has learnt nothing: its features tell these colours apart."""
-    from models.classifier_network import build_base
+    from models.car_classifier.network import build_base
 
     path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
     build_base("mobilenet_0_25", None, seed=3).inner.save_weights(path)

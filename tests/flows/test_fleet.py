@@ -21,7 +21,7 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import State, StateType
 
-from tasks.settings import read_settings
+from tasks.site.settings import read_settings
 from tests.chaos.actors import Actor, Worker, clean_environment, kill, pause, wake
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.fleet import deploy_edge

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import read_settings
+from tasks.site.settings import read_settings
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.fleet import deploy_edge, worker
 from tests.flows.test_nightly_batch import ask, run

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.s3 import Bucket, S3Options
-from tasks.edge_runs import EdgeRuns
-from tasks.settings import read_settings
+from storage.objects.s3 import Bucket, S3Options
+from tasks.runs.edge_runs import EdgeRuns
+from tasks.site.settings import read_settings
 from tests.chaos.actors import Worker, clean_environment
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.fleet import deploy_edge

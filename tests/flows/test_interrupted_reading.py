@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from flows.nightly_batch import BatchIncomplete
-from storage.containers import AttemptError
-from storage.places import StoreError
-from storage.s3 import Bucket, S3Options
-from storage.sandbox import Sandbox
-from tasks.settings import read_settings
-from tasks.sweep import Options, sweep
+from storage.objects.places import StoreError
+from storage.objects.s3 import Bucket, S3Options
+from storage.sandbox.parent import Sandbox
+from storage.video.containers import AttemptError
+from tasks.site.settings import read_settings
+from tasks.sweep.sweep import Options, sweep
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.test_nightly_batch import ask, assert_rows_are_right, run
 from tests.s3_faults import FaultProxy, running
@@ -36,7 +36,7 @@ def archive(tmp_path: Path, tiny_model: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.attempts.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("tasks.waiting.attempts.FIRST_PAUSE_S", 0.01)
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, asks: set[int], number: signal.Signals) -> list[int]:
@@ -92,7 +92,7 @@ def test_a_segment_that_was_given_up_is_never_completed_in_silence(
         raise AttemptError("cannot be read (Input/output error): check its disk")
 
     with monkeypatch.context() as failing:
-        failing.setattr("tasks.local_dispatch.infer_segment", fail)
+        failing.setattr("tasks.batch.local.infer_segment", fail)
         with pytest.raises(BatchIncomplete, match="2 of 2 segments were given up after several attempts"):
             run(archive)
     report = run(archive)

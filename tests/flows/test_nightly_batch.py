@@ -21,12 +21,12 @@ from deployments.cli import main
 from flows.convert_model import convert_model
 from flows.nightly_batch import BatchIncomplete, nightly_batch
 from models.types import NightjarError
-from storage.database import open_database
-from storage.query import query
-from tasks import scratch
-from tasks.report import BatchReport
-from tasks.run_names import named_after
-from tasks.settings import ReadLimits, read_settings
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.batch.report import BatchReport
+from tasks.runs.names import named_after
+from tasks.site import scratch
+from tasks.site.settings import ReadLimits, read_settings
 from tests.flows.conftest import CELL, has_spot, register_tiny_model, spot, spot_picture, spot_video
 from tests.recordings import record
 from tests.servers_s3 import S3Server, new_bucket
@@ -154,11 +154,11 @@ def test_a_recording_that_grows_is_left_and_one_that_grew_is_counted_once(
         with recording.open("ab") as file:
             file.write(whole[recording.stat().st_size : recording.stat().st_size + 188])
 
-    monkeypatch.setattr("storage.archive.sleep", write_on)
+    monkeypatch.setattr("storage.objects.archive.sleep", write_on)
     report = run(archive)
     assert (report.listing.listed, report.listing.growing, report.listing.ignored) == (4, ["cam.m2t"], 2)
     assert "1 still being written" in report.lines()["files"]
-    monkeypatch.setattr("storage.archive.sleep", lambda _: None)
+    monkeypatch.setattr("storage.objects.archive.sleep", lambda _: None)
     part = run(archive).counts.frames_expected
     assert 0 < part < 40
     recording.write_bytes(whole)
@@ -201,7 +201,7 @@ def test_a_recording_whose_header_is_rewritten_at_its_end_is_counted_once(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Read at rest, refused in mid-frame, read when it is finished; another film under the same name stays beside."""
-    monkeypatch.setattr("storage.archive.sleep", lambda _: None)
+    monkeypatch.setattr("storage.objects.archive.sleep", lambda _: None)
     pictures = [spot_picture(number) for number in range(80)]
     recording, finished = archive / "cam.flv", tmp_path / "cam.flv"
     coding = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-threads", "1", "-pix_fmt", "yuv420p")
@@ -363,7 +363,7 @@ def test_on_postgresql_and_s3(
     archive: Path, pg_url: str, swift_server: S3Server, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same night with rows in PostgreSQL, artifacts in S3, and the archive itself in S3."""
-    from storage.s3 import make_client
+    from storage.objects.s3 import make_client
 
     options = swift_server.options
     bucket, videos = new_bucket(options), new_bucket(options)
@@ -395,7 +395,7 @@ def test_on_postgresql_and_s3(
 
 def test_what_is_missing_fails_the_batch(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments that nobody holds and that cannot be claimed: this batch cannot call itself complete."""
-    from storage import ledger
+    from storage.ledger import leases as ledger
 
     claim = ledger.claim
     monkeypatch.setattr(ledger, "claim", lambda *args: None)

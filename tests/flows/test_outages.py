@@ -20,13 +20,13 @@ from sqlalchemy import Engine, event
 import flows.nightly_batch as nightly
 from flows.nightly_batch import nightly_batch
 from models.types import NightjarError
-from storage import ledger
-from storage.artifacts import FolderArtifacts
-from storage.database import open_database
-from storage.places import UnreachableError
-from storage.query import query
-from tasks import patience
-from tasks.settings import read_settings
+from storage.ledger import leases as ledger
+from storage.objects.artifacts import FolderArtifacts
+from storage.objects.places import UnreachableError
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.site.settings import read_settings
+from tasks.waiting import patience
 from tests.chaos.actors import Database, clean_environment
 from tests.chaos.stage import settings_of
 from tests.flows.conftest import has_spot, register_tiny_model, spot_video

@@ -12,13 +12,13 @@ from deployments.cli import main
 from flows.convert_model import convert_model
 from flows.nightly_batch import nightly_batch
 from flows.quantize_model import quantize_model
-from models.synthetic import EVERYDAY, SceneParams, render_frame
+from models.synthetic.frame import EVERYDAY, SceneParams, render_frame
 from models.types import NightjarError
-from storage.database import open_database
-from storage.query import query
-from tasks.conversion import DEMO_MODEL
-from tasks.quantization import QuantizationRefused
-from tasks.settings import read_settings
+from storage.sql.database import open_database
+from storage.sql.query import query
+from tasks.model.convert import DEMO_MODEL
+from tasks.model.quantize import QuantizationRefused
+from tasks.site.settings import read_settings
 from tests.coco_files import write_set
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.videos import make_video

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from storage.s3 import make_client
-from tasks.settings import read_settings
+from storage.objects.s3 import make_client
+from tasks.site.settings import read_settings
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.servers_prefect import PrefectServer, running_prefect
 from tests.servers_s3 import S3Server, new_bucket

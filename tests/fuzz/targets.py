@@ -21,10 +21,10 @@ Target = Callable[[Path, ExitStack], Read]
 
 def videos(folder: Path, held: ExitStack) -> Read:
     """Probe and decode as the listing and a segment do, in the sandbox."""
-    from models.preprocess import plan_resize
-    from storage.sandbox import Sandbox
-    from storage.video import from_record, probe_record
-    from tasks.frames import segment_tensors
+    from models.inference.preprocess import plan_resize
+    from storage.sandbox.parent import Sandbox
+    from storage.video.probe import from_record, probe_record
+    from tasks.segment.sandboxed import segment_tensors
 
     seeds = [path.read_bytes() for path in _video_seeds(folder / "seeds")]
     sandbox = held.enter_context(Sandbox(SANDBOX_MEMORY_BYTES))
@@ -59,7 +59,7 @@ def _video_seeds(folder: Path) -> Iterator[Path]:
 
 def pictures(folder: Path, held: ExitStack) -> Read:
     """Decode as the survey of a data set does."""
-    from models.pictures import decode_picture, read_bytes
+    from models.datasets.picture import decode_picture, read_bytes
     from tests.models.picture_files import animated, cmyk_jpeg, encoded, put, scene, with_exif
 
     image = scene(1)
@@ -75,7 +75,7 @@ def pictures(folder: Path, held: ExitStack) -> Read:
 
 def models(folder: Path, held: ExitStack) -> Read:
     """Load as `nightjar convert` does, up to the graph that would be converted."""
-    from models.sources import load_source
+    from models.conversion.sources import load_source
 
     shipped = Path(__file__).parents[2] / "models" / "data" / "posenet-demo"
     topology = (shipped / "model.json").read_text()
@@ -101,7 +101,7 @@ def results(folder: Path, held: ExitStack) -> Read:
     import pyarrow.parquet as pq
 
     from storage.parquet import METADATA_KEY, Result, encode_result
-    from tasks.result_store import ResultReader
+    from tasks.segment.result_files import ResultReader
     from tests.storage.samples import make_labels, make_poses, make_report, make_video
 
     video = make_video(frames=100)
@@ -127,8 +127,8 @@ def results(folder: Path, held: ExitStack) -> Read:
 
 def messages(folder: Path, held: ExitStack) -> Read:
     """Read what workers and parents leave for each other in the store."""
-    from storage.artifacts import FolderArtifacts
-    from tasks import orders
+    from storage.objects.artifacts import FolderArtifacts
+    from tasks.fleet import messages as orders
 
     store, name = FolderArtifacts(folder / "store"), "00000001-0123456789abcdef"
     piece = orders.Piece(file=0, start_frame=0, stop_frame=5, attempt=1)

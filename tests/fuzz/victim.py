@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from models.types import NightjarError
-from tasks.machine import peak_memory_bytes
+from tasks.benchmark.machine import peak_memory_bytes
 from tests.fuzz.targets import TARGETS, Target
 
 

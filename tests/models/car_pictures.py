@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.pictures import SPLITS, Picture
+from models.datasets.picture import SPLITS, Picture
 
 
 def make_pictures(folder: Path, a_split: int = 6) -> list[Picture]:

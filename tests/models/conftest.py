@@ -22,7 +22,7 @@ class Converted:
 
     @cached_property
     def _request(self) -> Any:
-        from models.quiet_openvino import ov
+        from models.heavy.openvino import ov
 
         xml = str(self.folder / XML_FILE)
         return ov.Core().compile_model(xml, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
@@ -38,9 +38,9 @@ Convert = Callable[..., Converted]
 @pytest.fixture(scope="session")
 def convert_once(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Convert:
     """convert_once(path in the data folder, size=None, precision="FP16"): compared with TensorFlow on COCO's images."""
-    from models.conversion_spec import ConvertSpec
-    from models.convert import convert
-    from models.scaling import ScalingRequest
+    from models.conversion.convert import convert
+    from models.conversion.spec import ConvertSpec
+    from models.inference.scaling import ScalingRequest
 
     @cache
     def once(source: str, size: int | None = None, precision: str = "FP16") -> Converted:

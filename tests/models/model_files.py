@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.graph import OUTPUT_PREFIX, to_graph
-from models.quiet_tf import tf
-from models.sources import LoadedModel, load_source
-from models.tfjs import read_weights
+from models.conversion.graph import OUTPUT_PREFIX, to_graph
+from models.conversion.sources import LoadedModel, load_source
+from models.conversion.tfjs import read_weights
+from models.heavy.tensorflow import tf
 
 MANIFEST = "posenet/tfjs_manifest_075"
 GRAPH = "posenet/tfjs_graph_uint16_050"

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from models.openpose import CHANNELS, FIELDS, HEATMAPS, LIMBS, PARTS
+from models.decoders.openpose import CHANNELS, FIELDS, HEATMAPS, LIMBS, PARTS
 from models.types import KEYPOINT_NAMES
 
 CELL_PX, ORIGIN_PX = 8, 3.5

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.pictures import Picture
+from models.datasets.picture import Picture
 
 Image = NDArray[np.uint8]
 

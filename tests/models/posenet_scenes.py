@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from models.skeleton import PART_CHAIN
+from models.decoders.skeleton import PART_CHAIN
 
 STRIDE_PX = 16
 PEAK_LOGIT, FLOOR_LOGIT, SPREAD_PX = 4.0, -6.0, 14.0

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.openpose import FIELDS, HEATMAPS, LIMBS, PARTS, OpenPoseParams
+from models.decoders.openpose import FIELDS, HEATMAPS, LIMBS, PARTS, OpenPoseParams
 from models.types import KEYPOINT_NAMES, FramePoses
 
 LEAST = 1e-3
@@ -121,7 +121,7 @@ def add(people: list[Person], start: str, end: str, found: Connection) -> None:
 
 
 def decode_openpose_plainly(outputs: Mapping[str, NDArray[Any]], params: OpenPoseParams) -> FramePoses:
-    """The same as models.openpose.decode_openpose."""
+    """The same as models.decoders.openpose.decode_openpose."""
     heatmaps, fields = plain(outputs[HEATMAPS]), plain(outputs[FIELDS])
     peaks = {part: find_peaks(heatmaps[number], params) for number, part in enumerate(PARTS)}
     people: list[Person] = []

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.posenet import DecodeParams
-from models.skeleton import PART_CHAIN
+from models.decoders.posenet import DecodeParams
+from models.decoders.skeleton import PART_CHAIN
 from models.types import FramePoses
 
 LOCAL_MAXIMUM_RADIUS = 1
@@ -183,7 +183,7 @@ def finish(poses: list[Pose], params: DecodeParams) -> FramePoses:
 
 
 def decode_poses_plainly(outputs: Mapping[str, NDArray[Any]], params: DecodeParams) -> FramePoses:
-    """The same as models.posenet.decode_poses."""
+    """The same as models.decoders.posenet.decode_poses."""
     buffers = Buffers(outputs)
     decode = decode_multiple_poses if params.mode == "multi" else decode_single_pose
     return finish(decode(buffers, params), params)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.posenet import DecodeParams, decode_poses
-from models.preprocess import plan_resize, preprocess
-from models.runtime import OpenVinoRuntime
+from models.decoders.posenet import DecodeParams, decode_poses
+from models.inference.preprocess import plan_resize, preprocess
+from models.inference.runtime import OpenVinoRuntime
 from tests.models.conftest import Convert, Converted
 from tests.oks import oks, reference_images
 

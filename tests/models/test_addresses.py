@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.types import NightjarError, refuse_credentials
-from storage.places import parse_place
-from storage.published import FetchError, fetch_url
+from storage.objects.downloads import FetchError, fetch_url
+from storage.objects.places import parse_place
 
 SCHEMES = st.sampled_from(["s3", "https", "http", "S3", "file", "postgresql+psycopg"])
 HOSTS = st.from_regex(r"[a-z0-9][a-z0-9.-]{0,20}", fullmatch=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.agreement import mean_agreement
+from models.evaluation.agreement import mean_agreement
 from models.types import FramePoses
 
 RANDOM = np.random.default_rng(6)

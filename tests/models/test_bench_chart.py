@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.bench_chart import _ALONE, _THEIRS, _WHOLE, ARTICLE, WIDTH, Bar, draw_speeds
+from models.drawing.speeds import _ALONE, _THEIRS, _WHOLE, ARTICLE, WIDTH, Bar, draw_speeds
 
 
 def longest_run(picture: np.ndarray, color: tuple[int, int, int], part: slice = slice(None)) -> int:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.benchmark import latency_of, measure_model
-from models.devices import open_runtime
-from models.quiet_openvino import ov
-from models.runtime import OpenVinoRuntime
-from tasks.machine import load_1m
+from models.heavy.openvino import ov
+from models.inference.benchmark import latency_of, measure_model
+from models.inference.devices import open_runtime
+from models.inference.runtime import OpenVinoRuntime
+from tasks.benchmark.machine import load_1m
 from tests.benchmarks.openvino_app import beside_the_app
 from tests.tiny_model import SIZE, write_tiny_model
 

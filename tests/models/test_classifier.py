@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.classifier import ClassifyParams, classify, fits
+from models.decoders.classifier import ClassifyParams, classify, fits
 from models.types import Classifications, FrameLabel, NightjarError
 
 CAR = ClassifyParams(("not_car", "car"))

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from models.classifier_charts import RunCurve, draw_compared, draw_scores
-from models.classifier_metrics import measure
-from models.finetune_state import Epoch
+from models.car_classifier.charts import RunCurve, draw_compared, draw_scores
+from models.car_classifier.checkpoint import Epoch
+from models.car_classifier.metrics import measure
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from models.classifier_metrics import (
+from models.car_classifier.metrics import (
     Confusion,
     auc_interval,
     choose_threshold,

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.classifier_network import Base, build_base, build_head, join, trainable_count, unfreeze
-from models.finetune_params import PRESETS, WEIGHTS_URL, FinetuneError, FinetuneParams
-from models.quiet_tf import keras
+from models.car_classifier.network import Base, build_base, build_head, join, trainable_count, unfreeze
+from models.car_classifier.params import PRESETS, WEIGHTS_URL, FinetuneError, FinetuneParams
+from models.heavy.tensorflow import keras
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from models.classifier_metrics import Confusion
-from models.classifier_pictures import MOST_FAILURES, draw_confusion, draw_training, failure_sheet
-from models.finetune_state import Epoch, Step
-from models.pictures import Picture
+from models.car_classifier.checkpoint import Epoch, Step
+from models.car_classifier.metrics import Confusion
+from models.car_classifier.pictures import MOST_FAILURES, draw_confusion, draw_training, failure_sheet
+from models.datasets.picture import Picture
 
 BLUE, ORANGE = (180, 105, 30), (40, 120, 235)
 

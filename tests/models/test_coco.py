@@ -12,8 +12,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from models.coco import CocoError, Labelled, choose, coco_figures, match, oks
-from models.coco_file import read_coco
+from models.evaluation.coco import CocoError, Labelled, choose, coco_figures, match, oks
+from models.evaluation.coco_file import read_coco
 from models.types import FramePoses
 from tests.coco_files import write_set
 

@@ -12,15 +12,15 @@ import numpy as np
 import pycocotools.mask
 import pytest
 
-from models.coco import CocoError, CocoSet, coco_figures
-from models.coco_eval import Evaluated, Protocol, evaluate, find_people, plan_evaluation, surest
-from models.coco_file import read_coco
-from models.conversion_spec import ConvertSpec
-from models.convert import convert
+from models.conversion.convert import convert
+from models.conversion.spec import ConvertSpec
+from models.decoders.openpose import OpenPoseParams
+from models.evaluation.coco import CocoError, CocoSet, coco_figures
+from models.evaluation.coco_file import read_coco
+from models.evaluation.protocol import Evaluated, Protocol, evaluate, find_people, plan_evaluation, surest
+from models.inference.pipeline import DECODERS
+from models.inference.runtime import OpenVinoRuntime
 from models.manifest import Manifest
-from models.openpose import OpenPoseParams
-from models.pipeline import DECODERS
-from models.runtime import OpenVinoRuntime
 from models.types import KEYPOINT_NAMES, FramePoses
 from tests.coco_files import write_set
 from tests.conftest import ROOT

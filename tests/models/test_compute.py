@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.compute import multiply_adds
-from models.quiet_openvino import ov
+from models.conversion.compute import multiply_adds
+from models.heavy.openvino import ov
 
 ops = ov.opset8
 

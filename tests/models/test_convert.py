@@ -12,8 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.conversion_spec import ConvertSpec
-from models.convert import convert
+from models.conversion.convert import convert
+from models.conversion.parity import synthetic_pictures
+from models.conversion.spec import ConvertSpec
+from models.heavy.tensorflow import keras, tf
+from models.inference.pipeline import decoder_for
+from models.inference.preprocess import plan_resize
+from models.inference.runtime import OpenVinoRuntime
+from models.inference.scaling import ScalingRequest
 from models.manifest import (
     BIN_FILE,
     MANIFEST_FILE,
@@ -22,12 +28,6 @@ from models.manifest import (
     Manifest,
     verify_ir,
 )
-from models.parity import synthetic_pictures
-from models.pipeline import decoder_for
-from models.preprocess import plan_resize
-from models.quiet_tf import keras, tf
-from models.runtime import OpenVinoRuntime
-from models.scaling import ScalingRequest
 from tests.conftest import ROOT
 from tests.models.conftest import Convert
 from tests.models.model_files import (
@@ -146,8 +146,8 @@ def test_another_process_gives_the_same_bytes_silently_and_calls_nobody(
     code = """
 import sys
 from pathlib import Path
-from models.convert import convert
-from models.conversion_spec import ConvertSpec
+from models.conversion.convert import convert
+from models.conversion.spec import ConvertSpec
 import socket
 def refuse(*_): raise AssertionError("network")
 socket.socket.connect = socket.getaddrinfo = refuse

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.evaluate import coco_ap, measure, pck, render_test_set
-from models.synthetic import TEST_SET, People, SceneParams, render_frame
+from models.demo_model.accuracy import coco_ap, measure, pck, render_test_set
+from models.synthetic.frame import TEST_SET, People, SceneParams, render_frame
 from models.types import FramePoses
 
 SIZE = (128, 128)

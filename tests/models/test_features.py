@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
-from models import features as module
-from models.classifier_network import Base, build_base
-from models.features import features, tensor_of
-from models.finetune_params import FinetuneError
-from models.pictures import Picture, PictureError
-from models.preprocess import preprocess
+from models.car_classifier import features as module
+from models.car_classifier.features import features, tensor_of
+from models.car_classifier.network import Base, build_base
+from models.car_classifier.params import FinetuneError
+from models.datasets.picture import Picture, PictureError
+from models.inference.preprocess import preprocess
 from tests.models.car_pictures import make_pictures
 
 

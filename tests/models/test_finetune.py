@@ -13,22 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import finetune as module
-from models.classifier_ir import ir_scores
-from models.classifier_metrics import measure
-from models.classifier_network import build_base, build_head
-from models.conversion_spec import ConvertSpec
-from models.convert import convert
-from models.features import features, tensor_of
-from models.finetune import CHECKPOINT_FILE, Learner, Trained, class_weights, finetune
-from models.finetune_feed import FeatureFeed, PictureFeed, augmented
-from models.finetune_params import PRESETS, FinetuneError, FinetuneParams
-from models.finetune_state import State, load_state, save_state
+from models.car_classifier import train as module
+from models.car_classifier.checkpoint import State, load_state, save_state
+from models.car_classifier.features import features, tensor_of
+from models.car_classifier.feed import FeatureFeed, PictureFeed, augmented
+from models.car_classifier.metrics import measure
+from models.car_classifier.network import build_base, build_head
+from models.car_classifier.params import PRESETS, FinetuneError, FinetuneParams
+from models.car_classifier.scores import ir_scores
+from models.car_classifier.train import CHECKPOINT_FILE, Learner, Trained, class_weights, finetune
+from models.conversion.convert import convert
+from models.conversion.spec import ConvertSpec
+from models.datasets.picture import Picture
+from models.heavy.openvino import ov
+from models.heavy.tensorflow import keras
+from models.inference.scaling import ScalingRequest
 from models.manifest import XML_FILE
-from models.pictures import Picture
-from models.quiet_openvino import ov
-from models.quiet_tf import keras
-from models.scaling import ScalingRequest
 from tests.conftest import ROOT
 from tests.models.car_pictures import make_pictures
 
@@ -109,7 +109,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(
 TRAINS = """
 import sys
 from pathlib import Path
-from models.finetune import finetune
+from models.car_classifier.train import finetune
 from tests.conftest import ROOT
 from tests.models.car_pictures import make_pictures
 from tests.models.test_finetune import SMALL

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from models.finetune_params import PRESETS, FinetuneError, FinetuneParams
+from models.car_classifier.params import PRESETS, FinetuneError, FinetuneParams
 
 
 def test_the_presets_are_the_three_experiments() -> None:

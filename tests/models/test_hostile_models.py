@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from models.bounded import parse_json
-from models.conversion_spec import ConvertSpec
-from models.convert import convert
+from models.conversion.convert import convert
+from models.conversion.operations import ARITHMETIC
+from models.conversion.sources import detect_format
+from models.conversion.spec import ConvertSpec
+from models.heavy.tensorflow import GraphDef, SavedModel, keras, op_def_registry, tf
 from models.manifest import ConversionError
-from models.operations import ARITHMETIC
-from models.quiet_tf import GraphDef, SavedModel, keras, op_def_registry, tf
-from models.sources import detect_format
 from tests.conftest import ROOT
 from tests.models.model_files import load, run, save_module
 
@@ -202,7 +202,7 @@ def test_what_hangs_on_a_control_input_is_not_run(tmp_path: Path) -> None:
 
 
 def scaling() -> Any:
-    from models.scaling import ScalingRequest
+    from models.inference.scaling import ScalingRequest
 
     return ScalingRequest("0..1")
 

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.conversion_spec import ConvertSpec
-from models.convert import convert
-from models.ir import is_ir, load_ir
-from models.ir_write import save_ir
+from models.conversion.convert import convert
+from models.conversion.ir import is_ir, load_ir
+from models.conversion.ir_write import save_ir
+from models.conversion.sources import detect_format
+from models.conversion.spec import ConvertSpec
+from models.decoders.openpose import CHANNELS, FIELDS, HEATMAPS
+from models.heavy.openvino import ov
+from models.inference.runtime import OpenVinoRuntime
+from models.inference.scaling import ScalingRequest
 from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, ConversionError, Manifest, verify_ir
-from models.openpose import CHANNELS, FIELDS, HEATMAPS
-from models.quiet_openvino import ov
-from models.runtime import OpenVinoRuntime
-from models.scaling import ScalingRequest
-from models.sources import detect_format
 
 ops = ov.opset8
 HEIGHT, WIDTH, CELL = 64, 96, 8

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.lasting import best_frame, lasting_s
+from models.drawing.lasting import best_frame, lasting_s
 from models.types import KEYPOINTS, Poses
 
 Row = tuple[int, float, float]  # frame, x of the left side, score

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.lettering import as_drawn, put_right
-from models.render import draw_caption
+from models.drawing.people import draw_caption
+from models.drawing.text import as_drawn, put_right
 
 
 @settings(max_examples=50, deadline=None)

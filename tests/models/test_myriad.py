@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.conversion_spec import ConvertSpec
-from models.convert import convert
-from models.quiet_openvino import ov
-from models.runtime import _with_pixels_as_input
+from models.conversion.convert import convert
+from models.conversion.spec import ConvertSpec
+from models.heavy.openvino import ov
+from models.inference.runtime import _with_pixels_as_input
 from tests.conftest import ROOT
 from tests.models.test_stick import UV, find_python
 

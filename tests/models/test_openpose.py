@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.openpose import CHANNELS, FIELDS, HEATMAPS, LIMBS, PARTS, OpenPoseParams, decode_openpose
-from models.pipeline import DECODERS, Decoder, Outputs
-from models.preprocess import preprocess
+from models.decoders.openpose import CHANNELS, FIELDS, HEATMAPS, LIMBS, PARTS, OpenPoseParams, decode_openpose
+from models.inference.pipeline import DECODERS, Decoder, Outputs
+from models.inference.preprocess import preprocess
 from models.types import KEYPOINT_NAMES, FramePoses
 from tests.models.openpose_scenes import CELL_PX, make_outputs, noise
 from tests.models.posenet_scenes import STANDING
@@ -210,9 +210,9 @@ See = Callable[[ReferenceImage, Decoder | None], NDArray[np.float64]]
 def see(data: Path, tmp_path_factory: pytest.TempPathFactory) -> See:
     """see(image, decode): the people in it, (n, 17, 2) x, y in its pixels, by the product's own preprocessing and
     runtime, and by the model's own decoder (None) or another. The model is the Open Model Zoo's, FP16-INT8."""
-    from models.conversion_spec import ConvertSpec
-    from models.convert import convert
-    from models.runtime import OpenVinoRuntime
+    from models.conversion.convert import convert
+    from models.conversion.spec import ConvertSpec
+    from models.inference.runtime import OpenVinoRuntime
 
     folder = tmp_path_factory.mktemp("openpose") / "ir"
     manifest = convert(data / "openpose/human-pose-estimation-0001-FP16-INT8", ConvertSpec("openpose"), folder)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.picture_copies import BITS, WITHIN, fingerprint, near_duplicates
-from models.pictures import Picture, read_picture
+from models.datasets.near_copies import BITS, WITHIN, fingerprint, near_duplicates
+from models.datasets.picture import Picture, read_picture
 from tests.models.picture_files import scene
 
 

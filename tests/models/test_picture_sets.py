@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from models.picture_sets import (
+from models.datasets.picture import PictureError, read_picture
+from models.datasets.sources import (
     CALTECH_CARS,
     CALTECH_NEITHER,
     caltech256,
@@ -18,7 +19,6 @@ from models.picture_sets import (
     plain_folders,
     stanford_cars,
 )
-from models.pictures import PictureError, read_picture
 from tests.models.picture_files import encoded, put, scene
 
 Box = tuple[int, int, int, int]

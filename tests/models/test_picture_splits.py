@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.picture_sets import caltech256, stanford_cars
-from models.picture_splits import SHARES, Shares, check_classes, counts, draw_splits, leaks
-from models.picture_survey import survey
-from models.pictures import SPLITS, Picture, PictureError, Split
+from models.datasets.picture import SPLITS, Picture, PictureError, Split
+from models.datasets.sources import caltech256, stanford_cars
+from models.datasets.splits import SHARES, Shares, check_classes, counts, draw_splits, leaks
+from models.datasets.survey import survey
 
 Set = tuple[list[Picture], NDArray[np.uint8]]
 SHARES_DRAWN = st.sampled_from(

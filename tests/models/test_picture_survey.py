@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from models.picture_copies import fingerprint
-from models.picture_sets import caltech256, stanford_cars
-from models.picture_splits import check_classes
-from models.picture_survey import BOTH_CLASSES, left_out_lines, survey
-from models.pictures import PictureError, read_picture
+from models.datasets.near_copies import fingerprint
+from models.datasets.picture import PictureError, read_picture
+from models.datasets.sources import caltech256, stanford_cars
+from models.datasets.splits import check_classes
+from models.datasets.survey import BOTH_CLASSES, left_out_lines, survey
 from tests.models.picture_files import encoded, put, scene
 
 

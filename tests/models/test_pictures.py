@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from models import pictures
-from models.pictures import Picture, PictureError, read_picture
+from models.datasets import picture as pictures
+from models.datasets.picture import Picture, PictureError, read_picture
 from tests.models.picture_files import animated, cmyk_jpeg, encoded, png, put, scene, with_exif
 
 IMAGE = scene(0)

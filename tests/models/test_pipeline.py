@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.pipeline import FrameTensor, inside_frame, run_pipeline
-from models.preprocess import Mode, plan_resize
-from models.runtime import RuntimeFault
+from models.inference.pipeline import FrameTensor, inside_frame, run_pipeline
+from models.inference.preprocess import Mode, plan_resize
+from models.inference.runtime import RuntimeFault
 from models.types import FramePoses
 
 

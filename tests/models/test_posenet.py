@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.posenet import DecodeParams, cell_origin_px, decode_poses
+from models.decoders.posenet import DecodeParams, cell_origin_px, decode_poses
 from models.types import FramePoses
 from tests.models.posenet_scenes import crowd, make_outputs, noise, standing_people
 from tests.models.reference_posenet import decode_poses_plainly

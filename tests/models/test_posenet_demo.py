@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.conversion_spec import ConvertSpec
-from models.convert import convert
-from models.evaluate import SEVERAL, SINGLE, Accuracy, measure, render_test_set
-from models.posenet import cell_origin_px
-from models.runtime import OpenVinoRuntime
+from models.conversion.convert import convert
+from models.conversion.spec import ConvertSpec
+from models.decoders.posenet import cell_origin_px
+from models.demo_model.accuracy import SEVERAL, SINGLE, Accuracy, measure, render_test_set
+from models.inference.runtime import OpenVinoRuntime
 
 FOLDER = Path(__file__).parents[2] / "models/data/posenet-demo"
 LARGEST_BYTES = 1_500_000

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.preprocess import PAD_VALUE, Mode, plan_resize, preprocess
+from models.inference.preprocess import PAD_VALUE, Mode, plan_resize, preprocess
 
 sizes = st.tuples(st.integers(1, 4000), st.integers(1, 4000))
 modes = st.sampled_from(["letterbox", "corner", "stretch"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.render import LEFT, PAPER, RIGHT, contact_sheet, draw_poses
+from models.drawing.people import LEFT, PAPER, RIGHT, contact_sheet, draw_poses
 from models.types import KEYPOINT_NAMES
 from tests.models.posenet_scenes import STANDING
 

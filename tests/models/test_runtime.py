@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.decoders.posenet import DecodeParams, decode_poses
+from models.inference.runtime import NICENESS, OpenVinoRuntime, RuntimeFault, available_devices, check_outputs
+from models.inference.stick_faults import why_no_stick
 from models.manifest import Stick
-from models.posenet import DecodeParams, decode_poses
-from models.runtime import NICENESS, OpenVinoRuntime, RuntimeFault, available_devices, check_outputs
-from models.stick_faults import why_no_stick
 from tests.conftest import ROOT
 from tests.tiny_model import CELL, OUTPUTS, SIZE, write_tiny_model
 
@@ -163,7 +163,7 @@ def refuse(host, *rest, **options):
 socket.getaddrinfo = refuse
 import threading
 threading.excepthook = lambda args: print("called home:", args.exc_value)
-from models.runtime import available_devices
+from models.inference.runtime import available_devices
 print(available_devices())
 import time; time.sleep(0.5)
 """

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deployments.cli import main
-from models.conversion_spec import ConvertSpec
-from models.convert import convert
+from models.conversion.convert import convert
+from models.conversion.own_scaling import OwnScaling, own_scaling
+from models.conversion.parity import as_tensor
+from models.conversion.sources import load_source
+from models.conversion.spec import ConvertSpec
+from models.heavy.tensorflow import keras, tf, tf_keras
+from models.inference.runtime import OpenVinoRuntime
+from models.inference.scaling import RANGES, Scaling, ScalingRequest, named, scaling_of
 from models.manifest import ConversionError, InputSpec, Manifest
-from models.own_scaling import OwnScaling, own_scaling
-from models.parity import as_tensor
-from models.quiet_tf import keras, tf, tf_keras
-from models.runtime import OpenVinoRuntime
-from models.scaling import RANGES, Scaling, ScalingRequest, named, scaling_of
-from models.sources import load_source
 from tests.models.model_files import CHANNELS_100, random_variables, save_module, write_manifest_format
 
 SIZE = 32

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.segments import plan_segments, sampled_frames
+from models.inference.segments import plan_segments, sampled_frames
 
 
 @st.composite

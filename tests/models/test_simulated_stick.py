@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.devices import open_runtime
+from models.inference.devices import open_runtime
+from models.inference.pipeline import FrameTensor, decoder_for, run_pipeline
+from models.inference.preprocess import plan_resize
+from models.inference.runtime import Runtime, RuntimeFault
+from models.inference.simulated_stick import EXAMPLE, SLOTS, Schedule, SimulatedStick, parse
 from models.manifest import Manifest, Stick
-from models.pipeline import FrameTensor, decoder_for, run_pipeline
-from models.preprocess import plan_resize
-from models.runtime import Runtime, RuntimeFault
-from models.simulated_stick import EXAMPLE, SLOTS, Schedule, SimulatedStick, parse
 from tests.tiny_model import SIZE, write_tiny_model
 
 Outputs = dict[str, NDArray[np.float32]]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.skeleton import COCO_SIGMAS, DRAWN_EDGES, PART_CHAIN
+from models.decoders.skeleton import COCO_SIGMAS, DRAWN_EDGES, PART_CHAIN
 from models.types import KEYPOINT_NAMES, KEYPOINTS
 
 

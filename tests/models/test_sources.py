@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from google.protobuf import json_format
 
+from models.conversion.sources import detect_format
+from models.heavy.tensorflow import GraphDef, keras, tf, tf_keras
 from models.manifest import ConversionError
-from models.quiet_tf import GraphDef, keras, tf, tf_keras
-from models.sources import detect_format
 from tests.models.model_files import (
     FROZEN,
     GRAPH,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import speed
-from models.speed import SpeedRatio, compare_speeds, inferences_per_s
+from models.inference import speed
+from models.inference.speed import SpeedRatio, compare_speeds, inferences_per_s
 
 TENSOR = np.zeros((1, 2, 2, 3), np.uint8)
 

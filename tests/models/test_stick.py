@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.conversion.ir_xml import check_stick
+from models.heavy.openvino import ov
 from models.manifest import XML_FILE
-from models.quiet_openvino import ov
-from models.stick import check_stick
 from tests.conftest import ROOT
 from tests.models.conftest import Convert
 

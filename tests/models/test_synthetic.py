@@ -11,9 +11,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from models.synthetic import SceneParams, _draw_frame, place, render_frame, truth_of
-from models.synthetic_body import ACTIONS, POINT, Pose, Shape, joints_in_space, pose_of
-from models.synthetic_draw import (
+from models.synthetic.body import ACTIONS, POINT, Pose, Shape, joints_in_space, pose_of
+from models.synthetic.draw import (
     KEYPOINT_PARTS,
     PART,
     PARTS_A_PERSON,
@@ -23,7 +22,8 @@ from models.synthetic_draw import (
     Projected,
     visibility,
 )
-from models.synthetic_truth import coco_truth
+from models.synthetic.frame import SceneParams, _draw_frame, place, render_frame, truth_of
+from models.synthetic.truth import coco_truth
 
 PLAIN = SceneParams(people=(1, 1), height=(0.5, 0.9), hidden=0.0, cut=0.0)
 LOOKS = Looks(

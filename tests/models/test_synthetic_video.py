@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.synthetic_video import Actor, Camera, Scene
+from models.synthetic.video import Actor, Camera, Scene
 from models.types import KEYPOINT_NAMES
 
 K = {name: index for index, name in enumerate(KEYPOINT_NAMES)}

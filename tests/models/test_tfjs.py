@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.graph import to_graph
+from models.conversion.graph import to_graph
+from models.conversion.posenet_graph import block_strides, build_graph
+from models.conversion.tfjs import inside, read_weights
+from models.heavy.tensorflow import tf, tf_keras
 from models.manifest import ConversionError
-from models.posenet_graph import block_strides, build_graph
-from models.quiet_tf import tf, tf_keras
-from models.tfjs import inside, read_weights
 from tests.models.model_files import (
     CHANNELS_100,
     GRAPH,

@@ -10,17 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.evaluate import measure, render_test_set
-from models.frame_feed import FeedPlan, FrameFeed, empty_batch, render_batch
-from models.graph import candidate_outputs, posenet_outputs, prepare, the_input, to_graph, unfuse
-from models.posenet import DecodeParams, cell_origin_px, decode_poses
-from models.posenet_training import losses, make_targets, run_network
-from models.quiet_tf import tf
-from models.skeleton import PART_CHAIN
-from models.synthetic import TEST_SET, SceneParams
-from models.tfjs import load_graph_model
-from models.tfjs_write import WEIGHTS_FILE, write_posenet
-from models.train_posenet import (
+from models.conversion.graph import candidate_outputs, posenet_outputs, prepare, the_input, to_graph, unfuse
+from models.conversion.tfjs import load_graph_model
+from models.decoders.posenet import DecodeParams, cell_origin_px, decode_poses
+from models.decoders.skeleton import PART_CHAIN
+from models.demo_model.accuracy import measure, render_test_set
+from models.demo_model.feed import FeedPlan, FrameFeed, empty_batch, render_batch
+from models.demo_model.network import losses, make_targets, run_network
+from models.demo_model.train import (
     CHECKPOINT_FILE,
     CURVES_FILE,
     LOSSES_FILE,
@@ -35,6 +32,9 @@ from models.train_posenet import (
     train,
     trained_variables,
 )
+from models.demo_model.write_tfjs import WEIGHTS_FILE, write_posenet
+from models.heavy.tensorflow import tf
+from models.synthetic.frame import TEST_SET, SceneParams
 
 SCENE = SceneParams(people=(1, 2), height=(0.5, 0.9))
 TINY = TrainParams(

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Engine, Table, text
 
-from storage.database import writing
-from storage.tables import archive_files, batch_segments, pose_seconds, poses, segments, videos
+from storage.sql.database import writing
+from storage.sql.tables import archive_files, batch_segments, pose_seconds, poses, segments, videos
 
 FOLDERS = 500  # cameras, say
 DIGITS = 7  # of a file's number

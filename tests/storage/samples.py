@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from models.types import KEYPOINTS, Classifications, ModelVersion, Poses, Rows, Segment, SegmentReport, Video
-from storage.catalogue import register_model, register_video
-from storage.ledger import Claim, claim, expect_segments, plan_video, start_batch
+from storage.ledger.leases import Claim, claim, expect_segments, plan_video, start_batch
+from storage.sql.catalogue import register_model, register_video
 
 
 def make_video(sha256: str = "a" * 64, frames: int = 100) -> Video:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.containers import AttemptError
-from storage.frames import read_frames
-from storage.video import VideoError, probe_video
+from storage.video.containers import AttemptError
+from storage.video.frames import read_frames
+from storage.video.probe import VideoError, probe_video
 
 
 def echo(value: object) -> object:

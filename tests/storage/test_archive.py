@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.archive import Archive, Entry, canonical, decode_name, encode_name, is_video, open_archive
-from storage.containers import HEAD_BYTES
-from storage.places import ObjectError, StoreError
-from storage.s3 import PART_BYTES, Bucket, S3Options
+from storage.objects.archive import Archive, Entry, canonical, decode_name, encode_name, is_video, open_archive
+from storage.objects.places import ObjectError, StoreError
+from storage.objects.s3 import PART_BYTES, Bucket, S3Options
+from storage.video.containers import HEAD_BYTES
 
 NO_S3 = S3Options()
 MEGABYTE = 1 << 20
@@ -113,7 +113,7 @@ def test_only_a_recording_that_still_grows_is_not_at_rest(folder: Path, monkeypa
         with (folder / "grows.ts").open("ab") as file:
             file.write(packets)
 
-    monkeypatch.setattr("storage.archive.sleep", write_on)
+    monkeypatch.setattr("storage.objects.archive.sleep", write_on)
     archive = open_folder(folder)
     assert [entry.key for entry in archive.growing(archive.list())] == ["grows.ts"]
     assert len(waited) == 1
@@ -175,8 +175,8 @@ def test_a_folder_that_cannot_be_read(folder: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
-from storage.archive import open_archive
-from storage.s3 import S3Options
+from storage.objects.archive import open_archive
+from storage.objects.s3 import S3Options
 if os.getuid() == 0:
     os.setuid(65534)
 open_archive(sys.argv[1], S3Options(), Path("cache"), 0).list()

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.artifacts import TEMPORARY, Artifacts, get_folder, open_artifacts, prove, put_folder
-from storage.places import ObjectError, StoreError
-from storage.s3 import PART_BYTES, S3Options
+from storage.objects.artifacts import TEMPORARY, Artifacts, get_folder, open_artifacts, prove, put_folder
+from storage.objects.places import ObjectError, StoreError
+from storage.objects.s3 import PART_BYTES, S3Options
 from tests.servers_s3 import S3Server, free_port, new_bucket
 
 NO_S3 = S3Options()
@@ -203,8 +203,8 @@ def test_no_room_for_the_whole_file(tmp_path: Path) -> None:
     """As on a full disk, but by a limit that needs no rights: nothing half-written stays."""
     code = """
 import resource, signal, sys
-from storage.artifacts import open_artifacts
-from storage.s3 import S3Options
+from storage.objects.artifacts import open_artifacts
+from storage.objects.s3 import S3Options
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 open_artifacts(sys.argv[1], S3Options()).put_bytes("a/key", bytes(200_000))
@@ -219,8 +219,8 @@ def test_killed_while_writing(tmp_path: Path) -> None:
     code = """
 import os, signal, sys
 from pathlib import Path
-from storage.artifacts import open_artifacts
-from storage.s3 import S3Options
+from storage.objects.artifacts import open_artifacts
+from storage.objects.s3 import S3Options
 Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 open_artifacts(sys.argv[1], S3Options()).put_bytes("key", b"new")
 """

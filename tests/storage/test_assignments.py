@@ -5,11 +5,12 @@ import time
 import pytest
 from sqlalchemy import Engine
 
-from storage import assignments, ledger
-from storage.assignments import Assignment
-from storage.ledger import MAX_TRIES, Claim
-from storage.query import query
-from storage.results import commit_segment
+from storage.ledger import assignments
+from storage.ledger import leases as ledger
+from storage.ledger.assignments import Assignment
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import MAX_TRIES, Claim
+from storage.sql.query import query
 from tests.storage.samples import make_poses, make_report, make_video, planned_batch
 
 LEASE_S = 60.0

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from storage.benchmarks import BenchmarkRow, newest_speeds, record_benchmark
-from storage.catalogue import register_model
-from storage.database import DatabaseError
-from storage.query import query
+from storage.sql.benchmarks import BenchmarkRow, newest_speeds, record_benchmark
+from storage.sql.catalogue import register_model
+from storage.sql.database import DatabaseError
+from storage.sql.query import query
 from tests.storage.samples import make_model
 
 STAGES: dict[str, Any] = {

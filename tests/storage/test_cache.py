@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 import pytest
 
-from storage.cache import FileCache
-from storage.places import ObjectError, StoreError
+from storage.objects.cache import FileCache
+from storage.objects.places import ObjectError, StoreError
 from tests.videos import make_video
 
 KILOBYTE = 1000
@@ -154,7 +154,7 @@ def test_a_download_on_its_way_counts(cache: FileCache, source: Source) -> None:
 FOUR_HUNDRED_READS = """
 import random, sys
 from pathlib import Path
-from storage.cache import FileCache
+from storage.objects.cache import FileCache
 seed, folder = int(sys.argv[1]), Path(sys.argv[2])
 cache, chance = FileCache(folder, 5000), random.Random(seed)
 for _ in range(400):
@@ -180,8 +180,8 @@ def test_processes_that_evict_each_other(tmp_path: Path) -> None:
 PROBES = """
 import random, sys
 from pathlib import Path
-from storage.cache import FileCache
-from storage.video import probe_video
+from storage.objects.cache import FileCache
+from storage.video.probe import probe_video
 seed, source, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 videos = sorted(source.iterdir())
 cache, chance = FileCache(folder, sum(video.stat().st_size for video in videos) * 2 // 3), random.Random(seed)
@@ -213,7 +213,7 @@ def test_two_workers_probe_what_they_share(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from storage.cache import FileCache
+from storage.objects.cache import FileCache
 kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 def fetch(file):
     file.write(b"x" * 500)

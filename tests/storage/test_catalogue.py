@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from storage.catalogue import (
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import expect_segments, plan_video, start_batch
+from storage.sql.catalogue import (
     IgnoredFile,
     ShownModel,
     find_model,
@@ -26,11 +28,9 @@ from storage.catalogue import (
     show_when_complete,
     supersede,
 )
-from storage.coded_film import CodedFilm
-from storage.ledger import expect_segments, plan_video, start_batch
-from storage.query import query
-from storage.results import commit_segment
-from storage.tables import archive_files, shown_models
+from storage.sql.query import query
+from storage.sql.tables import archive_files, shown_models
+from storage.video.coded_film import CodedFilm
 from tests.storage.samples import cut, make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from storage.coded_film import CodedDigest, CodedFilm
-from storage.video import probe_video
+from storage.video.coded_film import CodedDigest, CodedFilm
+from storage.video.probe import probe_video
 from tests.recordings import record
 from tests.videos import numbered_picture
 

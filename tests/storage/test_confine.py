@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 HEAD = """
 import os, socket, sys, threading
 from pathlib import Path
-from storage.confine import confine_writes
+from storage.sandbox.confine import confine_writes
 inside, outside = Path(sys.argv[1]), Path(sys.argv[2])
 if not confine_writes([inside]):
     sys.exit(77)
@@ -51,7 +51,7 @@ print((outside / "kept").read_text())
 TENSORFLOW = """
 import tempfile
 tempfile.tempdir = str(inside)  # TensorFlow makes a temporary folder as it is imported
-from models.quiet_tf import tf
+from models.heavy.tensorflow import tf
 tf.raw_ops.WriteFile(filename=str(inside / "ours"), contents="x")
 for write in (
     lambda: tf.raw_ops.WriteFile(filename=str(outside / "new"), contents="x"),

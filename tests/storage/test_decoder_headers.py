@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.frames import read_frames
-from storage.video import probe_video
+from storage.video.frames import read_frames
+from storage.video.probe import probe_video
 from tests.videos import make_video, number_of, numbered_picture
 
 FLV_HEADER_BYTES = 13

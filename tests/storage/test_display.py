@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from models.types import Video
-from storage.frames import read_frames
-from storage.geometry import DisplayGeometry, geometry_of
-from storage.video import Limits, VideoError, probe_video
+from storage.video.frames import read_frames
+from storage.video.geometry import DisplayGeometry, geometry_of
+from storage.video.probe import Limits, VideoError, probe_video
 from tests.videos import make_video, number_of, numbered_picture, with_clean_aperture
 
 FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
@@ -216,7 +216,7 @@ def test_an_aspect_that_changes_in_a_broadcast_is_that_of_each_frame(
     tmp_path: Path, coding: dict, threads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """4:3, then 16:9, then 4:3, all of the same number of pixels; B-frames make the decoder late."""
-    monkeypatch.setattr("storage.frames._pays", lambda stream: threads)
+    monkeypatch.setattr("storage.video.frames._pays", lambda stream: threads)
     narrow, wide = Fraction(1), Fraction(4, 3)
     path = joined(tmp_path, *({"size": (128, 96), "pixel_aspect": each, **coding} for each in (narrow, wide, narrow)))
     video, frames = shown(path)
@@ -230,7 +230,7 @@ def test_an_aspect_that_changes_in_a_broadcast_is_that_of_each_frame(
 
 
 def test_a_frame_that_grows_beyond_all_limits_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.frames.MAX_PIXELS", 200 * 200)
+    monkeypatch.setattr("storage.video.frames.MAX_PIXELS", 200 * 200)
     path = joined(tmp_path, {"size": (128, 96), **MPEG2}, {"size": (640, 480), **MPEG2})
     video, index = probe_video(path)
     numbers = [frame.number for frame in read_frames(path, video, index, 0, video.frames)]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from storage.encode import ENCODERS, find_encoder, write_video
-from storage.frames import read_frames
-from storage.video import probe_video
+from storage.video.encode import ENCODERS, find_encoder, write_video
+from storage.video.frames import read_frames
+from storage.video.probe import probe_video
 from tests.videos import number_of, numbered_picture
 
 VARIABLE_S = [0.5, 0.54, 0.7, 1.0, 1.0334] + [1.1 + number * 1001 / 30_000 for number in range(40)]

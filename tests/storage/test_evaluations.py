@@ -6,10 +6,10 @@ import json
 import pytest
 from sqlalchemy import Engine
 
-from storage.catalogue import register_model
-from storage.database import DatabaseError
-from storage.evaluations import Evaluation, comparable_accuracy, find_evaluation, record_evaluation
-from storage.query import query
+from storage.sql.catalogue import register_model
+from storage.sql.database import DatabaseError
+from storage.sql.evaluations import Evaluation, comparable_accuracy, find_evaluation, record_evaluation
+from storage.sql.query import query
 from tests.storage.samples import make_model
 
 ONE = Evaluation("p" * 64, "{}", "multi", 80, 86, 0.29, 0.09, 0.23, 0.07, 0.12, 0.59, 400.0, "CPU (test)", "f32")

@@ -10,9 +10,9 @@ from multiprocessing.process import BaseProcess
 
 from sqlalchemy import Engine, func, select, text
 
-from storage.ledger import count_segments
-from storage.results import read_poses
-from storage.tables import segments
+from storage.ledger.commit import read_poses
+from storage.ledger.leases import count_segments
+from storage.sql.tables import segments
 from tests.storage.samples import assert_same, make_poses, make_video, planned_batch
 from tests.storage.workers import LEASE_S, NAIVE_TABLE, work
 

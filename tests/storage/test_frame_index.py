@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from models.types import FrameIndex, TimeRepair, Video
-from storage.frames import read_frames
-from storage.video import probe_video
+from storage.video.frames import read_frames
+from storage.video.probe import probe_video
 from tests.storage.damaged_stamps import rewrite_stamps
 from tests.videos import make_video, number_of, numbered_picture
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.geometry import (
+from storage.video.geometry import (
     Crop,
     DisplayGeometry,
     check_geometry,
@@ -20,7 +20,7 @@ from storage.geometry import (
     usable_aspect,
     usable_crop,
 )
-from storage.pixels import to_rgb
+from storage.video.pixels import to_rgb
 from tests.storage.samples import make_poses, make_video
 
 SIDES = st.integers(8, 400)

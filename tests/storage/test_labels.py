@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from models.types import Classifications, Segment
-from storage.catalogue import record_file, show_when_complete
-from storage.ledger import claim, finish_batch
+from storage.ledger.commit import commit_segment, load_result, read_labels
+from storage.ledger.leases import claim, finish_batch
 from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
-from storage.query import query
-from storage.results import commit_segment, load_result, read_labels
 from storage.rows import check_rows
+from storage.sql.catalogue import record_file, show_when_complete
+from storage.sql.query import query
 from tests.storage.samples import (
     assert_same,
     labels_of,

@@ -8,9 +8,8 @@ from sqlalchemy import Engine, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from models.types import Segment
-from storage.catalogue import record_file, register_model, register_video
-from storage.database import DatabaseError
-from storage.ledger import (
+from storage.ledger.commit import commit_segment, read_poses
+from storage.ledger.leases import (
     MAX_TRIES,
     cancel_batch,
     claim,
@@ -26,9 +25,10 @@ from storage.ledger import (
     requeue_quarantined,
     start_batch,
 )
-from storage.query import query
-from storage.results import commit_segment, read_poses
-from storage.tables import segments
+from storage.sql.catalogue import record_file, register_model, register_video
+from storage.sql.database import DatabaseError
+from storage.sql.query import query
+from storage.sql.tables import segments
 from tests.storage.samples import (
     assert_same,
     cut,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from storage import leftovers
-from storage.artifacts import FolderArtifacts
 from storage.leftovers import TEMPORARY, remove_leftovers, temporary_below, temporary_file, temporary_folder
+from storage.objects.artifacts import FolderArtifacts
 
 HOLD = """
 import sys, time

@@ -17,7 +17,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from models.types import Poses
-from storage.catalogue import (
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import finish_batch, quarantine_segment
+from storage.sql.catalogue import (
     geometry_of_rows,
     record_file,
     register_model,
@@ -25,13 +27,11 @@ from storage.catalogue import (
     show_model,
     show_when_complete,
 )
-from storage.database import DatabaseError, _alembic_config, migrate, open_database, writing
-from storage.geometry import geometry_of
-from storage.ledger import finish_batch, quarantine_segment
-from storage.query import query
-from storage.results import commit_segment
-from storage.tables import metadata
-from storage.trainings import PredictionRow, TrainingPlan, finish_training, read_pictures, start_training
+from storage.sql.database import DatabaseError, _alembic_config, migrate, open_database, writing
+from storage.sql.query import query
+from storage.sql.tables import metadata
+from storage.sql.trainings import PredictionRow, TrainingPlan, finish_training, read_pictures, start_training
+from storage.video.geometry import geometry_of
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 from tests.storage.workers import migrate_it
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.types import Segment, TimeRepair
-from storage.geometry import DisplayGeometry, geometry_of
 from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
 from storage.poses import POSE_COLUMNS
+from storage.video.geometry import DisplayGeometry, geometry_of
 from tests.storage.samples import assert_same, make_poses, make_report, make_video, poses_of
 
 VIDEO = make_video(frames=100)

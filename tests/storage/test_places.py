@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.places import ObjectError, S3Place, StoreError, disk_errors, parse_place
+from storage.objects.places import ObjectError, S3Place, StoreError, disk_errors, parse_place
 
 
 @pytest.mark.parametrize(

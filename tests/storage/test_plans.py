@@ -12,11 +12,11 @@ from types import FrameType
 import pytest
 from sqlalchemy import Engine, text
 
-from storage.account import read_batch, read_crowds, read_devices, read_notes, read_refused, read_whole_videos
-from storage.catalogue import mark_gone, mark_seen, record_file, show_model
-from storage.database import migrate, open_database, reading
-from storage.ledger import count_segments, expect_segments, finish_batch, start_batch
-from storage.results import commit_segment
+from storage.ledger.account import read_batch, read_crowds, read_devices, read_notes, read_refused, read_whole_videos
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import count_segments, expect_segments, finish_batch, start_batch
+from storage.sql.catalogue import mark_gone, mark_seen, record_file, show_model
+from storage.sql.database import migrate, open_database, reading
 from tests.storage.many_videos import key_of, multiply
 from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 

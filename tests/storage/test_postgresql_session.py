@@ -13,11 +13,11 @@ import pytest
 from psycopg import sql
 from sqlalchemy import BigInteger, Engine, literal, make_url, select, text
 
-from storage.catalogue import record_file
-from storage.database import DatabaseError, migrate, open_database, reading, writing
-from storage.query import query
-from storage.results import commit_segment
-from storage.tables import poses
+from storage.ledger.commit import commit_segment
+from storage.sql.catalogue import record_file
+from storage.sql.database import DatabaseError, migrate, open_database, reading, writing
+from storage.sql.query import query
+from storage.sql.tables import poses
 from tests.servers_pgbouncer import running_pgbouncer
 from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine
 
 from models.types import KEYPOINTS, Poses, Video
-from storage.catalogue import register_model, register_video, show_model
-from storage.ledger import expect_segments, plan_video, start_batch
-from storage.query import query
-from storage.results import commit_segment
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import expect_segments, plan_video, start_batch
+from storage.sql.catalogue import register_model, register_video, show_model
+from storage.sql.query import query
 from tests.storage.samples import cut, make_model, make_report, make_video, must_claim
 
 LENGTH = 40  # frames per segment

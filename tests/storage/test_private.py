@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from storage.artifacts import open_artifacts
-from storage.database import migrate, open_database
+from storage.objects.artifacts import open_artifacts
+from storage.objects.s3 import S3Options
 from storage.private import be_private, tighten
-from storage.s3 import S3Options
-from tasks.settings import read_settings
-from tasks.site import open_site
+from storage.sql.database import migrate, open_database
+from tasks.site.settings import read_settings
+from tasks.site.site import open_site
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")
 

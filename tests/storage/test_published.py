@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from storage import published
-from storage.published import PINNED, PUBLISHED, FetchError, fetch_published, fetch_url
+from storage.objects import downloads as published
+from storage.objects.downloads import PINNED, PUBLISHED, FetchError, fetch_published, fetch_url
 from tests.conftest import ROOT
 
 
@@ -301,6 +301,6 @@ def test_the_pinned_checksums_of_quant2_050_are_those_of_the_files(data: Path) -
 
 def test_no_heavy_module_comes_along() -> None:
     heavy = "{'tensorflow', 'keras', 'openvino'}"
-    code = f"import storage.published, models.manifest, sys; print({heavy} & sys.modules.keys())"
+    code = f"import storage.objects.downloads, models.manifest, sys; print({heavy} & sys.modules.keys())"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"

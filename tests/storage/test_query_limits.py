@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from storage.database import DatabaseError, open_database, reading
-from storage.query import SQLITE_FUNCTIONS, QueryLimitError, QueryLimits, query, superuser_warning
+from storage.sql.database import DatabaseError, open_database, reading
+from storage.sql.query import SQLITE_FUNCTIONS, QueryLimitError, QueryLimits, query, superuser_warning
 
 SHORT = QueryLimits(timeout_s=0.5)
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import Engine, insert, text
 
-from storage.database import DatabaseError, DataRefusedError, writing
-from storage.tables import videos
+from storage.sql.database import DatabaseError, DataRefusedError, writing
+from storage.sql.tables import videos
 from tests.storage.samples import planned_batch
 from tests.storage.test_results import VIDEO
 
@@ -30,7 +30,7 @@ def test_values_are_refused_and_the_database_is_not_away(engine: Engine, changed
 
 
 def test_a_nul_is_refused_by_postgresql(pg_url: str) -> None:
-    from storage.database import migrate, open_database
+    from storage.sql.database import migrate, open_database
 
     engine = open_database(pg_url)
     migrate(engine)

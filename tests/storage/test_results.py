@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select, text
 
 from models.types import Poses, Segment
-from storage.catalogue import register_model
-from storage.database import DatabaseError
-from storage.ledger import claim, plan_video, release
+from storage.ledger.commit import commit_segment, load_result, read_poses
+from storage.ledger.leases import claim, plan_video, release
 from storage.parquet import Result
-from storage.query import query
-from storage.results import commit_segment, load_result, read_poses
-from storage.tables import segments
+from storage.sql.catalogue import register_model
+from storage.sql.database import DatabaseError
+from storage.sql.query import query
+from storage.sql.tables import segments
 from tests.storage.samples import (
     assert_same,
     cut,

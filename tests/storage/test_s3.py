@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.places import ObjectError, StoreError
-from storage.s3 import PART_BYTES, Bucket, S3Options, make_client
+from storage.objects.places import ObjectError, StoreError
+from storage.objects.s3 import PART_BYTES, Bucket, S3Options, make_client
 from tests.s3_faults import FaultProxy, running
 from tests.servers_s3 import S3Server, free_port, new_bucket
 
@@ -45,7 +45,8 @@ def test_the_secret_is_in_no_repr() -> None:
 
 def test_boto3_is_imported_only_when_needed() -> None:
     code = (
-        "import sys, storage.artifacts, storage.archive; sys.exit('boto3' in sys.modules or 'botocore' in sys.modules)"
+        "import sys, storage.objects.artifacts, storage.objects.archive; "
+        "sys.exit('boto3' in sys.modules or 'botocore' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

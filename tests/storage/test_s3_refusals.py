@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from storage.archive import Archive, open_archive
-from storage.places import ChangedError, DeniedObjectError, ObjectError, RefusedError, StoreError, UnansweredError
-from storage.s3 import Bucket, S3Options
+from storage.objects.archive import Archive, open_archive
+from storage.objects.places import (
+    ChangedError,
+    DeniedObjectError,
+    ObjectError,
+    RefusedError,
+    StoreError,
+    UnansweredError,
+)
+from storage.objects.s3 import Bucket, S3Options
 from tests.s3_faults import FaultProxy, running
 
 Refusals = dict[str, tuple[int, str, str]]
@@ -42,7 +49,7 @@ def fetch(archive: Archive, key: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.s3._pause", lambda failures: None)
+    monkeypatch.setattr("storage.objects.s3._pause", lambda failures: None)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage.containers import AttemptError, TooSlowError
-from storage.sandbox import Sandbox, SandboxError, SandboxKilled, Stream
-from storage.video import VideoError, from_record, probe_record, probe_video
-from storage.wire import HEADER
+from storage.sandbox.parent import Sandbox, SandboxError, SandboxKilled, Stream
+from storage.sandbox.wire import HEADER
+from storage.video.containers import AttemptError, TooSlowError
+from storage.video.probe import VideoError, from_record, probe_record, probe_video
 from tests.storage import sandboxed
 from tests.videos import make_video
 
@@ -101,7 +101,7 @@ def test_a_child_that_crashes_is_the_fault_of_its_input(sandbox, number):
 
 
 def test_a_child_that_waits_for_a_dead_disk_is_no_fault_of_its_input(sandbox, monkeypatch):
-    monkeypatch.setattr("storage.sandbox.IDLE_S", 1.0)
+    monkeypatch.setattr("storage.sandbox.parent.IDLE_S", 1.0)
     with pytest.raises(SandboxKilled, match="did nothing for 1 s"):
         sandbox.call(sandboxed.sleep, cpu_s=5)
 
@@ -260,7 +260,7 @@ def test_a_video_streams_as_tensors(sandbox, tmp_path):
 def test_the_child_ends_with_its_parent_and_not_with_the_thread_that_started_it(thread_ends):
     script = (
         "import sys, threading, time\n"
-        "from storage.sandbox import Sandbox\n"
+        "from storage.sandbox.parent import Sandbox\n"
         "from tests.storage import sandboxed\n"
         "one = Sandbox()\n"
         "start = lambda: print(one.call(sandboxed.own_pid, cpu_s=5), flush=True)\n"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from storage.time_stamps import NO_TIME, ClockRules, Times, repair
+from storage.video.time_stamps import NO_TIME, ClockRules, Times, repair
 
 STEP = 40
 RULES = ClockRules(wrap=0, longest_gap=3600_000, step=STEP)

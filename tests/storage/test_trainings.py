@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from storage.catalogue import find_model, register_model
-from storage.database import DatabaseError, writing
-from storage.query import query
-from storage.tables import database_now, training_runs
-from storage.trainings import (
+from storage.sql.catalogue import find_model, register_model
+from storage.sql.database import DatabaseError, writing
+from storage.sql.query import query
+from storage.sql.tables import database_now, training_runs
+from storage.sql.trainings import (
     EpochRow,
     PredictionRow,
     StepRow,

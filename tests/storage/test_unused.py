@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.video import probe_video
+from storage.video.probe import probe_video
 from tests.videos import make_video
 
 FRAMES, EXCESS = 20, 3 << 19

@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 import pytest
 
+from models.files import sha256_of
 from models.types import FrameIndex, Video
-from storage import video as video_module
-from storage.containers import AttemptError, open_regular, tells_its_end
-from storage.digest import sha256_of
-from storage.frames import open_container, read_frames
-from storage.geometry import DisplayGeometry
-from storage.pixels import to_rgb
-from storage.video import Limits, VideoError, from_record, probe_record, probe_video
+from storage.video import probe as video_module
+from storage.video.containers import AttemptError, open_regular, tells_its_end
+from storage.video.frames import open_container, read_frames
+from storage.video.geometry import DisplayGeometry
+from storage.video.pixels import to_rgb
+from storage.video.probe import Limits, VideoError, from_record, probe_record, probe_video
 from tests.videos import cut, damage, make_sound, make_video, number_of, numbered_picture, patched
 
 MPEG4 = {"codec": "mpeg4", "options": {}}
@@ -238,7 +238,7 @@ def test_an_io_error_of_the_demuxer_is_the_disks_only_if_the_disk_has_one(tmp_pa
     """FFmpeg says the same of some damaged files: reading the bytes tells which it is."""
     path = make_video(tmp_path / "a.mp4", 10)
     reads = iter([sha256_of, fail_to_read if unreadable else sha256_of])
-    monkeypatch.setattr("storage.containers.sha256_of", lambda file, _count: next(reads)(file))
+    monkeypatch.setattr("storage.video.containers.sha256_of", lambda file, _count: next(reads)(file))
 
     def fail() -> None:
         raise av.error.OSError(errno.EIO, "Input/output error")

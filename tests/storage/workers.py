@@ -4,10 +4,10 @@ import time
 
 from sqlalchemy import Engine, text, update
 
-from storage.database import DatabaseError, migrate, open_database
-from storage.ledger import NO_LEASE, Claim, claim
-from storage.results import commit_segment
-from storage.tables import database_now, segments
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import NO_LEASE, Claim, claim
+from storage.sql.database import DatabaseError, migrate, open_database
+from storage.sql.tables import database_now, segments
 from tests.storage.samples import make_poses, make_report
 
 LEASE_S = 0.6

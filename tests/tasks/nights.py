@@ -3,8 +3,8 @@
 from sqlalchemy import Engine, text
 
 from models.types import SegmentReport
-from storage.ledger import Claim
-from storage.results import commit_segment
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import Claim
 from tests.storage.samples import make_poses, must_claim
 
 STICK, CPU = "MYRIAD", "CPU (Cortex-A76)"

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 
-from models.night_chart import MOST_LANES, WIDTH, Lane, draw_night
-from storage import assignments
-from storage.account import write_estimate
-from storage.artifacts import FolderArtifacts
-from storage.catalogue import record_file
-from storage.database import DatabaseError
-from storage.ledger import expect_segments, finish_batch, quarantine_segment, release
-from storage.results import commit_segment
-from tasks.account import Account, comparable, device_table, read_account, share_of_best, throttling, video_table
-from tasks.report import _tables, markdown_table, print_account, quarantine_table
-from tasks.settings import Settings
-from tasks.site import Site
-from tasks.wording import deviation, duration
+from models.drawing.night import MOST_LANES, WIDTH, Lane, draw_night
+from storage.ledger import assignments
+from storage.ledger.account import write_estimate
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import expect_segments, finish_batch, quarantine_segment, release
+from storage.objects.artifacts import FolderArtifacts
+from storage.sql.catalogue import record_file
+from storage.sql.database import DatabaseError
+from tasks.batch.account import Account, comparable, device_table, read_account, share_of_best, throttling, video_table
+from tasks.batch.report import _tables, markdown_table, print_account, quarantine_table
+from tasks.site.settings import Settings
+from tasks.site.site import Site
+from tasks.text.wording import deviation, duration
 from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 from tests.tasks.nights import CPU, STICK, commit, do, set_times
 

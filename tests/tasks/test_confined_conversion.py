@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from models.conversion_spec import ConvertSpec
+from models.conversion.spec import ConvertSpec
 from models.manifest import BIN_FILE, ConversionError, verify_ir
-from tasks import confined_conversion
-from tasks.confined_conversion import convert_confined
-from tasks.conversion import SHIPPED
+from tasks.model import confined_conversion
+from tasks.model.confined_conversion import convert_confined
+from tasks.model.convert import SHIPPED
 
 
 def test_the_same_model_without_tensorflow_in_this_process(tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from prefect.logging import disable_run_logger
 
+from models.inference.runtime import RuntimeFault
 from models.manifest import Manifest
-from models.runtime import RuntimeFault
-from tasks.device_lock import DeviceLock, is_held
-from tasks.devices import WorkerDevice
+from tasks.fleet.device import WorkerDevice
+from tasks.fleet.device_lock import DeviceLock, is_held
 from tests.conftest import ROOT
 from tests.tiny_model import SIZE, write_tiny_model
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from tasks.device_lock import DeviceLock
+from tasks.fleet.device_lock import DeviceLock
 with DeviceLock(Path(sys.argv[1]), sys.argv[2]) as lock:
     print(lock.acquire(lambda: False), flush=True)
     time.sleep(600)
@@ -125,7 +125,7 @@ def test_a_device_lost_in_the_middle_is_replaced_by_the_cpu_and_the_log_says_why
         def warning(self, text: str, *values: object) -> None:
             said.append(text % values)
 
-    monkeypatch.setattr("tasks.devices.get_run_logger", Log)
+    monkeypatch.setattr("tasks.fleet.device.get_run_logger", Log)
     device = WorkerDevice(*model, "MULTI:CPU", "f32", "cpu")
     assert device.runtime.device.startswith("MULTI:CPU")
     device.fall_back(RuntimeFault("the stick was pulled out"))

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from storage.ledger import expect_segments, finish_batch, plan_video, start_batch
-from storage.speeds import Overhead, Speed, measured_overhead, measured_speeds
-from tasks.estimate import Hand, Work, estimate, named_device
+from storage.ledger.leases import expect_segments, finish_batch, plan_video, start_batch
+from storage.ledger.speeds import Overhead, Speed, measured_overhead, measured_speeds
+from tasks.batch.estimate import Hand, Work, estimate, named_device
 from tests.storage.samples import cut, make_video, planned_batch
 from tests.tasks.nights import CPU, STICK, do, set_times
 
@@ -119,7 +119,7 @@ def test_a_device_in_a_workers_own_name_is_recognised(name: str, device: str | N
 
 
 def test_what_a_worker_did_long_ago_is_forgotten(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.speeds.SPEED_SEGMENTS", 2)
+    monkeypatch.setattr("storage.ledger.speeds.SPEED_SEGMENTS", 2)
     video = make_video(frames=100)
     _, model_version_id, batch_id = planned_batch(engine, video, length=10)
     assert measured_speeds(engine, model_version_id) == []
@@ -134,7 +134,7 @@ def test_what_a_worker_did_long_ago_is_forgotten(engine: Engine, monkeypatch: py
 
 
 def test_of_old_batches_nothing_is_asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.speeds.SPEED_BATCHES", 1)
+    monkeypatch.setattr("storage.ledger.speeds.SPEED_BATCHES", 1)
     video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=40), length=10)
     do(engine, batch_id, 2, "pi-1", wall_s=10.0)
     finish_batch(engine, batch_id)

@@ -9,11 +9,11 @@ from zlib import crc32
 
 import pytest
 
-from models.finetune_params import PRESETS
-from models.pictures import PictureError, pictures_sha256
+from models.car_classifier.params import PRESETS
+from models.datasets.picture import PictureError, pictures_sha256
 from models.types import NightjarError
-from tasks.early_checks import PictureFolders, check_pictures
-from tasks.finetuning import Data, Sources, folder_lines, gather_pictures
+from tasks.model.early_checks import PictureFolders, check_pictures
+from tasks.training.car_classifier import Data, Sources, folder_lines, gather_pictures
 from tests.models.picture_files import encoded, put, scene
 
 FAST = PRESETS["experiment-1"]

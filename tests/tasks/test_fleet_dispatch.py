@@ -16,20 +16,24 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models.types import Segment
-from storage import assignments, ledger
-from storage.archive import Entry
-from storage.artifacts import Artifacts, FolderArtifacts
-from storage.database import DatabaseError, migrate, open_database, writing
-from storage.ledger import MAX_TRIES
+from storage.ledger import assignments
+from storage.ledger import leases as ledger
+from storage.ledger.leases import MAX_TRIES
+from storage.objects.archive import Entry
+from storage.objects.artifacts import Artifacts, FolderArtifacts
+from storage.objects.places import StoreError
 from storage.parquet import Result
-from storage.places import StoreError
-from storage.query import query
-from storage.tables import database_now, segments
-from tasks import fleet_dispatch, orders, patience, result_store
-from tasks.edge_runs import NotDeployedError, RunState
-from tasks.fleet_dispatch import CalledOff, Fleet
-from tasks.orders import Done, Fault, Order, Status
-from tasks.result_store import ResultReader, put, result_key
+from storage.sql.database import DatabaseError, migrate, open_database, writing
+from storage.sql.query import query
+from storage.sql.tables import database_now, segments
+from tasks.fleet import messages as orders
+from tasks.fleet import parent as fleet_dispatch
+from tasks.fleet.messages import Done, Fault, Order, Status
+from tasks.fleet.parent import CalledOff, Fleet
+from tasks.runs.edge_runs import NotDeployedError, RunState
+from tasks.segment import result_files as result_store
+from tasks.segment.result_files import ResultReader, put, result_key
+from tasks.waiting import patience
 from tests.storage.samples import make_model, make_poses, make_report, make_video, planned_batch
 
 VERSION, VIDEO = make_model().version_sha256, make_video(frames=100)

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect.logging.formatters import PrefectFormatter
 
-import tasks.policy  # noqa: F401 # leaves the traceback of an error of ours out
+import tasks.runs.policy  # noqa: F401 # leaves the traceback of an error of ours out
 from models.text import visible
 from models.types import NightjarError
-from storage.database import DatabaseError
-from storage.places import ObjectError
-from tasks.log_lines import keep_log_lines_whole, print_line
+from storage.objects.places import ObjectError
+from storage.sql.database import DatabaseError
+from tasks.text.log_lines import keep_log_lines_whole, print_line
 
 FORGED = "x.mp4\n12:00:00 | INFO | all is well \x1b[2J\u202e\udcff"
 RECORD = re.compile(r"\d\d:\d\d:\d\d\.\d{3} \| [A-Z]+ ")

@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tasks import machine
+from tasks.benchmark import machine
 
 
 def test_a_board_names_itself_and_else_the_processor_is_told(tmp_path: Path) -> None:

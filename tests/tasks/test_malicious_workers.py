@@ -12,11 +12,13 @@ from sqlalchemy import Engine
 
 from models.types import Poses, Segment
 from storage import parquet
-from storage.artifacts import FolderArtifacts
+from storage.objects.artifacts import FolderArtifacts
 from storage.parquet import Result
-from tasks import fleet_dispatch, orders, result_store
-from tasks.orders import Order
-from tasks.result_store import ResultReader
+from tasks.fleet import messages as orders
+from tasks.fleet import parent as fleet_dispatch
+from tasks.fleet.messages import Order
+from tasks.segment import result_files as result_store
+from tasks.segment.result_files import ResultReader
 from tests.storage.samples import make_labels, make_poses, make_report
 from tests.tasks.test_fleet_dispatch import VERSION, VIDEO, Stage
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from models.text import visible
-from tasks.markdown import cell, code, markdown_table, table_rows
+from tasks.text.markdown import cell, code, markdown_table, table_rows
 
 HOSTILE = [
     "a|b.mp4",

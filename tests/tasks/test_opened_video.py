@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from models.types import FrameIndex
-from storage.archive import Entry, FolderArchive
-from storage.containers import AttemptError, TooSlowError
-from storage.places import ObjectError
-from storage.sandbox import Sandbox
-from storage.video import probe_video
-from tasks import opened_video
-from tasks.opened_video import OpenVideo, Probes, probe, starts_with, state_of
-from tasks.settings import ReadLimits, Settings
+from storage.objects.archive import Entry, FolderArchive
+from storage.objects.places import ObjectError
+from storage.sandbox.parent import Sandbox
+from storage.video.containers import AttemptError, TooSlowError
+from storage.video.probe import probe_video
+from tasks.segment import open_video as opened_video
+from tasks.segment.open_video import OpenVideo, Probes, probe, starts_with, state_of
+from tasks.site.settings import ReadLimits, Settings
 from tests.storage.samples import make_video as make_value
 from tests.videos import make_video
 
@@ -107,7 +107,7 @@ def test_the_start_of_a_file_is_compared_in_the_sandbox(
     archive: FolderArchive, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = archive.root / "one.mp4"
-    monkeypatch.setattr("storage.containers.sha256_of", lambda *_: pytest.fail("hashed here"))
+    monkeypatch.setattr("storage.video.containers.sha256_of", lambda *_: pytest.fail("hashed here"))
     start = hashlib.sha256(path.read_bytes()[:500]).hexdigest()
     assert starts_with(sandbox, path, LIMITS, start, 500)
     assert not starts_with(sandbox, path, LIMITS, start, 499)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.artifacts import FolderArtifacts
-from storage.places import ObjectError, StoreError
-from tasks.orders import (
+from storage.objects.artifacts import FolderArtifacts
+from storage.objects.places import ObjectError, StoreError
+from tasks.fleet.messages import (
     MESSAGE_LIMIT_BYTES,
     Call,
     Done,

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from models.types import FrameIndex, NightjarError, Poses
-from storage.archive import canonical
-from storage.catalogue import mark_gone, record_file, show_model
-from storage.frames import read_frames
-from storage.ledger import frames_done_in, videos_done
-from storage.results import commit_segment
-from storage.video import probe_video
-from tasks.overlays import DrawnModel, Part, draw_overlay, find_overlay, find_video, frames_between
-from tasks.settings import read_settings
-from tasks.site import Site, open_site
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import frames_done_in, videos_done
+from storage.objects.archive import canonical
+from storage.sql.catalogue import mark_gone, record_file, show_model
+from storage.video.frames import read_frames
+from storage.video.probe import probe_video
+from tasks.batch.overlays import DrawnModel, Part, draw_overlay, find_overlay, find_video, frames_between
+from tasks.site.settings import read_settings
+from tasks.site.site import Site, open_site
 from tests.storage.samples import make_report, must_claim, planned_batch
 from tests.videos import make_video
 

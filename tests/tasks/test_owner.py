@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tasks.owner import is_dead, this_owner
+from tasks.site.owner import is_dead, this_owner
 
 
 def test_this_process_lives() -> None:
@@ -13,7 +13,7 @@ def test_this_process_lives() -> None:
 
 
 def test_a_process_that_ended_is_dead() -> None:
-    code = "from tasks.owner import this_owner; print(this_owner())"
+    code = "from tasks.site.owner import this_owner; print(this_owner())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert is_dead(done.stdout.strip())
 

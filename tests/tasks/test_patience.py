@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import make_url
 
 from models.types import NightjarError
-from storage.database import DatabaseAwayError, DatabaseError, DataRefusedError, explain, open_database
-from storage.places import CallFailedError, ObjectError, StoreError, UnreachableError
-from storage.s3 import Bucket, S3Options
-from tasks import patience
-from tasks.outages import ServerAwayError
-from tasks.patience import Patience, is_away, may_pass
+from storage.objects.places import CallFailedError, ObjectError, StoreError, UnreachableError
+from storage.objects.s3 import Bucket, S3Options
+from storage.sql.database import DatabaseAwayError, DatabaseError, DataRefusedError, explain, open_database
+from tasks.waiting import patience
+from tasks.waiting.outages import ServerAwayError
+from tasks.waiting.patience import Patience, is_away, may_pass
 from tests.chaos.actors import Database
 from tests.servers_s3 import S3Server, free_port
 

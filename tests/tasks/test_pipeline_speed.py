@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from models import pipeline
-from models.devices import open_runtime
+from models.inference import pipeline
+from models.inference.devices import open_runtime
 from models.manifest import MANIFEST_FILE, Manifest
-from storage.containers import VideoError
-from tasks.pipeline_speed import PipelineSpeed, measure_pipeline
+from storage.video.containers import VideoError
+from tasks.benchmark.pipeline import PipelineSpeed, measure_pipeline
 from tests.flows.conftest import spot_video
 from tests.tiny_model import write_tiny_model
 

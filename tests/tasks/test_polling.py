@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from storage.artifacts import Artifacts, open_artifacts
-from storage.s3 import S3Options
-from tasks import edge, fleet_dispatch, orders, result_store
-from tasks.teller import Teller
+from storage.objects.artifacts import Artifacts, open_artifacts
+from storage.objects.s3 import S3Options
+from tasks.fleet import messages as orders
+from tasks.fleet import parent as fleet_dispatch
+from tasks.fleet import worker as edge
+from tasks.fleet.status_reporter import Teller
+from tasks.segment import result_files as result_store
 from tests.s3_faults import FaultProxy, running
 from tests.storage.samples import make_video
 from tests.tasks import test_fleet_dispatch

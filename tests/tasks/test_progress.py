@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks import progress
-from tasks.progress import FrameProgress
+from tasks.text import progress
+from tasks.text.progress import FrameProgress
 
 
 def test_a_line_tells_frames_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

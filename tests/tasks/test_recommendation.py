@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from storage.benchmarks import Speed
-from tasks.recommendation import recommend
+from storage.sql.benchmarks import Speed
+from tasks.benchmark.recommend import recommend
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.types import Rows, Segment
-from storage.artifacts import FolderArtifacts
+from storage.objects.artifacts import FolderArtifacts
+from storage.objects.places import ObjectError
 from storage.parquet import METADATA_KEY, RESULT_LIMIT_BYTES, Result, ResultError, encode_result
-from storage.places import ObjectError
-from tasks import machine
-from tasks.result_store import ResultReader, fetch
+from tasks.benchmark import machine
+from tasks.segment.result_files import ResultReader, fetch
 from tests.storage.samples import assert_same, make_labels, make_poses, make_report, make_video
 
 VIDEO = make_video(frames=100)

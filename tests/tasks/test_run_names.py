@@ -3,7 +3,7 @@
 import pytest
 from prefect.utilities.names import generate_slug
 
-from tasks.run_names import is_made_up
+from tasks.runs.names import is_made_up
 
 
 def test_every_name_of_prefects_server_is_known_as_made_up() -> None:

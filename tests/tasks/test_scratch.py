@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from storage.leftovers import temporary_name
-from storage.places import StoreError
-from tasks import scratch
-from tasks.scratch import ScratchError, lacked_room, scratch_folder, tidy
-from tasks.settings import Settings
+from storage.objects.places import StoreError
+from tasks.site import scratch
+from tasks.site.scratch import ScratchError, lacked_room, scratch_folder, tidy
+from tasks.site.settings import Settings
 
 FILL = """
 import sys
 from pathlib import Path
-from tasks.scratch import scratch_folder
+from tasks.site.scratch import scratch_folder
 from models.types import NightjarError
 try:
     with scratch_folder("fuzz") as folder:

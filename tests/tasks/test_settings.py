@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import open_database
-from tasks.settings import Settings, SettingsError, prepare_prefect, read_settings
+from storage.sql.database import open_database
+from tasks.site.settings import Settings, SettingsError, prepare_prefect, read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,12 @@
 
 from sqlalchemy import Engine
 
-from storage.account import read_batch
-from storage.catalogue import register_model, show_model, show_when_complete
-from storage.ledger import start_batch
-from storage.query import query
-from storage.results import commit_segment
-from tasks.shown_model import views_line
+from storage.ledger.account import read_batch
+from storage.ledger.commit import commit_segment
+from storage.ledger.leases import start_batch
+from storage.sql.catalogue import register_model, show_model, show_when_complete
+from storage.sql.query import query
+from tasks.batch.shown_model import views_line
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from models.types import NightjarError, Segment
-from storage.artifacts import FolderArtifacts
+from storage.objects.artifacts import FolderArtifacts
+from storage.objects.places import StoreError
 from storage.parquet import Result
-from storage.places import StoreError
-from tasks.result_store import ResultReader, load, result_key
-from tasks.spool import Spool
+from tasks.fleet.spool import Spool
+from tasks.segment.result_files import ResultReader, load, result_key
 from tests.storage.samples import make_model, make_poses, make_report, make_video
 
 VIDEO, VERSION = make_video(frames=100), make_model().version_sha256

@@ -7,19 +7,21 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models.types import Segment
-from storage import assignments, ledger, trainings
-from storage.artifacts import FolderArtifacts
-from storage.database import writing
+from storage.ledger import assignments
+from storage.ledger import leases as ledger
+from storage.ledger.commit import load_result
+from storage.objects.artifacts import FolderArtifacts
 from storage.parquet import Result
-from storage.query import query
-from storage.results import load_result
-from storage.tables import assignments as assignment_rows
-from storage.tables import batches, database_now, segments
-from tasks import orders
-from tasks.owner import host_name, this_owner
-from tasks.result_store import put, result_key, result_prefix
-from tasks.settings import Settings
-from tasks.sweep import Options, Report, close_trainings, sweep
+from storage.sql import trainings
+from storage.sql.database import writing
+from storage.sql.query import query
+from storage.sql.tables import assignments as assignment_rows
+from storage.sql.tables import batches, database_now, segments
+from tasks.fleet import messages as orders
+from tasks.segment.result_files import put, result_key, result_prefix
+from tasks.site.owner import host_name, this_owner
+from tasks.site.settings import Settings
+from tasks.sweep.sweep import Options, Report, close_trainings, sweep
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 DAY_S = 86400.0

@@ -21,13 +21,13 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Pending
 from sqlalchemy import Engine, insert
 
-from storage.database import migrate, open_database, writing
-from storage.sweep import LedgerRun
-from storage.tables import assignments, database_now
-from tasks import sweep_prefect as module
-from tasks.owner import host_name, this_owner
-from tasks.sweep import Report
-from tasks.sweep_prefect import Seen, judge, sweep_prefect
+from storage.ledger.recovery import LedgerRun
+from storage.sql.database import migrate, open_database, writing
+from storage.sql.tables import assignments, database_now
+from tasks.site.owner import host_name, this_owner
+from tasks.sweep import prefect as module
+from tasks.sweep.prefect import Seen, judge, sweep_prefect
+from tasks.sweep.sweep import Report
 from tests.servers_prefect import running_prefect
 from tests.storage.samples import make_video, planned_batch
 
@@ -248,7 +248,7 @@ def test_a_run_whose_assignment_has_ended_is_ended(client: SyncPrefectClient, tm
 SCRIPT = """
 import time
 from prefect import flow
-from tasks.cancelling import cancellable
+from tasks.runs.cancelling import cancellable
 
 @flow
 @cancellable

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from models.types import NightjarError
-from storage.artifacts import FolderArtifacts
-from storage.places import StoreError
-from tasks import teller as tellers
-from tasks.orders import Done, Fault, Status, read_status, revoked_key
-from tasks.teller import HANGS, Teller
+from storage.objects.artifacts import FolderArtifacts
+from storage.objects.places import StoreError
+from tasks.fleet import status_reporter as tellers
+from tasks.fleet.messages import Done, Fault, Status, read_status, revoked_key
+from tasks.fleet.status_reporter import HANGS, Teller
 
 NAME = "0123456789abcdef"
 
@@ -111,8 +111,8 @@ def test_it_hears_that_the_rest_was_given_to_another_one(store: Store) -> None:
 HANG = """
 import sys, time
 from pathlib import Path
-from storage.artifacts import FolderArtifacts
-from tasks import teller
+from storage.objects.artifacts import FolderArtifacts
+from tasks.fleet import status_reporter as teller
 teller.TELL_EVERY_S = 0.05
 with teller.Teller(FolderArtifacts(Path(sys.argv[1])), sys.argv[2], "pi-1", "MYRIAD", 0.5) as mine:
     if sys.argv[3] == "opening":

@@ -1,0 +1,1 @@
+"""Put code here when it fine-tunes, judges or draws the classifier of cars, and for nothing else."""

@@ -1,0 +1,114 @@
+"""Heavy: the batches of a fine-tuning: of features that lie ready, or of pictures streamed by tf.data.
+
+A feed's order and its augmentation follow from the seed and the epoch alone: whoever starts in the middle gets what
+whoever was there from the start got.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.car_classifier.features import tensor_of
+from models.car_classifier.network import SIZE
+from models.datasets.picture import Picture, read_picture
+from models.heavy.tensorflow import tf
+from models.inference.preprocess import preprocess
+
+Image = NDArray[np.uint8]
+
+_SMALLEST_CROP = 0.8  # of each side
+_BRIGHTNESS = 0.25  # at most so much darker or brighter
+
+
+class Batch(NamedTuple):
+    """inputs: (n, width) features or (n, 224, 224, 3) in [-1, 1]; cars: (n, 1) float32, 1 = a car"""
+
+    inputs: Any
+    cars: Any
+
+
+class Feed(Protocol):
+    """The pictures of one split as batches."""
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Shuffled, as the epoch has it."""
+
+    def in_order(self) -> Iterator[Batch]:
+        """As they are, without augmentation."""
+
+
+def _truth(pictures: Sequence[Picture]) -> NDArray[np.float32]:
+    return np.array([[picture.car] for picture in pictures], np.float32).reshape(-1, 1)
+
+
+def _shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
+class FeatureFeed:
+    """features: (n, width), a row a picture"""
+
+    def __init__(self, pictures: Sequence[Picture], features: NDArray[np.float32], batch_size: int, seed: int) -> None:
+        self.features, self.cars = features, _truth(pictures)
+        self.batch_size, self.seed = batch_size, seed
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        return self._batches(_shuffled(len(self.cars), self.seed, number))
+
+    def in_order(self) -> Iterator[Batch]:
+        return self._batches(np.arange(len(self.cars)))
+
+    def _batches(self, order: NDArray[np.int64]) -> Iterator[Batch]:
+        for begin in range(0, len(order), self.batch_size):
+            rows = order[begin : begin + self.batch_size]
+            yield Batch(tf.constant(self.features[rows]), tf.constant(self.cars[rows]))
+
+
+class PictureFeed:
+    """Decodes in parallel while the network learns; holds a few batches at a time."""
+
+    def __init__(self, pictures: Sequence[Picture], batch_size: int, seed: int, augment: bool) -> None:
+        self.pictures, self.cars = pictures, _truth(pictures)
+        self.batch_size, self.seed, self.augment = batch_size, seed, augment
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        return self._batches(_shuffled(len(self.cars), self.seed, number), number if self.augment else None)
+
+    def in_order(self) -> Iterator[Batch]:
+        return self._batches(np.arange(len(self.cars)), None)
+
+    def _batches(self, order: NDArray[np.int64], epoch: int | None) -> Iterator[Batch]:
+        """epoch: of the augmentation, None = without"""
+
+        def read(row: NDArray[np.int64]) -> Image:
+            picture = self.pictures[int(row)]
+            if epoch is None:
+                return tensor_of(picture)
+            changed = augmented(read_picture(picture), np.random.default_rng((self.seed, epoch, int(row))))
+            return preprocess(changed, (SIZE, SIZE), "stretch", "RGB")[0]
+
+        def load(row: Any, car: Any) -> tuple[Any, Any]:
+            # Not stateful: TensorFlow would run stateful functions one after the other to keep their order.
+            pixels = tf.numpy_function(read, [row], tf.uint8, stateful=False)
+            return tf.ensure_shape(pixels, (SIZE, SIZE, 3)), car
+
+        rows = tf.data.Dataset.from_tensor_slices((order, self.cars[order]))
+        loaded = rows.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        for pixels, cars in loaded.batch(self.batch_size).prefetch(2):
+            yield Batch(tf.cast(pixels, tf.float32) / 127.5 - 1.0, cars)
+
+
+def augmented(image: Image, random: np.random.Generator) -> Image:
+    """A part of the picture of at least 0.8 of each side, mirrored or not, up to a quarter darker or brighter.
+
+    image: (h, w, 3) uint8; what is returned is smaller, and a copy
+    """
+    height, width = image.shape[:2]
+    rows, columns = (max(1, round(side * random.uniform(_SMALLEST_CROP, 1.0))) for side in (height, width))
+    top, left = int(random.integers(height - rows + 1)), int(random.integers(width - columns + 1))
+    part = image[top : top + rows, left : left + columns]
+    mirrored = cv2.flip(part, 1) if random.random() < 0.5 else part
+    return np.asarray(cv2.convertScaleAbs(mirrored, alpha=1 + random.uniform(-_BRIGHTNESS, _BRIGHTNESS)), np.uint8)

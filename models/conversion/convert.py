@@ -1,0 +1,328 @@
+"""Heavy: any known model source -> OpenVINO IR with its manifest, compared with the source before anybody sees it.
+
+Not here: reading the sources (sources.py, ir.py), fetching them (storage.objects), running the IR on frames
+(runtime.py).
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.conversion.graph import OUTPUT_PREFIX, to_graph
+from models.conversion.input_choice import Trial, choose_scaling, refuse_unproven
+from models.conversion.ir import LoadedIr, is_ir, load_ir
+from models.conversion.ir_write import ir_sha256, name_plainly, save_ir
+from models.conversion.ir_xml import check_stick
+from models.conversion.parity import Reference, compare, refuse_different, run_source_ir, run_tensorflow
+from models.conversion.posenet_graph import OUTPUT_STRIDE
+from models.conversion.sources import LoadedModel, SourceFormat, load_source, model_file
+from models.conversion.spec import ConvertSpec
+from models.datasets.labelled import LabelledSet, read_labelled
+from models.decoders.classifier import ClassifyParams, classify, fits
+from models.decoders.openpose import OpenPoseParams
+from models.decoders.posenet import CHANNELS, DecodeParams, cell_origin_px
+from models.heavy.openvino import ov
+from models.inference.preprocess import preprocess
+from models.inference.runtime import OpenVinoRuntime
+from models.manifest import (
+    BIN_FILE,
+    MANIFEST_FILE,
+    XML_FILE,
+    ConversionError,
+    InputSpec,
+    Manifest,
+    Parity,
+    Precision,
+    Proof,
+    Source,
+    Stick,
+    file_sha256,
+)
+from models.types import FrameLabel
+
+INPUT_NAME = "image"
+_TOOLS = ("openvino", "tensorflow", "keras", "tf-keras", "numpy")
+_REMEDY = "try --precision FP32, or report this source"
+_FILES = {XML_FILE, BIN_FILE, MANIFEST_FILE}
+
+
+def convert(
+    source: Path,
+    spec: ConvertSpec,
+    out: Path,
+    images: Path | None = None,
+    location: str | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Write model.xml, model.bin and manifest.json into the folder `out`, all three or none.
+
+    images: a folder of pictures for the comparison with the source; location: where the source came from, for the
+    manifest (default: its path); on_stage: receives the name of each stage that begins.
+    An OpenVINO IR is taken as it is, byte for byte, unless its weights are to be rounded to FP16.
+    Raises ConversionError where the source is not usable, the IR differs from it beyond the bounds, or a stick was
+    asked for and cannot run it; OSError where the disk does not take it.
+    """
+    stage = on_stage or (lambda _: None)
+    stage("reading the source")
+    make = _from_ir if is_ir(model_file(source)) else _from_tensorflow
+    with _replacing(out) as folder:
+        manifest = make(source, spec, folder, images, location or str(source), stage)
+        (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def _from_tensorflow(
+    source: Path, spec: ConvertSpec, folder: Path, images: Path | None, location: str, stage: Callable[[str], None]
+) -> Manifest:
+    loaded = load_source(source, width=spec.width, size=spec.size)
+    stage("converting to OpenVINO IR")
+    model = _to_openvino(loaded)
+    shapes = {output.get_any_name(): tuple(output.shape) for output in model.outputs}
+    decode_params = _decode_params(loaded, spec, shapes)
+    unscaled = InputSpec(name=INPUT_NAME, shape=(1, loaded.size, loaded.size, 3))
+    trial = _trial(loaded, spec, model, unscaled, decode_params)
+    scaling, basis = choose_scaling(loaded, spec, trial, is_classifier=bool(decode_params))
+    given = scaling.of(unscaled)
+    stage("comparing with TensorFlow")
+    reference = run_tensorflow(loaded, given, images)
+    refuse_different(compare(model, reference, "FP32"), _REMEDY)  # before rounding to FP16 can hide a mistake
+    stage("writing")
+    save_ir(model, folder, fp16=spec.precision == "FP16")
+    stick = _fit(folder, spec.precision, spec)
+    stage("comparing what was written")
+    manifest = Manifest(
+        name=spec.name,
+        task=loaded.task,
+        source=_source(loaded.format, loaded.files, location),
+        tools={tool: version(tool) for tool in _TOOLS},
+        precision=spec.precision,
+        input=given,
+        outputs=shapes,
+        decoder="posenet" if loaded.task == "pose" else "classifier",
+        decode_params=decode_params,
+        ir_sha256=ir_sha256(folder),
+        parity=_compare_written(folder, reference, spec),
+        stick=stick,
+        input_basis=basis,
+    )
+    if trial is None:
+        return manifest
+    stage("naming the labelled pictures")
+    proof = _prove(folder, manifest, trial.labelled)
+    refuse_unproven(trial, scaling, proof)
+    return dataclasses.replace(manifest, proof=proof)
+
+
+def _trial(
+    loaded: LoadedModel, spec: ConvertSpec, model: Any, given: InputSpec, decode_params: dict[str, Any]
+) -> Trial | None:
+    """None without labelled pictures. Raises ConversionError where they are of no use to the model."""
+    if spec.labelled is None:
+        return None
+    if loaded.task == "pose" or not decode_params:
+        raise ConversionError("--labelled was given, but the model is no classifier. Leave --labelled out")
+    params = ClassifyParams(**decode_params)
+    return Trial(model, given, params, read_labelled(spec.labelled, params))
+
+
+def _prove(folder: Path, manifest: Manifest, labelled: LabelledSet) -> Proof:
+    """The written model on the pictures, by the same steps as a frame of a video."""
+    runtime = OpenVinoRuntime(folder, manifest)
+    size = (manifest.input.width, manifest.input.height)
+
+    def label(pixels: NDArray[np.uint8]) -> FrameLabel:
+        tensor, _ = preprocess(pixels, size, manifest.input.resize, color="RGB")
+        runtime.start(0, tensor[None])
+        return classify(runtime.wait(0), ClassifyParams(**manifest.decode_params))
+
+    return labelled.prove(label)
+
+
+def _from_ir(
+    source: Path, spec: ConvertSpec, folder: Path, images: Path | None, location: str, stage: Callable[[str], None]
+) -> Manifest:
+    ir = load_ir(model_file(source))
+    _refuse_changes(ir, spec)
+    stage("writing")
+    if ir.precision.startswith(spec.precision):
+        shutil.copyfile(ir.xml, folder / XML_FILE)
+        shutil.copyfile(ir.bin, folder / BIN_FILE)
+        precision, zero = ir.precision, dict.fromkeys(ir.outputs, 0.0)
+        parity = Parity("none needed, the files are the source's, byte for byte", 0, zero, zero, zero)
+    else:
+        reference = run_source_ir(ir.model, list(ir.outputs), ir.input, images)
+        save_ir(ir.model, folder, fp16=spec.precision == "FP16")
+        precision = load_ir(folder / XML_FILE).precision
+        stage("comparing what was written")
+        parity = _compare_written(folder, reference, spec)
+    return Manifest(
+        name=spec.name,
+        task="pose",
+        source=_source("openvino-ir", {path.name: path for path in (ir.xml, ir.bin)}, location),
+        tools={tool: version(tool) for tool in ("openvino", "numpy")},
+        precision=precision,
+        input=ir.input,
+        outputs=ir.outputs,
+        decoder="openpose",
+        decode_params=dataclasses.asdict(OpenPoseParams()),
+        ir_sha256=ir_sha256(folder),
+        parity=parity,
+        stick=_fit(folder, precision, spec),
+    )
+
+
+def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
+    """An IR has one size and one width, and what was rounded stays rounded."""
+    asked = {
+        "width": spec.width,
+        "size": spec.size,
+        "labels": ",".join(spec.labels),
+        "labelled": spec.labelled,
+        **dataclasses.asdict(spec.scaling),
+    }
+    for option, value in asked.items():
+        if value:
+            raise ConversionError(
+                f"--{option} {value} asked for, but an IR is what it is (input {ir.input.shape}): leave --{option} out"
+            )
+    if spec.precision == "FP32" and ir.precision.startswith("FP16"):
+        raise ConversionError(f"the IR's weights are {ir.precision}, --precision FP32 asked for: give the FP32 IR")
+
+
+def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Empty for a network without its top: it converts, and runs over no video."""
+    if loaded.task == "pose":
+        return dataclasses.asdict(DecodeParams(origin_px=cell_origin_px(loaded.size)))
+    values = [shape[1] for shape in shapes.values() if len(shape) == 2]
+    if len(values) != 1 or len(shapes) != 1:
+        if spec.labels:
+            raise ConversionError(
+                f"outputs {shapes} found, expected one of (1, values): no classifier, leave labels out"
+            )
+        return {}
+    labels = spec.labels or (("no", "yes") if values == [1] else tuple(map(str, range(values[0]))))
+    if not fits(labels, values[0]):
+        raise ConversionError(
+            f"{len(labels)} labels for an output of {values[0]} values, expected one a value (two for a single value, "
+            "which is the probability of the second): name each, in their order"
+        )
+    return dataclasses.asdict(ClassifyParams(labels, spec.threshold))
+
+
+def _source(kind: SourceFormat, paths: dict[str, Path], location: str) -> Source:
+    files = {name: file_sha256(path) for name, path in sorted(paths.items())}
+    digest = next(iter(files.values()))
+    if len(files) > 1:
+        lines = "".join(f"{name} {sha256}\n" for name, sha256 in files.items())
+        digest = hashlib.sha256(lines.encode()).hexdigest()
+    return Source(format=kind, location=location, sha256=digest, files=files)
+
+
+def _to_openvino(loaded: LoadedModel) -> Any:
+    """The model with input `image` and the outputs by their names, in their order, all shapes static."""
+    graph = to_graph(loaded.graph)
+    with _logging_untouched():
+        try:
+            converted = ov.convert_model(graph)
+        except Exception as error:  # the converter has no error class of its own that is public
+            found = next((line for line in str(error).splitlines() if "No conversion rule" in line), str(error))
+            raise ConversionError(
+                f"OpenVINO cannot convert the graph ({found.strip('- ')}): export another graph"
+            ) from error
+    converted.reshape([1, loaded.size, loaded.size, 3])
+    model = _with_our_names(converted, loaded.outputs)
+    _check_shapes(loaded, model)
+    return model
+
+
+@contextlib.contextmanager
+def _logging_untouched() -> Iterator[None]:
+    """Silence the converter, which logs a page on what it raises anyway, and undo what it does to the root logger."""
+    root = logging.getLogger()
+    level, filters = root.level, list(root.filters)
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        root.setLevel(level)
+        root.filters[:] = filters
+
+
+def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:
+    """The same model with the outputs in the order of `outputs`, and names that tell nothing of its origin."""
+    results = []
+    for name in outputs:
+        output = converted.output(f"{OUTPUT_PREFIX}{name}:0")
+        output.get_tensor().set_names({name})
+        output.get_node().set_friendly_name(name)
+        results.append(output.get_node())
+    (given,) = converted.get_parameters()
+    given.output(0).get_tensor().set_names({INPUT_NAME})
+    given.set_friendly_name(INPUT_NAME)
+    model = ov.Model(results, [given], "nightjar")
+    name_plainly(model)
+    return model
+
+
+def _check_shapes(loaded: LoadedModel, model: Any) -> None:
+    """Raises ConversionError where a shape is dynamic, or not what PoseNet at output stride 16 has."""
+    cells = -(-loaded.size // OUTPUT_STRIDE)
+    for name, output in zip(loaded.outputs, model.outputs, strict=True):
+        if output.partial_shape.is_dynamic:
+            raise ConversionError(f"output {name} has the dynamic shape {output.partial_shape}, expected a static one")
+        expected = (1, cells, cells, CHANNELS.get(name))
+        if loaded.task == "pose" and tuple(output.shape) != expected:
+            raise ConversionError(
+                f"output {name} has the shape {tuple(output.shape)}, expected {expected}: "
+                f"give the model of output stride {OUTPUT_STRIDE}, such as model-stride16.json"
+            )
+
+
+def _fit(folder: Path, precision: Precision, spec: ConvertSpec) -> Stick:
+    stick = check_stick(folder / XML_FILE, precision)
+    if spec.device_target == "MYRIAD" and not stick.fit:
+        raise ConversionError(
+            f"the model does not run on a Neural Compute Stick: {stick.reason}; "
+            "take FP16 and another source, or leave --device-target MYRIAD out"
+        )
+    return stick
+
+
+def _compare_written(folder: Path, reference: Reference, spec: ConvertSpec) -> Parity:
+    try:
+        parity = compare(str(folder / XML_FILE), reference, spec.precision)
+    except RuntimeError as error:  # OpenVINO's own, for a file cut short
+        raise ConversionError(f"what was written cannot be read ({error}): is the disk full?") from error
+    refuse_different(parity, _REMEDY)
+    return parity
+
+
+@contextlib.contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out` that takes its place at the end, or vanishes with the error."""
+    if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
+        raise ConversionError(f"{out} is there and is not a converted model: give another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        fresh, old = Path(temporary, "new"), Path(temporary, "old")
+        fresh.mkdir()
+        yield fresh
+        if out.exists():
+            out.rename(old)
+        try:
+            fresh.rename(out)
+        except OSError:
+            if old.exists():
+                shutil.move(old, out)
+            raise

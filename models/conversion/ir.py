@@ -1,0 +1,91 @@
+"""Heavy: an OpenVINO IR as a source: what it is, and whether it can be used. Changes nothing, compares nothing.
+
+An IR does not say what its numbers mean. So only that is taken which is known by its outputs: OpenPose's.
+"""
+
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from models.bounded import check_size, check_xml, root_element
+from models.decoders.openpose import CHANNELS, OpenPoseParams
+from models.heavy.openvino import ov
+from models.manifest import ConversionError, InputSpec, Precision
+
+
+@dataclass(frozen=True)
+class LoadedIr:
+    """model: OpenVINO's, shapes static; outputs: name -> shape; precision: of the weights; xml, bin: its files"""
+
+    model: Any
+    input: InputSpec
+    outputs: dict[str, tuple[int, ...]]
+    precision: Precision
+    xml: Path
+    bin: Path
+
+
+def is_ir(file: Path) -> bool:
+    """By its content: XML, of any encoding, whose first element is an IR's."""
+    return root_element(file) == "net"
+
+
+def load_ir(xml: Path) -> LoadedIr:
+    """Read model.xml, with the .bin of the same name beside it.
+
+    Raises ConversionError where it is none, is broken, or is not an OpenPose.
+    """
+    weights = xml.with_suffix(".bin")
+    if not weights.is_file():
+        raise ConversionError(f"there is no {weights.name} beside {xml.name}, expected both: put the weights there")
+    check_xml(xml)
+    check_size(weights)
+    try:
+        model = ov.Core().read_model(str(xml), str(weights))
+        precision = _precision(xml)
+    except (RuntimeError, ElementTree.ParseError) as error:
+        raise ConversionError(f"OpenVINO cannot read {xml.name} ({error}): damaged, fetch it again") from error
+    given = _input(model)
+    return LoadedIr(model, given, _outputs(model, given), precision, xml, weights)
+
+
+def _precision(xml: Path) -> Precision:
+    """The type of most bytes of floats; INT8 where values are quantised on their way or in the file."""
+    layers = list(ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - without a document type
+    size_bytes: Counter[str] = Counter()
+    for constant in (layer.find("data") for layer in layers if layer.get("type") == "Const"):
+        if constant is not None:
+            size_bytes[constant.get("element_type", "")] += int(constant.get("size", "0"))
+    quantised = any(layer.get("type") == "FakeQuantize" for layer in layers)
+    name = f"{'FP16' if size_bytes['f16'] >= size_bytes['f32'] else 'FP32'}{'-INT8' if quantised else ''}"
+    return next(precision for precision in get_args(Precision) if precision == name)
+
+
+def _input(model: Any) -> InputSpec:
+    """As the Open Model Zoo converts it: BGR, 0 to 255, scaled inside."""
+    if len(model.inputs) != 1 or model.inputs[0].partial_shape.is_dynamic:
+        found = ", ".join(str(port.partial_shape) for port in model.inputs)
+        raise ConversionError(f"the IR's inputs are {found}, expected one of static shape: export it so")
+    (port,) = model.inputs
+    shape = tuple(port.shape)
+    if len(shape) != 4 or shape[:2] != (1, 3):
+        raise ConversionError(f"the IR's input is {shape}, expected (1, 3, height, width): export it so")
+    return InputSpec(port.get_any_name(), shape, layout="NCHW", color="BGR", mean=0, scale=1, resize="corner")
+
+
+def _outputs(model: Any, given: InputSpec) -> dict[str, tuple[int, ...]]:
+    cells = (given.height // OpenPoseParams.cell_px, given.width // OpenPoseParams.cell_px)
+    expected: dict[str, tuple[int, ...]] = {name: (1, channels, *cells) for name, channels in CHANNELS.items()}
+    names = {name for port in model.outputs for name in port.get_names()}
+    if len(model.outputs) != len(expected) or not expected.keys() <= names:
+        raise ConversionError(
+            f"the IR's outputs are {', '.join(sorted(names))}, expected {', '.join(expected)} of "
+            "human-pose-estimation-0001: of another model give the TensorFlow or TensorFlow.js weights"
+        )
+    for name, shape in expected.items():
+        found = model.output(name).partial_shape
+        if found.is_dynamic or tuple(found.to_shape()) != shape:
+            raise ConversionError(f"output {name} has the shape {found}, expected {shape}: is it an OpenPose?")
+    return expected

@@ -1,0 +1,112 @@
+"""Heavy: Keras files and configurations -> a frozen TensorFlow graph. Nothing that comes in a file is run as code.
+
+Lambda layers (Python byte code in the file) and classes of other modules than Keras's own are refused before Keras
+sees them: its own safe mode did not cover .h5 files in all versions (CVE-2025-9905).
+"""
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]
+
+from models.bounded import check_archive, parse_json, read_member
+from models.heavy.tensorflow import GraphDef, convert_variables_to_constants_v2, keras, silent_stderr, tf, tf_keras
+from models.manifest import ConversionError
+
+_OWN_MODULES = ("keras", "tf_keras", "builtins")
+_READ_FILES = ("StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization")
+
+
+def refuse_code(config: Any) -> None:
+    """Raises ConversionError where a Keras configuration holds Python code or names a foreign class."""
+    if isinstance(config, list):
+        for item in config:
+            refuse_code(item)
+    elif isinstance(config, dict):
+        module = config.get("module")
+        if config.get("class_name") in _READ_FILES:
+            raise ConversionError(
+                f"a {config['class_name']} layer was found, which reads a vocabulary from a file; expected a model of "
+                "pictures: leave the layer out"
+            )
+        if config.get("class_name") in ("Lambda", "TFSMLayer", "__lambda__"):
+            raise ConversionError(
+                f"a {config['class_name']} layer was found, expected layers without Python code: "
+                "write the model with Keras's own layers, or export it as a SavedModel or frozen graph"
+            )
+        if "class_name" in config and isinstance(module, str) and module.split(".")[0] not in _OWN_MODULES:
+            raise ConversionError(f"class {module}.{config['class_name']} found, expected Keras's own classes only")
+        for item in config.values():
+            refuse_code(item)
+
+
+def load_config(config: dict[str, Any]) -> Any:
+    """A tf_keras model without its weights, from the configuration in a TF.js layers model."""
+    refuse_code(config)
+    try:
+        return tf_keras.models.model_from_json(json.dumps(config))
+    except Exception as error:  # Keras raises what its layers raise
+        raise ConversionError(f"not a Keras network that tf_keras {tf_keras.__version__} reads ({error})") from error
+
+
+def load_keras(path: Path, size: int | None) -> tuple[GraphDef, dict[str, str]]:
+    """A whole model from .h5 or .keras, of Keras 2 or 3. Returns the frozen graph and its outputs.
+
+    Raises ConversionError for a file of weights only, code inside, or what Keras cannot read.
+    """
+    config, version = _h5_config(path) if h5py.is_hdf5(path) else _zip_config(path)
+    refuse_code(config)
+    library = keras if version.startswith("3") else tf_keras
+    try:
+        model = library.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises what its layers raise
+        raise ConversionError(f"Keras cannot read {path.name} ({error}): save the whole model again") from error
+    return freeze_keras(model, size)
+
+
+def _h5_config(path: Path) -> tuple[Any, str]:
+    try:
+        with h5py.File(path, "r") as file:
+            config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "2")
+    except OSError as error:
+        raise ConversionError(f"{path.name} is a broken HDF5 file ({error}): fetch it again") from error
+    if config is None:
+        raise ConversionError(
+            f"{path.name} holds weights only, expected a whole model: save it with model.save(), not save_weights()"
+        )
+    content = config.encode() if isinstance(config, str) else bytes(config)
+    return parse_json(content, f"the configuration in {path.name}"), str(version)
+
+
+def _zip_config(path: Path) -> tuple[Any, str]:
+    try:
+        check_archive(path)
+        return read_member(path, "config.json"), str(read_member(path, "metadata.json")["keras_version"])
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ConversionError(f"{path.name} is not a Keras file ({error}): save the whole model again") from error
+
+
+def freeze_keras(model: Any, size: int | None) -> tuple[GraphDef, dict[str, str]]:
+    """The model at size x size (None: its own input size) as a frozen graph: (graph, output name -> tensor name)."""
+    inputs = model.inputs
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (3, None):
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        raise ConversionError(f"inputs {shapes} found, expected one image [1, height, width, 3]: export such a model")
+    shape = [1, *(own or size for own in inputs[0].shape[1:3]), 3]
+    if None in shape:
+        raise ConversionError("the model takes any input size: say which with --size")
+    function = tf.function(lambda image: model(image, training=False))
+    return freeze(function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image")))
+
+
+def freeze(function: Any) -> tuple[GraphDef, dict[str, str]]:
+    """A concrete TensorFlow function as a frozen graph; a dict of outputs keeps its keys as names."""
+    structure = function.structured_outputs
+    with silent_stderr():
+        frozen = convert_variables_to_constants_v2(function)
+    tensors = [tensor.name for tensor in frozen.outputs]
+    keys = sorted(structure) if isinstance(structure, dict) else [name.split(":")[0] for name in tensors]
+    return frozen.graph.as_graph_def(), dict(zip(keys, tensors, strict=True))

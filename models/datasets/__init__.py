@@ -1,0 +1,1 @@
+"""Put code here when it reads, surveys or splits labelled pictures before anything is trained on them."""

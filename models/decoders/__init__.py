@@ -1,0 +1,1 @@
+"""Put code here when it turns a network's outputs into people or labels."""

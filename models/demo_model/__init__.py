@@ -1,0 +1,1 @@
+"""Put code here when only the training of the shipped model needs it."""

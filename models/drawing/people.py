@@ -1,0 +1,155 @@
+"""People drawn on pictures, and pictures side by side. OpenCV on arrays: no files, no video, no decoding of poses.
+
+Left is orange and right is blue, whoever it is: people are ordered by score, so a colour for each person would jump
+from frame to frame.
+"""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decoders.skeleton import DRAWN_EDGES
+from models.drawing.text import as_drawn
+from models.text import visible
+from models.types import KEYPOINT_NAMES
+
+Image = NDArray[np.uint8]
+Color = tuple[int, int, int]
+
+LEFT: Color = (60, 140, 255)  # BGR: orange
+RIGHT: Color = (255, 190, 60)  # sky blue
+MIDDLE: Color = (210, 240, 210)
+OUTLINE: Color = (30, 25, 25)
+PAPER: Color = (34, 30, 28)
+INK: Color = (240, 240, 240)
+
+_SUBPIXEL_BITS = 4
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def draw_poses(
+    image_bgr: Image, keypoints: NDArray[np.float32], keypoint_scores: NDArray[np.float32], caption: str = ""
+) -> Image:
+    """Draw people and a caption in place, and return the picture.
+
+    image_bgr: (h, w, 3) uint8, contiguous; keypoints: (n, 17, 2) x, y in its pixels, NaN = not found
+    keypoint_scores: (n, 17), sure ones get the larger dots; caption: ASCII, as OpenCV's fonts
+    """
+    unit = _line_width_px(image_bgr)
+    for person, scores in zip(keypoints, keypoint_scores, strict=True):
+        _draw_person(image_bgr, person, scores, unit)
+    if caption:
+        draw_caption(image_bgr, caption)
+    return image_bgr
+
+
+def draw_caption(image: Image, caption: str) -> None:
+    """In place: light letters on a darkened strip at the bottom, as wide as the text, never wider than the picture.
+
+    image: (h, w, 3) uint8, contiguous; caption: all but ASCII is drawn as `?`, by OpenCV's fonts
+    """
+    caption = as_drawn(caption)
+    height, width = image.shape[:2]
+    scale = max(0.35, min(height, width) / 900)
+    thickness = max(1, round(scale * 1.6))
+    (text_width, text_height), baseline = cv2.getTextSize(caption, _FONT, scale, thickness)
+    if text_width > width * 0.96:
+        scale *= width * 0.96 / text_width
+        (text_width, text_height), baseline = cv2.getTextSize(caption, _FONT, scale, thickness)
+    pad = text_height // 2 + 1
+    top = max(0, height - text_height - baseline - 2 * pad)
+    strip = image[top:, : text_width + 2 * pad]
+    strip[:] = (strip * 0.35).astype(np.uint8)
+    cv2.putText(image, caption, (pad, height - baseline - pad), _FONT, scale, INK, thickness, cv2.LINE_AA)
+
+
+def contact_sheet(images: Sequence[Image], columns: int, width_px: int, names: Sequence[str] = ()) -> Image:
+    """Pictures of any sizes as the tiles of one, `columns` per row, each whole in a tile of 4:3 with a margin.
+
+    names: one per picture, above its tile; any script that DejaVu Sans has, a long one loses its beginning
+    Returns (height, width_px, 3) uint8 BGR. Raises ValueError without pictures, or where the tiles would vanish.
+    """
+    columns, margin = min(columns, len(images)), max(2, width_px // 160)
+    width = (width_px - margin * (columns + 1)) // columns if columns > 0 else 0
+    height, line = width * 3 // 4, 3 * margin if names else 0
+    if height < 1:
+        raise ValueError(f"{len(images)} pictures in {columns} columns on {width_px} pixels, expected some and room")
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * (line + height + margin) + margin, width_px, 3), PAPER, np.uint8)
+    corners = [
+        (margin + number % columns * (width + margin), margin + number // columns * (line + height + margin))
+        for number in range(len(images))
+    ]
+    for image, (left, top) in zip(images, corners, strict=True):
+        _paste(sheet, image, (left, top + line), (width, height))
+    return _with_names(sheet, names, corners, (width, line)) if names else sheet
+
+
+def _with_names(sheet: Image, names: Sequence[str], corners: Sequence[tuple[int, int]], size: tuple[int, int]) -> Image:
+    """Each name on its line of this size. Pillow, since OpenCV's letters are ASCII and names of files are not."""
+    from matplotlib import get_data_path
+    from PIL import Image as Picture
+    from PIL import ImageDraw, ImageFont
+
+    width, line = size
+    picture = Picture.fromarray(sheet)
+    drawing = ImageDraw.Draw(picture)
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", max(6, line * 2 // 3))
+    for name, (left, top) in zip(names, corners, strict=True):
+        plain = visible(name)
+        shown = plain
+        while len(shown) > 1 and drawing.textlength(shown, font) > width:
+            plain = plain[max(1, len(plain) // 50) :]
+            shown = f"…{plain}"
+        drawing.text((left, top), shown, INK, font)
+    return np.array(picture, np.uint8)
+
+
+def _paste(sheet: Image, image: Image, corner: tuple[int, int], size: tuple[int, int]) -> None:
+    scale = min(size[0] / image.shape[1], size[1] / image.shape[0])
+    width, height = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR  # AREA: no moiré in what shrinks
+    left, top = corner[0] + (size[0] - width) // 2, corner[1] + (size[1] - height) // 2
+    sheet[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=method)
+
+
+def _line_width_px(image: Image) -> int:
+    """Thin enough not to hide a person, thick enough to be seen in a thumbnail: 2 at 640x480, 5 at 1768x994."""
+    return max(1, round(math.sqrt(image.shape[0] * image.shape[1]) / 270))
+
+
+def _draw_person(image: Image, keypoints: NDArray[np.float32], scores: NDArray[np.float32], unit: int) -> None:
+    """All outlines first, so that no outline crosses a limb's colour."""
+    places = [_subpixel(place, image) for place in keypoints]
+    lines = [(places[a], places[b], _color(a, b)) for a, b in DRAWN_EDGES]
+    drawn = [(start, end, color) for start, end, color in lines if start and end]
+    for start, end, _ in drawn:
+        cv2.line(image, start, end, OUTLINE, unit + max(2, unit), cv2.LINE_AA, _SUBPIXEL_BITS)
+    for start, end, color in drawn:
+        cv2.line(image, start, end, color, unit, cv2.LINE_AA, _SUBPIXEL_BITS)
+    for keypoint, place in enumerate(places):
+        if place:
+            radius = unit * (0.7 + 0.9 * float(np.nan_to_num(scores[keypoint])))
+            _draw_dot(image, place, radius + unit / 2, OUTLINE)
+            _draw_dot(image, place, radius, _color(keypoint, keypoint))
+
+
+def _draw_dot(image: Image, place: tuple[int, int], radius_px: float, color: Color) -> None:
+    cv2.circle(image, place, round(radius_px * 2**_SUBPIXEL_BITS), color, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _subpixel(place: NDArray[np.float32], image: Image) -> tuple[int, int] | None:
+    """OpenCV's fixed point, or None for a keypoint that is not found. Far outside is as good as outside."""
+    if not np.isfinite(place).all():
+        return None
+    height, width = image.shape[:2]
+    x, y = np.clip(place, (-width, -height), (2 * width, 2 * height)) * 2**_SUBPIXEL_BITS
+    return round(float(x)), round(float(y))
+
+
+def _color(a: int, b: int) -> Color:
+    sides = {KEYPOINT_NAMES[keypoint].partition("_")[0] for keypoint in (a, b)} - {"nose"}
+    return {frozenset({"left"}): LEFT, frozenset({"right"}): RIGHT}.get(frozenset(sides), MIDDLE)

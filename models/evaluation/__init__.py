@@ -1,0 +1,1 @@
+"""Put code here when it measures how right a model is."""

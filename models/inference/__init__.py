@@ -1,0 +1,1 @@
+"""Put code here when it carries a frame through a model on a device, or times that."""

@@ -1,0 +1,27 @@
+"""Open the device that a name names, or say at once that there is none. No frames, no model files of its own."""
+
+from pathlib import Path
+
+from models.inference.runtime import OpenVinoRuntime, Runtime, refuse_absent
+from models.inference.simulated_stick import PREFIX, SimulatedStick, parse
+from models.manifest import Manifest
+
+
+def open_runtime(folder: Path, manifest: Manifest, device: str, precision: str) -> Runtime:
+    """The IR in `folder`, compiled for `device`.
+
+    device: OpenVINO's name, such as CPU or MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480, or SIMULATED:…
+
+    Raises RuntimeFault where the device cannot be opened, or the model does not fit it.
+    """
+    if device.startswith(PREFIX):
+        return SimulatedStick(folder, manifest, device)
+    return OpenVinoRuntime(folder, manifest, device, precision)
+
+
+def check_device(device: str) -> None:
+    """Raise RuntimeFault where this machine has no such device. Opens no model."""
+    if device.startswith(PREFIX):
+        parse(device)
+    else:
+        refuse_absent(device)

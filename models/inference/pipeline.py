@@ -1,0 +1,114 @@
+"""Frames through a device to what is in them: overlapped, in order, bounded memory. No files, no SQL, no OpenVINO.
+
+While the device works on the requests in flight, the frames behind them are decoded elsewhere and the outputs before
+them are read here, so that neither waits for the other.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decoders.classifier import ClassifyParams, classify
+from models.decoders.openpose import OpenPoseParams, decode_openpose
+from models.decoders.posenet import DecodeParams, decode_poses
+from models.inference.preprocess import Resize
+from models.inference.runtime import Runtime, RuntimeFault, check_outputs
+from models.manifest import Manifest
+from models.types import FrameLabel, FramePoses, NightjarError
+
+Outputs = Mapping[str, NDArray[np.float32]]
+Seen = FramePoses | FrameLabel
+Decoder = Callable[[Outputs], Seen]
+
+
+class FrameTensor(NamedTuple):
+    """A frame ready for the device.
+
+    number: frame of the video; t_s: seconds on a player's clock
+    tensor: (1, height, width, 3) uint8 RGB; it must stay as it is until `Runtime.slots` further frames were asked for
+    """
+
+    number: int
+    t_s: float
+    tensor: NDArray[np.uint8]
+
+
+class FrameResult(NamedTuple):
+    """Result of the model for one frame, in pixels of the original frame."""
+
+    number: int
+    t_s: float
+    seen: Seen
+
+
+# By manifest.decoder: from its parameters to a reader of the outputs. People are in pixels of the tensor.
+DECODERS: dict[str, Callable[[dict[str, Any]], Decoder]] = {
+    "posenet": lambda params: partial(decode_poses, params=DecodeParams(**params)),
+    "openpose": lambda params: partial(decode_openpose, params=OpenPoseParams(**params)),
+    "classifier": lambda params: partial(classify, params=ClassifyParams(**params)),
+}
+
+
+def decoder_for(manifest: Manifest, resize: Resize) -> Decoder:
+    """From the model's outputs to what it saw, in pixels of the frame that `resize` made the tensor from.
+
+    Raises NightjarError where the manifest names none of the decoders, or parameters that are not its own.
+    """
+    try:
+        read = DECODERS[manifest.decoder](manifest.decode_params)
+    except (KeyError, TypeError, ValueError) as error:
+        raise NightjarError(
+            f"{manifest.name} has the decoder {manifest.decoder!r} with the parameters {manifest.decode_params} "
+            f"({error}), expected one of {', '.join(DECODERS)} and its own: convert the model again, or choose another"
+        ) from error
+
+    def decode(outputs: Outputs) -> Seen:
+        seen = read(outputs)
+        if isinstance(seen, FramePoses):
+            return seen._replace(keypoints=inside_frame(seen.keypoints, resize))
+        return seen
+
+    return decode
+
+
+def inside_frame(keypoints: NDArray[np.float32], resize: Resize) -> NDArray[np.float32]:
+    """(..., 2) x, y in pixels of the tensor -> of the frame; NaN stays NaN.
+
+    A place outside the frame becomes the nearest pixel of its edge. So it comes no farther from any place inside, and
+    no keypoint of an annotated person is measured worse.
+    """
+    last_pixel = np.array([resize.source_width - 1, resize.source_height - 1], np.float32)
+    return np.clip(resize.to_original(keypoints), 0, last_pixel)
+
+
+def run_pipeline(frames: Iterable[FrameTensor], runtime: Runtime, decode: Decoder) -> Iterator[FrameResult]:
+    """One result a frame, in the frames' order, with at most `runtime.slots` frames in flight.
+
+    Raises RuntimeFault when the device is lost or returns what is no number, and whatever `frames` raises.
+    """
+    in_flight: deque[tuple[int, FrameTensor]] = deque()
+    try:
+        for ordinal, frame in enumerate(frames):
+            if len(in_flight) == runtime.slots:
+                yield _finish(runtime, decode, *in_flight.popleft())
+            slot = ordinal % runtime.slots
+            runtime.start(slot, frame.tensor)
+            in_flight.append((slot, frame))
+        while in_flight:
+            yield _finish(runtime, decode, *in_flight.popleft())
+    finally:
+        # Abandoned half-way: the device still reads the tensors, whose memory is about to be used again.
+        for slot, _ in in_flight:
+            with suppress(RuntimeFault):  # of a lost device each says so; the first one was heard
+                runtime.wait(slot)
+
+
+def _finish(runtime: Runtime, decode: Decoder, slot: int, frame: FrameTensor) -> FrameResult:
+    outputs = runtime.wait(slot)
+    check_outputs(runtime.device, outputs)
+    return FrameResult(frame.number, frame.t_s, decode(outputs))

@@ -1,0 +1,269 @@
+"""OpenVINO behind one small interface, for 2022.3 (a Neural Compute Stick) and today's. No frames, no decoding.
+
+A `Runtime` has numbered slots, one inference request each: start one, do something else, wait for it. Who keeps the
+slots busy in turn has the outputs in order, overlapped, without a callback or a lock.
+"""
+
+import math
+import os
+import platform
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.inference.stick_faults import why_no_stick
+from models.manifest import BIN_FILE, XML_FILE, ChannelValues, Manifest
+from models.types import NightjarError
+
+# Requests beyond the device's own optimum, queued so that it has work while Python turns outputs into poses.
+SPARE_SLOTS = 2
+# How much nicer the threads that infer are than who feeds them. Else they take the decoder's turns on two cores, the
+# frames behind a slow one come late, and then nobody has work: 12 % of the cores were idle.
+NICENESS = 5
+
+
+class RuntimeFault(NightjarError):
+    """The device cannot be opened, was lost, or returns what no model computes."""
+
+
+class Runtime(Protocol):
+    """Interface of a device for the pipeline; the tests have one without OpenVINO."""
+
+    device: str  # who really does the work, as results name it
+    precision: str
+    slots: int
+
+    def start(self, slot: int, tensor: NDArray[np.uint8]) -> None:
+        """Begin inference on tensor (1, height, width, 3) uint8 RGB. It is read until `wait(slot)`."""
+
+    def wait(self, slot: int) -> dict[str, NDArray[np.float32]]:
+        """The outputs of what was started in the slot; valid until the slot's next `start`."""
+
+
+def import_openvino() -> Any:
+    """OpenVINO, imported when a device is opened. Raises RuntimeFault where there is none."""
+    try:
+        from models.heavy.openvino import ov
+
+        return ov
+    except ImportError as error:
+        raise RuntimeFault(f"OpenVINO cannot be imported ({error}): install it, see the README") from error
+
+
+def openvino_version() -> str:
+    """Asked of OpenVINO itself: a stick's comes from an archive, which no package manager knows."""
+    return str(import_openvino().get_version())
+
+
+def available_devices() -> dict[str, str]:
+    """Device name, such as CPU, GPU or MYRIAD.1.1-ma2480 -> full name."""
+    core = import_openvino().Core()
+    return {name: core.get_property(name, "FULL_DEVICE_NAME") for name in core.available_devices}
+
+
+def check_outputs(device: str, outputs: Mapping[str, NDArray[np.float32]]) -> None:
+    """Raises RuntimeFault where an output holds NaN or infinities, as a stick's do whose memory or link is at fault.
+
+    One pass without a copy, 7 µs for PoseNet's outputs: a sum of squares hides neither. Numbers that are absurd and
+    finite pass: nobody can tell those from a strange picture.
+    """
+    for name, output in outputs.items():
+        if not math.isfinite(np.vdot(output, output)):
+            raise RuntimeFault(
+                f"{device} returned {name} with NaN or infinities, expected finite numbers: what it computes cannot be "
+                "trusted, plug it in anew or replace it (where a CPU does so, convert the model anew)"
+            )
+
+
+class OpenVinoRuntime:
+    """A compiled model on one device, with as many requests in flight as the device is best with.
+
+    The IR's own input is float32, in its own layout, colour order and range. All that is compiled into the model, so
+    that what crosses from Python is the picture's bytes, a quarter of the memory.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        device: str = "CPU",
+        precision: str = "f32",
+        slots: int | None = None,
+    ) -> None:
+        """slots: the device's own optimum and some more; where given, the CPU computes each within its `start`.
+
+        Raises RuntimeFault where the IR cannot be read or the device cannot be opened.
+        """
+        refuse_unfit(manifest, device)
+        openvino = import_openvino()
+        core = openvino.Core()
+        try:
+            model = core.read_model(str(folder / XML_FILE), str(folder / BIN_FILE))
+            compile_it = partial(core.compile_model, _with_pixels_as_input(openvino, model, manifest), device)
+            # A thread's niceness is its own on Linux, and that of the threads it starts.
+            with ThreadPoolExecutor(1, initializer=partial(os.nice, NICENESS)) as nicer:
+                compiled = nicer.submit(compile_it, _hints(device, precision, slots)).result()
+        except RuntimeError as error:
+            raise RuntimeFault(_explain(core, device, str(error))) from error
+        self.device = _describe(core, device, compiled)
+        self.precision = "f16" if is_stick(device) else precision
+        self.slots = slots or int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + SPARE_SLOTS
+        self._compiled, self._tensor = compiled, openvino.Tensor
+        self._inputs: list[Any] = [None] * self.slots
+        self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
+        # 2022.3 has no result lookup by name: keep the order and the names side by side.
+        self._outputs = [(port.get_any_name(), index) for index, port in enumerate(compiled.outputs)]
+
+    def start(self, slot: int, tensor: NDArray[np.uint8]) -> None:
+        request = self._requests[slot]
+        tensor = tensor.reshape(-1).reshape(tensor.shape)  # 2022.3 refuses the stride of 0 that numpy gives a new axis
+        try:
+            self._inputs[slot] = self._tensor(tensor, True)  # shared, not copied: keep it alive
+            request.set_input_tensor(self._inputs[slot])
+            request.start_async()
+        except RuntimeError as error:
+            raise lost(self.device, _first_line(str(error))) from error
+
+    def wait(self, slot: int) -> dict[str, NDArray[np.float32]]:
+        request = self._requests[slot]
+        try:
+            request.wait()
+            return {name: request.get_output_tensor(index).data for name, index in self._outputs}
+        except RuntimeError as error:
+            raise lost(self.device, _first_line(str(error))) from error
+
+    def temperature_c(self) -> float | None:
+        """The device's own, as sticks tell it; None where it tells none."""
+        try:
+            return float(self._compiled.get_property("DEVICE_THERMAL"))
+        except (RuntimeError, TypeError, ValueError):
+            return None
+
+
+def lost(device: str, why: str) -> RuntimeFault:
+    return RuntimeFault(
+        f"{device} was lost in the middle of the work ({why}), expected an answer to every frame: "
+        "see to its power, heat and USB cable, and plug it in anew"
+    )
+
+
+def devices_of(device: str) -> list[str]:
+    """The names that OpenVINO's MULTI or AUTO shall choose from, or the one."""
+    return device.partition(":")[2].split(",") if device.startswith(("MULTI:", "AUTO:")) else [device]
+
+
+def is_stick(device: str) -> bool:
+    """True if it is Neural Compute Sticks and nothing else."""
+    return all(name.startswith("MYRIAD") for name in devices_of(device))
+
+
+def refuse_unfit(manifest: Manifest, device: str) -> None:
+    """Before anything is opened: the stick's own words come after seconds, and name an operation at best."""
+    kinds = {name.split(":")[0].split(".")[0] for name in devices_of(device)}
+    if kinds > {"MYRIAD"}:
+        raise RuntimeFault(
+            f"{device} mixes sticks, which compute in FP16, with others, expected devices of one precision: rows could "
+            "not say which made them. Start a worker for each device"
+        )
+    if kinds & {"MYRIAD", "SIMULATED"} and not manifest.stick.fit:
+        raise RuntimeFault(
+            f"{manifest.name} does not fit a stick ({manifest.stick.reason}), expected a model that does for {device}: "
+            f"nightjar convert {manifest.name} --device-target MYRIAD says what is in the way, or choose --device CPU"
+        )
+
+
+def refuse_absent(device: str) -> None:
+    """Raise RuntimeFault where OpenVINO has no such device here. Compiles nothing."""
+    names = [name.partition("(")[0] for name in devices_of(device) if name.partition(":")[0] not in CHOOSERS]
+    if names == ["CPU"]:  # always there, and OpenVINO takes half a second to import
+        return
+    core = import_openvino().Core()
+    there = set(core.available_devices)
+    there |= {name.split(".")[0] for name in there}  # GPU stands for GPU.0
+    if not there.issuperset(names):
+        raise RuntimeFault(_no_device(core, device))
+
+
+def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
+    try:
+        from openvino.preprocess import PrePostProcessor
+    except ImportError as error:
+        raise RuntimeFault(f"this OpenVINO has no preprocessing ({error}): 2022.3 or newer is needed") from error
+    steps = PrePostProcessor(model)
+    port = steps.input(manifest.input.name)
+    port.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    port.model().set_layout(openvino.Layout(manifest.input.layout))
+    scaled = port.preprocess().convert_element_type(openvino.Type.f32)
+    if manifest.input.color == "BGR":
+        scaled.reverse_channels()
+    scaled.mean(_per_channel(manifest.input.mean)).scale(_per_channel(manifest.input.scale))
+    for name in manifest.outputs:
+        steps.output(name).tensor().set_element_type(openvino.Type.f32)
+    return steps.build()
+
+
+def _per_channel(values: ChannelValues) -> float | list[float]:
+    """As OpenVINO's preprocessing takes it; of several values it wants a list."""
+    return list(values) if isinstance(values, tuple) else values
+
+
+def _hints(device: str, precision: str, slots: int | None) -> dict[str, str]:
+    """f32 unless asked otherwise: on CPUs with AMX, OpenVINO's default of bf16 moves offsets by up to 26 pixels."""
+    # No streams: no threads but the caller's.
+    own_thread = {"NUM_STREAMS": "0", "INFERENCE_NUM_THREADS": "1"}
+    hints = own_thread if slots else {"PERFORMANCE_HINT": "THROUGHPUT"}
+    if not is_stick(device):  # MYRIAD knows FP16 only and rejects the hint
+        hints["INFERENCE_PRECISION_HINT"] = precision
+    return hints
+
+
+def _describe(core: Any, device: str, compiled: Any) -> str:
+    """The name, and what it turned out to be: MULTI and AUTO choose among the devices that are there."""
+    try:
+        names = [str(name) for name in compiled.get_property("EXECUTION_DEVICES")]
+    except RuntimeError:  # a plugin of 2022.3 that does not know the property
+        names = devices_of(device)
+    full = [str(core.get_property(name, "FULL_DEVICE_NAME")).strip() or platform.machine() for name in names]
+    return f"{device} ({', '.join(full)})"
+
+
+# OpenVINO's own, which choose among real devices.
+CHOOSERS = ("AUTO", "MULTI", "HETERO", "BATCH")
+# OpenVINO's words where a plugin is missing, or is there and cannot start a stick.
+NO_DEVICE = ("is not registered", "No available device", "NC_ERROR", "Can not init", "NO_DEVICE")
+
+
+def _explain(core: Any, device: str, error: str) -> str:
+    if any(words in error for words in NO_DEVICE):
+        return _no_device(core, device)
+    found = ", ".join(core.available_devices) or "none"
+    return f"the model cannot run on {device} (devices here: {found}): {_first_line(error)}"
+
+
+def _no_device(core: Any, device: str) -> str:
+    found = ", ".join(core.available_devices) or "none"
+    remedy = "choose another --device"
+    if device.upper() in core.available_devices:
+        remedy = f"use --device {device.upper()}"
+    elif "MYRIAD" in device.upper():
+        remedy = why_no_stick(_has_plugin(core, "MYRIAD"))
+    return f"no device {device} here, found {found}: {remedy}"
+
+
+def _has_plugin(core: Any, name: str) -> bool:
+    try:
+        core.get_property(name, "FULL_DEVICE_NAME")
+    except RuntimeError as error:
+        return "is not registered" not in str(error)
+    return True
+
+
+def _first_line(error: str) -> str:
+    """OpenVINO's errors begin with source locations; the last line with letters says what was wrong."""
+    lines = [line.strip() for line in error.splitlines() if line.strip() and not line.startswith("Exception from")]
+    return lines[-1] if lines else error

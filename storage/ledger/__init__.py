@@ -1,0 +1,1 @@
+"""Put SQL here when it changes or reads what is planned, leased, done or lost."""

@@ -1,0 +1,410 @@
+"""A batch and its work, read from the ledger for an account of it. Counts no rows of results, judges nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, Row, Select, exists, func, select, text, update
+
+from storage.ledger.leases import SegmentCounts, count_segments
+from storage.sql.clock import epoch_s
+from storage.sql.database import DatabaseError, reading, writing
+from storage.sql.tables import assignments, batches, database_now, model_versions, segments, videos
+
+ROWS_AT_ONCE = 5000
+
+
+class BatchFacts(NamedTuple):
+    """A batch's own row. took_s: until its end, or until now; estimated_s: None where nothing was measured before"""
+
+    batch_id: int
+    batch_key: str
+    status: str
+    archive: str
+    model: str
+    task: str
+    model_version_id: int
+    version_sha256: str
+    dispatch: str
+    started_at: datetime
+    finished_at: datetime | None
+    took_s: float
+    estimated_s: float | None
+    error: str | None
+    files_listed: int | None
+    files_quarantined: int | None
+
+
+class DeviceFacts(NamedTuple):
+    """A row of device_summary: numbers of one worker with one device. wall_s: None where it did no segment"""
+
+    worker: str | None
+    device: str | None
+    segments_done: int
+    frames_done: int
+    wall_s: float | None
+    retries: int
+    assignments_lost: int
+
+
+class VideoFacts(NamedTuple):
+    """One video of a batch, as far as the batch was to do it. wall_s: None where no segment is done"""
+
+    video: str
+    segments: int
+    segments_done: int
+    segments_quarantined: int
+    frames: int
+    frames_done: int
+    frames_undecodable: int
+    people: int
+    retries: int
+    wall_s: float | None
+
+
+class WholeVideo(NamedTuple):
+    """A video as far as one model version has done it, in whichever batches. people: rows, of labels also"""
+
+    video: str
+    duration_s: float
+    frames: int
+    frames_done: int
+    frames_undecodable: int
+    segments_quarantined: int
+    people: int
+
+
+class Refused(NamedTuple):
+    """A row of the view quarantine. start_frame, stop_frame: of a segment, None where it is the whole file"""
+
+    key: str
+    start_frame: int | None
+    stop_frame: int | None
+    reason: str
+
+
+class Loss(NamedTuple):
+    """An assignment that was lost, at_s after the batch's start. worker: None where its run never came to a device"""
+
+    worker: str | None
+    device: str | None
+    at_s: float
+    reason: str | None
+
+
+class VideoNote(NamedTuple):
+    """A video of a batch whose file was odd, and the reading of it that was taken.
+
+    frames_retimed: with a time of their neighbours' instead of their own stamp
+    clock_changes: how often the recording's clock jumped; clock_s: the longest of these jumps, seconds
+    stream: index of the stream that was taken of so many `streams`
+    unused_bytes: of size_bytes, behind the last frame and of no stream
+    """
+
+    video: str
+    frames_retimed: int
+    clock_changes: int
+    clock_s: float | None
+    stream: int
+    streams: int
+    unused_bytes: int
+    size_bytes: int
+
+
+class Crowd(NamedTuple):
+    """The second of a video with the most people in one frame."""
+
+    video: str
+    second: int
+    most_people: int
+
+
+class Yield(NamedTuple):
+    """Yield of a batch. film_s: seconds of film; rows: in poses or classifications; took_s: the whole batch"""
+
+    batch_id: int
+    started_at: datetime
+    film_s: float
+    frames: int
+    rows: int
+    took_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """The segments of a batch: when they were done, by which device, of which film. In the order of their ends.
+
+    workers: (worker, device) of each lane; lane: (n,) int32 index into it
+    begun_s, ended_s: (n,) float64 seconds after the batch's start; begun is the end less the seconds that it took
+    frames: (n,) int32; attempt: (n,) int32, 1 for the first
+    film: (n,) int32 video_id; format: (n,) int32, equal for films of the same picture size, codec and frame rate
+    """
+
+    workers: Sequence[tuple[str, str]]
+    lane: NDArray[np.int32]
+    begun_s: NDArray[np.float64]
+    ended_s: NDArray[np.float64]
+    frames: NDArray[np.int32]
+    attempt: NDArray[np.int32]
+    film: NDArray[np.int32]
+    format: NDArray[np.int32]
+
+    @property
+    def frames_per_s(self) -> NDArray[np.float64]:
+        return self.frames / (self.ended_s - self.begun_s)
+
+
+def read_batch(engine: Engine, batch_id: int | None = None) -> BatchFacts:
+    """This batch, or the newest one. Raises DatabaseError where there is none."""
+    took_s = epoch_s(func.coalesce(batches.c.finished_at, database_now())) - epoch_s(batches.c.started_at)
+    own = {name: batches.c[name] for name in BatchFacts._fields if name in batches.c}
+    version = {"model": "name", "task": "task", "version_sha256": "version_sha256"}
+    columns = {**own, **{name: model_versions.c[column] for name, column in version.items()}}
+    rows = (
+        select(*({**columns, "took_s": took_s}[name].label(name) for name in BatchFacts._fields))
+        .join(model_versions, model_versions.c.model_version_id == batches.c.model_version_id)
+        .order_by(batches.c.batch_id.desc())
+        .limit(1)
+    )
+    with reading(engine) as connection:
+        row = connection.execute(rows if batch_id is None else rows.where(batches.c.batch_id == batch_id)).first()
+    if row is None:
+        raise DatabaseError("no batch", "one", "run 'nightjar run ARCHIVE --model NAME' first")
+    return BatchFacts(*row)
+
+
+def read_counts(engine: Engine, batch_id: int) -> SegmentCounts:
+    """As at the batch's end, or now while it runs: what later nights mend is not this one's."""
+    ended = ("segments_done", "segments_quarantined", "segments_missing", "frames_done", "frames_undecodable")
+    names = (*ended, "frames_quarantined", "frames_missing", "people", "finished_at")
+    mine = select(*(batches.c[name] for name in names)).where(batches.c.batch_id == batch_id)
+    with reading(engine) as connection:
+        row = connection.execute(mine).one()
+    if row.finished_at is None:
+        return count_segments(engine, batch_id)
+    expected = row.frames_done + row.frames_undecodable + row.frames_quarantined + row.frames_missing
+    done, quarantined, missing, *frames = row[:-1]
+    return SegmentCounts(missing, 0, done, quarantined, expected, *frames)
+
+
+def write_estimate(engine: Engine, batch_id: int, estimated_s: float | None) -> None:
+    with writing(engine) as connection:
+        mine = batches.c.batch_id == batch_id
+        connection.execute(update(batches).where(mine).values(estimated_s=estimated_s))
+
+
+def read_devices(engine: Engine, batch_id: int) -> list[DeviceFacts]:
+    """Work of each worker, in the order of names."""
+    columns = ", ".join(DeviceFacts._fields)
+    sql = f"SELECT {columns} FROM device_summary WHERE batch_id = :batch_id ORDER BY worker, device"  # noqa: S608
+    return [DeviceFacts(*row) for row in _ask(engine, sql, batch_id=batch_id)]
+
+
+def _ask(engine: Engine, sql: str, **values: Any) -> Sequence[Row[Any]]:
+    with reading(engine) as connection:
+        return connection.execute(text(sql), values).all()
+
+
+# The name of video `v` in the archive of batch `b`. A subquery, so that copies of a file multiply no rows.
+NAME_HERE = """\
+coalesce((SELECT coalesce(min(CASE WHEN f.gone_at IS NULL THEN f.key END), min(f.key)) FROM archive_files AS f
+                 WHERE f.video_id = v.video_id AND f.archive = b.archive), v.sha256)"""
+
+EXPECTED_VIDEOS = """\
+(SELECT DISTINCT s.video_id FROM batch_segments AS e JOIN segments AS s ON s.segment_id = e.segment_id
+      WHERE e.batch_id = :batch_id)"""
+
+VIDEOS = f"""
+SELECT {NAME_HERE} AS video,
+       s.segments, s.segments_done, s.segments_quarantined, s.frames,
+       s.frames_done, s.frames_undecodable, s.people, s.retries, s.wall_s
+FROM (
+    SELECT s.video_id, count(*) AS segments,
+           count(CASE WHEN s.status = 'done' THEN 1 END) AS segments_done,
+           count(CASE WHEN s.status = 'quarantined' THEN 1 END) AS segments_quarantined,
+           sum(s.stop_frame - s.start_frame) AS frames,
+           coalesce(sum(s.frames_done), 0) AS frames_done,
+           coalesce(sum(s.undecodable_frames), 0) AS frames_undecodable,
+           coalesce(sum(s.people), 0) AS people,
+           sum(CASE WHEN s.attempt > 1 THEN s.attempt - 1 ELSE 0 END) AS retries,
+           sum(s.wall_s) AS wall_s
+    FROM batch_segments AS e JOIN segments AS s ON s.segment_id = e.segment_id
+    WHERE e.batch_id = :batch_id
+    GROUP BY s.video_id
+) AS s
+JOIN videos AS v ON v.video_id = s.video_id
+JOIN batches AS b ON b.batch_id = :batch_id
+ORDER BY 1
+"""  # noqa: S608
+
+
+def read_videos(engine: Engine, batch_id: int) -> list[VideoFacts]:
+    """Frames of each video that the batch expected, and those in the ledger now, in the order of names."""
+    return [VideoFacts(*row) for row in _ask(engine, VIDEOS, batch_id=batch_id)]
+
+
+WHOLE_VIDEOS = f"""
+SELECT {NAME_HERE} AS video, v.duration_s, v.frames, coalesce(sum(s.frames_done), 0),
+       coalesce(sum(s.undecodable_frames), 0), count(CASE WHEN s.status = 'quarantined' THEN 1 END),
+       coalesce(sum(s.people), 0)
+FROM {EXPECTED_VIDEOS} AS mine
+JOIN videos AS v ON v.video_id = mine.video_id
+JOIN batches AS b ON b.batch_id = :batch_id
+JOIN segments AS s ON s.video_id = v.video_id AND s.model_version_id = b.model_version_id
+GROUP BY v.video_id, v.sha256, v.duration_s, v.frames, b.archive
+ORDER BY 1
+LIMIT :most
+"""  # noqa: S608
+
+
+def read_whole_videos(engine: Engine, batch_id: int, most: int) -> list[WholeVideo]:
+    """The first of the videos that the batch had to do with, by name: all that is known of each by its model version.
+
+    Reads nothing of the videos that were done before.
+    """
+    return [WholeVideo(*row) for row in _ask(engine, WHOLE_VIDEOS, batch_id=batch_id, most=most)]
+
+
+REFUSED = """
+SELECT key, start_frame, stop_frame, reason FROM quarantine WHERE archive = :archive ORDER BY key, start_frame
+"""
+
+
+def read_refused(engine: Engine, archive: str) -> list[Refused]:
+    """All of this archive that is in quarantine, in the order of names."""
+    return [Refused(*row) for row in _ask(engine, REFUSED, archive=archive)]
+
+
+NOTES = f"""
+SELECT {NAME_HERE} AS video, coalesce(sum(t.frames), 0), count(t.clock_s),
+       CASE WHEN max(t.clock_s) > -min(t.clock_s) THEN max(t.clock_s) ELSE min(t.clock_s) END,
+       v.stream, v.streams, v.unused_bytes, v.size_bytes
+FROM {EXPECTED_VIDEOS} AS mine
+JOIN videos AS v ON v.video_id = mine.video_id
+JOIN batches AS b ON b.batch_id = :batch_id
+LEFT JOIN time_repairs AS t ON t.video_id = v.video_id
+WHERE v.streams > 1 OR t.video_id IS NOT NULL OR v.unused_bytes > 0
+GROUP BY v.video_id, v.sha256, v.stream, v.streams, v.unused_bytes, v.size_bytes, b.archive
+ORDER BY 1
+"""  # noqa: S608
+
+
+def read_notes(engine: Engine, batch_id: int) -> list[VideoNote]:
+    """Videos of the batch with repaired times, several streams or unused bytes, in the order of names."""
+    return [VideoNote(*row) for row in _ask(engine, NOTES, batch_id=batch_id)]
+
+
+CROWDS = f"""
+SELECT {NAME_HERE} AS video, c.second, c.most_people
+FROM (
+    SELECT p.video_id, p.second, max(p.most_people) AS most_people, sum(p.frames_seen) AS frames_seen,
+           row_number() OVER (PARTITION BY p.video_id
+                              ORDER BY max(p.most_people) DESC, sum(p.frames_seen) DESC, p.second) AS place
+    FROM pose_seconds AS p
+    WHERE p.model_version_id = :model_version_id
+      AND p.video_id IN (SELECT video_id FROM segments WHERE batch_id = :batch_id AND status = 'done')
+    GROUP BY p.video_id, p.second
+) AS c
+JOIN videos AS v ON v.video_id = c.video_id
+JOIN batches AS b ON b.batch_id = :batch_id
+WHERE c.place = 1
+ORDER BY c.most_people DESC, c.frames_seen DESC, 1
+LIMIT :most
+"""  # noqa: S608
+
+
+def read_crowds(engine: Engine, batch: BatchFacts, most: int) -> list[Crowd]:
+    """The fullest second of each video that the batch did, fullest first."""
+    values = {"batch_id": batch.batch_id, "model_version_id": batch.model_version_id, "most": most}
+    return [Crowd(*row) for row in _ask(engine, CROWDS, **values)]
+
+
+def read_yields(engine: Engine, batch: BatchFacts) -> list[Yield]:
+    """This batch's, and before it that of the latest earlier one over the same archive with the same model's name."""
+    took_s = epoch_s(func.coalesce(batches.c.finished_at, database_now())) - epoch_s(batches.c.started_at)
+    theirs = (segments.c.batch_id == batches.c.batch_id) & (segments.c.status == "done")
+    newest = (
+        select(batches.c.batch_id)
+        .join(model_versions, model_versions.c.model_version_id == batches.c.model_version_id)
+        .where(batches.c.archive == batch.archive, model_versions.c.name == batch.model)
+        .where(batches.c.batch_id <= batch.batch_id, exists().where(theirs))
+        .order_by(batches.c.batch_id.desc())
+        .limit(2)
+        .subquery()
+    )
+    rows = (
+        select(
+            batches.c.batch_id,
+            batches.c.started_at,
+            func.sum(segments.c.frames_done * videos.c.duration_s / videos.c.frames),
+            func.sum(segments.c.frames_done),
+            func.sum(segments.c.people),
+            func.min(took_s),
+        )
+        .join(newest, newest.c.batch_id == batches.c.batch_id)
+        .join(segments, theirs)
+        .join(videos, videos.c.video_id == segments.c.video_id)
+        .group_by(batches.c.batch_id, batches.c.started_at)
+        .order_by(batches.c.batch_id)
+    )
+    with reading(engine) as connection:
+        return [Yield(*row) for row in connection.execute(rows)]
+
+
+def read_losses(engine: Engine, batch_id: int) -> list[Loss]:
+    """In the order of time."""
+    at_s = epoch_s(assignments.c.ended_at) - epoch_s(batches.c.started_at)
+    rows = (
+        select(assignments.c.worker, assignments.c.device, at_s, assignments.c.reason)
+        .join(batches, batches.c.batch_id == assignments.c.batch_id)
+        .where(assignments.c.batch_id == batch_id, assignments.c.status == "lost")
+        .order_by(assignments.c.ended_at)
+    )
+    with reading(engine) as connection:
+        return [Loss(*row) for row in connection.execute(rows)]
+
+
+SPAN = np.dtype(
+    [
+        ("lane", "i4"),
+        ("begun_s", "f8"),
+        ("ended_s", "f8"),
+        ("frames", "i4"),
+        ("attempt", "i4"),
+        ("film", "i4"),
+        ("format", "i4"),
+    ]
+)
+
+
+def read_spans(engine: Engine, batch_id: int) -> Spans:
+    """Of all segments that the batch did: 36 bytes each, however many they are."""
+    lanes: dict[tuple[str, str], int] = {}
+    formats: dict[tuple[Any, ...], int] = {}
+    with reading(engine) as connection:
+        rows = connection.execution_options(yield_per=ROWS_AT_ONCE).execute(_done(batch_id))
+        found = np.fromiter((_span(row, lanes, formats) for row in rows), SPAN)
+    return Spans(list(lanes), *(found[name].copy() for name in SPAN.names or ()))
+
+
+def _span(row: Row[Any], lanes: dict[tuple[str, str], int], formats: dict[tuple[Any, ...], int]) -> tuple[Any, ...]:
+    """One SPAN; lanes and formats are numbered as they come."""
+    lane = lanes.setdefault((row.worker, row.device), len(lanes))
+    of = formats.setdefault((row.width, row.height, row.codec, round(row.fps or 0)), len(formats))
+    return lane, row.ended_s - row.wall_s, row.ended_s, row.frames_done, row.attempt, row.video_id, of
+
+
+def _done(batch_id: int) -> Select[Any]:
+    ended_s = epoch_s(segments.c.finished_at) - epoch_s(batches.c.started_at)
+    mine = (segments.c.worker, segments.c.device, segments.c.wall_s, segments.c.frames_done, segments.c.attempt)
+    film = (videos.c.video_id, videos.c.width, videos.c.height, videos.c.codec, videos.c.fps)
+    return (
+        select(*mine, *film, ended_s.label("ended_s"))
+        .join(batches, batches.c.batch_id == segments.c.batch_id)
+        .join(videos, videos.c.video_id == segments.c.video_id)
+        .where(segments.c.batch_id == batch_id, segments.c.status == "done", segments.c.wall_s > 0)
+        .order_by(segments.c.finished_at, segments.c.segment_id)
+    )

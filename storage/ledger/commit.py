@@ -1,0 +1,300 @@
+"""A segment's rows in SQL: replace them and read them, each in one transaction. No leases given, no result files."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, insert, select, update
+
+from models.types import Classifications, Poses, Rows, Segment, SegmentReport, Video
+from storage.ledger.leases import NO_LEASE, Claim, held, insert_segments, lock_video, planned_ranges
+from storage.poses import POSE_COLUMNS, POSE_SECONDS, keypoint_matrix, pose_heads, pose_seconds, poses_from_columns
+from storage.rows import LABEL_COLUMNS, check_report, check_rows
+from storage.sql import tables
+from storage.sql.catalogue import geometry_of_rows, video_id_of
+from storage.sql.database import DatabaseError, reading, writing
+from storage.sql.tables import database_now, model_versions, segments
+from storage.video.geometry import geometry_of, moved
+
+if TYPE_CHECKING:
+    from storage.parquet import Result
+
+KEY = ("video_id", "model_version_id")
+COLUMNS, SECOND_COLUMNS = (*KEY, *POSE_COLUMNS), (*KEY, *(POSE_SECONDS.names or ()))
+# Rows that are made and sent at once. Few, so that PostgreSQL takes the ones before meanwhile (a quarter faster than
+# with 8192), and that SQLite's numbers are still in the processor's cache.
+ROWS_AT_ONCE = 256
+# In one INSERT of SQLite: an eighth faster than one, and other threads get Python's lock less often in between.
+ROWS_A_STATEMENT = 64
+# PostgreSQL's binary COPY format: signature, flags, no header extension; at the end a field count of -1.
+COPY_HEADER, COPY_TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+
+
+def commit_segment(
+    engine: Engine,
+    claim: Claim,
+    rows: Rows,
+    report: SegmentReport,
+    result_key: str | None = None,
+    result_sha256: str | None = None,
+    video: Video | None = None,
+) -> bool:
+    """Rows and ledger entry of a claimed segment, in one transaction. result_*: the Parquet file that holds them too.
+
+    video: whose geometry the coordinates refer to, where it may differ from the one in the database
+
+    False, and nothing changed, where the claim is fenced or the segment done. Raises ValueError where the rows or the
+    report are not the segment's, and DatabaseError.
+    """
+    check_rows(rows, claim.segment)
+    check_report(report, claim.segment)
+    values = _done(rows, report, result_key, result_sha256)
+    try:
+        with writing(engine) as connection:
+            if connection.execute(update(segments).where(held(claim)).values(values)).rowcount != 1:
+                return False
+            ours = rows if video is None else _in_frame_of_rows(connection, claim.video_id, video, rows)
+            _replace_rows(connection, claim.video_id, claim.model_version_id, claim.segment, ours)
+            return True
+    except DatabaseError:
+        # Perhaps only the answer to COMMIT was lost: the ledger knows.
+        if _is_done_by(engine, claim):
+            return True
+        raise
+
+
+def load_result(
+    engine: Engine, result: "Result", result_key: str | None = None, result_sha256: str | None = None
+) -> bool:
+    """Rows and ledger entry from a result file, whoever holds the lease: a rebuild of SQL, or a result nobody loaded.
+
+    False, and nothing changed, where the ledger has the segment done. Raises ValueError where the ledger's segments are
+    cut elsewhere, and DatabaseError, also where the model version is not registered.
+    """
+    check_rows(result.rows, result.segment)
+    check_report(result.report, result.segment)
+    with writing(engine) as connection:
+        video_id, model_version_id = video_id_of(connection, result.video), _model_id(connection, result.version_sha256)
+        _plan_one(connection, video_id, model_version_id, result.segment)
+        mine = (segments.c.video_id == video_id) & (segments.c.model_version_id == model_version_id)
+        this = mine & (segments.c.start_frame == result.segment.start_frame) & (segments.c.status != "done")
+        values = _done(result.rows, result.report, result_key, result_sha256)
+        if connection.execute(update(segments).where(this).values(values)).rowcount != 1:
+            return False
+        ours = _in_frame_of_rows(connection, video_id, result.video, result.rows)
+        _replace_rows(connection, video_id, model_version_id, result.segment, ours)
+        return True
+
+
+def read_poses(engine: Engine, video_id: int, model_version_id: int, start_frame: int, stop_frame: int) -> Poses:
+    """The rows of frames [start_frame, stop_frame), as they were committed."""
+    found = _read(engine, tables.poses, POSE_COLUMNS, (video_id, model_version_id, start_frame, stop_frame))
+    # None becomes NaN; float64 holds every frame number and every float32 exactly.
+    values = np.array([tuple(row) for row in found], np.float64).reshape(len(found), len(POSE_COLUMNS))
+    frame, person, t_s, scores = values[:, 0], values[:, 1], values[:, 2], values[:, 3]
+    return poses_from_columns(
+        frame.astype(np.int64),
+        person.astype(np.int16),
+        t_s.copy(),
+        scores.astype(np.float32),
+        values[:, 4:].astype(np.float32),
+    )
+
+
+def read_labels(
+    engine: Engine, video_id: int, model_version_id: int, start_frame: int, stop_frame: int
+) -> Classifications:
+    """A classifier's rows of frames [start_frame, stop_frame), as they were committed."""
+    found = _read(engine, tables.classifications, LABEL_COLUMNS, (video_id, model_version_id, start_frame, stop_frame))
+    frame, label, t_s, scores = zip(*found, strict=True) if found else ((), (), (), ())
+    return Classifications(
+        np.array(frame, np.int64), np.array(label, np.str_), np.array(t_s, np.float64), np.array(scores, np.float32)
+    )
+
+
+def _read(engine: Engine, table: Table, columns: tuple[str, ...], of: tuple[int, int, int, int]) -> Sequence[Row[Any]]:
+    """of: video_id, model_version_id, start_frame, stop_frame. In the order of the first two columns."""
+    wanted = select(*(table.c[name] for name in columns)).where(*_of(table, *of))
+    with reading(engine) as connection:
+        return connection.execute(wanted.order_by(table.c[columns[0]], table.c[columns[1]])).all()
+
+
+def _done(rows: Rows, report: SegmentReport, result_key: str | None, result_sha256: str | None) -> dict[str, Any]:
+    return {
+        "status": "done",
+        "device": report.device,
+        "precision": report.precision,
+        "worker": report.worker,
+        "frames_done": report.frames_done,
+        "undecodable_frames": len(report.undecodable),
+        "undecodable": json.dumps(report.undecodable),
+        "people": len(rows),
+        "result_key": result_key,
+        "result_sha256": result_sha256,
+        "wall_s": report.wall_s,
+        "reason": None,
+        "retry": False,
+        "finished_at": database_now(),
+        **NO_LEASE,
+    }
+
+
+def _in_frame_of_rows(connection: Connection, video_id: int, video: Video, rows: Rows) -> Rows:
+    """All rows of a video refer to one geometry, even where the versions of parent and worker read it differently."""
+    return moved(rows, geometry_of(video), geometry_of_rows(connection, video_id))
+
+
+def _is_done_by(engine: Engine, claim: Claim) -> bool:
+    with reading(engine) as connection:
+        mine = (segments.c.segment_id == claim.segment_id) & (segments.c.attempt == claim.attempt)
+        return connection.execute(select(segments.c.status).where(mine)).scalar() == "done"
+
+
+def _model_id(connection: Connection, version_sha256: str) -> int:
+    mine = model_versions.c.version_sha256 == version_sha256
+    found = connection.execute(select(model_versions.c.model_version_id).where(mine)).scalar()
+    if found is None:
+        raise DatabaseError(
+            f"a result of model version {version_sha256[:12]}…",
+            "a registered one",
+            "register the model that made it ('nightjar convert' does), then load again",
+        )
+    return int(found)
+
+
+def _plan_one(connection: Connection, video_id: int, model_version_id: int, segment: Segment) -> None:
+    wanted = (segment.start_frame, segment.stop_frame)
+    mine = (segments.c.video_id == video_id) & (segments.c.model_version_id == model_version_id)
+    this = mine & (segments.c.start_frame == segment.start_frame) & (segments.c.stop_frame == segment.stop_frame)
+    if connection.execute(select(segments.c.segment_id).where(this)).first():
+        return  # without the lock: others may load their segments of the video meanwhile
+    frames = lock_video(connection, video_id)
+    known = planned_ranges(connection, video_id, model_version_id)
+    if wanted in known:
+        return
+    overlapping = [(start, stop) for start, stop in known if start < segment.stop_frame and segment.start_frame < stop]
+    if overlapping or segment.stop_frame > frames:
+        raise ValueError(
+            f"a result of frames {wanted}, expected one of the ledger's segments, such as {overlapping[:2]}, "
+            f"within the video's {frames} frames: it belongs to another plan, leave it out"
+        )
+    insert_segments(connection, video_id, model_version_id, [wanted])
+
+
+def _replace_rows(connection: Connection, video_id: int, model_version_id: int, segment: Segment, rows: Rows) -> None:
+    mine = (video_id, model_version_id)
+    of_poses = not isinstance(rows, Classifications)
+    for table in (tables.poses, tables.pose_seconds) if of_poses else (tables.classifications,):
+        connection.execute(delete(table).where(*_of(table, *mine, segment.start_frame, segment.stop_frame)))
+    driver = connection.connection.driver_connection
+    if isinstance(rows, Classifications):
+        _insert_labels(connection, *mine, rows)
+    elif isinstance(driver, sqlite3.Connection):
+        _insert(driver, "poses", COLUMNS, _plain_rows(*mine, rows))
+        _insert(driver, "pose_seconds", SECOND_COLUMNS, [_plain(*mine, pose_seconds(rows))])
+    elif isinstance(driver, psycopg.Connection):
+        _copy(driver, "poses", COLUMNS, _copy_rows(*mine, rows))
+        _copy(driver, "pose_seconds", SECOND_COLUMNS, [_fields(*mine, pose_seconds(rows)).tobytes()])
+    else:
+        raise TypeError(f"the driver is {type(driver)}, expected sqlite3 or psycopg")
+
+
+def _of(
+    table: Table, video_id: int, model_version_id: int, start_frame: int, stop_frame: int
+) -> tuple[ColumnElement[bool], ...]:
+    """The rows of frames [start_frame, stop_frame)."""
+    column = table.c
+    mine = (column.video_id == video_id) & (column.model_version_id == model_version_id)
+    return mine, (column.frame >= start_frame) & (column.frame < stop_frame)
+
+
+def _insert_labels(connection: Connection, video_id: int, model_version_id: int, rows: Classifications) -> None:
+    """One row a frame at most: nothing that a COPY would be needed for."""
+    own = zip(rows.frame.tolist(), rows.label.tolist(), rows.t_s.tolist(), rows.scores.tolist(), strict=True)
+    values = [
+        {"video_id": video_id, "model_version_id": model_version_id, **dict(zip(LABEL_COLUMNS, row, strict=True))}
+        for row in own
+    ]
+    if values:
+        connection.execute(insert(tables.classifications), values)
+
+
+def _insert(
+    driver: sqlite3.Connection, table: str, columns: tuple[str, ...], pieces: Iterable[NDArray[np.float64]]
+) -> None:
+    row = f"({', '.join('?' * len(columns))})"
+    one = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {row}"  # noqa: S608 # our names
+    many = f"{one}, {', '.join([row] * (ROWS_A_STATEMENT - 1))}"
+    for rows in pieces:
+        whole = len(rows) // ROWS_A_STATEMENT * ROWS_A_STATEMENT
+        driver.executemany(many, rows[:whole].reshape(-1, ROWS_A_STATEMENT * len(columns)).tolist())
+        driver.executemany(one, rows[whole:].tolist())
+
+
+def _plain_rows(video_id: int, model_version_id: int, poses: Poses) -> Iterator[NDArray[np.float64]]:
+    heads, matrix = pose_heads(poses), keypoint_matrix(poses)
+    for start in range(0, len(poses), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        yield np.hstack([_plain(video_id, model_version_id, heads[part]), matrix[part]])
+
+
+def _plain(video_id: int, model_version_id: int, own: NDArray[np.void]) -> NDArray[np.float64]:
+    """(n, columns): the key and the rows' own columns, as floats all: three times as fast as each by its type.
+
+    SQLite makes integers of them in its integer columns, where they are exact, and its driver makes NULL of NaN.
+    """
+    names = own.dtype.names or ()
+    rows = np.empty((len(own), len(KEY) + len(names)))
+    rows[:, : len(KEY)] = video_id, model_version_id
+    for column, name in enumerate(names, len(KEY)):
+        rows[:, column] = own[name]
+    return rows
+
+
+def _copy(driver: psycopg.Connection[Any], table: str, columns: tuple[str, ...], pieces: Iterable[bytes]) -> None:
+    """pieces: rows in PostgreSQL's binary COPY format"""
+    names = ", ".join(columns)
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.write(COPY_HEADER)
+        for piece in pieces:
+            copy.write(piece)
+        copy.write(COPY_TRAILER)
+
+
+def _copy_rows(video_id: int, model_version_id: int, poses: Poses) -> Iterator[bytes]:
+    """In PostgreSQL's binary COPY format, vectorised: each field is its length and then its big-endian bytes."""
+    heads, matrix = pose_heads(poses), keypoint_matrix(poses)
+    for start in range(0, len(poses), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        yield _with_keypoints(_fields(video_id, model_version_id, heads[part], matrix.shape[1]), matrix[part])
+
+
+def _fields(video_id: int, model_version_id: int, own: NDArray[np.void], keypoints: int = 0) -> NDArray[np.void]:
+    """Rows that begin with the key and their own columns, with room for so many keypoint columns."""
+    dtypes = dict.fromkeys(KEY, np.dtype("i4")) | {name: own.dtype[name] for name in own.dtype.names or ()}
+    layout: list[Any] = [("fields", ">i2")]
+    for name, dtype in dtypes.items():
+        layout += [(f"{name}_length", ">i4"), (name, dtype.newbyteorder(">"))]
+    rows = np.empty(len(own), np.dtype([*layout, ("keypoints", [("length", ">i4"), ("value", ">f4")], keypoints)]))
+    rows["fields"] = len(dtypes) + keypoints
+    for name, dtype in dtypes.items():
+        rows[f"{name}_length"] = dtype.itemsize
+    rows["video_id"], rows["model_version_id"] = video_id, model_version_id
+    for name in own.dtype.names or ():
+        rows[name] = own[name]
+    return rows
+
+
+def _with_keypoints(rows: NDArray[np.void], matrix: NDArray[np.float32]) -> bytes:
+    """The rows' bytes, where a NaN is NULL: length -1 and no value."""
+    missing = np.isnan(matrix)
+    rows["keypoints"]["length"] = np.where(missing, -1, 4)
+    rows["keypoints"]["value"] = matrix
+    width, keypoints = rows.dtype.itemsize, matrix.shape[1]
+    kept = np.ones((len(rows), width), bool)
+    kept[:, width - 8 * keypoints :].reshape(len(rows), keypoints, 8)[:, :, 4:] = ~missing[:, :, None]
+    return rows.view(np.uint8).reshape(len(rows), width)[kept].tobytes()

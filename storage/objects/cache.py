@@ -1,0 +1,177 @@
+"""Files fetched from elsewhere, kept in one folder up to a number of bytes, for several processes at once.
+
+Nobody has to tidy up after a killed process: what it was using or writing is known by its locks, and the kernel drops
+those. flock is used, so the folder has to be on a local disk.
+
+    NAME.SUFFIX      a whole file. Its readers hold a shared lock; its atime is when it was last asked for. Its mtime
+                     never changes, because a reader takes a new mtime for new bytes
+    NAME.SIZE.part   a file on its way. Whoever writes it holds an exclusive lock; SIZE is the room it will take
+    lock             held while room is made
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from io import BufferedRandom
+from pathlib import Path
+
+from storage.objects.places import ObjectError, StoreError, disk_errors
+from storage.private import make_folder
+
+POLL_S = 0.1  # while another process fetches the same file
+_PART = re.compile(r"[0-9a-f]{64}\.([0-9]+)\.part")
+
+
+class FileCache:
+    """The least recently used files make room for new ones, never one in use."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+
+    @contextmanager
+    def file(
+        self, identity: str, suffix: str, size_bytes: int, fetch: Callable[[BufferedRandom], None]
+    ) -> Iterator[Path]:
+        """The file of that identity, fetched if need be, and kept from eviction while the context lasts.
+
+        identity: anything; its hash is the name. fetch: writes the whole, verified file, or raises
+        Raises StoreError where there is no room, and what `fetch` raises.
+        """
+        name = hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
+        path = self.folder / f"{name}{suffix}"
+        part = self.folder / f"{name}.{size_bytes}.part"
+        with ExitStack() as stack:
+            with disk_errors(path):
+                make_folder(self.folder)
+                while not (held := _try_lock(path, fcntl.LOCK_SH)):
+                    self._try_to_fetch(path, part, size_bytes, fetch)
+                stack.callback(_unlock, held)
+                _mark_used(held)
+            yield path
+
+    def _try_to_fetch(self, path: Path, part: Path, size_bytes: int, fetch: Callable[[BufferedRandom], None]) -> None:
+        """Fetches the file, or waits a moment where another process does."""
+        if (held := self._reserve(path, part, size_bytes)) is None:
+            time.sleep(POLL_S)
+            return
+        try:
+            with os.fdopen(os.dup(held), "r+b") as file:
+                file.truncate()  # a killed process may have left its beginning
+                fetch(file)
+                file.flush()
+                os.fsync(held)
+            with self._locked():  # so that nobody who counts sees it twice, or not at all
+                part.rename(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        finally:
+            _unlock(held)
+
+    def _reserve(self, path: Path, part: Path, size_bytes: int) -> int | None:
+        """A descriptor that holds the lock on `part`, with room for it; None where another process has it, or is done.
+
+        Under the folder's lock, so that whatever part is locked has its room.
+        """
+        with self._locked():
+            if path.exists():
+                return None
+            part.touch()
+            if (held := _try_lock(part, fcntl.LOCK_EX)) is None:
+                return None
+            try:
+                self._make_room(size_bytes, part)
+            except BaseException:
+                part.unlink()
+                _unlock(held)
+                raise
+            return held
+
+    def _make_room(self, size_bytes: int, part: Path) -> None:
+        """Removes the oldest files until `part` fits in; what others are still fetching counts in full."""
+        if size_bytes > self.limit_bytes:
+            raise ObjectError(
+                f"a video of {size_bytes:,} bytes",
+                f"at most {self.limit_bytes:,}, the size of the cache {str(self.folder)!r}",
+                "raise the cache's size",
+            )
+        files = sorted(self._files(part), key=lambda file: file[0])
+        used = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            fits = used + size_bytes <= self.limit_bytes
+            abandoned = path.suffix == ".part"  # unless its writer holds it
+            if (abandoned or not fits) and _remove_unless_held(path):
+                used -= size
+        if used + size_bytes > self.limit_bytes:
+            raise StoreError(
+                f"{used:,} of {self.limit_bytes:,} bytes of the cache {str(self.folder)!r} are in use",
+                f"room for {size_bytes:,} more",
+                "raise the cache's size, or run fewer workers beside each other",
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The folder for oneself, for as long as it takes to look at it and change names."""
+        held = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield
+        finally:
+            _unlock(held)
+
+    def _files(self, own: Path) -> Iterator[tuple[int, int, Path]]:
+        """(last use in ns, bytes, path) of every file but the lock and one's own part."""
+        for path in self.folder.iterdir():
+            if path.name in ("lock", own.name):
+                continue
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue
+            part = _PART.fullmatch(path.name)
+            yield found.st_atime_ns, int(part[1]) if part else found.st_size, path
+
+
+def _try_lock(path: Path, kind: int) -> int | None:
+    """A descriptor that holds the lock on what is now at `path`, or None: no such file, or another's lock on it."""
+    try:
+        held = os.open(path, (os.O_RDWR if kind == fcntl.LOCK_EX else os.O_RDONLY) | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(held, kind | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(held), path.lstat()):  # and not one that was removed or renamed meanwhile
+            return held
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(held)
+        raise
+    os.close(held)
+    return None
+
+
+def _mark_used(held: int) -> None:
+    """Set the time of last use, which a disk mounted with noatime or relatime would not do by itself."""
+    with suppress(PermissionError):  # another user's file: it may be evicted a little early
+        os.utime(held, ns=(time.time_ns(), os.fstat(held).st_mtime_ns))
+
+
+def _unlock(held: int) -> None:
+    fcntl.flock(held, fcntl.LOCK_UN)  # a forked child may hold a copy of the descriptor
+    os.close(held)
+
+
+def _remove_unless_held(path: Path) -> bool:
+    if (held := _try_lock(path, fcntl.LOCK_EX)) is None:
+        return not path.exists()
+    try:
+        path.unlink()
+    finally:
+        _unlock(held)
+    return True

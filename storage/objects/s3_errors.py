@@ -1,0 +1,162 @@
+"""Errors of boto3, turned into a finding and a remedy; and those that are worth a retry. Makes no calls."""
+
+from storage.objects.places import (
+    CallFailedError,
+    ChangedError,
+    DeniedError,
+    ObjectError,
+    RefusedError,
+    StoreError,
+    UnreachableError,
+)
+
+_FULL = {"XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "507"}
+_WRONG_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
+# Of the account or its key, never of one object
+_WRONG_KEYS = {
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "401"),
+    *("AccountProblem", "AllAccessDisabled", "InvalidPayer", "InvalidSecurity", "NotSignedUp", "RequestExpired"),
+}
+_OWN_KEY = "encrypt"  # in Amazon's words for an object that is stored under a key of the customer's own
+_NO_OBJECT = {"NoSuchKey", "NoSuchVersion", "404"}
+# Damage on the way up, and the upload that a lost answer had already completed
+_NO_SUCH_HOST = "Name or service not known"  # where the resolver itself is away it says another thing
+_AGAIN = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "NoSuchUpload", "SlowDown"}
+
+
+def is_transient(error: Exception) -> bool:
+    """True if the same call may succeed a moment later. Not where nobody listens: boto3 tried that long enough."""
+    import urllib3.exceptions
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    if is_unreadable(error):
+        return True
+    if isinstance(error, boto.ClientError):
+        code, status = _code(error), _status(error)
+        return code in _AGAIN or (status >= 500 and status not in (501, 507) and code not in _FULL)
+    broken = (
+        boto.ReadTimeoutError,
+        boto.ConnectionClosedError,
+        boto.ResponseStreamingError,
+        boto.IncompleteReadError,
+        boto.FlexibleChecksumError,
+        ResponseParserError,
+        urllib3.exceptions.HTTPError,
+    )
+    return isinstance(error, broken)
+
+
+def is_unreadable(error: Exception) -> bool:
+    """botocore's own stumble (1.44.5): of a 5xx answer with a checksum header it takes the stream for the bytes."""
+    return isinstance(error, AttributeError) and "StreamingChecksumBody" in str(error)
+
+
+def explain(error: Exception, address: str, server: str) -> StoreError | None:
+    """The StoreError for what boto3 raised; None for what is not boto3's.
+
+    address: `s3://bucket/key`, for the message; server: host and port
+    """
+    import urllib3.exceptions
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, boto.ClientError):
+        return _of_the_object(error, address, server) or _answered(_code(error), _status(error), address, server)
+    if isinstance(error, boto.SSLError | urllib3.exceptions.SSLError):
+        return StoreError(
+            f"TLS with {server} failed: {_tls_reason(error)}",
+            "a certificate that this machine trusts",
+            "name the bundle that holds its authority in the S3 TLS setting, or correct https:// in the endpoint",
+        )
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
+        return StoreError(f"no complete S3 credentials for {server}", "an access key and its secret", "set both")
+    if isinstance(error, boto.ParamValidationError):
+        return StoreError(f"{address!r} is not a valid S3 address", "a valid bucket and key", "correct the location")
+    if isinstance(error, boto.ConnectionError | boto.ReadTimeoutError | boto.ConnectionClosedError):
+        kind = CallFailedError if _NO_SUCH_HOST in str(getattr(error, "kwargs", {}).get("error")) else UnreachableError
+        return kind(
+            f"{server} does not answer ({type(error).__name__}) for {address}",
+            "an S3 server that answers",
+            "check that it runs and that endpoint, port, network and proxy are right",
+        )
+    broken_off = isinstance(error, boto.BotoCoreError | ResponseParserError | urllib3.exceptions.HTTPError)
+    if broken_off or is_unreadable(error):
+        return UnreachableError(
+            f"{server} broke off ({type(error).__name__}) at {address}",
+            "a whole S3 answer",
+            "check that the endpoint is an S3 server; where it is an old one, use checksum mode when_required",
+        )
+    return None
+
+
+def _code(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def _status(error: Exception) -> int:
+    return int(getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def _tls_reason(error: Exception) -> str:
+    """OpenSSL's own words, such as 'certificate verify failed: self-signed certificate'."""
+    text = str(getattr(error, "kwargs", {}).get("error", error))
+    return text.partition("] ")[2].partition(" (_ssl")[0] or "no handshake"
+
+
+def _of_the_object(error: Exception, address: str, server: str) -> ObjectError | None:
+    """The store's refusal of this one object; None where it may be the store itself that is in trouble."""
+    code, words = _code(error), _words(error)
+    answer = f"{server} said {code or _status(error)} for {address}"
+    if code in _NO_OBJECT:
+        return ChangedError(answer, "an existing object", "check bucket and key; it may have been removed meanwhile")
+    if code in ("PreconditionFailed", "412"):
+        return ChangedError(f"{address} is not the version that was listed", "the same ETag", "list again")
+    if code == "InvalidObjectState":
+        return RefusedError(
+            f"{answer}: it is archived ({_storage_class(error)})",
+            "an object that can be read at once",
+            "restore it (aws s3api restore-object), then run again",
+        )
+    if code.startswith("KMS") or (code == "AccessDenied" and "kms:" in words):
+        return RefusedError(
+            f"{answer}: its encryption key cannot be used",
+            "a key that is enabled and that these credentials may decrypt with",
+            "enable the key or allow kms:Decrypt on it, then run again",
+        )
+    if code in ("InvalidRequest", "InvalidArgument") and _OWN_KEY in words.lower():
+        return RefusedError(
+            f"{answer}: it is encrypted with a customer's own key (SSE-C)",
+            "an object that the store can decrypt",
+            "copy it over itself without that key",
+        )
+    return None
+
+
+def _words(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("Message", ""))
+
+
+def _storage_class(error: Exception) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("StorageClass", "GLACIER or alike"))
+
+
+def _answered(code: str, status: int, address: str, server: str) -> StoreError:
+    answer = f"{server} said {code or status} for {address}"
+    if code == "NoSuchBucket":
+        return StoreError(answer, "an existing bucket", "create the bucket, or correct its name")
+    if code in _FULL or status == 507:
+        return StoreError(answer, "free space in the store", "free some space or raise the quota, then try again")
+    if code == "RequestTimeTooSkewed":
+        return StoreError(answer, "clocks within 15 minutes", "set this machine's clock (timedatectl)")
+    if code in _WRONG_REGION:
+        return StoreError(answer, "the bucket's own region", "correct the S3 region setting")
+    if code in _WRONG_KEYS or status in (401, 403):
+        kind = StoreError if code in _WRONG_KEYS or status == 401 else DeniedError
+        return kind(answer, "credentials with the right to do this", "check access key, secret and the bucket's policy")
+    if status in (400, 501):
+        return CallFailedError(
+            answer, "a request that it understands", "an older store needs checksum mode when_required, or path style"
+        )
+    kind = UnreachableError if status >= 500 else CallFailedError
+    return kind(answer, "success", "look at the server's own log")

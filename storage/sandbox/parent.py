@@ -1,0 +1,363 @@
+"""Runs functions that touch hostile files in a child process with limits on memory and CPU. Knows nothing of videos.
+
+One child serves many calls; when it died, the next call starts another. What the child says is read as JSON and raw
+numbers (storage/sandbox/wire.py), never unpickled: a decoder that was taken over can lie, but it runs nothing here.
+The child is `python -c`, so that no main module, console script or worker is imported a second time, and no thread of
+the parent is forked. It ends with its parent; the memory they share has no name, so nothing is left behind.
+"""
+
+import fcntl
+import json
+import math
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.types import NightjarError
+from storage.sandbox import wire
+from storage.sandbox.child import CLOSE, RELEASE, Request, send_request, shared_slots, slot_bytes, slot_views
+from storage.video.containers import AttemptError, TooSlowError, VideoError
+
+MEMORY_BYTES = 4 << 30
+IDLE_S = 300.0  # a child that owes an answer and used no CPU for so long hangs, on a dead network disk perhaps
+CLOSE_S = 2.0  # how long a stream that is closed early may take to stop before its child is ended
+TOLD_AT_ONCE = 4  # the child hears of released slots by the quarter
+PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from storage.sandbox.child import serve; serve({}, {})"
+)
+F_ADD_SEALS, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW = 1033, 1, 2, 4  # Linux, not in the fcntl module of Python 3.11
+
+
+# What a program does to itself, on whatever processor (a failed assertion is SIGILL or SIGTRAP): the input's fault.
+# Every other signal comes from outside, SIGKILL from the kernel that is out of memory, SIGTERM from earlyoom.
+OWN_SIGNALS = frozenset(
+    {
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGABRT,
+        signal.SIGTRAP,
+        signal.SIGXCPU,
+        signal.SIGSYS,
+    }
+)
+
+
+class SandboxError(NightjarError):
+    """A call whose input made the child crash, break a limit or send nonsense; the text is the reason for a person."""
+
+
+class SandboxKilled(AttemptError):
+    """The child was ended from outside, or waited for a disk that did not answer: this says nothing of its input."""
+
+
+class _Child(NamedTuple):
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+    inbox: wire.Inbox
+    lifeline: socket.socket
+
+
+class Sandbox:
+    """A context manager; the child starts at the first call. For one thread at a time, whichever it is."""
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        """memory_bytes: address space that a call may take beyond what the loaded libraries have."""
+        self._memory_bytes = memory_bytes
+        self._child: _Child | None = None
+        self._stream: Stream | None = None
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the child that serves now; None before the first call."""
+        return self._child.process.pid if self._child else None
+
+    def close(self) -> None:
+        """Ends the child, whatever it does."""
+        if self._child is not None:
+            self._end()
+
+    def call(self, function: Callable[..., Any], *args: Any, cpu_s: float, wall_s: float = math.inf) -> Any:
+        """Result of the module-level function: numbers, texts, numeric arrays, lists and dicts (tuples as lists).
+
+        Raises VideoError or AttemptError as the function raised it, TooSlowError after wall_s by the clock,
+        SandboxKilled where the child was killed from outside, SandboxError where the function failed otherwise,
+        crashed or broke a limit.
+        """
+        self._ask(function, args, cpu_s, None, 0)
+        answer = self._hear(cpu_s, wall_s)
+        if "result" not in answer:
+            self._raise(answer)
+        return answer["result"]
+
+    def stream(
+        self, function: Callable[..., Any], *args: Any, shape: tuple[int, ...], slots: int, cpu_s: float
+    ) -> "Stream":
+        """Items of the module-level generator `function(slots, *args)`, through `slots` shared arrays of `shape`.
+
+        For each item the generator calls `next(slots)` once, which waits for a free array, (shape) uint8; fills it; and
+        yields a tuple of numbers. See Stream for this side. cpu_s: for the whole stream.
+        """
+        descriptor = os.memfd_create("nightjar", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(descriptor, slots * slot_bytes(shape))
+            # Sealed: a child that shrank it would crash this process at the next read.
+            fcntl.fcntl(descriptor, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW)
+            shared = shared_slots(descriptor, slots, shape)
+            self._ask(function, args, cpu_s, shape, slots, descriptor)
+        finally:
+            os.close(descriptor)
+        self._stream = Stream(self, slot_views(shared, shape), cpu_s)
+        return self._stream
+
+    def _ask(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        cpu_s: float,
+        shape: tuple[int, ...] | None,
+        slots: int,
+        descriptor: int | None = None,
+    ) -> None:
+        if self._stream is not None:
+            raise RuntimeError("the sandbox serves a stream: close it first")
+        module, name = function.__module__, function.__qualname__
+        if module == "__main__" or "." in name:
+            raise ValueError(f"{module}.{name} cannot be found by a child: expected a function at a module's top level")
+        request = Request(module, name, args, self._memory_bytes, cpu_s, shape, slots)
+        if self._child is not None and self._child.process.poll() is not None:
+            self._end()  # it died between two calls; that harmed nobody
+        if self._child is None:
+            self._child = _start()
+        try:
+            send_request(self._child.channel, request, descriptor)
+        except ConnectionError:
+            raise self._death(cpu_s) from None
+
+    def _hear(self, cpu_s: float, wall_s: float = math.inf) -> dict[str, Any]:
+        """The child's next message. Raises SandboxError, SandboxKilled or TooSlowError where none comes."""
+        child = self._child
+        if child is None:
+            raise SandboxError("the sandbox was closed")
+        try:
+            _wait(child, wall_s)
+        except AttemptError:
+            self._end()
+            raise
+        try:
+            answer = wire.receive(child.inbox)
+        except (EOFError, ConnectionError):
+            raise self._death(cpu_s) from None
+        except (wire.WireError, TimeoutError) as error:
+            self._end()
+            raise SandboxError(f"the decoder's process sent nonsense ({error}): it was ended") from error
+        if not isinstance(answer, dict):
+            self._end()
+            raise SandboxError("the decoder's process sent nonsense: it was ended")
+        return answer
+
+    def _raise(self, answer: dict[str, Any]) -> None:
+        kind, text = answer.get("failure"), str(answer.get("text"))
+        if kind == "video":
+            raise VideoError(text)
+        if kind == "attempt":
+            raise AttemptError(text)
+        if kind == "memory":
+            self._end()  # what is left of its memory is in pieces
+            raise SandboxError(f"took more than {self._memory_bytes / 2**30:g} GB of memory")
+        # The child's trace is shown as the cause; a note on the error would need Python 3.11.
+        raise SandboxError(f"failed: {text}") from RuntimeError(f"In the sandbox: {answer.get('trace')}")
+
+    def _death(self, cpu_s: float) -> SandboxError | SandboxKilled:
+        code = self._end(patience_s=CLOSE_S)
+        if code == -signal.SIGXCPU:
+            return SandboxError(f"took more than {cpu_s:g} s of CPU")
+        if code < 0 and -code not in OWN_SIGNALS:
+            return SandboxKilled(f"the decoder was killed (signal {-code}): the machine may be out of memory")
+        if code < 0:
+            return SandboxError(f"the decoder crashed (signal {-code})")
+        return SandboxError(f"the decoder's process ended by itself (exit code {code})")
+
+    def _end(self, patience_s: float = 0.0) -> int:
+        """Exit code, or minus the signal, with which the child ended; killed if it lives on after the patience."""
+        child, self._child, self._stream = self._child, None, None
+        assert child is not None
+        try:
+            return child.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            return child.process.wait()
+        finally:
+            child.channel.close()
+            child.lifeline.close()
+
+
+class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
+    """Items (numbers, array) in order; the array is the shared memory that the child wrote, no copy.
+
+    An array is this side's until `release()`, which gives back the oldest one held; the child then writes it anew. So
+    up to `slots` inferences may read in flight, and each end in order with one `release()`, from any thread.
+    Holding all and asking for one more would wait for ever: that raises RuntimeError. Close it, or use `with`.
+    """
+
+    def __init__(self, sandbox: Sandbox, views: list[NDArray[np.uint8]], cpu_s: float) -> None:
+        self._sandbox = sandbox
+        self._views = views
+        self._cpu_s = cpu_s
+        self._given = 0
+        self._released = 0
+        self._told = 0  # of the released ones, how many the child knows of
+        self._open = True
+        self._lock = threading.Lock()  # release() and close() may meet
+
+    def __enter__(self) -> "Stream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def held(self) -> int:
+        """Arrays that were given and not released."""
+        return self._given - self._released
+
+    def __next__(self) -> tuple[tuple[float, ...], NDArray[np.uint8]]:
+        if not self._open:
+            raise StopIteration
+        if self.held == len(self._views):
+            raise RuntimeError(f"all {len(self._views)} slots are held: release() the oldest first")
+        with self._lock:
+            if self._given - self._told == len(self._views):  # else the child has one that it may write
+                self._tell()
+        answer = self._hear()
+        meta = answer.get("meta")
+        if meta is None:
+            self._finish()
+            if "end" in answer:
+                raise StopIteration
+            self._sandbox._raise(answer)
+        if not isinstance(meta, list) or not all(isinstance(number, int | float) for number in meta):
+            self._sandbox.close()
+            raise SandboxError("the decoder's process sent nonsense: it was ended")
+        view = self._views[self._given % len(self._views)]
+        self._given += 1
+        return tuple(meta), view
+
+    def release(self) -> None:
+        """Gives the oldest array that is held back to the child. Raises RuntimeError where none is held."""
+        with self._lock:
+            if self._released == self._given:
+                raise RuntimeError("no slot is held")
+            self._released += 1
+            if self._released - self._told >= len(self._views) // TOLD_AT_ONCE:
+                self._tell()
+
+    def close(self) -> None:
+        """Stops the child's generator; arrays already given stay readable. The sandbox serves the next call."""
+        if not self._open:
+            return
+        child = self._sandbox._child
+        if child is not None:
+            self._finish()
+            self._drain(child)
+
+    def _tell(self) -> None:
+        """With the lock held. Several at once: each word would wake the child for a single frame."""
+        if self._open:
+            self._say(RELEASE * (self._released - self._told))
+        self._told = self._released
+
+    def _hear(self) -> dict[str, Any]:
+        try:
+            return self._sandbox._hear(self._cpu_s)
+        except (SandboxError, SandboxKilled):
+            self._open = False
+            raise
+
+    def _finish(self) -> None:
+        """CLOSE is the last word of a stream on the channel, said once."""
+        with self._lock:
+            self._open = False
+            self._sandbox._stream = None
+            self._say(CLOSE)
+
+    def _say(self, word: bytes) -> None:
+        child = self._sandbox._child
+        if child is not None:
+            try:
+                child.channel.sendall(word)
+            except ConnectionError:
+                return  # it died: the next message asked for tells how
+
+    def _drain(self, child: _Child) -> None:
+        """Up to the end that the child owes; one that does not stop soon, deep in a decoder, is ended."""
+        readable = select.poll()
+        readable.register(child.channel, select.POLLIN)
+        try:
+            while child.inbox.waiting or readable.poll(CLOSE_S * 1000):
+                answer = wire.receive(child.inbox)
+                if "end" in answer:
+                    return
+                if "meta" not in answer:
+                    break
+        except (EOFError, OSError, TypeError, wire.WireError):
+            pass
+        self._sandbox.close()
+
+
+def _start() -> _Child:
+    channel, child_channel = socket.socketpair()
+    lifeline, child_lifeline = socket.socketpair()
+    with child_channel, child_lifeline:
+        descriptors = child_channel.fileno(), child_lifeline.fileno()
+        command = [sys.executable, "-c", PROGRAM.format(*descriptors), json.dumps(sys.path)]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors)
+    channel.settimeout(IDLE_S)
+    return _Child(process, channel, wire.Inbox(channel), lifeline)
+
+
+def _wait(child: _Child, wall_s: float) -> None:
+    """Wait until the child says something or is gone.
+
+    Raises SandboxKilled where it used no CPU for too long, stopped or waiting; TooSlowError after wall_s.
+    """
+    if child.inbox.waiting:
+        return
+    readable = select.poll()
+    readable.register(child.channel, select.POLLIN)
+    used, deadline = None, time.monotonic() + wall_s
+    while not readable.poll(max(0.0, min(IDLE_S, deadline - time.monotonic())) * 1000):
+        if time.monotonic() >= deadline:
+            raise TooSlowError(f"took more than {wall_s:,.0f} s")
+        used, before = _cpu_ticks(child.process.pid), used
+        if used == before:
+            raise SandboxKilled(f"the decoder did nothing for {IDLE_S:g} s: check its disk or network share")
+
+
+def _cpu_ticks(pid: int) -> int:
+    """User and system time, the fields 14 and 15 of proc(5)'s stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])

@@ -1,0 +1,437 @@
+"""Videos, the archive's files, model versions, and those that the views show. No work on segments."""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    ScalarSelect,
+    Select,
+    Table,
+    bindparam,
+    case,
+    delete,
+    false,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from models.types import ModelVersion, Video
+from storage.sql.database import reading, storable, writing
+from storage.sql.tables import (
+    archive_files,
+    database_now,
+    ignored_files,
+    model_versions,
+    segments,
+    shown_models,
+    time_repairs,
+    training_runs,
+    videos,
+)
+from storage.video.coded_film import CodedFilm
+from storage.video.geometry import DisplayGeometry, geometry_of
+
+VIDEO_FIELDS = tuple(name for name in Video.__dataclass_fields__ if name != "time_repairs")
+MODEL_FIELDS = tuple(ModelVersion.__dataclass_fields__)
+MOST_NAMES = 5000
+KEYS_AT_ONCE = 5000  # in one IN (…)
+HASH_START = re.compile("[0-9a-f]{8,64}")
+RUN_NUMBER = re.compile("(?:run-)?([1-9][0-9]{0,6})")
+
+
+class KnownFile(NamedTuple):
+    """A file of the archive as it was last read.
+
+    reason: why it cannot be processed, None where video_id is known
+    retry: the reason may pass without a change of the file
+    former_video_id: of a file that cannot be processed, the video that it was before
+    gone: the archive no longer lists it
+    """
+
+    size_bytes: int
+    etag: str
+    video_id: int | None
+    reason: str | None
+    retry: bool
+    former_video_id: int | None
+    gone: bool
+
+
+class ShownModel(NamedTuple):
+    """The version that the views show of a task. chosen_by: `batch`, or `person` where it was asked for by name"""
+
+    model_version_id: int
+    name: str
+    version_sha256: str
+    chosen_by: str
+
+
+class ArchivedVideo(NamedTuple):
+    """A file of an archive that is a video. gone_at: None while its archive lists it"""
+
+    video_id: int
+    archive: str
+    key: str
+    size_bytes: int
+    etag: str
+    gone_at: datetime | None
+    sha256: str
+
+
+def register_video(engine: Engine, video: Video) -> int:
+    """The video's id, the same for the same bytes."""
+    with writing(engine) as connection:
+        return video_id_of(connection, video)
+
+
+def video_id_of(connection: Connection, video: Video) -> int:
+    values = {field: getattr(video, field) for field in VIDEO_FIELDS}
+    _upsert(connection, videos, values | {"probed_at": database_now()}, unique=("sha256",), changes={})
+    mine = select(videos.c.video_id).where(videos.c.sha256 == video.sha256)
+    video_id = int(connection.execute(mine).scalar_one())
+    for repair in video.time_repairs:
+        row = {"video_id": video_id, **repair._asdict()}
+        _upsert(connection, time_repairs, row, unique=("video_id", "start_frame"), changes={})
+    return video_id
+
+
+def geometry_of_rows(connection: Connection, video_id: int) -> DisplayGeometry:
+    """The geometry to which the coordinates of a video's rows refer."""
+    columns = (videos.c[name] for name in VIDEO_FIELDS)
+    row = connection.execute(select(*columns).where(videos.c.video_id == video_id)).one()
+    return geometry_of(Video(**row._mapping))
+
+
+def read_geometry(engine: Engine, video_id: int) -> DisplayGeometry:
+    """The same, in a transaction of its own."""
+    with reading(engine) as connection:
+        return geometry_of_rows(connection, video_id)
+
+
+def record_file(
+    engine: Engine,
+    archive: str,
+    key: str,
+    size_bytes: int,
+    etag: str,
+    *,
+    video_id: int | None = None,
+    reason: str | None = None,
+    retry: bool = False,
+) -> None:
+    """Record that a file was read just now, in place of what was known of it.
+
+    video_id, reason: the video that it is, or why it cannot be processed
+    retry: the reason may pass without a change of the file, so each batch reads it again
+    """
+    if (video_id is None) == (reason is None):
+        raise ValueError(f"video_id {video_id} and reason {reason!r} for {key!r}, expected exactly one of them")
+    found = {
+        "size_bytes": size_bytes,
+        "etag": etag,
+        "video_id": video_id,
+        "reason": reason and storable(reason),
+        "retry": retry,
+        "seen_at": database_now(),
+        "read_at": database_now(),
+        "gone_at": None,
+    }
+    before = func.coalesce(archive_files.c.video_id, archive_files.c.former_video_id)
+    with writing(engine) as connection:
+        if video_id is not None:  # it is a file again, if it was ever superseded
+            again = (videos.c.video_id == video_id) & videos.c.superseded_by.is_not(None)
+            connection.execute(update(videos).where(again).values(superseded_by=None))
+        identity = {"archive": archive, "key": storable(key)}
+        changes = found | {"former_video_id": before if video_id is None else None}
+        _upsert(connection, archive_files, identity | found, unique=("archive", "key"), changes=changes)
+
+
+def known_files(engine: Engine, archive: str) -> dict[str, KnownFile]:
+    """Key -> what is known of it. A key that is no valid UTF-8 is here as `storage.sql.database.storable` gives it."""
+    with reading(engine) as connection:
+        rows = connection.execute(_known().where(archive_files.c.archive == archive))
+        return {key: KnownFile(*known) for key, *known in rows}
+
+
+def knows_archive(engine: Engine, archive: str) -> bool:
+    """True if a batch has ever listed this archive: a name that was mistyped is not known."""
+    mine = archive_files.c.archive == archive
+    with reading(engine) as connection:
+        return connection.execute(select(archive_files.c.key).where(mine).limit(1)).first() is not None
+
+
+def known_file(engine: Engine, archive: str, key: str) -> KnownFile | None:
+    """The same for one file; None for a new one."""
+    this = (archive_files.c.archive == archive) & (archive_files.c.key == storable(key))
+    with reading(engine) as connection:
+        row = connection.execute(_known().where(this)).first()
+    return KnownFile(*row[1:]) if row else None
+
+
+def _known() -> Select[Any]:
+    columns = (archive_files.c[name] for name in ("key", *KnownFile._fields[:-1]))
+    return select(*columns, archive_files.c.gone_at.is_not(None))
+
+
+def identity_of(engine: Engine, video_id: int) -> tuple[str, int]:
+    """A video's sha256 and its number of frames."""
+    with reading(engine) as connection:
+        row = connection.execute(select(videos.c.sha256, videos.c.frames).where(videos.c.video_id == video_id)).one()
+        return row.sha256, row.frames
+
+
+def find_videos(engine: Engine, name: str) -> list[ArchivedVideo]:
+    """The files that are a video of this name: a key, an archive's address with a key, or the start of a hash.
+
+    Files that are gone come last.
+    """
+    columns = (*(archive_files.c[field] for field in ArchivedVideo._fields[:-1]), videos.c.sha256)
+    known = select(*columns).join(videos, videos.c.video_id == archive_files.c.video_id)
+    known_as = storable(name)
+    named = (archive_files.c.key == known_as) | (archive_files.c.archive + "/" + archive_files.c.key == known_as)
+    hashed = videos.c.sha256.startswith(name) if HASH_START.fullmatch(name) else false()
+    order = archive_files.c.gone_at.is_not(None), archive_files.c.seen_at.desc()
+    with reading(engine) as connection:
+        return [ArchivedVideo(*row) for row in connection.execute(known.where(named | hashed).order_by(*order))]
+
+
+def video_keys(engine: Engine) -> list[str]:
+    """The names of the videos, for a remedy's sake: the ones that were seen last."""
+    newest = select(archive_files.c.key).where(archive_files.c.video_id.is_not(None))
+    with reading(engine) as connection:
+        return list(connection.execute(newest.order_by(archive_files.c.seen_at.desc()).limit(MOST_NAMES)).scalars())
+
+
+def mark_seen(engine: Engine, archive: str, keys: Sequence[str]) -> None:
+    """Record that the archive listed these known files just now."""
+    with writing(engine) as connection:
+        for mine in _known_as(archive, keys):
+            connection.execute(update(archive_files).where(mine).values(seen_at=database_now()))
+            back = mine & archive_files.c.gone_at.is_not(None)  # apart, as each row's place in an index hangs on it
+            connection.execute(update(archive_files).where(back).values(gone_at=None))
+
+
+def mark_gone(engine: Engine, archive: str, keys: Sequence[str]) -> None:
+    """Record that the archive no longer lists these files; a video keeps the name that it had last."""
+    with writing(engine) as connection:
+        for mine in _known_as(archive, keys):
+            connection.execute(update(archive_files).where(mine).values(gone_at=database_now()))
+
+
+def _known_as(archive: str, keys: Sequence[str]) -> Iterator[ColumnElement[bool]]:
+    """Conditions that each hold for KEYS_AT_ONCE files of the archive at most, for all of them together."""
+    for first in range(0, len(keys), KEYS_AT_ONCE):
+        listed = [storable(key) for key in keys[first : first + KEYS_AT_ONCE]]
+        yield (archive_files.c.archive == archive) & archive_files.c.key.in_(listed)
+
+
+class IgnoredFile(NamedTuple):
+    """A file that is no video. size_bytes, etag: what it was when its content told so; None where its name does"""
+
+    size_bytes: int | None
+    etag: str | None
+    reason: str
+
+
+def ignored_files_of(engine: Engine, archive: str) -> dict[str, IgnoredFile]:
+    """Key -> why it is taken for no video."""
+    columns = (ignored_files.c[name] for name in ("key", *IgnoredFile._fields))
+    with reading(engine) as connection:
+        rows = connection.execute(select(*columns).where(ignored_files.c.archive == archive))
+        return {key: IgnoredFile(*ignored) for key, *ignored in rows}
+
+
+def record_ignored(engine: Engine, archive: str, found: dict[str, IgnoredFile]) -> None:
+    """Record that these files, and no others, are taken for no videos. Writes what changed."""
+    known = ignored_files_of(engine, archive)
+    found = {storable(key): ignored for key, ignored in found.items()}
+    new = [
+        {"archive": archive, "key": key, **ignored._asdict()}
+        for key, ignored in found.items()
+        if known.get(key) != ignored
+    ]
+    old = [{"old": key} for key, ignored in known.items() if found.get(key) != ignored]
+    mine = (ignored_files.c.archive == archive) & (ignored_files.c.key == bindparam("old"))
+    if new or old:
+        with writing(engine) as connection:
+            if old:
+                connection.execute(delete(ignored_files).where(mine), old)
+            if new:
+                connection.execute(insert(ignored_files).values(since=database_now()), new)
+
+
+class FormerVideo(NamedTuple):
+    """The video that a file was when it was last read. coded: None where it was probed before this was noted"""
+
+    video_id: int
+    sha256: str
+    size_bytes: int
+    coded: CodedFilm | None
+
+
+def former_video(engine: Engine, archive: str, key: str) -> FormerVideo | None:
+    """None where the file is new or never was a video."""
+    known = known_file(engine, archive, key)
+    video_id = known and (known.video_id or known.former_video_id)
+    if video_id is None:
+        return None
+    columns = (videos.c[name] for name in ("sha256", "size_bytes", "coded_bytes", "coded_sha256"))
+    with reading(engine) as connection:
+        row = connection.execute(select(*columns).where(videos.c.video_id == video_id)).one()
+    coded = None if row.coded_sha256 is None else CodedFilm(row.coded_bytes, row.coded_sha256)
+    return FormerVideo(video_id, row.sha256, row.size_bytes, coded)
+
+
+def supersede(engine: Engine, former_id: int, video_id: int) -> bool:
+    """Show the whole recording in place of its former part, unless that part is a file of its own somewhere.
+
+    Gives whether it was superseded.
+    """
+    kept = select(archive_files.c.video_id).where(
+        archive_files.c.video_id == former_id, archive_files.c.gone_at.is_(None)
+    )
+    with writing(engine) as connection:
+        if former_id == video_id or connection.execute(kept).first() is not None:
+            return False
+        change = update(videos).where(videos.c.video_id == former_id).values(superseded_by=video_id)
+        connection.execute(change)
+    return True
+
+
+def register_model(engine: Engine, version: ModelVersion) -> int:
+    """The model version's id, the same for the same version_sha256; it is its name's latest from now on."""
+    values = {field: getattr(version, field) for field in MODEL_FIELDS}
+    registered = {"registered_at": database_now()}
+    with writing(engine) as connection:
+        _upsert(connection, model_versions, values | registered, unique=("version_sha256",), changes=registered)
+        mine = model_versions.c.version_sha256 == version.version_sha256
+        return int(connection.execute(select(model_versions.c.model_version_id).where(mine)).scalar_one())
+
+
+def find_model(engine: Engine, name: str) -> tuple[int, ModelVersion] | None:
+    """Return a model version with its id; None where there is none.
+
+    name: of a training run, as run-7 or 7; or the beginning of a version's hash; or the name of a model or training,
+    which is the one registered last of those that look at every frame
+    """
+    columns = (model_versions.c.model_version_id, *(model_versions.c[field] for field in MODEL_FIELDS))
+    newest = (model_versions.c.registered_at.desc(), model_versions.c.model_version_id.desc())
+    with reading(engine) as connection:
+        for wanted in _meanings(name):  # a name may look like a hash or a number
+            row = connection.execute(select(*columns).where(wanted).order_by(*newest)).first()
+            if row is not None:
+                return row[0], ModelVersion(*row[1:])
+    return None
+
+
+def _meanings(name: str) -> Iterator[ColumnElement[bool]]:
+    """Conditions on model_versions, the first that finds one counts."""
+    if number := RUN_NUMBER.fullmatch(name):
+        run = training_runs.c.training_run_id == int(number[1])
+        yield model_versions.c.model_version_id.in_(select(training_runs.c.model_version_id).where(run))
+    if HASH_START.fullmatch(name):
+        yield model_versions.c.version_sha256.startswith(name)
+    yield model_versions.c.model_version_id == _newest_named(name)
+
+
+def _newest_named(name: str) -> ScalarSelect[int]:
+    """Equal trainings under two names are one model version, registered under the first one: both names mean it."""
+    named = (model_versions.c.name == name) & model_versions.c.frames_per_second.is_(None)
+    trained = (training_runs.c.name == name) & (training_runs.c.status == "completed")
+    of_models = select(model_versions.c.model_version_id, model_versions.c.registered_at.label("since")).where(named)
+    of_runs = select(training_runs.c.model_version_id, training_runs.c.finished_at).where(trained)
+    both = of_models.union_all(of_runs).subquery()
+    order = (both.c.since.desc(), both.c.model_version_id.desc())
+    return select(both.c.model_version_id).order_by(*order).limit(1).scalar_subquery()
+
+
+def shown_versions(engine: Engine) -> list[tuple[int, ModelVersion]]:
+    """The versions that the views show, with their ids: poses before classifications."""
+    columns = (model_versions.c.model_version_id, *(model_versions.c[field] for field in MODEL_FIELDS))
+    shown = select(*columns).join(shown_models, shown_models.c.model_version_id == model_versions.c.model_version_id)
+    with reading(engine) as connection:
+        rows = connection.execute(shown.order_by(shown_models.c.task.desc()))
+        return [(row[0], ModelVersion(*row[1:])) for row in rows]
+
+
+def model_names(engine: Engine) -> list[str]:
+    """The names of all registered models, sorted."""
+    with reading(engine) as connection:
+        return list(connection.execute(select(model_versions.c.name).distinct().order_by("name")).scalars())
+
+
+def show_model(engine: Engine, task: str, model_version_id: int) -> None:
+    """Show this version in the views: a person's choice, which stays until a person makes another."""
+    values = {"model_version_id": model_version_id, "since": database_now(), "chosen_by": "person"}
+    with writing(engine) as connection:
+        _upsert(connection, shown_models, {"task": task} | values, unique=("task",), changes=values)
+
+
+def let_batches_choose(engine: Engine) -> None:
+    """Take a person's choices back: the views keep what they show until a batch completes another version."""
+    with writing(engine) as connection:
+        connection.execute(update(shown_models).values(chosen_by="batch"))
+
+
+def show_when_complete(engine: Engine, task: str, model_version_id: int) -> bool:
+    """Show this version if it has done every frame that the shown one has done; the first one at once.
+
+    Never instead of the version that a person chose. Return whether it is the shown one now.
+    """
+    values = {"model_version_id": model_version_id, "since": database_now(), "chosen_by": "batch"}
+    mine = shown_models.c.task == task
+    with writing(engine) as connection:
+        # Only one of two that find the table empty fills it: the other one waits here, and compares.
+        _upsert(connection, shown_models, {"task": task} | values, unique=("task",), changes={})
+        columns = (shown_models.c.model_version_id, shown_models.c.chosen_by)
+        shown, chosen_by = connection.execute(select(*columns).where(mine).with_for_update()).one()
+        if shown == model_version_id or chosen_by == "person" or _behind(connection, shown, model_version_id):
+            return bool(shown == model_version_id)
+        connection.execute(update(shown_models).where(mine).values(values))
+        return True
+
+
+def read_shown(engine: Engine, task: str) -> ShownModel | None:
+    """The version that the views show of this task; None before the first batch."""
+    columns = (model_versions.c.model_version_id, model_versions.c.name, model_versions.c.version_sha256)
+    joined = shown_models.join(model_versions)
+    statement = select(*columns, shown_models.c.chosen_by).select_from(joined).where(shown_models.c.task == task)
+    with reading(engine) as connection:
+        row = connection.execute(statement).first()
+    return None if row is None else ShownModel(*row)
+
+
+def _behind(connection: Connection, shown: int, candidate: int) -> bool:
+    """True if a segment that the shown version has done holds frames that the candidate has not.
+
+    The two may have cut the video differently; within one version segments never overlap, so overlaps add up.
+    """
+    old, new = segments.alias("old"), segments.alias("new")
+    first = case((old.c.start_frame > new.c.start_frame, old.c.start_frame), else_=new.c.start_frame)
+    last = case((old.c.stop_frame < new.c.stop_frame, old.c.stop_frame), else_=new.c.stop_frame)
+    overlaps = (new.c.start_frame < old.c.stop_frame) & (old.c.start_frame < new.c.stop_frame)
+    done_by = (new.c.video_id == old.c.video_id) & (new.c.model_version_id == candidate) & (new.c.status == "done")
+    covered = select(func.coalesce(func.sum(last - first), 0)).where(done_by, overlaps).scalar_subquery()
+    theirs = (old.c.model_version_id == shown) & (old.c.status == "done")
+    missing = select(old.c.segment_id).where(theirs, covered < old.c.stop_frame - old.c.start_frame).limit(1)
+    return connection.execute(missing).first() is not None
+
+
+def _upsert(
+    connection: Connection, table: Table, values: dict[str, Any], unique: tuple[str, ...], changes: dict[str, Any]
+) -> None:
+    """INSERT, and where the row is there already, change only this. Both databases write it alike."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = make(table).values(values)
+    if changes:
+        connection.execute(statement.on_conflict_do_update(index_elements=unique, set_=changes))
+    else:
+        connection.execute(statement.on_conflict_do_nothing(index_elements=unique))

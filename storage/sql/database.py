@@ -1,0 +1,365 @@
+"""Opening, migrating and asking the database, SQLite or PostgreSQL. No tables, no rows of ours.
+
+Everything that goes wrong becomes one DatabaseError that says what was found, what was expected and the remedy, and
+never holds a password.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import psycopg
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+from models.types import NightjarError
+from storage.private import make_file, make_folder, tighten
+from storage.sql.postgresql_session import ENCODING, PostgresqlSession, Server
+from storage.sql.statement_guard import StatementGuard
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+# How long a writer waits for another one. A segment's rows take a tenth of a second.
+BUSY_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 10
+# SQLite's 4 KB hold eight poses, and its cache of 2 MB less than a segment: both together cost a quarter of a load.
+PAGE_BYTES, CACHE_BYTES = 1 << 14, 1 << 24
+# Any fixed number: what one migrating process holds and the others wait for ("nightjar" in ASCII).
+MIGRATION_LOCK = 0x6E696768746A6172
+GUARD = "statement guard"  # of a connection to SQLite, in its info
+DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+
+
+class DatabaseError(NightjarError):
+    """A fault of the database or its use: what was found, what was expected, and the remedy."""
+
+    def __init__(self, found: str, expected: str, remedy: str) -> None:
+        super().__init__(f"{found}; expected {expected}: {remedy}")
+        self.found, self.expected, self.remedy = found, expected, remedy
+
+
+class DataRefusedError(DatabaseError):
+    """A value that the database refuses, such as a NUL in a text or a number beyond its column.
+
+    Waiting does not help: the same values are refused again.
+    """
+
+
+class DatabaseAwayError(DatabaseError):
+    """A database that does not answer now and may later: stopped, starting, full of connections, or cut off."""
+
+
+# What a server says to those who connect while it starts, stops or is full, and PgBouncer for one that is away. The
+# driver gives no SQLSTATE for it.
+STARTING = (
+    "is starting up",
+    "is shutting down",
+    "not yet accepting connections",
+    "in recovery mode",
+    "too many clients",
+    "too many connections",
+    "connection slots are reserved",
+    "server login has been failing",
+    "cannot connect to server",
+    "server conn crashed",
+)
+REFUSED = ("FATAL", "Name or service not known", "certificate", "SSL")  # of a connection: not by waiting
+AWAY_STATES = ("08", "53300", "57P01", "57P02", "57P03")  # connection lost, too many, shut down, crashed, starting
+
+# (what the driver's message holds, what was expected, the remedy), the first that fits
+FAULTS = (
+    ("file is not a database", "a SQLite database", "give the path of another file, or move this one away"),
+    ("malformed", "a sound SQLite database", "restore a copy, or rebuild it from the Parquet results"),
+    ("readonly database", "a file that may be written", "change its owner or its permissions, or the disk's"),
+    ("unable to open database file", "a file that can be made and opened", "check the path and its permissions"),
+    ("disk is full", "room on the disk", "free some space and run again: nothing was half-written"),
+    ("database is locked", "to write within 30 s", "end the other program that holds the database"),
+    ("password authentication failed", "the right user and password", "correct NIGHTJAR_DATABASE_URL"),
+    ("no password supplied", "a password", "write it into NIGHTJAR_DATABASE_URL"),
+    ("permission denied", "a role that may do this", "grant it the right, or use the database's owner"),
+    ("No space left on device", "room on the server's disk", "free some space there: nothing was half-written"),
+    ("cannot execute", "a server that may be written", "use the primary, not a standby"),
+    ("read-write mode", "a server that may be written", "use the primary, not a standby"),
+    ("statement pooling mode", "a pooler that keeps transactions", "set pool_mode = transaction in PgBouncer"),
+    ("unsupported startup parameter", "a pooler that takes it", "remove it from the URL or from PGOPTIONS"),
+    ("does not exist", "that it exists", "create it ('createdb NAME' makes a database), or correct the name"),
+    *((words, "a PostgreSQL server that takes connections", "wait until it is up") for words in STARTING),
+    ("connection", "a PostgreSQL server that answers", "start it, or correct NIGHTJAR_DATABASE_URL"),
+    ("resolve host", "a host name that exists", "correct NIGHTJAR_DATABASE_URL"),
+    ("", "an answer", "see 'nightjar doctor'"),
+)
+
+# SQLite's driver raises Python's own OverflowError for an integer beyond 64 bits.
+DRIVER_ERRORS = (DBAPIError, sqlite3.Error, sqlite3.Warning, psycopg.Error, OverflowError)
+REFUSALS = (sqlite3.DataError, sqlite3.IntegrityError, psycopg.DataError, psycopg.IntegrityError, OverflowError)
+# Raised by a driver for a value that it can neither send nor read: no Error of its own, and no bug of a caller.
+VALUE_ERRORS = (TypeError, ValueError, OverflowError)  # a UnicodeError is a ValueError
+
+
+def storable(text: str) -> str:
+    """Text from outside (a file's name, a decoder's complaint) as both databases take it: no NUL, valid UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def describe(url: URL) -> str:
+    """The address without its password, and without options, which could hold one."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def explain(error: Exception, url: URL) -> DatabaseError:
+    """The driver's error as one of ours. Only its first line: the rest of it is the statement."""
+    original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    message = (str(original).strip() or type(original).__name__).splitlines()[0]
+    if isinstance(original, REFUSALS):  # of PostgreSQL: SQLSTATE classes 22 and 23
+        return DataRefusedError(
+            f"{describe(url)} says '{message}'", "values that fit its columns", "see where they come from"
+        )
+    expected, remedy = next((expected, remedy) for fault, expected, remedy in FAULTS if fault in message)
+    kind = DatabaseAwayError if _is_away(original, message) else DatabaseError
+    return kind(f"{describe(url)} says '{message}'", expected, remedy)
+
+
+def _is_away(original: BaseException, message: str) -> bool:
+    """True if the same may succeed later, with nothing changed."""
+    if not isinstance(original, psycopg.Error):
+        return "database is locked" in message
+    if original.sqlstate is not None:
+        return original.sqlstate.startswith(AWAY_STATES)
+    if any(words in message for words in STARTING):
+        return True
+    return isinstance(original, psycopg.OperationalError) and not any(words in message for words in REFUSED)
+
+
+def open_database(url: str) -> Engine:
+    """The database at sqlite:///PATH or postgresql://…, made if it is a SQLite file that is not there; not migrated.
+
+    Raises DatabaseError where it does not answer.
+    """
+    parsed = _parse(url)
+    engine = _open_sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _open_postgresql(parsed)
+    event.listen(engine, "handle_error", _pass_signals_on)
+    event.listen(engine, "handle_error", _explain_values)
+    with reading(engine) as connection:
+        if parsed.get_backend_name() == "postgresql":
+            _check_encoding(session_of(engine).settle(connection), parsed)
+        return engine
+
+
+def _parse(url: str) -> URL:
+    expected = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+    remedy = "correct NIGHTJAR_DATABASE_URL, with an @ in the password as %40"
+    parsed = _make_url(url)
+    # An @ in the password moves the rest of it into the host's or the database's name, which errors would show.
+    if parsed is None or (parsed.host and "@" in f"{parsed.host}{parsed.database}"):
+        raise DatabaseError("a database URL that cannot be read", expected, remedy)
+    backend = parsed.drivername.split("+")[0]
+    if backend not in DRIVERS or (backend == "sqlite" and parsed.database in (None, "", ":memory:")):
+        raise DatabaseError(f"the database URL {describe(parsed)}", expected, remedy)
+    if backend == "sqlite":  # SQLAlchemy leaves a file's name as it stands in the URL, where '?' has to be %3F
+        parsed = parsed.set(database=unquote(str(parsed.database)))
+    return parsed.set(drivername=DRIVERS[backend])
+
+
+def _make_url(url: str) -> URL | None:
+    """None instead of an exception: SQLAlchemy's own repeats what may be a part of the password."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+
+
+def _open_sqlite(url: URL) -> Engine:
+    folder = Path(str(url.database)).parent
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise DatabaseError(f"{folder}: {error.strerror}", "a folder for the database", "give another path") from error
+    with suppress(OSError):  # SQLite says it better
+        _keep_private(Path(str(url.database)))
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _keep_private(path: Path) -> None:
+    """SQLite gives its log the mode of the database; an older log has its own."""
+    make_file(path)
+    tighten(path.parent, {f"{path.name}-{log}" for log in ("wal", "shm", "journal")})
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+    record.info[GUARD] = StatementGuard(connection)
+    connection.isolation_level = None  # we say BEGIN ourselves: the driver's own is late and not IMMEDIATE
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
+    connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
+    connection.execute("PRAGMA synchronous = FULL")  # WAL with NORMAL can lose a commit at power loss
+    _use_wal(connection)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Two processes that open a new file at once: SQLite's own busy timeout does not cover this one statement."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            break
+    if mode != "wal":
+        raise DatabaseError(f"SQLite's journal mode {mode}", "WAL", "put the database on a local disk")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    only_reads = connection.get_execution_options().get("only_reads", False)
+    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+
+
+def _open_postgresql(url: URL) -> Engine:
+    """A prepared statement belongs to one connection of the server, and behind a pooler such as PgBouncer the next
+    transaction may get another one: none are prepared, and no setting is made for longer than a transaction.
+    """
+    connect = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None, "client_encoding": "UTF8"}
+    engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=connect)
+    engine.update_execution_options(session=PostgresqlSession())
+    event.listen(engine, "connect", _meet_postgresql, once=True, insert=True)
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _meet_postgresql(connection: psycopg.Connection[Any], _record: object) -> None:
+    """SQLAlchemy asks the first connection what it is: also this under our settings, until it rolls back."""
+    connection.execute(PostgresqlSession().begin(only_reads=True).encode())
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    connection.exec_driver_sql(options["session"].begin(only_reads=options.get("only_reads", False)))
+
+
+def _check_encoding(server: Server, url: URL) -> None:
+    if server.encoding != ENCODING:
+        raise DatabaseError(
+            f"{describe(url)} stores text as {server.encoding}",
+            f"{ENCODING}, for the names of files and labels",
+            f"create another database with 'createdb --encoding={ENCODING} --locale=C --template=template0 NAME'",
+        )
+
+
+def session_of(engine: Engine) -> PostgresqlSession:
+    """The settings of this PostgreSQL engine's transactions."""
+    session = engine.get_execution_options()["session"]
+    assert isinstance(session, PostgresqlSession)
+    return session
+
+
+def _pass_signals_on(context: ExceptionContext) -> None:
+    """Exception of a signal's handler while SQLite worked, in place of SQLite's report of an interrupt."""
+    guard = context.connection.info.get(GUARD) if context.connection is not None else None
+    reason = guard.take_reason() if guard is not None else None
+    if reason is not None:
+        raise reason
+
+
+def _explain_values(context: ExceptionContext) -> None:
+    """A value that the driver cannot send or read as a DatabaseError; SQLAlchemy passes the driver's own error on."""
+    error = context.original_exception
+    if context.execution_context is not None and isinstance(error, VALUE_ERRORS) and context.engine is not None:
+        raise explain_value(error, context.engine.url) from error
+
+
+def explain_value(error: BaseException, url: URL) -> DataRefusedError:
+    message = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return DataRefusedError(
+        f"the driver of {describe(url)} says '{storable(message)}'",
+        "numbers within its bounds and text that is valid UTF-8",
+        "correct the value",
+    )
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that writes: all of it or nothing. Raises DatabaseError for the database's own faults."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except DRIVER_ERRORS as error:
+        raise explain(error, engine.url) from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """One transaction that only reads, and on SQLite waits for no writer."""
+    try:
+        with engine.connect().execution_options(only_reads=True) as connection, connection.begin():
+            yield connection
+    except DRIVER_ERRORS as error:
+        raise explain(error, engine.url) from error
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables and views to this code's schema. Processes that do it at once wait for each other.
+
+    Raises DatabaseError where the database is newer than the code.
+    """
+    from alembic import command
+
+    config = _alembic_config()
+    with writing(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        found, newest = _revisions(connection)
+        if found != newest:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _alembic_config() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    return config
+
+
+def _revisions(connection: Connection) -> tuple[str | None, str | None]:
+    """The database's revision (None: it has no tables) and this code's. Raises DatabaseError where it is newer."""
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_alembic_config())
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
+        newest = scripts.get_current_head()
+        raise DatabaseError(
+            f"{describe(connection.engine.url)} has schema {found}",
+            f"{newest} or older",
+            "a newer Nightjar has used this database: install that one, or use another database",
+        )
+    return found, scripts.get_current_head()
+
+
+def check(engine: Engine) -> str:
+    """Description of the database and its content, in a line.
+
+    Raises DatabaseError where it does not answer or is not migrated.
+    """
+    with reading(engine) as connection:
+        found, newest = _revisions(connection)
+        version = ".".join(str(part) for part in engine.dialect.server_version_info or ())
+    if found != newest:
+        raise DatabaseError(
+            f"{describe(engine.url)} has schema {found}", f"{newest}", "run any batch, which migrates it"
+        )
+    return f"{engine.dialect.name} {version}, schema {found}, at {describe(engine.url)}"

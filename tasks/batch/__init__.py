@@ -1,0 +1,1 @@
+"""Put code here when it is a step of the nightly batch, on this machine or before and after a fleet."""

@@ -1,0 +1,147 @@
+"""Tasks that draw: overlay videos and the batch's picture, from the rows that were committed."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from prefect import get_run_logger, task
+
+from models.drawing.lasting import best_frame
+from models.drawing.people import contact_sheet
+from models.types import Classifications, Rows
+from storage.ledger.leases import DoneSegment, done_segments, videos_done
+from storage.objects.archive import Entry
+from storage.objects.places import ObjectError
+from storage.sandbox.parent import SandboxError
+from storage.sql.catalogue import identity_of
+from storage.video.containers import AttemptError, VideoError
+from tasks.batch.night import Night
+from tasks.batch.overlays import DrawnModel, VideoRenderer, find_overlay, part_of
+from tasks.runs.policy import TASK
+from tasks.site.scratch import ScratchError, lacked_room, scratch_folder
+
+Overlay = Literal["none", "sample", "all"]
+SAMPLE_VIDEOS = 3
+SHEET_VIDEOS = 9
+SHEET_COLUMNS = 3
+SHEET_WIDTH = 1200
+Stills = list[tuple[str, NDArray[np.uint8]]]  # key of the video, (height, width, 3) BGR
+
+
+@dataclass
+class Pictures:
+    """sheet: PNG bytes of the batch's picture, empty where nobody was found; overlays: key of the video -> address"""
+
+    sheet: bytes = b""
+    sheet_url: str = ""
+    overlays: dict[str, str] = field(default_factory=dict)
+
+
+@task(name="draw pictures", **TASK)
+def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) -> Pictures:
+    """The batch's picture and its overlay videos, in the artifact store. A video that cannot be drawn is left out.
+
+    overlay: "sample" draws the busiest segments of this batch, "all" every video of the archive that has rows
+    """
+    by_video: dict[int, list[DoneSegment]] = defaultdict(list)
+    for segment in done_segments(night.site.engine, night.batch_id):
+        by_video[segment.video_id].append(segment)
+    order = sorted(by_video, key=lambda video_id: -sum(segment.people for segment in by_video[video_id]))
+    wanted = {"none": 0, "sample": SAMPLE_VIDEOS, "all": len(order)}[overlay]
+    pictures = Pictures()
+    stills: Stills = []
+    model = DrawnModel(night.model_version_id, night.manifest.version_id, night.manifest.task)
+    with _not_without_room(), scratch_folder("pictures") as scratch:
+        for rank, video_id in enumerate(order[: max(wanted, SHEET_VIDEOS)]):
+            entry, done = entries[video_id], by_video[video_id]
+            with _left_out(entry, scratch), night.archive.local(entry) as path:
+                probed = night.probe(path)
+                renderer = VideoRenderer(night.site, night.sandbox, model, path, *probed, video_id, scratch)
+                if rank < SHEET_VIDEOS:
+                    stills += [(entry.key, still) for still in _still(renderer, *_busiest(done))]
+                if rank < wanted:
+                    get_run_logger().info("drawing the overlay of %s", entry.key)
+                    frames = (0, renderer.video.frames) if overlay == "all" else _busiest(done)
+                    pictures.overlays[entry.key] = renderer.overlay(part_of(night.site, model, video_id, *frames))
+        if overlay == "all":
+            _draw_earlier(night, model, entries, pictures, scratch)
+    if stills:
+        _keep_sheet(night, stills, pictures)
+    return pictures
+
+
+def _keep_sheet(night: Night, stills: Stills, pictures: Pictures) -> None:
+    """Put the stills side by side into the artifact store."""
+    names, images = zip(*stills, strict=True)
+    sheet = contact_sheet(images, SHEET_COLUMNS, SHEET_WIDTH, names)
+    pictures.sheet = cv2.imencode(".png", sheet)[1].tobytes()
+    key = f"batches/{night.batch_id:06d}/picture.png"
+    night.site.artifacts.put_bytes(key, pictures.sheet)
+    pictures.sheet_url = night.site.artifacts.url(key)
+
+
+@contextmanager
+def _not_without_room() -> Iterator[None]:
+    """Pictures are left out where there is no room to draw them: the rows are in the database."""
+    try:
+        yield
+    except ScratchError as error:
+        get_run_logger().warning("the pictures of this batch are left out: %s", error)
+
+
+def _telling(rows: Rows) -> int:
+    """The frame with the most people who last, or the surest one of the rarest label."""
+    if not isinstance(rows, Classifications):
+        return best_frame(rows)
+    _, which, counts = np.unique(rows.label, return_inverse=True, return_counts=True)
+    return int(rows.frame[np.lexsort((rows.scores, -counts[which]))[-1]])
+
+
+def _busiest(done: list[DoneSegment]) -> tuple[int, int]:
+    """Frames [start, stop) of the segment with the most people."""
+    best = max(done, key=lambda segment: segment.people)
+    return best.start_frame, best.stop_frame
+
+
+def _still(renderer: VideoRenderer, start: int, stop: int) -> list[NDArray[np.uint8]]:
+    """[(height, width, 3) uint8 BGR] of the frame that shows most of what was found; [] where nothing was."""
+    rows = renderer.rows(start, stop)
+    picture = renderer.still(_telling(rows), rows) if len(rows) else None
+    return [] if picture is None else [picture]
+
+
+def _draw_earlier(
+    night: Night, model: DrawnModel, entries: Mapping[int, Entry], pictures: Pictures, scratch: Path
+) -> None:
+    """The overlays of videos that earlier batches did; what was drawn before is not drawn again."""
+    for video_id in sorted(videos_done(night.site.engine, model.model_version_id) & set(entries)):
+        entry = entries[video_id]
+        if entry.key in pictures.overlays:
+            continue
+        sha256, frames = identity_of(night.site.engine, video_id)
+        whole = part_of(night.site, model, video_id, 0, frames)
+        found = find_overlay(night.site.artifacts, model, sha256, whole)
+        if found:
+            pictures.overlays[entry.key] = found
+            continue
+        with _left_out(entry, scratch), night.archive.local(entry) as path:
+            get_run_logger().info("drawing the overlay of %s", entry.key)
+            renderer = VideoRenderer(night.site, night.sandbox, model, path, *night.probe(path), video_id, scratch)
+            pictures.overlays[entry.key] = renderer.overlay(whole)
+
+
+@contextmanager
+def _left_out(entry: Entry, scratch: Path) -> Iterator[None]:
+    """Leave out a video that cannot be drawn, with a warning; not where the disk of `scratch` is at fault."""
+    try:
+        yield
+    except (VideoError, SandboxError, AttemptError, ObjectError) as error:
+        if lacked_room(error, scratch):
+            raise
+        get_run_logger().warning("no picture of %s: %s", entry.key, error)

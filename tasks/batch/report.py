@@ -1,0 +1,232 @@
+"""Report of a finished batch: on the terminal, and as artifacts in the Prefect UI. Counts nothing itself."""
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from storage.ledger.account import WholeVideo, read_refused, read_whole_videos
+from storage.ledger.leases import SegmentCounts
+from storage.objects.places import StoreError
+from tasks.batch.account import Account, count_lines, crowd_table, device_table, video_table
+from tasks.batch.listing import Listing
+from tasks.batch.pictures import Pictures
+from tasks.batch.shown_model import views_line
+from tasks.runs.policy import TASK, unwalked
+from tasks.site.site import Site
+from tasks.text.log_lines import print_line
+from tasks.text.markdown import cell, code, markdown_table, table_rows
+from tasks.text.wording import day_and_clock, kind
+
+UI_PICTURE_WIDTH = 800  # an artifact's data lies in Prefect's database: keep it small
+TABLE_VIDEOS = 200
+MARKDOWN_VIDEOS = 50
+MARKDOWN_REASONS = 20
+
+
+@unwalked
+@dataclass(frozen=True)
+class BatchReport:
+    """The account of one batch. wall_s: of the whole run, opening and closing included; chart: PNG bytes, or none"""
+
+    batch_id: int
+    status: str
+    archive: str
+    model: str
+    version_id: str
+    views: str
+    listing: Listing
+    counts: SegmentCounts
+    pictures: Pictures
+    videos: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+    account: Account
+    chart: bytes
+    chart_url: str
+    wall_s: float
+
+    def lines(self) -> dict[str, str]:
+        """The account in words, label -> text."""
+        listing = self.listing
+        files = f"{listing.listed:,} listed, {listing.new:,} new or changed, {listing.refused:,} in quarantine"
+        if listing.ignored:
+            files += f", {listing.ignored:,} others ignored ('nightjar videos --ignored' lists them)"
+        if listing.gone:
+            files += f", {listing.gone:,} gone"
+        if listing.growing:
+            files += f", {len(listing.growing):,} still being written and left for the next run"
+        if listing.unreachable:
+            files += f", {len(listing.unreachable):,} gone or changed meanwhile and left for the next run"
+        if listing.unread:
+            files += f", {len(listing.unread):,} not readable now"
+        found, counted = self.account.found_lines(), count_lines(self.counts)
+        return {**found, "files": files, **counted, **time_lines(self.account), "views": self.views}
+
+
+def time_lines(account: Account) -> dict[str, str]:
+    """Duration and estimate, where there was anything to do."""
+    if not account.counts.expected:
+        return {}
+    return {"time": f"{account.time_line()}, {account.frames_per_s:,.0f} frames/s over all"}
+
+
+def describe_videos(site: Site, account: Account) -> list[dict[str, Any]]:
+    """One row per video that the batch had to do with, the first TABLE_VIDEOS by name."""
+    found = "labels" if account.batch.task == "classification" else "people"
+    rows = read_whole_videos(site.engine, account.batch.batch_id, TABLE_VIDEOS)
+    return [_video_row(row, found) for row in rows]
+
+
+def _video_row(row: WholeVideo, found: str) -> dict[str, Any]:
+    """Results first, then the work behind them. found: what the rows are"""
+    return {
+        "video": row.video,
+        found: row.people,
+        "seconds": round(row.duration_s, 1),
+        "frames": row.frames,
+        "done": row.frames_done,
+        "undecodable": row.frames_undecodable,
+        "in quarantine": row.segments_quarantined,
+    }
+
+
+def describe_quarantine(site: Site, archive: str) -> list[dict[str, Any]]:
+    """One row per thing of this archive that could not be processed."""
+    return [row._asdict() for row in read_refused(site.engine, archive)]
+
+
+def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
+    """The night by device, as PNG bytes and its address in the artifact store; empty where nothing was done.
+
+    A store that is away costs the address and not the batch, which is over.
+    """
+    if not len(account.spans.lane):
+        return b"", ""
+    chart = cv2.imencode(".png", account.chart())[1].tobytes()
+    try:
+        site.artifacts.put_bytes(account.chart_key(), chart)
+    except StoreError as error:
+        get_run_logger().warning("the chart is in the report only: %s", error)
+        return chart, ""
+    return chart, site.artifacts.url(account.chart_key())
+
+
+@task(name="publish report", **TASK)
+def publish_report(report: BatchReport) -> None:
+    """The account as a markdown artifact with the picture in it, and the videos as a table artifact."""
+    title = cell(f"batch {report.batch_id}, {report.model}: {report.status}")
+    videos, refused = table_rows(report.videos), table_rows(report.refused[:TABLE_VIDEOS])
+    create_table_artifact(videos or [{"video": "none"}], key="batch-videos", description=title)
+    if refused:
+        create_table_artifact(refused, key="batch-quarantine", description=title)
+    create_markdown_artifact(_markdown(report, title), key="batch-report", description=title)
+
+
+def _markdown(report: BatchReport, title: str) -> str:
+    lines = "\n".join(f"| {label} | {cell(text)} |" for label, text in report.lines().items())
+    parts = [
+        f"# {title}",
+        f"Archive {code(report.archive)}, model version `{report.version_id}`.",
+        f"| account | |\n|---|---|\n{lines}",
+    ]
+    if report.pictures.sheet:
+        parts.append(f"![a frame of each video, with what was found]({data_url(report.pictures.sheet)})")
+    if len(report.account.crowds) > 1:
+        parts.append(f"## Most people\n\n{markdown_table(crowd_table(report.account))}")
+    if report.refused:
+        parts.append(f"## In quarantine\n\n{markdown_table(quarantine_table(report.refused)[:MARKDOWN_REASONS])}")
+    if report.chart:
+        parts.append(f"![frames per second over the night, by device]({data_url(report.chart)})")
+    parts += _tables(report.account)
+    if report.pictures.overlays:
+        parts.append("\n".join(f"- {code(key)}: {code(url)}" for key, url in report.pictures.overlays.items()))
+    return "\n\n".join(parts)
+
+
+def quarantine_table(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per reason, the commonest first, with the first name that has it."""
+    names: dict[str, list[str]] = {}
+    for row in refused:
+        names.setdefault(row["reason"], []).append(row["key"])
+    common = sorted(names.items(), key=lambda item: -len(item[1]))
+    return [{"count": len(keys), "such as": keys[0], "reason": reason} for reason, keys in common]
+
+
+def _tables(account: Account) -> list[str]:
+    """By device, what was lost, and by video."""
+    parts = []
+    if account.devices:
+        parts.append(f"## By device\n\n{markdown_table(device_table(account))}")
+    if account.losses:
+        parts.append("\n".join(f"- lost {cell(line)}" for line in account.lost_lines()[:TABLE_VIDEOS]))
+    if account.notes:
+        parts.append("\n".join(f"- video {cell(line)}" for line in account.note_lines()))
+    if account.videos:
+        parts.append(f"## By video\n\n{markdown_table(video_table(account)[:MARKDOWN_VIDEOS])}")
+    if len(account.videos) > MARKDOWN_VIDEOS:
+        parts.append(f"and {len(account.videos) - MARKDOWN_VIDEOS:,} more: `nightjar batches --last`")
+    return parts
+
+
+def data_url(png: bytes) -> str:
+    """The picture itself, since a browser may load no file from a disk or a private bucket."""
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    height = round(picture.shape[0] * UI_PICTURE_WIDTH / picture.shape[1])
+    small = cv2.resize(picture, (UI_PICTURE_WIDTH, height), interpolation=cv2.INTER_AREA)
+    jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def print_report(report: BatchReport) -> None:
+    """The same for a terminal."""
+    lines = [("batch", f"{report.batch_id}, {report.status}"), *report.lines().items()]
+    lines += device_lines(report.account)
+    lines += [("video", line) for line in report.account.note_lines()]
+    if report.chart_url:
+        lines.append(("chart", report.chart_url))
+    if report.pictures.sheet_url:
+        lines.append(("picture", report.pictures.sheet_url))
+    lines += [("overlay", f"{key}: {url}") for key, url in report.pictures.overlays.items()]
+    lines += [("refused", f"{row['key']}: {row['reason']}") for row in report.refused]
+    print_lines(lines)
+
+
+def print_account(site: Site, account: Account) -> None:
+    """Knowledge of a batch afterwards, from the ledger alone."""
+    batch = account.batch
+    times = [day_and_clock(at, account.zone) for at in (batch.started_at, batch.finished_at) if at]
+    lines = [
+        ("batch", f"{batch.batch_id}, {batch.status}, {batch.dispatch}, {' to '.join(times)}"),
+        ("archive", batch.archive),
+        ("model", f"{batch.model}, version {batch.version_sha256}"),
+    ]
+    if batch.files_listed is not None:
+        lines.append(("files", f"{batch.files_listed:,} listed, {batch.files_quarantined or 0:,} in quarantine"))
+    lines.append(("views", views_line(site.engine, batch)))
+    lines += [*account.found_lines().items(), *count_lines(account.counts).items(), *time_lines(account).items()]
+    lines += [("error", batch.error)] if batch.error else []
+    lines += device_lines(account)
+    lines += [("video", line) for line in account.note_lines()]
+    lines += [("lost", line) for line in account.lost_lines()]
+    if len(account.spans.lane) and site.artifacts.exists(account.chart_key()):
+        lines.append(("chart", site.artifacts.url(account.chart_key())))
+    print_lines(lines)
+
+
+def device_lines(account: Account) -> list[tuple[str, str]]:
+    """One line per device."""
+    return [
+        ("device", f"{device.worker or ''}/{kind(device.device or '')}: {account.device_line(device)}")
+        for device in account.devices
+    ]
+
+
+def print_lines(lines: list[tuple[str, str]]) -> None:
+    """Print labelled lines, unwrapped: a path that is broken in two cannot be copied."""
+    for label, text in lines:
+        print_line(f"{label:<10}{text}")

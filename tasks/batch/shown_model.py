@@ -1,0 +1,26 @@
+"""The model version that the views show, and the place of a run's rows where it is another one. In words."""
+
+from storage.ledger.account import BatchFacts
+from storage.sql.catalogue import ShownModel, read_shown
+from storage.sql.database import Engine
+
+TABLES = {"pose": "poses", "classification": "classifications"}
+
+
+def views_line(engine: Engine, batch: BatchFacts) -> str:
+    """Name the shown version beside the batch's own: `show posenet-075, version 0a1b…: this run's rows are in them`."""
+    shown = read_shown(engine, batch.task)
+    if shown is None:
+        return f"show no {batch.task} model yet"
+    if shown.model_version_id == batch.model_version_id:
+        return f"show {described(shown)}: this run's rows are in them"
+    until = "" if shown.chosen_by == "person" else " until this run's model has done every frame that it has done"
+    return (
+        f"show {described(shown)}{until}. This run's rows are in {TABLES[batch.task]} WHERE model_version_id = "
+        f"{batch.model_version_id}. Run 'nightjar models --show {batch.version_sha256[:12]}' to show them"
+    )
+
+
+def described(shown: ShownModel) -> str:
+    chosen = ", chosen by hand" if shown.chosen_by == "person" else ""
+    return f"{shown.name}, version {shown.version_sha256[:12]}{chosen}"

@@ -1,0 +1,187 @@
+"""Tasks of `benchmark-model`: measure a model on a device, alone and with all around it, and write it down."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from prefect import get_run_logger, task
+
+from models.conversion.compute import multiply_adds
+from models.drawing.speeds import ARTICLE, Bar, draw_speeds
+from models.inference.benchmark import ModelSpeed, measure_model
+from models.inference.devices import open_runtime
+from models.inference.runtime import OpenVinoRuntime, Runtime, openvino_version
+from models.manifest import XML_FILE
+from models.synthetic.video import Actor, Scene
+from models.types import Video
+from storage.sql.benchmarks import BenchmarkRow, record_benchmark
+from storage.video.encode import write_video
+from tasks.benchmark.machine import describe_machine, forget_peak, load_1m, peak_memory_bytes, temperature_c
+from tasks.benchmark.pipeline import PipelineSpeed, measure_pipeline
+from tasks.model.store import take_model
+from tasks.runs.policy import TASK
+from tasks.site.owner import host_name
+from tasks.site.site import Site
+from tasks.text.wording import rate
+
+STAGES = ("decode", "inference", "reading", "storing", "other")
+FILM_FPS = 25
+FILM_FRAMES, FILM_ROUNDS = 150, 5  # there and back: half a minute
+FILM = Scene(
+    11,
+    (
+        Actor("walk", x_m=-1.5, z_m=4.2, heading_deg=85, speed_m_s=0.5),
+        Actor("wave", x_m=0.2, z_m=3.6),
+        Actor("stand", x_m=1.3, z_m=4.4, heading_deg=-20),
+    ),
+    (640, 480),
+)
+
+
+@task(name="render film", **TASK)
+def render_film(folder: Path) -> Path:
+    """Half a minute of three synthetic people, 640x480."""
+    return _render(folder / "film.mp4", FILM_FRAMES)
+
+
+def _render(path: Path, frames: int) -> Path:
+    shown = [cv2.cvtColor(FILM.frame(number / FILM_FPS)[0], cv2.COLOR_RGB2BGR) for number in range(frames)]
+    there_and_back = [shown if turn % 2 == 0 else shown[::-1] for turn in range(FILM_ROUNDS)]
+
+    def pictures() -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        for number, picture in enumerate(itertools.chain(*there_and_back)):
+            yield number / FILM_FPS, np.asarray(picture, np.uint8)
+
+    return write_video(path, pictures(), *FILM.size, FILM_FPS)
+
+
+@task(name="benchmark", **TASK)
+def benchmark(
+    site: Site,
+    name: str,
+    device: str,
+    precision: str,
+    seconds: float,
+    film: Path,
+    scratch: Path,
+    flow_run_id: str | None,
+) -> list[BenchmarkRow]:
+    """The model alone, then the whole way from the film to rows, so many seconds each; both are in SQL then.
+
+    Raises NightjarError: no such model, device or film.
+    """
+    rows = []
+    for row in measure(site, name, device, precision, seconds, film, scratch):
+        rows.append(dataclasses.replace(row, flow_run_id=flow_run_id))
+        record_benchmark(site.engine, rows[-1])
+        get_run_logger().info("%s, %s: %s", name, row.what, in_words(row))
+    return rows
+
+
+def measure(
+    site: Site, name: str, device: str, precision: str, seconds: float, film: Path, scratch: Path
+) -> Iterator[BenchmarkRow]:
+    """Two rows, each as soon as it is known; nothing is written down."""
+    model_version_id, folder, manifest = take_model(site, name)
+    busy = load_1m()
+    forget_peak()
+    runtime = open_runtime(folder, manifest, device, precision)
+    about: dict[str, Any] = {
+        "model_version_id": model_version_id,
+        "device": runtime.device,
+        "precision": runtime.precision,
+        "worker": site.settings.worker_name or host_name(),
+        "machine": describe_machine(),
+        "openvino": openvino_version(),
+        "requests": runtime.slots,
+        "multiply_adds": multiply_adds(folder / XML_FILE),
+        "load_1m": busy,
+    }
+    alone = measure_model(runtime, manifest.input.height, manifest.input.width, seconds)
+    yield BenchmarkRow(what="model", **about, **_measured(alone), **_felt(runtime))
+    whole = measure_pipeline(film, runtime, manifest, seconds, alone.frames_per_s, scratch)
+    stages = {name: value for name, value in vars(whole).items() if name.endswith(("_cpu_ms", "_memory_bytes"))}
+    about |= {"video": _film_in_words(film, whole.video)}
+    yield BenchmarkRow(what="pipeline", **about, **{**_measured(whole), **stages}, **_felt(runtime))
+
+
+def _measured(speed: ModelSpeed | PipelineSpeed) -> dict[str, Any]:
+    return {
+        "seconds": speed.seconds,
+        "frames": speed.frames,
+        "frames_per_s": speed.frames_per_s,
+        "inference_cpu_ms": speed.inference_cpu_ms,
+        **{f"latency_{name}": value for name, value in vars(speed.latency).items()},
+    }
+
+
+def _felt(runtime: Runtime) -> dict[str, Any]:
+    """After-effects of the work: memory at its peak, heat."""
+    own = runtime.temperature_c() if isinstance(runtime, OpenVinoRuntime) else None
+    return {"memory_bytes": peak_memory_bytes(), "temperature_c": temperature_c() if own is None else own}
+
+
+def _film_in_words(film: Path, video: Video) -> str:
+    rate = f"{video.fps:g} frames/s" if video.fps else "a single frame"
+    return f"{film.name}, {video.width}x{video.height}, {video.codec}, {rate}"
+
+
+def in_words(row: BenchmarkRow) -> str:
+    """One measurement in a line."""
+    return (
+        f"{rate(row.frames_per_s)} on {row.device} in {row.precision}, {row.requests} at once; "
+        f"half of the frames within {row.latency_p50_ms:.1f} ms, 99 % within {row.latency_p99_ms:.1f} ms"
+    )
+
+
+def speed_table(measured: Mapping[str, Sequence[BenchmarkRow]]) -> list[dict[str, Any]]:
+    """One row per model, the article's own figure in the last column. measured: model's name -> its two rows"""
+    return [
+        {
+            "model": name,
+            "video to rows, frames/s": round(whole.frames_per_s, 1),
+            "model alone, frames/s": round(alone.frames_per_s, 1),
+            "half of the frames within, ms": round(whole.latency_p50_ms, 1),
+            "99 % within, ms": round(whole.latency_p99_ms, 1),
+            "at once": whole.requests,
+            "the article's frames/s, on its Neural Compute Stick": ARTICLE.get(name),
+        }
+        for name, (alone, whole) in _by_name(measured)
+    ]
+
+
+def cost_table(measured: Mapping[str, Sequence[BenchmarkRow]]) -> list[dict[str, Any]]:
+    """One row per model: CPU milliseconds per frame of each stage from a video to its rows, and peak memory."""
+    return [
+        {
+            "model": name,
+            **{f"{stage} CPU ms": round(getattr(whole, f"{stage}_cpu_ms"), 2) for stage in STAGES},
+            "memory MB": round((whole.memory_bytes + (whole.decoder_memory_bytes or 0)) / 1e6),
+        }
+        for name, (_, whole) in _by_name(measured)
+    ]
+
+
+def _by_name(measured: Mapping[str, Sequence[BenchmarkRow]]) -> list[tuple[str, tuple[BenchmarkRow, BenchmarkRow]]]:
+    """Each model's name with its rows: the model alone, then a video to its rows."""
+    of = {name: {row.what: row for row in rows} for name, rows in measured.items()}
+    return [(name, (rows["model"], rows["pipeline"])) for name, rows in of.items()]
+
+
+def draw_chart(measured: Mapping[str, Sequence[BenchmarkRow]]) -> bytes:
+    """The same as bars, PNG bytes."""
+    bars, last = [], None
+    for name, rows in measured.items():
+        of = {row.what: row for row in rows}
+        last = of["pipeline"]
+        note = f"{last.precision}, {last.requests} at once"
+        bars.append(Bar(name, note, of["model"].frames_per_s, last.frames_per_s))
+    if last is None:
+        raise ValueError("nothing was measured, expected at least one model")
+    subtitle = f"{last.machine}; load average {last.load_1m:.1f} at the start"
+    return cv2.imencode(".png", draw_speeds(f"Speed on {last.device}", subtitle, bars))[1].tobytes()

@@ -1,0 +1,217 @@
+"""Speed from a video to its rows, stage by stage, by the code of a night: sandbox, device, decoder, Parquet, SQL.
+
+Into a database and a store of its own, under a folder that is given: none of it is a result.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from time import perf_counter, process_time, thread_time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.inference.benchmark import Latency, latency_of
+from models.inference.runtime import Runtime
+from models.inference.segments import plan_segments
+from models.manifest import Manifest
+from models.types import FrameIndex, NightjarError, Segment, Video
+from storage.ledger.commit import load_result
+from storage.objects.artifacts import open_artifacts
+from storage.objects.s3 import S3Options
+from storage.parquet import Result
+from storage.sandbox.parent import Sandbox
+from storage.sql.catalogue import register_model
+from storage.sql.database import Engine, migrate, open_database
+from tasks.benchmark.machine import cpu_s, peak_memory_bytes
+from tasks.model.store import version_of
+from tasks.segment.infer import infer_segment
+from tasks.segment.open_video import probe
+from tasks.segment.result_files import put, result_key
+from tasks.site.settings import ReadLimits
+
+LONGEST_SEGMENT_S = 60.0  # a night's default
+SHORTEST_SEGMENT_S = 1.0
+DECODER_CPU_S = 3600.0
+READ_LIMITS = ReadLimits(DECODER_CPU_S, 2 * DECODER_CPU_S)
+
+
+@dataclass(frozen=True)
+class PipelineSpeed:
+    """Figures of one measurement. latency: from a frame's start on the device to its decoded result
+
+    CPU milliseconds a frame: decode: of the sandbox's child; inference: OpenVINO's, in this process; reading: outputs
+    to poses or a label; storing: Parquet and SQL; other: frames handed over, rows gathered
+    decoder_memory_bytes: peak of the sandbox's child
+    """
+
+    video: Video
+    frames: int
+    seconds: float
+    latency: Latency
+    decode_cpu_ms: float
+    inference_cpu_ms: float
+    reading_cpu_ms: float
+    storing_cpu_ms: float
+    other_cpu_ms: float
+    decoder_memory_bytes: int
+
+    @property
+    def frames_per_s(self) -> float:
+        return self.frames / self.seconds
+
+
+class WatchedRuntime:
+    """A runtime, and a note of when frames begin and end and what its own thread's CPU is spent on.
+
+    The pipeline's `on_frames` calls `seen` when the outputs of the last `wait` were read.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self.device, self.precision, self.slots = runtime.device, runtime.precision, runtime.slots
+        self.device_cpu_s = self.reading_cpu_s = 0.0
+        self.taken_s: list[float] = []
+        self._started_at = [0.0] * runtime.slots
+        self._waited = (0, 0.0)
+
+    def start(self, slot: int, tensor: NDArray[np.uint8]) -> None:
+        self._started_at[slot], begun = perf_counter(), thread_time()
+        self._runtime.start(slot, tensor)
+        self.device_cpu_s += thread_time() - begun
+
+    def wait(self, slot: int) -> dict[str, NDArray[np.float32]]:
+        begun = thread_time()
+        outputs = self._runtime.wait(slot)
+        ended = thread_time()
+        self.device_cpu_s += ended - begun
+        self._waited = slot, ended
+        return outputs
+
+    def seen(self, _frames: int) -> None:
+        slot, since = self._waited
+        self.reading_cpu_s += thread_time() - since
+        self.taken_s.append(perf_counter() - self._started_at[slot])
+
+
+@dataclass
+class _Sums:
+    """Seconds, over the segments so far: of the clock, and of the CPU of child, process, this thread and storing."""
+
+    clock: float = 0.0
+    child: float = 0.0
+    process: float = 0.0
+    thread: float = 0.0
+    storing: float = 0.0
+
+
+def measure_pipeline(
+    path: Path, runtime: Runtime, manifest: Manifest, seconds: float, model_frames_per_s: float, scratch: Path
+) -> PipelineSpeed:
+    """The video, again and again, until so many seconds have gone into it; at least one segment.
+
+    model_frames_per_s: of the model alone: on a slow device the segments are shorter than a night's, to end in time
+
+    Raises VideoError or SandboxError where the video is at fault, NightjarError where no frame of it can be decoded.
+    """
+    with Sandbox() as sandbox:
+        video, index = probe(sandbox, path, READ_LIMITS)
+        wanted_s = seconds * model_frames_per_s / (video.fps or model_frames_per_s)
+        segment_s = min(LONGEST_SEGMENT_S, max(SHORTEST_SEGMENT_S, wanted_s))
+        with closing(_Bench(path, index, runtime, manifest, sandbox, scratch)) as bench:
+            bench.warm_up(*next(_segments(video, index, SHORTEST_SEGMENT_S, 0)))
+            for copy, segment in _segments(video, index, segment_s, 1):
+                bench.run(copy, segment)
+                if bench.sums.clock >= seconds:
+                    break
+            return _speed(video, bench.watched, bench.sums, peak_memory_bytes(bench.decoder_pid()))
+
+
+def _segments(video: Video, index: FrameIndex, segment_s: float, first: int) -> Iterator[tuple[Video, Segment]]:
+    """For ever: each round, from the one with the number `first` on, is of another video, so its rows are new ones."""
+    for number in count(first):
+        copy = dataclasses.replace(video, sha256=f"{number:064x}")
+        for segment in plan_segments(copy.sha256, index.keyframes, index.timestamps_s, copy.frames, segment_s):
+            yield copy, segment
+
+
+class _Bench:
+    """Segments one after the other, each inferred and stored, and what that cost."""
+
+    def __init__(
+        self, path: Path, index: FrameIndex, runtime: Runtime, manifest: Manifest, sandbox: Sandbox, scratch: Path
+    ) -> None:
+        self._path, self._index, self._manifest, self._sandbox = path, index, manifest, sandbox
+        self._runtime = runtime
+        self._artifacts = open_artifacts(str(scratch / "store"), S3Options())
+        self._engine: Engine = open_database(f"sqlite:///{scratch / 'rows.sqlite'}")
+        migrate(self._engine)
+        register_model(self._engine, version_of(manifest))
+        self.watched, self.sums = WatchedRuntime(runtime), _Sums()
+
+    def decoder_pid(self) -> int:
+        pid = self._sandbox.pid
+        assert pid is not None
+        return pid
+
+    def warm_up(self, video: Video, segment: Segment) -> None:
+        """So that no import and no first use is measured."""
+        self._store(self._infer(video, segment, WatchedRuntime(self._runtime)))
+
+    def run(self, video: Video, segment: Segment) -> None:
+        sums, pid = self.sums, self.decoder_pid()
+        clock, child, process, thread = perf_counter(), cpu_s(pid), process_time(), thread_time()
+        result = self._infer(video, segment, self.watched)
+        sums.child += cpu_s(pid) - child
+        sums.thread += thread_time() - thread
+        inferred = process_time()
+        sums.process += inferred - process
+        self._store(result)
+        sums.storing += process_time() - inferred
+        sums.clock += perf_counter() - clock
+
+    def _infer(self, video: Video, segment: Segment, watched: WatchedRuntime) -> Result:
+        return infer_segment(
+            self._path,
+            video,
+            self._index,
+            segment,
+            self._manifest,
+            watched,
+            self._sandbox,
+            "benchmark",
+            DECODER_CPU_S,
+            watched.seen,
+        )
+
+    def _store(self, result: Result) -> None:
+        stored = put(self._artifacts, result_key(result.version_sha256, result.segment, 1), result)
+        load_result(self._engine, result, stored.key, stored.sha256)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _speed(video: Video, watched: WatchedRuntime, sums: _Sums, decoder_memory_bytes: int) -> PipelineSpeed:
+    frames = len(watched.taken_s)
+    if not frames:
+        raise NightjarError("no frame of the video could be decoded, expected some: choose another --video")
+    own = sums.thread - watched.device_cpu_s
+    spent_s = {
+        "decode": sums.child,
+        "inference": sums.process - own,
+        "reading": watched.reading_cpu_s,
+        "storing": sums.storing,
+        "other": own - watched.reading_cpu_s,
+    }
+    return PipelineSpeed(
+        video=video,
+        frames=frames,
+        seconds=sums.clock,
+        latency=latency_of(np.array(watched.taken_s)),
+        decoder_memory_bytes=decoder_memory_bytes,
+        **{f"{stage}_cpu_ms": 1000 * max(0.0, value) / frames for stage, value in spent_s.items()},
+    )

@@ -1,0 +1,1 @@
+"""Put code here when only the demo needs it."""

@@ -1,0 +1,51 @@
+"""Accuracy of an archive's rows, where the truth lies beside its videos."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+
+from models.demo_model.accuracy import Accuracy, coco_ap, pck
+from models.synthetic.frame import People
+from models.synthetic.truth import people_of
+from models.types import FramePoses, NightjarError, Poses
+from storage.ledger.commit import read_poses
+from storage.objects.archive import canonical
+from storage.sql import catalogue
+from tasks.demo.archive import TRUTH_SUFFIX
+from tasks.site.site import Site
+
+
+def measure_archive(site: Site, folder: Path, model: str) -> Accuracy:
+    """AP and PCK of the rows that the model's newest version has for the videos of a folder with truth files.
+
+    The rows are taken as they are stored: keypoints and people below the model's thresholds are not there.
+    Raises NightjarError where there is no truth.
+    """
+    found = catalogue.find_model(site.engine, model)
+    truths = sorted(folder.glob(f"*{TRUTH_SUFFIX}"))
+    if found is None or not truths:
+        raise NightjarError(
+            f"{len(truths)} truth files in {folder}, expected some, and a model {model}: 'nightjar demo'"
+        )
+    known = catalogue.known_files(site.engine, canonical(str(folder)))
+    truth: list[People] = []
+    rows: list[FramePoses] = []
+    for path in truths:
+        people = people_of(json.loads(path.read_text()))
+        video_id = known[path.name.removesuffix(TRUTH_SUFFIX)].video_id
+        if video_id is not None:
+            truth += people
+            rows += by_frame(read_poses(site.engine, video_id, found[0], 0, len(people)), len(people))
+    size = (0, 0)  # of no matter to COCO's measure of keypoints
+    return Accuracy(*coco_ap(truth, rows, size), *pck(truth, rows), len(truth))
+
+
+def by_frame(poses: Poses, frames: int) -> list[FramePoses]:
+    """The people of each frame from 0, also of the frames without any."""
+    bounds = np.searchsorted(poses.frame, np.arange(frames + 1))
+    return [
+        FramePoses(poses.scores[first:last], poses.keypoints[first:last], poses.keypoint_scores[first:last])
+        for first, last in itertools.pairwise(bounds)
+    ]

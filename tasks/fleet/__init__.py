@@ -1,0 +1,1 @@
+"""Put code here when it is about edge workers: what they are sent, what they do, what they report."""

@@ -1,0 +1,41 @@
+"""The device that a worker works with, and what happens when it is lost. No SQL.
+
+Who falls back to the CPU says so in the log, and the results name the CPU: `runtime.device` is always who did the work.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from prefect import get_run_logger
+
+from models.inference.devices import open_runtime
+from models.inference.runtime import Runtime, RuntimeFault
+from models.manifest import Manifest
+
+
+class WorkerDevice:
+    """The model, open on a device, or by policy on the CPU where that one is lost."""
+
+    runtime: Runtime
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, device: str, precision: str, fallback: Literal["cpu", "none"]
+    ) -> None:
+        """Raises RuntimeFault where the device cannot be opened and there is no fallback, or that fails too."""
+        self._folder, self._manifest, self._precision, self._fallback = folder, manifest, precision, fallback
+        self._device = device
+        try:
+            self._open(device)
+        except RuntimeFault as fault:
+            self.fall_back(fault)
+
+    def fall_back(self, error: RuntimeFault) -> None:
+        """Go on with the CPU, where the policy says so and it is not the CPU that failed; raises `error` otherwise."""
+        if self._fallback != "cpu" or self._device == "CPU":
+            raise error
+        get_run_logger().warning("%s. The CPU goes on with the work, as --fallback cpu says", error)
+        self._open("CPU")
+
+    def _open(self, device: str) -> None:
+        self._device = device
+        self.runtime = open_runtime(self._folder, self._manifest, device, self._precision)

@@ -1,0 +1,226 @@
+"""Messages between parent and worker, as JSON in the artifact store. No SQL, no Prefect: edge workers import it.
+
+The parent's `Call` says what to be ready for. A worker's run that is ready says so in its `Status`; the parent answers
+with an `Order`; the worker goes on telling how far it is. Neither goes by the other's clock: what counts is that the
+status changes. Each file has one writer. Whoever can write to the store can lie: all of it is checked as input is.
+"""
+
+from collections.abc import Iterable
+from itertools import chain
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from models.types import NightjarError, Segment
+from storage.objects.archive import Entry
+from storage.objects.artifacts import Artifacts
+from storage.objects.places import ObjectError, StoreError
+
+MESSAGE_LIMIT_BYTES = 8 << 20  # an order of 512 segments of as many files, with keys of a kilobyte, has less than one
+MOST_ENTRIES = 4096  # in a list of a message
+MOST_WORDS_CHARS = 2000
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a name with characters that cannot be printed")
+    return text
+
+
+def _cleaned(text: str) -> str:
+    """One line of printable characters: line breaks become spaces, and others a replacement character."""
+    line = " ".join(text[: 2 * MOST_WORDS_CHARS].split())
+    return "".join(char if char.isprintable() else "\ufffd" for char in line)[:MOST_WORDS_CHARS]
+
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, le=2**53)]  # JSON's own integers have no end, and floats made of them overflow
+Frame = Annotated[int, Field(ge=0, le=2**31 - 1)]  # an INTEGER column's
+Speed = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]  # frames per second
+# A name goes into SQL, logs and tables as it is, so it is refused where it is not plain.
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+# Text for people, from a driver or a decoder perhaps, is cut and cleaned instead.
+Words = Annotated[str, AfterValidator(_cleaned)]
+Key = Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class OrderError(NightjarError):
+    """A file that is no order or status."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Message = TypeVar("Message", bound=_Message)
+
+
+class File(_Message):
+    """A video of the archive: an Entry, and the hash of its bytes."""
+
+    key: str
+    size_bytes: Count
+    etag: str
+    sha256: Sha256
+
+    def entry(self) -> Entry:
+        return Entry(self.key, self.size_bytes, self.etag)
+
+
+class Piece(_Message):
+    """A segment to do. file: index into the order's files; attempt: of the claim, for the result's name"""
+
+    file: Frame
+    start_frame: Frame
+    stop_frame: Frame
+    attempt: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class Call(_Message):
+    """Preparations of a run, before it gets segments."""
+
+    version_sha256: Sha256
+    archive: str
+    precision: Literal["f32", "bf16"]
+
+
+class Order(_Message):
+    """Segments for one run; without pieces the night is over."""
+
+    files: Annotated[list[File], Field(max_length=MOST_ENTRIES)] = []
+    pieces: Annotated[list[Piece], Field(max_length=MOST_ENTRIES)] = []
+
+    def segment(self, piece: Piece) -> Segment:
+        return Segment(self.files[piece.file].sha256, piece.start_frame, piece.stop_frame)
+
+
+class Done(_Message):
+    """A piece whose result lies in the store. piece: index into the order's"""
+
+    piece: Frame
+    key: Key
+    sha256: Sha256
+
+
+class Fault(_Message):
+    """A piece that failed. kind: "input": no other attempt would mend it; "other": another one may"""
+
+    piece: Frame
+    kind: Literal["input", "other"]
+    reason: Words
+
+
+class Status(_Message):
+    """Progress of a run.
+
+    ready: the device is open; without an order yet, the run waits for one
+    progress: grows with every frame and every step: who stands still is lost; frames: seen in this assignment
+    current: the piece that it is at; ended: it does no more, for `error` where there is one
+    slowest_fps, fastest_fps: of the segments so far: a stick that gets hot throttles
+    """
+
+    worker: Name
+    device: Name
+    ready: bool = False
+    progress: Count = 0
+    frames: Count = 0
+    current: Frame | None = None
+    done: Annotated[list[Done], Field(max_length=MOST_ENTRIES)] = []
+    faults: Annotated[list[Fault], Field(max_length=MOST_ENTRIES)] = []
+    ended: bool = False
+    error: Words | None = None
+    slowest_fps: Speed | None = None
+    fastest_fps: Speed | None = None
+
+
+def call_key(assignment_id: str) -> str:
+    return _key(assignment_id, "orders", "call.json")
+
+
+def order_key(assignment_id: str) -> str:
+    return _key(assignment_id, "orders", "order.json")
+
+
+def status_key(assignment_id: str) -> str:
+    return _key(assignment_id, "reports", "status.json")
+
+
+def revoked_key(assignment_id: str) -> str:
+    """There when the parent has given the rest to another worker: whoever still works on it may stop."""
+    return _key(assignment_id, "orders", "revoked")
+
+
+def _key(assignment_id: str, kind: str, name: str) -> str:
+    """The reports of a batch lie in a folder of their own, so that one listing tells which of them are new."""
+    batch, _, rest = assignment_id.partition("-")
+    return f"assignments/{batch}/{kind}/{rest or batch}/{name}"
+
+
+def status_stamps(artifacts: Artifacts, assignment_ids: Iterable[str]) -> dict[str, str]:
+    """For each of these assignments that has a status: a text that changes whenever the status does.
+
+    One listing per batch, however many assignments there are. Raises StoreError.
+    """
+    wanted = {status_key(assignment_id): assignment_id for assignment_id in assignment_ids}
+    prefixes = {key.rsplit("/", 2)[0] + "/" for key in wanted}
+    listed = chain.from_iterable(artifacts.stamps(prefix) for prefix in sorted(prefixes))
+    return {wanted[key]: stamp for key, stamp in listed if key in wanted}
+
+
+def read_call(artifacts: Artifacts, assignment_id: str) -> Call | None:
+    return _read(artifacts, call_key(assignment_id), Call)
+
+
+def read_order(artifacts: Artifacts, assignment_id: str) -> Order | None:
+    return _checked_order(assignment_id, _read(artifacts, order_key(assignment_id), Order))
+
+
+def _checked_order(assignment_id: str, order: Order | None) -> Order | None:
+    if order and any(piece.file >= len(order.files) or piece.start_frame >= piece.stop_frame for piece in order.pieces):
+        raise OrderError(f"the order of assignment {assignment_id} has pieces of no file: start the batch again")
+    return order
+
+
+def poll_order(artifacts: Artifacts, assignment_id: str) -> Order | None:
+    """Look for an order by a single request; None where there is none, or it cannot be read just now."""
+    key = order_key(assignment_id)
+    try:
+        data = artifacts.get_bytes(key, MESSAGE_LIMIT_BYTES)
+    except StoreError:
+        return None
+    return _checked_order(assignment_id, _parse(key, data, Order))
+
+
+def read_status(artifacts: Artifacts, assignment_id: str) -> Status | None:
+    return _read(artifacts, status_key(assignment_id), Status)
+
+
+def _read(artifacts: Artifacts, key: str, kind: type[Message]) -> Message | None:
+    """None where there is none yet. Raises OrderError, or StoreError where the store is away."""
+    data = _get(artifacts, key)
+    return None if data is None else _parse(key, data, kind)
+
+
+def _parse(key: str, data: bytes, kind: type[Message]) -> Message:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "JSON"
+        raise OrderError(
+            f"{key} is no {kind.__name__}: {where}: {first['msg']}; expected one that this version of Nightjar writes: "
+            "bring parent and workers to the same version"
+        ) from None
+
+
+def _get(artifacts: Artifacts, key: str) -> bytes | None:
+    try:
+        return artifacts.get_bytes(key, MESSAGE_LIMIT_BYTES)
+    except ObjectError:
+        # Replaced while it was read, or written since: not every store replaces in one step.
+        return artifacts.get_bytes(key, MESSAGE_LIMIT_BYTES) if artifacts.exists(key) else None
+
+
+def write(artifacts: Artifacts, key: str, message: _Message) -> None:
+    """Raises StoreError."""
+    artifacts.put_bytes(key, message.model_dump_json().encode())

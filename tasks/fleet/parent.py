@@ -1,0 +1,521 @@
+"""Fleet dispatch: the batch's segments to runs on the edge pool, and their results into SQL as they appear.
+
+The ledger is the truth, the store is the wire, and Prefect only starts processes: what it says of a run is believed
+where it ends a run, and never where it begins one. A run is given segments when it says that its device is open, so a
+run that is stuck on its way holds nothing. Everything that this process knows can be had again from ledger and store:
+killed, it is followed by another batch, which adopts what is under way.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal, TypeVar
+
+from prefect import get_run_logger, task
+from prefect.runtime import flow_run
+
+from models.types import NightjarError, Segment
+from storage.ledger import assignments
+from storage.ledger import leases as ledger
+from storage.ledger.assignments import Assignment
+from storage.ledger.commit import load_result
+from storage.ledger.leases import Claim
+from storage.ledger.speeds import measured_speeds
+from storage.objects.archive import Entry
+from storage.objects.places import ObjectError, StoreError
+from storage.sql.database import DataRefusedError
+from tasks.batch.night import Night
+from tasks.fleet import messages as orders
+from tasks.fleet.messages import Call, Done, Fault, File, Order, OrderError, Piece, Status
+from tasks.runs.cancelling import CalledOff, undisturbed
+from tasks.runs.edge_runs import OUTAGES, EdgeRuns, NotDeployedError
+from tasks.runs.policy import TASK
+from tasks.segment.result_files import Stored, find, load, result_prefix, segments_with_results
+from tasks.text.progress import FrameProgress
+from tasks.waiting.patience import AWAY, Patience, is_away
+
+T = TypeVar("T")
+
+TICK_S = 0.5
+ASK_PREFECT_S = 3.0
+COUNT_S = 2.0
+ASSIGNMENT_S = 30 * 60.0  # of work, at most: what a lost run loses is bounded by its segments, not by this
+LEAST_S = 10.0  # of work, where there is so much: the run that would do the rest costs as much itself
+GUESSED_FPS = 30.0  # of a worker that was never measured
+START_LIMIT_S = 180.0  # from a worker's taking a run to its first word: who died in between says nothing more
+SILENCE_LIMIT_S = 30.0  # of a run that waits for segments, or the lease where that is longer
+PAUSE_AFTER_FAILURE_S = 2.0  # doubled by each run that ends without ever being ready
+
+
+@dataclass
+class Member:
+    """One assignment that has not ended, as the parent sees it.
+
+    order: None until it is written; claims: by piece of it, None where that was loaded, quarantined or given back
+    loaded, faults: how many of the status's were taken; heard: when the status last moved; spared: its lease was
+    renewed since without a word of it; taken_since: when its run was first seen with a worker, without a word yet
+    stamp: of the newest status that was dealt with; None: there was none
+    """
+
+    assignment: Assignment
+    order: Order | None = None
+    claims: list[Claim | None] = field(default_factory=list)
+    status: Status | None = None
+    loaded: int = 0
+    faults: int = 0
+    frames: int = 0
+    renewed: float = 0.0
+    heard: float = field(default_factory=time.monotonic)
+    spared: bool = False
+    stamp: str | None = None
+    taken_since: float | None = None
+
+    @property
+    def granted_frames(self) -> int:
+        """Frames in its order; a worker cannot have seen more."""
+        return sum(piece.stop_frame - piece.start_frame for piece in self.order.pieces) if self.order else 0
+
+    @property
+    def current(self) -> Claim | None:
+        """Segment that it works on, or would begin with: the one that counts as tried when the run is lost."""
+        at = self.status.current if self.status else None
+        if at is not None and at < len(self.claims):
+            return self.claims[at]
+        return next((claim for claim in self.claims if claim is not None), None)
+
+
+@task(name="run fleet", **TASK)
+def run_fleet(night: Night, entries: Mapping[int, Entry], precision: str) -> None:
+    """Hand out the batch's segments to the edge pool until none is missing.
+
+    entries: video_id -> its file in the archive
+    Raises NightjarError when database, store or Prefect were away for longer than the settings say, when the deployment
+    is missing, or when somebody has cancelled the batch.
+    """
+    frames = night.patience(lambda: ledger.count_segments(night.site.engine, night.batch_id)).frames_missing
+    with FrameProgress(frames) as progress, EdgeRuns() as runs:
+        fleet = night.patience(lambda: Fleet(night, entries, precision, runs, progress))
+        try:
+            fleet.run()
+        except BaseException:
+            with undisturbed():
+                fleet.call_off("the batch was called off")
+            raise
+        fleet.dismiss_all("nothing was left to do")
+
+
+class Fleet:
+    """The parent's side of one batch."""
+
+    def __init__(
+        self, night: Night, entries: Mapping[int, Entry], precision: str, runs: EdgeRuns, progress: FrameProgress
+    ) -> None:
+        self._night, self._entries, self._precision = night, entries, precision
+        self._runs, self._progress = runs, progress
+        self._engine, self._artifacts = night.site.engine, night.site.artifacts
+        self._lease_s = night.site.settings.lease_s
+        self._log = get_run_logger()
+        self._members: dict[str, Member] = {}
+        self._workers: list[str] = []
+        self._free = 0
+        self._frames_free = 0
+        self._paused = False
+        # A deployment that was there may come back: Prefect's database is being restored, perhaps.
+        self._also_away: tuple[type[NotDeployedError], ...] = ()
+        self._failures = 0
+        self._next_start = 0.0
+        self._begun = self._listened = time.monotonic()
+        self._due: dict[str, float] = {}
+        self._speeds = {
+            speed.worker: speed.frames_per_s for speed in measured_speeds(self._engine, night.model_version_id)
+        }
+
+    def run(self) -> None:
+        """Until no segment of the batch is missing."""
+        self._patiently(self._adopt)
+        while not self._patiently(self._tick):
+            time.sleep(TICK_S)
+
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """The step's result. Database and store have answered before: whatever they say now, it is waited for."""
+        return Patience(self._log, self._night.site.settings.outage_s, self._passes)(step)
+
+    def _passes(self, error: Exception) -> bool:
+        also = (*AWAY, *OUTAGES, *self._also_away)
+        return isinstance(error, also) and not isinstance(error, DataRefusedError)
+
+    def _tick(self) -> bool:
+        """One look at everything; True when nothing is missing any more."""
+        self._hear_all()
+        if self._is_due("count", COUNT_S):
+            self._lose_the_silent()
+            if not ledger.count_segments(self._engine, self._night.batch_id).missing:
+                return True
+            self._free, self._frames_free = ledger.count_free(self._engine, self._night.batch_id)
+        if self._is_due("prefect", ASK_PREFECT_S):
+            self._ask_prefect()
+        return False
+
+    def _lose_the_silent(self) -> None:
+        """Lose runs whose lease ended, and those that wait in silence. Not where it is us who could not hear them."""
+        deaf_s, self._listened = time.monotonic() - self._listened, time.monotonic()
+        if deaf_s > self._lease_s / 2:
+            self._spare_all()
+        for assignment in assignments.lapsed(self._engine, self._night.batch_id):
+            self._lose(assignment.assignment_id, "silent past its lease")
+        limit_s = max(self._lease_s, SILENCE_LIMIT_S)
+        for member in list(self._members.values()):
+            if member.order is None and member.status and time.monotonic() - member.heard > limit_s:
+                self._lose(member.assignment.assignment_id, f"silent for {limit_s:.0f} s while it waited for segments")
+
+    def _spare_all(self) -> None:
+        """One more lease for each, until its next word and not again before: the dead ones must lapse in the end."""
+        for member in self._members.values():
+            if not member.spared:
+                assignments.renew(self._engine, member.assignment.assignment_id, self._lease_s)
+                member.heard, member.spared = time.monotonic(), True
+
+    def call_off(self, reason: str) -> None:
+        """Whoever still waits or works may stop; what they held is free, as far as database and store answer now."""
+        for member in list(self._members.values()):
+            with suppress(NightjarError, *OUTAGES):
+                self._dismiss(member, reason)
+
+    def dismiss_all(self, reason: str) -> None:
+        """The same at the end, and nothing of the batch is left open."""
+        for member in list(self._members.values()):
+            self._patiently(partial(self._dismiss, member, reason))
+        for forgotten in self._patiently(self._open_assignments):
+            self._patiently(partial(assignments.end, self._engine, forgotten.assignment_id, "dismissed", reason))
+
+    def _open_assignments(self) -> list[Assignment]:
+        return assignments.open_assignments(self._engine, self._night.batch_id)
+
+    # What workers say
+
+    def _hear_all(self) -> None:
+        """Read the statuses that are new, by one listing, and serve the runs that wait.
+
+        The listing comes first: a status that changes while it is read is read again.
+        """
+        stamps = orders.status_stamps(self._artifacts, self._members) if self._members else {}
+        for assignment_id, member in list(self._members.items()):
+            if stamps.get(assignment_id) != member.stamp:
+                self._hear(member, self._look_at)
+                member.stamp = stamps.get(assignment_id)
+            else:
+                self._hear(member, self._serve)
+
+    def _hear(self, member: Member, look: Callable[[Member], None]) -> None:
+        """Look at the member; whatever it says, the worst that comes of it is its own end."""
+        try:
+            look(member)
+        except Exception as error:
+            if is_away(error) or isinstance(error, OUTAGES):
+                raise
+            reason = f"its words cannot be used: {str(error) or type(error).__name__}"
+            self._lose(member.assignment.assignment_id, reason)
+
+    def _look_at(self, member: Member) -> None:
+        """The status is remembered when all of it is dealt with: what an outage interrupts is looked at again."""
+        assignment_id = member.assignment.assignment_id
+        try:
+            status = orders.read_status(self._artifacts, assignment_id)
+        except OrderError as error:
+            return self._lose(assignment_id, str(error))
+        if status is None:
+            return None
+        moved = member.status is None or status.progress != member.status.progress
+        if moved:
+            member.heard, member.spared = time.monotonic(), False
+        if member.order is not None:
+            self._take(member, status)
+            if moved and time.monotonic() - member.renewed > self._lease_s / 4:
+                assignments.renew(self._engine, assignment_id, self._lease_s)
+                member.renewed = time.monotonic()
+        member.status = status
+        return self._ended(member, status) if status.ended else self._serve(member)
+
+    def _serve(self, member: Member) -> None:
+        """Give segments to a run that is ready and waits."""
+        status = member.status
+        if member.order is None and status is not None and status.ready and not self._paused:
+            self._give(member, status)
+
+    def _give(self, member: Member, status: Status) -> None:
+        """Segments for a run that is ready, by how fast its worker is; where none is free, it goes on waiting."""
+        if not member.claims and self._free:
+            frames = self._share(status.worker)
+            claims = assignments.grant(
+                self._engine, member.assignment, status.worker, status.device, frames, self._lease_s
+            )
+            member.claims, member.renewed = list(claims), time.monotonic()
+            self._free -= len(claims)
+            self._frames_free -= sum(claim.segment.frames for claim in claims)
+        if member.claims:
+            self._failures = 0
+            self._send_order(member)
+
+    def _send_order(self, member: Member) -> None:
+        """Remembered when it is written: what an outage interrupts is done again."""
+        self._load_what_is_there(member)
+        left = [claim for claim in member.claims if claim is not None]
+        order = self._order(left)
+        orders.write(self._artifacts, orders.order_key(member.assignment.assignment_id), order)
+        member.order, member.claims = order, list(left)
+
+    def _share(self, worker: str) -> int:
+        """Frames for this worker, by guided self-scheduling (Polychronopoulos and Kuck 1987), weighted by speed."""
+        if worker not in self._speeds:
+            return 1  # one segment tells how fast it is: what it would hold of a guess, others could do meanwhile
+        speed = self._speed(worker)
+        everybody = sum(self._speed(name) for name in {*self._workers, worker})
+        guided = max(self._frames_free * speed / everybody / 2, LEAST_S * speed)
+        return int(max(1, min(guided, ASSIGNMENT_S * speed)))
+
+    def _speed(self, worker: str) -> float:
+        known = self._speeds.get(worker)
+        if known:
+            return known
+        return sum(self._speeds.values()) / len(self._speeds) if self._speeds else GUESSED_FPS
+
+    def _order(self, claims: list[Claim]) -> Order:
+        files: dict[str, int] = {}
+        listed: list[File] = []
+        pieces: list[Piece] = []
+        for claim in claims:
+            sha256 = claim.segment.video_sha256
+            if sha256 not in files:
+                files[sha256] = len(listed)
+                entry = self._entries[claim.video_id]
+                listed.append(File(key=entry.key, size_bytes=entry.size_bytes, etag=entry.etag, sha256=sha256))
+            start, stop = claim.segment.start_frame, claim.segment.stop_frame
+            pieces.append(Piece(file=files[sha256], start_frame=start, stop_frame=stop, attempt=claim.attempt))
+        return Order(files=listed, pieces=pieces)
+
+    def _load_what_is_there(self, member: Member) -> None:
+        """Results of an earlier attempt, or of before the database was lost: they need not be made again."""
+        version = self._night.manifest.version_id
+        videos = {claim.segment.video_sha256 for claim in member.claims if claim}
+        there = set().union(*(segments_with_results(self._artifacts, version, video) for video in videos))
+        for number, claim in enumerate(member.claims):
+            if claim is None or result_prefix(version, claim.segment) not in there:
+                continue
+            found = find(self._artifacts, self._night.results, self._night.manifest, claim.segment)
+            if found and load_result(self._engine, found[0], *found[1]):
+                member.claims[number] = None
+                self._progress.add(claim.segment.frames)
+
+    def _take(self, member: Member, status: Status) -> None:
+        """New results into SQL, new faults into the ledger."""
+        while member.loaded < len(status.done):
+            self._load(member, status.done[member.loaded])
+            member.loaded += 1
+        while member.faults < len(status.faults):
+            self._blame(member, status.faults[member.faults])
+            member.faults += 1
+        frames = min(status.frames, member.granted_frames)
+        if frames > member.frames:
+            self._progress.add(frames - member.frames, status.worker)
+            member.frames = frames
+
+    def _load(self, member: Member, done: Done) -> None:
+        claim = member.claims[done.piece] if done.piece < len(member.claims) else None
+        if claim is None:
+            return
+        try:
+            stored = Stored(done.key, done.sha256)
+            result = load(self._artifacts, self._night.results, stored, self._night.manifest, claim.segment)
+            if not load_result(self._engine, result, done.key, done.sha256):
+                self._log.warning("%s was done by another one meanwhile", _name(claim.segment))
+            speed = result.report.frames_done / max(result.report.wall_s, 1e-9)
+            self._speeds[result.report.worker] = speed
+        except Exception as error:
+            if is_away(error):
+                raise
+            reason = f"{_worker_of(member)}'s result cannot be used: {str(error) or type(error).__name__}"
+            ledger.release(self._engine, claim, reason)
+            self._log.warning("%s is done again: %s", _name(claim.segment), reason)
+        member.claims[done.piece] = None
+
+    def _blame(self, member: Member, fault: Fault) -> None:
+        claim = member.claims[fault.piece] if fault.piece < len(member.claims) else None
+        if claim is None:
+            return
+        reason = f"{fault.reason} (reported by {_worker_of(member)})"
+        if fault.kind == "input":
+            ledger.quarantine_segment(self._engine, claim, reason)
+        else:
+            ledger.release(self._engine, claim, reason)
+        member.claims[fault.piece] = None
+
+    def _ended(self, member: Member, status: Status) -> None:
+        """By its own word. Who leaves something undone without one is at fault, or it would be given that for ever."""
+        assignment_id = member.assignment.assignment_id
+        undone = sum(claim is not None for claim in member.claims) if member.order else 0
+        if status.error is not None or undone:
+            return self._lose(assignment_id, status.error or f"it ended with {undone} segments undone")
+        assignments.end(self._engine, assignment_id, "done")
+        del self._members[assignment_id]
+        return None
+
+    # What happens to runs
+
+    def _ask_prefect(self) -> None:
+        """States of the runs, workers, and new runs for what is free."""
+        me = flow_run.get_id()
+        wish = self._runs.wish(str(me)) if me else "go on"
+        if wish == "stop":
+            raise CalledOff("the batch was cancelled in Prefect: what is done stays, run it again to go on")
+        paused = wish == "pause"
+        if paused != self._paused:
+            self._log.info("paused: nothing is handed out" if paused else "resumed")
+            self._paused = paused
+        self._workers = self._runs.workers()
+        self._also_away = (NotDeployedError,)
+        self._see_states()
+        if not self._workers:
+            self._say("workers", "no worker of the pool edge is online: start one by 'nightjar worker --pool edge'")
+        if not self._paused:
+            self._start_runs()
+
+    def _see_states(self) -> None:
+        by_run = {m.assignment.flow_run_id: m for m in self._members.values() if m.assignment.flow_run_id}
+        states = self._runs.states([run for run in by_run if run])
+        for run_id, member in by_run.items():
+            state = states.get(run_id or "")
+            assignment_id = member.assignment.assignment_id
+            if state is None:
+                self._see_gone(member)
+            elif state.over:
+                self._hear(member, self._look_at)  # its last word may be newer than the last look
+                if assignment_id in self._members:
+                    self._lose(assignment_id, f"its run is {state.name}: {state.message}"[:500])
+            elif not state.taken or member.status is not None:
+                member.taken_since = None
+            else:
+                member.taken_since = member.taken_since or time.monotonic()
+                if time.monotonic() - member.taken_since > START_LIMIT_S:
+                    self._runs.crash(run_id, f"not a word of it for {START_LIMIT_S:.0f} s: it died with its worker")
+                    self._lose(assignment_id, "its run never began")
+
+    def _see_gone(self, member: Member) -> None:
+        """Lose a run that Prefect no longer knows, unless it has spoken: then its process lives, and its lease decides.
+
+        Deleted in the UI, or the server's database was reset or restored: nobody will ever start it.
+        """
+        self._hear(member, self._look_at)
+        if member.assignment.assignment_id in self._members and member.status is None:
+            reason = "Prefect no longer knows its run (deleted, or its database was reset): another one is started"
+            self._lose(member.assignment.assignment_id, reason, failed=False)
+
+    def _start_runs(self) -> None:
+        """One that waits for each worker, while segments are free: when it has its device, everything is imported."""
+        for member in self._members.values():
+            if member.assignment.flow_run_id is None:
+                self._start(member)
+        begun = time.monotonic()
+        for _ in range(self._room()):
+            # A busy server takes seconds a run, and who waits for it is deaf to the workers.
+            if time.monotonic() < self._next_start or time.monotonic() - begun > ASK_PREFECT_S:
+                return
+            assignment = assignments.create(self._engine, self._night.batch_id)
+            self._members[assignment.assignment_id] = Member(assignment)
+            self._start(self._members[assignment.assignment_id])
+
+    def _room(self) -> int:
+        """Number of runs to be started.
+
+        When a night begins, nobody's second one: it would import beside the first ones.
+        """
+        waiting = [member for member in self._members.values() if member.order is None]
+        room = min(len(self._workers), self._free) - len(waiting)
+        at_work = {member.status.worker for member in self._members.values() if member.order and member.status}
+        idle = set(self._workers) - at_work
+        if not idle or time.monotonic() - self._begun > START_LIMIT_S:
+            return room
+        first = sum(member.status is None or member.status.worker not in at_work for member in waiting)
+        return min(room, len(idle) - first)
+
+    def _start(self, member: Member) -> None:
+        """Asks Prefect for its run; after an outage, or by another parent, again, which is the same run."""
+        assignment_id = member.assignment.assignment_id
+        precision: Literal["bf16", "f32"] = "bf16" if self._precision == "bf16" else "f32"
+        version = self._night.manifest.version_id
+        call = Call(version_sha256=version, archive=self._night.location, precision=precision)
+        orders.write(self._artifacts, orders.call_key(assignment_id), call)
+        run_id = self._runs.start(assignment_id, self._night.batch_id)
+        assignments.set_flow_run(self._engine, assignment_id, run_id)
+        member.assignment = replace(member.assignment, flow_run_id=run_id)
+
+    def _lose(self, assignment_id: str, reason: str, *, failed: bool = True) -> None:
+        """Free what the run held, and tell it so, should it live. failed: the next run waits for some seconds."""
+        member = self._members.get(assignment_id)
+        assignments.end(self._engine, assignment_id, "lost", reason, member.current if member else None)
+        self._members.pop(assignment_id, None)
+        self._log.warning("%s was lost: %s", member.status.worker if member and member.status else "a run", reason)
+        if failed and member and member.order is None:
+            # A worker without its device, say, would eat runs as fast as they are made.
+            self._next_start = time.monotonic() + min(60.0, PAUSE_AFTER_FAILURE_S * 2**self._failures)
+            self._failures += 1
+        with suppress(StoreError):
+            self._artifacts.put_bytes(orders.revoked_key(assignment_id), reason.encode())
+
+    def _dismiss(self, member: Member, reason: str) -> None:
+        """The ledger first: what follows only spares the run some seconds."""
+        assignment_id = member.assignment.assignment_id
+        assignments.end(self._engine, assignment_id, "dismissed", reason)
+        self._artifacts.put_bytes(orders.revoked_key(assignment_id), reason.encode())
+        if member.order is None:
+            orders.write(self._artifacts, orders.order_key(assignment_id), Order())
+        if member.assignment.flow_run_id and member.status is None:
+            self._runs.cancel(member.assignment.flow_run_id)
+        del self._members[assignment_id]
+
+    def _adopt(self) -> None:
+        """Adopt the work that a killed batch had under way."""
+        if assignments.adopt(self._engine, self._night.batch_id):
+            self._log.info("the runs of a batch that ended early go on under this one")
+        for assignment in self._open_assignments():
+            member = Member(assignment)
+            self._members[assignment.assignment_id] = member
+            if assignment.status == "working":
+                self._remember(member)
+
+    def _remember(self, member: Member) -> None:
+        assignment_id = member.assignment.assignment_id
+        claims = assignments.claims(self._engine, assignment_id)
+        try:
+            member.order = orders.read_order(self._artifacts, assignment_id)
+        except (OrderError, ObjectError) as error:
+            return self._lose(assignment_id, str(error))
+        assignments.renew(self._engine, assignment_id, self._lease_s)
+        if member.order is None:  # killed between the ledger's entry and the order, for which the run still waits
+            member.claims = [claim for claim in claims if claim.video_id in self._entries]
+            return self._send_order(member)
+        held = {claim.segment: claim for claim in claims}
+        member.claims = [held.get(member.order.segment(piece)) for piece in member.order.pieces]
+        return None
+
+    # Small things
+
+    def _is_due(self, what: str, every_s: float) -> bool:
+        if time.monotonic() < self._due.get(what, 0.0):
+            return False
+        self._due[what] = time.monotonic() + every_s
+        return True
+
+    def _say(self, what: str, text: str) -> None:
+        """At most once a minute."""
+        if self._is_due(f"say {what}", 60.0):
+            self._log.warning(text)
+
+
+def _worker_of(member: Member) -> str:
+    return member.status.worker if member.status else "a worker"
+
+
+def _name(segment: Segment) -> str:
+    return f"{segment.video_sha256[:12]}… [{segment.start_frame}, {segment.stop_frame})"

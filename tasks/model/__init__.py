@@ -1,0 +1,1 @@
+"""Put code here when it finds, converts, checks, keeps or evaluates a model."""

@@ -1,0 +1,86 @@
+"""Single frames from all over an archive, as the tensors that a model gets: decoded in the sandbox. No SQL."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import get_run_logger, task
+
+from models.inference.preprocess import plan_resize
+from models.manifest import Manifest
+from models.types import NightjarError
+from storage.objects.archive import Archive, Entry, canonical
+from storage.objects.places import ObjectError
+from storage.sandbox.parent import Sandbox, SandboxError
+from storage.video.containers import AttemptError, VideoError
+from tasks.runs.policy import TASK
+from tasks.segment.open_video import probe
+from tasks.segment.sandboxed import picked_tensors
+from tasks.site.settings import ReadLimits
+from tasks.site.site import Site
+
+HELD_OUT_EVERY = 4
+SLOTS = 4
+
+Tensor = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class ArchiveFrames:
+    """(height, width, 3) uint8 RGB each. chosen: at most as many as were asked for; held_out: others, every fourth one
+    of all that were read; described: where they are from"""
+
+    chosen: list[Tensor]
+    held_out: list[Tensor]
+    described: str
+
+    def held_out_sha256(self) -> str:
+        return hashlib.sha256(b"".join(frame.tobytes() for frame in self.held_out)).hexdigest()
+
+
+@task(name="sample frames", **TASK)
+def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) -> ArchiveFrames:
+    """About as many of each video, evenly spread over its frames; of very many videos some, evenly by name.
+
+    The same archive gives the same frames. A video that cannot be read is left out. Raises NightjarError without any.
+    """
+    archive, wanted = site.archive(canonical(location)), frames + frames // (HELD_OUT_EVERY - 1) + 1
+    entries = archive.list()
+    if len(entries) > wanted:
+        entries = [entries[number] for number in np.linspace(0, len(entries) - 1, wanted).astype(int)]
+    found: list[Tensor] = []
+    videos = 0
+    with Sandbox(site.settings.decoder_memory_bytes) as sandbox:
+        for number, entry in enumerate(entries):
+            share = -(-(wanted - len(found)) // (len(entries) - number))  # more, where those before gave less
+            try:
+                read = _read(archive, sandbox, entry, manifest, share, site.settings.read_limits)
+            except (VideoError, SandboxError, AttemptError, ObjectError) as error:
+                get_run_logger().warning("no frames of %s: %s", entry.key, error)
+                continue
+            found += read
+            videos += 1
+    if not found:
+        raise NightjarError(f"{location} has no video that can be read, expected some: name an archive of videos")
+    chosen = [frame for number, frame in enumerate(found) if number % HELD_OUT_EVERY][:frames]
+    described = f"{len(chosen)} frames of {videos} videos of {canonical(location)}"
+    return ArchiveFrames(chosen, found[::HELD_OUT_EVERY], described)
+
+
+def _read(
+    archive: Archive, sandbox: Sandbox, entry: Entry, manifest: Manifest, count: int, limits: ReadLimits
+) -> list[Tensor]:
+    spec = manifest.input
+    with archive.local(entry) as path:
+        video, index = probe(sandbox, path, limits)
+        numbers = np.unique(((np.arange(count) + 0.5) * video.frames / count).astype(np.int64))
+        resize = plan_resize((video.width, video.height), (spec.width, spec.height), spec.resize)
+        shape = (spec.height, spec.width, 3)
+        arguments = (path, video, index, numbers, resize)
+        with sandbox.stream(picked_tensors, *arguments, shape=shape, slots=SLOTS, cpu_s=limits.cpu_s) as stream:
+            frames = []
+            for _, tensor in stream:
+                frames.append(tensor.copy())
+                stream.release()
+    return frames

@@ -1,0 +1,58 @@
+"""A conversion in a child process that can write below one folder only, and connect to nobody.
+
+TensorFlow runs parts of a SavedModel when it loads it, and all of a graph when the IR is compared with it. The list of
+operations that are allowed (operations.py) is one wall, this is the second one. It also keeps TensorFlow's
+memory out of the process that runs the flow.
+"""
+
+import logging
+import tempfile
+from pathlib import Path
+
+from models.conversion.spec import ConvertSpec
+from models.manifest import ConversionError, Manifest
+from models.types import NightjarError
+from storage.sandbox.confine import confine_writes
+from storage.sandbox.parent import Sandbox, SandboxError, SandboxKilled
+
+MEMORY_BYTES = 24 << 30  # of address space: TensorFlow's libraries alone reserve several gigabytes
+CPU_S = 7200.0
+
+log = logging.getLogger(__name__)
+
+
+def convert_confined(path: Path, spec: ConvertSpec, out: Path, images: Path | None, location: str) -> Manifest:
+    """As models.conversion.convert.convert, in a child that can write below the folder of `out` only.
+
+    Raises ConversionError as that does, and where the child died or broke a limit.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with Sandbox(MEMORY_BYTES) as sandbox:
+        try:
+            answer = sandbox.call(convert_in_child, path, spec, out, images, location, cpu_s=CPU_S)
+        except SandboxKilled as error:
+            raise ConversionError(f"The conversion was killed ({error}). Free some memory, and try again") from error
+        except SandboxError as error:
+            raise ConversionError(
+                f"The conversion {error}. The model is damaged, too large, or made to harm: give another one"
+            ) from error
+    if "refused" in answer:
+        raise ConversionError(str(answer["refused"]))
+    if not answer["confined"]:
+        log.warning("This kernel cannot confine a conversion to its folder. Convert on Linux 5.13 or newer")
+    return Manifest.from_json(str(answer["manifest"]))
+
+
+def convert_in_child(
+    path: Path, spec: ConvertSpec, out: Path, images: Path | None, location: str
+) -> dict[str, str | bool]:
+    """The child's side: confines itself before TensorFlow starts a thread, then converts."""
+    confined = confine_writes([out.parent])
+    tempfile.tempdir = str(out.parent)
+    from models.conversion.convert import convert
+
+    try:
+        manifest = convert(path, spec, out, images, location)
+    except NightjarError as error:
+        return {"refused": str(error)}
+    return {"manifest": manifest.to_json(), "confined": confined}

@@ -1,0 +1,48 @@
+"""Tasks of `convert-model`: fetch the source, convert it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from prefect import get_run_logger, task
+
+from models.conversion.spec import ConvertSpec
+from models.inference.scaling import scaling_of
+from models.manifest import Manifest
+from models.types import NightjarError
+from storage.objects.downloads import PUBLISHED, fetch_published, fetch_url
+from tasks.model.confined_conversion import convert_confined
+from tasks.model.names import DEMO_MODEL, require_source
+from tasks.runs.policy import TASK
+from tasks.site.site import Site
+
+SHIPPED = Path(__file__).parents[2] / "models" / "data" / DEMO_MODEL
+
+OnBytes = Callable[[int, int | None], None]
+
+
+@task(name="fetch source", **TASK)
+def fetch_source(site: Site, name: str, source: str | None, on_bytes: OnBytes) -> tuple[Path, str]:
+    """The source's files here, and where they came from. Raises NightjarError when it cannot be had."""
+    cache = site.settings.download_cache
+    if source is None and name == DEMO_MODEL:
+        return SHIPPED / "model.json", "shipped with Nightjar"
+    if source is None:
+        require_source(name)
+        return fetch_published(name, cache, on_bytes), PUBLISHED[name].url
+    if source.startswith(("https://", "http://")):
+        return fetch_url(source, cache, on_bytes), source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise NightjarError(f"no file or folder {source}: give --source a path that exists, or an https address")
+    return path, str(path)
+
+
+@task(name="convert to IR", **TASK)
+def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec, images: str | None) -> Manifest:
+    """Convert in a process of its own. Raises ConversionError."""
+    log = get_run_logger()
+    log.info("converting %s, in a process that can write to its own folder only", location)
+    manifest = convert_confined(path, spec, out, Path(images) if images else None, location)
+    if manifest.input_basis:
+        log.info("input: %s (%s)", scaling_of(manifest.input).describe(), manifest.input_basis)
+    return manifest

@@ -1,0 +1,135 @@
+"""Tasks of `evaluate-model`: read the annotations, measure, keep what was measured. The work is in models/."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from prefect import get_run_logger, task
+
+from models.evaluation.coco import CocoSet, Mode
+from models.evaluation.coco_file import read_coco
+from models.evaluation.protocol import Figures, Plan, Protocol, evaluate, plan_evaluation
+from models.inference.devices import open_runtime
+from models.inference.runtime import Runtime
+from models.inference.speed import inferences_per_s
+from models.manifest import Manifest
+from storage.sql import evaluations
+from storage.sql.evaluations import Evaluation
+from tasks.model.early_checks import check_pose_model
+from tasks.runs.policy import TASK
+from tasks.site.site import Site
+from tasks.text.markdown import markdown_table
+
+LOG_EVERY_IMAGES = 500
+
+
+@dataclass(frozen=True)
+class Measured:
+    """sheet: PNG bytes of the best and worst images, empty where there is no picture; url: its address, once kept"""
+
+    protocol: Protocol
+    figures: Figures
+    inferences_per_s: float
+    sheet: bytes = b""
+    url: str = ""
+
+    def lines(self) -> dict[str, str]:
+        """Figures first, then how they were come by, label -> text: the ones are never shown without the other."""
+        speed = {"speed": f"{self.inferences_per_s:,.0f} inferences/s"}
+        return {**self.figures.lines(), **speed, **self.protocol.lines()}
+
+
+@task(name="read annotations", **TASK)
+def open_coco(annotations: str, images: str) -> CocoSet:
+    """Raises CocoError where they are no COCO annotations, or none of the images is there."""
+    return read_coco(Path(annotations).expanduser(), Path(images).expanduser())
+
+
+@task(name="evaluate", **TASK)
+def evaluate_version(
+    site: Site,
+    model_version_id: int,
+    folder: Path,
+    manifest: Manifest,
+    coco: CocoSet,
+    mode: Mode,
+    device: str,
+    limit: int | None,
+) -> Measured:
+    """The figures of a stored model, written down; what was measured by the same protocol is not measured again."""
+    runtime = open_for_evaluation(folder, manifest, device)
+    plan = plan_evaluation(coco, manifest, runtime, mode, limit)
+    known = evaluations.find_evaluation(site.engine, model_version_id, plan.protocol.sha256)
+    if known is not None:
+        get_run_logger().info("the same model by the same protocol: measured before")
+        return _read(site, manifest, known)
+    measured = measure(plan, runtime)
+    return keep(site, model_version_id, manifest, measured)
+
+
+def open_for_evaluation(folder: Path, manifest: Manifest, device: str) -> Runtime:
+    """Raises NightjarError where the model sees no people, or the device cannot be opened."""
+    check_pose_model(manifest)
+    return open_runtime(folder, manifest, device, "f32")
+
+
+def measure(plan: Plan, runtime: Runtime) -> Measured:
+    """Raises RuntimeFault, or CocoError for an image that cannot be read."""
+    log, done = get_run_logger(), 0
+
+    def on_image() -> None:
+        nonlocal done
+        done += 1
+        if done % LOG_EVERY_IMAGES == 0:
+            log.info("%s of %s images", f"{done:,}", f"{len(plan.images):,}")
+
+    found = evaluate(plan, runtime, on_image)
+    speed = inferences_per_s(runtime, grey(plan.protocol.input_height, plan.protocol.input_width))
+    return Measured(plan.protocol, found.figures, speed, cv2.imencode(".png", found.sheet)[1].tobytes())
+
+
+def grey(height: int, width: int) -> NDArray[np.uint8]:
+    """(1, height, width, 3): what is inferred costs the same whatever it shows."""
+    return np.full((1, height, width, 3), 127, np.uint8)
+
+
+def keep(site: Site, model_version_id: int, manifest: Manifest, measured: Measured) -> Measured:
+    """Into SQL, and the picture into the artifact store. Gives what is written down there."""
+    if measured.sheet:
+        site.artifacts.put_bytes(_key(manifest, measured.protocol), measured.sheet)
+    protocol = measured.protocol
+    row = Evaluation(
+        protocol_sha256=protocol.sha256,
+        protocol=protocol.to_json(),
+        mode=protocol.mode,
+        images=protocol.images,
+        people=protocol.people,
+        **measured.figures._asdict(),
+        inferences_per_s=measured.inferences_per_s,
+        device=protocol.device,
+        precision=protocol.precision,
+    )
+    return _read(site, manifest, evaluations.record_evaluation(site.engine, model_version_id, row))
+
+
+def _read(site: Site, manifest: Manifest, row: Evaluation) -> Measured:
+    protocol = Protocol(**json.loads(row.protocol))
+    figures = Figures(**{name: getattr(row, name) for name in Figures._fields})
+    key = _key(manifest, protocol)
+    if not site.artifacts.exists(key):
+        return Measured(protocol, figures, row.inferences_per_s)
+    return Measured(protocol, figures, row.inferences_per_s, site.artifacts.get_bytes(key), site.artifacts.url(key))
+
+
+def _key(manifest: Manifest, protocol: Protocol) -> str:
+    return f"evaluations/{manifest.version_id}/{protocol.sha256[:16]}.png"
+
+
+def table(columns: dict[str, dict[str, str]]) -> str:
+    """Markdown: one row per label of any column, one column per model; heading -> its lines."""
+    labels = dict.fromkeys(label for lines in columns.values() for label in lines)
+    rows = [{"": label, **{name: lines.get(label, "") for name, lines in columns.items()}} for label in labels]
+    return markdown_table(rows)

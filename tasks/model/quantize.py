@@ -1,0 +1,131 @@
+"""Tasks of `quantize-model`: quantise on frames, judge against the source, refuse or keep. The work is in models/."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import get_run_logger, task
+
+from models.evaluation.agreement import mean_agreement
+from models.evaluation.coco import CocoSet
+from models.evaluation.protocol import Figures, Protocol, evaluation_params, plan_evaluation
+from models.inference.pipeline import DECODERS, FrameTensor, run_pipeline
+from models.inference.runtime import Runtime
+from models.inference.speed import SpeedRatio, compare_speeds, inferences_per_s
+from models.manifest import Manifest
+from models.types import FramePoses, NightjarError
+from tasks.model.archive_frames import ArchiveFrames, Tensor
+from tasks.model.evaluate import Measured, grey, measure, open_for_evaluation
+from tasks.runs.policy import TASK
+
+MAX_DROP = 0.02
+MAX_DISAGREEMENT = 0.3
+"""What is allowed where nobody annotated: another place for a keypoint is not always a worse one, see decisions.md."""
+
+
+class QuantizationRefused(NightjarError):
+    """The INT8 model is too far from its source, and is not stored."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The INT8 model beside its source.
+
+    source, quantised: measured in the same run; of an agreement the source's is with itself
+    max_drop: what is allowed of AP and mean OKS; speed: of INT8 by its source's
+    """
+
+    source: Measured
+    quantised: Measured
+    max_drop: float
+    speed: SpeedRatio
+
+
+@task(name="quantise", **TASK)
+def quantize(folder: Path, manifest: Manifest, name: str, frames: ArchiveFrames, out: Path) -> Manifest:
+    """`models.conversion.quantize.quantize`, imported here: NNCF is needed by this task alone."""
+    from models.conversion.quantize import quantize
+
+    return quantize(folder, manifest, name, frames.chosen, frames.described, out)
+
+
+@task(name="judge", **TASK)
+def judge(
+    source: tuple[Path, Manifest],
+    quantised: tuple[Path, Manifest],
+    frames: ArchiveFrames,
+    coco: CocoSet | None,
+    device: str,
+    max_drop: float | None,
+) -> Judged:
+    """Both on the annotated images, or without them, the one's people against the other's on frames held out.
+
+    Raises NightjarError where there is nobody to judge by.
+    """
+    runtimes = [open_for_evaluation(folder, manifest, device) for folder, manifest in (source, quantised)]
+    if coco is None:
+        one, other = _agreement(source[1], runtimes, frames)
+    else:
+        one, other = (
+            measure(plan_evaluation(coco, manifest, runtime, "multi", None), runtime)
+            for (_, manifest), runtime in zip((source, quantised), runtimes, strict=True)
+        )
+    speed = compare_speeds(runtimes[0], runtimes[1], grey(one.protocol.input_height, one.protocol.input_width))
+    one = dataclasses.replace(one, inferences_per_s=speed.first_per_s)  # so that the two can be compared
+    other = dataclasses.replace(other, inferences_per_s=speed.second_per_s)
+    if max_drop is None:
+        max_drop = MAX_DISAGREEMENT if coco is None else MAX_DROP
+    return Judged(one, other, max_drop, speed)
+
+
+def refuse_worse(name: str, judged: Judged) -> None:
+    """Raises QuantizationRefused with both figures where AP or mean OKS fell by more than is allowed."""
+    for field, label in (("ap", "AP"), ("mean_oks", "mean OKS")):
+        before, after = (getattr(one.figures, field) for one in (judged.source, judged.quantised))
+        if before is not None and not before - after <= judged.max_drop:
+            protocol = judged.quantised.protocol
+            raise QuantizationRefused(
+                f"{name} has {label} {after:.4f}, its source {before:.4f}, expected at most {judged.max_drop:g} less "
+                f"({protocol.mode}, {protocol.pictures}, {protocol.people} people): it is not stored. Give frames like "
+                "those that it shall see, more of them, or another --max-drop"
+            )
+
+
+def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrames) -> tuple[Measured, Measured]:
+    theirs = _people(manifest.decoder, manifest.decode_params, runtimes[0], frames.held_out)
+    unsure = evaluation_params(manifest, "multi")
+    measured = []
+    for runtime in runtimes:
+        agreement, people = mean_agreement(theirs, _people(manifest.decoder, unsure, runtime, frames.held_out))
+        if not people:
+            raise NightjarError(
+                f"{manifest.name} sees nobody on {len(frames.held_out)} frames of the archive, expected people to "
+                "judge by: name an archive with people in it, or annotated images with --coco and --images"
+            )
+        protocol = Protocol(
+            mode="agreement",
+            truth=f"the people of {manifest.name}, version {manifest.version_id[:12]}",
+            truth_sha256=manifest.version_id,
+            pictures=f"{len(frames.held_out)} other frames than the {frames.described}",
+            images=len(frames.held_out),
+            images_sha256=frames.held_out_sha256(),
+            people=people,
+            input_width=manifest.input.width,
+            input_height=manifest.input.height,
+            resize=manifest.input.resize,
+            decoder=manifest.decoder,
+            decode_params=unsure,
+            device=runtime.device,
+            precision=runtime.precision,
+        )
+        speed = inferences_per_s(runtime, grey(manifest.input.height, manifest.input.width))
+        measured.append(Measured(protocol, Figures(agreement), speed))
+    get_run_logger().info("judged by %s frames with %s people", len(frames.held_out), measured[0].protocol.people)
+    return measured[0], measured[1]
+
+
+def _people(decoder: str, params: dict[str, object], runtime: Runtime, frames: list[Tensor]) -> list[FramePoses]:
+    """In pixels of the tensor."""
+    tensors = (FrameTensor(number, 0.0, frame[None]) for number, frame in enumerate(frames))
+    found = [result.seen for result in run_pipeline(tensors, runtime, DECODERS[decoder](params))]
+    return [seen for seen in found if isinstance(seen, FramePoses)]

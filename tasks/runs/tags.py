@@ -1,0 +1,32 @@
+"""Tags of a flow run, by which the sweep finds it when its process is gone."""
+
+from contextlib import suppress
+from uuid import UUID
+
+from prefect import get_client
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from tasks.site.owner import PROCESS, TAG, this_owner
+
+TIMEOUT_S = 10.0
+
+
+def tag_run() -> None:
+    """Give this run our tag and its process's, where a script or a deployment of one's own did not.
+
+    A run that was started again has another process. A server that does not answer costs the tags, not the run.
+    """
+    run_id = flow_run.get_id()
+    if not run_id:
+        return
+    before = set(flow_run.get_tags())
+    tags = {tag for tag in before if not tag.startswith(PROCESS)} | {TAG, f"{PROCESS}{this_owner()}"}
+    if tags != before:
+        soon = {"timeout": TIMEOUT_S}
+        with (
+            suppress(Exception),
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}),
+            get_client(sync_client=True, httpx_settings=soon) as client,
+        ):
+            client.update_flow_run(UUID(run_id), tags=sorted(tags))

@@ -1,0 +1,144 @@
+"""The video that is being worked on, as a local file, opened once for all its segments. No SQL."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from models.types import FrameIndex, Video
+from storage.objects.archive import Archive, Entry
+from storage.objects.places import ObjectError
+from storage.sandbox.parent import Sandbox
+from storage.video.coded_film import CodedFilm
+from storage.video.containers import TooSlowError
+from storage.video.probe import begins_with, from_record, probe_record
+from tasks.site.settings import ReadLimits
+
+KEPT_FRAMES = 1_000_000  # of all probes together: 24 MB
+
+
+class FileState(NamedTuple):
+    """Properties that change when a file is written to or replaced.
+
+    The time of the last change cannot be set by a program.
+    """
+
+    device: int
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+
+def state_of(path: Path) -> FileState | None:
+    """None where nothing can be found out of it."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return FileState(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class Probes:
+    """Properties of the last probed files: an archive of short clips needs each of them twice in a night.
+
+    A plain class and no dataclass: Prefect would walk through the fields of one at every task.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Entry, tuple[FileState, Video, FrameIndex]] = OrderedDict()
+        self._frames = 0
+
+    def keep(self, entry: Entry, state: FileState | None, video: Video, index: FrameIndex) -> None:
+        """state: of the file before it was probed. The oldest ones go where frames are too many."""
+        self.drop(entry)
+        if state is None:
+            return
+        self._kept[entry] = state, video, index
+        self._frames += video.frames
+        while self._frames > KEPT_FRAMES:
+            self.drop(next(iter(self._kept)))
+
+    def drop(self, entry: Entry) -> None:
+        if entry in self._kept:
+            self._frames -= self._kept.pop(entry)[1].frames
+
+    def of(self, entry: Entry, path: Path) -> tuple[Video, FrameIndex] | None:
+        """None where it is not kept, or the file is not the one that was probed: a new probe hashes what is there.
+
+        Hashing here would hold the batch, outside of the sandbox and its limits.
+        """
+        kept = self._kept.get(entry)
+        return None if kept is None or kept[0] != state_of(path) else kept[1:]
+
+
+class OpenVideo:
+    """A context manager; changing to another video closes the one before."""
+
+    def __init__(self, archive: Archive, sandbox: Sandbox, limits: ReadLimits, probes: Probes) -> None:
+        """probes: of files that need not be probed again"""
+        self._archive, self._sandbox, self._limits, self._probes = archive, sandbox, limits, probes
+        self._file: AbstractContextManager[Path] | None = None
+        self._sha256: str | None = None
+
+    def __enter__(self) -> "OpenVideo":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def get(self, entry: Entry, sha256: str) -> tuple[Path, Video, FrameIndex]:
+        """The file, what it is, and its frames.
+
+        Raises VideoError, SandboxError or AttemptError, or ObjectError where the bytes are no longer the planned ones.
+        """
+        if self._sha256 != sha256:
+            self._close()
+            file = self._archive.local(entry)
+            self._path = file.__enter__()
+            self._file = file
+            kept = self._probes.of(entry, self._path)
+            self._video, self._index = kept or probe(self._sandbox, self._path, self._limits)
+            if self._video.sha256 != sha256:
+                raise ObjectError(f"{entry.key} has other bytes now", "those it was planned by", "run again")
+            self._sha256 = sha256
+        return self._path, self._video, self._index
+
+    def _close(self) -> None:
+        file, self._file, self._sha256 = self._file, None, None
+        if file is not None:
+            file.__exit__(None, None, None)
+
+
+def probe(sandbox: Sandbox, path: Path, limits: ReadLimits) -> tuple[Video, FrameIndex]:
+    """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""
+    return probe_again(sandbox, path, limits, None)[:2]
+
+
+def probe_again(
+    sandbox: Sandbox, path: Path, limits: ReadLimits, former: CodedFilm | None
+) -> tuple[Video, FrameIndex, bool]:
+    """Probe a file that was another film before: the last value is True where it begins with all of that."""
+    record = _read(sandbox, limits, probe_record, path, former)
+    return *from_record(record), record.get("continues_former") is True
+
+
+def starts_with(sandbox: Sandbox, path: Path, limits: ReadLimits, sha256: str, size_bytes: int) -> bool:
+    """Return whether the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""
+    return _read(sandbox, limits, begins_with, path, sha256, size_bytes) is True
+
+
+def _read(sandbox: Sandbox, limits: ReadLimits, function: Callable[..., Any], path: Path, *arguments: Any) -> Any:
+    state = state_of(path)
+    wall_s = limits.wall_s(state.size_bytes if state else 0)
+    try:
+        return sandbox.call(function, path, *arguments, cpu_s=limits.cpu_s, wall_s=wall_s)
+    except TooSlowError as error:
+        raise TooSlowError(
+            f"reading it took more than {wall_s:,.0f} s: the next run tries again. Check its disk or network share, or "
+            "raise NIGHTJAR_READ_S where they are that slow"
+        ) from error

@@ -1,0 +1,140 @@
+"""Results in the artifact store: one Parquet file per segment. No SQL: edge workers import this.
+
+Whoever can write to the store can put anything there, so a file is bounded, opened in a sandbox, and checked as a
+whole before anything of it is believed.
+"""
+
+import hashlib
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from prefect import get_run_logger
+
+from models.manifest import Manifest
+from models.types import Classifications, Segment
+from storage.objects.artifacts import Artifacts
+from storage.objects.places import ObjectError
+from storage.parquet import RESULT_LIMIT_BYTES, Result, ResultError, encode_result, from_record, refusal, result_record
+from storage.sandbox.parent import Sandbox, SandboxError
+from storage.video.containers import AttemptError, VideoError
+from tasks.waiting.attempts import pause
+
+READER_MEMORY_BYTES = 3 << 30  # for the largest result that is accepted, and a copy of it
+READER_CPU_S = 120.0
+READER_TRIES = 3
+
+
+class Stored(NamedTuple):
+    """A result's file. key: in the artifact store; sha256: of its bytes"""
+
+    key: str
+    sha256: str
+
+
+class ResultReader:
+    """A context manager that opens result files in a child process, which starts with the first file.
+
+    For one thread at a time. A plain class: Prefect would walk through the fields of a dataclass at every task.
+    """
+
+    def __init__(self) -> None:
+        self._sandbox = Sandbox(READER_MEMORY_BYTES)
+
+    def __enter__(self) -> "ResultReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._sandbox.close()
+
+    def read(self, data: bytes, name: str) -> Result:
+        """Return the result in these bytes, checked. Raises ResultError for whatever is wrong with them."""
+        try:
+            return from_record(self._record(data), name)
+        except (SandboxError, VideoError, AttemptError) as error:
+            raise refusal(name, error) from error
+
+    def _record(self, data: bytes) -> dict[str, Any]:
+        """Read again where the child was killed from outside, which says nothing of the file."""
+        for failures in range(1, READER_TRIES):
+            try:
+                return self._call(data)
+            except AttemptError:
+                pause(failures)
+        return self._call(data)
+
+    def _call(self, data: bytes) -> dict[str, Any]:
+        record: dict[str, Any] = self._sandbox.call(result_record, data, cpu_s=READER_CPU_S)
+        return record
+
+
+def result_prefix(version_id: str, segment: Segment) -> str:
+    """The beginning of the keys of all results of this segment."""
+    return f"results/{version_id}/{segment.video_sha256}/{segment.start_frame:08d}-{segment.stop_frame:08d}."
+
+
+def segments_with_results(artifacts: Artifacts, version_id: str, video_sha256: str) -> set[str]:
+    """The result_prefix of each segment of the video that has a file, by one listing for all segments."""
+    keys = artifacts.list(f"results/{version_id}/{video_sha256}/")
+    return {key.removesuffix(".parquet").rpartition(".")[0] + "." for key in keys}
+
+
+def result_key(version_id: str, segment: Segment, attempt: int) -> str:
+    """The key of an attempt's result: a late one never replaces the one that was loaded."""
+    return f"{result_prefix(version_id, segment)}{attempt:04d}.parquet"
+
+
+def put(artifacts: Artifacts, key: str, result: Result) -> Stored:
+    """Store the result. Raises StoreError where the store refuses or its disk is full."""
+    data = encode_result(result)
+    artifacts.put_bytes(key, data)
+    return Stored(key, hashlib.sha256(data).hexdigest())
+
+
+def load(artifacts: Artifacts, reader: ResultReader, stored: Stored, manifest: Manifest, segment: Segment) -> Result:
+    """Return the result that a worker announced for this segment of this model.
+
+    Raises ResultError where the file is damaged, another one, or of another segment or model; StoreError where the
+    store is away.
+    """
+    result, found = fetch(artifacts, reader, stored.key)
+    if found.sha256 != stored.sha256:
+        raise ResultError(f"{stored.key} has sha256 {found.sha256[:12]}…, expected {stored.sha256[:12]}…: do it again")
+    if not _is_of(result, manifest, segment):
+        raise ResultError(f"{stored.key} is of another segment or model: the worker is at fault")
+    return result
+
+
+def fetch(artifacts: Artifacts, reader: ResultReader, key: str) -> tuple[Result, Stored]:
+    """Return the result under this key, and which file that is. Raises ResultError or StoreError."""
+    data = artifacts.get_bytes(key, RESULT_LIMIT_BYTES)
+    return reader.read(data, key), Stored(key, hashlib.sha256(data).hexdigest())
+
+
+def find(
+    artifacts: Artifacts, reader: ResultReader, manifest: Manifest, segment: Segment
+) -> tuple[Result, Stored] | None:
+    """Return a result that an earlier run stored and nobody loaded, or a lost database had; None where none is good.
+
+    A file that cannot be used is left alone, with a line in the log: the segment is then done again.
+    """
+    log = get_run_logger()
+    for key in sorted(artifacts.list(result_prefix(manifest.version_id, segment))):
+        try:
+            result, stored = fetch(artifacts, reader, key)
+        except (ResultError, ObjectError) as error:
+            log.warning("%s is left alone: %s", key, error)
+            continue
+        if _is_of(result, manifest, segment):
+            return result, stored
+        log.warning("%s is left alone: it is of another segment or model than its name says", key)
+    return None
+
+
+def _is_of(result: Result, manifest: Manifest, segment: Segment) -> bool:
+    task = "classification" if isinstance(result.rows, Classifications) else "pose"
+    return (result.segment, result.version_sha256, task) == (segment, manifest.version_id, manifest.task)

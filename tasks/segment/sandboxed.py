@@ -1,0 +1,98 @@
+"""Functions for the sandbox's child: frames as tensors, pictures of what was found. No Prefect, no OpenVINO."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.drawing.people import draw_caption, draw_poses
+from models.inference.preprocess import Resize
+from models.types import Classifications, FrameIndex, Rows, Video
+from storage.video.containers import VideoError
+from storage.video.encode import write_video
+from storage.video.frames import read_frames
+
+OVERLAY_WIDTH = 960
+STILL_FPS = 1.0  # a video of a single frame has no rate
+
+
+def segment_tensors(
+    slots: Iterator[NDArray[np.uint8]],
+    path: Path,
+    video: Video,
+    index: FrameIndex,
+    start: int,
+    stop: int,
+    resize: Resize,
+    wanted: NDArray[np.int64] | None,
+) -> Iterator[tuple[int, float]]:
+    """(frame number, t_s) of each frame of the segment, its tensor (height, width, 3) written into the next slot.
+
+    wanted: only these frames, ascending; None = all
+    """
+    size = (resize.inner_width, resize.inner_height)
+    for frame in read_frames(path, video, index, start, stop, size, wanted):
+        resize.place(frame.rgb, next(slots))
+        yield frame.number, frame.t_s
+
+
+def picked_tensors(
+    slots: Iterator[NDArray[np.uint8]],
+    path: Path,
+    video: Video,
+    index: FrameIndex,
+    numbers: NDArray[np.int64],
+    resize: Resize,
+) -> Iterator[tuple[int, float]]:
+    """The same of single frames from anywhere in the video; one that does not decode is left out."""
+    size = (resize.inner_width, resize.inner_height)
+    for number in numbers.tolist():
+        with suppress(VideoError):
+            for frame in read_frames(path, video, index, number, number + 1, size):
+                resize.place(frame.rgb, next(slots))
+                yield frame.number, frame.t_s
+
+
+def write_overlay(path: Path, video: Video, index: FrameIndex, start: int, stop: int, rows: Rows, out: Path) -> str:
+    """The frames [start, stop) with what was found drawn in, as a video beside `out`. Gives the file's name."""
+    pictures = drawn_frames(path, video, index, start, stop, rows)
+    first_t_s, first = next(pictures)
+    height, width = first.shape[:2]
+
+    def shifted() -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        yield 0.0, first
+        for t_s, picture in pictures:
+            yield t_s - first_t_s, picture
+
+    return write_video(out, shifted(), width, height, video.fps or STILL_FPS).name
+
+
+def write_still(path: Path, video: Video, index: FrameIndex, number: int, rows: Rows, out: Path) -> None:
+    """One frame with what was found in it, as a PNG."""
+    _, picture = next(drawn_frames(path, video, index, number, number + 1, rows))
+    out.write_bytes(cv2.imencode(".png", picture)[1].tobytes())  # OpenCV's own writer is silent where the disk is full
+
+
+def drawn_frames(
+    path: Path, video: Video, index: FrameIndex, start: int, stop: int, rows: Rows
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """(t_s, BGR picture with skeletons or its label) of each frame, at most OVERLAY_WIDTH pixels wide."""
+    scale = min(1.0, OVERLAY_WIDTH / video.width)
+    size = (max(1, round(video.width * scale)), max(1, round(video.height * scale)))
+    for frame in read_frames(path, video, index, start, stop, size):
+        picture = np.ascontiguousarray(frame.rgb[:, :, ::-1])
+        _draw(picture, rows, frame.number, scale, f"frame {frame.number}   {frame.t_s:.2f} s")
+        yield frame.t_s, picture
+
+
+def _draw(picture: NDArray[np.uint8], rows: Rows, number: int, scale: float, caption: str) -> None:
+    first, last = np.searchsorted(rows.frame, [number, number + 1])
+    if isinstance(rows, Classifications):  # of the last frame that was looked at
+        seen = f"   {rows.label[last - 1]} {rows.scores[last - 1]:.2f}" if last else ""
+        draw_caption(picture, caption + seen)
+    else:
+        places, scores = rows.keypoints[first:last] * scale, rows.keypoint_scores[first:last]
+        draw_poses(picture, places, scores, f"{caption}   {last - first} in view")

@@ -1,0 +1,1 @@
+"""Put code here when it is about this installation: its settings, stores, names and scratch folders."""

@@ -1,0 +1,285 @@
+"""The only reader of the environment: NIGHTJAR_… variables and `.env`. Opens nothing."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.types import NightjarError, refuse_credentials
+from tasks.text.wording import nearest
+
+_log = logging.getLogger(__name__)
+
+# Read by the project's tests and by the install script of an edge machine, not by the program.
+OTHERS = ("NIGHTJAR_TEST_", "NIGHTJAR_SETUPVARS")
+SAID = "_NIGHTJAR_UNKNOWN"  # names that a parent process has warned of
+
+PRINTABLE = r"^[^\p{C}]+$"  # no control or formatting characters
+
+
+SLOWEST_BYTES_PER_S = 2_000_000  # a disk of 20 MB/s may be read five times, and be busy half of the time
+
+
+class ReadLimits(NamedTuple):
+    """Limits for probing a file. cpu_s: CPU seconds; base_s: seconds by the clock for any file
+
+    By the clock there is one more second per SLOWEST_BYTES_PER_S: a file is hashed once, and demuxed several times
+    where it has several streams or damaged times.
+    """
+
+    cpu_s: float
+    base_s: float
+
+    def wall_s(self, size_bytes: int) -> float:
+        """Seconds by the clock for a file of this size."""
+        return self.base_s + size_bytes / SLOWEST_BYTES_PER_S
+
+
+class SettingsError(NightjarError):
+    """A variable has a value that cannot be used."""
+
+
+class _PrefectClient(BaseSettings):
+    """Settings that Prefect itself reads, from the same places."""
+
+    model_config = SettingsConfigDict(env_prefix="PREFECT_", env_file=".env", extra="ignore")
+
+    server_api_auth_string: SecretStr | None = None
+    api_auth_string: SecretStr | None = None
+    api_url: str | None = None
+
+
+class Settings(BaseSettings):
+    """Everything has a default under `home`, so that nothing needs to be set on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="NIGHTJAR_", env_file=".env", extra="ignore")
+
+    home: Path = Field(Path(".nightjar"), description="where everything goes that is not told otherwise")
+    database_url: SecretStr | None = Field(None, description="SQLAlchemy address; default SQLite in home")
+    artifacts: str = Field("", description="folder, or s3://bucket/prefix; default the folder artifacts in home")
+    s3_endpoint_url: str | None = Field(None, description="for S3 stores that are not Amazon's")
+    s3_region: str = "us-east-1"
+    s3_access_key_id: str | None = Field(None, description="default: boto3's own chain")
+    s3_secret_access_key: SecretStr | None = None
+    s3_path_style: bool | None = Field(None, description="https://host/bucket; default: with an endpoint of one's own")
+    s3_verify_tls: bool = True
+    s3_ca_bundle: Path | None = Field(None, description="certificates to trust, for a store with its own authority")
+    s3_checksum_mode: Literal["when_supported", "when_required"] = "when_supported"
+    cache_bytes: int = Field(20 * 2**30, gt=0, description="at most this much of an S3 archive is kept on disk")
+    decoder_memory_bytes: int = Field(4 * 2**30, gt=0, description="a video that needs more is quarantined")
+    decoder_cpu_s: int = Field(3600, gt=0, description="a segment that needs more CPU is quarantined")
+    read_s: int = Field(
+        7200, gt=0, description="a file that takes longer to read, plus 1 s per 2 MB, is left for the next run"
+    )
+    lease_s: int = Field(120, ge=10, description="a segment whose worker is silent this long is given to another")
+    outage_s: int = Field(
+        1800, ge=0, description="how long a night waits for a database, store or Prefect that is away"
+    )
+    worker_name: str | None = Field(
+        None, min_length=1, max_length=100, pattern=PRINTABLE, description="default: the host's own name"
+    )
+    device: str = Field(
+        "CPU", min_length=1, max_length=100, pattern=PRINTABLE, description="OpenVINO device: CPU, MYRIAD, MULTI:…"
+    )
+    fallback: Literal["cpu", "none"] = Field("none", description="what a worker does when its device is lost")
+    timezone: str = Field("", description="zone of the times in reports, such as Europe/Berlin; default the machine's")
+    spool_bytes: int = Field(2 * 2**30, gt=0, description="results kept on a worker's disk while the store is away")
+
+    @field_validator("artifacts", "s3_endpoint_url")
+    @classmethod
+    def _no_password(cls, address: str | None) -> str | None:
+        try:
+            refuse_credentials(address or "")
+        except NightjarError as error:
+            raise ValueError(str(error)) from None
+        return address
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name and name not in available_timezones():
+            raise ValueError(f"there is no time zone {name!r}, give one such as Europe/Berlin or UTC")
+        return name
+
+    @property
+    def read_limits(self) -> ReadLimits:
+        """The limits for probing a file."""
+        return ReadLimits(self.decoder_cpu_s, self.read_s)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone that people read times in."""
+        return ZoneInfo(self.timezone or machine_time_zone())
+
+    @property
+    def database(self) -> str:
+        """The database's address, with its password."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{_escaped(self.home.resolve() / 'nightjar.db')}"
+
+    @property
+    def artifacts_location(self) -> str:
+        return self.artifacts or str(self.home.resolve() / "artifacts")
+
+    @property
+    def model_cache(self) -> Path:
+        return self.home.resolve() / "cache" / "models"
+
+    @property
+    def video_cache(self) -> Path:
+        return self.home.resolve() / "cache" / "videos"
+
+    @property
+    def download_cache(self) -> Path:
+        return self.home.resolve() / "cache" / "downloads"
+
+
+def _escaped(path: Path) -> str:
+    """The path as a part of a URL, where '?' would begin its options."""
+    return str(path).replace("%", "%25").replace("?", "%3F")
+
+
+@cache
+def read_settings() -> Settings:
+    """Raises SettingsError naming each variable that is wrong, never its value where that is a secret.
+
+    Warns of variables that nobody reads: a misspelt one would leave its default in place without a word.
+    """
+    for line in _unknown_lines():
+        _log.warning(line)
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"NIGHTJAR_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
+        raise SettingsError(f"{wrong}: correct it in the environment or in .env") from None
+
+
+def unknown_variables() -> dict[str, str]:
+    """NIGHTJAR_… variables that are no settings -> where each was found, `the environment` or `.env`."""
+    prefix = str(Settings.model_config["env_prefix"])
+    known = {f"{prefix}{name.upper()}" for name in Settings.model_fields}
+    in_file = dotenv_values(".env") if Path(".env").is_file() else {}
+    places = {"the environment": list(os.environ), ".env": list(in_file)}
+    return {
+        name: place
+        for place, names in places.items()
+        for name in names
+        if name.upper().startswith(prefix) and name.upper() not in known and not name.upper().startswith(OTHERS)
+    }
+
+
+def _unknown_lines() -> list[str]:
+    """A warning for each, once in a tree of processes: a child need not repeat what its parent said."""
+    found = unknown_variables()
+    said = os.environ.get(SAID, "").split()
+    os.environ[SAID] = " ".join(sorted({*said, *found}))
+    return [
+        f"{name} in {place} is no setting of Nightjar and changes nothing. {_remedy(name)}"
+        for name, place in found.items()
+        if name not in said
+    ]
+
+
+def _remedy(name: str) -> str:
+    prefix = str(Settings.model_config["env_prefix"])
+    meant = nearest(name.upper().removeprefix(prefix), map(str.upper, Settings.model_fields))
+    return f"Did you mean {prefix}{meant}?" if meant else "Remove it: README.md lists the settings."
+
+
+def prepare_prefect(settings: Settings) -> None:
+    """Prefect's own settings, where the user has none. To be called before Prefect is first imported."""
+    if "PREFECT_HOME" not in os.environ:
+        folder = settings.home.resolve() / "prefect"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # its database holds the key to Prefect's secrets
+        os.environ["PREFECT_HOME"] = str(folder)
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # without the internet, its call home waits for DNS
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "20")
+
+
+def prefect_api_url() -> str | None:
+    """The address of the user's own Prefect server, if one is set."""
+    return _PrefectClient().api_url or None
+
+
+def use_prefect_api(url: str) -> None:
+    """Let Prefect, when it is imported, talk to this server."""
+    os.environ["PREFECT_API_URL"] = url
+
+
+def up_lock() -> Path:
+    """A file that a running `nightjar up` of this home holds locked; in it the address of its server's pages."""
+    return prefect_home() / "up.lock"
+
+
+def prefect_home() -> Path:
+    """Folder of Prefect's own files. After prepare_prefect."""
+    return Path(os.environ["PREFECT_HOME"]).expanduser()
+
+
+def prefect_password(of: Literal["server", "client"]) -> str | None:
+    """Password that a server here asks for and a client here presents: Prefect's `user:password`."""
+    read = _PrefectClient()
+    password = read.server_api_auth_string if of == "server" else read.api_auth_string
+    return password.get_secret_value() if password else None
+
+
+def use_prefect_password(password: str) -> None:
+    """Let Prefect, here and in children, show this password."""
+    os.environ["PREFECT_API_AUTH_STRING"] = password
+
+
+def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process with these variables changed, for a child."""
+    return {**os.environ, **changes}
+
+
+def prefect_server_environment() -> dict[str, str]:
+    """For a server that is started here.
+
+    It is nobody's client, and a browser finds its API beside its pages, whatever name it was reached by. Leases on the
+    disk are freed when server and worker die together; those in memory are not.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment.setdefault("PREFECT_SERVER_UI_API_URL", "/api")
+    environment.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
+    environment.setdefault(
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
+    )
+    return environment
+
+
+def become_worker(settings: Settings, name: str, device: str, fallback: str) -> None:
+    """Environment that flow runs inherit from the worker that starts them: its identity, and heartbeats."""
+    os.environ["NIGHTJAR_HOME"] = str(settings.home.resolve())
+    os.environ["NIGHTJAR_WORKER_NAME"] = name
+    os.environ["NIGHTJAR_DEVICE"] = device
+    os.environ["NIGHTJAR_FALLBACK"] = fallback
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")  # the automation waits for three of them
+
+
+def temporary_root() -> Path:
+    """The folder for temporary files: TMPDIR where it is set, even where it is full; else Python's choice.
+
+    Raises SettingsError where there is none. With a full TMPDIR Python would silently take another folder, at last the
+    current one.
+    """
+    try:
+        return Path(os.environ.get("TMPDIR") or tempfile.gettempdir()).absolute()
+    except FileNotFoundError as error:
+        raise SettingsError(f"{error.strerror}. Let TMPDIR name a folder that can be written and has room") from error
+
+
+def machine_time_zone() -> str:
+    """The IANA name of the zone that this machine's clock shows, UTC where it has none."""
+    name = os.environ.get("TZ") or str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
+    return name if name in available_timezones() else "UTC"

@@ -1,0 +1,271 @@
+"""The sweep's part in Prefect: runs whose process is gone are ended, and slots that they held are freed.
+
+Prefect's states are for people and for its own limits; the truth is in the ledger, whose word comes first here.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    DeploymentFilterTags,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.states import Cancelled, Crashed, State
+
+from storage.ledger import recovery as swept
+from storage.ledger.recovery import LedgerRun
+from storage.sql.database import Engine
+from tasks.site.owner import PROCESS, TAG, host_name, is_dead
+from tasks.sweep.sweep import Report
+
+SILENT_S = 120.0  # of a worker, which tells every 30 s that it lives, and of a flow with heartbeats
+HEARTBEAT_LOST_S = 300.0  # of a flow whose worker lives: it may be cut off from the server for a while
+PENDING_S = 600.0  # a process takes seconds to start, on a Pi half a minute
+GRACE_S = 120.0  # after the ledger has its end, a run has something left to do and to say
+SEEN_S = 14 * swept.DAY_S  # batches' runs as old as this are asked for, by whomever they were started
+RUNS_AT_ONCE = 200
+SLOT_LOOK_S = 2.0
+ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+OPEN = [*ACTIVE, StateType.SCHEDULED, StateType.PAUSED]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A run as the server shows it. since_s: seconds in this state
+
+    worker_s, heartbeat_s: since its worker and itself were last heard of; None = never
+    owner: the command's process that runs it, where there is no worker
+    """
+
+    name: str
+    state: StateType
+    since_s: float
+    worker: str | None = None
+    worker_s: float | None = None
+    heartbeat_s: float | None = None
+    owner: str | None = None
+
+
+class Verdict(NamedTuple):
+    """cancelled: it was not to go on; otherwise it crashed"""
+
+    cancelled: bool
+    reason: str
+
+    def state(self) -> "State[None]":
+        message = f"nightjar sweep: {self.reason}"
+        return Cancelled(message=message) if self.cancelled else Crashed(message=message)
+
+
+def judge(run: Seen, known: LedgerRun | None) -> Verdict | None:
+    """State in which to end a run, and the reason; None where it may go on."""
+    if known and _is_started_again(run, known):
+        known = None
+    if known and known.ended and run.state in OPEN:
+        over = f"the ledger has {known.what} as {known.status}"
+        return Verdict(run.state not in (StateType.RUNNING, StateType.PENDING), over)
+    if run.state == StateType.PENDING and run.since_s > PENDING_S:
+        return Verdict(False, f"pending for {run.since_s / 60:.0f} min: its worker died before it began")
+    if run.state == StateType.CANCELLING and run.since_s > PENDING_S:
+        return Verdict(True, f"being cancelled for {run.since_s / 60:.0f} min: nobody is left to answer")
+    if run.state == StateType.RUNNING and (why := _why_dead(run, known)):
+        return Verdict(False, why)
+    return None
+
+
+def _is_started_again(run: Seen, known: LedgerRun) -> bool:
+    """True if a newer process has it than the one in the ledger, as after Retry on Prefect's pages."""
+    return bool(run.owner and known.owner) and run.owner != known.owner and not is_dead(str(run.owner))
+
+
+def _why_dead(run: Seen, known: LedgerRun | None) -> str | None:
+    """Of a running one."""
+    owner = known.owner if known and known.owner else run.owner
+    if owner and is_dead(owner):
+        return f"its process {owner} is gone"
+    if (known and known.leasing) or _is_alive(owner):
+        return None
+    if run.heartbeat_s is not None and run.heartbeat_s > HEARTBEAT_LOST_S:
+        return f"no heartbeat for {run.heartbeat_s:.0f} s"
+    if run.heartbeat_s is not None and run.heartbeat_s <= SILENT_S:
+        return None
+    if run.worker and run.since_s > SILENT_S and (run.worker_s is None or run.worker_s > SILENT_S):
+        heard = "is unknown" if run.worker_s is None else f"was not heard of for {run.worker_s:.0f} s"
+        return f"its worker {run.worker} {heard}, and no heartbeat came from the run itself"
+    return None
+
+
+def _is_alive(owner: str | None) -> bool:
+    return bool(owner) and str(owner).startswith(f"{host_name()}:") and not is_dead(str(owner))
+
+
+def sweep_prefect(engine: Engine | None, second_look_s: float, report: Report) -> None:
+    """Ends what is gone, then counts the slots. Raises httpx's and Prefect's errors where the server is away."""
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}), get_client(sync_client=True) as client:
+        guilty = _judge_all(client, engine)
+        if guilty:
+            # A server that was away has heard nobody for a while: silence is believed when it goes on.
+            time.sleep(second_look_s)
+            again = _judge_all(client, engine)
+            for run_id, (run, verdict) in again.items():
+                if run_id in guilty:
+                    _end(client, run, verdict, report)
+        _free_slots(client, report)
+
+
+def _judge_all(client: SyncPrefectClient, engine: Engine | None) -> dict[UUID, tuple[FlowRun, Verdict]]:
+    look = _Look(client)
+    runs = {run.id: run for run in look.our_runs(engine)}
+    known = swept.known_runs(engine, [str(run_id) for run_id in runs], GRACE_S) if engine is not None else {}
+    verdicts = ((run, judge(look.see(run), known.get(str(run.id)))) for run in runs.values())
+    return {run.id: (run, verdict) for run, verdict in verdicts if verdict}
+
+
+class _Look:
+    """One look at the server, by its own clock. Workers are asked for once a pool."""
+
+    def __init__(self, client: SyncPrefectClient) -> None:
+        self._client = client
+        self._now = parsedate_to_datetime(client.hello().headers["Date"])
+        self._workers: dict[str, dict[str, datetime]] = {}
+
+    def our_runs(self, engine: Engine | None) -> Iterator[FlowRun]:
+        """Those with our tag, which deployments hand on to their runs, and those of the ledger's batches."""
+        state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
+        yield from self._runs(FlowRunFilter(state=state, tags=FlowRunFilterTags(all_=[TAG])))
+        recent = swept.recent_runs(engine, SEEN_S) if engine is not None else []
+        for start in range(0, len(recent), RUNS_AT_ONCE):
+            some = [UUID(run_id) for run_id in recent[start : start + RUNS_AT_ONCE]]
+            yield from self._runs(FlowRunFilter(state=state, id=FlowRunFilterId(any_=some)))
+
+    def _runs(self, wanted: FlowRunFilter) -> Iterator[FlowRun]:
+        offset = 0
+        while page := self._client.read_flow_runs(flow_run_filter=wanted, limit=RUNS_AT_ONCE, offset=offset):
+            yield from page
+            offset += len(page)
+
+    def see(self, run: FlowRun) -> Seen:
+        state = run.state_type or StateType.SCHEDULED
+        since_s = self._ago(run.state.timestamp) if run.state else 0.0
+        if state != StateType.RUNNING:
+            return Seen(run.name, state, since_s)
+        worker = run.labels.get("prefect.worker.name")
+        pool = run.labels.get("prefect.work-pool.name") or run.work_pool_name
+        heard = self._workers_of(str(pool)).get(str(worker)) if worker and pool else None
+        beat = self._last_heartbeat(run.id)
+        worker_s, heartbeat_s = self._ago(heard) if heard else None, self._ago(beat) if beat else None
+        owner = next((tag.removeprefix(PROCESS) for tag in run.tags if tag.startswith(PROCESS)), None)
+        return Seen(run.name, state, since_s, str(worker) if worker else None, worker_s, heartbeat_s, owner)
+
+    def _ago(self, then: datetime) -> float:
+        return (self._now - then).total_seconds()
+
+    def _workers_of(self, pool: str) -> dict[str, datetime]:
+        if pool not in self._workers:
+            self._workers[pool] = {}
+            with suppress(ObjectNotFound):
+                for worker in self._client.read_workers_for_work_pool(pool):
+                    if worker.last_heartbeat_time:
+                        self._workers[pool][worker.name] = worker.last_heartbeat_time
+        return self._workers[pool]
+
+    def _last_heartbeat(self, run_id: UUID) -> datetime | None:
+        """Time at which the server got it: the run's own clock may be an hour off."""
+        day = timedelta(days=1)
+        wanted = EventFilter(
+            event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
+            resource=EventResourceFilter(id=[f"prefect.flow-run.{run_id}"]),
+            occurred=EventOccurredFilter(since=self._now - 14 * day, until=self._now + day),
+        )
+        events = self._client.read_events(wanted, limit=1).events
+        return events[0].received if events else None
+
+
+def _end(client: SyncPrefectClient, run: FlowRun, verdict: Verdict, report: Report) -> None:
+    """By force: the server's own rules would keep it. That frees its deployment's slot."""
+    state = verdict.state()
+    if not report.dry:
+        try:
+            client.set_flow_run_state(run.id, state, force=True)
+        except PrefectHTTPStatusError as error:  # a server on SQLite under load, say: the next sweep tries again
+            answer = error.response.status_code
+            report.wrong.append(
+                f"run {run.name} could not be ended: {verdict.reason}, and the server answered {answer}"
+            )
+            return
+        _end_tasks(client, run, verdict)
+    report.did(f"ended run {run.name} as {state.name}: {verdict.reason}")
+
+
+def _end_tasks(client: SyncPrefectClient, run: FlowRun, verdict: Verdict) -> None:
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    still = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=OPEN)))
+    with suppress(PrefectHTTPStatusError):  # they are for people to look at
+        for task in client.read_task_runs(flow_run_filter=mine, task_run_filter=still):
+            client.set_task_run_state(task.id, verdict.state(), force=True)
+
+
+def _free_slots(client: SyncPrefectClient, report: Report) -> None:
+    """Set each deployment's count of taken slots to the number of runs that take one.
+
+    A server that died with its leases in memory counts slots of runs that are long over, and a slot that was freed
+    twice lets two nights run at once.
+    """
+    wrong = _miscounted(client)
+    if not wrong:
+        return
+    time.sleep(SLOT_LOOK_S)  # a run may have started between the two numbers
+    for limit, (taken, runs) in _miscounted(client).items():
+        if wrong.get(limit) != (taken, runs):
+            continue
+        report.did(f"set the slots taken of limit {limit} from {taken} to {runs}, what its runs take")
+        if not report.dry:
+            client.update_global_concurrency_limit(limit, GlobalConcurrencyLimitUpdate(active_slots=runs))
+
+
+def _miscounted(client: SyncPrefectClient) -> dict[str, tuple[int, int]]:
+    """By the limit's name: slots taken, and how many there should be, where these differ."""
+    found = {}
+    ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+    for deployment in client.read_deployments(deployment_filter=ours, limit=RUNS_AT_ONCE):
+        if (limit := deployment.global_concurrency_limit) is not None:
+            taken = client.read_global_concurrency_limit_by_name(limit.name).active_slots or 0
+            least, most = _takers(client, deployment.id)
+            if not least <= taken <= most:
+                found[limit.name] = (taken, max(least, min(taken, most)))
+    return found
+
+
+def _takers(client: SyncPrefectClient, deployment_id: UUID) -> tuple[int, int]:
+    """Runs that hold a slot: at least, and at most. One that waits to retry in its own process keeps its slot."""
+    mine = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
+    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[*ACTIVE, StateType.SCHEDULED]))
+    runs = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=states), deployment_filter=mine, limit=RUNS_AT_ONCE
+    )
+    waiting = [run.state for run in runs if run.state_type == StateType.SCHEDULED and run.state]
+    keeping = sum(state.state_details.deployment_concurrency_lease_id is not None for state in waiting)
+    active = sum(run.state_type in ACTIVE for run in runs)
+    return active, active + keeping

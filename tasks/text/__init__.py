@@ -1,0 +1,1 @@
+"""Put code here when it words something for people: terminals, logs and Prefect's pages."""

@@ -1,0 +1,1 @@
+"""Put code here when it trains a model or compares trainings."""

@@ -1,0 +1,287 @@
+"""Tasks of `finetune-classifier`: read the data sets, train, keep. Judging is in judge.py, the work in models/."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from prefect import get_run_logger, task
+
+from models.car_classifier.checkpoint import Epoch, Step
+from models.car_classifier.params import WEIGHTS_URL, FinetuneParams
+from models.datasets.picture import SPLITS, Picture, PictureError, pictures_sha256, read_picture
+from models.datasets.sources import PictureSet, caltech256, named_splits, plain_folders, stanford_cars
+from models.datasets.splits import Drawn, check_classes, counts, draw_splits, folder_rows, leaks
+from models.datasets.survey import Skipped, Survey, left_out_lines, survey
+from models.manifest import file_sha256
+from models.text import visible
+from models.types import NightjarError
+from storage.objects.downloads import fetch_url
+from storage.sql import trainings
+from storage.sql.database import Engine
+from storage.sql.trainings import EpochRow, PredictionRow, StepRow, TrainingPlan
+from tasks.runs.policy import TASK
+from tasks.site.site import Site
+from tasks.text.progress import byte_progress
+
+if TYPE_CHECKING:  # TensorFlow takes seconds, and only the training needs it
+    from models.car_classifier.train import Trained
+
+LABELS = ("not_car", "car")
+PictureKey = tuple[str, tuple[int, int, int, int] | None]
+PARITY_PICTURES = 16
+SKIPPED_NAMED = 20
+FOLDERS_NAMED = 60
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Places of the pictures: folders, empty where there are none.
+
+    crop: Stanford's cut to the annotated box
+    random_splits: splits are drawn anew even where folders of one's own are called train, validation and test
+    """
+
+    stanford: str = ""
+    devkit: str = ""
+    caltech: str = ""
+    folders: tuple[str, ...] = ()
+    crop: bool = False
+    random_splits: bool = False
+
+
+@dataclass(frozen=True)
+class Data:
+    """Pictures of a training.
+
+    pictures: each with its split, in an order that they decide themselves
+    notes: what was left out and found, one line each
+    table: counts by set, class and split, lines
+    left_out: files that are not among the pictures
+    """
+
+    pictures: list[Picture]
+    notes: list[str]
+    table: list[str]
+    left_out: list[Skipped]
+
+
+@task(name="read pictures", **TASK)
+def read_pictures(sources: Sources, params: FinetuneParams) -> Data:
+    """Read every picture of the data sets once; counts and what was left out are logged before anything is refused.
+
+    Raises PictureError where a set is not what it should be, or a class or split is empty.
+    """
+    data = gather_pictures(sources, params)
+    log = get_run_logger()
+    log.info("%s pictures, %s left out", len(data.pictures), len(data.left_out))
+    for line in (*data.table, *folder_lines(data.pictures), *data.notes):
+        log.info("%s", line)
+    check_classes(data.pictures, left_out=data.left_out)
+    return data
+
+
+def gather_pictures(sources: Sources, params: FinetuneParams) -> Data:
+    """Survey the data sets and give every usable picture its split. The order of folders changes nothing.
+
+    Raises PictureError where a set is not what it should be.
+    """
+    sets = _sets(sources)
+    surveyed = survey(_with_splits(sets, params, sources.random_splits))
+    drawn = draw_splits(
+        surveyed.pictures, surveyed.fingerprints, params.shares, seed=params.seed, keep_own=not sources.random_splits
+    )
+    left_out = [*surveyed.skipped, *drawn.dropped]
+    notes = [visible(note) for each in sets for note in each.notes] + left_out_lines(left_out, SKIPPED_NAMED)
+    notes += _alike(surveyed) + _leaking(drawn, surveyed)
+    return Data(sorted(drawn.pictures, key=_canonical), notes, counts(drawn.pictures), left_out)
+
+
+def folder_lines(pictures: Sequence[Picture]) -> list[str]:
+    """Interpretation of each folder, for as many as a person reads."""
+    rows = folder_rows(pictures)
+    lines = [f"{folder}: {count:,} {label}, {split}" for folder, label, split, count in rows[:FOLDERS_NAMED]]
+    return [*lines, f"{len(rows) - FOLDERS_NAMED} more folders"] if len(rows) > FOLDERS_NAMED else lines
+
+
+def _canonical(picture: Picture) -> tuple[str, tuple[int, ...]]:
+    """An order that the pictures decide, so that it does not matter which folder was named first."""
+    return picture.sha256, picture.box or ()
+
+
+def _with_splits(sets: Sequence[PictureSet], params: FinetuneParams, random_splits: bool) -> list[Picture]:
+    """All pictures. Splits of folders of one's own stay; those of published data sets only where the preset says so."""
+    kept = not random_splits
+    return [
+        one if kept and (params.own_splits or not each.published) else replace(one, split=None)
+        for each in sets
+        for one in each.pictures
+    ]
+
+
+def _alike(surveyed: Survey) -> list[str]:
+    if not surveyed.alike:
+        return []
+    one, other = surveyed.alike[0]
+    more = f" and {len(surveyed.alike) - 1:,} more pairs" if len(surveyed.alike) > 1 else ""
+    return [visible(f"alike, and of different classes (both are used): {one.path} and {other.path}{more}")]
+
+
+def _leaking(drawn: Drawn, surveyed: Survey) -> list[str]:
+    prints = {
+        (picture.sha256, picture.box): row
+        for picture, row in zip(surveyed.pictures, surveyed.fingerprints, strict=True)
+    }
+    found = leaks(drawn.pictures, np.array([prints[one.sha256, one.box] for one in drawn.pictures]).reshape(-1, 2, 32))
+    return [visible(f"in two splits: {one.path} and {other.path}, {bits} bits apart") for one, other, bits in found]
+
+
+def _sets(sources: Sources) -> list[PictureSet]:
+    sets = []
+    if sources.stanford:
+        if not sources.devkit:
+            raise PictureError("Stanford Cars without its devkit found, expected both: name the folder of .mat files")
+        sets.append(stanford_cars(_folder(sources.stanford), _folder(sources.devkit), crop=sources.crop))
+    if sources.caltech:
+        sets.append(caltech256(_folder(sources.caltech)))
+    folders = [_folder(name) for name in sources.folders]
+    own = [plain_folders(folder, own_splits=not sources.random_splits) for folder in folders]
+    sets += own if sources.random_splits else named_splits(folders, own)
+    if not sets:
+        raise PictureError("no pictures were named, expected some: Stanford Cars, Caltech-256 or folders of your own")
+    return sets
+
+
+def _folder(name: str) -> Path:
+    return Path(name).expanduser()
+
+
+@task(name="fetch weights", **TASK)
+def fetch_weights(site: Site, params: FinetuneParams, weights: str) -> Path:
+    """The backbone's ImageNet weights: the file that was named, or Keras's published one. Raises NightjarError."""
+    if not weights:
+        with byte_progress(f"Fetching {params.backbone}") as on_bytes:
+            return fetch_url(WEIGHTS_URL[params.backbone], site.settings.download_cache, on_bytes)
+    path = _folder(weights)
+    if not path.is_file():
+        raise NightjarError(f"no file {weights}: give Keras's .h5 of {params.backbone} without its top, or none")
+    return path
+
+
+def plan_training(
+    name: str, preset: str, params: FinetuneParams, sources: Sources, data: Data, weights: Path
+) -> TrainingPlan:
+    """The run as the database knows it. Its key: of all that decides it, and nothing of where files lie."""
+    decides = {
+        "name": name,
+        "params": params.to_json(),
+        "pictures": pictures_sha256(data.pictures),
+        "weights": file_sha256(weights),
+    }
+    number = {f"pictures_{split}": sum(each.split == split for each in data.pictures) for split in SPLITS}
+    return TrainingPlan(
+        run_key=hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32],
+        name=name,
+        preset=preset,
+        params=params.to_json(),
+        data=json.dumps({**asdict(sources), "counts": data.table, "notes": data.notes}),
+        **number,
+    )
+
+
+def prediction_rows(pictures: Sequence[Picture], scores: Mapping[PictureKey, float]) -> list[PredictionRow]:
+    """One row per picture; scores: by hash and box, of those that were scored"""
+    return [
+        PredictionRow(
+            picture.sha256,
+            ",".join(map(str, picture.box or ())),
+            str(picture.path),
+            picture.source,
+            LABELS[picture.car],
+            str(picture.split),
+            scores.get((picture.sha256, picture.box)),
+        )
+        for picture in pictures
+    ]
+
+
+@contextmanager
+def holding(engine: Engine, training_run_id: int) -> Iterator[None]:
+    """Renew the lease of a training while it runs, so that no other process takes it for abandoned."""
+    over = Event()
+
+    def renew() -> None:
+        while not over.wait(trainings.LEASE_S / 10):
+            with suppress(NightjarError):  # the next turn may find the database again
+                trainings.renew_training(engine, training_run_id)
+
+    thread = Thread(target=renew, name="renew-training", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@task(name="fine-tune", **TASK)
+def train(
+    site: Site, training_run_id: int, params: FinetuneParams, data: Data, weights: Path, folder: Path
+) -> "Trained":
+    """Train, or resume from the folder's checkpoint; each epoch is in SQL when it is done. Raises FinetuneError."""
+    from models.car_classifier.train import finetune
+
+    log = get_run_logger()
+
+    def on_features(done: int, total: int) -> None:
+        log.info("the backbone has seen %s of %s pictures that it had not seen before", f"{done:,}", f"{total:,}")
+
+    def on_epoch(epoch: Epoch, steps: Sequence[Step]) -> None:
+        _record_epoch(site.engine, training_run_id, epoch, steps)
+        log.info(
+            "epoch %s of %s: loss %.4f, accuracy %.4f; validation %.4f, %.4f; %.1f s",
+            *(epoch.epoch, params.epochs, epoch.loss, epoch.accuracy),
+            *(epoch.validation_loss, epoch.validation_accuracy, epoch.seconds),
+        )
+
+    cache = site.settings.home.resolve() / "cache" / "features"
+    trained = finetune(
+        params, data.pictures, folder, weights=weights, cache=cache, on_epoch=on_epoch, on_features=on_features
+    )
+    # A kill between a checkpoint and its rows leaves an epoch that is done and not in SQL.
+    known = {epoch.epoch for epoch in trainings.read_epochs(site.engine, training_run_id)}
+    for epoch in trained.epochs:
+        if epoch.epoch not in known:
+            steps = [step for step in trained.steps if step.epoch == epoch.epoch]
+            _record_epoch(site.engine, training_run_id, epoch, steps)
+    return trained
+
+
+def _record_epoch(engine: Engine, training_run_id: int, epoch: Epoch, steps: Sequence[Step]) -> None:
+    rows = [StepRow(**step._asdict()) for step in steps]
+    trainings.record_epoch(engine, training_run_id, EpochRow(**epoch._asdict()), rows)
+
+
+@task(name="keep pictures", **TASK)
+def keep(site: Site, run_key: str, pictures: Mapping[str, bytes], model: Path) -> dict[str, str]:
+    """Put the charts (name -> PNG) and the Keras model into the artifact store. Returns name -> address."""
+    for name, png in pictures.items():
+        site.artifacts.put_bytes(f"training/{run_key}/{name}.png", png)
+    site.artifacts.put_file(f"training/{run_key}/model.keras", model)
+    names = [*(f"{name}.png" for name in pictures), "model.keras"]
+    return {Path(name).stem: site.artifacts.url(f"training/{run_key}/{name}") for name in names}
+
+
+def parity_pictures(pictures: Sequence[Picture], folder: Path) -> Path:
+    """Some test pictures in a folder of their own: what the IR is compared with TensorFlow on."""
+    folder.mkdir(parents=True)
+    chosen = [picture for picture in pictures if picture.split == "test"]
+    for number in np.linspace(0, len(chosen) - 1, min(PARITY_PICTURES, len(chosen))).astype(int):
+        cv2.imwrite(str(folder / f"{number:06d}.png"), read_picture(chosen[number])[..., ::-1])
+    return folder
