@@ -15,7 +15,7 @@ import pytest
 from models.synthetic.video import Actor, Scene
 from storage.parquet import Result, decode_result
 from tests.conftest import ROOT
-from tests.models.test_stick import find_python
+from tests.models.conversion.test_ir_xml import find_python
 from tests.videos import make_video
 
 # What may be on a Pi, and what must not.

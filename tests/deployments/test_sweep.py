@@ -13,7 +13,7 @@ from storage.ledger.commit import load_result
 from storage.sql.database import migrate, open_database
 from tasks.site.settings import read_settings
 from tests.storage.samples import make_video, planned_batch
-from tests.tasks.test_sweep import Site
+from tests.tasks.sweep.test_sweep import Site
 
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "deployments" / "systemd"

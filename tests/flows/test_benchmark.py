@@ -16,7 +16,7 @@ from storage.sql.query import query
 from tasks.benchmark import benchmark as benchmarking
 from tasks.site.settings import read_settings
 from tests.flows.conftest import register_tiny_model, spot_video
-from tests.storage.test_benchmarks import row
+from tests.storage.sql.test_benchmarks import row
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")
 

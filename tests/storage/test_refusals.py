@@ -5,8 +5,8 @@ from sqlalchemy import Engine, insert, text
 
 from storage.sql.database import DatabaseError, DataRefusedError, writing
 from storage.sql.tables import videos
+from tests.storage.ledger.test_commit import VIDEO
 from tests.storage.samples import planned_batch
-from tests.storage.test_results import VIDEO
 
 ROW = {
     "sha256": "c" * 64,

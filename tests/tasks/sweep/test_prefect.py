@@ -31,7 +31,7 @@ from tasks.sweep.sweep import Report
 from tests.servers_prefect import running_prefect
 from tests.storage.samples import make_video, planned_batch
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 POOL = "sweep-test"
 FLOW = """
 import time

@@ -85,7 +85,7 @@ def run_on_a_small_disk(folder: Path, size: str, before: str, note: Path) -> "su
     python = f"{sys.executable} -c '{FILL}' {note}"
     script = f"mount -t tmpfs -o size={size} tmpfs {folder} && {before} && exec {python}"
     command = [str(shutil.which("unshare")), "--user", "--map-root-user", "--mount", "sh", "-c", script]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode and ("Operation not permitted" in done.stderr or "permission denied" in done.stderr):
         pytest.skip(f"no file system of one's own can be mounted here: {done.stderr.strip()}")

@@ -20,7 +20,7 @@ from tasks.segment import result_files as result_store
 from tests.s3_faults import FaultProxy, running
 from tests.storage.samples import make_video
 from tests.tasks import test_fleet_dispatch
-from tests.tasks.test_fleet_dispatch import Stage
+from tests.tasks.fleet.test_parent import Stage
 
 SECONDS = 6.0
 MOST_PER_S = 15.0

@@ -112,7 +112,7 @@ from pathlib import Path
 from models.car_classifier.train import finetune
 from tests.conftest import ROOT
 from tests.models.car_pictures import make_pictures
-from tests.models.test_finetune import SMALL
+from tests.models.car_classifier.test_train import SMALL
 
 pictures, folder, cache = map(Path, sys.argv[1:])
 pictures = make_pictures(pictures, 10)

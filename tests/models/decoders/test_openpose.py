@@ -16,10 +16,10 @@ from models.decoders.openpose import CHANNELS, FIELDS, HEATMAPS, LIMBS, PARTS, O
 from models.inference.pipeline import DECODERS, Decoder, Outputs
 from models.inference.preprocess import preprocess
 from models.types import KEYPOINT_NAMES, FramePoses
+from tests.models.decoders.test_posenet import assert_same
 from tests.models.openpose_scenes import CELL_PX, make_outputs, noise
 from tests.models.posenet_scenes import STANDING
 from tests.models.reference_openpose import decode_openpose_plainly
-from tests.models.test_posenet import assert_same
 from tests.oks import ReferenceImage, labelled_people, oks, reference_images
 
 CELLS = (32, 57)

@@ -21,7 +21,7 @@ from storage.video.probe import VideoError, from_record, probe_record, probe_vid
 from tests.storage import sandboxed
 from tests.videos import make_video
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

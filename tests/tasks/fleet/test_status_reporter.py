@@ -133,7 +133,7 @@ with teller.Teller(FolderArtifacts(Path(sys.argv[1])), sys.argv[2], "pi-1", "MYR
 @pytest.mark.parametrize(("where", "code"), [("opening", HANGS), ("working", HANGS), ("between", 0), ("fetching", 0)])
 def test_a_device_that_hangs_ends_the_process_and_nothing_else_does(store: Store, where: str, code: int) -> None:
     process = subprocess.run(
-        [sys.executable, "-c", HANG, str(store.root), NAME, where], timeout=60, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", HANG, str(store.root), NAME, where], timeout=60, cwd=Path(__file__).parents[3]
     )
     assert process.returncode == code
     last = told(store, lambda status: status.ended)

@@ -167,7 +167,7 @@ from models.inference.runtime import available_devices
 print(available_devices())
 import time; time.sleep(0.5)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert "CPU" in done.stdout
     assert "called home" not in done.stdout + done.stderr
     assert "asked for" not in done.stdout + done.stderr

@@ -14,7 +14,7 @@ from models.decoders.posenet import cell_origin_px
 from models.demo_model.accuracy import SEVERAL, SINGLE, Accuracy, measure, render_test_set
 from models.inference.runtime import OpenVinoRuntime
 
-FOLDER = Path(__file__).parents[2] / "models/data/posenet-demo"
+FOLDER = Path(__file__).parents[3] / "models/data/posenet-demo"
 LARGEST_BYTES = 1_500_000
 FRAMES = 500
 TOLERANCE = 0.01

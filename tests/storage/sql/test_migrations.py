@@ -35,7 +35,7 @@ from storage.video.geometry import geometry_of
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 from tests.storage.workers import migrate_it
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "schema.md"
+SCHEMA = Path(__file__).parents[3] / "docs" / "schema.md"
 VIEWS = (
     "video_names",
     "current_videos",

@@ -20,7 +20,7 @@ from tasks.fleet.messages import Order
 from tasks.segment import result_files as result_store
 from tasks.segment.result_files import ResultReader
 from tests.storage.samples import make_labels, make_poses, make_report
-from tests.tasks.test_fleet_dispatch import VERSION, VIDEO, Stage
+from tests.tasks.fleet.test_parent import VERSION, VIDEO, Stage
 
 Lie = Callable[[Stage, str, Order], None]
 

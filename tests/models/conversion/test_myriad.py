@@ -18,11 +18,11 @@ from models.conversion.spec import ConvertSpec
 from models.heavy.openvino import ov
 from models.inference.runtime import _with_pixels_as_input
 from tests.conftest import ROOT
-from tests.models.test_stick import UV, find_python
+from tests.models.conversion.test_ir_xml import UV, find_python
 
 LOCK = ROOT / "deployments/locks/myriad.lock"
 ENVIRONMENT = ROOT / ".venv-myriad"
-COMPILE = Path(__file__).with_name("myriad_compile.py")
+COMPILE = Path(__file__).parents[1] / "myriad_compile.py"
 SAME = {"Add": "Add", "Subtract": "Sub", "Multiply": "Mul"}
 FLOAT = 1  # ONNX's number of the type
 
