@@ -19,7 +19,7 @@ from tasks.fleet.status_reporter import Teller
 from tasks.segment import result_files as result_store
 from tests.s3_faults import FaultProxy, running
 from tests.storage.samples import make_video
-from tests.tasks import test_fleet_dispatch
+from tests.tasks.fleet import test_parent as test_fleet_dispatch
 from tests.tasks.fleet.test_parent import Stage
 
 SECONDS = 6.0
