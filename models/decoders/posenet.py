@@ -309,3 +309,7 @@ def _logit(score: float) -> float:
     if score <= 0:
         return float(np.finfo(np.float32).min)
     return math.log(score / (1 - score)) if score < 1 else float(np.finfo(np.float32).max)
+
+
+# Low thresholds, for AP wants the unsure people too, with their scores; a keypoint however unsure has a place.
+EVALUATION_DECODE = DecodeParams(root_score_threshold=0.25, keypoint_score_threshold=0.0, pose_score_threshold=0.05)

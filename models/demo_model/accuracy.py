@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoders.posenet import DecodeParams, cell_origin_px, decode_poses
+from models.decoders.posenet import EVALUATION_DECODE, DecodeParams, cell_origin_px, decode_poses
 from models.evaluation.coco import coco_figures
 from models.synthetic.frame import EVERYDAY, TEST_SET, People, SceneParams, render_frame
 from models.synthetic.truth import coco_truth
 from models.types import FramePoses
 
-# Low thresholds, for AP wants the unsure people too, with their scores; a keypoint however unsure has a place.
-EVALUATION_DECODE = DecodeParams(root_score_threshold=0.25, keypoint_score_threshold=0.0, pose_score_threshold=0.05)
 # The test sets: one to three people for AP, one for PCK, from a fifth to nine tenths of the frame.
 SEVERAL = SceneParams(people=(1, 3), actions=EVERYDAY)
 SINGLE = SceneParams(people=(1, 1), actions=EVERYDAY)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.demo_model.accuracy import EVALUATION_DECODE
+from models.decoders.posenet import EVALUATION_DECODE
 from models.drawing.people import contact_sheet, draw_caption, draw_poses
 from models.evaluation.coco import (
     LEAST_KEYPOINTS,

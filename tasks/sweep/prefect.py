@@ -38,7 +38,7 @@ from storage.ledger import recovery as swept
 from storage.ledger.recovery import LedgerRun
 from storage.sql.database import Engine
 from tasks.site.owner import PROCESS, TAG, host_name, is_dead
-from tasks.sweep.sweep import Report
+from tasks.sweep.report import Report
 
 SILENT_S = 120.0  # of a worker, which tells every 30 s that it lives, and of a flow with heartbeats
 HEARTBEAT_LOST_S = 300.0  # of a flow whose worker lives: it may be cut off from the server for a while

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -28,29 +28,13 @@ from tasks.site.owner import host_name, is_dead
 from tasks.site.scratch import scratch_folder, tidy
 from tasks.site.settings import Settings, prefect_api_url
 from tasks.site.stores import artifact_store
+from tasks.sweep.report import Report
 
 ADOPT_S = 900.0  # a parent that was killed may be started again, and adopts what is under way
 IDLE_S = swept.DAY_S  # a batch that nothing is heard of for so long, on a host of which we know nothing
 NAMED = 5  # of many alike, so many are named
 ASKED = 100  # of many missing, so many are asked for one by one
 USER_INFO = re.compile(r"//[^/@\s]*@")  # an address may hold a password
-
-
-@dataclass
-class Report:
-    """Repairs and complaints of a sweep, one line each. dry: nothing is changed, "would" is said instead."""
-
-    dry: bool = False
-    done: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-
-    def did(self, line: str) -> None:
-        self.done.append(f"would have {line}" if self.dry else line)
-
-    def count(self, number: int, line: str) -> None:
-        """Log `line` with its number, unless that is zero: 'freed {} segments'."""
-        if number:
-            self.did(line.format(number))
 
 
 @dataclass(frozen=True)

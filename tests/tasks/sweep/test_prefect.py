@@ -27,7 +27,7 @@ from storage.sql.tables import assignments, database_now
 from tasks.site.owner import host_name, this_owner
 from tasks.sweep import prefect as module
 from tasks.sweep.prefect import Seen, judge, sweep_prefect
-from tasks.sweep.sweep import Report
+from tasks.sweep.report import Report
 from tests.servers_prefect import running_prefect
 from tests.storage.samples import make_video, planned_batch
 

@@ -21,7 +21,8 @@ from tasks.fleet import messages as orders
 from tasks.segment.result_files import put, result_key, result_prefix
 from tasks.site.owner import host_name, this_owner
 from tasks.site.settings import Settings
-from tasks.sweep.sweep import Options, Report, close_trainings, sweep
+from tasks.sweep.report import Report
+from tasks.sweep.sweep import Options, close_trainings, sweep
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 DAY_S = 86400.0
