@@ -36,7 +36,7 @@ CENTRAL_ONLY = (
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 
-class ModelName(click.ParamType):
+class ModelName(click.ParamType[str, Any]):
     """A name that a model may be given: as the flows' forms have it."""
 
     name = "text"

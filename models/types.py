@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ KEYPOINT_NAMES = (
     "right_ankle",
 )
 KEYPOINTS = len(KEYPOINT_NAMES)
+
+Floats: TypeAlias = NDArray[np.floating[Any]]  # of either precision
 
 
 class NightjarError(Exception):

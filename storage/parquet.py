@@ -84,7 +84,7 @@ def encode_result(result: Result) -> bytes:
     table = _table(result)
     texts = [field.name for field in table.schema if field.type == pa.string()]  # a dictionary of floats only costs
     pq.write_table(table, sink, compression="zstd", use_dictionary=texts, write_page_checksum=True)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def decode_result(data: bytes, name: str) -> Result:

@@ -34,7 +34,8 @@ POSE_SECONDS = np.dtype(
 def keypoint_matrix(poses: Poses) -> NDArray[np.float32]:
     """(n, 51) float32 in the order of KEYPOINT_COLUMNS; NaN = not found."""
     both = np.concatenate([poses.keypoints, poses.keypoint_scores[:, :, None]], axis=2)
-    return both.reshape(len(poses), len(KEYPOINT_COLUMNS))
+    matrix: NDArray[np.float32] = both.reshape(len(poses), len(KEYPOINT_COLUMNS))
+    return matrix
 
 
 def poses_from_columns(

@@ -14,6 +14,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from models.car_classifier.checkpoint import Epoch
 from models.car_classifier.metrics import THRESHOLD, ClassifierMetrics, confusion
+from models.types import Floats
 
 _DPI = 110
 _INK, _GRID, _DEFAULT = "#3c3c3c", "#e4e4e4", "#d2743b"
@@ -31,7 +32,7 @@ class RunCurve:
     best_epoch: int | None
 
 
-def draw_scores(title: str, cars: NDArray[np.bool_], scores: NDArray[np.floating], metrics: ClassifierMetrics) -> bytes:
+def draw_scores(title: str, cars: NDArray[np.bool_], scores: Floats, metrics: ClassifierMetrics) -> bytes:
     """Draw the ROC curve and the precision-recall curve of one set of pictures, with the threshold in use marked.
 
     cars: (n,) the truth
@@ -57,9 +58,7 @@ def draw_scores(title: str, cars: NDArray[np.bool_], scores: NDArray[np.floating
     return _png(figure)
 
 
-def _mark(
-    roc: Axes, recall: Axes, cars: NDArray[np.bool_], scores: NDArray[np.floating], mark: tuple[float, str, str]
-) -> None:
+def _mark(roc: Axes, recall: Axes, cars: NDArray[np.bool_], scores: Floats, mark: tuple[float, str, str]) -> None:
     threshold, color, marker = mark
     at = confusion(cars, scores, threshold)
     found = at.true_positives / max(1, at.true_positives + at.false_negatives)

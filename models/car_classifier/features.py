@@ -106,7 +106,11 @@ def _compute(base: Base, pictures: Sequence[Picture]) -> Iterator[Features]:
     """The features of the pictures, in parts of 256: decoded in threads, computed in as many requests as is best."""
     queue = ov.AsyncInferQueue(_compiled(base))
     part = np.empty((PART_PICTURES, base.width), np.float32)
-    queue.set_callback(lambda request, row: part.__setitem__(row, request.get_output_tensor(0).data[0]))
+
+    def keep(request: ov.InferRequest, row: int) -> None:
+        part[row] = request.get_output_tensor(0).data[0]
+
+    queue.set_callback(keep)
     tensors = _decoded(pictures)
     for begin in range(0, len(pictures), PART_PICTURES):
         size = min(PART_PICTURES, len(pictures) - begin)

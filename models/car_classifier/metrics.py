@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from models.types import NightjarError
+from models.types import Floats, NightjarError
 
 THRESHOLD = 0.5
 """From such a probability on a picture is called a car, where no threshold was chosen."""
@@ -60,7 +60,7 @@ class ClassifierMetrics:
     confusion: Confusion
 
 
-def measure(cars: NDArray[np.bool_], scores: NDArray[np.floating], threshold: float = THRESHOLD) -> ClassifierMetrics:
+def measure(cars: NDArray[np.bool_], scores: Floats, threshold: float = THRESHOLD) -> ClassifierMetrics:
     """Measure scores against the truth.
 
     cars: (n,) the truth
@@ -89,7 +89,7 @@ def measure(cars: NDArray[np.bool_], scores: NDArray[np.floating], threshold: fl
     )
 
 
-def _check(cars: NDArray[np.bool_], scores: NDArray[np.floating]) -> None:
+def _check(cars: NDArray[np.bool_], scores: Floats) -> None:
     if cars.shape != scores.shape or cars.all() or not cars.any():
         raise NightjarError(
             f"{int(cars.sum())} cars among {len(cars)} pictures with {len(scores)} scores found, expected some cars, "
@@ -99,7 +99,7 @@ def _check(cars: NDArray[np.bool_], scores: NDArray[np.floating]) -> None:
         raise NightjarError("Scores hold NaN or infinities. Train again with a lower learning rate.")
 
 
-def confusion(cars: NDArray[np.bool_], scores: NDArray[np.floating], threshold: float = THRESHOLD) -> Confusion:
+def confusion(cars: NDArray[np.bool_], scores: Floats, threshold: float = THRESHOLD) -> Confusion:
     called = scores >= threshold
     return Confusion(
         true_positives=int((cars & called).sum()),
@@ -109,7 +109,7 @@ def confusion(cars: NDArray[np.bool_], scores: NDArray[np.floating], threshold: 
     )
 
 
-def choose_threshold(cars: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
+def choose_threshold(cars: NDArray[np.bool_], scores: Floats) -> float:
     """Choose the threshold with the highest mean of the shares of cars and of others that are right (Youden's index).
 
     Of all that are as good it is 0.5, else the middle of the widest gap between scores: 8 cars at 0.3 beside 100 others

@@ -27,6 +27,7 @@ from models.drawing.text import (
     round_up,
     text_width,
 )
+from models.types import Floats
 
 _TRAIN, _TRAIN_PALE = (180, 105, 30), (235, 206, 170)  # blue
 _VALIDATION = (40, 120, 235)  # orange
@@ -136,7 +137,8 @@ class _Panel:
         low, high = self.limits
         share = np.clip((np.asarray(values) - low) / (high - low), 0.0, 1.0)
         x = self.left + np.asarray(steps) / self.steps * _PANEL_WIDTH
-        return np.rint(np.stack([x, _FLOOR - share * (_FLOOR - _TOP)], axis=1)).astype(np.int32)
+        places: NDArray[np.int32] = np.rint(np.stack([x, _FLOOR - share * (_FLOOR - _TOP)], axis=1)).astype(np.int32)
+        return places
 
 
 def draw_confusion(title: str, found: Confusion) -> Image:
@@ -170,9 +172,7 @@ def _mixed(color: Color, share: float) -> Color:
     return blue, green, red
 
 
-def failure_sheet(
-    pictures: Sequence[Picture], scores: NDArray[np.floating], threshold: float = THRESHOLD
-) -> Image | None:
+def failure_sheet(pictures: Sequence[Picture], scores: Floats, threshold: float = THRESHOLD) -> Image | None:
     """Draw the pictures that were called what they are not, the surest mistakes first, at most 48; None without any.
 
     scores: (n,) probabilities of a car. Each tile has the file's name with its folder, the truth and the score.
@@ -183,12 +183,12 @@ def failure_sheet(
     return _sheet(pictures, scores, wrong[:MOST_FAILURES])
 
 
-def near_miss_sheet(pictures: Sequence[Picture], scores: NDArray[np.floating], threshold: float) -> Image | None:
+def near_miss_sheet(pictures: Sequence[Picture], scores: Floats, threshold: float) -> Image | None:
     """Draw the pictures that were called right and hardly so, the nearest to the threshold first; None without any."""
     return _sheet(pictures, scores, near_misses(pictures, scores, threshold))
 
 
-def near_misses(pictures: Sequence[Picture], scores: NDArray[np.floating], threshold: float) -> list[int]:
+def near_misses(pictures: Sequence[Picture], scores: Floats, threshold: float) -> list[int]:
     """Return the indices of at most 12 pictures that are right and within 0.2 of the threshold, the nearest first."""
     margins = [abs(float(score) - threshold) for score in scores]
     right = [index for index in range(len(pictures)) if (scores[index] >= threshold) == pictures[index].car]
@@ -196,7 +196,7 @@ def near_misses(pictures: Sequence[Picture], scores: NDArray[np.floating], thres
     return sorted(near, key=lambda index: (margins[index], str(pictures[index].path)))[:MOST_NEAR]
 
 
-def _sheet(pictures: Sequence[Picture], scores: NDArray[np.floating], shown: Sequence[int]) -> Image | None:
+def _sheet(pictures: Sequence[Picture], scores: Floats, shown: Sequence[int]) -> Image | None:
     if not shown:
         return None
     tiles = [_tile(pictures[index], float(scores[index])) for index in shown]

@@ -155,9 +155,9 @@ def _middle(values: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """The three channels of the pixel in the middle, wherever the channels are."""
     if values.ndim != 4 or 3 not in (values.shape[1], values.shape[3]):
         return None
-    if values.shape[3] == 3:
-        return values[0, values.shape[1] // 2, values.shape[2] // 2]
-    return values[0, :, values.shape[2] // 2, values.shape[3] // 2]
+    channels_last = values if values.shape[3] == 3 else values.transpose(0, 2, 3, 1)
+    pixel: NDArray[np.float32] = channels_last[0, channels_last.shape[1] // 2, channels_last.shape[2] // 2]
+    return pixel
 
 
 def _per_channel(matrix: NDArray[np.float64], offset: NDArray[np.float64]) -> OwnScaling | None:

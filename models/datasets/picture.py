@@ -216,7 +216,8 @@ def _stripe_on_white(bgra: NDArray[Any]) -> NDArray[np.uint8]:
     most = 255 if bgra.dtype == np.uint8 else 65535
     alpha = bgra[..., 3:].astype(np.float32) / most
     shown = bgra[..., 2::-1].astype(np.float32) * (255 / most) * alpha + 255 * (1 - alpha)
-    return (shown + 0.5).astype(np.uint8)
+    rounded: NDArray[np.uint8] = (shown + 0.5).astype(np.uint8)
+    return rounded
 
 
 def _cut(image: NDArray[np.uint8], picture: Picture) -> NDArray[np.uint8]:

@@ -187,7 +187,8 @@ def _surest(part: NDArray[np.intp], score: NDArray[np.float32], most: int) -> ND
     """Indices by part, then by falling score, at most `most` of each part."""
     order = np.lexsort((-score, part))
     ranks = np.arange(len(part)) - np.searchsorted(part, part)
-    return order[ranks < most]
+    surest: NDArray[np.intp] = order[ranks < most]
+    return surest
 
 
 def _top(logs: NDArray[np.float64], values: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -237,7 +238,8 @@ def _along(peaks: _Peaks, pairs: _Pairs, fields: NDArray[np.float32], points: in
     row = np.floor(y + dy * step + 0.5).astype(np.intp)
     at = (_CHANNEL[pairs.limb, None] * height + row) * width + column
     cells = fields.ravel()
-    return cells.take(at) * (dx / length) + cells.take(at + height * width) * (dy / length)
+    along: NDArray[np.float64] = cells.take(at) * (dx / length) + cells.take(at + height * width) * (dy / length)
+    return along
 
 
 def _people(part_of: list[int], limbs: _Pairs) -> list[list[int]]:

@@ -295,7 +295,8 @@ def _unclaimed(y: NDArray[np.float64], x: NDArray[np.float64], radius_px: float)
     if len(y) == 1:
         return np.ones_like(y, bool)
     dy, dx = y[:, None] - y, x[:, None] - x
-    return (_not_earlier(len(y)) | (dy * dy + dx * dx > radius_px**2)).all(axis=1)
+    unclaimed: NDArray[np.bool_] = (_not_earlier(len(y)) | (dy * dy + dx * dx > radius_px**2)).all(axis=1)
+    return unclaimed
 
 
 @lru_cache(maxsize=32)

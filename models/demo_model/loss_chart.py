@@ -35,7 +35,8 @@ def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
     reach = max(1, len(values) // 50)
     padded = np.concatenate([np.repeat(values[:1], reach - 1, axis=0), values])
     sums = np.cumsum(np.concatenate([np.zeros_like(values[:1]), padded]), axis=0)
-    return (sums[reach:] - sums[:-reach]) / reach
+    means: NDArray[np.float64] = (sums[reach:] - sums[:-reach]) / reach
+    return means
 
 
 def _limits(values: NDArray[np.float64]) -> tuple[float, float]:

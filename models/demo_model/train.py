@@ -57,7 +57,8 @@ class Stage:
     def keypoint_weights(self) -> NDArray[np.float32]:
         """(17,) of mean 1."""
         weights = COCO_SIGMAS**-self.balance
-        return (weights / weights.mean()).astype(np.float32)
+        of_mean_one: NDArray[np.float32] = (weights / weights.mean()).astype(np.float32)
+        return of_mean_one
 
 
 # First small frames filled by the people, three times as many a second; then frames as the model will see them, with

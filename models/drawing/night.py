@@ -133,7 +133,8 @@ def _ramps(
     begun = np.searchsorted(from_s[order], at_s)
     speeds = np.concatenate([[0.0], np.cumsum(frames_per_s[order])])[begun]
     offsets = np.concatenate([[0.0], np.cumsum((frames_per_s * from_s)[order])])[begun]
-    return speeds * at_s - offsets
+    frames: NDArray[np.float64] = speeds * at_s - offsets
+    return frames
 
 
 def _lane(picture: Image, scale: _Scale, lane: Lane, top: int) -> None:

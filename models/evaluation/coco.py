@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from models.datasets.picture import Picture, PictureError, decode_picture, read_bytes
 from models.decoders.skeleton import COCO_SIGMAS
-from models.types import FramePoses, NightjarError
+from models.types import Floats, FramePoses, NightjarError
 
 LEAST_KEYPOINTS = 10
 """Of the one person of an image, for the mode "single"."""
@@ -109,14 +109,14 @@ def choose(images: Sequence[CocoImage], mode: Mode) -> list[CocoImage]:
     return [image for image in alone if image.people[0].labelled.sum() >= LEAST_KEYPOINTS]
 
 
-def oks(found: NDArray[np.floating], person: Labelled) -> NDArray[np.float64]:
+def oks(found: Floats, person: Labelled) -> NDArray[np.float64]:
     """(n,) similarity 0 to 1 of (n, 17, 2), x then y, pixels of the image; a keypoint not found (NaN) counts 0."""
     distance2 = ((found - person.keypoints) ** 2).sum(axis=-1)
     similarity = np.exp(-distance2 / (2 * person.area * (2 * COCO_SIGMAS.astype(np.float64)) ** 2))
     return np.asarray(np.nan_to_num(similarity[:, person.labelled]).mean(axis=1))
 
 
-def match(found: NDArray[np.floating], people: Sequence[Labelled]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+def match(found: Floats, people: Sequence[Labelled]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Of each annotated person, (people,) who of the found (n, 17, 2) it is, -1 = nobody, and (people,) their OKS.
 
     Nobody is counted twice: of all ways to pair them, the one with the highest sum.

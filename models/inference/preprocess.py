@@ -48,14 +48,16 @@ class Resize:
 
     def to_tensor(self, xy: NDArray[Float]) -> NDArray[Float]:
         """(..., 2) x, y in pixels of the source -> in pixels of the tensor, of the same type; NaN stays NaN."""
-        return ((xy + 0.5) * np.array(self.scale) + self._shift).astype(xy.dtype)
+        moved: NDArray[Float] = ((xy + 0.5) * np.array(self.scale) + self._shift).astype(xy.dtype)
+        return moved
 
     def to_original(self, xy: NDArray[Float]) -> NDArray[Float]:
         """(..., 2) x, y in pixels of the tensor -> in pixels of the source, of the same type; NaN stays NaN.
 
         A place in the padding comes back outside of the picture.
         """
-        return ((xy - self._shift) / np.array(self.scale) - 0.5).astype(xy.dtype)
+        moved: NDArray[Float] = ((xy - self._shift) / np.array(self.scale) - 0.5).astype(xy.dtype)
+        return moved
 
     @property
     def _shift(self) -> NDArray[np.float64]:

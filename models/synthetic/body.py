@@ -102,7 +102,8 @@ class Pose(NamedTuple):
 
 def turn(x: float, y: float, z: float) -> Array:
     """(3, 3) rotation: first about y, then x, then z; radians."""
-    return _turns(np.array([[x, z, y]]))[0]
+    turn: Array = _turns(np.array([[x, z, y]]))[0]
+    return turn
 
 
 def _turns(xzy: Array) -> Array:
@@ -130,7 +131,8 @@ def joints_in_space(pose: Pose, shape: Shape, heading: float) -> Array:
         world[joint] = world[parent] @ local[joint]
         origin[joint] = origin[parent] + world[parent] @ offsets[joint]
     places = _POINT_PLACE * _point_scale(shape)[:, None]
-    return origin[_POINT_JOINT] + np.einsum("nij,nj->ni", world[_POINT_JOINT], places)
+    points: Array = origin[_POINT_JOINT] + np.einsum("nij,nj->ni", world[_POINT_JOINT], places)
+    return points
 
 
 def _offsets(shape: Shape) -> Array:

@@ -195,7 +195,7 @@ class Painter:
             xy = np.concatenate([xy, [center for center, _ in extra]])
             radii = np.concatenate([radii, [radius for _, radius in extra]])
         outline = (xy[:, None] + radii[:, None, None] * _CIRCLE).reshape(-1, 2)
-        hull = cv2.convexHull(outline.astype(np.float32))[:, 0].astype(np.float64)
+        hull: Array = cv2.convexHull(outline.astype(np.float32))[:, 0].astype(np.float64)
         middle = hull.mean(axis=0)
         reach = float(radii.mean())
         for size, aside, light in ((1.0, 0.0, 0.74), (0.84, 0.22, 0.94), (0.62, 0.4, 1.06)):
@@ -345,7 +345,8 @@ def capsule_outlines(ends: Array, radii: Array, light: Array) -> NDArray[np.int3
 
 
 def _fixed(points: Array) -> NDArray[np.int32]:
-    return np.rint(points * _FIXED).astype(np.int32)
+    fixed: NDArray[np.int32] = np.rint(points * _FIXED).astype(np.int32)
+    return fixed
 
 
 def visibility(parts: Image, person: int, body: Projected, covered_ears: bool) -> NDArray[np.uint8]:

@@ -31,7 +31,8 @@ def _noise(rng: np.random.Generator, cells: int, channels: int = 1) -> NDArray[n
         grown = cv2.resize(layer, (TEXTURE_PX, TEXTURE_PX), interpolation=cv2.INTER_CUBIC)
         total += weight * grown.reshape(total.shape)
         weight, cells = weight * 0.55, cells * 2 + 1
-    return (total - total.min()) / (total.max() - total.min())
+    noise: NDArray[np.float32] = (total - total.min()) / (total.max() - total.min())
+    return noise
 
 
 def _color(rng: np.random.Generator, low: float = 20, high: float = 235) -> NDArray[np.float32]:

@@ -170,7 +170,8 @@ def _points(actor: Actor, shape: Shape, style: Array, t_s: float) -> Array:
     walked = actor.speed_m_s * moving_s
     points = joints_in_space(_pose(actor, style, t_s, walked), shape, float(heading))
     points[:, 1] += 0.04 - points[:, 1].min()
-    return points + np.array([actor.x_m + walked * np.sin(heading), 0, -actor.z_m + walked * np.cos(heading)])
+    points += (actor.x_m + walked * np.sin(heading), 0, -actor.z_m + walked * np.cos(heading))
+    return points
 
 
 def _pose(actor: Actor, style: Array, t_s: float, walked_m: float) -> Pose:

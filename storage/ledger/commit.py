@@ -297,4 +297,4 @@ def _with_keypoints(rows: NDArray[np.void], matrix: NDArray[np.float32]) -> byte
     width, keypoints = rows.dtype.itemsize, matrix.shape[1]
     kept = np.ones((len(rows), width), bool)
     kept[:, width - 8 * keypoints :].reshape(len(rows), keypoints, 8)[:, :, 4:] = ~missing[:, :, None]
-    return rows.view(np.uint8).reshape(len(rows), width)[kept].tobytes()
+    return bytes(rows.view(np.uint8).reshape(len(rows), width)[kept])

@@ -337,7 +337,7 @@ def _avi_promise(file: BufferedReader, size: int) -> int:
 
 def _asf_promise(file: BufferedReader, size: int) -> int:
     """Bytes up to the end of the data object, which follows the header object."""
-    position = struct.unpack("<Q", _read_at(file, 16, 8))[0]
+    position = int(struct.unpack("<Q", _read_at(file, 16, 8))[0])
     head = _read_at(file, min(position, size), 24)
     if len(head) < 24:
         return max(position + 24, size + 1)

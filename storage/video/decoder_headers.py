@@ -8,16 +8,18 @@ import itertools
 from collections.abc import Iterable
 from typing import Literal
 
-from av.packet import Packet, PacketSideData
+from av.packet import PacketSideData
+
+from storage.video.streams import VideoPacket
 
 KINDS: tuple[Literal["new_extradata"], Literal["palette"]] = ("new_extradata", "palette")
 
 
-def carries_header(packet: Packet) -> bool:
+def carries_header(packet: VideoPacket) -> bool:
     return any(packet.has_sidedata(kind) for kind in KINDS)
 
 
-def headers_after(packets: Iterable[Packet], count: int) -> list[dict[str, PacketSideData]]:
+def headers_after(packets: Iterable[VideoPacket], count: int) -> list[dict[str, PacketSideData]]:
     """The newest header of each kind behind none, one, … `count` of the packets that carry one."""
     known: list[dict[str, PacketSideData]] = [{}]
     for packet in itertools.islice(filter(carries_header, packets), count):
@@ -26,7 +28,7 @@ def headers_after(packets: Iterable[Packet], count: int) -> list[dict[str, Packe
     return known
 
 
-def give_headers(packet: Packet, headers: dict[str, PacketSideData]) -> None:
+def give_headers(packet: VideoPacket, headers: dict[str, PacketSideData]) -> None:
     """Let the packet carry them, too: it is the first one that the decoder gets."""
     for header in headers.values():
         packet.set_sidedata(header)

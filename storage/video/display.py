@@ -9,13 +9,13 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
-from av.packet import Packet
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from models.types import Video
 from storage.video.geometry import NO_CROP, Crop, DisplayGeometry, geometry_of, orientation, usable_aspect, usable_crop
+from storage.video.streams import VideoPacket
 
 # These containers say nothing about the pixels' shape. Their streams do, and may change it: broadcasts turn from 4:3 to
 # 16:9 without changing the number of pixels.
@@ -44,7 +44,7 @@ class StreamAspects:
         self._started = False
         self._by_pts: dict[int | None, Fraction | None] = {}
 
-    def sent(self, packets: Iterable[Packet]) -> Iterator[Packet]:
+    def sent(self, packets: Iterable[VideoPacket]) -> Iterator[VideoPacket]:
         """The same packets; each one's aspect is noted when the next one is asked for, after it was decoded."""
         for packet in packets:
             yield packet

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 import av
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -25,7 +24,7 @@ from storage.video.display import StreamAspects, geometry_of_first
 from storage.video.frames import InexactError, count_packets, decode, open_container, prepare_decoder
 from storage.video.geometry import DisplayGeometry
 from storage.video.keyframes import can_start
-from storage.video.streams import all_packets, film_stream
+from storage.video.streams import VideoPacket, all_packets, film_stream
 from storage.video.time_stamps import NO_TIME, ClockRules, Times, repair
 
 TRIAL_FRAMES = 20  # decoded to see whether packets tell the frames' times: longer than any reordering (H.264: 16)
@@ -174,7 +173,7 @@ def demux(opened: InputContainer, stream: VideoStream, max_frames: int, coded: C
     )
 
 
-def _packets(opened: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+def _packets(opened: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
     """All but empty ones. Raises VideoError."""
     try:
         yield from (packet for packet in all_packets(opened, stream) if packet.size)
@@ -242,7 +241,7 @@ def _prepared(opened: InputContainer, film: Film) -> VideoStream:
     return stream
 
 
-def _numbered(stream: VideoStream, packets: Iterator[Packet]) -> Iterator[Packet]:
+def _numbered(stream: VideoStream, packets: Iterator[VideoPacket]) -> Iterator[VideoPacket]:
     for number, packet in count_packets(stream, packets):
         packet.pts, packet.dts = (number if number >= 0 else None), None
         yield packet
@@ -275,7 +274,7 @@ def _as_promised(found: list[int | None], promised: NDArray[np.int64], *, clean:
     if len(times) < len(found):
         return False
     if clean:
-        return times == promised[: len(times)].tolist()
+        return bool(times == promised[: len(times)].tolist())
     descents = sum(later <= time for time, later in itertools.pairwise(times))
     return descents <= MOST_DESCENTS * len(times) and bool(np.isin(times, promised).all())
 
@@ -379,7 +378,7 @@ def _opens_for_all(order: NDArray[np.int64], keyframes: NDArray[np.int64]) -> ND
 
 def _with_first(keyframes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Frame 0 is one always: what comes before it in the file is decoded and not shown."""
-    return np.unique(np.concatenate([np.zeros(1, np.int64), keyframes])).astype(np.int64)
+    return np.asarray(np.unique(np.concatenate([np.zeros(1, np.int64), keyframes])), np.int64)
 
 
 def _seconds(times: Times, timing: Timing) -> NDArray[np.float64]:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from storage.video.display import ASPECT_IN_STREAM, AspectChanged, FrameGeometri
 from storage.video.geometry import DisplayGeometry
 from storage.video.keyframes import is_shown, mpeg2_size
 from storage.video.pixels import to_rgb
-from storage.video.streams import all_packets, film_stream
+from storage.video.streams import VideoPacket, all_packets, film_stream
 
 SEEK_TRIES = 3  # keyframes that are tried, going back, before decoding from the start
 # MPEG-4's errors came late from many threads, by chance: damaged frames passed as sound ones. It is fast without.
@@ -201,7 +200,7 @@ def _pays(stream: VideoStream) -> bool:
     return pixels > SMALL_PIXELS or len(os.sched_getaffinity(0)) > 2
 
 
-def decode(stream: VideoStream, packets: Iterable[Packet], *, strict: bool) -> Iterator[VideoFrame]:
+def decode(stream: VideoStream, packets: Iterable[VideoPacket], *, strict: bool) -> Iterator[VideoFrame]:
     """Frames in presentation order. strict: raise at an error; else leave out what the error cost.
 
     Empty packets are skipped, as a decoder takes one for the end; None marks the end.
@@ -217,7 +216,7 @@ def decode(stream: VideoStream, packets: Iterable[Packet], *, strict: bool) -> I
         yield from _decode_packet(stream, packet, strict=strict)
 
 
-def _decode_packet(stream: VideoStream, packet: Packet | None, *, strict: bool) -> list[VideoFrame]:
+def _decode_packet(stream: VideoStream, packet: VideoPacket | None, *, strict: bool) -> list[VideoFrame]:
     try:
         return stream.decode(packet)
     except MemoryError:
@@ -228,7 +227,7 @@ def _decode_packet(stream: VideoStream, packet: Packet | None, *, strict: bool) 
         return []
 
 
-def _packets(container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int) -> Iterable[Packet]:
+def _packets(container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int) -> Iterable[VideoPacket]:
     """Packets from this keyframe or an earlier one on; numbered by packet, each has its frame's number as its pts."""
     start, packets = _seek(container, stream, index, keyframe) if keyframe else (0, all_packets(container, stream))
     if index.numbered_by != "packet":
@@ -236,7 +235,9 @@ def _packets(container: InputContainer, stream: VideoStream, index: FrameIndex, 
     return _stamp_numbers(count_packets(stream, packets, int(index.packets[start]) if keyframe else 0), index)
 
 
-def count_packets(stream: VideoStream, packets: Iterable[Packet], first: int = 0) -> Iterator[tuple[int, Packet]]:
+def count_packets(
+    stream: VideoStream, packets: Iterable[VideoPacket], first: int = 0
+) -> Iterator[tuple[int, VideoPacket]]:
     """Packets that give a frame, numbered; others, and what gives none, under -1. first: number of the first one."""
     codec, number = stream.codec_context.codec.canonical_name, first
     for packet in packets:
@@ -247,7 +248,7 @@ def count_packets(stream: VideoStream, packets: Iterable[Packet], first: int = 0
             yield -1, packet
 
 
-def _stamp_numbers(counted: Iterable[tuple[int, Packet]], index: FrameIndex) -> Iterator[Packet]:
+def _stamp_numbers(counted: Iterable[tuple[int, VideoPacket]], index: FrameIndex) -> Iterator[VideoPacket]:
     frame_of = np.full(int(index.packets.max()) + 2, -1)
     frame_of[index.packets] = np.arange(len(index.packets))
     for number, packet in counted:
@@ -258,7 +259,7 @@ def _stamp_numbers(counted: Iterable[tuple[int, Packet]], index: FrameIndex) -> 
 
 def _seek(
     container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int
-) -> tuple[int, Iterable[Packet]]:
+) -> tuple[int, Iterable[VideoPacket]]:
     """This keyframe or, where the container's index is coarse, an earlier one, and the packets from it on.
 
     Raises InexactError.
@@ -292,7 +293,7 @@ def _seek_to(container: InputContainer, stream: VideoStream, index: FrameIndex, 
         container.seek(int(index.key_stamps[candidate]), stream=stream)
 
 
-def _known_keyframe(index: FrameIndex, packet: Packet) -> int | None:
+def _known_keyframe(index: FrameIndex, packet: VideoPacket) -> int | None:
     """Number of the keyframe that begins with this packet; None where it is none of the index."""
     if index.numbered_by == "packet":
         found = np.flatnonzero(index.key_bytes == packet.pos) if packet.pos is not None else np.empty(0, np.int64)

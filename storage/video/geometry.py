@@ -117,7 +117,8 @@ class DisplayGeometry:
         u, v = (x + 0.5 - self.crop.left) / width, (y + 0.5 - self.crop.top) / height
         u, v = _TURNS[self.rotation](1 - u if self.mirrored else u, v)
         x, y = u * self.box.width + self.box.left, v * self.box.height + self.box.top
-        return np.stack([x - 0.5, y - 0.5], axis=-1).astype(xy.dtype)
+        moved: NDArray[Float] = np.stack([x - 0.5, y - 0.5], axis=-1).astype(xy.dtype)
+        return moved
 
     def to_stored(self, xy: NDArray[Float]) -> NDArray[Float]:
         """The inverse of `to_shown`. What was cut off, or lies beside a fitted frame, comes back outside of it."""
@@ -126,7 +127,8 @@ class DisplayGeometry:
         u, v = _TURNS[-self.rotation % 360](u, v)
         width, height = self.cropped_size
         x, y = (1 - u if self.mirrored else u) * width + self.crop.left, v * height + self.crop.top
-        return np.stack([x - 0.5, y - 0.5], axis=-1).astype(xy.dtype)
+        moved: NDArray[Float] = np.stack([x - 0.5, y - 0.5], axis=-1).astype(xy.dtype)
+        return moved
 
 
 def _axes(xy: NDArray[Float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import av
 from av.container import InputContainer
@@ -10,6 +11,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from storage.video.containers import VideoError
+
+VideoPacket: TypeAlias = "Packet[VideoStream]"  # quoted: PyAV's class is generic for type checkers only
 
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
@@ -43,7 +46,7 @@ def film_stream(container: InputContainer, index: int) -> VideoStream:
     return stream
 
 
-def all_packets(container: InputContainer, *streams: VideoStream) -> Iterator[Packet]:
+def all_packets(container: InputContainer, *streams: VideoStream) -> Iterator[VideoPacket]:
     """Packets of these streams to the file's end.
 
     FFmpeg gives up on MPEG-TS after 64 KB without a packet, where a signal or a part of a disk was lost, or space was
@@ -51,7 +54,7 @@ def all_packets(container: InputContainer, *streams: VideoStream) -> Iterator[Pa
     """
     while True:
         try:
-            yield from container.demux(*streams)
+            yield from container.demux(streams)
             return
         except (av.error.BlockingIOError, IndexError):
             continue

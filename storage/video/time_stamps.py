@@ -82,7 +82,8 @@ def _unwrap(stamps: NDArray[np.int64], wrap: int) -> NDArray[np.int64]:
     if not wrap:
         return stamps
     steps = (np.diff(stamps) + wrap // 2) % wrap - wrap // 2
-    return stamps[0] + np.concatenate([np.zeros(1, np.int64), np.cumsum(steps)])
+    unwrapped: NDArray[np.int64] = stamps[0] + np.concatenate([np.zeros(1, np.int64), np.cumsum(steps)])
+    return unwrapped
 
 
 def _sound(at: NDArray[np.int64], stamps: NDArray[np.int64], rules: ClockRules) -> _Chain:
