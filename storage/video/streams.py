@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import av
 from av.container import InputContainer
@@ -12,7 +12,10 @@ from av.video.stream import VideoStream
 
 from storage.video.containers import VideoError
 
-VideoPacket: TypeAlias = "Packet[VideoStream]"  # quoted: PyAV's class is generic for type checkers only
+if TYPE_CHECKING:  # PyAV's class is generic for type checkers only
+    VideoPacket: TypeAlias = Packet[VideoStream]
+else:
+    VideoPacket = Packet
 
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 

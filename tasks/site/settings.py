@@ -62,36 +62,56 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NIGHTJAR_", env_file=".env", extra="ignore")
 
-    home: Path = Field(Path(".nightjar"), description="where everything goes that is not told otherwise")
-    database_url: SecretStr | None = Field(None, description="SQLAlchemy address; default SQLite in home")
-    artifacts: str = Field("", description="folder, or s3://bucket/prefix; default the folder artifacts in home")
-    s3_endpoint_url: str | None = Field(None, description="for S3 stores that are not Amazon's")
-    s3_region: str = "us-east-1"
-    s3_access_key_id: str | None = Field(None, description="default: boto3's own chain")
-    s3_secret_access_key: SecretStr | None = None
-    s3_path_style: bool | None = Field(None, description="https://host/bucket; default: with an endpoint of one's own")
-    s3_verify_tls: bool = True
-    s3_ca_bundle: Path | None = Field(None, description="certificates to trust, for a store with its own authority")
-    s3_checksum_mode: Literal["when_supported", "when_required"] = "when_supported"
-    cache_bytes: int = Field(20 * 2**30, gt=0, description="at most this much of an S3 archive is kept on disk")
-    decoder_memory_bytes: int = Field(4 * 2**30, gt=0, description="a video that needs more is quarantined")
-    decoder_cpu_s: int = Field(3600, gt=0, description="a segment that needs more CPU is quarantined")
-    read_s: int = Field(
-        7200, gt=0, description="a file that takes longer to read, plus 1 s per 2 MB, is left for the next run"
+    home: Path = Field(Path(".nightjar"), description="Folder of everything that has no setting of its own.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="SQLAlchemy's URL of the database, which is migrated when it is opened. [default: SQLite in home]",
     )
-    lease_s: int = Field(120, ge=10, description="a segment whose worker is silent this long is given to another")
+    artifacts: str = Field("", description="A folder or s3://bucket/prefix. [default: `artifacts` in home]")
+    s3_endpoint_url: str | None = Field(None, description="For S3 stores that are not Amazon's. [default: Amazon's]")
+    s3_region: str = Field("us-east-1", description="Region of the buckets.")
+    s3_access_key_id: str | None = Field(None, description="Name of the S3 key. [default: boto3's own chain]")
+    s3_secret_access_key: SecretStr | None = Field(None, description="The S3 key. [default: boto3's own chain]")
+    s3_path_style: bool | None = Field(
+        None, description="Address buckets as https://host/bucket. [default: true with an endpoint]"
+    )
+    s3_verify_tls: bool = Field(True, description="Verify the store's certificate.")
+    s3_ca_bundle: Path | None = Field(None, description="Certificates to trust, for a store with its own authority.")
+    s3_checksum_mode: Literal["when_supported", "when_required"] = Field(
+        "when_supported", description="`when_required` for older stores."
+    )
+    cache_bytes: int = Field(20 * 2**30, gt=0, description="Videos of an S3 archive kept on disk, at most.")
+    decoder_memory_bytes: int = Field(
+        4 * 2**30, gt=0, description="Memory of a decoder; a video beyond is quarantined."
+    )
+    decoder_cpu_s: int = Field(3600, gt=0, description="CPU seconds per segment; a segment beyond is quarantined.")
+    read_s: int = Field(
+        7200, gt=0, description="A file that takes longer to read, plus 1 s per 2 MB, is left for the next run."
+    )
+    lease_s: int = Field(120, ge=10, description="A segment whose worker is silent this long is given to another one.")
     outage_s: int = Field(
-        1800, ge=0, description="how long a night waits for a database, store or Prefect that is away"
+        1800,
+        ge=0,
+        description="Time that a night waits for a database, a store or a Prefect server that is away, also at its "
+        "start; 0 to fail at once.",
     )
     worker_name: str | None = Field(
-        None, min_length=1, max_length=100, pattern=PRINTABLE, description="default: the host's own name"
+        None,
+        min_length=1,
+        max_length=100,
+        pattern=PRINTABLE,
+        description="Identity of a worker; `nightjar worker` passes it on to its runs. [default: host and device]",
     )
     device: str = Field(
         "CPU", min_length=1, max_length=100, pattern=PRINTABLE, description="OpenVINO device: CPU, MYRIAD, MULTI:…"
     )
-    fallback: Literal["cpu", "none"] = Field("none", description="what a worker does when its device is lost")
-    timezone: str = Field("", description="zone of the times in reports, such as Europe/Berlin; default the machine's")
-    spool_bytes: int = Field(2 * 2**30, gt=0, description="results kept on a worker's disk while the store is away")
+    fallback: Literal["cpu", "none"] = Field("none", description="Device to continue on when a worker's is lost.")
+    timezone: str = Field(
+        "",
+        description="Zone of the times in reports, charts and logs, and of the schedule, such as Europe/Berlin; the "
+        "database keeps UTC. [default: the machine's]",
+    )
+    spool_bytes: int = Field(2 * 2**30, gt=0, description="Results kept on a worker's disk while the store is away.")
 
     @field_validator("artifacts", "s3_endpoint_url")
     @classmethod
@@ -192,7 +212,7 @@ def _unknown_lines() -> list[str]:
 def _remedy(name: str) -> str:
     prefix = str(Settings.model_config["env_prefix"])
     meant = nearest(name.upper().removeprefix(prefix), map(str.upper, Settings.model_fields))
-    return f"Did you mean {prefix}{meant}?" if meant else "Remove it: README.md lists the settings."
+    return f"Did you mean {prefix}{meant}?" if meant else "Remove it: docs/settings.md lists the settings."
 
 
 def prepare_prefect(settings: Settings) -> None:

@@ -163,7 +163,8 @@ def test_unknown_variables_are_told_once_with_the_nearest(
         "NIGHTJAR_DATABSE_URL in the environment is no setting of Nightjar and changes nothing."
         " Did you mean NIGHTJAR_DATABASE_URL?",
         "NIGHTJAR_LEASES in .env is no setting of Nightjar and changes nothing. Did you mean NIGHTJAR_LEASE_S?",
-        "NIGHTJAR_ZZZ in .env is no setting of Nightjar and changes nothing. Remove it: README.md lists the settings.",
+        "NIGHTJAR_ZZZ in .env is no setting of Nightjar and changes nothing."
+        " Remove it: docs/settings.md lists the settings.",
     ]
     child = subprocess.run([NIGHTJAR, "videos"], capture_output=True, text=True)
     assert (child.returncode, child.stderr) == (0, ""), "a child does not repeat what its parent said"

@@ -1,0 +1,149 @@
+"""The generated parts of docs/cli.md and docs/settings.md, written by `make docs`.
+
+They are made from the `nightjar` command line and from the class Settings. Everything outside of the two markers in
+these documents is written by hand.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, get_args, get_origin
+
+import click
+from annotated_types import Ge
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from deployments.cli import main as nightjar
+from tasks.settings import Settings
+
+FOLDER = Path(__file__).parents[1] / "docs"
+BEGIN = "<!-- generated from the code by 'make docs' -->"
+END = "<!-- end of the generated part -->"
+
+GROUPS = {
+    "Videos to rows": ("run", "videos", "sql", "overlay", "batches", "quarantine"),
+    "Models": ("convert", "models", "benchmark", "evaluate", "quantize", "finetune", "compare"),
+    "Every night and fleets": ("up", "deploy", "worker", "edge-gate", "sweep"),
+    "Trying it out": ("demo", "train-demo", "doctor"),
+}
+_DEFAULT = re.compile(r"\s*\[default: (.*)\]$")
+_PLACEHOLDERS = {"integer": "N", "integer range": "N", "float": "X", "float range": "X"}
+_GIB = 2**30
+
+
+def cli_reference() -> str:
+    """Return a section for each command: usage, description, and a table of its options."""
+    parts = []
+    for title, names in GROUPS.items():
+        parts.append(f"## {title}")
+        parts.extend(_command(name, nightjar.commands[name]) for name in names)
+    return "\n\n".join(parts)
+
+
+def settings_reference() -> str:
+    """Return a table of all settings: variable, values, default, meaning."""
+    rows = (_setting(name, field) for name, field in Settings.model_fields.items())
+    return _table(("variable", "values", "default", "meaning"), rows)
+
+
+def with_reference(document: str, reference: str) -> str:
+    """Return the document with its generated part replaced."""
+    before, begin, rest = document.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the document has no {BEGIN!r} with {END!r} behind it")
+    return f"{before}{BEGIN}\n\n{reference}\n\n{END}{after}"
+
+
+DOCUMENTS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
+    {"cli.md": cli_reference, "settings.md": settings_reference}
+)
+
+
+def _command(name: str, command: click.Command) -> str:
+    context = click.Context(command, info_name=f"nightjar {name}")
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    parts = [f"### nightjar {name}", f"```\n{usage}\n```", "\n\n".join(_paragraphs(command.help or ""))]
+    options = [option for option in command.params if isinstance(option, click.Option)]
+    if options:
+        parts.append(_table(("option", "values", "default", "meaning"), map(_option, options)))
+    return "\n\n".join(parts)
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+
+
+def _option(option: click.Option) -> tuple[str, str, str, str]:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    meaning, default = _without_default(option.help or "")
+    if option.required:
+        default = "required"
+    elif not default and not option.is_flag and isinstance(option.default, str | int | float):
+        default = f"`{option.default}`"
+    return names, "" if option.is_flag else _values(option), default, meaning
+
+
+def _values(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return ", ".join(f"`{choice}`" for choice in option.type.choices)
+    placeholder = option.metavar or _PLACEHOLDERS.get(option.type.name, option.type.name.upper())
+    shown = f"`{placeholder}`"
+    if isinstance(option.type, click.IntRange | click.FloatRange):
+        kind = option.type
+        shown += _bounds(kind.min, kind.max, above=kind.min_open, below=kind.max_open)
+    return f"{shown}, repeatable" if option.multiple else shown
+
+
+def _bounds(low: float | None, high: float | None, *, above: bool = False, below: bool = False) -> str:
+    if low is not None and high is not None and not above and not below:
+        return f", {low:,} to {high:,}"
+    ends = []
+    if low is not None:
+        ends.append(f"{'above' if above else 'at least'} {low:,}")
+    if high is not None:
+        ends.append(f"{'below' if below else 'at most'} {high:,}")
+    return "".join(f", {end}" for end in ends)
+
+
+def _setting(name: str, field: FieldInfo) -> tuple[str, str, str, str]:
+    meaning, default = _without_default(field.description or "")
+    if not default and field.default not in (None, "", PydanticUndefined):
+        default = f"{field.default // _GIB} GiB" if name.endswith("_bytes") else f"`{field.default}`"
+    return f"`NIGHTJAR_{name.upper()}`", _setting_values(field), default, meaning
+
+
+def _setting_values(field: FieldInfo) -> str:
+    """The choices or bounds of a setting; '' for texts, paths and addresses."""
+    if field.annotation is bool:
+        return "`true`, `false`"
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
+    if field.annotation is not int:
+        return ""
+    [limit] = field.metadata
+    return f"`N`, {f'at least {limit.ge}' if isinstance(limit, Ge) else 'above 0'}"
+
+
+def _without_default(text: str) -> tuple[str, str]:
+    """The text, and the default that it ends with in brackets, or ''."""
+    found = _DEFAULT.search(text)
+    return (text[: found.start()], found[1]) if found else (text, "")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def main() -> None:
+    """Write the generated parts anew."""
+    for name, reference in DOCUMENTS.items():
+        path = FOLDER / name
+        path.write_text(with_reference(path.read_text(), reference()))
+
+
+if __name__ == "__main__":
+    main()
