@@ -17,7 +17,7 @@ MODEL, OWN_VIDEOS_MODEL = "posenet-demo", "posenet-075"
 WEIGHTS = Path("posenet/tfjs_manifest_075/manifest.json")
 PICTURES = Path("coco_mini/train2017")
 
-# The same text as in the README, which a test compares.
+# The same text as in docs/queries.md, which a test compares.
 HAND_UP = """
     SELECT video, min(t_s) AS from_s, max(t_s) AS to_s, count(DISTINCT frame) AS frames
     FROM (

@@ -352,7 +352,7 @@ pose_seconds = Table(
     sqlite_with_rowid=False,
 )
 
-# A condition that the README asks of all rows and few fulfil: a scan of ten million takes seconds.
+# A condition that a query of docs/queries.md asks of all rows and few fulfil: a scan of ten million takes seconds.
 HAND_UP = text("left_wrist_y < nose_y OR right_wrist_y < nose_y")
 _key = (poses.c.video_id, poses.c.model_version_id, poses.c.frame, poses.c.t_s)
 Index("ix_poses_hand_up", *_key, postgresql_where=HAND_UP).ddl_if(dialect="postgresql")

@@ -38,7 +38,7 @@ OTHERS = {
     "A night over many short clips": ["bench_clips", "--clips", "500"],
     "Memory over a long video": ["bench_memory", "--minutes", "20"],
     "Rows into and out of SQL": ["bench_load"],
-    "The README's questions on ten million rows of PostgreSQL": ["bench_queries", "--rows", "10000000"],
+    "The questions of docs/queries.md on ten million rows of PostgreSQL": ["bench_queries", "--rows", "10000000"],
 }
 NEED_VIDEOS = {"bench_pipeline", "bench_clips", "bench_memory"}
 

@@ -1,4 +1,4 @@
-"""How long the README's questions take on PostgreSQL: `python -m tests.benchmarks.bench_queries --rows 10000000`.
+"""Time of the questions in docs/queries.md on PostgreSQL: `python -m tests.benchmarks.bench_queries --rows 10000000`.
 
 A made-up archive: videos of 100,000 frames at 25 a second with nobody in half of the frames (in stretches of a minute)
 and one person in most of the others.
