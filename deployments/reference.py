@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from deployments.cli import main as nightjar
-from tasks.settings import Settings
+from tasks.site.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "docs"
 BEGIN = "<!-- generated from the code by 'make docs' -->"

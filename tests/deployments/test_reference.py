@@ -7,7 +7,7 @@ import pytest
 
 from deployments.cli import main as nightjar
 from deployments.reference import DOCUMENTS, GROUPS, cli_reference, settings_reference, with_reference
-from tasks.settings import Settings
+from tasks.site.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
