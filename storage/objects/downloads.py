@@ -6,18 +6,17 @@ where somebody published one, recorded at the first download otherwise, and comp
 
 import contextlib
 import hashlib
-import http.client
 import json
 import math
 import re
 import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
+
+import httpx
 
 from models.types import NightjarError, refuse_credentials
 from storage.leftovers import temporary_file
@@ -28,6 +27,7 @@ Progress = Callable[[int, int | None], None]
 MAX_FILE_BYTES = 512 * 1024**2  # PoseNet 1.01 is 14 MB, ResNet50 100 MB
 MAX_FILES = 2000
 TIMEOUT_S = 30.0
+_BLOCK_BYTES = 1 << 16
 CHECKSUMS_FILE = "checksums.json"
 
 _TFJS = "https://storage.googleapis.com/tfjs-models/"
@@ -91,8 +91,24 @@ def _fetch(url: str, cache_dir: Path, on_progress: Progress, check: Callable[[st
     check(url)
     folder = cache_dir / hashlib.sha256(url.encode()).hexdigest()[:16]
     make_folder(folder)
-    download = _Download(folder, url, on_progress, check)
-    main = download.get(_plain_name(urlsplit(url).path.rpartition("/")[2], url))
+    with _client(check) as client:
+        return _fetch_model(_Download(folder, url, on_progress, client))
+
+
+def _client(check: Callable[[str], None]) -> httpx.Client:
+    """Return a client that checks each address before it asks there, also those to which a server redirects."""
+    return httpx.Client(
+        verify=ssl.create_default_context(),  # the system's certificates: a company's own are among them
+        timeout=TIMEOUT_S,
+        follow_redirects=True,
+        headers={"Accept-Encoding": "identity"},
+        event_hooks={"request": [lambda request: check(str(request.url))]},
+    )
+
+
+def _fetch_model(download: "_Download") -> Path:
+    """Fetch the file at the download's address and those that it needs."""
+    main = download.get(_plain_name(urlsplit(download.url).path.rpartition("/")[2], download.url))
     if main.suffix == ".json":
         names, size_bytes = _named_files(main)
         download.total_bytes = download.done_bytes + size_bytes
@@ -159,11 +175,10 @@ def _item_bytes(entry: dict[str, Any]) -> int:
 class _Download:
     """The files of one address: those beside `url`, into `folder`, with their checksums."""
 
-    def __init__(self, folder: Path, url: str, on_progress: Progress, check: Callable[[str], None]) -> None:
-        self.folder, self.url, self.on_progress = folder, url, on_progress
+    def __init__(self, folder: Path, url: str, on_progress: Progress, client: httpx.Client) -> None:
+        self.folder, self.url, self.on_progress, self.client = folder, url, on_progress, client
         self.done_bytes = 0
         self.total_bytes: int | None = None
-        self.opener = urllib.request.build_opener(_Redirects(check))
 
     def get(self, name: str) -> Path:
         """Fetch one file unless it is there as it was."""
@@ -185,23 +200,22 @@ class _Download:
         _record(self.folder, name, found)
         return path
 
-    def _copy(self, url: str, file: Any) -> str:
-        """The body of `url` into the open file; its sha256."""
-        digest, size_bytes = hashlib.sha256(), 0
-        with _explained(url), self.opener.open(_request(url), timeout=TIMEOUT_S) as response:
-            announced = _announced(url, response)
-            if self.total_bytes is None and announced and not url.endswith((".json", ".xml")):
+    def _copy(self, url: str, file: BinaryIO) -> str:
+        """Write the body of `url` into the open file; return its sha256."""
+        digest = hashlib.sha256()
+        with _explained(url), self.client.stream("GET", url) as response:
+            response.raise_for_status()
+            _refuse_other_content(url, response)
+            announced = response.headers.get("Content-Length", "")
+            if self.total_bytes is None and announced.isdigit() and not url.endswith((".json", ".xml")):
                 # The last file or the only one; a manifest's whole size is known once it is read.
-                self.total_bytes = self.done_bytes + announced
-            while block := response.read(1 << 16):
-                size_bytes += len(block)
-                if size_bytes > MAX_FILE_BYTES:
+                self.total_bytes = self.done_bytes + int(announced)
+            for block in response.iter_raw(_BLOCK_BYTES):
+                if response.num_bytes_downloaded > MAX_FILE_BYTES:
                     raise FetchError(f"{url} is over {MAX_FILE_BYTES} bytes, expected a model: check the address")
                 digest.update(block)
                 file.write(block)
                 self._count(len(block))
-        if announced is not None and size_bytes != announced:
-            raise FetchError(f"{url}: {size_bytes} of {announced} bytes arrived, the connection broke: try again")
         return digest.hexdigest()
 
     def _count(self, size_bytes: int) -> None:
@@ -209,29 +223,12 @@ class _Download:
         self.on_progress(self.done_bytes, self.total_bytes)
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects only to addresses that would have been accepted at first."""
-
-    def __init__(self, check: Callable[[str], None]) -> None:
-        self.check = check
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        self.check(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _request(url: str) -> urllib.request.Request:
-    return urllib.request.Request(url, headers={"Accept-Encoding": "identity"})  # noqa: S310 - checked by the caller
-
-
-def _announced(url: str, response: Any) -> int | None:
-    """The length that the server promises. Raises FetchError for a web page: a login portal, or a wrong address."""
-    if response.headers.get_content_type() == "text/html":
+def _refuse_other_content(url: str, response: httpx.Response) -> None:
+    """Raises FetchError for a web page (a login portal, or a wrong address), and for a compressed body."""
+    if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/html":
         raise FetchError(f"{url} answered with a web page, expected a file: check the address or log in to the network")
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise FetchError(f"{url} answered compressed though not asked to: download it elsewhere, give --source PATH")
-    length = response.headers.get("Content-Length")
-    return int(length) if length and length.isdigit() else None
 
 
 @contextlib.contextmanager
@@ -239,15 +236,15 @@ def _explained(url: str) -> Iterator[None]:
     """A network error in words: what happened and how to repair it."""
     try:
         yield
-    except urllib.error.HTTPError as error:
+    except httpx.HTTPStatusError as error:
+        answer = error.response
         raise FetchError(
-            f"{url}: the server answered {error.code} {error.reason}, expected the file: "
+            f"{url}: the server answered {answer.status_code} {answer.reason_phrase}, expected the file: "
             "check the address, or download it elsewhere and give it with --source PATH"
         ) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
+    except (httpx.RequestError, httpx.InvalidURL) as error:
         raise FetchError(
-            f"cannot fetch {url} ({reason}): check the internet connection and try again, "
+            f"cannot fetch {url} ({str(error) or type(error).__name__}): check the internet connection and try again, "
             "or download it on another machine and give it with --source PATH"
         ) from error
 

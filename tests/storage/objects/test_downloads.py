@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from models.types import NightjarError, refuse_credentials
 from storage.objects import downloads as published
 from storage.objects.downloads import PINNED, PUBLISHED, FetchError, fetch_published, fetch_url
 from tests.conftest import ROOT
@@ -178,7 +179,7 @@ def test_a_pinned_checksum_is_compared_at_the_first_download(
 
 def test_a_body_cut_short_is_not_kept_and_the_next_try_goes_on(model: Site, tmp_path: Path) -> None:
     model.pages["/m/a_weights"] = Reply(bytes(range(10)), announced=24)
-    with pytest.raises(FetchError, match="10 of 24 bytes arrived"):
+    with pytest.raises(FetchError, match="received 10 bytes, expected 24"):
         model.fetch("/m/manifest.json", tmp_path)
     assert files(tmp_path).keys() == {"manifest.json"}
     model.pages["/m/a_weights"] = Reply(bytes(range(24)))
@@ -255,9 +256,43 @@ def test_a_redirect_is_held_to_the_same_rule(site: Site, tmp_path: Path) -> None
     site.pages["/old.pb"] = Reply(b"", 302, {"Location": "/new.pb"})
     site.pages["/new.pb"] = Reply(b"graph")
     assert site.fetch("/old.pb", tmp_path).read_bytes() == b"graph"
-    site.pages["/away.pb"] = Reply(b"", 302, {"Location": "http://localhost:9/x.pb"})
-    with pytest.raises(FetchError, match="not loopback"):
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["http://localhost:9/x.pb", "//localhost:9/x.pb", "file:///etc/passwd", "ftp://127.0.0.1/x.pb", "data:,x"],
+)
+def test_a_redirect_elsewhere_or_to_another_scheme_is_not_followed(site: Site, tmp_path: Path, location: str) -> None:
+    site.pages["/away.pb"] = Reply(b"", 302, {"Location": location})
+    with pytest.raises(FetchError, match=r"not loopback|cannot fetch"):
         site.fetch("/away.pb", tmp_path)
+    assert files(tmp_path) == {}
+
+
+def test_a_redirect_to_an_address_with_credentials_is_refused(site: Site, tmp_path: Path) -> None:
+    def check(url: str) -> None:
+        refuse_credentials(url)
+        _check_loopback(url)
+
+    site.pages["/away.pb"] = Reply(b"", 302, {"Location": f"{site.url.replace('//', '//me:secret@')}/x.pb"})
+    with pytest.raises(NightjarError) as refused:
+        published._fetch(f"{site.url}/away.pb", tmp_path, lambda *_: None, check)
+    assert "secret" not in str(refused.value)
+    assert site.asked == ["/away.pb"]
+
+
+@pytest.mark.parametrize("location", ["http://127.0.0.1:99999/x.pb", "http://[::1/x.pb", "/loop.pb"])
+def test_a_redirect_that_leads_nowhere_is_explained(site: Site, tmp_path: Path, location: str) -> None:
+    site.pages["/loop.pb"] = Reply(b"", 302, {"Location": location})
+    with pytest.raises(FetchError, match=r"cannot fetch .*/loop\.pb .*--source PATH"):
+        site.fetch("/loop.pb", tmp_path)
+
+
+def test_a_compressed_body_is_refused(site: Site, tmp_path: Path) -> None:
+    site.pages["/m.pb"] = Reply(b"graph", headers={"Content-Encoding": "gzip"})
+    with pytest.raises(FetchError, match="compressed"):
+        site.fetch("/m.pb", tmp_path)
+    assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize(
