@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet
 
-.PHONY: demo test chaos fuzz bench lint format docs lock edge-cpu edge-stick clean help
+.PHONY: demo test chaos fuzz bench lint format docs hooks lock edge-cpu edge-stick clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z -]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -58,6 +58,9 @@ format: $(VENV)/.dev  ## let ruff rewrite the code
 
 docs: $(VENV)/.dev  ## write the generated parts of docs/cli.md and docs/settings.md
 	$(BIN)/python -m deployments.reference
+
+hooks: $(VENV)/.dev  ## let git check what it commits: ruff, mypy, import contracts, generated documents
+	$(BIN)/pre-commit install
 
 lock: $(BIN)/uv  ## resolve the dependencies anew
 	cd deployments/locks && ../../$(BIN)/uv pip compile $(LOCK_OPTIONS) bootstrap.in -o bootstrap.lock
