@@ -16,8 +16,6 @@ from tasks.waiting.patience import Patience
 if TYPE_CHECKING:
     from prefect import Flow
 
-log = logging.getLogger(__name__)
-
 # Prefect tells of one failure up to six times, by task, by flow and by state. The command tells of it at its end.
 REPEATED = (
     "Encountered exception during execution",
@@ -38,7 +36,7 @@ def prepare(check: Callable[[Site], None], *, patient: bool = False) -> None:
     """
     settings = read_settings()
     prepare_prefect(settings)
-    patience = Patience(log, settings.outage_s if patient else 0.0)
+    patience = Patience(settings.outage_s if patient else 0.0)
 
     def look() -> None:
         with open_site() as site:
@@ -64,7 +62,7 @@ def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, patient: bool
     from tasks.runs.edge_runs import prefect_is_away
 
     _say_failures_once()
-    patience = Patience(log, read_settings().outage_s if patient else 0.0, prefect_is_away)
+    patience = Patience(read_settings().outage_s if patient else 0.0, prefect_is_away)
     try:
         with _signals_interrupt(), tags(TAG, f"{PROCESS}{this_owner()}"):
             return patience(lambda: flow(**parameters))

@@ -1,9 +1,10 @@
 """Flow benchmark-model: how fast models are on a device, alone and from a video to its rows."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
@@ -18,6 +19,8 @@ from tasks.runs.policy import FLOW, Help
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import Site, open_site
 from tasks.text.markdown import cell, code, markdown_table
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Measure how fast models are on a device: inference alone, and all that a batch does from a video to its rows.
@@ -94,7 +97,7 @@ def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:
         f"The chart: {code(site.artifacts.url(key))}",
     ]
     create_markdown_artifact("\n\n".join(parts), key="benchmark", description=f"{title} on {cell(last.device)}")
-    get_run_logger().info("chart: %s", site.artifacts.url(key))
+    log.info("chart: %s", site.artifacts.url(key))
 
 
 if __name__ == "__main__":

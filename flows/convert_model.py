@@ -1,9 +1,10 @@
 """Flow convert-model: TensorFlow or TensorFlow.js weights, or an OpenVINO IR, become a model in the artifact store."""
 
+import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
@@ -20,6 +21,8 @@ from tasks.site.scratch import scratch_folder
 from tasks.site.site import open_site
 from tasks.text.markdown import cell, code
 from tasks.text.progress import byte_progress
+
+log = logging.getLogger(__name__)
 
 _NUMBERS = Field(max_length=100)
 
@@ -114,7 +117,7 @@ def convert_model(
         manifest = convert_source(path, location, scratch / "ir", spec, images or None)
         store_model(site, scratch / "ir", manifest)
         url = site.artifacts.url(f"models/{manifest.version_id}/manifest.json")
-    get_run_logger().info("%s is version %s: %s", name, manifest.version_id[:12], url)
+    log.info("%s is version %s: %s", name, manifest.version_id[:12], url)
     create_markdown_artifact(_card(manifest, url), key="conversion", description=f"{name}, {manifest.version_id[:12]}")
     return manifest.version_id
 

@@ -1,8 +1,9 @@
 """Flow evaluate-model: how right a pose model is on annotated images, with the protocol that the figures hang on."""
 
+import logging
 from typing import Annotated, Literal
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
@@ -16,6 +17,8 @@ from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW, Help
 from tasks.site.site import open_site
 from tasks.text.markdown import code
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Measure how right a pose model is on images with COCO keypoint annotations.
@@ -61,7 +64,7 @@ def evaluate_model(
     title = f"{manifest.name}, {manifest.version_id[:12]}"
     text = f"# {title}\n\n{evaluation.table({manifest.name: said})}\n\nCrosses: the annotations.\n\n{picture}\n"
     create_markdown_artifact(text, key="evaluation", description=f"{title}, {mode}")
-    get_run_logger().info("%s: %s", title, "; ".join(f"{label} {value}" for label, value in said.items()))
+    log.info("%s: %s", title, "; ".join(f"{label} {value}" for label, value in said.items()))
     return measured
 
 

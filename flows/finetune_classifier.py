@@ -1,13 +1,14 @@
 """Flow finetune-classifier: pictures of cars and of others become a classifier that a night can run."""
 
 import dataclasses
+import logging
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
@@ -32,6 +33,8 @@ from tasks.training import car_classifier as finetuning
 from tasks.training import judge as judging
 from tasks.training.car_classifier import LABELS, Sources, folder_lines
 from tasks.training.judge import IrJudged, Judged
+
+log = logging.getLogger(__name__)
 
 Folder = Field(max_length=1000)
 FOLDERS_SHOWN = 40
@@ -123,7 +126,7 @@ def finetune_classifier(
         )
         if done:
             said = "run %s has done this with the same pictures, parameters and weights; '--model run-%s' is its model"
-            get_run_logger().info(said, run_id, run_id)
+            log.info(said, run_id, run_id)
             return run_id
         try:
             with finetuning.holding(site.engine, run_id):
@@ -188,7 +191,6 @@ def _publish(run: _Run, judged: Judged, ir: IrJudged, version: str, addresses: d
     parts.append("\n".join(f"- {name}: {code(address)}" for name, address in addresses.items()))
     description = f"run {run.run_id}, {run.plan.preset}"
     create_markdown_artifact("\n\n".join(parts), key="finetuning", description=description)
-    log = get_run_logger()
     log.info("run %s: %s", run.run_id, "; ".join(f"{label} {text}" for label, text in said.items()))
     log.info("'--model run-%s' is this model, version %s", run.run_id, version[:12])
     for warning in warned:

@@ -1,15 +1,18 @@
 """Flow infer-assignment: a worker of the edge pool does a part of a night. No SQL, no TensorFlow in it."""
 
+import logging
 import socket
 from typing import Annotated, Any
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from pydantic import Field
 
 from tasks.fleet.worker import work_on
 from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW, Help
 from tasks.site.settings import read_settings
+
+log = logging.getLogger(__name__)
 
 
 def _who_infers(given: dict[str, Any]) -> str:
@@ -31,4 +34,4 @@ def infer_assignment(
     ],
 ) -> None:
     """Do the segments that a nightly batch gives to this worker. Batches start it; by hand there is nothing to do."""
-    get_run_logger().info(work_on(assignment, read_settings()))
+    log.info(work_on(assignment, read_settings()))

@@ -1,5 +1,6 @@
 """Flow nightly-batch: whatever is new in a video archive becomes rows in SQL."""
 
+import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from pydantic import Field
@@ -39,6 +40,8 @@ from tasks.site.scratch import tidy
 from tasks.site.settings import read_settings
 from tasks.site.site import Site, open_site
 from tasks.waiting.patience import Patience
+
+log = logging.getLogger(__name__)
 
 # Prefect's client waits twice as long each time, in silence: with five tries a minute, and then this night says it.
 CLIENT_RETRIES = 5
@@ -92,7 +95,7 @@ def nightly_batch(
     """
     begun = time.monotonic()
     limit_s = read_settings().outage_s
-    patience, calling = Patience(get_run_logger(), limit_s), Patience(get_run_logger(), limit_s, prefect_is_away)
+    patience, calling = Patience(limit_s), Patience(limit_s, prefect_is_away)
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}),
         open_site(patience) as site,
@@ -163,7 +166,7 @@ def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, pre
     engine, patience = night.site.engine, night.patience
     expect = partial(ledger.expect_segments, engine, night.batch_id, listing.entries, listing.listed, listing.refused)
     counts = patience(expect)
-    get_run_logger().info(
+    log.info(
         f"{listing.listed} files listed, {listing.new} new or changed, {listing.refused} in quarantine; "
         f"to do: {counts.missing} segments, {counts.frames_missing} frames"
     )

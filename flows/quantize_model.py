@@ -1,8 +1,9 @@
 """Flow quantize-model: a model in INT8, its ranges measured on frames of one's own archive, kept if it is as good."""
 
+import logging
 from typing import Annotated
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
@@ -19,6 +20,8 @@ from tasks.runs.policy import FLOW, Address, Help
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import open_site
 from tasks.text.markdown import code
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Make an INT8 version of a pose model, which is smaller and faster, and keep it if it is as good as its source.
@@ -74,7 +77,7 @@ def quantize_model(
         _publish(source, manifest, judged)
         quantization.refuse_worse(manifest.name, judged)
         evaluation.keep(site, store_model(site, out, manifest), manifest, judged.quantised)
-    get_run_logger().info("%s is version %s", manifest.name, manifest.version_id[:12])
+    log.info("%s is version %s", manifest.name, manifest.version_id[:12])
     return manifest.version_id
 
 
@@ -90,8 +93,8 @@ def _publish(source: Manifest, manifest: Manifest, judged: Judged) -> None:
     )
     create_markdown_artifact(text, key="quantization", description=f"{manifest.name}, {manifest.version_id[:12]}")
     for title, lines in columns.items():
-        get_run_logger().info("%s: %s", title, "; ".join(f"{label} {value}" for label, value in lines.items()))
-    get_run_logger().info(speed)
+        log.info("%s: %s", title, "; ".join(f"{label} {value}" for label, value in lines.items()))
+    log.info(speed)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Flow train-demo-model: a small PoseNet, trained from nothing on synthetic people."""
 
 import base64
+import logging
 from pathlib import Path
 from typing import Annotated
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
@@ -14,6 +15,8 @@ from tasks.runs.policy import FLOW, Help
 from tasks.site.settings import read_settings
 from tasks.site.site import open_site
 from tasks.training.demo_model import measure_posenet, train_posenet, write_card
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Train the demo's small pose model from random weights on rendered people. No pictures are needed.
@@ -59,7 +62,7 @@ def train_demo_model(
         url = site.artifacts.url("training/posenet-demo/losses.png")
     picture = f"![losses](data:image/png;base64,{base64.b64encode(curves).decode()})"
     create_markdown_artifact(f"{text}\n{picture}\n", key="training", description="posenet-demo")
-    get_run_logger().info("AP %.3f, AP50 %.3f, PCK %.3f; curves: %s", *accuracy[:2], accuracy.pck_box, url)
+    log.info("AP %.3f, AP50 %.3f, PCK %.3f; curves: %s", *accuracy[:2], accuracy.pck_box, url)
     return str(place / "model")
 
 

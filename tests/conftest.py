@@ -40,12 +40,25 @@ def root_logger() -> None:
     logging.disable(logging.NOTSET)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def prefect_logging() -> None:
-    """Prefect replaces the root logger's handlers at a process's first flow, and with them the one of `caplog`."""
-    from prefect.logging.configuration import ensure_logging_setup
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Pytest's own, which also hears Nightjar's loggers where a library has replaced the root logger's handlers."""
 
-    ensure_logging_setup()
+    def not_heard(record: logging.LogRecord) -> bool:
+        new = not hasattr(record, "heard")
+        record.heard = True
+        return new
+
+    from tasks.runs.logs import PACKAGES, show_log_lines
+
+    show_log_lines()
+    caplog.handler.addFilter(not_heard)
+    for package in PACKAGES:
+        logging.getLogger(package).addHandler(caplog.handler)
+    yield caplog
+    for package in PACKAGES:
+        logging.getLogger(package).removeHandler(caplog.handler)
+    caplog.handler.removeFilter(not_heard)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ Not here: the network and its losses (posenet_training.py), pictures (frame_feed
 import csv
 import dataclasses
 import json
+import logging
 import math
 import os
 import time
@@ -25,6 +26,8 @@ from models.demo_model.network import folded, initial_values, losses, make_targe
 from models.heavy.tensorflow import tf
 from models.synthetic.frame import EVERYDAY, TEST_SET, SceneParams
 from models.types import NightjarError
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_FILE = "checkpoint.npz"
 LOSSES_FILE = "losses.csv"
@@ -163,7 +166,6 @@ def train(
     *,
     processes: int = 2,
     checkpoint_s: float = 120.0,
-    report: Callable[[str], None] = lambda line: None,
     stop: Callable[[Progress], bool] = lambda progress: False,
 ) -> Progress:
     """Trains from the start or from the folder's checkpoint; leaves a checkpoint, losses.csv and losses.png there.
@@ -177,7 +179,7 @@ def train(
     stepper = Stepper(params, progress)
     while progress.share(params) < 1:
         stage = next(stage for stage in params.stages if progress.share(params) < stage.until)
-        if _run_stage(params, stage, stepper, progress, processes, checkpoint_s, folder, report, stop):
+        if _run_stage(params, stage, stepper, progress, processes, checkpoint_s, folder, stop):
             break
     _keep(stepper, progress, params, folder)
     return progress
@@ -191,7 +193,6 @@ def _run_stage(
     processes: int,
     checkpoint_s: float,
     folder: Path,
-    report: Callable[[str], None],
     stop: Callable[[Progress], bool],
 ) -> bool:
     """Trains to the end of a stage. Returns whether it was told to stop."""
@@ -206,7 +207,7 @@ def _run_stage(
             now = time.monotonic()
             progress.seconds, before = progress.seconds + now - before, now
             if progress.step % 25 == 0:
-                _note(progress, stage.size, rate, found.numpy(), report)
+                _note(progress, stage.size, rate, found.numpy())
             if stop(progress):
                 return True
             if now - saved > checkpoint_s:
@@ -215,7 +216,7 @@ def _run_stage(
     return False
 
 
-def _note(progress: Progress, size: int, rate: float, found: NDArray[Any], report: Callable[[str], None]) -> None:
+def _note(progress: Progress, size: int, rate: float, found: NDArray[Any]) -> None:
     if not np.isfinite(found).all():
         raise TrainingError(
             f"the losses of step {progress.step} are {found.tolist()}, expected numbers: lower the learning rate"
@@ -224,7 +225,8 @@ def _note(progress: Progress, size: int, rate: float, found: NDArray[Any], repor
     progress.losses.append(row)
     if progress.step % 100 == 0:
         parts = " ".join(f"{name} {value:.3f}" for name, value in zip(LOSS_COLUMNS[4:], found, strict=True))
-        report(f"step {progress.step} at {size} px, {progress.seconds / 60:.1f} min, rate {rate:.5f}: {parts}")
+        minutes = progress.seconds / 60
+        log.info("step %s at %s px, %.1f min, rate %.5f: %s", progress.step, size, minutes, rate, parts)
 
 
 def _keep(stepper: "Stepper", progress: Progress, params: TrainParams, folder: Path) -> None:

@@ -4,11 +4,10 @@ Model: what is left of a batch is a start (devices opened, models compiled, runs
 and an end (pictures). Nothing is measured for it alone: all of it is in the ledger of earlier batches.
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from prefect import get_run_logger
 
 from models.types import NightjarError
 from storage.ledger.account import read_batch, write_estimate
@@ -18,6 +17,8 @@ from tasks.batch.night import Night
 from tasks.runs.edge_runs import OUTAGES, EdgeRuns
 from tasks.site.owner import host_name
 from tasks.text.wording import count, duration, kind, rate
+
+log = logging.getLogger(__name__)
 
 NAMED = 4  # workers that the text names
 DEVICE_IN_NAME = re.compile(r"[-/](CPU|GPU|NPU|AUTO|MULTI|MYRIAD)\b[^/]*$")
@@ -112,7 +113,7 @@ def _pace(hand: Hand, speeds: Sequence[Speed]) -> Pace | None:
 
 def foretell(night: Night, counts: SegmentCounts, dispatch: str, device: str) -> None:
     """Say how long the batch will take, and write it down for the account."""
-    log, engine = get_run_logger(), night.site.engine
+    engine = night.site.engine
     work = Work(counts.frames_missing, counts.missing)
     try:
         hands = _fleet(night) if dispatch == "fleet" else [Hand(night.site.settings.worker_name or host_name(), device)]

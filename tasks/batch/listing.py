@@ -1,5 +1,6 @@
 """Tasks that find out what there is to do: list the archive, read what is new, plan its segments."""
 
+import logging
 from collections import UserDict, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from models.inference.segments import plan_segments
 from models.types import FrameIndex, Video
@@ -24,6 +25,8 @@ from tasks.runs.policy import TASK
 from tasks.segment.open_video import FileState, state_of
 from tasks.text.wording import file_size
 from tasks.waiting.attempts import pause
+
+log = logging.getLogger(__name__)
 
 LOG_EVERY_FILES = 200
 TRIES = 5  # of a file whose reading fails for reasons that say nothing of it
@@ -123,7 +126,7 @@ def _mark_gone(night: Night, known: dict[str, KnownFile], listed: set[str]) -> i
     catalogue.mark_gone(night.site.engine, night.location, gone)
     if len(absent) > len(gone):
         hidden = len(absent) - len(gone)
-        get_run_logger().warning("%s known files lie in empty folders now. Check that their disks are mounted", hidden)
+        log.warning("%s known files lie in empty folders now. Check that their disks are mounted", hidden)
     return len(gone)
 
 
@@ -162,7 +165,7 @@ def _leave_growing(night: Night, entries: list[Entry], listing: Listing) -> list
     growing = set(night.archive.growing(entries))
     for entry in growing:
         listing.growing.append(entry.key)
-        get_run_logger().warning("%s is still being written: it is left for the next run", entry.key)
+        log.warning("%s is still being written: it is left for the next run", entry.key)
     return [entry for entry in entries if entry not in growing]
 
 
@@ -180,7 +183,7 @@ def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: Lis
 
 def _read_once(night: Night, entries: list[Entry], segment_s: float, listing: Listing) -> list[tuple[Entry, str]]:
     """Read each file. Returns those whose attempt failed, each with the reason."""
-    log, failed = get_run_logger(), []
+    failed = []
     with closing(_probe_ahead(night, entries)) as probing:
         for number, (entry, probed) in enumerate(probing, 1):
             try:
@@ -247,7 +250,7 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
         raise AttemptError(str(error)) from error
     except ChangedError as error:  # gone or changed since it was listed: tonight's listing no longer tells
         listing.unreachable.append(entry.key)
-        get_run_logger().warning("%s is left for the next run: %s", entry.key, error)
+        log.warning("%s is left for the next run: %s", entry.key, error)
         return
     except ObjectError as error:
         listing.denied += isinstance(error, DeniedObjectError)
@@ -260,14 +263,14 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
     ledger.plan_video(engine, video_id, night.model_version_id, plan)
     catalogue.record_file(engine, night.location, entry.key, entry.size_bytes, entry.etag, video_id=video_id)
     if former is not None and catalogue.supersede(engine, former, video_id):
-        get_run_logger().info("%s has grown since it was read: the views show all of it from now on", entry.key)
+        log.info("%s has grown since it was read: the views show all of it from now on", entry.key)
     listing.entries[video_id] = entry
     if video.unused_bytes:
         _warn_of_unused(entry, video)
 
 
 def _warn_of_unused(entry: Entry, video: Video) -> None:
-    get_run_logger().warning(
+    log.warning(
         "%s: %s of its %s lie behind the last frame and belong to no stream. The film is processed. Check what was "
         "appended to it",
         entry.key,
@@ -280,7 +283,7 @@ def _postpone(night: Night, entry: Entry, reason: str, listing: Listing) -> bool
     """Quarantine a file until the next run. Returns False for a known video, which keeps its name instead."""
     known = catalogue.known_file(night.site.engine, night.location, entry.key)
     if known and known.video_id is not None and (known.size_bytes, known.etag) == (entry.size_bytes, entry.etag):
-        get_run_logger().warning("%s is left for the next run: %s", entry.key, reason)
+        log.warning("%s is left for the next run: %s", entry.key, reason)
         return False
     listing.refused += 1
     _quarantine(night, entry, reason, retry=True)
@@ -288,7 +291,7 @@ def _postpone(night: Night, entry: Entry, reason: str, listing: Listing) -> bool
 
 
 def _quarantine(night: Night, entry: Entry, reason: str, *, retry: bool) -> None:
-    get_run_logger().warning("%s is quarantined: %s", entry.key, reason)
+    log.warning("%s is quarantined: %s", entry.key, reason)
     catalogue.record_file(
         night.site.engine, night.location, entry.key, entry.size_bytes, entry.etag, reason=reason, retry=retry
     )

@@ -1,10 +1,11 @@
 """Local dispatch: this machine does the batch's segments one by one, each committed before the next is begun."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from models.inference.devices import open_runtime
 from models.inference.runtime import Runtime
@@ -28,6 +29,8 @@ from tasks.site.owner import host_name, this_owner
 from tasks.text.progress import FrameProgress
 from tasks.text.wording import count
 from tasks.waiting.attempts import pause
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0  # at segments that others hold
 
@@ -96,7 +99,7 @@ def _next_claim(night: Night, owner: str, lease_s: float) -> Claim | None:
             return None
         text = ", ".join(f"{count(number, 'segment')} of batch {batch} ({whose})" for whose, batch, number in held)
         if text and text != said:
-            get_run_logger().info("waiting for %s, to take over what is not finished", text)
+            log.info("waiting for %s, to take over what is not finished", text)
             said = text
         time.sleep(LOOK_EVERY_S)
     return claim
@@ -106,7 +109,7 @@ def _run_segment(
     night: Night, opened: OpenVideo, claim: Claim, entry: Entry, runtime: Runtime, progress: FrameProgress
 ) -> bool:
     """False where the attempt failed and the segment is to be tried again."""
-    log, engine, patience = get_run_logger(), night.site.engine, night.patience
+    engine, patience = night.site.engine, night.patience
     what = f"{entry.key} [{claim.segment.start_frame}, {claim.segment.stop_frame})"
     already = progress.done
     try:
@@ -136,7 +139,7 @@ def _settle(night: Night, claim: Claim, what: str, infer: Callable[[], Result]) 
 
     Each step waits by itself for what is away, so that no inference is done twice.
     """
-    log, engine, artifacts = get_run_logger(), night.site.engine, night.site.artifacts
+    engine, artifacts = night.site.engine, night.site.artifacts
     found = night.patience(lambda: find(artifacts, night.results, night.manifest, claim.segment))
     if found:
         result, stored = found

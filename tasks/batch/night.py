@@ -1,6 +1,5 @@
 """Resources that one batch holds open from its start to its end. Does nothing itself."""
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +33,7 @@ class Night:
     manifest: Manifest
     probes: Probes = field(default_factory=Probes)
     results: ResultReader = field(default_factory=ResultReader)
-    patience: Patience = field(default_factory=lambda: Patience(logging.getLogger(__name__)))
+    patience: Patience = field(default_factory=Patience)
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
         """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""

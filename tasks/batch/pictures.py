@@ -1,5 +1,6 @@
 """Tasks that draw: overlay videos and the batch's picture, from the rows that were committed."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from prefect import get_run_logger, task
+from prefect import task
 
 from models.drawing.lasting import best_frame
 from models.drawing.people import contact_sheet
@@ -25,6 +26,8 @@ from tasks.batch.night import Night
 from tasks.batch.overlays import DrawnModel, VideoRenderer, find_overlay, part_of
 from tasks.runs.policy import TASK
 from tasks.site.scratch import ScratchError, lacked_room, scratch_folder
+
+log = logging.getLogger(__name__)
 
 Overlay = Literal["none", "sample", "all"]
 SAMPLE_VIDEOS = 3
@@ -66,7 +69,7 @@ def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) 
                 if rank < SHEET_VIDEOS:
                     stills += [(entry.key, still) for still in _still(renderer, *_busiest(done))]
                 if rank < wanted:
-                    get_run_logger().info("drawing the overlay of %s", entry.key)
+                    log.info("drawing the overlay of %s", entry.key)
                     frames = (0, renderer.video.frames) if overlay == "all" else _busiest(done)
                     pictures.overlays[entry.key] = renderer.overlay(part_of(night.site, model, video_id, *frames))
         if overlay == "all":
@@ -92,7 +95,7 @@ def _not_without_room() -> Iterator[None]:
     try:
         yield
     except ScratchError as error:
-        get_run_logger().warning("the pictures of this batch are left out: %s", error)
+        log.warning("the pictures of this batch are left out: %s", error)
 
 
 def _telling(rows: Rows) -> int:
@@ -131,7 +134,7 @@ def _draw_earlier(
             pictures.overlays[entry.key] = found
             continue
         with _left_out(entry, scratch), night.archive.local(entry) as path:
-            get_run_logger().info("drawing the overlay of %s", entry.key)
+            log.info("drawing the overlay of %s", entry.key)
             renderer = VideoRenderer(night.site, night.sandbox, model, path, *night.probe(path), video_id, scratch)
             pictures.overlays[entry.key] = renderer.overlay(whole)
 
@@ -144,4 +147,4 @@ def _left_out(entry: Entry, scratch: Path) -> Iterator[None]:
     except (VideoError, SandboxError, AttemptError, ObjectError) as error:
         if lacked_room(error, scratch):
             raise
-        get_run_logger().warning("no picture of %s: %s", entry.key, error)
+        log.warning("no picture of %s: %s", entry.key, error)

@@ -1,12 +1,13 @@
 """Report of a finished batch: on the terminal, and as artifacts in the Prefect UI. Counts nothing itself."""
 
 import base64
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from storage.ledger.account import WholeVideo, read_refused, read_whole_videos
@@ -21,6 +22,8 @@ from tasks.site.site import Site
 from tasks.text.log_lines import print_line
 from tasks.text.markdown import cell, code, markdown_table, table_rows
 from tasks.text.wording import day_and_clock, kind
+
+log = logging.getLogger(__name__)
 
 UI_PICTURE_WIDTH = 800  # an artifact's data lies in Prefect's database: keep it small
 TABLE_VIDEOS = 200
@@ -110,7 +113,7 @@ def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
     try:
         site.artifacts.put_bytes(account.chart_key(), chart)
     except StoreError as error:
-        get_run_logger().warning("the chart is in the report only: %s", error)
+        log.warning("the chart is in the report only: %s", error)
         return chart, ""
     return chart, site.artifacts.url(account.chart_key())
 

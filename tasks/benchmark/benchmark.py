@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from prefect import get_run_logger, task
+from prefect import task
 
 from models.conversion.compute import multiply_adds
 from models.drawing.speeds import ARTICLE, Bar, draw_speeds
@@ -28,6 +29,8 @@ from tasks.runs.policy import TASK
 from tasks.site.owner import host_name
 from tasks.site.site import Site
 from tasks.text.wording import rate
+
+log = logging.getLogger(__name__)
 
 STAGES = ("decode", "inference", "reading", "storing", "other")
 FILM_FPS = 25
@@ -79,7 +82,7 @@ def benchmark(
     for row in measure(site, name, device, precision, seconds, film, scratch):
         rows.append(dataclasses.replace(row, flow_run_id=flow_run_id))
         record_benchmark(site.engine, rows[-1])
-        get_run_logger().info("%s, %s: %s", name, row.what, in_words(row))
+        log.info("%s, %s: %s", name, row.what, in_words(row))
     return rows
 
 

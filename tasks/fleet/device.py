@@ -3,14 +3,15 @@
 Who falls back to the CPU says so in the log, and the results name the CPU: `runtime.device` is always who did the work.
 """
 
+import logging
 from pathlib import Path
 from typing import Literal
-
-from prefect import get_run_logger
 
 from models.inference.devices import open_runtime
 from models.inference.runtime import Runtime, RuntimeFault
 from models.manifest import Manifest
+
+log = logging.getLogger(__name__)
 
 
 class WorkerDevice:
@@ -33,7 +34,7 @@ class WorkerDevice:
         """Go on with the CPU, where the policy says so and it is not the CPU that failed; raises `error` otherwise."""
         if self._fallback != "cpu" or self._device == "CPU":
             raise error
-        get_run_logger().warning("%s. The CPU goes on with the work, as --fallback cpu says", error)
+        log.warning("%s. The CPU goes on with the work, as --fallback cpu says", error)
         self._open("CPU")
 
     def _open(self, device: str) -> None:

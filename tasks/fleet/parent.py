@@ -6,6 +6,7 @@ run that is stuck on its way holds nothing. Everything that this process knows c
 killed, it is followed by another batch, which adopts what is under way.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, TypeVar
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.runtime import flow_run
 
 from models.types import NightjarError, Segment
@@ -35,6 +36,8 @@ from tasks.runs.policy import TASK
 from tasks.segment.result_files import Stored, find, load, result_prefix, segments_with_results
 from tasks.text.progress import FrameProgress
 from tasks.waiting.patience import AWAY, Patience, is_away
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -116,7 +119,6 @@ class Fleet:
         self._runs, self._progress = runs, progress
         self._engine, self._artifacts = night.site.engine, night.site.artifacts
         self._lease_s = night.site.settings.lease_s
-        self._log = get_run_logger()
         self._members: dict[str, Member] = {}
         self._workers: list[str] = []
         self._free = 0
@@ -140,7 +142,7 @@ class Fleet:
 
     def _patiently(self, step: Callable[[], T]) -> T:
         """The step's result. Database and store have answered before: whatever they say now, it is waited for."""
-        return Patience(self._log, self._night.site.settings.outage_s, self._passes)(step)
+        return Patience(self._night.site.settings.outage_s, self._passes)(step)
 
     def _passes(self, error: Exception) -> bool:
         also = (*AWAY, *OUTAGES, *self._also_away)
@@ -329,7 +331,7 @@ class Fleet:
             stored = Stored(done.key, done.sha256)
             result = load(self._artifacts, self._night.results, stored, self._night.manifest, claim.segment)
             if not load_result(self._engine, result, done.key, done.sha256):
-                self._log.warning("%s was done by another one meanwhile", _name(claim.segment))
+                log.warning("%s was done by another one meanwhile", _name(claim.segment))
             speed = result.report.frames_done / max(result.report.wall_s, 1e-9)
             self._speeds[result.report.worker] = speed
         except Exception as error:
@@ -337,7 +339,7 @@ class Fleet:
                 raise
             reason = f"{_worker_of(member)}'s result cannot be used: {str(error) or type(error).__name__}"
             ledger.release(self._engine, claim, reason)
-            self._log.warning("%s is done again: %s", _name(claim.segment), reason)
+            log.warning("%s is done again: %s", _name(claim.segment), reason)
         member.claims[done.piece] = None
 
     def _blame(self, member: Member, fault: Fault) -> None:
@@ -371,7 +373,7 @@ class Fleet:
             raise CalledOff("the batch was cancelled in Prefect: what is done stays, run it again to go on")
         paused = wish == "pause"
         if paused != self._paused:
-            self._log.info("paused: nothing is handed out" if paused else "resumed")
+            log.info("paused: nothing is handed out" if paused else "resumed")
             self._paused = paused
         self._workers = self._runs.workers()
         self._also_away = (NotDeployedError,)
@@ -455,7 +457,7 @@ class Fleet:
         member = self._members.get(assignment_id)
         assignments.end(self._engine, assignment_id, "lost", reason, member.current if member else None)
         self._members.pop(assignment_id, None)
-        self._log.warning("%s was lost: %s", member.status.worker if member and member.status else "a run", reason)
+        log.warning("%s was lost: %s", member.status.worker if member and member.status else "a run", reason)
         if failed and member and member.order is None:
             # A worker without its device, say, would eat runs as fast as they are made.
             self._next_start = time.monotonic() + min(60.0, PAUSE_AFTER_FAILURE_S * 2**self._failures)
@@ -477,7 +479,7 @@ class Fleet:
     def _adopt(self) -> None:
         """Adopt the work that a killed batch had under way."""
         if assignments.adopt(self._engine, self._night.batch_id):
-            self._log.info("the runs of a batch that ended early go on under this one")
+            log.info("the runs of a batch that ended early go on under this one")
         for assignment in self._open_assignments():
             member = Member(assignment)
             self._members[assignment.assignment_id] = member
@@ -510,7 +512,7 @@ class Fleet:
     def _say(self, what: str, text: str) -> None:
         """At most once a minute."""
         if self._is_due(f"say {what}", 60.0):
-            self._log.warning(text)
+            log.warning(text)
 
 
 def _worker_of(member: Member) -> str:

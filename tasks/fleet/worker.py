@@ -3,13 +3,12 @@
 It holds no database password: what it has done, it says in the artifact store, and the parent takes it from there.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-
-from prefect import get_run_logger
 
 from models.inference.runtime import RuntimeFault
 from models.manifest import Manifest
@@ -34,6 +33,8 @@ from tasks.site.scratch import tidy
 from tasks.site.settings import Settings
 from tasks.site.stores import archive_at, artifact_store, keep_private
 from tasks.text.log_lines import keep_log_lines_whole
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -208,7 +209,7 @@ class Worker:
             self._fail(number, "other", error)
 
     def _fail(self, number: int, kind: str, error: Exception) -> None:
-        get_run_logger().warning("segment %s failed: %s", number, error)
+        log.warning("segment %s failed: %s", number, error)
         self._teller.failed(Fault(piece=number, kind="input" if kind == "input" else "other", reason=str(error)))
 
     def _infer(self, piece: Piece) -> Result:
@@ -250,7 +251,7 @@ class Worker:
             try:
                 return self._tell_done(number, put(self._bench.artifacts, key, result), speed)
             except StoreError as error:
-                get_run_logger().warning("the store is away, results wait on this disk: %s", error)
+                log.warning("the store is away, results wait on this disk: %s", error)
         self._unsent.append((number, self._spool.keep(key, result), speed))
         return None
 

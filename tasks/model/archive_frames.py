@@ -1,11 +1,12 @@
 """Single frames from all over an archive, as the tensors that a model gets: decoded in the sandbox. No SQL."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from prefect import get_run_logger, task
+from prefect import task
 
 from models.inference.preprocess import plan_resize
 from models.manifest import Manifest
@@ -19,6 +20,8 @@ from tasks.segment.open_video import probe
 from tasks.segment.sandboxed import picked_tensors
 from tasks.site.settings import ReadLimits
 from tasks.site.site import Site
+
+log = logging.getLogger(__name__)
 
 HELD_OUT_EVERY = 4
 SLOTS = 4
@@ -57,7 +60,7 @@ def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) ->
             try:
                 read = _read(archive, sandbox, entry, manifest, share, site.settings.read_limits)
             except (VideoError, SandboxError, AttemptError, ObjectError) as error:
-                get_run_logger().warning("no frames of %s: %s", entry.key, error)
+                log.warning("no frames of %s: %s", entry.key, error)
                 continue
             found += read
             videos += 1

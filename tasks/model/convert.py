@@ -1,9 +1,10 @@
 """Tasks of `convert-model`: fetch the source, convert it."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from models.conversion.spec import ConvertSpec
 from models.inference.scaling import scaling_of
@@ -14,6 +15,8 @@ from tasks.model.confined_conversion import convert_confined
 from tasks.model.names import DEMO_MODEL, require_source
 from tasks.runs.policy import TASK
 from tasks.site.site import Site
+
+log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parents[2] / "models" / "data" / DEMO_MODEL
 
@@ -40,7 +43,6 @@ def fetch_source(site: Site, name: str, source: str | None, on_bytes: OnBytes) -
 @task(name="convert to IR", **TASK)
 def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec, images: str | None) -> Manifest:
     """Convert in a process of its own. Raises ConversionError."""
-    log = get_run_logger()
     log.info("converting %s, in a process that can write to its own folder only", location)
     manifest = convert_confined(path, spec, out, Path(images) if images else None, location)
     if manifest.input_basis:

@@ -1,13 +1,14 @@
 """Tasks of `evaluate-model`: read the annotations, measure, keep what was measured. The work is in models/."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from prefect import get_run_logger, task
+from prefect import task
 
 from models.evaluation.coco import CocoSet, Mode
 from models.evaluation.coco_file import read_coco
@@ -22,6 +23,8 @@ from tasks.model.early_checks import check_pose_model
 from tasks.runs.policy import TASK
 from tasks.site.site import Site
 from tasks.text.markdown import markdown_table
+
+log = logging.getLogger(__name__)
 
 LOG_EVERY_IMAGES = 500
 
@@ -64,7 +67,7 @@ def evaluate_version(
     plan = plan_evaluation(coco, manifest, runtime, mode, limit)
     known = evaluations.find_evaluation(site.engine, model_version_id, plan.protocol.sha256)
     if known is not None:
-        get_run_logger().info("the same model by the same protocol: measured before")
+        log.info("the same model by the same protocol: measured before")
         return _read(site, manifest, known)
     measured = measure(plan, runtime)
     return keep(site, model_version_id, manifest, measured)
@@ -78,7 +81,7 @@ def open_for_evaluation(folder: Path, manifest: Manifest, device: str) -> Runtim
 
 def measure(plan: Plan, runtime: Runtime) -> Measured:
     """Raises RuntimeFault, or CocoError for an image that cannot be read."""
-    log, done = get_run_logger(), 0
+    done = 0
 
     def on_image() -> None:
         nonlocal done

@@ -1,10 +1,11 @@
 """Tasks of `quantize-model`: quantise on frames, judge against the source, refuse or keep. The work is in models/."""
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from models.evaluation.agreement import mean_agreement
 from models.evaluation.coco import CocoSet
@@ -17,6 +18,8 @@ from models.types import FramePoses, NightjarError
 from tasks.model.archive_frames import ArchiveFrames, Tensor
 from tasks.model.evaluate import Measured, grey, measure, open_for_evaluation
 from tasks.runs.policy import TASK
+
+log = logging.getLogger(__name__)
 
 MAX_DROP = 0.02
 MAX_DISAGREEMENT = 0.3
@@ -120,7 +123,7 @@ def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrame
         )
         speed = inferences_per_s(runtime, grey(manifest.input.height, manifest.input.width))
         measured.append(Measured(protocol, Figures(agreement), speed))
-    get_run_logger().info("judged by %s frames with %s people", len(frames.held_out), measured[0].protocol.people)
+    log.info("judged by %s frames with %s people", len(frames.held_out), measured[0].protocol.people)
     return measured[0], measured[1]
 
 

@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from models.types import NightjarError
+from tasks.runs.logs import show_log_lines
 
 # Prefect pickles results and takes a cached record for the truth; ours is the ledger.
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
@@ -60,3 +61,5 @@ class _NoTrace(logging.Filter):
 
 for _name in ("prefect.task_runs", "prefect.flow_runs"):
     logging.getLogger(_name).addFilter(_NoTrace())
+
+show_log_lines()  # every process that runs flows or tasks imports this module

@@ -5,10 +5,9 @@ whole before anything of it is believed.
 """
 
 import hashlib
+import logging
 from types import TracebackType
 from typing import Any, NamedTuple
-
-from prefect import get_run_logger
 
 from models.manifest import Manifest
 from models.types import Classifications, Segment
@@ -18,6 +17,8 @@ from storage.parquet import RESULT_LIMIT_BYTES, Result, ResultError, encode_resu
 from storage.sandbox.parent import Sandbox, SandboxError
 from storage.video.containers import AttemptError, VideoError
 from tasks.waiting.attempts import pause
+
+log = logging.getLogger(__name__)
 
 READER_MEMORY_BYTES = 3 << 30  # for the largest result that is accepted, and a copy of it
 READER_CPU_S = 120.0
@@ -122,7 +123,6 @@ def find(
 
     A file that cannot be used is left alone, with a line in the log: the segment is then done again.
     """
-    log = get_run_logger()
     for key in sorted(artifacts.list(result_prefix(manifest.version_id, segment))):
         try:
             result, stored = fetch(artifacts, reader, key)

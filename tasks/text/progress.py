@@ -1,6 +1,7 @@
 """Progress that a person can watch: a bar in a terminal, lines in a log, an artifact in the Prefect UI."""
 
 import contextvars
+import logging
 import sys
 import threading
 import time
@@ -8,13 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
-from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from models.text import visible
 from tasks.text.markdown import cell
+
+log = logging.getLogger(__name__)
 
 ARTIFACT_EVERY_S = 1.0
 CLOSE_S = 3.0
@@ -86,7 +88,7 @@ class FrameProgress:
         self._what = visible(what)
         if now - self._log_at >= LOG_EVERY_S and self._bar.disable:
             self._log_at = now
-            get_run_logger().info(self.text(what))
+            log.info(self.text(what))
 
     def _tell(self, artifact: UUID) -> None:
         """In a thread of its own: a Prefect server that does not answer must not keep a frame waiting."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from prefect import get_run_logger, task
+from prefect import task
 
 from models.car_classifier.checkpoint import Epoch, Step
 from models.car_classifier.params import WEIGHTS_URL, FinetuneParams
@@ -32,6 +33,8 @@ from tasks.text.progress import byte_progress
 
 if TYPE_CHECKING:  # TensorFlow takes seconds, and only the training needs it
     from models.car_classifier.train import Trained
+
+log = logging.getLogger(__name__)
 
 LABELS = ("not_car", "car")
 PictureKey = tuple[str, tuple[int, int, int, int] | None]
@@ -79,7 +82,6 @@ def read_pictures(sources: Sources, params: FinetuneParams) -> Data:
     Raises PictureError where a set is not what it should be, or a class or split is empty.
     """
     data = gather_pictures(sources, params)
-    log = get_run_logger()
     log.info("%s pictures, %s left out", len(data.pictures), len(data.left_out))
     for line in (*data.table, *folder_lines(data.pictures), *data.notes):
         log.info("%s", line)
@@ -236,8 +238,6 @@ def train(
 ) -> "Trained":
     """Train, or resume from the folder's checkpoint; each epoch is in SQL when it is done. Raises FinetuneError."""
     from models.car_classifier.train import finetune
-
-    log = get_run_logger()
 
     def on_features(done: int, total: int) -> None:
         log.info("the backbone has seen %s of %s pictures that it had not seen before", f"{done:,}", f"{total:,}")

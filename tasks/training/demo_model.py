@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import get_run_logger, task
+from prefect import task
 
 from tasks.runs.policy import TASK
 
@@ -32,7 +32,7 @@ def train_posenet(params: "TrainParams", folder: Path) -> dict[str, Any]:
     from models.demo_model.train import train, trained_variables
     from models.demo_model.write_tfjs import write_posenet
 
-    progress = train(params, folder, processes=os.cpu_count() or 1, report=get_run_logger().info)
+    progress = train(params, folder, processes=os.cpu_count() or 1)
     write_posenet(trained_variables(progress), folder / "model")
     return {
         "seed": params.seed,

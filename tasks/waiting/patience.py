@@ -12,7 +12,8 @@ from tasks.text.wording import duration
 from tasks.waiting.outages import ServerAwayError
 
 T = TypeVar("T")
-Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+log = logging.getLogger(__name__)
 
 OUTAGE_LIMIT_S = 1800.0
 TRY_EVERY_S = 1.0
@@ -35,14 +36,14 @@ def may_pass(error: Exception) -> bool:
 
 @dataclass(frozen=True)
 class Patience:
-    """Repeats a step while something is away.
+    """Repeat a step while something is away.
 
-    log: where it is said what is waited for, at once, every minute and when it is another thing; and when it is back
+    The log tells what is waited for, at once, every minute and when the reason changes; and when it is back.
+
     limit_s: the longest wait; 0 = none
     passes: the errors to wait for; all others are raised at once
     """
 
-    log: Log
     limit_s: float = OUTAGE_LIMIT_S
     passes: Callable[[Exception], bool] = may_pass
 
@@ -64,9 +65,9 @@ class Patience:
                 time.sleep(TRY_EVERY_S)
             else:
                 if since is not None:
-                    self.log.warning("back after %s, going on", duration(time.monotonic() - since))
+                    log.warning("back after %s, going on", duration(time.monotonic() - since))
                 return result
 
     def _say(self, error: Exception, waited_s: float) -> None:
         so_far = f"for {duration(waited_s)} so far, " if waited_s else ""
-        self.log.warning("waiting %sat most %s: %s", so_far, duration(self.limit_s), error)
+        log.warning("waiting %sat most %s: %s", so_far, duration(self.limit_s), error)

@@ -1,7 +1,6 @@
 """Workers that lie, on both databases: the night ends, the innocent segments are done, and the liar is named."""
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,8 +33,6 @@ def reader() -> Iterator[ResultReader]:
 @pytest.fixture
 def stage(tmp_path: Path, engine: Engine, reader: ResultReader, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A batch of five segments whose first run belongs to a liar."""
-    for module in (fleet_dispatch, result_store):
-        monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("fleet"))
     monkeypatch.setattr(fleet_dispatch, "flow_run", SimpleNamespace(get_id=lambda: "me"))
     return Stage(tmp_path, engine, reader)
 

@@ -4,7 +4,6 @@ Ledger and store are real, Prefect and the workers are played: what they say lie
 """
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +30,6 @@ from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet.messages import Done, Fault, Order, Status
 from tasks.fleet.parent import CalledOff, Fleet
 from tasks.runs.edge_runs import NotDeployedError, RunState
-from tasks.segment import result_files as result_store
 from tasks.segment.result_files import ResultReader, put, result_key
 from tasks.waiting import patience
 from tests.storage.samples import make_model, make_poses, make_report, make_video, planned_batch
@@ -177,9 +175,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    monkeypatch.setattr(fleet_dispatch, "get_run_logger", lambda: logging.getLogger("fleet"))
     monkeypatch.setattr(fleet_dispatch, "flow_run", SimpleNamespace(get_id=lambda: "me"))
-    monkeypatch.setattr(result_store, "get_run_logger", lambda: logging.getLogger("fleet"))
     monkeypatch.setattr(patience, "TRY_EVERY_S", 0.01)
     stage = Stage(tmp_path)
     yield stage

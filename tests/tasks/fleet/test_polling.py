@@ -1,6 +1,5 @@
 """Requests that a fleet makes of its store, counted by a proxy in front of a real S3 server."""
 
-import logging
 import threading
 import time
 from contextlib import ExitStack
@@ -16,7 +15,6 @@ from tasks.fleet import messages as orders
 from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet import worker as edge
 from tasks.fleet.status_reporter import Teller
-from tasks.segment import result_files as result_store
 from tests.s3_faults import FaultProxy, running
 from tests.storage.samples import make_video
 from tests.tasks.fleet import test_parent as test_fleet_dispatch
@@ -46,8 +44,6 @@ def test_the_parents_requests_hardly_grow_with_its_workers(
     busy: int, tmp_path: Path, swift_options: S3Options, swift_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each worker counts a frame 30 times a second, and as many runs wait."""
-    for module in (fleet_dispatch, result_store):
-        monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("fleet"))
     monkeypatch.setattr(fleet_dispatch, "flow_run", SimpleNamespace(get_id=lambda: "me"))
     monkeypatch.setattr(test_fleet_dispatch, "VIDEO", make_video(frames=20 * busy))
     with ExitStack() as held:

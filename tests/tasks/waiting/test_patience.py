@@ -1,6 +1,5 @@
 """Waiting for what is away: said at once, bounded, and never for what waiting does not repair."""
 
-import logging
 import time
 from collections.abc import Callable
 
@@ -18,7 +17,6 @@ from tasks.waiting.patience import Patience, is_away, may_pass
 from tests.chaos.actors import Database
 from tests.servers_s3 import S3Server, free_port
 
-LOG = logging.getLogger("test")
 AWAY = DatabaseAwayError("nobody listens", "a server", "start it")
 
 
@@ -40,7 +38,7 @@ def failing(times: int, error: BaseException) -> Callable[[], str]:
 
 
 def test_it_is_said_once_what_is_waited_for_and_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
-    assert Patience(LOG, 1800)(failing(5, AWAY)) == "done"
+    assert Patience(1800)(failing(5, AWAY)) == "done"
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == "waiting at most 30 min: nobody listens; expected a server: start it"
     assert len(said) == 2
@@ -49,28 +47,28 @@ def test_it_is_said_once_what_is_waited_for_and_that_it_is_back(caplog: pytest.L
 
 def test_it_is_said_again_while_it_lasts(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "SAY_EVERY_S", 0.0)
-    Patience(LOG, 1800)(failing(3, AWAY))
+    Patience(1800)(failing(3, AWAY))
     assert "waiting for 0.0 s so far, at most 30 min" in caplog.text
 
 
 def test_another_thing_that_is_away_is_said_at_once(caplog: pytest.LogCaptureFixture) -> None:
     first, second = failing(2, AWAY), failing(2, ServerAwayError("no Prefect"))
-    Patience(LOG, 1800)(lambda: first() + second())
+    Patience(1800)(lambda: first() + second())
     assert [record.getMessage().partition(": ")[2][:8] for record in caplog.records] == ["nobody l", "no Prefe", ""]
 
 
 def test_nothing_is_said_where_nothing_is_away(caplog: pytest.LogCaptureFixture) -> None:
-    assert Patience(LOG)(lambda: "done") == "done"
+    assert Patience()(lambda: "done") == "done"
     assert caplog.records == []
 
 
 def test_the_wait_has_an_end() -> None:
     begun = time.monotonic()
     with pytest.raises(DatabaseAwayError):
-        Patience(LOG, 0.2)(failing(1_000_000, AWAY))
+        Patience(0.2)(failing(1_000_000, AWAY))
     assert 0.2 <= time.monotonic() - begun < 5
     with pytest.raises(DatabaseAwayError):
-        Patience(LOG, 0)(failing(1, AWAY))
+        Patience(0)(failing(1, AWAY))
 
 
 @pytest.mark.parametrize(
@@ -88,13 +86,13 @@ def test_the_wait_has_an_end() -> None:
 )
 def test_what_waiting_does_not_repair_is_raised_at_once(error: BaseException) -> None:
     with pytest.raises(type(error)) as raised:
-        Patience(LOG)(failing(1, error))
+        Patience()(failing(1, error))
     assert raised.value is error
 
 
 def test_each_wait_has_its_own_limit() -> None:
     steps = [failing(2, AWAY), failing(2, UnreachableError("x", "y", "z")), failing(2, ServerAwayError("z"))]
-    assert [Patience(LOG, 5)(step) for step in steps] == ["done"] * 3
+    assert [Patience(5)(step) for step in steps] == ["done"] * 3
 
 
 @pytest.mark.parametrize(
