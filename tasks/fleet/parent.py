@@ -29,7 +29,9 @@ from storage.objects.places import ObjectError, StoreError
 from storage.sql.database import DataRefusedError
 from tasks.batch.night import Night
 from tasks.fleet import messages as orders
+from tasks.fleet import schedule
 from tasks.fleet.messages import Call, Done, Fault, File, Order, OrderError, Piece, Status
+from tasks.fleet.schedule import FleetRun, FreeWork, Lost
 from tasks.runs.cancelling import CalledOff, undisturbed
 from tasks.runs.edge_runs import OUTAGES, EdgeRuns, NotDeployedError
 from tasks.runs.policy import TASK
@@ -44,21 +46,17 @@ T = TypeVar("T")
 TICK_S = 0.5
 ASK_PREFECT_S = 3.0
 COUNT_S = 2.0
-ASSIGNMENT_S = 30 * 60.0  # of work, at most: what a lost run loses is bounded by its segments, not by this
-LEAST_S = 10.0  # of work, where there is so much: the run that would do the rest costs as much itself
-GUESSED_FPS = 30.0  # of a worker that was never measured
-START_LIMIT_S = 180.0  # from a worker's taking a run to its first word: who died in between says nothing more
-SILENCE_LIMIT_S = 30.0  # of a run that waits for segments, or the lease where that is longer
-PAUSE_AFTER_FAILURE_S = 2.0  # doubled by each run that ends without ever being ready
 
 
 @dataclass
 class Member:
-    """One assignment that has not ended, as the parent sees it.
+    """One assignment that has not ended, as the parent holds it.
 
-    order: None until it is written; claims: by piece of it, None where that was loaded, quarantined or given back
-    loaded, faults: how many of the status's were taken; heard: when the status last moved; spared: its lease was
-    renewed since without a word of it; taken_since: when its run was first seen with a worker, without a word yet
+    order: None until it is written
+    claims: per piece of the order; None where that was loaded, quarantined or given back
+    loaded, faults: how many of the status's were taken
+    renewed: time of the last lease
+    heard, spared, taken: heard_s, spared and taken_s of a FleetRun
     stamp: of the newest status that was dealt with; None: there was none
     """
 
@@ -72,8 +70,27 @@ class Member:
     renewed: float = 0.0
     heard: float = field(default_factory=time.monotonic)
     spared: bool = False
+    taken: float | None = None
     stamp: str | None = None
-    taken_since: float | None = None
+
+    @property
+    def run(self) -> FleetRun:
+        """What is decided by."""
+        status = self.status
+        return FleetRun(
+            assignment_id=self.assignment.assignment_id,
+            worker=status.worker if status else None,
+            ready=status is not None and status.ready,
+            given=self.order is not None,
+            heard_s=self.heard,
+            spared=self.spared,
+            taken_s=self.taken,
+        )
+
+    @property
+    def worker(self) -> str:
+        """Name of its worker for a log line."""
+        return self.status.worker if self.status else "a worker"
 
     @property
     def granted_frames(self) -> int:
@@ -81,12 +98,16 @@ class Member:
         return sum(piece.stop_frame - piece.start_frame for piece in self.order.pieces) if self.order else 0
 
     @property
-    def current(self) -> Claim | None:
-        """Segment that it works on, or would begin with: the one that counts as tried when the run is lost."""
-        at = self.status.current if self.status else None
-        if at is not None and at < len(self.claims):
-            return self.claims[at]
-        return next((claim for claim in self.claims if claim is not None), None)
+    def undone(self) -> int:
+        """Number of segments in its order that it still holds."""
+        return sum(claim is not None for claim in self.claims) if self.order else 0
+
+    @property
+    def culprit(self) -> Claim | None:
+        """Segment that counts as tried when the run is lost."""
+        current = self.status.current if self.status else None
+        at = schedule.piece_at_fault(current, [claim is not None for claim in self.claims])
+        return None if at is None else self.claims[at]
 
 
 @task(name="run fleet", **TASK)
@@ -121,8 +142,7 @@ class Fleet:
         self._lease_s = night.site.settings.lease_s
         self._members: dict[str, Member] = {}
         self._workers: list[str] = []
-        self._free = 0
-        self._frames_free = 0
+        self._free = FreeWork()
         self._paused = False
         # A deployment that was there may come back: Prefect's database is being restored, perhaps.
         self._also_away: tuple[type[NotDeployedError], ...] = ()
@@ -155,29 +175,31 @@ class Fleet:
             self._lose_the_silent()
             if not ledger.count_segments(self._engine, self._night.batch_id).missing:
                 return True
-            self._free, self._frames_free = ledger.count_free(self._engine, self._night.batch_id)
+            self._free = FreeWork(*ledger.count_free(self._engine, self._night.batch_id))
         if self._is_due("prefect", ASK_PREFECT_S):
             self._ask_prefect()
         return False
 
     def _lose_the_silent(self) -> None:
-        """Lose runs whose lease ended, and those that wait in silence. Not where it is us who could not hear them."""
-        deaf_s, self._listened = time.monotonic() - self._listened, time.monotonic()
-        if deaf_s > self._lease_s / 2:
+        """Lose runs whose lease ended, and those that wait in silence, unless this process could not hear them."""
+        unheard_s, self._listened = time.monotonic() - self._listened, time.monotonic()
+        if schedule.was_deaf(unheard_s, self._lease_s):
             self._spare_all()
         for assignment in assignments.lapsed(self._engine, self._night.batch_id):
-            self._lose(assignment.assignment_id, "silent past its lease")
-        limit_s = max(self._lease_s, SILENCE_LIMIT_S)
-        for member in list(self._members.values()):
-            if member.order is None and member.status and time.monotonic() - member.heard > limit_s:
-                self._lose(member.assignment.assignment_id, f"silent for {limit_s:.0f} s while it waited for segments")
+            self._lose(assignment.assignment_id, Lost("silent past its lease"))
+        limit_s = schedule.silence_limit_s(self._lease_s)
+        for run in schedule.silent_runs(self._seen(), time.monotonic(), self._lease_s):
+            self._lose(run.assignment_id, Lost(f"silent for {limit_s:.0f} s while it waited for segments"))
 
     def _spare_all(self) -> None:
-        """One more lease for each, until its next word and not again before: the dead ones must lapse in the end."""
-        for member in self._members.values():
-            if not member.spared:
-                assignments.renew(self._engine, member.assignment.assignment_id, self._lease_s)
-                member.heard, member.spared = time.monotonic(), True
+        """Renew each lease once more; until a run reports, not again."""
+        for run in schedule.runs_to_spare(self._seen()):
+            assignments.renew(self._engine, run.assignment_id, self._lease_s)
+            member = self._members[run.assignment_id]
+            member.heard, member.spared = time.monotonic(), True
+
+    def _seen(self) -> list[FleetRun]:
+        return [member.run for member in self._members.values()]
 
     def call_off(self, reason: str) -> None:
         """Whoever still waits or works may stop; what they held is free, as far as database and store answer now."""
@@ -218,7 +240,7 @@ class Fleet:
             if is_away(error) or isinstance(error, OUTAGES):
                 raise
             reason = f"its words cannot be used: {str(error) or type(error).__name__}"
-            self._lose(member.assignment.assignment_id, reason)
+            self._lose(member.assignment.assignment_id, Lost(reason))
 
     def _look_at(self, member: Member) -> None:
         """The status is remembered when all of it is dealt with: what an outage interrupts is looked at again."""
@@ -226,7 +248,7 @@ class Fleet:
         try:
             status = orders.read_status(self._artifacts, assignment_id)
         except OrderError as error:
-            return self._lose(assignment_id, str(error))
+            return self._lose(assignment_id, Lost(str(error)))
         if status is None:
             return None
         moved = member.status is None or status.progress != member.status.progress
@@ -242,20 +264,18 @@ class Fleet:
 
     def _serve(self, member: Member) -> None:
         """Give segments to a run that is ready and waits."""
-        status = member.status
-        if member.order is None and status is not None and status.ready and not self._paused:
-            self._give(member, status)
+        if member.status is not None and schedule.waits_for_segments(member.run) and not self._paused:
+            self._give(member, member.status)
 
     def _give(self, member: Member, status: Status) -> None:
         """Segments for a run that is ready, by how fast its worker is; where none is free, it goes on waiting."""
-        if not member.claims and self._free:
-            frames = self._share(status.worker)
+        if not member.claims and self._free.segments:
+            frames = schedule.share(status.worker, self._workers, self._speeds, self._free.frames)
             claims = assignments.grant(
                 self._engine, member.assignment, status.worker, status.device, frames, self._lease_s
             )
             member.claims, member.renewed = list(claims), time.monotonic()
-            self._free -= len(claims)
-            self._frames_free -= sum(claim.segment.frames for claim in claims)
+            self._free = self._free.less(len(claims), sum(claim.segment.frames for claim in claims))
         if member.claims:
             self._failures = 0
             self._send_order(member)
@@ -267,21 +287,6 @@ class Fleet:
         order = self._order(left)
         orders.write(self._artifacts, orders.order_key(member.assignment.assignment_id), order)
         member.order, member.claims = order, list(left)
-
-    def _share(self, worker: str) -> int:
-        """Frames for this worker, by guided self-scheduling (Polychronopoulos and Kuck 1987), weighted by speed."""
-        if worker not in self._speeds:
-            return 1  # one segment tells how fast it is: what it would hold of a guess, others could do meanwhile
-        speed = self._speed(worker)
-        everybody = sum(self._speed(name) for name in {*self._workers, worker})
-        guided = max(self._frames_free * speed / everybody / 2, LEAST_S * speed)
-        return int(max(1, min(guided, ASSIGNMENT_S * speed)))
-
-    def _speed(self, worker: str) -> float:
-        known = self._speeds.get(worker)
-        if known:
-            return known
-        return sum(self._speeds.values()) / len(self._speeds) if self._speeds else GUESSED_FPS
 
     def _order(self, claims: list[Claim]) -> Order:
         files: dict[str, int] = {}
@@ -337,7 +342,7 @@ class Fleet:
         except Exception as error:
             if is_away(error):
                 raise
-            reason = f"{_worker_of(member)}'s result cannot be used: {str(error) or type(error).__name__}"
+            reason = f"{member.worker}'s result cannot be used: {str(error) or type(error).__name__}"
             ledger.release(self._engine, claim, reason)
             log.warning("%s is done again: %s", _name(claim.segment), reason)
         member.claims[done.piece] = None
@@ -346,7 +351,7 @@ class Fleet:
         claim = member.claims[fault.piece] if fault.piece < len(member.claims) else None
         if claim is None:
             return
-        reason = f"{fault.reason} (reported by {_worker_of(member)})"
+        reason = f"{fault.reason} (reported by {member.worker})"
         if fault.kind == "input":
             ledger.quarantine_segment(self._engine, claim, reason)
         else:
@@ -354,11 +359,10 @@ class Fleet:
         member.claims[fault.piece] = None
 
     def _ended(self, member: Member, status: Status) -> None:
-        """By its own word. Who leaves something undone without one is at fault, or it would be given that for ever."""
         assignment_id = member.assignment.assignment_id
-        undone = sum(claim is not None for claim in member.claims) if member.order else 0
-        if status.error is not None or undone:
-            return self._lose(assignment_id, status.error or f"it ended with {undone} segments undone")
+        lost = schedule.verdict_at_end(status.error, member.undone)
+        if lost:
+            return self._lose(assignment_id, lost)
         assignments.end(self._engine, assignment_id, "done")
         del self._members[assignment_id]
         return None
@@ -384,34 +388,19 @@ class Fleet:
             self._start_runs()
 
     def _see_states(self) -> None:
+        """Give up runs that have ended in Prefect, or that it no longer knows."""
         by_run = {m.assignment.flow_run_id: m for m in self._members.values() if m.assignment.flow_run_id}
         states = self._runs.states([run for run in by_run if run])
         for run_id, member in by_run.items():
             state = states.get(run_id or "")
-            assignment_id = member.assignment.assignment_id
-            if state is None:
-                self._see_gone(member)
-            elif state.over:
-                self._hear(member, self._look_at)  # its last word may be newer than the last look
-                if assignment_id in self._members:
-                    self._lose(assignment_id, f"its run is {state.name}: {state.message}"[:500])
-            elif not state.taken or member.status is not None:
-                member.taken_since = None
-            else:
-                member.taken_since = member.taken_since or time.monotonic()
-                if time.monotonic() - member.taken_since > START_LIMIT_S:
-                    self._runs.crash(run_id, f"not a word of it for {START_LIMIT_S:.0f} s: it died with its worker")
-                    self._lose(assignment_id, "its run never began")
-
-    def _see_gone(self, member: Member) -> None:
-        """Lose a run that Prefect no longer knows, unless it has spoken: then its process lives, and its lease decides.
-
-        Deleted in the UI, or the server's database was reset or restored: nobody will ever start it.
-        """
-        self._hear(member, self._look_at)
-        if member.assignment.assignment_id in self._members and member.status is None:
-            reason = "Prefect no longer knows its run (deleted, or its database was reset): another one is started"
-            self._lose(member.assignment.assignment_id, reason, failed=False)
+            if state is None or state.over:
+                self._hear(member, self._look_at)  # its last status may be newer than the last look
+            member.taken = schedule.taken_since(member.run, state, time.monotonic())
+            lost = schedule.verdict(member.run, state, time.monotonic())
+            if lost and member.assignment.assignment_id in self._members:
+                if lost.crash and run_id:
+                    self._runs.crash(run_id, lost.crash)
+                self._lose(member.assignment.assignment_id, lost)
 
     def _start_runs(self) -> None:
         """One that waits for each worker, while segments are free: when it has its device, everything is imported."""
@@ -419,27 +408,14 @@ class Fleet:
             if member.assignment.flow_run_id is None:
                 self._start(member)
         begun = time.monotonic()
-        for _ in range(self._room()):
+        night_s = begun - self._begun
+        for _ in range(schedule.runs_to_start(self._seen(), self._workers, self._free.segments, night_s)):
             # A busy server takes seconds a run, and who waits for it is deaf to the workers.
             if time.monotonic() < self._next_start or time.monotonic() - begun > ASK_PREFECT_S:
                 return
             assignment = assignments.create(self._engine, self._night.batch_id)
             self._members[assignment.assignment_id] = Member(assignment)
             self._start(self._members[assignment.assignment_id])
-
-    def _room(self) -> int:
-        """Number of runs to be started.
-
-        When a night begins, nobody's second one: it would import beside the first ones.
-        """
-        waiting = [member for member in self._members.values() if member.order is None]
-        room = min(len(self._workers), self._free) - len(waiting)
-        at_work = {member.status.worker for member in self._members.values() if member.order and member.status}
-        idle = set(self._workers) - at_work
-        if not idle or time.monotonic() - self._begun > START_LIMIT_S:
-            return room
-        first = sum(member.status is None or member.status.worker not in at_work for member in waiting)
-        return min(room, len(idle) - first)
 
     def _start(self, member: Member) -> None:
         """Asks Prefect for its run; after an outage, or by another parent, again, which is the same run."""
@@ -452,18 +428,18 @@ class Fleet:
         assignments.set_flow_run(self._engine, assignment_id, run_id)
         member.assignment = replace(member.assignment, flow_run_id=run_id)
 
-    def _lose(self, assignment_id: str, reason: str, *, failed: bool = True) -> None:
-        """Free what the run held, and tell it so, should it live. failed: the next run waits for some seconds."""
+    def _lose(self, assignment_id: str, lost: Lost) -> None:
+        """Free what the run held, and let it know, should it live."""
         member = self._members.get(assignment_id)
-        assignments.end(self._engine, assignment_id, "lost", reason, member.current if member else None)
+        assignments.end(self._engine, assignment_id, "lost", lost.reason, member.culprit if member else None)
         self._members.pop(assignment_id, None)
-        log.warning("%s was lost: %s", member.status.worker if member and member.status else "a run", reason)
-        if failed and member and member.order is None:
+        log.warning("%s was lost: %s", member.worker if member and member.status else "a run", lost.reason)
+        if lost.failed and member and member.order is None:
             # A worker without its device, say, would eat runs as fast as they are made.
-            self._next_start = time.monotonic() + min(60.0, PAUSE_AFTER_FAILURE_S * 2**self._failures)
+            self._next_start = time.monotonic() + schedule.pause_s(self._failures)
             self._failures += 1
         with suppress(StoreError):
-            self._artifacts.put_bytes(orders.revoked_key(assignment_id), reason.encode())
+            self._artifacts.put_bytes(orders.revoked_key(assignment_id), lost.reason.encode())
 
     def _dismiss(self, member: Member, reason: str) -> None:
         """The ledger first: what follows only spares the run some seconds."""
@@ -492,7 +468,7 @@ class Fleet:
         try:
             member.order = orders.read_order(self._artifacts, assignment_id)
         except (OrderError, ObjectError) as error:
-            return self._lose(assignment_id, str(error))
+            return self._lose(assignment_id, Lost(str(error)))
         assignments.renew(self._engine, assignment_id, self._lease_s)
         if member.order is None:  # killed between the ledger's entry and the order, for which the run still waits
             member.claims = [claim for claim in claims if claim.video_id in self._entries]
@@ -513,10 +489,6 @@ class Fleet:
         """At most once a minute."""
         if self._is_due(f"say {what}", 60.0):
             log.warning(text)
-
-
-def _worker_of(member: Member) -> str:
-    return member.status.worker if member.status else "a worker"
 
 
 def _name(segment: Segment) -> str:

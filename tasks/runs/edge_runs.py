@@ -5,7 +5,7 @@ Raises OUTAGES where the API cannot be reached, and NightjarError where the depl
 
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from uuid import UUID
 
 import httpx
@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 from prefect.states import Cancelled, Crashed
 
 from models.types import NightjarError
+from tasks.runs.run_state import RunState
 
 DEPLOYMENT = "infer-assignment/edge"
 POOL = "edge"
@@ -45,15 +46,6 @@ class NotDeployedError(NightjarError):
 
 def _no_deployment() -> NotDeployedError:
     return NotDeployedError(f"Prefect's server has no deployment {DEPLOYMENT}. Run 'nightjar deploy'.")
-
-
-class RunState(NamedTuple):
-    """over: it will do nothing any more; taken: a worker has taken it, and its process runs or is being started"""
-
-    name: str
-    over: bool
-    taken: bool
-    message: str
 
 
 class EdgeRuns:

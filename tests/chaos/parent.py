@@ -15,6 +15,7 @@ from storage.ledger.leases import NO_LEASE
 from storage.poses import POSE_COLUMNS, keypoint_matrix
 from storage.sql.tables import database_now, segments, videos
 from tasks.fleet import parent as fleet_dispatch
+from tasks.fleet import schedule
 from tasks.site.owner import PROCESS, TAG, this_owner
 
 NAIVE_TABLE = "naive_poses"
@@ -54,8 +55,8 @@ def main() -> None:
     parser.add_argument("--naive", action="store_true")
     options = parser.parse_args()
     # A night has minutes for a worker that died on its way to a run; a draw of kills has not.
-    fleet_dispatch.START_LIMIT_S = 60.0
-    fleet_dispatch.LEAST_S = options.least_s or fleet_dispatch.LEAST_S
+    schedule.START_LIMIT_S = 60.0
+    schedule.LEAST_S = options.least_s or schedule.LEAST_S
     if options.naive:
         fleet_dispatch.load_result = load_naively  # type: ignore[assignment]
     with tags(TAG, f"{PROCESS}{this_owner()}"):  # as `nightjar run` gives them

@@ -29,7 +29,9 @@ from tasks.fleet import messages as orders
 from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet.messages import Done, Fault, Order, Status
 from tasks.fleet.parent import CalledOff, Fleet
-from tasks.runs.edge_runs import NotDeployedError, RunState
+from tasks.fleet.schedule import START_LIMIT_S
+from tasks.runs.edge_runs import NotDeployedError
+from tasks.runs.run_state import RunState
 from tasks.segment.result_files import ResultReader, put, result_key
 from tasks.waiting import patience
 from tests.storage.samples import make_model, make_poses, make_report, make_video, planned_batch
@@ -207,37 +209,6 @@ def test_a_night_from_the_first_run_to_the_last_row(stage: Stage) -> None:
     assert stage.ask("SELECT count(*) FROM assignments WHERE status IN ('waiting', 'working')") == [(0,)]
 
 
-@pytest.mark.parametrize(
-    ("speed", "frames_free", "share"), [(1, 100, 50), (1, 16, 10), (4, 100, 50), (4, 60, 40), (1, 1e6, 1800)]
-)
-def test_a_share_is_half_of_the_rest_and_worth_a_run(stage: Stage, speed: float, frames_free: int, share: int) -> None:
-    """Ten seconds of the worker's time at least, half an hour at most; one worker is online."""
-    stage.tick()
-    stage.fleet._speeds["pi-1"], stage.fleet._frames_free = speed, frames_free
-    assert stage.fleet._share("pi-1") == share
-
-
-def test_no_second_run_starts_before_each_worker_has_a_first_one(stage: Stage) -> None:
-    """Twice as many would import at once when a night begins. A run that never comes holds nobody up for long."""
-    stage.runs.online = ["pi-1", "pi-2"]
-    stage.fleet._speeds["pi-1"] = 1.0
-    stage.tick()
-    first, second = stage.runs.started
-    stage.say(first, ready=True)
-    for _ in range(2):
-        stage.tick()
-    assert len(stage.order(first).pieces) == 2
-    assert len(stage.runs.started) == 2
-    stage.fleet._begun -= fleet_dispatch.START_LIMIT_S
-    stage.tick()
-    assert len(stage.runs.started) == 3
-    stage.fleet._begun += fleet_dispatch.START_LIMIT_S
-    stage.say(second, worker="pi-2", ready=True)
-    for _ in range(2):
-        stage.tick()
-    assert len(stage.runs.started) == 4
-
-
 def test_workers_that_were_never_measured_get_a_segment_each(stage: Stage) -> None:
     """What a slow one would hold of a guess, the others do meanwhile. The first result tells how fast it is."""
     names = ["pi-1", "pi-2", "pi-3", "pi-4"]
@@ -253,18 +224,6 @@ def test_workers_that_were_never_measured_get_a_segment_each(stage: Stage) -> No
     stage.say(stage.runs.started[0], worker="pi-1", ready=True, progress=1, done=done, ended=True)
     stage.tick()
     assert len(stage.fleet._speeds) == 1
-
-
-def test_who_took_two_runs_at_once_leaves_no_worker_without_one(stage: Stage) -> None:
-    stage.runs.online = ["pi-1", "pi-2"]
-    stage.fleet._speeds["pi-1"] = 1.0
-    stage.tick()
-    first, second = stage.runs.started
-    stage.say(first, ready=True)
-    stage.say(second, progress=1)
-    for _ in range(3):
-        stage.tick()
-    assert len(stage.runs.started) == 3
 
 
 def test_a_slow_prefect_is_not_waited_for_while_workers_speak(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,7 +370,7 @@ def test_a_run_of_which_not_a_word_was_heard_is_given_up(stage: Stage) -> None:
     [mine] = stage.runs.started
     stage.runs.told[f"run-{mine}"] = RunState("Pending", False, True, "")
     stage.tick()
-    stage.fleet._members[mine].taken_since = time.monotonic() - fleet_dispatch.START_LIMIT_S - 1
+    stage.fleet._members[mine].taken = time.monotonic() - START_LIMIT_S - 1
     stage.tick()
     assert stage.ask("SELECT reason FROM assignments LIMIT 1") == [("its run never began",)]
 
@@ -423,11 +382,11 @@ def test_what_another_dead_parent_left_leased_is_taken_when_the_lease_ends(stage
     ledger.expect_segments(stage.engine, following, [stage.video_id], 1, 0)
     second = stage.parent(following)
     stage.tick(second)
-    assert second._free == 0
+    assert second._free.segments == 0
     stage.expire_all()
     for _ in range(2):
         stage.tick(second)
-    assert second._free + sum(len(member.claims) for member in second._members.values()) == 5
+    assert second._free.segments + sum(len(member.claims) for member in second._members.values()) == 5
 
 
 def test_a_parent_that_died_between_ledger_and_order_is_followed_by_one_that_writes_it(stage: Stage) -> None:

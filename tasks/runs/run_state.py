@@ -1,0 +1,12 @@
+"""State of a run in Prefect, for those who decide by it. Imports no Prefect."""
+
+from typing import NamedTuple
+
+
+class RunState(NamedTuple):
+    """State of a run in Prefect. over: it has ended; taken: a worker has started its process, or is about to"""
+
+    name: str
+    over: bool
+    taken: bool
+    message: str
