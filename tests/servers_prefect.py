@@ -1,6 +1,6 @@
-"""A real Prefect server on PostgreSQL for a fleet's tests, with its services: it can be killed and started again.
+"""A real Prefect server with its services, one for all tests of a session; one that is killed is a test's own.
 
-On SQLite it stalls for a minute at a time as soon as a few workers poll it.
+It runs on PostgreSQL: on SQLite it stalls for a minute at a time as soon as a few workers poll it.
 """
 
 import os
@@ -8,16 +8,20 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
+from prefect import get_client
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import ObjectNotFound
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments import prefect_server as own_server
+from tasks.runs.edge_runs import POOL
 from tests.servers_postgres import free_port
 
 
@@ -64,27 +68,74 @@ class PrefectServer:
 
 
 @contextmanager
-def running_prefect(home: Path, database_url: str, **settings: str) -> Iterator[PrefectServer]:
-    """A server, and this process's Prefect talks to it."""
-    server = PrefectServer(home, database_url, **settings)
+def serving(server: PrefectServer) -> Iterator[PrefectServer]:
+    """The server, started, and killed at the end; nobody is told of it yet."""
     server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@contextmanager
+def using(server: PrefectServer) -> Iterator[PrefectServer]:
+    """This process's Prefect talks to the server, and so do the processes that it starts meanwhile."""
+    _send_what_is_left()  # else a sender that was made for another server would serve this one, too
     try:
         with temporary_settings({PREFECT_API_URL: server.api_url}):
             yield server
     finally:
-        # What is left to send is sent now: at this process's end Prefect would knock at the dead server for a minute.
-        APILogWorker.drain_all(timeout=10)
-        EventsWorker.drain_all(timeout=10)
-        server.kill()
+        _send_what_is_left()
 
 
-@pytest.fixture(scope="module")
-def prefect_fleet(pg_admin_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """One for all tests of a module, in a database of its own."""
+def _send_what_is_left() -> None:
+    """At this process's end Prefect would knock at a dead server for a minute."""
+    APILogWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=10)
+
+
+@contextmanager
+def running_prefect(home: Path, database_url: str, **settings: str) -> Iterator[PrefectServer]:
+    """A server of its own, for whoever kills it or looks at everything in it; this process's Prefect talks to it."""
+    with serving(PrefectServer(home, database_url, **settings)) as server, using(server):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_process(pg_admin_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """The session's server, in a database of its own. By itself it changes no setting: see `prefect_server`."""
     name = f"prefect_{os.getpid()}_{time.monotonic_ns()}"
     with psycopg.connect(pg_admin_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
         base = pg_admin_url.rsplit("/", 1)[0]
-        with running_prefect(tmp_path_factory.mktemp("prefect"), f"{base}/{name}") as server:
+        with serving(PrefectServer(tmp_path_factory.mktemp("prefect"), f"{base}/{name}")) as server:
             yield server
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def prefect_server(prefect_process: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrefectServer]:
+    """A real Prefect server that this process's flows and commands use, as if the user had set its address.
+
+    A command that would start a hidden one of its own fails instead. Not prefect_test_harness: at its end it sends the
+    events that are left, and waits for ever for servers that other tests have killed.
+    """
+
+    def refuse(arguments: Sequence[str], **_: object) -> None:
+        raise AssertionError(f"a second Prefect server was started: {arguments}")
+
+    monkeypatch.setenv("PREFECT_API_URL", prefect_process.api_url)
+    monkeypatch.setattr(own_server, "start_child", refuse)
+    own_server.ensure_server.cache_clear()
+    with using(prefect_process):
+        yield prefect_process
+    own_server.ensure_server.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def prefect_fleet(prefect_process: PrefectServer) -> Iterator[PrefectServer]:
+    """The session's server for all tests of a module that share their workers, which are gone from it afterwards."""
+    with using(prefect_process):
+        yield prefect_process
+        with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+            client.delete_work_pool(POOL)  # a worker that was killed looks alive for a while

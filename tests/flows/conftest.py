@@ -1,4 +1,4 @@
-"""A site of its own for each test, with the tiny model in it, and a real Prefect server for those of a module."""
+"""A site of its own for each test, with the tiny model in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,19 +10,8 @@ from numpy.typing import NDArray
 from tasks.model.store import store_model
 from tasks.site.settings import read_settings
 from tasks.site.site import open_site
-from tests.servers_prefect import running_prefect
 from tests.tiny_model import CELL, GRID, write_tiny_classifier, write_tiny_model
 from tests.videos import make_video
-
-
-@pytest.fixture(scope="module")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Prefect's own server on loopback, on SQLite. Not prefect_test_harness: at its end it sends what events are left,
-    and waits for ever for servers that other tests have killed. A module's, for while it runs, Prefect listens to its
-    address and not to the environment's, which other modules set."""
-    folder = tmp_path_factory.mktemp("prefect")
-    with running_prefect(folder, f"sqlite+aiosqlite:///{folder}/prefect.db"):
-        yield
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from uuid import UUID
 import pytest
 from click.testing import CliRunner
 from prefect import get_client
-from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelling
 
 from deployments.cli import main
@@ -46,7 +45,7 @@ def archive(home: Path, tiny_model: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def running(archive: Path, home: Path) -> Iterator["subprocess.Popen[str]"]:
     """`nightjar run` over it, with one film done, in a process group of its own, as in a terminal."""
-    settings = {"PREFECT_API_URL": PREFECT_API_URL.value(), "NIGHTJAR_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    settings = {"NIGHTJAR_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [NIGHTJAR, "run", str(archive), "--model", "tiny", "--device", "SIMULATED:ms=100", "--overlay", "none"]
     process = subprocess.Popen(
         command,

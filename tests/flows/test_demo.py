@@ -6,7 +6,6 @@ from typing import Any
 
 import av
 import pytest
-from prefect.settings import PREFECT_API_URL
 
 from deployments.demo import run_demo
 from flows.convert_model import convert_model
@@ -71,9 +70,8 @@ def test_accuracy_does_not_drop(rendered: Path) -> None:
 
 @pytest.mark.usefixtures("prefect_server")
 def test_the_demo_answers_three_questions_and_again_nothing_is_new(
-    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))  # as if the user had a server
     run_demo()
     first = capsys.readouterr().out
     raised, nobody, crowded = (

@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import pytest
 from click.testing import CliRunner
-from prefect.settings import PREFECT_API_URL
 
 from deployments.cli import main
 from flows.convert_model import convert_model
@@ -84,10 +83,7 @@ def test_again_nothing_is_measured_and_what_is_annotated_elsewhere_counts_as_mis
     assert ask("SELECT count(*) FROM evaluations") == [(2,)]
 
 
-def test_the_command_prints_figures_with_their_protocol(
-    spots: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))  # as if the user had a server
+def test_the_command_prints_figures_with_their_protocol(spots: tuple[str, str]) -> None:
     arguments = ["evaluate", "tiny", "--coco", spots[0], "--images", spots[1], "--limit", "7"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from prefect.settings import PREFECT_API_URL
 
 from deployments.cli import main
 from flows.convert_model import convert_model
@@ -68,10 +67,7 @@ def test_int8_is_a_version_of_its_own_as_good_as_its_source_and_again_the_same(r
     assert report.counts.people > 16
 
 
-def test_without_annotations_its_people_are_held_against_the_sources(
-    rendered: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))  # as if the user had a server
+def test_without_annotations_its_people_are_held_against_the_sources(rendered: Path) -> None:
     convert_model(DEMO_MODEL)
     result = CliRunner().invoke(
         main, ["quantize", DEMO_MODEL, "--archive", str(rendered), "--frames", "20", "--name", "small"]
