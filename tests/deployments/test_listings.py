@@ -28,9 +28,10 @@ from models.text import visible
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import finish_batch
 from storage.sql.catalogue import record_file, register_model, show_model, show_when_complete
-from storage.sql.database import Engine, migrate, open_database
+from storage.sql.database import Engine, open_database
 from storage.sql.query import query
 from tasks.site.settings import read_settings
+from tests.servers_postgres import write_migrated
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")
@@ -77,8 +78,7 @@ def filled(engine: Engine) -> Engine:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
     read_settings.cache_clear()
-    engine = open_database(read_settings().database)
-    migrate(engine)
+    engine = open_database(write_migrated(tmp_path / "home" / "nightjar.db"))
     fill(engine)
     engine.dispose()
     yield tmp_path / "home"

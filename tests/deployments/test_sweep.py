@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from deployments.cli import main
 from storage.ledger.commit import load_result
-from storage.sql.database import migrate, open_database
+from storage.sql.database import open_database
 from tasks.site.settings import read_settings
+from tests.servers_postgres import write_migrated
 from tests.storage.samples import make_video, planned_batch
 from tests.tasks.sweep.test_sweep import Site
 
@@ -26,9 +27,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path))
     read_settings.cache_clear()
-    url = f"sqlite:///{tmp_path}/nightjar.db"
+    url = write_migrated(tmp_path / "nightjar.db")
     engine = open_database(url)
-    migrate(engine)
     planned_batch(engine, make_video(frames=100), length=20, owner="another-host:1:1")
     return Site(engine, url, tmp_path / "artifacts")
 

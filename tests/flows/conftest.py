@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 from tasks.model.store import store_model
 from tasks.site.settings import read_settings
 from tasks.site.site import open_site
+from tests.servers_postgres import write_migrated
 from tests.tiny_model import CELL, GRID, write_tiny_classifier, write_tiny_model
 from tests.videos import make_video
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty installation; its settings are read anew."""
+    """An installation without a row; its settings are read anew."""
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
     for name in ("NIGHTJAR_DATABASE_URL", "NIGHTJAR_ARTIFACTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     read_settings.cache_clear()
+    write_migrated(tmp_path / "home" / "nightjar.db")
     yield tmp_path / "home"
     read_settings.cache_clear()
 

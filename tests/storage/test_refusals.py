@@ -29,11 +29,10 @@ def test_values_are_refused_and_the_database_is_not_away(engine: Engine, changed
         connection.execute(insert(videos).values(**{**ROW, **changed}, probed_at=text("CURRENT_TIMESTAMP")))
 
 
-def test_a_nul_is_refused_by_postgresql(pg_url: str) -> None:
-    from storage.sql.database import migrate, open_database
+def test_a_nul_is_refused_by_postgresql(pg_migrated_url: str) -> None:
+    from storage.sql.database import open_database
 
-    engine = open_database(pg_url)
-    migrate(engine)
+    engine = open_database(pg_migrated_url)
     with pytest.raises(DataRefusedError), writing(engine) as connection:
         connection.execute(insert(videos).values(**{**ROW, "codec": "h\0"}, probed_at=text("CURRENT_TIMESTAMP")))
     engine.dispose()

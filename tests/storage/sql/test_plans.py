@@ -16,7 +16,8 @@ from storage.ledger.account import read_batch, read_crowds, read_devices, read_n
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import count_segments, expect_segments, finish_batch, start_batch
 from storage.sql.catalogue import mark_gone, mark_seen, record_file, show_model
-from storage.sql.database import migrate, open_database, reading
+from storage.sql.database import open_database, reading
+from tests.servers_postgres import write_migrated
 from tests.storage.many_videos import key_of, multiply
 from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 
@@ -40,8 +41,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Engi
     """Number of videos -> a SQLite database that knows so many, all in one archive and done by batch 1."""
     folder, made = tmp_path_factory.mktemp("plans"), {}
     for videos in (SMALL, LARGE):
-        made[videos] = open_database(f"sqlite:///{folder}/{videos}.sqlite")
-        migrate(made[videos])
+        made[videos] = open_database(write_migrated(folder / f"{videos}.sqlite"))
         archive_of(made[videos], videos)
     yield made
     for engine in made.values():
@@ -102,8 +102,7 @@ def test_all_rows_cost_ten_times_as_much_where_there_are_ten_times_as_many(
 
 def test_copies_of_a_file_cost_one_look_in_an_index(tmp_path: Path) -> None:
     """A thousand copies of the same clip under other names, and the first by name gives the video its name."""
-    engine = open_database(f"sqlite:///{tmp_path}/copies.sqlite")
-    migrate(engine)
+    engine = open_database(write_migrated(tmp_path / "copies.sqlite"))
     archive_of(engine, 3)
     with sqlite3.connect(str(engine.url.database)) as connection:
         connection.executemany(
@@ -123,10 +122,9 @@ def test_sqlite_sorts_no_files_for_a_name(engines: dict[int, Engine]) -> None:
     assert not [line for line in told if re.search("MATERIALIZE|TEMP B-TREE|SCAN f|SCAN s$", line)]
 
 
-def test_postgresql_looks_up_what_is_asked_for(pg_url: str) -> None:
+def test_postgresql_looks_up_what_is_asked_for(pg_migrated_url: str) -> None:
     """The plans in use: of the large tables only rows that an index finds, and no sort of a video's files."""
-    engine = open_database(pg_url)
-    migrate(engine)
+    engine = open_database(pg_migrated_url)
     archive_of(engine, LARGE)
     for sql in FEW:
         with reading(engine) as connection:

@@ -22,7 +22,7 @@ from storage.objects.archive import Entry
 from storage.objects.artifacts import Artifacts, FolderArtifacts
 from storage.objects.places import StoreError
 from storage.parquet import Result
-from storage.sql.database import DatabaseError, migrate, open_database, writing
+from storage.sql.database import DatabaseError, open_database, writing
 from storage.sql.query import query
 from storage.sql.tables import database_now, segments
 from tasks.fleet import messages as orders
@@ -34,6 +34,7 @@ from tasks.runs.edge_runs import NotDeployedError
 from tasks.runs.run_state import RunState
 from tasks.segment.result_files import ResultReader, put, result_key
 from tasks.waiting import patience
+from tests.servers_postgres import write_migrated
 from tests.storage.samples import make_model, make_poses, make_report, make_video, planned_batch
 
 VERSION, VIDEO = make_model().version_sha256, make_video(frames=100)
@@ -94,8 +95,7 @@ class Stage:
         store: Artifacts | None = None,
     ) -> None:
         """Own database, store and reader in the folder, unless others are given."""
-        self.engine = engine or open_database(f"sqlite:///{folder}/nightjar.db")
-        migrate(self.engine)
+        self.engine = engine or open_database(write_migrated(folder / "nightjar.db"))
         self.store: Any = store or Store(folder / "store")
         self.runs, self.reader = Runs(), reader or ResultReader()
         self.video_id, self.model, self.batch_id = planned_batch(self.engine, VIDEO, 20)

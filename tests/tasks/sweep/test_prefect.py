@@ -22,12 +22,13 @@ from prefect.states import Pending
 from sqlalchemy import Engine, insert
 
 from storage.ledger.recovery import LedgerRun
-from storage.sql.database import migrate, open_database, writing
+from storage.sql.database import open_database, writing
 from storage.sql.tables import assignments, database_now
 from tasks.site.owner import host_name, this_owner
 from tasks.sweep import prefect as module
 from tasks.sweep.prefect import Seen, judge, sweep_prefect
 from tasks.sweep.report import Report
+from tests.servers_postgres import write_migrated
 from tests.servers_prefect import running_prefect
 from tests.storage.samples import make_video, planned_batch
 
@@ -217,8 +218,7 @@ def test_slots_that_were_miscounted_are_counted_anew(
 @pytest.mark.usefixtures("impatient")
 def test_a_run_whose_assignment_has_ended_is_ended(client: SyncPrefectClient, tmp_path: Path) -> None:
     """Scheduled and never taken: cancelled. Pending: crashed. Runs of others: left alone."""
-    engine = open_database(f"sqlite:///{tmp_path}/nightjar.db")
-    migrate(engine)
+    engine = open_database(write_migrated(tmp_path / "nightjar.db"))
     _, _, batch_id = planned_batch(engine, make_video())
     deployment = deploy(client, tmp_path, "assigned")
     runs = [client.create_flow_run_from_deployment(deployment) for _ in range(2)]
