@@ -1,6 +1,8 @@
 """A file's hash. hashlib.file_digest would do, but the Python 3.10 of a stick's worker does not have it."""
 
 import hashlib
+import os
+from pathlib import Path
 from typing import IO
 
 CHUNK_BYTES = 1 << 20
@@ -21,3 +23,12 @@ def _digest(file: IO[bytes], digest: "hashlib._Hash", count: int | None = None) 
         digest.update(chunk)
         count = None if count is None else count - len(chunk)
     return digest.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in the folder last: without this a power cut may take one back."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

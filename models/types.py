@@ -288,3 +288,15 @@ class SegmentReport:
     precision: str
     worker: str
     wall_s: float
+
+
+class VideoError(NightjarError):
+    """A video that cannot be used; the text is the reason that a person reads in the quarantine."""
+
+
+class AttemptError(NightjarError):
+    """An attempt that failed for a reason that says nothing about the video: another attempt may succeed."""
+
+
+class TooSlowError(AttemptError):
+    """An attempt that took too long by the clock: a slow disk or a busy machine, so the next night may succeed."""

@@ -14,8 +14,8 @@ from io import BufferedRandom, BytesIO
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from models.files import sync_folder
 from storage.leftovers import TEMPORARY, temporary_file, temporary_folder
-from storage.objects.disk import sync_folder
 from storage.objects.places import ObjectError, S3Place, StoreError, disk_errors, parse_place, too_large
 from storage.objects.s3 import Bucket, S3Options
 from storage.private import make_folder

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.types import AttemptError, VideoError
 from storage.sandbox import wire
-from storage.video.containers import AttemptError, VideoError
 
 RELEASE, CLOSE = b"r", b"c"
 F_SETSIG = 10  # Linux, not in the fcntl module

@@ -25,10 +25,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.types import NightjarError
+from models.types import AttemptError, NightjarError, TooSlowError, VideoError
 from storage.sandbox import wire
 from storage.sandbox.child import CLOSE, RELEASE, Request, send_request, shared_slots, slot_bytes, slot_views
-from storage.video.containers import AttemptError, TooSlowError, VideoError
 
 MEMORY_BYTES = 4 << 30
 IDLE_S = 300.0  # a child that owes an answer and used no CPU for so long hangs, on a dead network disk perhaps

@@ -13,7 +13,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from models.files import sha256_of
-from models.types import NightjarError
+from models.types import AttemptError, VideoError
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
@@ -83,18 +83,6 @@ OTHER_MAGIC = {
 # Of the disk or share below a file. FFmpeg says EIO of some damaged files, too: only reading tells which it is.
 READ_FAULTS = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO})
 PLAYLISTS = ("#EXTM3U", "ffconcat", "file '", "v=0", "[playlist]", "<?xml", "<asx", "<smil")
-
-
-class VideoError(NightjarError):
-    """A video that cannot be used; the text is the reason that a person reads in the quarantine."""
-
-
-class AttemptError(NightjarError):
-    """An attempt that failed for a reason that says nothing about the video: another attempt may succeed."""
-
-
-class TooSlowError(AttemptError):
-    """An attempt that took too long by the clock: a slow disk or a busy machine, so the next night may succeed."""
 
 
 @contextmanager

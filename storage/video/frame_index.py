@@ -16,9 +16,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from models.types import FrameIndex, TimeRepair
+from models.types import FrameIndex, TimeRepair, VideoError
 from storage.video.coded_film import CodedDigest
-from storage.video.containers import UNFINISHED, VideoError
+from storage.video.containers import UNFINISHED
 from storage.video.decoder_headers import carries_header
 from storage.video.display import StreamAspects, geometry_of_first
 from storage.video.frames import InexactError, count_packets, decode, open_container, prepare_decoder

@@ -18,8 +18,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from models.types import FrameIndex, Video
-from storage.video.containers import HEAD_BYTES, MAX_PIXELS, AttemptError, VideoError, confirmed, open_regular
+from models.types import AttemptError, FrameIndex, Video, VideoError
+from storage.video.containers import HEAD_BYTES, MAX_PIXELS, confirmed, open_regular
 from storage.video.decoder_headers import give_headers, headers_after
 from storage.video.display import ASPECT_IN_STREAM, AspectChanged, FrameGeometries, StreamAspects
 from storage.video.geometry import DisplayGeometry

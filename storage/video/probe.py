@@ -11,9 +11,9 @@ from typing import Any
 
 from av.video.stream import VideoStream
 
-from models.types import FrameIndex, TimeRepair, Video
+from models.types import FrameIndex, TimeRepair, Video, VideoError
 from storage.video.coded_film import CodedDigest, CodedFilm
-from storage.video.containers import MAX_PIXELS, UNFINISHED, VideoError, check_whole, confirmed, digest, open_regular
+from storage.video.containers import MAX_PIXELS, UNFINISHED, check_whole, confirmed, digest, open_regular
 from storage.video.frame_index import TRIAL_FRAMES, Film, demux, index_frames, timing_of, try_decoder
 from storage.video.frames import open_container
 from storage.video.streams import choose_stream, film_stream

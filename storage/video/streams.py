@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from storage.video.containers import VideoError
+from models.types import VideoError
 
 if TYPE_CHECKING:  # PyAV's class is generic for type checkers only
     VideoPacket: TypeAlias = Packet[VideoStream]

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from prefect import task
 
 from models.inference.segments import plan_segments
-from models.types import FrameIndex, Video
+from models.types import AttemptError, FrameIndex, TooSlowError, Video, VideoError
 from storage.ledger import leases as ledger
 from storage.objects.archive import Archive, Entry, Ignored
 from storage.objects.places import ChangedError, DeniedObjectError, ObjectError, StoreError, UnansweredError
 from storage.sandbox.parent import SandboxError
 from storage.sql import catalogue
 from storage.sql.catalogue import FormerVideo, IgnoredFile, KnownFile
-from storage.video.containers import AttemptError, TooSlowError, VideoError, container_of, describe
+from storage.video.containers import container_of, describe
 from tasks.batch.night import Night
 from tasks.runs.policy import TASK
 from tasks.segment.open_video import FileState, state_of

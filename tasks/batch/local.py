@@ -9,7 +9,7 @@ from prefect import task
 
 from models.inference.devices import open_runtime
 from models.inference.runtime import Runtime
-from models.types import NightjarError
+from models.types import AttemptError, NightjarError, VideoError
 from storage.ledger import leases as ledger
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import Claim
@@ -18,7 +18,6 @@ from storage.objects.places import ObjectError, RefusedError
 from storage.parquet import Result
 from storage.sandbox.parent import SandboxError
 from storage.sql.database import DatabaseAwayError
-from storage.video.containers import AttemptError, VideoError
 from tasks.batch.night import Night
 from tasks.runs.cancelling import undisturbed
 from tasks.runs.policy import TASK

@@ -15,13 +15,12 @@ from prefect import task
 
 from models.drawing.lasting import best_frame
 from models.drawing.people import contact_sheet
-from models.types import Classifications, Rows
+from models.types import AttemptError, Classifications, Rows, VideoError
 from storage.ledger.leases import DoneSegment, done_segments, videos_done
 from storage.objects.archive import Entry
 from storage.objects.places import ObjectError
 from storage.sandbox.parent import SandboxError
 from storage.sql.catalogue import identity_of
-from storage.video.containers import AttemptError, VideoError
 from tasks.batch.night import Night
 from tasks.batch.overlays import DrawnModel, VideoRenderer, find_overlay, part_of
 from tasks.runs.policy import TASK

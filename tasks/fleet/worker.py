@@ -12,13 +12,12 @@ from typing import TypeVar
 
 from models.inference.runtime import RuntimeFault
 from models.manifest import Manifest
-from models.types import NightjarError
+from models.types import AttemptError, NightjarError, VideoError
 from storage.objects.archive import Archive
 from storage.objects.artifacts import Artifacts
 from storage.objects.places import ObjectError, StoreError
 from storage.parquet import Result
 from storage.sandbox.parent import Sandbox, SandboxError
-from storage.video.containers import AttemptError, VideoError
 from tasks.fleet.device import WorkerDevice
 from tasks.fleet.device_lock import DeviceLock
 from tasks.fleet.messages import Call, Done, Fault, Order, Piece, poll_order, read_call

@@ -10,11 +10,10 @@ from prefect import task
 
 from models.inference.preprocess import plan_resize
 from models.manifest import Manifest
-from models.types import NightjarError
+from models.types import AttemptError, NightjarError, VideoError
 from storage.objects.archive import Archive, Entry, canonical
 from storage.objects.places import ObjectError
 from storage.sandbox.parent import Sandbox, SandboxError
-from storage.video.containers import AttemptError, VideoError
 from tasks.runs.policy import TASK
 from tasks.segment.open_video import probe
 from tasks.segment.sandboxed import picked_tensors

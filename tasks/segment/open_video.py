@@ -7,12 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from models.types import FrameIndex, Video
+from models.types import FrameIndex, TooSlowError, Video
 from storage.objects.archive import Archive, Entry
 from storage.objects.places import ObjectError
 from storage.sandbox.parent import Sandbox
 from storage.video.coded_film import CodedFilm
-from storage.video.containers import TooSlowError
 from storage.video.probe import begins_with, from_record, probe_record
 from tasks.site.settings import ReadLimits
 

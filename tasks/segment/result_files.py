@@ -10,12 +10,11 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from models.manifest import Manifest
-from models.types import Classifications, Segment
+from models.types import AttemptError, Classifications, Segment, VideoError
 from storage.objects.artifacts import Artifacts
 from storage.objects.places import ObjectError
 from storage.parquet import RESULT_LIMIT_BYTES, Result, ResultError, encode_result, from_record, refusal, result_record
 from storage.sandbox.parent import Sandbox, SandboxError
-from storage.video.containers import AttemptError, VideoError
 from tasks.waiting.attempts import pause
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from models.drawing.people import draw_caption, draw_poses
 from models.inference.preprocess import Resize
-from models.types import Classifications, FrameIndex, Rows, Video
-from storage.video.containers import VideoError
+from models.types import Classifications, FrameIndex, Rows, Video, VideoError
 from storage.video.encode import write_video
 from storage.video.frames import read_frames
 

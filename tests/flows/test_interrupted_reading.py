@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from flows.nightly_batch import BatchIncomplete
+from models.types import AttemptError
 from storage.objects.places import StoreError
 from storage.objects.s3 import Bucket, S3Options
 from storage.sandbox.parent import Sandbox
-from storage.video.containers import AttemptError
 from tasks.site.settings import read_settings
 from tasks.sweep.sweep import Options, sweep
 from tests.flows.conftest import register_tiny_model, spot_video

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.video.containers import AttemptError
+from models.types import AttemptError
 from storage.video.frames import read_frames
 from storage.video.probe import VideoError, probe_video
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.types import AttemptError, TooSlowError
 from storage.sandbox.parent import Sandbox, SandboxError, SandboxKilled, Stream
 from storage.sandbox.wire import HEADER
-from storage.video.containers import AttemptError, TooSlowError
 from storage.video.probe import VideoError, from_record, probe_record, probe_video
 from tests.storage import sandboxed
 from tests.videos import make_video

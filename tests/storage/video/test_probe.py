@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from models.files import sha256_of
-from models.types import FrameIndex, Video
+from models.types import AttemptError, FrameIndex, Video
 from storage.video import probe as video_module
-from storage.video.containers import AttemptError, open_regular, tells_its_end
+from storage.video.containers import open_regular, tells_its_end
 from storage.video.frames import open_container, read_frames
 from storage.video.geometry import DisplayGeometry
 from storage.video.pixels import to_rgb

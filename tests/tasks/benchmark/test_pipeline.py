@@ -9,7 +9,7 @@ import pytest
 from models.inference import pipeline
 from models.inference.devices import open_runtime
 from models.manifest import MANIFEST_FILE, Manifest
-from storage.video.containers import VideoError
+from models.types import VideoError
 from tasks.benchmark.pipeline import PipelineSpeed, measure_pipeline
 from tests.flows.conftest import spot_video
 from tests.tiny_model import write_tiny_model

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.types import FrameIndex
+from models.types import AttemptError, FrameIndex, TooSlowError
 from storage.objects.archive import Entry, FolderArchive
 from storage.objects.places import ObjectError
 from storage.sandbox.parent import Sandbox
-from storage.video.containers import AttemptError, TooSlowError
 from storage.video.probe import probe_video
 from tasks.segment import open_video as opened_video
 from tasks.segment.open_video import OpenVideo, Probes, probe, starts_with, state_of
