@@ -210,13 +210,13 @@ def print_overlay(video: str, model: str | None, from_s: float, to_s: float | No
 
 def list_quarantine(replay: str | None, chosen: Format) -> None:
     """Print the quarantine, or let the next run over the archive `replay` try its quarantined things again."""
-    from storage.ledger import leases as ledger
+    from storage.ledger import batches
     from storage.objects.archive import canonical
     from tasks.site.site import open_site
 
     if replay:
         with open_site() as site:
-            files, segments = ledger.requeue_quarantined(site.engine, canonical(replay))
+            files, segments = batches.requeue_quarantined(site.engine, canonical(replay))
         print_line(f"{files} files and {segments} segments will be tried again by the next run over {replay}.")
         return
     print_listing(listings.QUARANTINE, chosen)
@@ -224,14 +224,14 @@ def list_quarantine(replay: str | None, chosen: Format) -> None:
 
 def forget_batches(numbers: Iterable[int]) -> None:
     """Take these batches off the lists. Raises NightjarError for one that runs or is not there."""
-    from storage.ledger import leases as ledger
+    from storage.ledger import batches
     from tasks.site.owner import is_dead
     from tasks.site.site import open_site
 
     with open_site() as site:
-        ledger.release_dead(site.engine, is_dead)  # one whose process is gone does not run
+        batches.release_dead(site.engine, is_dead)  # one whose process is gone does not run
         for number in numbers:
-            status = ledger.forget_batch(site.engine, number)
+            status = batches.forget_batch(site.engine, number)
             if status is None:
                 raise NightjarError(f"no batch {number}. 'nightjar batches' lists them")
             if status == "running":

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from models.manifest import Manifest
 from models.types import NightjarError
-from storage.ledger import leases as ledger
+from storage.ledger import batches
 from storage.objects.archive import canonical
 from storage.sandbox.parent import Sandbox
 from storage.sql import catalogue
@@ -118,7 +118,7 @@ def nightly_batch(
                 _close(site, night.batch_id, error)
             raise
         report = patience(partial(_account, night, model, listing, pictures, begun))
-        given_up = patience(partial(ledger.given_up, site.engine, night.batch_id))
+        given_up = patience(partial(batches.given_up, site.engine, night.batch_id))
     calling(partial(publish_report, report))
     if report.status != "completed":
         raise BatchIncomplete(_what_is_missing(report, given_up))
@@ -143,10 +143,10 @@ def _begin(
     videos = site.archive(location)
     if not catalogue.knows_archive(site.engine, location):
         videos.check()  # a mistyped name leaves no batch; a known archive whose disk is away leaves one that crashed
-    ledger.release_dead(site.engine, is_dead)
+    batches.release_dead(site.engine, is_dead)
     tidy(site.settings)
     catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
-    batch_id = ledger.start_batch(site.engine, location, model_version_id, dispatch, this_owner(), flow_run.get_id())
+    batch_id = batches.start_batch(site.engine, location, model_version_id, dispatch, this_owner(), flow_run.get_id())
     return Night(
         site,
         tools.sandbox,
@@ -164,7 +164,7 @@ def _begin(
 def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, precision: str) -> int:
     """Number of segments that the batch did."""
     engine, patience = night.site.engine, night.patience
-    expect = partial(ledger.expect_segments, engine, night.batch_id, listing.entries, listing.listed, listing.refused)
+    expect = partial(batches.expect_segments, engine, night.batch_id, listing.entries, listing.listed, listing.refused)
     counts = patience(expect)
     log.info(
         f"{listing.listed} files listed, {listing.new} new or changed, {listing.refused} in quarantine; "
@@ -176,19 +176,19 @@ def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, pre
         run_fleet(night, listing.entries, precision)
     elif counts.missing:
         run_segments(night, listing.entries, device, precision)
-    return patience(lambda: ledger.count_segments(engine, night.batch_id)).done
+    return patience(lambda: batches.count_segments(engine, night.batch_id)).done
 
 
 def _close(site: Site, batch_id: int, error: BaseException) -> None:
     if is_cancel(error):
-        ledger.cancel_batch(site.engine, batch_id, f"cancelled. {AGAIN}")
+        batches.cancel_batch(site.engine, batch_id, f"cancelled. {AGAIN}")
     else:
-        ledger.finish_batch(site.engine, batch_id, str(error) or type(error).__name__)
+        batches.finish_batch(site.engine, batch_id, str(error) or type(error).__name__)
 
 
 def _account(night: Night, model: str, listing: Listing, pictures: Pictures, begun: float) -> BatchReport:
     engine = night.site.engine
-    status = ledger.finish_batch(engine, night.batch_id, unread=len(listing.unread))
+    status = batches.finish_batch(engine, night.batch_id, unread=len(listing.unread))
     catalogue.show_when_complete(engine, night.manifest.task, night.model_version_id)
     account = read_account(engine, night.batch_id, night.site.settings.zone)
     chart, chart_url = draw_chart(night.site, account)

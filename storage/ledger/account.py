@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine, Row, Select, exists, func, select, text, update
 
-from storage.ledger.leases import SegmentCounts, count_segments
+from storage.ledger.batches import SegmentCounts, count_segments
 from storage.sql.clock import epoch_s
 from storage.sql.database import DatabaseError, reading, writing
 from storage.sql.tables import assignments, batches, database_now, model_versions, segments, videos

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, insert, select, update
 
 from models.types import Classifications, Poses, Rows, Segment, SegmentReport, Video
-from storage.ledger.leases import NO_LEASE, Claim, held, insert_segments, lock_video, planned_ranges
+from storage.ledger.leases import NO_LEASE, Claim, held
+from storage.ledger.plan import insert_segments, lock_video, planned_ranges
 from storage.poses import POSE_COLUMNS, POSE_SECONDS, keypoint_matrix, pose_heads, pose_seconds, poses_from_columns
 from storage.rows import LABEL_COLUMNS, check_report, check_rows
 from storage.sql import tables

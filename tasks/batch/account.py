@@ -28,7 +28,7 @@ from storage.ledger.account import (
     read_videos,
     read_yields,
 )
-from storage.ledger.leases import SegmentCounts
+from storage.ledger.batches import SegmentCounts
 from storage.sql.database import Engine
 from tasks.text.wording import (
     change,

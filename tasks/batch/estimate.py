@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from models.types import NightjarError
 from storage.ledger.account import read_batch, write_estimate
-from storage.ledger.leases import SegmentCounts
+from storage.ledger.batches import SegmentCounts
 from storage.ledger.speeds import Overhead, Speed, last_devices, measured_overhead, measured_speeds
 from tasks.batch.night import Night
 from tasks.runs.edge_runs import OUTAGES, EdgeRuns

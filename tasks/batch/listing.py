@@ -13,7 +13,7 @@ from prefect import task
 
 from models.inference.segments import plan_segments
 from models.types import AttemptError, FrameIndex, TooSlowError, Video, VideoError
-from storage.ledger import leases as ledger
+from storage.ledger import plan
 from storage.objects.archive import Archive, Entry, Ignored
 from storage.objects.places import ChangedError, DeniedObjectError, ObjectError, StoreError, UnansweredError
 from storage.sandbox.parent import SandboxError
@@ -76,7 +76,7 @@ def _read_archive(night: Night, segment_s: float, new: set[str]) -> Listing:
     """new: keys of files that are new or changed; those of earlier attempts are in it"""
     engine, files = night.site.engine, night.archive.list()
     known = catalogue.known_files(engine, night.location)
-    planned = ledger.planned_videos(engine, night.model_version_id)
+    planned = plan.planned_videos(engine, night.model_version_id)
     files = _with_unnamed(night, files, known)
     _refuse_nothing(night, files, known)
     listing = Listing(listed=len(files), ignored=len(night.archive.ignored))
@@ -260,7 +260,7 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
     night.probes.keep(entry, state, video, index)
     video_id = catalogue.register_video(engine, video)
     plan = plan_segments(video.sha256, index.keyframes, index.timestamps_s, video.frames, segment_s)
-    ledger.plan_video(engine, video_id, night.model_version_id, plan)
+    plan.plan_video(engine, video_id, night.model_version_id, plan)
     catalogue.record_file(engine, night.location, entry.key, entry.size_bytes, entry.etag, video_id=video_id)
     if former is not None and catalogue.supersede(engine, former, video_id):
         log.info("%s has grown since it was read: the views show all of it from now on", entry.key)

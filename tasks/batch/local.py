@@ -10,6 +10,7 @@ from prefect import task
 from models.inference.devices import open_runtime
 from models.inference.runtime import Runtime
 from models.types import AttemptError, NightjarError, VideoError
+from storage.ledger import batches
 from storage.ledger import leases as ledger
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import Claim
@@ -68,7 +69,7 @@ def run_segments(night: Night, entries: Mapping[int, Entry], device: str, precis
     """
     engine, owner, lease_s = night.site.engine, this_owner(), night.site.settings.lease_s
     runtime = open_runtime(night.folder, night.manifest, device, precision)
-    frames = night.patience(lambda: ledger.count_segments(engine, night.batch_id)).frames_missing
+    frames = night.patience(lambda: batches.count_segments(engine, night.batch_id)).frames_missing
     limits = night.site.settings.read_limits
     with OpenVideo(night.archive, night.sandbox, limits, night.probes) as opened, FrameProgress(frames) as progress:
         failures = 0  # in a row
@@ -90,7 +91,7 @@ def _next_claim(night: Night, owner: str, lease_s: float) -> Claim | None:
     """
     engine, batch_id, said, unheld = night.site.engine, night.batch_id, "", 0
     while (claim := ledger.claim(engine, batch_id, owner, lease_s)) is None:
-        if not ledger.count_segments(engine, batch_id).missing:
+        if not batches.count_segments(engine, batch_id).missing:
             return None
         held = ledger.holders(engine, batch_id)
         unheld = 0 if held else unheld + 1

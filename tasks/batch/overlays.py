@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.types import FrameIndex, ModelVersion, NightjarError, Rows, Video
-from storage.ledger import leases as ledger
+from storage.ledger import plan
 from storage.ledger.commit import read_labels, read_poses
 from storage.objects.archive import Entry
 from storage.objects.artifacts import Artifacts
@@ -93,7 +93,7 @@ class VideoRenderer:
 
 def part_of(site: Site, model: DrawnModel, video_id: int, start: int, stop: int) -> Part:
     """Frames [start, stop) of a video, as far as this model has got."""
-    return Part(start, stop, ledger.frames_done_in(site.engine, video_id, model.model_version_id, start, stop))
+    return Part(start, stop, plan.frames_done_in(site.engine, video_id, model.model_version_id, start, stop))
 
 
 def overlay_prefix(model: DrawnModel, video_sha256: str, part: Part) -> str:
@@ -196,7 +196,7 @@ def _model(site: Site, found: ArchivedVideo, name: str | None) -> DrawnModel:
         model_version_id, version = require_model(site.engine, name)
         return _drawn(model_version_id, version)
     for model_version_id, version in catalogue.shown_versions(site.engine):  # poses before labels
-        if found.video_id in ledger.videos_done(site.engine, model_version_id):
+        if found.video_id in plan.videos_done(site.engine, model_version_id):
             return _drawn(model_version_id, version)
     raise NightjarError(f"no shown model has rows of {found.key}. Give --model NAME, or run one over its archive")
 

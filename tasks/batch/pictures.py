@@ -16,7 +16,8 @@ from prefect import task
 from models.drawing.lasting import best_frame
 from models.drawing.people import contact_sheet
 from models.types import AttemptError, Classifications, Rows, VideoError
-from storage.ledger.leases import DoneSegment, done_segments, videos_done
+from storage.ledger.batches import DoneSegment, done_segments
+from storage.ledger.plan import videos_done
 from storage.objects.archive import Entry
 from storage.objects.places import ObjectError
 from storage.sandbox.parent import SandboxError

@@ -11,7 +11,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from storage.ledger.account import WholeVideo, read_refused, read_whole_videos
-from storage.ledger.leases import SegmentCounts
+from storage.ledger.batches import SegmentCounts
 from storage.objects.places import StoreError
 from tasks.batch.account import Account, count_lines, crowd_table, device_table, video_table
 from tasks.batch.listing import Listing

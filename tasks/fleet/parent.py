@@ -18,7 +18,7 @@ from prefect import task
 from prefect.runtime import flow_run
 
 from models.types import NightjarError, Segment
-from storage.ledger import assignments
+from storage.ledger import assignments, batches
 from storage.ledger import leases as ledger
 from storage.ledger.assignments import Assignment
 from storage.ledger.commit import load_result
@@ -118,7 +118,7 @@ def run_fleet(night: Night, entries: Mapping[int, Entry], precision: str) -> Non
     Raises NightjarError when database, store or Prefect were away for longer than the settings say, when the deployment
     is missing, or when somebody has cancelled the batch.
     """
-    frames = night.patience(lambda: ledger.count_segments(night.site.engine, night.batch_id)).frames_missing
+    frames = night.patience(lambda: batches.count_segments(night.site.engine, night.batch_id)).frames_missing
     with FrameProgress(frames) as progress, EdgeRuns() as runs:
         fleet = night.patience(lambda: Fleet(night, entries, precision, runs, progress))
         try:
@@ -173,7 +173,7 @@ class Fleet:
         self._hear_all()
         if self._is_due("count", COUNT_S):
             self._lose_the_silent()
-            if not ledger.count_segments(self._engine, self._night.batch_id).missing:
+            if not batches.count_segments(self._engine, self._night.batch_id).missing:
                 return True
             self._free = FreeWork(*ledger.count_free(self._engine, self._night.batch_id))
         if self._is_due("prefect", ASK_PREFECT_S):

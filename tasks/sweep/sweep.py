@@ -12,8 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from models.types import NightjarError, Segment
-from storage.ledger import assignments
-from storage.ledger import leases as ledger
+from storage.ledger import assignments, batches
 from storage.ledger import recovery as swept
 from storage.ledger.leases import Claim
 from storage.objects.artifacts import Artifacts
@@ -119,7 +118,7 @@ def free_leases(engine: Engine, report: Report) -> None:
         report.did(f"freed what {owner} held: its process is gone")
     expired = swept.expired_leases(engine)
     if not report.dry:
-        ledger.release_dead(engine, is_dead)
+        batches.release_dead(engine, is_dead)
         expired = swept.free_expired(engine)
     report.count(expired, "freed {} segments whose lease had ended")
 
@@ -155,7 +154,7 @@ def crash_idle(engine: Engine, report: Report) -> None:
         if owner.startswith(f"{host_name()}:") and not is_dead(owner):
             continue
         if not report.dry:
-            ledger.finish_batch(engine, batch_id, f"nothing was heard of {owner} for a day")
+            batches.finish_batch(engine, batch_id, f"nothing was heard of {owner} for a day")
         report.did(f"crashed batch {batch_id}: nothing was heard of {owner} for a day")
 
 

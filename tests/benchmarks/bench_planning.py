@@ -14,10 +14,11 @@ import numpy as np
 
 from models.inference.segments import plan_segments
 from models.types import Poses, Video
-from storage.ledger import assignments
+from storage.ledger import assignments, batches
 from storage.ledger import leases as ledger
+from storage.ledger.batches import expect_segments, start_batch
 from storage.ledger.commit import load_result
-from storage.ledger.leases import expect_segments, plan_video, start_batch
+from storage.ledger.plan import plan_video
 from storage.parquet import Result
 from storage.sql.catalogue import register_model, register_video
 from storage.sql.database import Engine, migrate, open_database
@@ -72,7 +73,7 @@ def bench(name: str, url: str) -> None:
         f"{name}: {counts.expected:,} segments planned in {planned - begun:.1f} s, entered in {entered - planned:.1f} s"
     )
     print(f"{name}: one claim {median_ms(lambda: ledger.claim(engine, batch_id, 'me', 60)):.1f} ms", end=", ")
-    print(f"a count of the batch {median_ms(lambda: ledger.count_segments(engine, batch_id)):.0f} ms", end=", ")
+    print(f"a count of the batch {median_ms(lambda: batches.count_segments(engine, batch_id)):.0f} ms", end=", ")
     member = assignments.create(engine, batch_id)
     begun = time.perf_counter()
     claims = assignments.grant(engine, member, "pi", "stick", 300 * SEGMENT_FRAMES, 60)

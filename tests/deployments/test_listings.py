@@ -25,8 +25,8 @@ from deployments.answers import Column, Format, print_table, write_listing, writ
 from deployments.cli import main
 from deployments.listings import Listing
 from models.text import visible
+from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
-from storage.ledger.leases import finish_batch
 from storage.sql.catalogue import record_file, register_model, show_model, show_when_complete
 from storage.sql.database import Engine, open_database
 from storage.sql.query import query

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, event
 import flows.nightly_batch as nightly
 from flows.nightly_batch import nightly_batch
 from models.types import NightjarError
+from storage.ledger import batches
 from storage.ledger import leases as ledger
 from storage.objects.artifacts import FolderArtifacts
 from storage.objects.places import UnreachableError
@@ -202,7 +203,7 @@ def test_a_local_night_goes_on_when_prefect_is_restarted(
     (tmp_path / "archive").mkdir()
     spot_video(tmp_path / "archive" / "one.mp4", FRAMES)
     monkeypatch.setattr(nightly, "CLIENT_RETRIES", 0)
-    expect = ledger.expect_segments
+    expect = batches.expect_segments
     with running_prefect(tmp_path / "prefect", f"sqlite+aiosqlite:///{tmp_path}/prefect.db") as server:
 
         def expect_and_restart(*args: Any) -> Any:

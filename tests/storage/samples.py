@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from models.types import KEYPOINTS, Classifications, ModelVersion, Poses, Rows, Segment, SegmentReport, Video
-from storage.ledger.leases import Claim, claim, expect_segments, plan_video, start_batch
+from storage.ledger.batches import expect_segments, start_batch
+from storage.ledger.leases import Claim, claim
+from storage.ledger.plan import plan_video
 from storage.sql.catalogue import register_model, register_video
 
 

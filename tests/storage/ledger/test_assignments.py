@@ -5,7 +5,7 @@ import time
 import pytest
 from sqlalchemy import Engine
 
-from storage.ledger import assignments
+from storage.ledger import assignments, batches
 from storage.ledger import leases as ledger
 from storage.ledger.assignments import Assignment
 from storage.ledger.commit import commit_segment
@@ -128,20 +128,20 @@ def test_what_a_dead_batch_had_under_way_goes_to_the_next_one_over_the_same_arch
     video_id, model, batch_id = planned_batch(engine, make_video(frames=FRAMES), LENGTH)
     one, claims = given(engine, batch_id)
     assert assignments.adopt(engine, batch_id) == 0
-    ledger.finish_batch(engine, batch_id, "killed")
-    following = ledger.start_batch(engine, archive, model, "fleet", "another owner")
-    ledger.expect_segments(engine, following, [video_id], 1, 0)
+    batches.finish_batch(engine, batch_id, "killed")
+    following = batches.start_batch(engine, archive, model, "fleet", "another owner")
+    batches.expect_segments(engine, following, [video_id], 1, 0)
     assert assignments.adopt(engine, following) == adopted
     assert [each.assignment_id for each in assignments.open_assignments(engine, following)] == (
         [one.assignment_id] * adopted
     )
     assert assignments.claims(engine, one.assignment_id) == claims, "it still holds what it held, by the same attempt"
     assert commit(engine, claims[0])
-    assert [done.people for done in ledger.done_segments(engine, following)] == [40] * adopted
+    assert [done.people for done in batches.done_segments(engine, following)] == [40] * adopted
 
 
 def test_a_running_batchs_runs_are_not_adopted(engine: Engine) -> None:
     _, model, batch_id = planned_batch(engine, make_video(frames=FRAMES), LENGTH)
     given(engine, batch_id)
-    following = ledger.start_batch(engine, "archive/", model, "fleet", "another owner")
+    following = batches.start_batch(engine, "archive/", model, "fleet", "another owner")
     assert assignments.adopt(engine, following) == 0

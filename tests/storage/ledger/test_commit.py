@@ -11,7 +11,8 @@ from sqlalchemy import Engine, select, text
 
 from models.types import Poses, Segment
 from storage.ledger.commit import commit_segment, load_result, read_poses
-from storage.ledger.leases import claim, plan_video, release
+from storage.ledger.leases import claim, release
+from storage.ledger.plan import plan_video
 from storage.parquet import Result
 from storage.sql.catalogue import register_model
 from storage.sql.database import DatabaseError

@@ -10,8 +10,8 @@ from multiprocessing.process import BaseProcess
 
 from sqlalchemy import Engine, func, select, text
 
+from storage.ledger.batches import count_segments
 from storage.ledger.commit import read_poses
-from storage.ledger.leases import count_segments
 from storage.sql.tables import segments
 from tests.storage.samples import assert_same, make_poses, make_video, planned_batch
 from tests.storage.workers import LEASE_S, NAIVE_TABLE, work

@@ -8,23 +8,19 @@ from sqlalchemy import Engine, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from models.types import Segment
-from storage.ledger.commit import commit_segment, read_poses
-from storage.ledger.leases import (
-    MAX_TRIES,
+from storage.ledger.batches import (
     cancel_batch,
-    claim,
     count_segments,
     expect_segments,
     finish_batch,
     given_up,
-    plan_video,
-    quarantine_segment,
-    release,
     release_dead,
-    renew,
     requeue_quarantined,
     start_batch,
 )
+from storage.ledger.commit import commit_segment, read_poses
+from storage.ledger.leases import MAX_TRIES, claim, quarantine_segment, release, renew
+from storage.ledger.plan import plan_video
 from storage.sql.catalogue import record_file, register_model, register_video
 from storage.sql.database import DatabaseError
 from storage.sql.query import query

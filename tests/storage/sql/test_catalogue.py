@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
+from storage.ledger.batches import expect_segments, start_batch
 from storage.ledger.commit import commit_segment
-from storage.ledger.leases import expect_segments, plan_video, start_batch
+from storage.ledger.plan import plan_video
 from storage.sql.catalogue import (
     IgnoredFile,
     ShownModel,

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from models.types import Classifications, Segment
+from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment, load_result, read_labels
-from storage.ledger.leases import claim, finish_batch
+from storage.ledger.leases import claim
 from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
 from storage.rows import check_rows
 from storage.sql.catalogue import record_file, show_when_complete

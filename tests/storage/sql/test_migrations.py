@@ -17,8 +17,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from models.types import Poses
+from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
-from storage.ledger.leases import finish_batch, quarantine_segment
+from storage.ledger.leases import quarantine_segment
 from storage.sql.catalogue import (
     geometry_of_rows,
     record_file,

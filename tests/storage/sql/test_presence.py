@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Engine
 
 from models.types import KEYPOINTS, Poses, Video
+from storage.ledger.batches import expect_segments, start_batch
 from storage.ledger.commit import commit_segment
-from storage.ledger.leases import expect_segments, plan_video, start_batch
+from storage.ledger.plan import plan_video
 from storage.sql.catalogue import register_model, register_video, show_model
 from storage.sql.query import query
 from tests.storage.samples import cut, make_model, make_report, make_video, must_claim

@@ -16,8 +16,9 @@ from sqlalchemy import Engine, text
 from models.drawing.night import MOST_LANES, WIDTH, Lane, draw_night
 from storage.ledger import assignments
 from storage.ledger.account import write_estimate
+from storage.ledger.batches import expect_segments, finish_batch
 from storage.ledger.commit import commit_segment
-from storage.ledger.leases import expect_segments, finish_batch, quarantine_segment, release
+from storage.ledger.leases import quarantine_segment, release
 from storage.objects.artifacts import FolderArtifacts
 from storage.sql.catalogue import record_file
 from storage.sql.database import DatabaseError

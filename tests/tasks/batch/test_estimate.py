@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from storage.ledger.leases import expect_segments, finish_batch, plan_video, start_batch
+from storage.ledger.batches import expect_segments, finish_batch, start_batch
+from storage.ledger.plan import plan_video
 from storage.ledger.speeds import Overhead, Speed, measured_overhead, measured_speeds
 from tasks.batch.estimate import Hand, Work, estimate, named_device
 from tests.storage.samples import cut, make_video, planned_batch

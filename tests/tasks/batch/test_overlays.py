@@ -9,7 +9,7 @@ import pytest
 
 from models.types import FrameIndex, NightjarError, Poses
 from storage.ledger.commit import commit_segment
-from storage.ledger.leases import frames_done_in, videos_done
+from storage.ledger.plan import frames_done_in, videos_done
 from storage.objects.archive import canonical
 from storage.sql.catalogue import mark_gone, record_file, show_model
 from storage.video.frames import read_frames

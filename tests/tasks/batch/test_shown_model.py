@@ -3,8 +3,8 @@
 from sqlalchemy import Engine
 
 from storage.ledger.account import read_batch
+from storage.ledger.batches import start_batch
 from storage.ledger.commit import commit_segment
-from storage.ledger.leases import start_batch
 from storage.sql.catalogue import register_model, show_model, show_when_complete
 from storage.sql.query import query
 from tasks.batch.shown_model import views_line

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models.types import Segment
-from storage.ledger import assignments
+from storage.ledger import assignments, batches
 from storage.ledger import leases as ledger
 from storage.ledger.leases import MAX_TRIES
 from storage.objects.archive import Entry
@@ -378,8 +378,8 @@ def test_a_run_of_which_not_a_word_was_heard_is_given_up(stage: Stage) -> None:
 def test_what_another_dead_parent_left_leased_is_taken_when_the_lease_ends(stage: Stage) -> None:
     """Its batch counts as running, for nobody knows its host: nothing of it can be adopted."""
     stage.working()
-    following = ledger.start_batch(stage.engine, "archive/", stage.model, "fleet", "another owner")
-    ledger.expect_segments(stage.engine, following, [stage.video_id], 1, 0)
+    following = batches.start_batch(stage.engine, "archive/", stage.model, "fleet", "another owner")
+    batches.expect_segments(stage.engine, following, [stage.video_id], 1, 0)
     second = stage.parent(following)
     stage.tick(second)
     assert second._free.segments == 0
@@ -397,9 +397,9 @@ def test_a_parent_that_died_between_ledger_and_order_is_followed_by_one_that_wri
     with pytest.raises(StoreError):
         stage.tick()
     stage.store.before_put = lambda key: None
-    ledger.finish_batch(stage.engine, stage.batch_id, "killed")
-    following = ledger.start_batch(stage.engine, "archive/", stage.model, "fleet", "another owner")
-    ledger.expect_segments(stage.engine, following, [stage.video_id], 1, 0)
+    batches.finish_batch(stage.engine, stage.batch_id, "killed")
+    following = batches.start_batch(stage.engine, "archive/", stage.model, "fleet", "another owner")
+    batches.expect_segments(stage.engine, following, [stage.video_id], 1, 0)
     second = stage.parent(following)
     second._adopt()
     order = stage.order(mine)
@@ -462,7 +462,7 @@ def test_a_run_that_prefect_forgot_is_asked_for_again(stage: Stage, caplog: pyte
 def test_a_parent_that_is_started_again_adopts_no_ghosts(stage: Stage) -> None:
     stage.tick()
     [ghost] = stage.runs.started
-    ledger.finish_batch(stage.engine, stage.batch_id, "killed")
+    batches.finish_batch(stage.engine, stage.batch_id, "killed")
     _, _, batch_id = planned_batch(stage.engine, VIDEO, 20)
     stage.fleet, stage.batch_id = stage.parent(batch_id), batch_id
     stage.fleet._adopt()

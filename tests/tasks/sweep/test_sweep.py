@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models.types import Segment
-from storage.ledger import assignments
+from storage.ledger import assignments, batches
 from storage.ledger import leases as ledger
 from storage.ledger.commit import load_result
 from storage.objects.artifacts import FolderArtifacts
@@ -16,7 +16,8 @@ from storage.sql import trainings
 from storage.sql.database import writing
 from storage.sql.query import query
 from storage.sql.tables import assignments as assignment_rows
-from storage.sql.tables import batches, database_now, segments
+from storage.sql.tables import batches as batch_rows
+from storage.sql.tables import database_now, segments
 from tasks.fleet import messages as orders
 from tasks.segment.result_files import put, result_key, result_prefix
 from tasks.site.owner import host_name, this_owner
@@ -118,7 +119,7 @@ def test_a_batch_that_has_not_moved_for_a_day_is_crashed_unless_its_process_live
     site: Site, owner: str, status: str
 ) -> None:
     batch = site.plan(owner)
-    site.age(batches, batches.c.batch_id == batch, started_at=2 * DAY_S)
+    site.age(batch_rows, batch_rows.c.batch_id == batch, started_at=2 * DAY_S)
     site.sweep()
     assert site.ask("SELECT status FROM batches") == [(status,)]
 
@@ -126,7 +127,7 @@ def test_a_batch_that_has_not_moved_for_a_day_is_crashed_unless_its_process_live
 @pytest.mark.parametrize("sign", ["a lease", "a segment", "an assignment"])
 def test_a_batch_that_gave_a_sign_of_life_goes_on(site: Site, sign: str) -> None:
     batch = site.plan(ELSEWHERE)
-    site.age(batches, batches.c.batch_id == batch, started_at=2 * DAY_S)
+    site.age(batch_rows, batch_rows.c.batch_id == batch, started_at=2 * DAY_S)
     if sign == "a lease":
         must_claim(site.engine, batch, owner=ELSEWHERE)
     elif sign == "a segment":
@@ -174,9 +175,9 @@ def test_an_abandoned_assignment_is_ended_and_only_what_it_was_at_counts_as_trie
 def test_assignments_of_a_batch_that_ended_are_closed(site: Site) -> None:
     batch = site.plan(ELSEWHERE)
     assignments.create(site.engine, batch)
-    ledger.finish_batch(site.engine, batch, "it died")
+    batches.finish_batch(site.engine, batch, "it died")
     assert_idle(site.sweep())
-    site.age(batches, batches.c.batch_id == batch, finished_at=1000)
+    site.age(batch_rows, batch_rows.c.batch_id == batch, finished_at=1000)
     [line] = site.sweep().done
     assert "as dismissed" in line
     assert site.ask("SELECT status FROM assignments") == [("dismissed",)]
@@ -258,10 +259,10 @@ def test_changed_bytes_are_seen_by_verify_alone(site: Site) -> None:
 @pytest.mark.parametrize(("hours", "complaints"), [(24, 0), (20, 1)])
 def test_a_missing_night_is_complained_of(site: Site, hours: float, complaints: int) -> None:
     batch = site.plan(ELSEWHERE)
-    ledger.finish_batch(site.engine, batch)
-    site.age(batches, batches.c.batch_id == batch, started_at=22 * 3600)
+    batches.finish_batch(site.engine, batch)
+    site.age(batch_rows, batch_rows.c.batch_id == batch, started_at=22 * 3600)
     with writing(site.engine) as connection:
-        connection.execute(update(batches).values(status="completed"))
+        connection.execute(update(batch_rows).values(status="completed"))
     found = site.sweep(expect_within_h=hours).wrong
     assert len(found) == complaints
     assert all("the newest batch over archive/" in line and "expected one within 20 h" in line for line in found)
@@ -270,10 +271,10 @@ def test_a_missing_night_is_complained_of(site: Site, hours: float, complaints: 
 
 def test_an_archive_that_is_out_of_use_is_not_missed_and_a_night_that_failed_is_told(site: Site) -> None:
     batch = site.plan(ELSEWHERE)
-    ledger.finish_batch(site.engine, batch, "the disk was full")
+    batches.finish_batch(site.engine, batch, "the disk was full")
     [line] = site.sweep(expect_within_h=24).wrong
     assert "is crashed: the disk was full" in line
-    site.age(batches, batches.c.batch_id == batch, started_at=15 * DAY_S)
+    site.age(batch_rows, batch_rows.c.batch_id == batch, started_at=15 * DAY_S)
     assert site.sweep(expect_within_h=24).wrong == []
 
 
