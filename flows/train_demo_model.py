@@ -50,7 +50,8 @@ def train_demo_model(
     A training that was killed goes on from its last checkpoint when it is started again with the same parameters.
     Gives the folder of the TF.js model, for `nightjar convert posenet-demo --source`. Raises NightjarError.
     """
-    from models.demo_model.train import CURVES_FILE, TrainParams
+    from models.demo_model.params import TrainParams
+    from models.demo_model.train import CURVES_FILE
 
     place = Path(folder) if folder else read_settings().home.resolve() / "training" / "posenet-demo"
     training = train_posenet(TrainParams(seed=seed, steps=steps, minutes=minutes), place)

@@ -19,8 +19,18 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import from_json
 
 from models.types import Classifications, NightjarError, Poses, Rows, Segment, SegmentReport, Video
-from storage.poses import KEYPOINT_COLUMNS, MOST_PEOPLE_PER_FRAME, POSE_COLUMNS, keypoint_matrix, poses_from_columns
-from storage.rows import LABEL_COLUMNS, MOST_LABEL_CHARS, check_report, check_rows, check_video
+from storage.rows import (
+    KEYPOINT_COLUMNS,
+    LABEL_COLUMNS,
+    MOST_LABEL_CHARS,
+    MOST_PEOPLE_PER_FRAME,
+    POSE_COLUMNS,
+    check_report,
+    check_rows,
+    check_video,
+    keypoint_matrix,
+    poses_from_columns,
+)
 from storage.video.geometry import check_geometry
 
 FORMAT = 1

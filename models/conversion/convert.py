@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from models.conversion.graph import OUTPUT_PREFIX, to_graph
 from models.conversion.input_choice import Trial, choose_scaling, refuse_unproven
-from models.conversion.ir import LoadedIr, is_ir, load_ir
-from models.conversion.ir_write import ir_sha256, name_plainly, save_ir
+from models.conversion.ir import LoadedIr, ir_sha256, is_ir, load_ir, name_plainly, save_ir
 from models.conversion.ir_xml import check_stick
 from models.conversion.parity import Reference, compare, refuse_different, run_source_ir, run_tensorflow
 from models.conversion.posenet_graph import OUTPUT_STRIDE

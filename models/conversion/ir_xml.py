@@ -1,8 +1,9 @@
-"""Check that a Neural Compute Stick can run an IR, from the IR alone. No OpenVINO, no device.
+"""Facts that an IR's XML tells: whether a Neural Compute Stick can run it, and its computation. No OpenVINO, no device.
 
 The stick's last OpenVINO is 2022.3 LTS: it knows the operation sets up to opset10 and static shapes.
 """
 
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -36,3 +37,26 @@ def _unfit(opsets: dict[ElementTree.Element, int | None], precision: str) -> str
         if any(dim.text == "-1" for dim in layer.iter("dim")):
             return f"{name} has a dynamic shape, a stick knows static shapes only"
     return None if precision == "FP16" else f"the weights are {precision}, a stick computes in FP16"
+
+
+def multiply_adds(xml: Path) -> int:
+    """Of its convolutions and matrix products; all else is little beside them. Shapes must be static."""
+    return sum(_of_layer(layer) for layer in ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - our own IR
+
+
+def _of_layer(layer: ElementTree.Element) -> int:
+    """Numbers that come out, times the products that each is a sum of."""
+    kind = layer.get("type")
+    if kind not in ("Convolution", "GroupConvolution", "MatMul"):
+        return 0
+    (first, second), (out,) = _shapes(layer, "input"), _shapes(layer, "output")
+    if kind == "MatMul":
+        data = layer.find("data")
+        transposed = data is not None and data.get("transpose_a") == "true"
+        return math.prod(out) * first[-2 if transposed else -1]
+    # Weights: (out, in, height, width), or (groups, out, in, height, width).
+    return math.prod(out) * math.prod(second[1 if kind == "Convolution" else 2 :])
+
+
+def _shapes(layer: ElementTree.Element, side: str) -> list[list[int]]:
+    return [[int(dim.text or "") for dim in port.findall("dim")] for port in layer.findall(f"{side}/port")]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.conversion.ir_write import ir_sha256, name_plainly, save_ir
+from models.conversion.ir import ir_sha256, name_plainly, save_ir
 from models.conversion.ir_xml import check_stick
 from models.conversion.parity import MAX_IMAGES, as_tensor, compare, refuse_different, run_ir
 from models.heavy.openvino import ov  # first, for NNCF calls home by the same module

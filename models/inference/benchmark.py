@@ -1,14 +1,17 @@
-"""Speed of a model on a device, and nothing else: no video, no decoding, no SQL. OpenVINO stays in runtime.py.
+"""Speed of a model on a device, alone or next to another model's: no video, no decoding, no SQL, no OpenVINO.
 
 The requests that the night keeps in flight are kept in flight, on pictures that are in memory before it begins.
 """
 
+import statistics
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 from time import perf_counter, process_time
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from models.inference.runtime import Runtime
@@ -88,3 +91,111 @@ def _infer(runtime: Runtime, pictures: list[NDArray[np.uint8]], seconds: float) 
 
     with ThreadPoolExecutor(runtime.slots) as threads:
         return [one for taken in threads.map(keep_busy, range(runtime.slots)) for one in taken]
+
+
+ROUNDS = 3
+ROUND_S = 0.5
+PAIRS = 11
+PAIR_ROUND_S = 0.2
+MAX_SPREAD = 0.25  # middle half of the pairs' ratios, in parts of the median: beyond it no ratio is reported
+MAX_OTHER_LOAD = 0.1  # share of the machine's CPUs that other processes may use meanwhile
+
+
+@dataclass(frozen=True)
+class SpeedRatio:
+    """Speed of one model by another's, from rounds in pairs.
+
+    ratio: median of the pairs; low, high: their quartiles; pairs: how many
+    first_per_s, second_per_s: inferences per second, medians of the rounds
+    other_load: share of the machine's CPUs that other processes used meanwhile, 0 to 1
+    """
+
+    ratio: float
+    low: float
+    high: float
+    pairs: int
+    first_per_s: float
+    second_per_s: float
+    other_load: float
+
+    @property
+    def doubt(self) -> str:
+        """Reason for which the ratio must not be reported; empty where it may be."""
+        if self.other_load > MAX_OTHER_LOAD:
+            return f"other processes used {self.other_load:.0%} of this machine while it was measured"
+        if self.high - self.low > MAX_SPREAD * self.ratio:
+            return f"half of the {self.pairs} pairs of rounds are outside {self.low:.2f} to {self.high:.2f}"
+        return ""
+
+    def describe(self, first: str, second: str) -> str:
+        """A sentence with the ratio and its spread, or with the reason why there is none."""
+        if self.doubt:
+            return (
+                f"How much faster {second} is than {first} is not said: {self.doubt}. "
+                "Measure again on a machine that does nothing else"
+            )
+        return (
+            f"{second} is {self.ratio:.2f} times as fast as {first} on the same device (median of {self.pairs} pairs "
+            f"of rounds, half of them {self.low:.2f} to {self.high:.2f})"
+        )
+
+
+def compare_speeds(first: Runtime, second: Runtime, tensor: NDArray[np.uint8]) -> SpeedRatio:
+    """The second model's speed by the first's, in pairs of short rounds; tensor: (1, height, width, 3) uint8 RGB.
+
+    Each pair is measured at once, and every other one in the reverse order, so that what else the machine does changes
+    both alike. Load of other processes is read but for the ratio's doubt. Raises RuntimeFault.
+    """
+    for runtime in (first, second):
+        _round(runtime, tensor, PAIR_ROUND_S)  # the first inferences allocate
+    rounds = []
+    load = _OtherLoad()
+    for number in range(PAIRS):
+        order = (first, second) if number % 2 == 0 else (second, first)
+        speeds = [_round(runtime, tensor, PAIR_ROUND_S) for runtime in order]
+        rounds.append(speeds if number % 2 == 0 else speeds[::-1])
+    ratios = [fast / slow for slow, fast in rounds]
+    low, ratio, high = statistics.quantiles(ratios, n=4)
+    slow, fast = (statistics.median(speeds) for speeds in zip(*rounds, strict=True))
+    return SpeedRatio(ratio, low, high, PAIRS, slow, fast, load.share())
+
+
+class _OtherLoad:
+    """CPU time of all processes but this one since the object was made."""
+
+    def __init__(self) -> None:
+        self._begun = self._times()
+
+    @staticmethod
+    def _times() -> tuple[float, float, float]:
+        """Seconds of all CPUs together, of these not idle, and of this process."""
+        all_cpus, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        guests = getattr(all_cpus, "guest", 0.0) + getattr(all_cpus, "guest_nice", 0.0)  # counted in user and nice too
+        total = sum(all_cpus) - guests
+        return total, total - all_cpus.idle - getattr(all_cpus, "iowait", 0.0), own.user + own.system
+
+    def share(self) -> float:
+        """0 to 1, of all CPUs."""
+        total, busy, own = (now - then for now, then in zip(self._times(), self._begun, strict=True))
+        return max(0.0, busy - own) / total if total > 0 else 0.0
+
+
+def inferences_per_s(runtime: Runtime, tensor: NDArray[np.uint8]) -> float:
+    """With all requests in flight, the best of ROUNDS rounds; tensor: (1, height, width, 3) uint8 RGB.
+
+    Raises RuntimeFault.
+    """
+    return max(_round(runtime, tensor, ROUND_S) for _ in range(ROUNDS))
+
+
+def _round(runtime: Runtime, tensor: NDArray[np.uint8], seconds: float) -> float:
+    for slot in range(runtime.slots):
+        runtime.start(slot, tensor)
+    begun, done = time.perf_counter(), 0
+    while (took_s := time.perf_counter() - begun) < seconds or not done:
+        runtime.wait(done % runtime.slots)
+        runtime.start(done % runtime.slots, tensor)
+        done += 1
+    for slot in range(runtime.slots):
+        runtime.wait(slot)
+    return done / took_s

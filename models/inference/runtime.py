@@ -9,6 +9,7 @@ import os
 import platform
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inference.stick_faults import why_no_stick
 from models.manifest import BIN_FILE, XML_FILE, ChannelValues, Manifest
 from models.types import NightjarError
 
@@ -267,3 +267,38 @@ def _first_line(error: str) -> str:
     """OpenVINO's errors begin with source locations; the last line with letters says what was wrong."""
     lines = [line.strip() for line in error.splitlines() if line.strip() and not line.startswith("Exception from")]
     return lines[-1] if lines else error
+
+
+FIRST_GENERATION, WAITING, RUNNING = "2150", "2485", "f63b"
+USB = Path("/sys/bus/usb/devices")
+# As in Intel's 97-myriad-usbboot.rules.
+MOVIDIUS = "03e7"
+
+
+def why_no_stick(plugin: bool, usb: Path = USB) -> str:
+    """Finding in place of a stick that can be opened, and the remedy. plugin: True if OpenVINO has it"""
+    if not plugin:
+        return "this OpenVINO has no plugin for a stick, expected 2022.3 LTS from Intel's archive, see docs/edge.md"
+    found = movidius_products(usb)
+    if RUNNING in found and WAITING not in found:
+        return "the stick on the USB runs for another process, expected it free: one process a stick, end the other"
+    if WAITING in found:
+        return (
+            "a stick is on the USB and cannot be started: install the udev rules (docs/edge.md), be in group users, "
+            "and give it a powered USB port"
+        )
+    if FIRST_GENERATION in found:
+        return "the stick is of the first generation, which OpenVINO 2020.3 was the last to know: take an NCS2"
+    return "no stick is on the USB, expected a Neural Compute Stick 2: plug it in"
+
+
+# OpenVINO says NC_ERROR whether there is no stick, it may not be used, or another process holds it. The USB tells them
+# apart, because a stick that runs shows itself as another product.
+def movidius_products(usb: Path = USB) -> set[str]:
+    """The products of Movidius, by their number, that hang on this machine's USB."""
+    products = set()
+    for vendor in usb.glob("*/idVendor"):
+        with suppress(OSError):  # pulled out while we look
+            if vendor.read_text().strip() == MOVIDIUS:
+                products.add(vendor.with_name("idProduct").read_text().strip())
+    return products

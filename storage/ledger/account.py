@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine, Row, Select, exists, func, select, text, update
 
 from storage.ledger.batches import SegmentCounts, count_segments
-from storage.sql.clock import epoch_s
+from storage.sql.clock import database_now, epoch_s
 from storage.sql.database import DatabaseError, reading, writing
-from storage.sql.tables import assignments, batches, database_now, model_versions, segments, videos
+from storage.sql.tables import assignments, batches, model_versions, segments, videos
 
 ROWS_AT_ONCE = 5000
 

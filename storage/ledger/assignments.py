@@ -12,8 +12,9 @@ from sqlalchemy import Engine, Row, exists, insert, literal, select, update
 
 from storage.ledger import leases as ledger
 from storage.ledger.leases import Claim
+from storage.sql.clock import database_now
 from storage.sql.database import reading, storable, writing
-from storage.sql.tables import assignments, batches, database_now, segments
+from storage.sql.tables import assignments, batches, segments
 
 OPEN = assignments.c.status.in_(("waiting", "working"))
 

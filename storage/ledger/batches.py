@@ -1,4 +1,4 @@
-"""Batches: the segments that each expects, its counts, and its end."""
+"""Batches of segments: their start, their counts, their end."""
 
 import secrets
 from collections.abc import Callable, Iterable
@@ -20,8 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.ledger.leases import NO_LEASE, OPEN
+from storage.sql.clock import database_now
 from storage.sql.database import reading, storable, writing
-from storage.sql.tables import archive_files, batch_segments, batches, database_now, segments
+from storage.sql.tables import archive_files, batch_segments, batches, segments
 
 VIDEOS_AT_ONCE = 500
 

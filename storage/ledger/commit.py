@@ -13,12 +13,22 @@ from sqlalchemy import ColumnElement, Connection, Engine, Row, Table, delete, in
 from models.types import Classifications, Poses, Rows, Segment, SegmentReport, Video
 from storage.ledger.leases import NO_LEASE, Claim, held
 from storage.ledger.plan import insert_segments, lock_video, planned_ranges
-from storage.poses import POSE_COLUMNS, POSE_SECONDS, keypoint_matrix, pose_heads, pose_seconds, poses_from_columns
-from storage.rows import LABEL_COLUMNS, check_report, check_rows
+from storage.rows import (
+    LABEL_COLUMNS,
+    POSE_COLUMNS,
+    POSE_SECONDS,
+    check_report,
+    check_rows,
+    keypoint_matrix,
+    pose_heads,
+    pose_seconds,
+    poses_from_columns,
+)
 from storage.sql import tables
 from storage.sql.catalogue import geometry_of_rows, video_id_of
+from storage.sql.clock import database_now
 from storage.sql.database import DatabaseError, reading, writing
-from storage.sql.tables import database_now, model_versions, segments
+from storage.sql.tables import model_versions, segments
 from storage.video.geometry import geometry_of, moved
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The ledger: which segments a model version must do, who does them, what is done. No rows of results, no files.
+"""Leases of segments: claimed, renewed, released, quarantined. No rows of results, no files.
 
 Each function is one transaction. Leases go by the database's clock. `attempt` grows with every claim and never falls:
 a claim whose attempt is no longer the row's is fenced, whatever its owner believes. `tries` are the attempts that
@@ -21,8 +21,9 @@ from sqlalchemy import (
 )
 
 from models.types import Segment
+from storage.sql.clock import database_now
 from storage.sql.database import reading, storable, writing
-from storage.sql.tables import batch_segments, database_now, segments, videos
+from storage.sql.tables import batch_segments, segments, videos
 
 MAX_TRIES = 5
 MOST_AT_ONCE = 512  # segments in one grant

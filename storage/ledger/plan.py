@@ -11,8 +11,9 @@ from sqlalchemy import (
 )
 
 from models.types import Segment
+from storage.sql.clock import database_now
 from storage.sql.database import reading, writing
-from storage.sql.tables import database_now, segments, videos
+from storage.sql.tables import segments, videos
 
 
 def plan_video(engine: Engine, video_id: int, model_version_id: int, plan: Sequence[Segment]) -> int:

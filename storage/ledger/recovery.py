@@ -11,16 +11,9 @@ from sqlalchemy import ColumnElement, Engine, and_, exists, func, or_, select, u
 from storage.ledger.assignments import OPEN as ASSIGNMENT_OPEN
 from storage.ledger.assignments import OWNER
 from storage.ledger.leases import NO_LEASE
+from storage.sql.clock import database_now
 from storage.sql.database import reading, writing
-from storage.sql.tables import (
-    assignments,
-    batch_segments,
-    batches,
-    database_now,
-    model_versions,
-    segments,
-    videos,
-)
+from storage.sql.tables import assignments, batch_segments, batches, model_versions, segments, videos
 
 DAY_S = 86400.0
 IDS_AT_ONCE = 500  # in one IN (…)

@@ -6,8 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Engine, func, insert, select
 
+from storage.sql.clock import database_now
 from storage.sql.database import reading, storable, writing
-from storage.sql.tables import benchmark_results, database_now, model_versions
+from storage.sql.tables import benchmark_results, model_versions
 
 
 @dataclass(frozen=True)

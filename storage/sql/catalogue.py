@@ -24,10 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.types import ModelVersion, Video
+from storage.sql.clock import database_now
 from storage.sql.database import reading, storable, writing
 from storage.sql.tables import (
     archive_files,
-    database_now,
     ignored_files,
     model_versions,
     segments,

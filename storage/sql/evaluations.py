@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, insert, select
 
+from storage.sql.clock import database_now
 from storage.sql.database import reading, writing
-from storage.sql.tables import database_now, evaluations, model_versions
+from storage.sql.tables import evaluations, model_versions
 
 
 @dataclass(frozen=True)

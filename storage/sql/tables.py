@@ -3,17 +3,12 @@
 What each column means is in docs/schema.md.
 """
 
-from datetime import UTC, datetime
-from typing import Any
-
 from sqlalchemy import (
     REAL,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
-    Dialect,
     Double,
     ForeignKey,
     Index,
@@ -23,17 +18,13 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     false,
     text,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeEngine
 
-from storage.poses import KEYPOINT_COLUMNS
+from storage.rows import KEYPOINT_COLUMNS
+from storage.sql.clock import UtcDateTime
 
 SEGMENT_STATUSES = ("planned", "leased", "done", "quarantined")
 BATCH_STATUSES = ("running", "completed", "incomplete", "crashed", "cancelled")
@@ -44,51 +35,6 @@ TRAINING_SPLITS = ("train", "validation", "test")
 EVALUATION_MODES = ("multi", "single", "agreement")
 CHOOSERS = ("batch", "person")
 BENCHMARKS = ("model", "pipeline")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An instant, always aware and UTC. SQLite: text, `2026-11-23T03:09:39.123Z`, which sorts as time does."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return Text() if dialect.name == "sqlite" else DateTime(timezone=True)
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        found = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return found.astimezone(UTC)
-
-
-class database_now(FunctionElement[datetime]):
-    """The database's clock, the only one that leases go by, plus so many seconds."""
-
-    type = UtcDateTime()
-    inherit_cache = True
-    name = "database_now"
-
-    def __init__(self, plus_s: float = 0.0) -> None:
-        super().__init__(plus_s)
-
-
-@compiles(database_now, "postgresql")
-def _now_postgresql(element: database_now, compiler: SQLCompiler, **kwargs: Any) -> str:
-    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **kwargs)}))"
-
-
-@compiles(database_now, "sqlite")
-def _now_sqlite(element: database_now, compiler: SQLCompiler, **kwargs: Any) -> str:
-    seconds = compiler.process(element.clauses, **kwargs)
-    return f"strftime('%Y-%m-%dT%H:%M:%fZ', 'now', {seconds} || ' seconds')"
-
-
 # Named constraints, so that a migration can speak of them on both databases.
 metadata = MetaData(
     naming_convention={

@@ -11,15 +11,9 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.types import NightjarError
+from storage.sql.clock import database_now
 from storage.sql.database import DatabaseError, reading, storable, writing
-from storage.sql.tables import (
-    database_now,
-    model_versions,
-    training_epochs,
-    training_predictions,
-    training_runs,
-    training_steps,
-)
+from storage.sql.tables import model_versions, training_epochs, training_predictions, training_runs, training_steps
 
 LEASE_S = 300.0
 """A process that trains renews its lease ten times in this time; another host's is believed gone after it."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
-from models.conversion.compute import multiply_adds
+from models.conversion.ir_xml import multiply_adds
 from models.drawing.speeds import ARTICLE, Bar, draw_speeds
 from models.inference.benchmark import ModelSpeed, measure_model
 from models.inference.devices import open_runtime

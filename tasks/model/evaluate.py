@@ -13,9 +13,9 @@ from prefect import task
 from models.evaluation.coco import CocoSet, Mode
 from models.evaluation.coco_file import read_coco
 from models.evaluation.protocol import Figures, Plan, Protocol, evaluate, plan_evaluation
+from models.inference.benchmark import inferences_per_s
 from models.inference.devices import open_runtime
 from models.inference.runtime import Runtime
-from models.inference.speed import inferences_per_s
 from models.manifest import Manifest
 from storage.sql import evaluations
 from storage.sql.evaluations import Evaluation

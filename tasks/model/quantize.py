@@ -10,9 +10,9 @@ from prefect import task
 from models.evaluation.agreement import mean_agreement
 from models.evaluation.coco import CocoSet
 from models.evaluation.protocol import Figures, Protocol, evaluation_params, plan_evaluation
+from models.inference.benchmark import SpeedRatio, compare_speeds, inferences_per_s
 from models.inference.pipeline import DECODERS, FrameTensor, run_pipeline
 from models.inference.runtime import Runtime
-from models.inference.speed import SpeedRatio, compare_speeds, inferences_per_s
 from models.manifest import Manifest
 from models.types import FramePoses, NightjarError
 from tasks.model.archive_frames import ArchiveFrames, Tensor

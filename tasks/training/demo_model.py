@@ -14,7 +14,7 @@ from tasks.runs.policy import TASK
 
 if TYPE_CHECKING:  # TensorFlow takes seconds, and only these tasks need it
     from models.demo_model.accuracy import Accuracy
-    from models.demo_model.train import TrainParams
+    from models.demo_model.params import TrainParams
 
 CARD_FILE = "README.md"
 REPORT_FILE = "training.json"

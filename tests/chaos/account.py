@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from models.types import Segment
 from storage.objects.artifacts import Artifacts
 from storage.parquet import ResultError
-from storage.poses import KEYPOINT_COLUMNS
+from storage.rows import KEYPOINT_COLUMNS
 from storage.sql.query import query
 from tasks.segment.result_files import ResultReader, fetch, result_prefix
 

@@ -12,8 +12,9 @@ from sqlalchemy import Engine, text, update
 
 from flows.nightly_batch import nightly_batch
 from storage.ledger.leases import NO_LEASE
-from storage.poses import POSE_COLUMNS, keypoint_matrix
-from storage.sql.tables import database_now, segments, videos
+from storage.rows import POSE_COLUMNS, keypoint_matrix
+from storage.sql.clock import database_now
+from storage.sql.tables import segments, videos
 from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet import schedule
 from tasks.site.owner import PROCESS, TAG, this_owner

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from models.types import Segment, TimeRepair
 from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
-from storage.poses import POSE_COLUMNS
+from storage.rows import POSE_COLUMNS
 from storage.video.geometry import DisplayGeometry, geometry_of
 from tests.storage.samples import assert_same, make_poses, make_report, make_video, poses_of
 

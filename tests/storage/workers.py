@@ -6,8 +6,9 @@ from sqlalchemy import Engine, text, update
 
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import NO_LEASE, Claim, claim
+from storage.sql.clock import database_now
 from storage.sql.database import DatabaseError, migrate, open_database
-from storage.sql.tables import database_now, segments
+from storage.sql.tables import segments
 from tests.storage.samples import make_poses, make_report
 
 LEASE_S = 0.6

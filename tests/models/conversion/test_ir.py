@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from models.conversion.convert import convert
-from models.conversion.ir import is_ir, load_ir
-from models.conversion.ir_write import save_ir
+from models.conversion.ir import is_ir, load_ir, save_ir
 from models.conversion.sources import detect_format
 from models.conversion.spec import ConvertSpec
 from models.decoders.openpose import CHANNELS, FIELDS, HEATMAPS

@@ -17,15 +17,13 @@ from models.decoders.skeleton import PART_CHAIN
 from models.demo_model.accuracy import measure, render_test_set
 from models.demo_model.feed import FeedPlan, FrameFeed, empty_batch, render_batch
 from models.demo_model.network import losses, make_targets, run_network
+from models.demo_model.params import Stage, TrainingError, TrainParams
 from models.demo_model.train import (
     CHECKPOINT_FILE,
     CURVES_FILE,
     LOSSES_FILE,
     Progress,
-    Stage,
     Stepper,
-    TrainingError,
-    TrainParams,
     learning_rate,
     load,
     start,

@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 
 from models.decoders.posenet import DecodeParams, decode_poses
-from models.inference.runtime import NICENESS, OpenVinoRuntime, RuntimeFault, available_devices, check_outputs
-from models.inference.stick_faults import why_no_stick
+from models.inference.runtime import (
+    NICENESS,
+    OpenVinoRuntime,
+    RuntimeFault,
+    available_devices,
+    check_outputs,
+    why_no_stick,
+)
 from models.manifest import Stick
 from tests.conftest import ROOT
 from tests.tiny_model import CELL, OUTPUTS, SIZE, write_tiny_model

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.inference import speed
-from models.inference.speed import SpeedRatio, compare_speeds, inferences_per_s
+from models.inference import benchmark, speed
+from models.inference.benchmark import SpeedRatio, compare_speeds, inferences_per_s
 
 TENSOR = np.zeros((1, 2, 2, 3), np.uint8)
 
@@ -37,7 +37,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]
     """Two devices on one clock, the second 2.2 times as fast; an idle machine."""
     clock = [0.0]
     monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(speed._OtherLoad, "share", lambda _: 0.0)
+    monkeypatch.setattr(benchmark._OtherLoad, "share", lambda _: 0.0)
     made: list[Device] = []
 
     def make(slowed: Callable[[float], float] = lambda _: 1.0) -> list[Any]:
@@ -94,7 +94,7 @@ def test_a_busy_machine_gives_no_figure_and_says_why() -> None:
 
 def test_the_load_is_that_of_other_processes() -> None:
     """This process's own work does not count, another one's does."""
-    load = speed._OtherLoad()
+    load = benchmark._OtherLoad()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
         try:
             deadline = speed.time.process_time() + 0.5

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine, update
 
 from storage.sql.catalogue import find_model, register_model
+from storage.sql.clock import database_now
 from storage.sql.database import DatabaseError, writing
 from storage.sql.query import query
-from storage.sql.tables import database_now, training_runs
+from storage.sql.tables import training_runs
 from storage.sql.trainings import (
     EpochRow,
     PredictionRow,

@@ -22,9 +22,10 @@ from storage.objects.archive import Entry
 from storage.objects.artifacts import Artifacts, FolderArtifacts
 from storage.objects.places import StoreError
 from storage.parquet import Result
+from storage.sql.clock import database_now
 from storage.sql.database import DatabaseError, open_database, writing
 from storage.sql.query import query
-from storage.sql.tables import database_now, segments
+from storage.sql.tables import segments
 from tasks.fleet import messages as orders
 from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet.messages import Done, Fault, Order, Status

@@ -22,8 +22,9 @@ from prefect.states import Pending
 from sqlalchemy import Engine, insert
 
 from storage.ledger.recovery import LedgerRun
+from storage.sql.clock import database_now
 from storage.sql.database import open_database, writing
-from storage.sql.tables import assignments, database_now
+from storage.sql.tables import assignments
 from tasks.site.owner import host_name, this_owner
 from tasks.sweep import prefect as module
 from tasks.sweep.prefect import Seen, judge, sweep_prefect

@@ -13,11 +13,12 @@ from storage.ledger.commit import load_result
 from storage.objects.artifacts import FolderArtifacts
 from storage.parquet import Result
 from storage.sql import trainings
+from storage.sql.clock import database_now
 from storage.sql.database import writing
 from storage.sql.query import query
 from storage.sql.tables import assignments as assignment_rows
 from storage.sql.tables import batches as batch_rows
-from storage.sql.tables import database_now, segments
+from storage.sql.tables import segments
 from tasks.fleet import messages as orders
 from tasks.segment.result_files import put, result_key, result_prefix
 from tasks.site.owner import host_name, this_owner

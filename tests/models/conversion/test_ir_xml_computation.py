@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.conversion.compute import multiply_adds
+from models.conversion.ir_xml import multiply_adds
 from models.heavy.openvino import ov
 
 ops = ov.opset8
