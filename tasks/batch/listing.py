@@ -259,8 +259,8 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
         return
     night.probes.keep(entry, state, video, index)
     video_id = catalogue.register_video(engine, video)
-    plan = plan_segments(video.sha256, index.keyframes, index.timestamps_s, video.frames, segment_s)
-    plan.plan_video(engine, video_id, night.model_version_id, plan)
+    segments = plan_segments(video.sha256, index.keyframes, index.timestamps_s, video.frames, segment_s)
+    plan.plan_video(engine, video_id, night.model_version_id, segments)
     catalogue.record_file(engine, night.location, entry.key, entry.size_bytes, entry.etag, video_id=video_id)
     if former is not None and catalogue.supersede(engine, former, video_id):
         log.info("%s has grown since it was read: the views show all of it from now on", entry.key)
