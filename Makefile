@@ -56,7 +56,7 @@ format: $(VENV)/.dev  ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev  ## write the generated parts of docs/cli.md and docs/settings.md
+docs: $(VENV)/.dev  ## write the generated parts of docs/: commands, settings, index of decisions
 	$(BIN)/python -m deployments.reference
 
 hooks: $(VENV)/.dev  ## let git check what it commits: ruff, mypy, import contracts, generated documents

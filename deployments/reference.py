@@ -1,7 +1,7 @@
-"""The generated parts of docs/cli.md and docs/settings.md, written by `make docs`.
+"""The generated parts of docs/cli.md, docs/settings.md and docs/decisions/README.md, written by `make docs`.
 
-They are made from the `nightjar` command line and from the class Settings. Everything outside of the two markers in
-these documents is written by hand.
+They are made from the `nightjar` command line, from the class Settings, and from the titles of the decisions. Everything
+outside of the two markers in these documents is written by hand.
 """
 
 import re
@@ -48,6 +48,15 @@ def settings_reference() -> str:
     return _table(("variable", "values", "default", "meaning"), rows)
 
 
+def decisions_index() -> str:
+    """Return a list of the decisions by number, each with a link."""
+    pages = sorted((FOLDER / "decisions").glob("[0-9]*.md"))
+    titles = (page.read_text().partition("\n")[0].removeprefix("# ").partition(": ") for page in pages)
+    return "\n".join(
+        f"- {number}: [{title}]({page.name})" for page, (number, _, title) in zip(pages, titles, strict=True)
+    )
+
+
 def with_reference(document: str, reference: str) -> str:
     """Return the document with its generated part replaced."""
     before, begin, rest = document.partition(BEGIN)
@@ -58,7 +67,7 @@ def with_reference(document: str, reference: str) -> str:
 
 
 DOCUMENTS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
-    {"cli.md": cli_reference, "settings.md": settings_reference}
+    {"cli.md": cli_reference, "settings.md": settings_reference, "decisions/README.md": decisions_index}
 )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 SIDE = 16
 BITS = SIDE * SIDE
-WITHIN = 20  # bits; measured, see docs/decisions.md: halved or recompressed copies, few pairs that only look alike
+WITHIN = 20  # bits; measured, see docs/decisions/101: halved or recompressed copies, few pairs that only look alike
 
 THUMBNAIL = 24
 SAME_LEVELS = 10

@@ -1,12 +1,13 @@
-"""The generated parts of docs/cli.md and docs/settings.md: up to date, and complete."""
+"""The generated parts of the documents: up to date, and complete."""
 
+import re
 from pathlib import Path
 
 import click
 import pytest
 
 from deployments.cli import main as nightjar
-from deployments.reference import DOCUMENTS, GROUPS, cli_reference, settings_reference, with_reference
+from deployments.reference import DOCUMENTS, GROUPS, cli_reference, decisions_index, settings_reference, with_reference
 from tasks.site.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -47,6 +48,16 @@ def test_every_setting_has_a_row_that_says_something() -> None:
     assert all(row[3].endswith(". |") or row[3].endswith("… |") for row in rows)
     assert "| `NIGHTJAR_CACHE_BYTES` | `N`, above 0 | 20 GiB |" in settings_reference()
     assert "| `NIGHTJAR_LEASE_S` | `N`, at least 10 | `120` |" in settings_reference()
+
+
+def test_a_decision_is_one_page_whose_title_begins_with_its_number() -> None:
+    pages = sorted((DOCS / "decisions").glob("[0-9]*.md"))
+    numbers = [page.name[:3] for page in pages]
+    assert len(numbers) == len(set(numbers)) > 60
+    for page in pages:
+        assert re.fullmatch(r"\d{3}-[a-z0-9-]+\.md", page.name)
+        assert re.match(rf"# {page.name[:3]}: [^\n]+\n\n", page.read_text()), page.name
+        assert f"]({page.name})" in decisions_index()
 
 
 def test_a_document_without_markers_is_refused() -> None:
