@@ -1,7 +1,7 @@
 """The generated parts of docs/cli.md, docs/settings.md and docs/decisions/README.md, written by `make docs`.
 
-They are made from the `nightjar` command line, from the class Settings, and from the titles of the decisions. Everything
-outside of the two markers in these documents is written by hand.
+They are made from the `nightjar` command line, from the class Settings, and from the titles of the decisions.
+Everything outside of the two markers in these documents is written by hand.
 """
 
 import re
@@ -51,10 +51,8 @@ def settings_reference() -> str:
 def decisions_index() -> str:
     """Return a list of the decisions by number, each with a link."""
     pages = sorted((FOLDER / "decisions").glob("[0-9]*.md"))
-    titles = (page.read_text().partition("\n")[0].removeprefix("# ").partition(": ") for page in pages)
-    return "\n".join(
-        f"- {number}: [{title}]({page.name})" for page, (number, _, title) in zip(pages, titles, strict=True)
-    )
+    titles = (page.read_text().partition("\n")[0].partition(": ")[2] for page in pages)
+    return "\n".join(f"- {page.name[:3]}: [{title}]({page.name})" for page, title in zip(pages, titles, strict=True))
 
 
 def with_reference(document: str, reference: str) -> str:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 MAX_DROP = 0.02
 MAX_DISAGREEMENT = 0.3
-"""What is allowed where nobody annotated: another place for a keypoint is not always a worse one, see docs/decisions/141."""
+"""Without annotations: another place for a keypoint is not always a worse one, see docs/decisions/141."""
 
 
 class QuantizationRefused(NightjarError):
