@@ -192,7 +192,7 @@ def _choose_shown(name: str | None) -> None:
         if name is None:
             catalogue.let_batches_choose(site.engine)
             return
-        model_version_id, version = require_model(site.engine, name)
+        model_version_id, version = require_model(site, name)
         catalogue.show_model(site.engine, version.task, model_version_id)
 
 

@@ -90,6 +90,7 @@ FAULTS = (
     ("read-write mode", "a server that may be written", "use the primary, not a standby"),
     ("statement pooling mode", "a pooler that keeps transactions", "set pool_mode = transaction in PgBouncer"),
     ("unsupported startup parameter", "a pooler that takes it", "remove it from the URL or from PGOPTIONS"),
+    ("other objects depend on it", "no view of yours on Nightjar's", "drop yours, and create it again afterwards"),
     ("does not exist", "that it exists", "create it ('createdb NAME' makes a database), or correct the name"),
     *((words, "a PostgreSQL server that takes connections", "wait until it is up") for words in STARTING),
     ("connection", "a PostgreSQL server that answers", "start it, or correct NIGHTJAR_DATABASE_URL"),
@@ -312,7 +313,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def migrate(engine: Engine) -> None:
     """Bring the tables and views to this code's schema. Processes that do it at once wait for each other.
 
-    Raises DatabaseError where the database is newer than the code.
+    Raises DatabaseError where the database is newer than the code, or from before the oldest migration.
     """
     from alembic import command
 
@@ -334,21 +335,40 @@ def _alembic_config() -> "Config":
     return config
 
 
-def _revisions(connection: Connection) -> tuple[str | None, str | None]:
-    """The database's revision (None: it has no tables) and this code's. Raises DatabaseError where it is newer."""
+def _revisions(connection: Connection) -> tuple[str | None, str]:
+    """The database's revision (None: it has no tables) and this code's.
+
+    Raises DatabaseError where no migration leads from the one to the other.
+    """
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    scripts = ScriptDirectory.from_config(_alembic_config())
+    known = [script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()]
+    newest, oldest = known[0], known[-1]
     found = MigrationContext.configure(connection).get_current_revision()
-    if found is not None and found not in {script.revision for script in scripts.walk_revisions()}:
-        newest = scripts.get_current_head()
-        raise DatabaseError(
-            f"{describe(connection.engine.url)} has schema {found}",
+    if found is not None and found not in known:
+        raise _refused_schema(connection.engine.url, found, oldest, newest)
+    return found, newest
+
+
+def _refused_schema(url: URL, found: str, oldest: str, newest: str) -> DatabaseError:
+    if not (found.isdecimal() and int(found) < int(oldest)):
+        return DatabaseError(
+            f"{describe(url)} has schema {found}",
             f"{newest} or older",
-            "a newer Nightjar has used this database: install that one, or use another database",
+            "a newer Nightjar, or another program, has used this database: install that one, or use another database",
         )
-    return found, scripts.get_current_head()
+    move = (
+        "Move this file aside"
+        if url.get_backend_name() == "sqlite"
+        else "Create another database ('createdb NAME'), name it in NIGHTJAR_DATABASE_URL"
+    )
+    return DatabaseError(
+        f"{describe(url)} has schema {found}",
+        f"{oldest} or newer",
+        f"a version from before the first release made this database, and it cannot be migrated. {move} and run "
+        "'nightjar run' again: it fills the new database from the results in the store, and infers no frame again",
+    )
 
 
 def check(engine: Engine) -> str:

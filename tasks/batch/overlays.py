@@ -193,7 +193,7 @@ def _changed(found: ArchivedVideo) -> NightjarError:
 
 def _model(site: Site, found: ArchivedVideo, name: str | None) -> DrawnModel:
     if name is not None:
-        model_version_id, version = require_model(site.engine, name)
+        model_version_id, version = require_model(site, name)
         return _drawn(model_version_id, version)
     for model_version_id, version in catalogue.shown_versions(site.engine):  # poses before labels
         if found.video_id in plan.videos_done(site.engine, model_version_id):

@@ -27,7 +27,7 @@ from storage.sandbox.parent import Sandbox
 from storage.sql.catalogue import register_model
 from storage.sql.database import Engine, migrate, open_database
 from tasks.benchmark.machine import cpu_s, peak_memory_bytes
-from tasks.model.store import version_of
+from tasks.model.stored import version_of
 from tasks.segment.infer import infer_segment
 from tasks.segment.open_video import probe
 from tasks.segment.result_files import put, result_key

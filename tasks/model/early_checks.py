@@ -38,7 +38,7 @@ def check_model_on(site: Site, model: str, device: str | None, frames_per_second
 
 def check_model(site: Site, name: str) -> Manifest:
     """The manifest of a registered model."""
-    return Manifest.from_json(require_model(site.engine, name)[1].manifest)
+    return Manifest.from_json(require_model(site, name)[1].manifest)
 
 
 def refuse_other_rate(manifest: Manifest, name: str, frames_per_second: float | None) -> None:

@@ -6,7 +6,8 @@ No Prefect: commands ask before it is imported.
 from models.types import ModelVersion, NightjarError
 from storage.objects.downloads import PUBLISHED
 from storage.sql import catalogue
-from storage.sql.database import Engine
+from tasks.model.stored import register_stored_model
+from tasks.site.site import Site
 from tasks.text.wording import nearest
 
 DEMO_MODEL = "posenet-demo"
@@ -14,11 +15,17 @@ CONVERTIBLE = (*PUBLISHED, DEMO_MODEL)
 """Names that `nightjar convert NAME` can do without --source."""
 
 
-def require_model(engine: Engine, name: str) -> tuple[int, ModelVersion]:
-    """The id and version of the model of this name or hash. Raises NightjarError that names the nearest one."""
-    found = catalogue.find_model(engine, name)
+def require_model(site: Site, name: str) -> tuple[int, ModelVersion]:
+    """The id and version of the model of this name or hash; a new database gets it from the store.
+
+    Raises NightjarError that names the nearest one.
+    """
+    found = catalogue.find_model(site.engine, name)
     if found is None:
-        raise NightjarError(f"no model {name!r} here{_remedy(name, catalogue.model_names(engine))}")
+        register_stored_model(site, name)
+        found = catalogue.find_model(site.engine, name)
+    if found is None:
+        raise NightjarError(f"no model {name!r} here{_remedy(name, catalogue.model_names(site.engine))}")
     return found
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from prefect import task
 
 from models.manifest import MANIFEST_FILE, Manifest
-from models.types import ModelVersion
 from storage.objects.artifacts import put_folder
 from storage.sql import catalogue
 from tasks.model.cache import FILES, fetch_model, model_prefix
 from tasks.model.early_checks import refuse_other_rate
 from tasks.model.names import require_model
+from tasks.model.stored import version_of
 from tasks.runs.policy import TASK
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import Site
@@ -25,22 +25,6 @@ def store_model(site: Site, folder: Path, manifest: Manifest) -> int:
     return catalogue.register_model(site.engine, version_of(manifest))
 
 
-def version_of(manifest: Manifest) -> ModelVersion:
-    """The model as SQL knows it."""
-    return ModelVersion(
-        version_sha256=manifest.version_id,
-        name=manifest.name,
-        task=manifest.task,
-        ir_sha256=manifest.ir_digest,
-        source_location=manifest.source.location,
-        source_sha256=manifest.source.sha256,
-        source_format=manifest.source.format,
-        precision=manifest.precision,
-        manifest=manifest.to_json(),
-        frames_per_second=manifest.frames_per_second,
-    )
-
-
 def take_model(site: Site, name: str, frames_per_second: float | None = None) -> tuple[int, Path, Manifest]:
     """The model of this name or hash: its id, its folder on this machine, verified, and its manifest.
 
@@ -48,7 +32,7 @@ def take_model(site: Site, name: str, frames_per_second: float | None = None) ->
         segments in the ledger are its own. It is made at its first use
     Raises NightjarError where there is no such model, or it looks at another number of frames already.
     """
-    model_version_id, version = require_model(site.engine, name)
+    model_version_id, version = require_model(site, name)
     folder, manifest = fetch_model(site.artifacts, version.version_sha256, site.settings.model_cache)
     refuse_other_rate(manifest, name, frames_per_second)
     if frames_per_second in (None, manifest.frames_per_second):

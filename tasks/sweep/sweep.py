@@ -19,7 +19,7 @@ from storage.objects.artifacts import Artifacts
 from storage.objects.places import ObjectError, parse_place
 from storage.parquet import Result, ResultError
 from storage.sql import trainings
-from storage.sql.database import Engine, migrate, open_database
+from storage.sql.database import Engine, check, migrate, open_database
 from tasks.fleet import messages as orders
 from tasks.segment.load import load_results
 from tasks.segment.result_files import result_prefix
@@ -54,9 +54,7 @@ def sweep(settings: Settings, options: Options) -> Report:
     report = Report(options.dry_run)
     engine: Engine | None = None
     with _step(report, "database"):
-        engine = open_database(settings.database)
-        if not options.dry_run:
-            migrate(engine)
+        engine = _open_ledger(settings, options)
     with _step(report, "temporary files"):
         tidy_up(settings, report)
     try:
@@ -69,6 +67,20 @@ def sweep(settings: Settings, options: Options) -> Report:
         if engine is not None:
             engine.dispose()
     return report
+
+
+def _open_ledger(settings: Settings, options: Options) -> Engine:
+    """Raises DatabaseError where the database cannot be used, also for a schema that is not this code's."""
+    engine = open_database(settings.database)
+    try:
+        if options.dry_run:
+            check(engine)
+        else:
+            migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from models.manifest import MANIFEST_FILE, Manifest
 from models.types import NightjarError
 from storage.sql.catalogue import register_model
 from tasks.model.early_checks import refuse_other_rate
-from tasks.model.store import version_of
+from tasks.model.stored import version_of
 from tasks.site.settings import SAID, read_settings, unknown_variables
 from tasks.site.site import open_site
 from tasks.text.wording import nearest

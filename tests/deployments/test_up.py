@@ -23,7 +23,7 @@ from models.manifest import MANIFEST_FILE, Manifest
 from storage.sql.catalogue import register_model
 from storage.sql.database import migrate, open_database
 from tasks.fleet.device_lock import DeviceLock
-from tasks.model.store import version_of
+from tasks.model.stored import version_of
 from tests.deployments.running import NIGHTJAR, ROOT, Up, basic, environment, free_port, processes_of, wait_for
 from tests.tiny_model import write_tiny_model
 

@@ -21,7 +21,7 @@ from deployments.cli import main
 from flows.convert_model import convert_model
 from flows.nightly_batch import BatchIncomplete, nightly_batch
 from models.types import NightjarError
-from storage.sql.database import open_database
+from storage.sql.database import open_database, writing
 from storage.sql.query import query
 from tasks.batch.report import BatchReport
 from tasks.runs.names import named_after
@@ -235,18 +235,25 @@ def test_odd_stamps_and_streams_are_said_in_the_account(archive: Path, cases: Pa
     assert ask("SELECT fps FROM video_summary WHERE video = 'single_tick.mp4'") == [(None,)]
 
 
-def test_results_that_were_stored_and_not_loaded_are_loaded_and_not_done_again(
-    archive: Path, home: Path, tiny_model: Path
+def test_a_new_database_is_filled_from_the_store(
+    database_url: str, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A lost database, or a run killed between storing and committing: SQL is rebuilt from the Parquet log."""
+    """The old one is of before the first release: it is refused with what to do, and that is enough."""
     poses = "SELECT sha256, frame, person, t_s, nose_x FROM poses JOIN videos USING (video_id) ORDER BY 1, 2, 3"
     run(archive)
     before = ask(poses)
     workers = ask("SELECT worker, wall_s FROM segments ORDER BY segment_id")
-    for path in home.glob("nightjar.db*"):
-        path.unlink()
-    register_tiny_model(tiny_model)
-    run(archive)
+    old = open_database(read_settings().database)
+    with writing(old) as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0023'")
+    refused = CliRunner().invoke(main, ["run", str(archive), "--model", "tiny"])
+    assert refused.exit_code == 1
+    assert "Move this file aside and run 'nightjar run' again" in refused.stderr
+
+    monkeypatch.setenv("NIGHTJAR_DATABASE_URL", database_url)
+    read_settings.cache_clear()
+    assert run(archive).status == "completed"
+    assert len(before) > 80
     assert ask(poses) == before
     assert ask("SELECT worker, wall_s FROM segments ORDER BY segment_id") == workers, "they were loaded, not done again"
 

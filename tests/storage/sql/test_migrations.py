@@ -4,83 +4,68 @@ import hashlib
 import json
 import multiprocessing
 import re
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, inspect, text
 
-from models.types import Poses
 from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import quarantine_segment
-from storage.sql.catalogue import (
-    geometry_of_rows,
-    record_file,
-    register_model,
-    register_video,
-    show_model,
-    show_when_complete,
-)
-from storage.sql.database import DatabaseError, _alembic_config, migrate, open_database, writing
+from storage.sql.catalogue import record_file, register_video, show_when_complete
+from storage.sql.database import DatabaseError, _alembic_config, check, migrate, open_database, writing
 from storage.sql.query import query
 from storage.sql.tables import metadata
-from storage.sql.trainings import PredictionRow, TrainingPlan, finish_training, read_pictures, start_training
-from storage.video.geometry import geometry_of
-from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
+from storage.sql.views import drop_views, view_queries
+from tests.storage.older_database import make_older
+from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 from tests.storage.workers import migrate_it
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "schema.md"
-VIEWS = (
-    "video_names",
-    "current_videos",
-    "keypoints",
-    "presence_intervals",
-    "label_intervals",
-    "video_summary",
-    "batch_summary",
-    "device_summary",
-    "quarantine",
-    "training_failures",
-)
 
 
-def constraints(engine: Engine) -> dict[str, Any]:
-    """What Alembic's comparison leaves out."""
-    found, names = inspect(engine), metadata.tables
-    return {
-        name: (
-            found.get_pk_constraint(name)["constrained_columns"],
-            sorted(str(check["name"]) for check in found.get_check_constraints(name)),
-        )
-        for name in names
-    }
+def described(connection: Connection, schema: str | None = None) -> set[tuple[str, ...]]:
+    """The tables, columns, constraints and indexes as the database tells them, in no order."""
+    if connection.dialect.name == "sqlite":
+        rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type <> 'view' AND sql IS NOT NULL"))
+        lines = ((name, line.strip().rstrip(",")) for name, sql in rows for line in sql.splitlines())
+    else:
+        found = connection.execute(text(POSTGRESQL_SCHEMA), {"schema": schema})
+        lines = ((str(name), re.sub(rf"\b{schema}\.", "", sql)) for name, sql in found)
+    return {line for line in lines if "alembic_version" not in line[0]}
 
 
-COMPARED = {"compare_type": True, "compare_server_default": True}
-
-
-def comparable(engine: Engine) -> Callable[..., bool]:
-    """All but an index that tables.py has for the other database, as Alembic does not ask its `ddl_if`, and indexes
-    whose order Alembic cannot compare: test_plans.py sees that these are used."""
-    here = engine.dialect.name == "postgresql"
-    return lambda item, name, *_: (name != "ix_poses_hand_up" or here) and "_files_name" not in str(name)
+POSTGRESQL_SCHEMA = """
+SELECT table_name, concat_ws(' ', column_name, data_type, is_nullable, column_default)
+FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+WHERE table_schema = :schema AND table_type = 'BASE TABLE'
+UNION ALL
+SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = :schema
+UNION ALL
+SELECT conrelid::regclass::text, conname || ' ' || pg_get_constraintdef(oid)
+FROM pg_constraint WHERE connamespace = CAST(:schema AS regnamespace)
+"""
 
 
 def test_the_migrated_database_is_what_tables_say(engine: Engine, tmp_path: Path) -> None:
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts=COMPARED | {"include_object": comparable(engine)})
-        assert compare_metadata(context, metadata) == []
-    migrated = constraints(engine)
-    direct = open_database(f"sqlite:///{tmp_path}/direct.sqlite")
-    metadata.create_all(direct)
-    assert migrated == constraints(direct)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("CREATE SCHEMA direct"))
+            metadata.create_all(connection.execution_options(schema_translate_map={None: "direct"}))
+            migrated, direct = described(connection, "public"), described(connection, "direct")
+            direct = {(name.removeprefix("direct."), line) for name, line in direct}
+        else:
+            other = open_database(f"sqlite:///{tmp_path}/direct.sqlite")
+            metadata.create_all(other)
+            migrated = described(connection)
+            with other.connect() as there:
+                direct = described(there)
+    assert migrated == direct
+    assert {name for name, _ in direct} >= set(metadata.tables)
 
 
 def test_migrating_again_changes_nothing(engine: Engine) -> None:
@@ -93,7 +78,7 @@ def test_migrating_works_from_any_folder(database_url: str, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     engine = open_database(database_url)
     migrate(engine)
-    assert set(inspect(engine).get_view_names()) == set(VIEWS)
+    assert set(inspect(engine).get_view_names()) == set(view_queries(engine.dialect.name))
     engine.dispose()
 
 
@@ -118,18 +103,54 @@ def test_a_newer_database_is_refused(engine: Engine) -> None:
         migrate(engine)
 
 
-def migrate_down(engine: Engine, revision: str) -> None:
+def test_down_and_up_again(engine: Engine) -> None:
     config = _alembic_config()
     with writing(engine) as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, revision)
-
-
-def test_down_and_up_again(engine: Engine) -> None:
-    migrate_down(engine, "base")
+        command.downgrade(config, "base")
     assert inspect(engine).get_table_names() == ["alembic_version"]
+    assert inspect(engine).get_view_names() == []
     migrate(engine)
-    assert set(inspect(engine).get_view_names()) == set(VIEWS)
+    assert set(inspect(engine).get_view_names()) == set(view_queries(engine.dialect.name))
+
+
+def test_a_view_of_a_user_on_ours_is_named_as_what_is_in_the_way(pg_url: str) -> None:
+    engine = open_database(pg_url)
+    migrate(engine)
+    with writing(engine) as connection:
+        connection.exec_driver_sql("CREATE VIEW mine AS SELECT * FROM keypoints")
+    with pytest.raises(DatabaseError, match="drop yours, and create it again"), writing(engine) as connection:
+        drop_views(connection)
+    assert "keypoints" in inspect(engine).get_view_names()
+    engine.dispose()
+
+
+def test_a_changed_view_comes_with_a_migration() -> None:
+    """Without one, databases that exist keep the old view. After adding it, write its number and the new hash here."""
+    written = json.dumps([view_queries(dialect) for dialect in ("sqlite", "postgresql")])
+    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    assert (head, hashlib.sha256(written.encode()).hexdigest()[:16]) == ("0024", "925ae2c46e91a2bf")
+
+
+# Databases of before the first release
+
+
+@pytest.mark.parametrize("revision", ["0001", "0009", "0023"])
+def test_a_database_of_before_the_first_release_is_refused_and_left_alone(database_url: str, revision: str) -> None:
+    engine = open_database(database_url)
+    make_older(engine, revision)
+    for use in (migrate, check):
+        with pytest.raises(DatabaseError) as refused:
+            use(engine)
+        told = str(refused.value)
+        assert re.search(
+            rf"has schema {revision}; expected 0024 or newer: a version from before the first release", told
+        )
+        assert ("Move this file aside" if "sqlite" in database_url else "'createdb NAME'") in told
+        assert "run 'nightjar run' again: it fills the new database from the results in the store" in told
+    assert set(inspect(engine).get_table_names()) == {"alembic_version", "videos"}
+    assert list(query(engine, "SELECT * FROM video_summary")[1]) == [(1, "aa")]
+    engine.dispose()
 
 
 # The views
@@ -178,67 +199,6 @@ def test_the_views_answer_alike_on_both_databases(pg_url: str, tmp_path: Path) -
         assert sqlite[1]
     for engine in engines:
         engine.dispose()
-
-
-def test_the_seconds_of_an_older_database_are_those_of_its_rows(engine: Engine) -> None:
-    def seconds() -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in query(engine, "SELECT * FROM pose_seconds ORDER BY 1, 2, 3")[1]]
-
-    _, _, batch_id = planned_batch(engine, make_video(frames=90), length=40)
-    for start in (0, 40):
-        poses = make_poses(start, start + 40, people=3)
-        somebody = Poses(*(getattr(poses, name)[poses.frame % 30 < 20] for name in poses.__dataclass_fields__))
-        commit_segment(engine, must_claim(engine, batch_id), somebody, make_report(40))
-    written = seconds()
-    assert len(written) == 5
-    migrate_down(engine, "0009")
-    migrate(engine)
-    assert seconds() == written
-
-
-def test_stored_versions_are_told_apart_by_both_files_of_their_ir(engine: Engine) -> None:
-    """The same weights under two inputs shared a hash; a version without both hashes keeps none that misleads."""
-    files = [{"model.bin": "b" * 64, "model.xml": digit * 64} for digit in "12"]
-    manifests = [*(json.dumps({"ir_sha256": each}) for each in files), '{"ir_sha256": {"model.bin": "x"}}', "{}", "no"]
-    for number, manifest in enumerate(manifests):
-        register_model(engine, replace(make_model(f"{number}" * 64), manifest=manifest))
-    hashes = "SELECT ir_sha256 FROM model_versions ORDER BY version_sha256"
-    migrate_down(engine, "0010")
-    assert [row[0] for row in query(engine, hashes)[1]] == ["b" * 64, "b" * 64, *["unknown"] * 3]
-    migrate(engine)
-    lines = [f"model.bin {each['model.bin']}\nmodel.xml {each['model.xml']}\n" for each in files]
-    expected = [hashlib.sha256(text.encode()).hexdigest() for text in lines]
-    assert [row[0] for row in query(engine, hashes)[1]] == [*expected, *["unknown"] * 3]
-
-
-def test_what_was_shown_before_counts_as_the_choice_of_a_batch(engine: Engine) -> None:
-    show_model(engine, "pose", register_model(engine, make_model()))
-    migrate_down(engine, "0011")
-    migrate(engine)
-    assert list(query(engine, "SELECT task, chosen_by FROM shown_models")[1]) == [("pose", "batch")]
-
-
-def test_failures_of_runs_from_before_are_kept_as_predictions(engine: Engine) -> None:
-    plan = TrainingPlan("k" * 32, "car-classifier", "experiment-1", "{}", "{}", 5, 3, 2)
-    run, _ = start_training(engine, plan, None)
-    rows = [PredictionRow(number * 64, "", f"{number}.jpg", "mine", "car", "test", 0.25) for number in "12"]
-    right = PredictionRow("3" * 64, "", "3.jpg", "mine", "car", "test", 0.9)
-    finish_training(engine, run, {"accuracy": 0.5, "threshold": 0.5}, [*rows, right])
-    migrate_down(engine, "0018")
-    old = "SELECT sha256, picture, score FROM training_failures ORDER BY sha256"
-    assert [tuple(row) for row in query(engine, old)[1]] == [(row.sha256, row.picture, 0.25) for row in rows]
-    migrate(engine)
-    assert read_pictures(engine, run) == rows
-    assert list(query(engine, "SELECT count(*) FROM training_failures")[1]) == [(2,)]
-
-
-def test_the_videos_of_an_older_database_have_the_geometry_that_was_applied(engine: Engine) -> None:
-    turned = replace(make_video("b" * 64), width=480, height=640, rotation=90)
-    known = {register_video(engine, video): geometry_of(video) for video in (make_video(), turned)}
-    migrate_down(engine, "0019")
-    migrate(engine)
-    with engine.connect() as connection:
-        assert {video_id: geometry_of_rows(connection, video_id) for video_id in known} == known
 
 
 def test_the_views_say_what_is_so(engine: Engine) -> None:

@@ -1,0 +1,418 @@
+"""The views: SQL that people query instead of the tables. Each is written here once, for both databases.
+
+Before a migration changes the tables all views are dropped, and after it they are created again as they are here. So no
+migration contains a view's SQL. A changed view needs a migration too, if only an empty one: it is what gives existing
+databases the new view.
+
+What each column means is in docs/schema.md.
+"""
+
+from sqlalchemy import Connection
+
+from models.types import KEYPOINT_NAMES
+
+
+def drop_views(connection: Connection) -> None:
+    """Drop the views that exist."""
+    for name in reversed(view_queries(connection.dialect.name)):
+        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+
+
+def create_views(connection: Connection) -> None:
+    """Create all views. The tables must have the schema of tables.py, and the views must not exist."""
+    for name, query in view_queries(connection.dialect.name).items():
+        connection.exec_driver_sql(f"CREATE VIEW {name} AS\n{query}")
+
+
+def view_queries(dialect: str) -> dict[str, str]:
+    """Map the name of each view to its SELECT, in an order in which they can be created.
+
+    dialect: `sqlite` or `postgresql`
+    """
+    postgresql = dialect == "postgresql"
+    queries = {
+        "video_names": VIDEO_NAMES_POSTGRESQL if postgresql else VIDEO_NAMES_SQLITE,
+        "current_videos": CURRENT_VIDEOS,
+        "keypoints": KEYPOINTS_POSTGRESQL if postgresql else KEYPOINTS_SQLITE,
+        "presence_intervals": PRESENCE_INTERVALS,
+        "label_intervals": LABEL_INTERVALS,
+        "video_summary": VIDEO_SUMMARY_POSTGRESQL if postgresql else VIDEO_SUMMARY_SQLITE,
+        "batch_summary": BATCH_SUMMARY,
+        "device_summary": DEVICE_SUMMARY,
+        "quarantine": QUARANTINE,
+        "training_failures": TRAINING_FAILURES,
+    }
+    return {name: _filled(query, POSTGRESQL if postgresql else SQLITE) for name, query in queries.items()}
+
+
+def _filled(query: str, parts: dict[str, str]) -> str:
+    for placeholder, sql in parts.items():
+        query = query.replace(f"{{{placeholder}}}", sql)
+    return query.strip()
+
+
+# The file that gives video `v` its name: one that is there comes before one that is gone, then the one that was there
+# last, then the first by the bytes of its key. This is the order of the index ix_archive_files_name, so that one row of
+# it is read, however many copies a video has.
+NAMING_FILE = """\
+FROM archive_files AS f WHERE f.video_id = v.video_id
+       ORDER BY f.gone_at DESC NULLS FIRST, {bytes_of_key}, f.archive LIMIT 1"""
+
+# Placeholder -> SQL, replaced in this order. {video}, {key}, {archive} and {gone_at} are of video `v`; a query that
+# uses them ends its FROM clause with {names}.
+POSTGRESQL = {
+    "video": "coalesce({key}, v.sha256)",
+    "names": f"LEFT JOIN LATERAL (SELECT f.key, f.archive, f.gone_at {NAMING_FILE}) AS names ON true",
+    "key": "names.key",
+    "archive": "names.archive",
+    "gone_at": "names.gone_at",
+    "bytes_of_key": 'f.key COLLATE "C"',
+    "batch_seconds": "CAST(extract(epoch FROM b.finished_at - b.started_at) AS double precision)",
+    "undecodable_frames": "jsonb_array_elements_text(CAST(s.undecodable AS jsonb)) AS u(value)",
+}
+# SQLite has no LATERAL, and evaluates a subquery only where its column is asked for.
+SQLITE = {
+    "video": "coalesce({key}, v.sha256)",
+    "names": "",
+    "key": f"(SELECT f.key {NAMING_FILE})",
+    "archive": f"(SELECT f.archive {NAMING_FILE})",
+    "gone_at": f"(SELECT f.gone_at {NAMING_FILE})",
+    "bytes_of_key": "f.key",
+    "batch_seconds": "round((julianday(b.finished_at) - julianday(b.started_at)) * 86400, 3)",
+    "undecodable_frames": "json_each(s.undecodable) AS u",
+}
+
+VIDEO_NAMES_POSTGRESQL = """
+SELECT v.video_id, names.key, names.archive, names.gone_at
+FROM videos AS v
+{names}
+WHERE names.key IS NOT NULL
+"""
+VIDEO_NAMES_SQLITE = """
+SELECT v.video_id, {key} AS key, {archive} AS archive, {gone_at} AS gone_at
+FROM videos AS v
+WHERE EXISTS (SELECT 1 FROM archive_files AS f WHERE f.video_id = v.video_id)
+"""
+
+CURRENT_VIDEOS = """
+SELECT video_id, sha256, size_bytes, container, codec, width, height, frames, fps, duration_s
+FROM videos
+WHERE superseded_by IS NULL
+"""
+
+# PostgreSQL scans `poses` once for any question; a condition on `keypoint` removes the other arms of the UNION.
+KEYPOINTS_POSTGRESQL = """
+SELECT {video} AS video, p.frame, p.t_s, p.person, k.keypoint, k.x, k.y, k.score, p.video_id, p.model_version_id
+FROM shown_models AS shown
+JOIN poses AS p ON p.model_version_id = shown.model_version_id
+JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = p.video_id
+{names}
+CROSS JOIN LATERAL ({arms}) AS k
+WHERE shown.task = 'pose' AND k.x IS NOT NULL
+""".replace(
+    "{arms}",
+    "\nUNION ALL ".join(
+        f"SELECT '{name}' AS keypoint, p.{name}_x AS x, p.{name}_y AS y, p.{name}_score AS score"
+        for name in KEYPOINT_NAMES
+    ),
+)
+# SQLite tests a condition on `keypoint` once before each arm, so that one arm is scanned. CROSS JOIN keeps the order:
+# from a name to its video and on to the video's poses by their key, instead of through all poses.
+KEYPOINTS_SQLITE = "\nUNION ALL\n".join(
+    """\
+SELECT {video} AS video, p.frame, p.t_s, p.person, '{name}' AS keypoint,
+       p.{name}_x AS x, p.{name}_y AS y, p.{name}_score AS score, p.video_id, p.model_version_id
+FROM shown_models AS shown
+CROSS JOIN videos AS v
+CROSS JOIN poses AS p ON p.video_id = v.video_id AND p.model_version_id = shown.model_version_id
+WHERE shown.task = 'pose' AND v.superseded_by IS NULL AND p.{name}_x IS NOT NULL""".replace("{name}", name)
+    for name in KEYPOINT_NAMES
+)
+
+# pose_seconds has one row per second with somebody in it. Frames that were not processed split such a row (splits).
+# Frames without a person have no row, hence no time of their own. A stretch that was not processed is placed between
+# the nearest rows before and after it, or the video's ends, in proportion to its frame numbers: exact where the frame
+# rate is constant, and never beyond those rows where it is not.
+PRESENCE_INTERVALS = """
+WITH films AS (
+    SELECT v.video_id, m.model_version_id, v.frames, v.duration_s,
+           CASE WHEN m.frames_per_second < 1.5 THEN 1.5 / m.frames_per_second ELSE 1 END AS patience_s
+    FROM shown_models AS shown
+    JOIN model_versions AS m ON m.model_version_id = shown.model_version_id
+    JOIN (SELECT DISTINCT video_id, model_version_id FROM segments) AS planned
+        ON planned.model_version_id = m.model_version_id
+    JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = planned.video_id
+    WHERE shown.task = 'pose'
+),
+unseen_frames AS (
+    SELECT s.video_id, s.model_version_id, s.start_frame, s.stop_frame
+    FROM segments AS s
+    WHERE s.status <> 'done'
+    UNION ALL
+    SELECT s.video_id, s.model_version_id, CAST(u.value AS integer), CAST(u.value AS integer) + 1
+    FROM segments AS s, {undecodable_frames}
+    WHERE s.status = 'done' AND s.undecodable_frames > 0
+),
+unseen_runs AS (
+    SELECT video_id, model_version_id, min(start_frame) AS start_frame, max(stop_frame) AS stop_frame
+    FROM (
+        SELECT video_id, model_version_id, start_frame, stop_frame,
+               sum(begins) OVER (PARTITION BY video_id, model_version_id ORDER BY start_frame) AS run
+        FROM (
+            SELECT video_id, model_version_id, start_frame, stop_frame,
+                   CASE WHEN start_frame = lag(stop_frame) OVER (PARTITION BY video_id, model_version_id
+                                                                 ORDER BY start_frame) THEN 0 ELSE 1 END AS begins
+            FROM unseen_frames
+        ) AS b
+    ) AS r
+    GROUP BY video_id, model_version_id, run
+),
+neighbours AS (
+    SELECT f.video_id, f.model_version_id, f.frames, f.duration_s, u.start_frame, u.stop_frame,
+           (SELECT max(p.frame) FROM poses AS p
+            WHERE p.video_id = f.video_id AND p.model_version_id = f.model_version_id
+              AND p.frame < u.start_frame) AS before_frame,
+           (SELECT min(p.frame) FROM poses AS p
+            WHERE p.video_id = f.video_id AND p.model_version_id = f.model_version_id
+              AND p.frame >= u.stop_frame) AS after_frame
+    FROM unseen_runs AS u
+    JOIN films AS f ON f.video_id = u.video_id AND f.model_version_id = u.model_version_id
+),
+anchors AS (
+    SELECT n.video_id, n.model_version_id, n.start_frame, n.stop_frame,
+           coalesce(n.before_frame, 0) AS frame_0, coalesce(n.after_frame, n.frames) AS frame_1,
+           coalesce((SELECT max(p.t_s) FROM poses AS p
+                     WHERE p.video_id = n.video_id AND p.model_version_id = n.model_version_id
+                       AND p.frame = n.before_frame), 0) AS t_0,
+           coalesce((SELECT max(p.t_s) FROM poses AS p
+                     WHERE p.video_id = n.video_id AND p.model_version_id = n.model_version_id
+                       AND p.frame = n.after_frame), n.duration_s) AS t_1
+    FROM neighbours AS n
+),
+splits AS (
+    SELECT p.video_id, p.model_version_id, p.frame, p.last_s, a.start_frame, a.frame_1, a.t_0, a.t_1
+    FROM anchors AS a
+    JOIN pose_seconds AS p ON p.video_id = a.video_id AND p.model_version_id = a.model_version_id
+        AND p.frame = (SELECT max(q.frame) FROM pose_seconds AS q
+                       WHERE q.video_id = a.video_id AND q.model_version_id = a.model_version_id
+                         AND q.frame < a.start_frame)
+    WHERE p.last_s > a.t_0
+),
+sightings AS (
+    SELECT p.video_id, p.model_version_id, p.frame, p.first_s, coalesce(h.t_0, p.last_s) AS last_s
+    FROM pose_seconds AS p
+    LEFT JOIN (
+        SELECT video_id, model_version_id, frame, min(t_0) AS t_0 FROM splits GROUP BY video_id, model_version_id, frame
+    ) AS h ON h.video_id = p.video_id AND h.model_version_id = p.model_version_id AND h.frame = p.frame
+    UNION ALL
+    SELECT video_id, model_version_id, frame_1, t_1, last_s
+    FROM (
+        SELECT video_id, model_version_id, frame_1, t_1,
+               coalesce(lead(t_0) OVER (PARTITION BY video_id, model_version_id, frame ORDER BY start_frame), last_s)
+                   AS last_s
+        FROM splits
+    ) AS tails
+    WHERE t_1 <= last_s
+),
+marks AS (
+    SELECT f.video_id, f.model_version_id, f.patience_s, 'people' AS state, p.frame AS frame, 0 AS unseen_until,
+           p.first_s AS from_s, p.last_s AS to_s
+    FROM sightings AS p
+    JOIN films AS f ON f.video_id = p.video_id AND f.model_version_id = p.model_version_id
+    UNION ALL
+    SELECT f.video_id, f.model_version_id, f.patience_s, 'unseen', a.start_frame, a.stop_frame,
+           a.t_0 + (a.t_1 - a.t_0) * (a.start_frame - a.frame_0) / (a.frame_1 - a.frame_0),
+           a.t_0 + (a.t_1 - a.t_0) * (a.stop_frame - a.frame_0) / (a.frame_1 - a.frame_0)
+    FROM anchors AS a
+    JOIN films AS f ON f.video_id = a.video_id AND f.model_version_id = a.model_version_id
+    UNION ALL
+    SELECT video_id, model_version_id, patience_s, 'end', frames, 0, duration_s, duration_s
+    FROM films
+),
+steps AS (
+    SELECT video_id, model_version_id, patience_s, state, frame, from_s, to_s,
+           coalesce(max(to_s) OVER earlier, 0) AS previous_s,
+           coalesce(max(unseen_until) OVER earlier, 0) AS unseen_until,
+           lag(state) OVER (PARTITION BY video_id, model_version_id ORDER BY frame) AS previous_state
+    FROM marks
+    WINDOW earlier AS (PARTITION BY video_id, model_version_id ORDER BY frame
+                       ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+),
+gaps AS (
+    SELECT t.*,
+           CASE WHEN t.from_s - t.previous_s > t.patience_s AND t.frame > t.unseen_until
+                 AND t.frame > coalesce((SELECT max(p.frame) + 1 FROM poses AS p
+                                         WHERE p.video_id = t.video_id AND p.model_version_id = t.model_version_id
+                                           AND p.frame < t.frame), 0)
+                THEN 1 ELSE 0 END AS nobody_before
+    FROM steps AS t
+),
+intervals AS (
+    SELECT video_id, model_version_id, 'nobody' AS state, previous_s AS from_s, from_s AS to_s
+    FROM gaps
+    WHERE nobody_before = 1
+    UNION ALL
+    SELECT video_id, model_version_id, min(state), min(from_s), max(to_s)
+    FROM (
+        SELECT video_id, model_version_id, state, from_s, to_s,
+               sum(CASE WHEN nobody_before = 0 AND state = previous_state THEN 0 ELSE 1 END)
+                   OVER (PARTITION BY video_id, model_version_id ORDER BY frame) AS run
+        FROM gaps
+    ) AS r
+    WHERE state <> 'end'
+    GROUP BY video_id, model_version_id, run
+)
+SELECT {video} AS video, i.state, i.from_s, i.to_s, i.video_id, i.model_version_id
+FROM intervals AS i
+JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = i.video_id
+{names}
+"""
+
+# A run ends where the label changes, or where nothing was looked at for longer than sampling explains.
+LABEL_INTERVALS = """
+SELECT {video} AS video, r.label, min(r.t_s) AS from_s, max(r.t_s) AS to_s,
+       count(*) AS frames, avg(r.score) AS score, r.video_id, r.model_version_id
+FROM (
+    SELECT b.video_id, b.model_version_id, b.label, b.t_s, b.score,
+           sum(b.begins) OVER (PARTITION BY b.video_id, b.model_version_id ORDER BY b.frame) AS run
+    FROM (
+        SELECT c.video_id, c.model_version_id, c.frame, c.label, c.t_s, c.score,
+               CASE WHEN c.label = lag(c.label) OVER w
+                     AND c.t_s - lag(c.t_s) OVER w <= CASE WHEN m.frames_per_second < 2
+                                                           THEN 2 / m.frames_per_second ELSE 1 END
+                    THEN 0 ELSE 1 END AS begins
+        FROM shown_models AS shown
+        JOIN classifications AS c ON c.model_version_id = shown.model_version_id
+        JOIN model_versions AS m ON m.model_version_id = shown.model_version_id
+        WHERE shown.task = 'classification'
+        WINDOW w AS (PARTITION BY c.video_id, c.model_version_id ORDER BY c.frame)
+    ) AS b
+) AS r
+JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = r.video_id
+{names}
+GROUP BY {video}, r.video_id, r.model_version_id, r.run, r.label
+"""
+
+# Column of video_summary -> its value over the segments `s` of video `v` by the shown model.
+VIDEO_COUNTS = {
+    "segments": "count(*)",
+    "segments_done": "count(CASE WHEN s.status = 'done' THEN 1 END)",
+    "segments_quarantined": "count(CASE WHEN s.status = 'quarantined' THEN 1 END)",
+    "frames_done": "coalesce(sum(s.frames_done), 0)",
+    "frames_undecodable": "coalesce(sum(s.undecodable_frames), 0)",
+    "people": "coalesce(sum(s.people), 0)",
+    "wall_s": "sum(s.wall_s)",
+}
+VIDEO_SEGMENTS = "FROM segments AS s WHERE s.video_id = v.video_id AND s.model_version_id = shown.model_version_id"
+_ALL_COUNTS = ", ".join(f"{value} AS {name}" for name, value in VIDEO_COUNTS.items())
+
+VIDEO_SUMMARY = """
+SELECT {video} AS video, v.width, v.height, v.frames, v.fps, v.duration_s, shown.task, m.name AS model,
+       {segments} AS segments, {segments_done} AS segments_done, {segments_quarantined} AS segments_quarantined,
+       {frames_done} AS frames_done, {frames_undecodable} AS frames_undecodable,
+       CASE WHEN shown.task = 'classification' THEN NULL ELSE {people} END AS people,
+       CASE WHEN shown.task = 'classification' THEN {people} END AS labels,
+       {wall_s} AS wall_s, {gone_at} AS gone_at, v.sha256, v.video_id, shown.model_version_id
+FROM videos AS v
+LEFT JOIN shown_models AS shown ON 1 = 1
+LEFT JOIN model_versions AS m ON m.model_version_id = shown.model_version_id
+{counts}
+{names}
+WHERE v.superseded_by IS NULL
+"""
+VIDEO_SUMMARY_POSTGRESQL = _filled(
+    VIDEO_SUMMARY,
+    {"counts": f"LEFT JOIN LATERAL (SELECT {_ALL_COUNTS} {VIDEO_SEGMENTS}) AS counts ON true"}
+    | {name: f"counts.{name}" for name in VIDEO_COUNTS},
+)
+VIDEO_SUMMARY_SQLITE = _filled(
+    VIDEO_SUMMARY,
+    {"counts": ""} | {name: f"(SELECT {value} {VIDEO_SEGMENTS})" for name, value in VIDEO_COUNTS.items()},
+)
+
+# Column of batch_summary -> its value over the segments that a running batch expects. A batch that has ended keeps the
+# numbers of its end, whose sums are in BATCH_TOTALS.
+BATCH_COUNTS = {
+    "segments_expected": "count(*)",
+    "segments_done": "count(CASE WHEN s.status = 'done' THEN 1 END)",
+    "segments_quarantined": "count(CASE WHEN s.status = 'quarantined' THEN 1 END)",
+    "segments_missing": "count(CASE WHEN s.status IN ('planned', 'leased') THEN 1 END)",
+    "frames_expected": "sum(s.stop_frame - s.start_frame)",
+    "frames_done": "sum(s.frames_done)",
+    "frames_undecodable": "sum(s.undecodable_frames)",
+    "frames_quarantined": "sum(CASE WHEN s.status = 'quarantined' THEN s.stop_frame - s.start_frame ELSE 0 END)",
+    "frames_missing": "sum(CASE WHEN s.status IN ('planned', 'leased') THEN s.stop_frame - s.start_frame ELSE 0 END)",
+    "people": "sum(s.people)",
+}
+BATCH_TOTALS = {
+    "segments_expected": "b.segments_done + b.segments_quarantined + b.segments_missing",
+    "frames_expected": "b.frames_done + b.frames_undecodable + b.frames_quarantined + b.frames_missing",
+}
+BATCH_SEGMENTS = (
+    "FROM batch_segments AS e JOIN segments AS s ON s.segment_id = e.segment_id WHERE e.batch_id = b.batch_id"
+)
+BATCH_SUMMARY = """
+SELECT b.batch_id, b.status, b.started_at, b.finished_at, b.estimated_s, {batch_seconds} AS duration_s,
+       b.archive, m.name AS model, b.dispatch, b.files_listed, b.files_quarantined,
+       {counts},
+       b.error, b.flow_run_id, b.batch_key, b.model_version_id
+FROM batches AS b
+JOIN model_versions AS m ON m.model_version_id = b.model_version_id
+""".replace(
+    "{counts}",
+    ",\n       ".join(
+        f"coalesce({BATCH_TOTALS.get(name, f'b.{name}')}, (SELECT {value} {BATCH_SEGMENTS}), 0) AS {name}"
+        for name, value in BATCH_COUNTS.items()
+    ),
+)
+
+# A worker may have done segments, lost assignments, or both. Each arm reads the rows that one table has of a batch, by
+# an index: SQLite applies a condition on `batch_id` in the arms of a UNION ALL, but not below an aggregate over one.
+DEVICE_SUMMARY = """
+SELECT s.batch_id, s.worker, s.device,
+       count(*) AS segments_done, sum(s.frames_done) AS frames_done,
+       sum(s.undecodable_frames) AS frames_undecodable, sum(s.people) AS people,
+       sum(s.wall_s) AS wall_s, sum(s.frames_done) / nullif(sum(s.wall_s), 0) AS frames_per_s,
+       min(CASE WHEN s.wall_s > 0 THEN s.frames_done / s.wall_s END) AS slowest_fps,
+       max(CASE WHEN s.wall_s > 0 THEN s.frames_done / s.wall_s END) AS fastest_fps,
+       sum(CASE WHEN s.attempt > 1 THEN s.attempt - 1 ELSE 0 END) AS retries,
+       (SELECT count(*) FROM assignments AS a
+        WHERE a.batch_id = s.batch_id AND a.status = 'lost' AND a.worker = s.worker
+          AND coalesce(a.device, '') = coalesce(s.device, '')) AS assignments_lost
+FROM segments AS s
+WHERE s.status = 'done' AND s.batch_id IS NOT NULL
+GROUP BY s.batch_id, s.worker, s.device
+UNION ALL
+SELECT a.batch_id, a.worker, a.device, 0, 0, 0, 0, 0, NULL, NULL, NULL, 0, count(*)
+FROM assignments AS a
+WHERE a.status = 'lost' AND a.worker IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM segments AS s
+    WHERE s.batch_id = a.batch_id AND s.status = 'done' AND s.worker = a.worker
+      AND coalesce(s.device, '') = coalesce(a.device, '')
+)
+GROUP BY a.batch_id, a.worker, a.device
+"""
+
+# A video that lies in several archives has a row for each. Grouped by the column of ix_segments_quarantined first: by
+# the key alone, SQLite would read all segments in its order.
+QUARANTINE = """
+SELECT archive, key, NULL AS model, NULL AS start_frame, NULL AS stop_frame, reason, read_at AS since
+FROM archive_files
+WHERE reason IS NOT NULL AND gone_at IS NULL
+UNION ALL
+SELECT f.archive, coalesce(min(CASE WHEN f.gone_at IS NULL THEN {bytes_of_key} END), min({bytes_of_key}), v.sha256),
+       m.name, s.start_frame, s.stop_frame, s.reason, s.finished_at
+FROM segments AS s
+JOIN model_versions AS m ON m.model_version_id = s.model_version_id
+JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = s.video_id
+LEFT JOIN archive_files AS f ON f.video_id = v.video_id
+WHERE s.status = 'quarantined'
+GROUP BY s.video_id, s.segment_id, f.archive, v.sha256, m.name
+"""
+
+TRAINING_FAILURES = """
+SELECT p.training_run_id, p.sha256, p.picture, p.source, p.label, p.score
+FROM training_predictions AS p
+JOIN training_runs AS r ON r.training_run_id = p.training_run_id
+WHERE p.split = 'test' AND (p.score >= r.threshold) <> (p.label = 'car')
+"""
