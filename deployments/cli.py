@@ -5,7 +5,6 @@ Every import that costs time is inside its command, so that `nightjar --help` an
 
 import io
 import os
-import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -14,8 +13,15 @@ from typing import Any
 
 import click
 
-from models.types import NightjarError
+from deployments.spec_options import spec_options
+from models.car_classifier.params import FinetuneSpec
+from models.conversion.spec import ConvertSpec, QuantizeSpec
+from models.demo_model.spec import TrainSpec
+from models.errors import NightjarError
+from models.evaluation.spec import EvaluateSpec
+from models.inference.spec import BenchmarkSpec
 from storage.private import be_private
+from tasks.batch.spec import NightSpec
 
 PATH = click.Path(path_type=Path)
 
@@ -33,20 +39,6 @@ CENTRAL_ONLY = (
     "matplotlib",
     "sklearn",
 )
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
-
-
-class ModelName(click.ParamType[str, Any]):
-    """A name that a model may be given: as the flows' forms have it."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not NAME.fullmatch(value):
-            self.fail(
-                f"{value!r} is no name for a model. Use small letters, digits and '-', such as my-model", param, ctx
-            )
-        return str(value)
 
 
 def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -122,84 +114,23 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("name", type=ModelName())
-@click.option("--source", help="A file, a folder or an https address; the published weights when left out.")
-@click.option(
-    "--width",
-    type=click.FloatRange(0, 2, min_open=True),
-    help="MobileNet's width: 0.5, 0.75, 1.0, 1.01; read from the weights when left out.",
-)
-@click.option("--size", type=click.IntRange(65, 2049), help="Input height and width in pixels.  [default: 224]")
-@click.option("--precision", type=click.Choice(["FP16", "FP32"]), default="FP16", show_default=True)
-@click.option(
-    "--device-target",
-    type=click.Choice(["CPU", "MYRIAD"]),
-    default="CPU",
-    show_default=True,
-    help="MYRIAD refuses what a Neural Compute Stick cannot run.",
-)
-@click.option("--images", type=PATH, help="Folder of pictures for measuring the parity with the source.")
-@click.option("--labels", help="Labels of a classifier, between commas; for a single output: negative,positive.")
-@click.option(
-    "--scale",
-    type=click.Choice(["-1..1", "0..1", "0..255", "imagenet"]),
-    help="Range of the input that the model was trained with.  [default: as found in the model]",
-)
-@click.option("--mean", metavar="M[,M,M]", help="Subtracted from the scaled pixels, per channel.")
-@click.option("--std", metavar="S[,S,S]", help="Standard deviation that the difference is divided by.")
-@click.option("--channels", type=click.Choice(["RGB", "BGR"]), help="Channel order of the input.  [default: RGB]")
-@click.option("--labelled", type=PATH, help="Folder with one folder of pictures per label, to test a classifier on.")
+@spec_options(ConvertSpec)
 @_plain_errors
-def convert(**options: Any) -> None:
+def convert(spec: ConvertSpec) -> None:
     """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, or take an IR, as the model NAME."""
     from deployments.commands import run_convert
 
-    run_convert(**options)
+    run_convert(spec)
 
 
 @main.command()
-@click.argument("archive")
-@click.option("--model", required=True, help="A model's name (its newest version) or a version's hash.")
-@click.option(
-    "--segment-s",
-    type=click.IntRange(1, 3600),
-    default=60,
-    show_default=True,
-    help="Seconds of video per segment: the unit of commit and retry.",
-)
-@click.option(
-    "--dispatch",
-    type=click.Choice(["local", "fleet"]),
-    default="local",
-    show_default=True,
-    help="Process the segments on this machine, or by the workers of the edge pool.",
-)
-@click.option(
-    "--overlay",
-    type=click.Choice(["none", "sample", "all"]),
-    default="sample",
-    show_default=True,
-    help="Videos with the skeletons drawn in, written to the artifact store.",
-)
-@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device.")
-@click.option(
-    "--precision",
-    type=click.Choice(["f32", "bf16"]),
-    default="f32",
-    show_default=True,
-    help="bf16 is faster on CPUs that have it, and moves keypoints.",
-)
-@click.option(
-    "--frames-per-second",
-    type=click.FloatRange(0.01, 1000),
-    help="Process only this many frames per second.  [default: every frame]",
-)
+@spec_options(NightSpec)
 @_plain_errors
-def run(**options: Any) -> None:
+def run(spec: NightSpec) -> None:
     """Turn the videos of ARCHIVE, a folder or s3://bucket/prefix, into rows. Later runs process new files only."""
     from deployments.commands import run_batch
 
-    sys.exit(run_batch(**options))
+    sys.exit(run_batch(spec))
 
 
 @main.command()
@@ -222,23 +153,13 @@ def models(shown: str | None, unpin: bool, frames_per_second: float | None, chos
 
 
 @main.command()
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device.")
-@click.option("--precision", type=click.Choice(["f32", "bf16"]), default="f32", show_default=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1, 3600),
-    default=10,
-    show_default=True,
-    help="Duration of each measurement; there are two per model.",
-)
-@click.option("--video", type=PATH, help="Video to process.  [default: half a minute of synthetic people]")
+@spec_options(BenchmarkSpec)
 @_plain_errors
-def benchmark(**options: Any) -> None:
+def benchmark(spec: BenchmarkSpec) -> None:
     """Measure the speed of models on a device: alone, and from a video to its rows."""
     from deployments.commands import run_benchmark
 
-    run_benchmark(**options)
+    run_benchmark(spec)
 
 
 @main.command()
@@ -396,106 +317,46 @@ def demo(videos: Path | None, data: Path | None) -> None:
 
 
 @main.command(name="train-demo")
-@click.option("--minutes", type=click.FloatRange(0, 600, min_open=True), default=57, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 1_999_999_999), default=1, show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=1_000_000, help="Maximum number of batches.")
-@click.option("--folder", type=PATH, help="Folder of the training; one that is there resumes.")
+@spec_options(TrainSpec)
 @_plain_errors
-def train_demo(**options: Any) -> None:
+def train_demo(spec: TrainSpec) -> None:
     """Train posenet-demo from random weights on rendered people, and measure it. An interrupted run resumes."""
     from deployments.commands import run_training
 
-    run_training(**options)
+    run_training(spec)
 
 
 @main.command()
-@click.option(
-    "--preset",
-    type=click.Choice(["experiment-1", "experiment-2", "experiment-3"]),
-    default="experiment-1",
-    show_default=True,
-    help="1: split at random. 2: the data sets' own splits. 3: and dropout against overfitting.",
-)
-@click.option("--stanford", type=PATH, help="Folder of Stanford Cars' pictures; needs --devkit.")
-@click.option("--devkit", type=PATH, help="Folder of Stanford Cars' annotations, the .mat files.")
-@click.option("--caltech", type=PATH, help="Folder of Caltech-256's folders, such as 252.car-side-101.")
-@click.option(
-    "--pictures",
-    "folders",
-    type=PATH,
-    multiple=True,
-    help="Folder with car/ and not_car/; any number. Folders train, validation and test in it are its splits.",
-)
-@click.option("--crop", is_flag=True, help="Cut Stanford Cars' pictures to the annotated box.")
-@click.option("--weights", type=PATH, help="Keras's .h5 of the backbone without its top.  [default: the published one]")
-@click.option("--name", type=ModelName(), default="car-classifier", show_default=True, help="The model's name here.")
-@click.option("--backbone", type=click.Choice(["resnet50", "mobilenet_0_25"]), help="[default: resnet50]")
-@click.option("--learning-rate", type=click.FloatRange(1e-7, 1))
-@click.option("--optimizer", type=click.Choice(["adam", "sgd", "rmsprop"]))
-@click.option("--epochs", type=click.IntRange(1, 1000))
-@click.option("--batch-size", type=click.IntRange(1, 1024))
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of splits, first weights and order.")
-@click.option("--dropout", type=click.FloatRange(0, 0.9), help="Share of the features to drop.")
-@click.option("--dense", type=click.IntRange(1, 4096), multiple=True, help="Width of an extra layer; up to four.")
-@click.option("--unfrozen-blocks", type=click.IntRange(0, 16), help="Number of the backbone's last blocks to train.")
-@click.option("--augment/--no-augment", default=None, help="Train on flipped, cropped, brighter and darker pictures.")
-@click.option("--class-weights", type=click.Choice(["none", "balanced"]))
-@click.option(
-    "--own-splits/--random-splits",
-    default=None,
-    help="The data sets' own splits; or all drawn at random, even of folders called train, validation and test.",
-)
+@spec_options(FinetuneSpec)
 @_plain_errors
-def finetune(**options: Any) -> None:
+def finetune(spec: FinetuneSpec) -> None:
     """Fine-tune a car / not-a-car classifier and convert it. An interrupted run resumes.
 
     What is left out is the preset's.
     """
     from deployments.commands import run_finetuning
 
-    run_finetuning(**options)
+    run_finetuning(spec)
 
 
 @main.command()
-@click.argument("model")
-@click.option("--coco", type=PATH, required=True, help="COCO's keypoint annotations.")
-@click.option("--images", type=PATH, required=True, help="Folder of their images; missing ones are left out.")
-@click.option(
-    "--mode",
-    type=click.Choice(["multi", "single"]),
-    default="multi",
-    show_default=True,
-    help="single: images of one annotated person, decoded as one, stretched.",
-)
-@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device.")
-@click.option("--limit", type=click.IntRange(1), help="Maximum number of images, the first by id.")
+@spec_options(EvaluateSpec)
 @_plain_errors
-def evaluate(**options: Any) -> None:
+def evaluate(spec: EvaluateSpec) -> None:
     """Measure AP, AR, mean OKS and PCK of MODEL. A second run prints the stored figures."""
     from deployments.commands import run_evaluation
 
-    run_evaluation(**options)
+    run_evaluation(spec)
 
 
 @main.command()
-@click.argument("model")
-@click.option("--archive", required=True, help="Videos like those to be processed: a folder or s3://bucket/prefix.")
-@click.option("--frames", type=click.IntRange(10, 5000), default=300, show_default=True, help="Frames to calibrate on.")
-@click.option("--name", type=ModelName(), help="The new model's name.  [default: MODEL-int8]")
-@click.option("--coco", type=PATH, help="COCO's keypoint annotations to measure with, needs --images.")
-@click.option("--images", type=PATH, help="Folder of their images.")
-@click.option(
-    "--max-drop",
-    type=click.FloatRange(0, 1),
-    help="Accepted loss of AP and mean OKS.  [default: 0.02; without --coco 0.3 of the agreement]",
-)
-@click.option("--device", default="CPU", show_default=True, help="OpenVINO's name of the device to measure on.")
+@spec_options(QuantizeSpec)
 @_plain_errors
-def quantize(**options: Any) -> None:
+def quantize(spec: QuantizeSpec) -> None:
     """Quantize MODEL to INT8, and keep the result only if it is as accurate."""
     from deployments.commands import run_quantization
 
-    run_quantization(**options)
+    run_quantization(spec)
 
 
 @main.command()

@@ -1,7 +1,7 @@
 """Bodies of the commands: call a flow or the database, and print. Imported by a command, never by `--help`."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 from deployments import listings
 from deployments.answers import Column, Format, Rows, print_table, write_listing, write_parquet, write_text
 from deployments.flow_calls import call, prepare
-from models.inference.scaling import ScalingRequest
+from models.car_classifier.params import FinetuneSpec
+from models.conversion.spec import ConvertSpec, QuantizeSpec
+from models.demo_model.spec import TrainSpec
+from models.evaluation.spec import EvaluateSpec
+from models.inference.spec import BenchmarkSpec
+from models.spec import flatten
 from models.types import NightjarError
+from tasks.batch.check import check_night
+from tasks.batch.spec import NightSpec
 from tasks.model import early_checks
 from tasks.site.settings import read_settings
-from tasks.site.site import Site
 from tasks.site.stores import keep_private
 from tasks.text.log_lines import print_line
 
@@ -23,88 +29,63 @@ if TYPE_CHECKING:
 TABLE = Format()
 
 
-def run_convert(**options: Any) -> None:
+def run_convert(spec: ConvertSpec) -> None:
     """Convert a model by the flow, and say what came out."""
-    given = _given(options)
-    ScalingRequest(**{name: options.get(name) or "" for name in ("scale", "mean", "std", "channels")}).parse()
-    pictures = {f"--{name}": given.get(name) for name in ("images", "labelled")}
-    prepare(lambda site: early_checks.check_conversion(given["name"], given.get("source"), pictures))
+    prepare(lambda site: early_checks.check_conversion(spec))
     from flows.convert_model import convert_model
 
-    call(convert_model, given)
+    call(convert_model, flatten(spec))
 
 
-def run_batch(**options: Any) -> int:
+def run_batch(spec: NightSpec) -> int:
     """Run the batch by the flow; 0 when every frame that was expected is in the database."""
-    prepare(lambda site: _check_batch(site, **options), patient=True)
+    prepare(lambda site: check_night(site, spec), patient=True)
     from flows.nightly_batch import nightly_batch
     from tasks.batch.report import print_report
 
-    print_report(call(nightly_batch, options, patient=True))
+    print_report(call(nightly_batch, flatten(spec), patient=True))
     return 0
 
 
-def _check_batch(site: Site, archive: str, model: str, **options: Any) -> None:
-    """Check what the flow checks, too. options: those of `nightjar run` that were given"""
-    device = options.get("device", "CPU") if options.get("dispatch", "local") == "local" else None
-    early_checks.check_night(site, archive, model, device, options.get("frames_per_second"))
-
-
-def run_training(**options: Any) -> None:
+def run_training(spec: TrainSpec) -> None:
     """Train the demo model by the flow, and say where it is."""
     prepare(lambda site: None)
     from flows.train_demo_model import train_demo_model
 
-    model = call(train_demo_model, {**options, "folder": str(options["folder"] or "")})
+    model = call(train_demo_model, flatten(spec))
     print_line(str(model))
     print_line(f"To use it: nightjar convert posenet-demo --source {model}/model.json")
 
 
-def run_finetuning(**options: Any) -> None:
+def run_finetuning(spec: FinetuneSpec) -> None:
     """Fine-tune a classifier by the flow, and say what came of it."""
-    given = {**_given(options), "folders": [str(folder) for folder in options["folders"]]}
-    given["dense"] = list(options["dense"]) or None
-    places = {name: given.get(name, "") for name in ("stanford", "devkit", "caltech", "weights", "name")}
-    folders = early_checks.PictureFolders(**places, folders=tuple(given["folders"]))
-    prepare(lambda site: early_checks.check_pictures(folders))
+    prepare(lambda site: early_checks.check_pictures(spec))
     from flows.finetune_classifier import finetune_classifier
 
-    run: Any = call(finetune_classifier, given)
+    run: Any = call(finetune_classifier, flatten(spec))
     compare_runs((run,), TABLE)
     print_line(f"To use it: nightjar run ARCHIVE --model run-{run} --frames-per-second 2")
 
 
-def run_evaluation(**options: Any) -> None:
+def run_evaluation(spec: EvaluateSpec) -> None:
     """Measure a model by the flow, and print the figures with their protocol."""
-    given = _given(options)
-    what = [given[name] for name in ("model", "device", "coco", "images")]
-    prepare(lambda site: early_checks.check_evaluation(site, *what))
+    prepare(lambda site: early_checks.check_evaluation(site, spec))
     from flows.evaluate_model import evaluate_model
 
-    measured: Any = call(evaluate_model, given)
-    print_table({"measure": Column(""), "value": Column(options["model"], flexible=True)}, measured.lines().items())
+    measured: Any = call(evaluate_model, flatten(spec))
+    print_table({"measure": Column(""), "value": Column(spec.model, flexible=True)}, measured.lines().items())
     if measured.url:
         print_line(f"the best and the worst images: {measured.url}")
 
 
-def run_quantization(**options: Any) -> None:
+def run_quantization(spec: QuantizeSpec) -> None:
     """Quantise a model by the flow, and say what it is called."""
-    given = _given(options)
-    asked = early_checks.Quantization(
-        *(given.get(name, "") for name in ("model", "archive", "device", "coco", "images"))
-    )
-    prepare(lambda site: early_checks.check_quantization(site, asked))
+    prepare(lambda site: early_checks.check_quantization(site, spec))
     from flows.quantize_model import quantize_model
 
-    version = call(quantize_model, given)
+    version = call(quantize_model, flatten(spec))
     print_line(f"version {version}")
-    print_line(f"To use it: nightjar run ARCHIVE --model {given.get('name') or str(version)[:12]}")
-
-
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given, paths as text: parameters of a flow."""
-    kept = {name: value for name, value in options.items() if value is not None}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in kept.items()}
+    print_line(f"To use it: nightjar run ARCHIVE --model {spec.name or str(version)[:12]}")
 
 
 def compare_runs(runs: tuple[int, ...], chosen: Format) -> None:
@@ -127,13 +108,12 @@ def compare_runs(runs: tuple[int, ...], chosen: Format) -> None:
         print_line(line)
 
 
-def run_benchmark(**options: Any) -> None:
+def run_benchmark(spec: BenchmarkSpec) -> None:
     """Measure by the flow; what is known of all models' speeds comes after it."""
-    given = {**options, "models": list(options["models"]), "video": str(options["video"] or "")}
-    prepare(lambda site: early_checks.check_benchmark(site, given["models"], given["device"], given["video"]))
+    prepare(lambda site: early_checks.check_benchmark(site, spec))
     from flows.benchmark_model import benchmark_model
 
-    call(benchmark_model, given)
+    call(benchmark_model, flatten(spec))
     _list_speeds(None)
 
 

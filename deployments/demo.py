@@ -10,7 +10,9 @@ from pathlib import Path
 
 import click
 
+from models.conversion.spec import ConvertSpec
 from models.types import NightjarError
+from tasks.batch.spec import NightSpec
 from tasks.site.settings import prepare_prefect, read_settings
 
 MODEL, OWN_VIDEOS_MODEL = "posenet-demo", "posenet-075"
@@ -75,7 +77,7 @@ def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
     with _step(f"Convert {model}: TensorFlow.js to TensorFlow to OpenVINO"):
         _convert_once(model, data if videos else None)
     with _step(f"Run the night over {archive}: frames to people to SQL"):
-        run_batch(archive=str(archive), model=model)
+        run_batch(NightSpec(str(archive), model))
     if not videos:
         with _step("Hold the rows against the truth"):
             _compare(archive)
@@ -102,9 +104,9 @@ def _convert_once(model: str, data: Path | None) -> None:
     if known:
         click.echo(f"  already converted: version {known[1].version_sha256[:12]}")
         return
-    source = data / WEIGHTS if data and (data / WEIGHTS).exists() else None
+    source = str(data / WEIGHTS) if data and (data / WEIGHTS).exists() else ""
     images = data / PICTURES if data and (data / PICTURES).is_dir() else None
-    run_convert(name=model, source=str(source) if source else None, images=images)
+    run_convert(ConvertSpec(model, source, images=images))
 
 
 def _compare(archive: Path) -> None:

@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from deployments.prefect_server import is_loopback, require_server, server_address
 from models.types import NightjarError, refuse_credentials
 from storage.objects.archive import canonical
-from tasks.model.early_checks import check_night
+from tasks.batch.check import check_night
+from tasks.batch.spec import NightSpec
 from tasks.site.settings import prepare_prefect, read_settings, use_prefect_api
 from tasks.site.site import open_site
 
@@ -85,7 +86,7 @@ def _check_names(night: Night) -> None:
     refuse_credentials(night.archive or "")
     if night.archive and night.model:
         with open_site() as site:
-            check_night(site, night.archive, night.model)
+            check_night(site, NightSpec(night.archive, night.model, dispatch="fleet"))
 
 
 def is_local(address: str) -> bool:

@@ -88,6 +88,8 @@ def _option(option: click.Option) -> tuple[str, str, str, str]:
     meaning, default = _without_default(option.help or "")
     if option.required:
         default = "required"
+    elif isinstance(option.show_default, str):
+        default = option.show_default
     elif not default and not option.is_flag and isinstance(option.default, str | int | float):
         default = f"`{option.default}`"
     return names, "" if option.is_flag else _values(option), default, meaning

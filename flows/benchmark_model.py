@@ -1,21 +1,20 @@
 """Flow benchmark-model: how fast models are on a device, alone and from a video to its rows."""
 
 import logging
-from pathlib import Path
-from typing import Annotated, Literal
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
-from pydantic import Field
 
+from models.inference.spec import BenchmarkSpec
 from storage.sql.benchmarks import BenchmarkRow
 from tasks.batch.report import data_url
 from tasks.benchmark import benchmark as benchmarking
 from tasks.model.early_checks import check_benchmark
 from tasks.runs.cancelling import cancellable
+from tasks.runs.forms import form
 from tasks.runs.names import named_after
-from tasks.runs.policy import FLOW, Help
+from tasks.runs.policy import FLOW
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import Site, open_site
 from tasks.text.markdown import cell, code, markdown_table
@@ -37,38 +36,21 @@ adds its own.
     **FLOW,
 )
 @cancellable
-def benchmark_model(
-    models: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=100)]],
-        Help("Names of models, as 'nightjar models' lists them"),
-        Field(min_length=1, max_length=100),
-    ],
-    device: Annotated[str, Help("OpenVINO's name of the device"), Field(min_length=1, max_length=1000)] = "CPU",
-    precision: Annotated[
-        Literal["f32", "bf16"], Help("bf16 is faster on CPUs that have it, and moves keypoints")
-    ] = "f32",
-    seconds: Annotated[float, Help("Of each measurement; there are two a model"), Field(ge=0.1, le=3600)] = 10,
-    video: Annotated[
-        str,
-        Help("A video on the machine that measures; half a minute of synthetic people when empty"),
-        Field(max_length=1000),
-    ] = "",
-) -> dict[str, dict[str, float]]:
+@form(BenchmarkSpec)
+def benchmark_model(spec: BenchmarkSpec) -> dict[str, dict[str, float]]:
     """Measure models on a device: inference alone, then all that a night does with a video.
 
     What is found is in SQL (`benchmark_results`) and, as a chart and a table, in an artifact. Gives frames a second:
     name -> `model` and `pipeline`. Measuring again adds rows. Raises NightjarError.
     """
     with open_site() as site, scratch_folder("benchmark") as scratch:
-        check_benchmark(site, models, device, video)
-        film = Path(video).expanduser() if video else benchmarking.render_film(scratch)
+        check_benchmark(site, spec)
+        film = spec.video or benchmarking.render_film(scratch)
         measured = {}
-        for number, name in enumerate(dict.fromkeys(models)):
+        for number, name in enumerate(dict.fromkeys(spec.models)):
             place = scratch / str(number)
             place.mkdir()
-            measured[name] = benchmarking.benchmark(
-                site, name, device, precision, seconds, film, place, flow_run.get_id()
-            )
+            measured[name] = benchmarking.benchmark(site, name, spec, film, place, flow_run.get_id())
         _publish(site, measured)
     return {name: {row.what: row.frames_per_s for row in rows} for name, rows in measured.items()}
 

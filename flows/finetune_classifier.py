@@ -1,42 +1,39 @@
 """Flow finetune-classifier: pictures of cars and of others become a classifier that a night can run."""
 
-import dataclasses
 import logging
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
-from pydantic import Field
 
-from models.car_classifier.params import PRESETS, FinetuneParams
+from models.car_classifier.params import FinetuneParams, FinetuneSpec
 from models.conversion.spec import ConvertSpec
 from models.inference.scaling import ScalingRequest
 from models.types import NightjarError
 from storage.sql import trainings
 from tasks.batch.report import data_url
 from tasks.model.convert import convert_source
-from tasks.model.early_checks import PictureFolders, check_pictures
+from tasks.model.early_checks import check_pictures
 from tasks.model.store import store_model
 from tasks.runs.cancelling import cancellable
+from tasks.runs.forms import form
 from tasks.runs.names import named_after
-from tasks.runs.policy import FLOW, Help
+from tasks.runs.policy import FLOW
 from tasks.site.owner import is_dead, this_owner
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import Site, open_site
 from tasks.text.markdown import cell, code
 from tasks.training import car_classifier as finetuning
 from tasks.training import judge as judging
-from tasks.training.car_classifier import LABELS, Sources, folder_lines
+from tasks.training.car_classifier import LABELS, folder_lines
 from tasks.training.judge import IrJudged, Judged
 
 log = logging.getLogger(__name__)
 
-Folder = Field(max_length=1000)
 FOLDERS_SHOWN = 40
 
 
@@ -56,71 +53,20 @@ was interrupted continues when it is started again with the same pictures and pa
     **FLOW,
 )
 @cancellable
-def finetune_classifier(
-    preset: Annotated[
-        Literal["experiment-1", "experiment-2", "experiment-3"],
-        Help("1: split at random. 2: the data sets' own splits. 3: and dropout against overfitting"),
-    ] = "experiment-1",
-    stanford: Annotated[str, Help("Folder of Stanford Cars' pictures; its devkit below"), Folder] = "",
-    devkit: Annotated[str, Help("Folder of Stanford Cars' annotations, the .mat files"), Folder] = "",
-    caltech: Annotated[str, Help("Folder of Caltech-256's folders, such as 252.car-side-101"), Folder] = "",
-    folders: Annotated[
-        list[str] | None, Help("Folders of your own, each with car/ and not_car/ in it"), Field(max_length=100)
-    ] = None,
-    crop: Annotated[bool, Help("Cut Stanford Cars' pictures to the annotated box")] = False,
-    weights: Annotated[
-        str, Help("Keras's .h5 of the backbone without its top; the published one when empty"), Folder
-    ] = "",
-    name: Annotated[
-        str, Help("The model's name here"), Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=100)
-    ] = "car-classifier",
-    backbone: Annotated[Literal["resnet50", "mobilenet_0_25"] | None, Help("The preset's when none")] = None,
-    learning_rate: Annotated[float | None, Help("The preset's when none"), Field(ge=1e-7, le=1)] = None,
-    optimizer: Annotated[Literal["adam", "sgd", "rmsprop"] | None, Help("The preset's when none")] = None,
-    epochs: Annotated[int | None, Help("The preset's when none"), Field(ge=1, le=1000)] = None,
-    batch_size: Annotated[int | None, Help("The preset's, 32, when none"), Field(ge=1, le=1024)] = None,
-    seed: Annotated[int | None, Help("Of splits, first weights and order"), Field(ge=0, lt=2**31)] = None,
-    dropout: Annotated[float | None, Help("Share of the features that is dropped"), Field(ge=0, le=0.9)] = None,
-    dense: Annotated[list[int] | None, Help("Widths of extra layers before the one of 32"), Field(max_length=4)] = None,
-    unfrozen_blocks: Annotated[
-        int | None, Help("Of the backbone's last blocks, so many learn too: slow"), Field(ge=0, le=16)
-    ] = None,
-    augment: Annotated[bool | None, Help("Train on flipped, cropped, brighter and darker pictures: slow")] = None,
-    class_weights: Annotated[
-        Literal["none", "balanced"] | None, Help("balanced: cars and others count the same, however many they are")
-    ] = None,
-    own_splits: Annotated[
-        bool | None,
-        Help("true: the data sets' own splits, too. none: the preset's; your folders' own. false: all drawn at random"),
-    ] = None,
-) -> int:
+@form(FinetuneSpec)
+def finetune_classifier(spec: FinetuneSpec) -> int:
     """Fine-tune a car / not-a-car classifier, judge it on pictures that it never saw, and convert it for the nights.
 
     Returns the run's number, for `nightjar compare` and as `--model run-NUMBER`. An interrupted training resumes from
     its last epoch when it is started again with the same pictures and parameters; a completed one is not repeated.
     Raises NightjarError.
     """
-    given: dict[str, Any] = {
-        "backbone": backbone,
-        "learning_rate": learning_rate,
-        "optimizer": optimizer,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "seed": seed,
-        "dropout": dropout,
-        "dense": None if dense is None else tuple(dense),
-        "unfrozen_blocks": unfrozen_blocks,
-        "augment": augment,
-        "class_weights": class_weights,
-        "own_splits": own_splits,
-    }
-    params = dataclasses.replace(PRESETS[preset], **{key: value for key, value in given.items() if value is not None})
-    sources = Sources(stanford, devkit, caltech, tuple(folders or ()), crop, random_splits=own_splits is False)
+    params = spec.params
     with open_site() as site:
-        check_pictures(PictureFolders(stanford, devkit, caltech, sources.folders, weights, name))
-        data = finetuning.read_pictures(sources, params)  # before 100 MB of weights are fetched
-        file = finetuning.fetch_weights(site, params, weights)
-        plan = finetuning.plan_training(name, preset, params, sources, data, file)
+        check_pictures(spec)
+        data = finetuning.read_pictures(spec)  # before 100 MB of weights are fetched
+        file = finetuning.fetch_weights(site, spec)
+        plan = finetuning.plan_training(spec, data, file)
         run_id, done = trainings.start_training(
             site.engine, plan, flow_run.get_id(), owner=this_owner(), is_dead=is_dead
         )
@@ -164,10 +110,14 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
         pictures = finetuning.parity_pictures(trained.test, place / "pictures")
         # The range is as models.car_classifier.feed has it.
         spec = ConvertSpec(
-            run.plan.name, labels=LABELS, scaling=ScalingRequest("-1..1"), threshold=judged.metrics.threshold
+            run.plan.name,
+            images=pictures,
+            labels=LABELS,
+            scaling=ScalingRequest("-1..1"),
+            threshold=judged.metrics.threshold,
         )
         ir_folder = place / "ir"
-        manifest = convert_source(trained.model, addresses["model"], ir_folder, spec, str(pictures))
+        manifest = convert_source(trained.model, addresses["model"], ir_folder, spec)
         ir = judging.judge_ir(ir_folder, manifest, trained, judged.metrics.threshold)
         model_version_id = store_model(site, ir_folder, manifest)
     _publish(run, judged, ir, manifest.version_id, addresses)

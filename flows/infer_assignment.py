@@ -5,11 +5,11 @@ import socket
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
+from models.spec import Option
 from tasks.fleet.worker import work_on
 from tasks.runs.names import named_after
-from tasks.runs.policy import FLOW, Help
+from tasks.runs.policy import FLOW
 from tasks.site.settings import read_settings
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ hand they have nothing to do.
 @flow(name="infer-assignment", flow_run_name=named_after(_who_infers), description=DESCRIPTION, **FLOW)
 def infer_assignment(
     assignment: Annotated[
-        str, Help("Key of what a nightly batch asks for"), Field(pattern="^[0-9a-f]{8}-[0-9a-f]{16}$")
+        str, Option("Key of the segments that a nightly batch gives.", pattern="^[0-9a-f]{8}-[0-9a-f]{16}$")
     ],
 ) -> None:
     """Do the segments that a nightly batch gives to this worker. Batches start it; by hand there is nothing to do."""

@@ -6,12 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
 
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from pydantic import Field
 
 from models.manifest import Manifest
 from models.types import NightjarError
@@ -20,20 +18,22 @@ from storage.objects.archive import canonical
 from storage.sandbox.parent import Sandbox
 from storage.sql import catalogue
 from tasks.batch.account import read_account
+from tasks.batch.check import check_model_on
 from tasks.batch.estimate import foretell
 from tasks.batch.listing import Listing, read_archive
 from tasks.batch.local import run_segments
 from tasks.batch.night import Night
-from tasks.batch.pictures import Overlay, Pictures, draw_pictures
+from tasks.batch.pictures import Pictures, draw_pictures
 from tasks.batch.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
 from tasks.batch.shown_model import views_line
+from tasks.batch.spec import NightSpec
 from tasks.fleet.parent import run_fleet
-from tasks.model.early_checks import check_model_on
 from tasks.model.store import take_model
 from tasks.runs.cancelling import AGAIN, cancellable, is_cancel, undisturbed
 from tasks.runs.edge_runs import prefect_is_away
+from tasks.runs.forms import form
 from tasks.runs.names import named_after
-from tasks.runs.policy import FLOW, Address, Help
+from tasks.runs.policy import FLOW
 from tasks.segment.result_files import ResultReader
 from tasks.site.owner import is_dead, this_owner
 from tasks.site.scratch import tidy
@@ -68,26 +68,8 @@ Look at every new video of an archive with a model, and write what it sees into 
     **FLOW,
 )
 @cancellable
-def nightly_batch(
-    archive: Annotated[str, Address("Folder with videos, or s3://bucket/prefix"), Field(min_length=1)],
-    model: Annotated[
-        str, Help("A converted model's name: its newest version; or a version's hash"), Field(min_length=1)
-    ],
-    segment_s: Annotated[int, Help("Seconds of video that are done and committed at once"), Field(ge=1, le=3600)] = 60,
-    dispatch: Annotated[
-        Literal["local", "fleet"], Help("Who does the segments: this machine, or the workers of the edge pool")
-    ] = "local",
-    overlay: Annotated[Overlay, Help("Videos with the skeletons drawn in, for the artifact store")] = "sample",
-    device: Annotated[
-        str, Help("This machine's device, such as CPU or MYRIAD; workers have their own"), Field(min_length=1)
-    ] = "CPU",
-    precision: Annotated[Literal["f32", "bf16"], Help("bf16 is faster and moves keypoints")] = "f32",
-    frames_per_second: Annotated[
-        float | None,
-        Help("Process only this many frames per second; all when none. Other choices are kept separately"),
-        Field(ge=0.01, le=1000),
-    ] = None,
-) -> BatchReport:
+@form(NightSpec)
+def nightly_batch(spec: NightSpec) -> BatchReport:
     """List the archive, read what is new, run the model on it, load the results, account for every frame.
 
     Finished segments are not repeated: the next run continues an interrupted one, and a run over an archive
@@ -102,22 +84,22 @@ def nightly_batch(
         Sandbox(site.settings.decoder_memory_bytes) as sandbox,
         ResultReader() as results,
     ):
-        check = partial(check_model_on, site, model, device if dispatch == "local" else None, frames_per_second)
+        check = partial(check_model_on, site, spec)
         patience(check)
-        taken = patience(partial(take_model, site, model, frames_per_second))
+        taken = patience(partial(take_model, site, spec.model, spec.frames_per_second))
         tools = _Tools(site, sandbox, results, patience)
-        night = patience(partial(_begin, tools, archive, dispatch, *taken))
+        night = patience(partial(_begin, tools, spec, *taken))
         try:
-            listing = calling(partial(read_archive, night, segment_s))
-            done = calling(partial(_do_segments, night, listing, dispatch, device, precision))
+            listing = calling(partial(read_archive, night, spec.segment_s))
+            done = calling(partial(_do_segments, night, listing, spec))
             pictures = Pictures()
-            if done or overlay == "all":
-                pictures = calling(partial(patience, partial(draw_pictures, night, listing.entries, overlay)))
+            if done or spec.overlay == "all":
+                pictures = calling(partial(patience, partial(draw_pictures, night, listing.entries, spec.overlay)))
         except BaseException as error:
             with undisturbed(), suppress(NightjarError):  # the database may be what failed
                 _close(site, night.batch_id, error)
             raise
-        report = patience(partial(_account, night, model, listing, pictures, begun))
+        report = patience(partial(_account, night, spec.model, listing, pictures, begun))
         given_up = patience(partial(batches.given_up, site.engine, night.batch_id))
     calling(partial(publish_report, report))
     if report.status != "completed":
@@ -135,18 +117,18 @@ class _Tools:
     patience: Patience
 
 
-def _begin(
-    tools: _Tools, archive: str, dispatch: str, model_version_id: int, folder: Path, manifest: Manifest
-) -> Night:
+def _begin(tools: _Tools, spec: NightSpec, model_version_id: int, folder: Path, manifest: Manifest) -> Night:
     """The batch's row in the database, and all that the batch needs. What dead runs left behind is freed first."""
-    site, location = tools.site, canonical(archive)
+    site, location = tools.site, canonical(spec.archive)
     videos = site.archive(location)
     if not catalogue.knows_archive(site.engine, location):
         videos.check()  # a mistyped name leaves no batch; a known archive whose disk is away leaves one that crashed
     batches.release_dead(site.engine, is_dead)
     tidy(site.settings)
     catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
-    batch_id = batches.start_batch(site.engine, location, model_version_id, dispatch, this_owner(), flow_run.get_id())
+    batch_id = batches.start_batch(
+        site.engine, location, model_version_id, spec.dispatch, this_owner(), flow_run.get_id()
+    )
     return Night(
         site,
         tools.sandbox,
@@ -161,7 +143,7 @@ def _begin(
     )
 
 
-def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, precision: str) -> int:
+def _do_segments(night: Night, listing: Listing, spec: NightSpec) -> int:
     """Number of segments that the batch did."""
     engine, patience = night.site.engine, night.patience
     expect = partial(batches.expect_segments, engine, night.batch_id, listing.entries, listing.listed, listing.refused)
@@ -171,11 +153,11 @@ def _do_segments(night: Night, listing: Listing, dispatch: str, device: str, pre
         f"to do: {counts.missing} segments, {counts.frames_missing} frames"
     )
     if counts.missing:
-        patience(partial(foretell, night, counts, dispatch, device))
-    if counts.missing and dispatch == "fleet":
-        run_fleet(night, listing.entries, precision)
+        patience(partial(foretell, night, counts, spec.dispatch, spec.runtime.device))
+    if counts.missing and spec.dispatch == "fleet":
+        run_fleet(night, listing.entries, spec.runtime.precision)
     elif counts.missing:
-        run_segments(night, listing.entries, device, precision)
+        run_segments(night, listing.entries, spec.runtime.device, spec.runtime.precision)
     return patience(lambda: batches.count_segments(engine, night.batch_id)).done
 
 

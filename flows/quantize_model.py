@@ -1,22 +1,22 @@
 """Flow quantize-model: a model in INT8, its ranges measured on frames of one's own archive, kept if it is as good."""
 
 import logging
-from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from pydantic import Field
 
+from models.conversion.spec import QuantizeSpec
 from models.manifest import Manifest
 from tasks.model import evaluate as evaluation
 from tasks.model import quantize as quantization
 from tasks.model.archive_frames import sample_frames
-from tasks.model.early_checks import Quantization, check_quantization
+from tasks.model.early_checks import check_quantization
 from tasks.model.quantize import Judged
 from tasks.model.store import store_model, take_model
 from tasks.runs.cancelling import cancellable
+from tasks.runs.forms import form
 from tasks.runs.names import named_after
-from tasks.runs.policy import FLOW, Address, Help
+from tasks.runs.policy import FLOW
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import open_site
 from tasks.text.markdown import code
@@ -38,41 +38,21 @@ side. A model that lost too much is refused, and the run fails.
     **FLOW,
 )
 @cancellable
-def quantize_model(
-    model: Annotated[
-        str, Help("A model's name (its newest version) or a version's hash"), Field(min_length=1, max_length=100)
-    ],
-    archive: Annotated[
-        str, Address("Folder or s3://bucket/prefix with videos like those that it shall see"), Field(max_length=1000)
-    ],
-    frames: Annotated[int, Help("Number of frames, from all its videos, to calibrate on"), Field(ge=10, le=5000)] = 300,
-    name: Annotated[
-        str, Help("The new model's name; with -int8 behind it when empty"), Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")
-    ] = "",
-    coco: Annotated[
-        str, Help("COCO's keypoint annotations to judge by; the agreement with the source when empty"), Field()
-    ] = "",
-    images: Annotated[str, Help("Folder of the annotated images"), Field(max_length=1000)] = "",
-    max_drop: Annotated[
-        float | None,
-        Help("AP and mean OKS may be so much lower; 0.02 when none, 0.3 of the agreement without annotations"),
-        Field(ge=0, le=1),
-    ] = None,
-    device: Annotated[str, Help("OpenVINO's name of the device to judge on"), Field(max_length=200)] = "CPU",
-) -> str:
+@form(QuantizeSpec)
+def quantize_model(spec: QuantizeSpec) -> str:
     """Quantise a pose model to INT8 and store it as a version of its own, if it is as good as its source.
 
     Returns the version's hash. The same source and archive give the same version.
     Raises NightjarError; QuantizationRefused with both figures when the INT8 model is worse than allowed.
     """
     with open_site() as site, scratch_folder("quantize") as scratch:
-        check_quantization(site, Quantization(model, archive, device, coco, images))
-        source_id, folder, source = take_model(site, model)
-        annotated = evaluation.open_coco(coco, images) if coco else None
-        chosen = sample_frames(site, archive, source, frames)
+        check_quantization(site, spec)
+        source_id, folder, source = take_model(site, spec.model)
+        annotated = evaluation.open_coco(spec.coco, spec.images) if spec.coco and spec.images else None
+        chosen = sample_frames(site, spec.archive, source, spec.frames)
         out = scratch / "ir"
-        manifest = quantization.quantize(folder, source, name or f"{source.name}-int8", chosen, out)
-        judged = quantization.judge((folder, source), (out, manifest), chosen, annotated, device, max_drop)
+        manifest = quantization.quantize(folder, source, spec, chosen, out)
+        judged = quantization.judge((folder, source), (out, manifest), chosen, annotated, spec)
         evaluation.keep(site, source_id, source, judged.source)
         _publish(source, manifest, judged)
         quantization.refuse_worse(manifest.name, judged)

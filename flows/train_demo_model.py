@@ -2,16 +2,15 @@
 
 import base64
 import logging
-from pathlib import Path
-from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from pydantic import Field
 
+from models.demo_model.spec import TrainSpec
 from tasks.runs.cancelling import cancellable
+from tasks.runs.forms import form
 from tasks.runs.names import named_after
-from tasks.runs.policy import FLOW, Help
+from tasks.runs.policy import FLOW
 from tasks.site.settings import read_settings
 from tasks.site.site import open_site
 from tasks.training.demo_model import measure_posenet, train_posenet, write_card
@@ -33,18 +32,8 @@ interrupted continues when it is started again with the same parameters.
     **FLOW,
 )
 @cancellable
-def train_demo_model(
-    minutes: Annotated[float, Help("Time for the training; it does its best in it"), Field(gt=0, le=600)] = 57,
-    seed: Annotated[int, Help("Of the rendered people and the first weights"), Field(ge=0, lt=2_000_000_000)] = 1,
-    steps: Annotated[
-        int, Help("Batches at most, however much time is left"), Field(ge=1, le=1_000_000_000)
-    ] = 1_000_000,
-    folder: Annotated[
-        str,
-        Help("Where to train; a training that is there goes on. When empty, training/posenet-demo in Nightjar's home"),
-        Field(max_length=1000),
-    ] = "",
-) -> str:
+@form(TrainSpec)
+def train_demo_model(spec: TrainSpec) -> str:
     """Train posenet-demo on rendered people, on a GPU if there is one; measure it on people it never saw.
 
     A training that was killed goes on from its last checkpoint when it is started again with the same parameters.
@@ -53,8 +42,8 @@ def train_demo_model(
     from models.demo_model.params import TrainParams
     from models.demo_model.train import CURVES_FILE
 
-    place = Path(folder) if folder else read_settings().home.resolve() / "training" / "posenet-demo"
-    training = train_posenet(TrainParams(seed=seed, steps=steps, minutes=minutes), place)
+    place = spec.folder or read_settings().home.resolve() / "training" / "posenet-demo"
+    training = train_posenet(TrainParams(seed=spec.seed, steps=spec.steps, minutes=spec.minutes), place)
     accuracy = measure_posenet(place / "model" / "model.json")
     text = write_card(place / "model", training, accuracy)
     curves = (place / CURVES_FILE).read_bytes()

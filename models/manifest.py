@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from models.types import NightjarError
+from models.errors import NightjarError
 
 Precision = Literal["FP16", "FP32", "FP16-INT8", "FP32-INT8"]
 ChannelValues = float | tuple[float, float, float]
@@ -122,6 +122,8 @@ class Manifest:
     """Why the input is scaled as it is: as asked for, as found in the model, as PoseNet is known. Decides no row."""
     proof: Proof | None = None
     """None where no labelled pictures were given."""
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Parameters of the conversion or quantization, by their names in its form. Empty for models made before 0.2."""
 
     @property
     def version_id(self) -> str:

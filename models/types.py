@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from models.text import visible
+from models.errors import NightjarError as NightjarError
 
 # COCO's keypoints in COCO's order: the order of every array of keypoints, and of the columns of SQL and Parquet.
 KEYPOINT_NAMES = (
@@ -33,16 +33,6 @@ KEYPOINT_NAMES = (
 KEYPOINTS = len(KEYPOINT_NAMES)
 
 Floats: TypeAlias = NDArray[np.floating[Any]]  # of either precision
-
-
-class NightjarError(Exception):
-    """A fault that a user can repair: its text says what happened and what to do. Shown without a traceback.
-
-    It may hold names from outside, so that its text is one line of visible signs.
-    """
-
-    def __str__(self) -> str:
-        return visible(super().__str__())
 
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<authority>[^/?#]*)")

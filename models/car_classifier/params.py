@@ -5,10 +5,14 @@ No TensorFlow.
 
 import dataclasses
 import json
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from models.types import NightjarError
+from models.conversion.spec import NAME_EXPECTED, NAME_PATTERN, PATH_LENGTH
+from models.errors import NightjarError
+from models.spec import Option, Overrides, complaints
 
 Backbone = Literal["resnet50", "mobilenet_0_25"]
 Optimizer = Literal["adam", "sgd", "rmsprop"]
@@ -25,15 +29,6 @@ WEIGHTS_URL: dict[Backbone, str] = {
 # MobileNet's pairs of a depthwise and a pointwise convolution, 13 first and 1 last.
 BLOCKS: dict[Backbone, int] = {"resnet50": 16, "mobilenet_0_25": 13}
 
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "learning_rate": (1e-7, 1.0),
-    "epochs": (1, 1000),
-    "batch_size": (1, 1024),
-    "seed": (0, 2**31 - 1),
-    "dropout": (0.0, 0.9),
-}
-_WHOLE = ("epochs", "batch_size", "seed", "unfrozen_blocks")
-_CHOICES = {"backbone": Backbone, "optimizer": Optimizer, "class_weights": ClassWeights}
 _MOST_DENSE, _WIDEST = 4, 4096
 
 
@@ -45,47 +40,54 @@ class FinetuneError(NightjarError):
 class FinetuneParams:
     """Everything that determines the classifier besides the pictures and the backbone's weights. Stored with the run.
 
-    dropout: share of the features dropped in training, 0 = no such layer; dense: widths of extra layers (ReLU) before
-        the one of 32; unfrozen_blocks: how many of the backbone's last blocks learn too, see BLOCKS
-    augment: train on flipped, cropped, brighter and darker pictures; class_weights: balanced = cars and others count
-        the same in the loss, however many there are
+    dense: extra layers have a ReLU and come before the one of 32; unfrozen_blocks: see BLOCKS
     own_splits: the data sets' own splits count where they have them; shares: of train, validation and test in what is
         split at random
     Raises FinetuneError where a value is out of its bounds.
     """
 
-    backbone: Backbone = "resnet50"
-    learning_rate: float = 1e-3
-    optimizer: Optimizer = "adam"
-    epochs: int = 20
-    batch_size: int = 32
-    seed: int = 1
-    dropout: float = 0.0
-    dense: tuple[int, ...] = ()
-    unfrozen_blocks: int = 0
-    augment: bool = False
-    class_weights: ClassWeights = "none"
-    own_splits: bool = False
+    backbone: Annotated[Backbone, Option("Network whose features are classified.")] = "resnet50"
+    learning_rate: Annotated[float, Option("Step size of the optimizer.", ge=1e-7, le=1)] = 1e-3
+    optimizer: Annotated[Optimizer, Option("Keras's name of the optimizer.")] = "adam"
+    epochs: Annotated[int, Option("Number of passes over the training pictures.", ge=1, le=1000)] = 20
+    batch_size: Annotated[int, Option("Pictures per step.", ge=1, le=1024)] = 32
+    seed: Annotated[int, Option("Seed of splits, first weights and order.", ge=0, le=2**31 - 1)] = 1
+    dropout: Annotated[float, Option("Share of the features to drop in training; 0: no such layer.", ge=0, le=0.9)] = (
+        0.0
+    )
+    dense: Annotated[
+        tuple[Annotated[int, Option("", ge=1, le=_WIDEST)], ...],
+        Option("Width of an extra layer; up to four.", max_length=_MOST_DENSE),
+    ] = ()
+    unfrozen_blocks: Annotated[
+        int, Option("Number of the backbone's last blocks to train, too; slow.", ge=0, le=max(BLOCKS.values()))
+    ] = 0
+    augment: Annotated[bool, Option("Train on flipped, cropped, brighter and darker pictures; slow.")] = False
+    class_weights: Annotated[
+        ClassWeights, Option("balanced: cars and others count the same in the loss, however many there are.")
+    ] = "none"
+    own_splits: Annotated[
+        bool,
+        Option(
+            "The data sets' own splits; or all drawn at random, even of folders called train, validation and test.",
+            flags="--own-splits/--random-splits",
+        ),
+    ] = False
     shares: tuple[float, float, float] = (0.5, 0.3, 0.2)
 
     def __post_init__(self) -> None:
-        for name, kind in _CHOICES.items():
-            self._refuse_unless(name, getattr(self, name) in get_args(kind), f"one of {', '.join(get_args(kind))}")
-        for name, (low, high) in {**_BOUNDS, "unfrozen_blocks": (0, BLOCKS[self.backbone])}.items():
-            kinds = int if name in _WHOLE else (int, float)
-            value = getattr(self, name)
-            fits = isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high
-            self._refuse_unless(name, fits, f"{'a whole number' if name in _WHOLE else 'a number'} {low:g} to {high:g}")
-        for name in ("augment", "own_splits"):
-            self._refuse_unless(name, isinstance(getattr(self, name), bool), "true or false")
-        widths = f"at most {_MOST_DENSE} widths, each 1 to {_WIDEST}"
-        self._refuse_unless("dense", len(self.dense) <= _MOST_DENSE and all(map(_is_width, self.dense)), widths)
-        positive = len(self.shares) == 3 and all(0 < share < 1 for share in self.shares)
-        self._refuse_unless("shares", positive and abs(sum(self.shares) - 1) < 1e-9, "three positive ones of sum 1")
+        for complaint in complaints(self):
+            raise FinetuneError(complaint)
+        most = BLOCKS[self.backbone]
+        if self.unfrozen_blocks > most:
+            raise FinetuneError(f"{self.backbone} has {most} blocks. Give unfrozen_blocks a value of 0 to {most}.")
+        if not all(0 < share < 1 for share in self.shares) or abs(sum(self.shares) - 1) > 1e-9:
+            raise FinetuneError(f"shares is {self.shares}. Give three positive numbers whose sum is 1.")
 
-    def _refuse_unless(self, name: str, fits: bool, expected: str) -> None:
-        if not fits:
-            raise FinetuneError(f"{name} is {getattr(self, name)!r}, expected {expected}: give such a value")
+    @classmethod
+    def preset(cls, name: "Preset", overrides: Mapping[str, Any] | None = None) -> "FinetuneParams":
+        """The parameters of a preset, some of them replaced. Raises FinetuneError."""
+        return cls(**{**PRESETS[name], **(overrides or {})})
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
@@ -104,14 +106,75 @@ class FinetuneParams:
             ) from error
 
 
-def _is_width(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _WIDEST
-
-
 # After "Car or Not a Car": one data set of each kind, split at random; then the sets' own splits and more folders;
 # then against overfitting, with batches of 32, and of 128 as an override.
-PRESETS = {
-    "experiment-1": FinetuneParams(),
-    "experiment-2": FinetuneParams(own_splits=True),
-    "experiment-3": FinetuneParams(own_splits=True, dropout=0.3),
+Preset = Literal["experiment-1", "experiment-2", "experiment-3"]
+PRESETS: dict[Preset, dict[str, Any]] = {
+    "experiment-1": {},
+    "experiment-2": {"own_splits": True},
+    "experiment-3": {"own_splits": True, "dropout": 0.3},
 }
+"""Values that differ from the defaults of FinetuneParams."""
+
+
+@dataclass(frozen=True)
+class PictureSources:
+    """Places of the pictures."""
+
+    stanford: Annotated[
+        Path | None,
+        Option("Folder of Stanford Cars' pictures; needs its devkit.", max_length=PATH_LENGTH, place="folder"),
+    ] = None
+    devkit: Annotated[
+        Path | None,
+        Option("Folder of Stanford Cars' annotations, the .mat files.", max_length=PATH_LENGTH, place="folder"),
+    ] = None
+    caltech: Annotated[
+        Path | None,
+        Option("Folder of Caltech-256's folders, such as 252.car-side-101.", max_length=PATH_LENGTH, place="folder"),
+    ] = None
+    folders: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "Folder with car/ and not_car/; any number. Folders train, validation and test in it are its splits.",
+            max_length=100,
+            flags="--pictures",
+            place="folder",
+        ),
+    ] = None
+    crop: Annotated[bool, Option("Cut Stanford Cars' pictures to the annotated box.")] = False
+
+
+@dataclass(frozen=True)
+class FinetuneSpec:
+    """A fine-tuning as it is asked for. overrides: parameters that differ from the preset's"""
+
+    preset: Annotated[
+        Preset,
+        Option("1: split at random. 2: the data sets' own splits. 3: and dropout against overfitting."),
+    ] = "experiment-1"
+    sources: PictureSources = field(default=PictureSources())
+    weights: Annotated[
+        Path | None,
+        Option(
+            "Keras's .h5 of the backbone without its top.",
+            when_empty="the published one",
+            max_length=PATH_LENGTH,
+            place="file",
+        ),
+    ] = None
+    name: Annotated[
+        str,
+        Option("The model's name here.", pattern=NAME_PATTERN, max_length=100, expected=NAME_EXPECTED),
+    ] = "car-classifier"
+    overrides: Annotated[Mapping[str, Any], Overrides(FinetuneParams, "the preset's")] = field(default_factory=dict)
+
+    @property
+    def params(self) -> FinetuneParams:
+        """Raises FinetuneError."""
+        return FinetuneParams.preset(self.preset, self.overrides)
+
+    @property
+    def random_splits(self) -> bool:
+        """True where all splits are drawn anew, even of folders of one's own called train, validation and test."""
+        return self.overrides.get("own_splits") is False

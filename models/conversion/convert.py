@@ -47,6 +47,7 @@ from models.manifest import (
     Stick,
     file_sha256,
 )
+from models.spec import flatten
 from models.types import FrameLabel
 
 INPUT_NAME = "image"
@@ -59,14 +60,13 @@ def convert(
     source: Path,
     spec: ConvertSpec,
     out: Path,
-    images: Path | None = None,
     location: str | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Write model.xml, model.bin and manifest.json into the folder `out`, all three or none.
 
-    images: a folder of pictures for the comparison with the source; location: where the source came from, for the
-    manifest (default: its path); on_stage: receives the name of each stage that begins.
+    location: where the source came from, for the manifest (default: its path)
+    on_stage: receives the name of each stage that begins
     An OpenVINO IR is taken as it is, byte for byte, unless its weights are to be rounded to FP16.
     Raises ConversionError where the source is not usable, the IR differs from it beyond the bounds, or a stick was
     asked for and cannot run it; OSError where the disk does not take it.
@@ -75,13 +75,14 @@ def convert(
     stage("reading the source")
     make = _from_ir if is_ir(model_file(source)) else _from_tensorflow
     with _replacing(out) as folder:
-        manifest = make(source, spec, folder, images, location or str(source), stage)
+        made = make(source, spec, folder, location or str(source), stage)
+        manifest = dataclasses.replace(made, parameters=flatten(spec))
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
 def _from_tensorflow(
-    source: Path, spec: ConvertSpec, folder: Path, images: Path | None, location: str, stage: Callable[[str], None]
+    source: Path, spec: ConvertSpec, folder: Path, location: str, stage: Callable[[str], None]
 ) -> Manifest:
     loaded = load_source(source, width=spec.width, size=spec.size)
     stage("converting to OpenVINO IR")
@@ -93,7 +94,7 @@ def _from_tensorflow(
     scaling, basis = choose_scaling(loaded, spec, trial, is_classifier=bool(decode_params))
     given = scaling.of(unscaled)
     stage("comparing with TensorFlow")
-    reference = run_tensorflow(loaded, given, images)
+    reference = run_tensorflow(loaded, given, spec.images)
     refuse_different(compare(model, reference, "FP32"), _REMEDY)  # before rounding to FP16 can hide a mistake
     stage("writing")
     save_ir(model, folder, fp16=spec.precision == "FP16")
@@ -147,9 +148,7 @@ def _prove(folder: Path, manifest: Manifest, labelled: LabelledSet) -> Proof:
     return labelled.prove(label)
 
 
-def _from_ir(
-    source: Path, spec: ConvertSpec, folder: Path, images: Path | None, location: str, stage: Callable[[str], None]
-) -> Manifest:
+def _from_ir(source: Path, spec: ConvertSpec, folder: Path, location: str, stage: Callable[[str], None]) -> Manifest:
     ir = load_ir(model_file(source))
     _refuse_changes(ir, spec)
     stage("writing")
@@ -159,7 +158,7 @@ def _from_ir(
         precision, zero = ir.precision, dict.fromkeys(ir.outputs, 0.0)
         parity = Parity("none needed, the files are the source's, byte for byte", 0, zero, zero, zero)
     else:
-        reference = run_source_ir(ir.model, list(ir.outputs), ir.input, images)
+        reference = run_source_ir(ir.model, list(ir.outputs), ir.input, spec.images)
         save_ir(ir.model, folder, fp16=spec.precision == "FP16")
         precision = load_ir(folder / XML_FILE).precision
         stage("comparing what was written")

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from models.conversion.ir import ir_sha256, name_plainly, save_ir
 from models.conversion.ir_xml import check_stick
 from models.conversion.parity import MAX_IMAGES, as_tensor, compare, refuse_different, run_ir
+from models.conversion.spec import QuantizeSpec
 from models.heavy.openvino import ov  # first, for NNCF calls home by the same module
 from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, ConversionError, Manifest, Source
+from models.spec import flatten
 
 import nncf  # isort: skip
 
@@ -25,9 +27,9 @@ _TOOLS = ("openvino", "nncf", "numpy")
 
 
 def quantize(
-    folder: Path, manifest: Manifest, name: str, frames: Sequence[NDArray[np.uint8]], described: str, out: Path
+    folder: Path, manifest: Manifest, spec: QuantizeSpec, frames: Sequence[NDArray[np.uint8]], described: str, out: Path
 ) -> Manifest:
-    """Write model.xml, model.bin and manifest.json of the INT8 model `name` into the new folder `out`.
+    """Write model.xml, model.bin and manifest.json of the INT8 model into the new folder `out`.
 
     folder, manifest: of the source; frames: (height, width, 3) uint8 RGB each, of the model's input size, what its
     ranges are measured on; described: where they are from. The same source and frames give the same bytes.
@@ -54,7 +56,7 @@ def quantize(
     refuse_different(parity, "quantise on frames like those that it shall see, or stay with the source")
     found = dataclasses.replace(
         manifest,
-        name=name,
+        name=spec.name_after(manifest.name),
         source=Source(
             format="nightjar",
             location=f"{manifest.name}, version {manifest.version_id}; ranges from {described}",
@@ -66,6 +68,7 @@ def quantize(
         ir_sha256=ir_sha256(out),
         parity=parity,
         stick=check_stick(out / XML_FILE, "FP16-INT8"),
+        parameters=flatten(spec),
     )
     (out / MANIFEST_FILE).write_text(found.to_json(), encoding="utf-8")
     return found

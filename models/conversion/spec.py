@@ -1,31 +1,134 @@
-"""Parameters of a conversion. Light, so that a flow passes them on whole; parsed before anything is fetched."""
+"""Parameters of a conversion and of a quantization. Light, so that flows and commands pass them on whole."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from models.inference.scaling import ScalingRequest
+from models.inference.spec import DeviceName
+from models.spec import Option
+
+PATH_LENGTH = 1000
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
+NAME_EXPECTED = "small letters, digits and '-', such as my-model"
 
 
 @dataclass(frozen=True)
 class ConvertSpec:
     """Parameters of the model to be made of a source.
 
-    width: PoseNet's width multiplier, None = what the weights are
-    size: pixels of the square input, None = 224 for PoseNet and its own for others
-    device_target: MYRIAD refuses what a Neural Compute Stick cannot run
+    width: None = what the weights are; size: None = 224 for PoseNet, others' own
     labels: of a classifier, see models.decoders.classifier.ClassifyParams; without: numbers, or no and yes
-    scaling: of the pixels; nothing asked for = what is found in the model, or is known of PoseNet
     threshold: of a classifier of a single value, see models.decoders.classifier.ClassifyParams
-    labelled: a folder with one folder of pictures per label, which the converted classifier must name rightly
     """
 
-    name: str
-    width: float | None = None
-    size: int | None = None
-    precision: Literal["FP16", "FP32"] = "FP16"
-    device_target: Literal["CPU", "MYRIAD"] = "CPU"
-    labels: tuple[str, ...] = ()
+    name: Annotated[
+        str,
+        Option(
+            "The model's name here. posenet-050, -075, -100, -101, openpose and posenet-demo have known weights.",
+            pattern=NAME_PATTERN,
+            max_length=100,
+            expected=NAME_EXPECTED,
+        ),
+    ]
+    source: Annotated[
+        str,
+        Option(
+            "A file, a folder or an https address.",
+            when_empty="the published weights",
+            max_length=PATH_LENGTH,
+            address=True,
+        ),
+    ] = ""
+    width: Annotated[
+        float | None,
+        Option("MobileNet's width: 0.5, 0.75, 1.0 or 1.01.", when_empty="read from the weights", gt=0, le=2),
+    ] = None
+    size: Annotated[
+        int | None,
+        Option("Input height and width in pixels.", when_empty="224, or what the weights say", ge=65, le=2049),
+    ] = None
+    precision: Annotated[Literal["FP16", "FP32"], Option("Data type of the weights in the IR.")] = "FP16"
+    device_target: Annotated[
+        Literal["CPU", "MYRIAD"], Option("MYRIAD refuses what a Neural Compute Stick cannot run.")
+    ] = "CPU"
+    images: Annotated[
+        Path | None,
+        Option(
+            "Folder of pictures for measuring the parity with the source.",
+            when_empty="pictures that are made up",
+            max_length=PATH_LENGTH,
+            place="folder",
+        ),
+    ] = None
+    labels: Annotated[
+        tuple[str, ...],
+        Option(
+            "Labels of a classifier, between commas, in the order of its outputs; for a single output: "
+            "negative,positive.",
+            max_length=10_000,
+            separator=",",
+        ),
+    ] = ()
     scaling: ScalingRequest = field(default=ScalingRequest())
+    labelled: Annotated[
+        Path | None,
+        Option(
+            "Folder with one folder of pictures per label, which the classifier must label correctly.",
+            max_length=PATH_LENGTH,
+            place="folder",
+        ),
+    ] = None
     threshold: float = 0.5
-    labelled: Path | None = None
+
+
+@dataclass(frozen=True)
+class QuantizeSpec:
+    """Parameters of a quantization to INT8 and of the comparison with its source."""
+
+    model: Annotated[
+        str, Option("A model's name (its newest version) or a version's hash.", min_length=1, max_length=100)
+    ]
+    archive: Annotated[
+        str,
+        Option(
+            "Videos like those to be processed: a folder or s3://bucket/prefix.", max_length=PATH_LENGTH, address=True
+        ),
+    ]
+    frames: Annotated[int, Option("Number of frames, from all the videos, to calibrate on.", ge=10, le=5000)] = 300
+    name: Annotated[
+        str,
+        Option(
+            "The new model's name.",
+            when_empty="the model's name and -int8",
+            pattern=r"^([a-z0-9][a-z0-9-]*)?$",
+            max_length=100,
+            expected=NAME_EXPECTED,
+        ),
+    ] = ""
+    coco: Annotated[
+        Path | None,
+        Option(
+            "COCO's keypoint annotations to measure with; they need their images.",
+            when_empty="the agreement with the source is measured",
+            max_length=PATH_LENGTH,
+            place="file",
+        ),
+    ] = None
+    images: Annotated[
+        Path | None, Option("Folder of the annotated images.", max_length=PATH_LENGTH, place="folder")
+    ] = None
+    max_drop: Annotated[
+        float | None,
+        Option(
+            "Accepted loss of AP and mean OKS.",
+            when_empty="0.02; without annotations 0.3 of the agreement",
+            ge=0,
+            le=1,
+        ),
+    ] = None
+    device: DeviceName = "CPU"
+
+    def name_after(self, source: str) -> str:
+        """The new model's name. source: that of the model that is quantized"""
+        return self.name or f"{source}-int8"

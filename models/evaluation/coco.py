@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,11 @@ from scipy.optimize import linear_sum_assignment
 
 from models.datasets.picture import Picture, PictureError, decode_picture, read_bytes
 from models.decoders.skeleton import COCO_SIGMAS
+from models.evaluation.spec import Mode
 from models.types import Floats, FramePoses, NightjarError
 
 LEAST_KEYPOINTS = 10
 """Of the one person of an image, for the mode "single"."""
-
-Mode = Literal["multi", "single"]
 
 
 class CocoError(NightjarError):

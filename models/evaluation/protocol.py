@@ -14,17 +14,8 @@ from numpy.typing import NDArray
 
 from models.decoders.posenet import EVALUATION_DECODE
 from models.drawing.people import contact_sheet, draw_caption, draw_poses
-from models.evaluation.coco import (
-    LEAST_KEYPOINTS,
-    CocoError,
-    CocoImage,
-    CocoSet,
-    Labelled,
-    Mode,
-    choose,
-    coco_figures,
-    match,
-)
+from models.evaluation.coco import LEAST_KEYPOINTS, CocoError, CocoImage, CocoSet, Labelled, choose, coco_figures, match
+from models.evaluation.spec import Mode
 from models.inference.pipeline import DECODERS, FrameTensor, inside_frame, run_pipeline
 from models.inference.preprocess import Mode as Resizing
 from models.inference.preprocess import preprocess

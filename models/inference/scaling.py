@@ -4,9 +4,10 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from models.manifest import ChannelValues, ConversionError, InputSpec
+from models.spec import Option
 
 Color = Literal["RGB", "BGR"]
 ScaleName = Literal["-1..1", "0..1", "0..255", "imagenet"]
@@ -55,14 +56,30 @@ RANGES: dict[ScaleName, tuple[ChannelValues, ChannelValues]] = {
 class ScalingRequest:
     """The scaling that a person asked for: texts as typed, empty where nothing was said.
 
-    scale: a name of RANGES; mean, std: one number, or three between commas in the order of `channels`, in units of
-        `scale` (0..255 without it); channels: RGB or BGR
+    mean, std: in units of `scale` (0..255 without it)
     """
 
-    scale: str = ""
-    mean: str = ""
-    std: str = ""
-    channels: str = ""
+    scale: Annotated[
+        Literal["", ScaleName],
+        Option("Range of the input that the model was trained with.", when_empty="as found in the model"),
+    ] = ""
+    mean: Annotated[
+        str,
+        Option(
+            "Subtracted from the scaled pixels: one number, or three in the order of the channels.",
+            max_length=100,
+            metavar="M[,M,M]",
+        ),
+    ] = ""
+    std: Annotated[
+        str,
+        Option(
+            "Standard deviation that the difference is divided by, like the mean.", max_length=100, metavar="S[,S,S]"
+        ),
+    ] = ""
+    channels: Annotated[
+        Literal["", Color], Option("Channel order of the input.", when_empty="RGB, or as found in the model")
+    ] = ""
 
     def parse(self) -> Scaling | None:
         """The scaling, None where only the channel order or nothing was given. Raises ConversionError."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -24,12 +23,12 @@ from storage.sandbox.parent import SandboxError
 from storage.sql.catalogue import identity_of
 from tasks.batch.night import Night
 from tasks.batch.overlays import DrawnModel, VideoRenderer, find_overlay, part_of
+from tasks.batch.spec import Overlay
 from tasks.runs.policy import TASK
 from tasks.site.scratch import ScratchError, lacked_room, scratch_folder
 
 log = logging.getLogger(__name__)
 
-Overlay = Literal["none", "sample", "all"]
 SAMPLE_VIDEOS = 3
 SHEET_VIDEOS = 9
 SHEET_COLUMNS = 3

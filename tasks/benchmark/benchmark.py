@@ -17,6 +17,7 @@ from models.drawing.speeds import ARTICLE, Bar, draw_speeds
 from models.inference.benchmark import ModelSpeed, measure_model
 from models.inference.devices import open_runtime
 from models.inference.runtime import OpenVinoRuntime, Runtime, openvino_version
+from models.inference.spec import BenchmarkSpec
 from models.manifest import XML_FILE
 from models.synthetic.video import Actor, Scene
 from models.types import Video
@@ -65,35 +66,26 @@ def _render(path: Path, frames: int) -> Path:
 
 @task(name="benchmark", **TASK)
 def benchmark(
-    site: Site,
-    name: str,
-    device: str,
-    precision: str,
-    seconds: float,
-    film: Path,
-    scratch: Path,
-    flow_run_id: str | None,
+    site: Site, name: str, spec: BenchmarkSpec, film: Path, scratch: Path, flow_run_id: str | None
 ) -> list[BenchmarkRow]:
     """The model alone, then the whole way from the film to rows, so many seconds each; both are in SQL then.
 
     Raises NightjarError: no such model, device or film.
     """
     rows = []
-    for row in measure(site, name, device, precision, seconds, film, scratch):
+    for row in measure(site, name, spec, film, scratch):
         rows.append(dataclasses.replace(row, flow_run_id=flow_run_id))
         record_benchmark(site.engine, rows[-1])
         log.info("%s, %s: %s", name, row.what, in_words(row))
     return rows
 
 
-def measure(
-    site: Site, name: str, device: str, precision: str, seconds: float, film: Path, scratch: Path
-) -> Iterator[BenchmarkRow]:
+def measure(site: Site, name: str, spec: BenchmarkSpec, film: Path, scratch: Path) -> Iterator[BenchmarkRow]:
     """Two rows, each as soon as it is known; nothing is written down."""
     model_version_id, folder, manifest = take_model(site, name)
     busy = load_1m()
     forget_peak()
-    runtime = open_runtime(folder, manifest, device, precision)
+    runtime = open_runtime(folder, manifest, spec.runtime.device, spec.runtime.precision)
     about: dict[str, Any] = {
         "model_version_id": model_version_id,
         "device": runtime.device,
@@ -105,9 +97,9 @@ def measure(
         "multiply_adds": multiply_adds(folder / XML_FILE),
         "load_1m": busy,
     }
-    alone = measure_model(runtime, manifest.input.height, manifest.input.width, seconds)
+    alone = measure_model(runtime, manifest.input.height, manifest.input.width, spec.seconds)
     yield BenchmarkRow(what="model", **about, **_measured(alone), **_felt(runtime))
-    whole = measure_pipeline(film, runtime, manifest, seconds, alone.frames_per_s, scratch)
+    whole = measure_pipeline(film, runtime, manifest, spec.seconds, alone.frames_per_s, scratch)
     stages = {name: value for name, value in vars(whole).items() if name.endswith(("_cpu_ms", "_memory_bytes"))}
     about |= {"video": _film_in_words(film, whole.video)}
     yield BenchmarkRow(what="pipeline", **about, **{**_measured(whole), **stages}, **_felt(runtime))

@@ -21,7 +21,7 @@ CPU_S = 7200.0
 log = logging.getLogger(__name__)
 
 
-def convert_confined(path: Path, spec: ConvertSpec, out: Path, images: Path | None, location: str) -> Manifest:
+def convert_confined(path: Path, spec: ConvertSpec, out: Path, location: str) -> Manifest:
     """As models.conversion.convert.convert, in a child that can write below the folder of `out` only.
 
     Raises ConversionError as that does, and where the child died or broke a limit.
@@ -29,7 +29,7 @@ def convert_confined(path: Path, spec: ConvertSpec, out: Path, images: Path | No
     out.parent.mkdir(parents=True, exist_ok=True)
     with Sandbox(MEMORY_BYTES) as sandbox:
         try:
-            answer = sandbox.call(convert_in_child, path, spec, out, images, location, cpu_s=CPU_S)
+            answer = sandbox.call(convert_in_child, path, spec, out, location, cpu_s=CPU_S)
         except SandboxKilled as error:
             raise ConversionError(f"The conversion was killed ({error}). Free some memory, and try again") from error
         except SandboxError as error:
@@ -43,16 +43,14 @@ def convert_confined(path: Path, spec: ConvertSpec, out: Path, images: Path | No
     return Manifest.from_json(str(answer["manifest"]))
 
 
-def convert_in_child(
-    path: Path, spec: ConvertSpec, out: Path, images: Path | None, location: str
-) -> dict[str, str | bool]:
+def convert_in_child(path: Path, spec: ConvertSpec, out: Path, location: str) -> dict[str, str | bool]:
     """The child's side: confines itself before TensorFlow starts a thread, then converts."""
     confined = confine_writes([out.parent])
     tempfile.tempdir = str(out.parent)
     from models.conversion.convert import convert
 
     try:
-        manifest = convert(path, spec, out, images, location)
+        manifest = convert(path, spec, out, location)
     except NightjarError as error:
         return {"refused": str(error)}
     return {"manifest": manifest.to_json(), "confined": confined}

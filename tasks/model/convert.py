@@ -24,12 +24,12 @@ OnBytes = Callable[[int, int | None], None]
 
 
 @task(name="fetch source", **TASK)
-def fetch_source(site: Site, name: str, source: str | None, on_bytes: OnBytes) -> tuple[Path, str]:
+def fetch_source(site: Site, spec: ConvertSpec, on_bytes: OnBytes) -> tuple[Path, str]:
     """The source's files here, and where they came from. Raises NightjarError when it cannot be had."""
-    cache = site.settings.download_cache
-    if source is None and name == DEMO_MODEL:
+    name, source, cache = spec.name, spec.source, site.settings.download_cache
+    if not source and name == DEMO_MODEL:
         return SHIPPED / "model.json", "shipped with Nightjar"
-    if source is None:
+    if not source:
         require_source(name)
         return fetch_published(name, cache, on_bytes), PUBLISHED[name].url
     if source.startswith(("https://", "http://")):
@@ -41,10 +41,10 @@ def fetch_source(site: Site, name: str, source: str | None, on_bytes: OnBytes) -
 
 
 @task(name="convert to IR", **TASK)
-def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec, images: str | None) -> Manifest:
+def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec) -> Manifest:
     """Convert in a process of its own. Raises ConversionError."""
     log.info("converting %s, in a process that can write to its own folder only", location)
-    manifest = convert_confined(path, spec, out, Path(images) if images else None, location)
+    manifest = convert_confined(path, spec, out, location)
     if manifest.input_basis:
         log.info("input: %s (%s)", scaling_of(manifest.input).describe(), manifest.input_basis)
     return manifest

@@ -5,35 +5,22 @@ TensorFlow, so that a command checks before it starts a Prefect server.
 """
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+from models.car_classifier.params import FinetuneSpec
+from models.conversion.spec import ConvertSpec, QuantizeSpec
+from models.evaluation.spec import EvaluateSpec
 from models.inference.devices import check_device
 from models.inference.runtime import refuse_unfit
+from models.inference.spec import BenchmarkSpec
 from models.manifest import Manifest
+from models.spec import Parameter, flatten, parameters
 from models.types import NightjarError, refuse_credentials
 from storage.objects.archive import canonical
 from tasks.model.names import refuse_run_number, require_model, require_source
 from tasks.site.site import Site
-
-
-def check_night(
-    site: Site, archive: str, model: str, device: str | None = None, frames_per_second: float | None = None
-) -> None:
-    """A batch could begin: model and archive are there, and so is the device, where this machine is to do the work."""
-    check_model_on(site, model, device, frames_per_second)
-    check_archive(site, archive)
-
-
-def check_model_on(site: Site, model: str, device: str | None, frames_per_second: float | None) -> None:
-    """The model is there, and it fits the device; None: the device is another machine's."""
-    manifest = check_model(site, model)
-    refuse_other_rate(manifest, model, frames_per_second)
-    if device is not None:
-        check_device(device)
-        refuse_unfit(manifest, device)
 
 
 def check_model(site: Site, name: str) -> Manifest:
@@ -55,70 +42,50 @@ def check_archive(site: Site, location: str) -> None:
     site.archive(canonical(location)).check()
 
 
-def check_conversion(name: str, source: str | None, pictures: dict[str, str | None]) -> None:
-    """There is something to convert, and so are the folders of pictures; option -> folder, None or empty: not given."""
-    refuse_credentials(source or "")
-    refuse_run_number(name)
-    if not source:
-        require_source(name)
-    elif not source.startswith(("https://", "http://")):
-        check_paths({"--source": source})
-    check_folders(pictures)
+def check_conversion(spec: ConvertSpec) -> None:
+    """There is something to convert, its scaling can be read, and the folders of pictures are there."""
+    spec.scaling.parse()
+    refuse_credentials(spec.source)
+    refuse_run_number(spec.name)
+    if not spec.source:
+        require_source(spec.name)
+    elif not spec.source.startswith(("https://", "http://")):
+        _refuse_absent("--source", spec.source, "file or folder", Path.exists)
+    check_places(spec)
 
 
-def check_benchmark(site: Site, models: Iterable[str], device: str, video: str | None) -> None:
+def check_benchmark(site: Site, spec: BenchmarkSpec) -> None:
     """All models are there, and so are device and video."""
-    check_device(device)
-    for name in models:
-        refuse_unfit(check_model(site, name), device)
-    check_files({"--video": video})
+    check_device(spec.runtime.device)
+    for name in spec.models:
+        refuse_unfit(check_model(site, name), spec.runtime.device)
+    check_places(spec)
 
 
-def check_evaluation(site: Site, model: str, device: str, coco: str, images: str) -> None:
+def check_evaluation(site: Site, spec: EvaluateSpec) -> None:
     """Model, device and annotations are there."""
-    check_device(device)
-    check_pose_model(check_model(site, model))
-    check_annotations(coco, images)
+    check_device(spec.device)
+    check_pose_model(check_model(site, spec.model))
+    check_places(spec)
 
 
-class Quantization(NamedTuple):
-    """Inputs of `nightjar quantize`; coco, images: empty where nothing was named."""
-
-    model: str
-    archive: str
-    device: str
-    coco: str = ""
-    images: str = ""
-
-
-def check_quantization(site: Site, asked: Quantization) -> None:
+def check_quantization(site: Site, spec: QuantizeSpec) -> None:
     """Model, archive and device are there, and the annotations, where some were named."""
-    check_device(asked.device)
-    check_pose_model(check_model(site, asked.model))
-    if bool(asked.coco) != bool(asked.images):
+    check_device(spec.device)
+    check_pose_model(check_model(site, spec.model))
+    if bool(spec.coco) != bool(spec.images):
         raise NightjarError(
             "one of --coco and --images was given, expected both or none: annotations need their images"
         )
-    check_annotations(asked.coco, asked.images)
-    check_archive(site, asked.archive)
+    check_places(spec)
+    check_archive(site, spec.archive)
 
 
-@dataclass(frozen=True)
-class PictureFolders:
-    """Places of the pictures and first weights for `nightjar finetune`; empty where nothing was named."""
-
-    stanford: str = ""
-    devkit: str = ""
-    caltech: str = ""
-    folders: tuple[str, ...] = ()
-    weights: str = ""
-    name: str = ""
-
-
-def check_pictures(named: PictureFolders) -> None:
+def check_pictures(spec: FinetuneSpec) -> None:
     """Some pictures were named, and every folder and file is there; the new model's name is none of a run."""
-    refuse_run_number(named.name)
-    _refuse_other_bytes((named.stanford, named.devkit, named.caltech, *named.folders, named.weights))
+    named = spec.sources
+    refuse_run_number(spec.name)
+    _refuse_other_bytes(path for _, path in _places(spec))
     if bool(named.stanford) != bool(named.devkit):
         raise NightjarError(
             "one of --stanford and --devkit was given, expected both or none: the devkit names the cars"
@@ -128,10 +95,7 @@ def check_pictures(named: PictureFolders) -> None:
             "no pictures were named. Give --pictures FOLDER (with car/ and not_car/ in it), --stanford with --devkit, "
             "or --caltech"
         )
-    check_folders({"--stanford": named.stanford, "--devkit": named.devkit, "--caltech": named.caltech})
-    for folder in named.folders:
-        check_folders({"--pictures": folder})
-    check_files({"--weights": named.weights})
+    check_places(spec)
 
 
 def _refuse_other_bytes(paths: Iterable[str]) -> None:
@@ -150,29 +114,24 @@ def check_pose_model(manifest: Manifest) -> None:
         )
 
 
-def check_annotations(coco: str | None, images: str | None) -> None:
-    """The file and the folder are there."""
-    check_files({"--coco": coco})
-    check_folders({"--images": images})
+def check_places(spec: Any) -> None:
+    """The files and folders that a spec names are there, of those of its parameters that are paths."""
+    for parameter, path in _places(spec):
+        kind = parameter.option.place
+        _refuse_absent(parameter.flag, path, kind, Path.is_file if kind == "file" else Path.is_dir)
 
 
-def check_paths(named: dict[str, str | None]) -> None:
-    """There is a file or a folder at each path; option -> path, None or empty where none was given."""
-    _check(named, "file or folder", Path.exists)
+def _places(spec: Any) -> Iterator[tuple[Parameter, str]]:
+    given = flatten(spec)
+    for parameter in parameters(type(spec)).values():
+        if parameter.option.place and given[parameter.name]:
+            value = given[parameter.name]
+            yield from ((parameter, path) for path in ([value] if isinstance(value, str) else value))
 
 
-def check_files(named: dict[str, str | None]) -> None:
-    _check(named, "file", Path.is_file)
-
-
-def check_folders(named: dict[str, str | None]) -> None:
-    _check(named, "folder", Path.is_dir)
-
-
-def _check(named: dict[str, str | None], kind: str, is_there: Callable[[Path], bool]) -> None:
-    for option, given in named.items():
-        if given and not is_there(Path(given).expanduser()):
-            raise NightjarError(f"no {kind} {given!r}. Give {option} a path that exists on this machine")
+def _refuse_absent(flag: str, given: str, kind: str, is_there: Callable[[Path], bool]) -> None:
+    if not is_there(Path(given).expanduser()):
+        raise NightjarError(f"no {kind} {given!r}. Give {flag} a path that exists on this machine")
 
 
 def check_writable(path: Path) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 
-from models.evaluation.coco import CocoSet, Mode
+from models.evaluation.coco import CocoSet
 from models.evaluation.coco_file import read_coco
 from models.evaluation.protocol import Figures, Plan, Protocol, evaluate, plan_evaluation
+from models.evaluation.spec import EvaluateSpec
 from models.inference.benchmark import inferences_per_s
 from models.inference.devices import open_runtime
 from models.inference.runtime import Runtime
@@ -46,25 +47,18 @@ class Measured:
 
 
 @task(name="read annotations", **TASK)
-def open_coco(annotations: str, images: str) -> CocoSet:
+def open_coco(annotations: Path, images: Path) -> CocoSet:
     """Raises CocoError where they are no COCO annotations, or none of the images is there."""
-    return read_coco(Path(annotations).expanduser(), Path(images).expanduser())
+    return read_coco(annotations, images)
 
 
 @task(name="evaluate", **TASK)
 def evaluate_version(
-    site: Site,
-    model_version_id: int,
-    folder: Path,
-    manifest: Manifest,
-    coco: CocoSet,
-    mode: Mode,
-    device: str,
-    limit: int | None,
+    site: Site, model_version_id: int, folder: Path, manifest: Manifest, coco: CocoSet, spec: EvaluateSpec
 ) -> Measured:
     """The figures of a stored model, written down; what was measured by the same protocol is not measured again."""
-    runtime = open_for_evaluation(folder, manifest, device)
-    plan = plan_evaluation(coco, manifest, runtime, mode, limit)
+    runtime = open_for_evaluation(folder, manifest, spec.device)
+    plan = plan_evaluation(coco, manifest, runtime, spec.mode, spec.limit)
     known = evaluations.find_evaluation(site.engine, model_version_id, plan.protocol.sha256)
     if known is not None:
         log.info("the same model by the same protocol: measured before")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import task
 
+from models.conversion.spec import QuantizeSpec
 from models.evaluation.agreement import mean_agreement
 from models.evaluation.coco import CocoSet
 from models.evaluation.protocol import Figures, Protocol, evaluation_params, plan_evaluation
@@ -45,11 +46,11 @@ class Judged:
 
 
 @task(name="quantise", **TASK)
-def quantize(folder: Path, manifest: Manifest, name: str, frames: ArchiveFrames, out: Path) -> Manifest:
+def quantize(folder: Path, manifest: Manifest, spec: QuantizeSpec, frames: ArchiveFrames, out: Path) -> Manifest:
     """`models.conversion.quantize.quantize`, imported here: NNCF is needed by this task alone."""
     from models.conversion.quantize import quantize
 
-    return quantize(folder, manifest, name, frames.chosen, frames.described, out)
+    return quantize(folder, manifest, spec, frames.chosen, frames.described, out)
 
 
 @task(name="judge", **TASK)
@@ -58,14 +59,13 @@ def judge(
     quantised: tuple[Path, Manifest],
     frames: ArchiveFrames,
     coco: CocoSet | None,
-    device: str,
-    max_drop: float | None,
+    spec: QuantizeSpec,
 ) -> Judged:
     """Both on the annotated images, or without them, the one's people against the other's on frames held out.
 
     Raises NightjarError where there is nobody to judge by.
     """
-    runtimes = [open_for_evaluation(folder, manifest, device) for folder, manifest in (source, quantised)]
+    runtimes = [open_for_evaluation(folder, manifest, spec.device) for folder, manifest in (source, quantised)]
     if coco is None:
         one, other = _agreement(source[1], runtimes, frames)
     else:
@@ -76,9 +76,8 @@ def judge(
     speed = compare_speeds(runtimes[0], runtimes[1], grey(one.protocol.input_height, one.protocol.input_width))
     one = dataclasses.replace(one, inferences_per_s=speed.first_per_s)  # so that the two can be compared
     other = dataclasses.replace(other, inferences_per_s=speed.second_per_s)
-    if max_drop is None:
-        max_drop = MAX_DISAGREEMENT if coco is None else MAX_DROP
-    return Judged(one, other, max_drop, speed)
+    usual = MAX_DISAGREEMENT if coco is None else MAX_DROP
+    return Judged(one, other, usual if spec.max_drop is None else spec.max_drop, speed)
 
 
 def refuse_worse(name: str, judged: Judged) -> None:

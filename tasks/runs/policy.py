@@ -1,13 +1,9 @@
 """Common settings of all tasks and flows: nothing is cached or pickled, errors for users show no trace."""
 
 import logging
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from prefect.cache_policies import NO_CACHE
-from pydantic import GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 from models.types import NightjarError
 from tasks.runs.logs import show_log_lines
@@ -26,28 +22,6 @@ def unwalked(made: type[T]) -> type[T]:
     """
     del made.__dataclass_fields__  # type: ignore[attr-defined]
     return made
-
-
-@dataclass(frozen=True)
-class Help:
-    """Text that Prefect's form shows below a parameter: `Annotated[int, Help("…"), Field(ge=1)]`.
-
-    The description of a Field in Annotated never gets there: Prefect 3.8.8 puts its own empty one over it.
-    """
-
-    text: str
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {**handler(schema), "description": self.text}
-
-
-@dataclass(frozen=True)
-class Address(Help):
-    """The help of a parameter that may be an address: Prefect's server refuses one with a password in it unstored."""
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        found = super().__get_pydantic_json_schema__(schema, handler)
-        return {**found, "pattern": r"^(?![A-Za-z][A-Za-z0-9+.\-]*://[^/?#]*@)"}
 
 
 class _NoTrace(logging.Filter):

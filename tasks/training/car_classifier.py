@@ -5,22 +5,23 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from prefect import task
 
 from models.car_classifier.checkpoint import Epoch, Step
-from models.car_classifier.params import WEIGHTS_URL, FinetuneParams
+from models.car_classifier.params import WEIGHTS_URL, FinetuneParams, FinetuneSpec, PictureSources
 from models.datasets.picture import SPLITS, Picture, PictureError, pictures_sha256, read_picture
 from models.datasets.sources import PictureSet, caltech256, named_splits, plain_folders, stanford_cars
 from models.datasets.splits import Drawn, check_classes, counts, draw_splits, folder_rows, leaks
 from models.datasets.survey import Skipped, Survey, left_out_lines, survey
 from models.manifest import file_sha256
+from models.spec import flatten
 from models.text import visible
 from models.types import NightjarError
 from storage.objects.downloads import fetch_url
@@ -44,22 +45,6 @@ FOLDERS_NAMED = 60
 
 
 @dataclass(frozen=True)
-class Sources:
-    """Places of the pictures: folders, empty where there are none.
-
-    crop: Stanford's cut to the annotated box
-    random_splits: splits are drawn anew even where folders of one's own are called train, validation and test
-    """
-
-    stanford: str = ""
-    devkit: str = ""
-    caltech: str = ""
-    folders: tuple[str, ...] = ()
-    crop: bool = False
-    random_splits: bool = False
-
-
-@dataclass(frozen=True)
 class Data:
     """Pictures of a training.
 
@@ -76,12 +61,12 @@ class Data:
 
 
 @task(name="read pictures", **TASK)
-def read_pictures(sources: Sources, params: FinetuneParams) -> Data:
+def read_pictures(spec: FinetuneSpec) -> Data:
     """Read every picture of the data sets once; counts and what was left out are logged before anything is refused.
 
     Raises PictureError where a set is not what it should be, or a class or split is empty.
     """
-    data = gather_pictures(sources, params)
+    data = gather_pictures(spec)
     log.info("%s pictures, %s left out", len(data.pictures), len(data.left_out))
     for line in (*data.table, *folder_lines(data.pictures), *data.notes):
         log.info("%s", line)
@@ -89,15 +74,15 @@ def read_pictures(sources: Sources, params: FinetuneParams) -> Data:
     return data
 
 
-def gather_pictures(sources: Sources, params: FinetuneParams) -> Data:
+def gather_pictures(spec: FinetuneSpec) -> Data:
     """Survey the data sets and give every usable picture its split. The order of folders changes nothing.
 
     Raises PictureError where a set is not what it should be.
     """
-    sets = _sets(sources)
-    surveyed = survey(_with_splits(sets, params, sources.random_splits))
+    params, sets = spec.params, _sets(spec.sources, spec.random_splits)
+    surveyed = survey(_with_splits(sets, params, spec.random_splits))
     drawn = draw_splits(
-        surveyed.pictures, surveyed.fingerprints, params.shares, seed=params.seed, keep_own=not sources.random_splits
+        surveyed.pictures, surveyed.fingerprints, params.shares, seed=params.seed, keep_own=not spec.random_splits
     )
     left_out = [*surveyed.skipped, *drawn.dropped]
     notes = [visible(note) for each in sets for note in each.notes] + left_out_lines(left_out, SKIPPED_NAMED)
@@ -144,57 +129,57 @@ def _leaking(drawn: Drawn, surveyed: Survey) -> list[str]:
     return [visible(f"in two splits: {one.path} and {other.path}, {bits} bits apart") for one, other, bits in found]
 
 
-def _sets(sources: Sources) -> list[PictureSet]:
+def _sets(sources: PictureSources, random_splits: bool) -> list[PictureSet]:
     sets = []
     if sources.stanford:
         if not sources.devkit:
             raise PictureError("Stanford Cars without its devkit found, expected both: name the folder of .mat files")
-        sets.append(stanford_cars(_folder(sources.stanford), _folder(sources.devkit), crop=sources.crop))
+        sets.append(stanford_cars(sources.stanford, sources.devkit, crop=sources.crop))
     if sources.caltech:
-        sets.append(caltech256(_folder(sources.caltech)))
-    folders = [_folder(name) for name in sources.folders]
-    own = [plain_folders(folder, own_splits=not sources.random_splits) for folder in folders]
-    sets += own if sources.random_splits else named_splits(folders, own)
+        sets.append(caltech256(sources.caltech))
+    folders = [Path(name).expanduser() for name in sources.folders or ()]
+    own = [plain_folders(folder, own_splits=not random_splits) for folder in folders]
+    sets += own if random_splits else named_splits(folders, own)
     if not sets:
         raise PictureError("no pictures were named, expected some: Stanford Cars, Caltech-256 or folders of your own")
     return sets
 
 
-def _folder(name: str) -> Path:
-    return Path(name).expanduser()
-
-
 @task(name="fetch weights", **TASK)
-def fetch_weights(site: Site, params: FinetuneParams, weights: str) -> Path:
+def fetch_weights(site: Site, spec: FinetuneSpec) -> Path:
     """The backbone's ImageNet weights: the file that was named, or Keras's published one. Raises NightjarError."""
-    if not weights:
-        with byte_progress(f"Fetching {params.backbone}") as on_bytes:
-            return fetch_url(WEIGHTS_URL[params.backbone], site.settings.download_cache, on_bytes)
-    path = _folder(weights)
+    backbone, path = spec.params.backbone, spec.weights
+    if path is None:
+        with byte_progress(f"Fetching {backbone}") as on_bytes:
+            return fetch_url(WEIGHTS_URL[backbone], site.settings.download_cache, on_bytes)
     if not path.is_file():
-        raise NightjarError(f"no file {weights}: give Keras's .h5 of {params.backbone} without its top, or none")
+        raise NightjarError(f"no file {path}: give Keras's .h5 of {backbone} without its top, or none")
     return path
 
 
-def plan_training(
-    name: str, preset: str, params: FinetuneParams, sources: Sources, data: Data, weights: Path
-) -> TrainingPlan:
+def plan_training(spec: FinetuneSpec, data: Data, weights: Path) -> TrainingPlan:
     """The run as the database knows it. Its key: of all that decides it, and nothing of where files lie."""
+    params = spec.params.to_json()
     decides = {
-        "name": name,
-        "params": params.to_json(),
+        "name": spec.name,
+        "params": params,
         "pictures": pictures_sha256(data.pictures),
         "weights": file_sha256(weights),
     }
     number = {f"pictures_{split}": sum(each.split == split for each in data.pictures) for split in SPLITS}
     return TrainingPlan(
         run_key=hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32],
-        name=name,
-        preset=preset,
-        params=params.to_json(),
-        data=json.dumps({**asdict(sources), "counts": data.table, "notes": data.notes}),
+        name=spec.name,
+        preset=spec.preset,
+        params=params,
+        data=json.dumps({**_described(spec), "counts": data.table, "notes": data.notes}),
         **number,
     )
+
+
+def _described(spec: FinetuneSpec) -> dict[str, Any]:
+    """Places of the pictures, for the record."""
+    return {**flatten(spec.sources), "folders": spec.sources.folders or (), "random_splits": spec.random_splits}
 
 
 def prediction_rows(pictures: Sequence[Picture], scores: Mapping[PictureKey, float]) -> list[PredictionRow]:

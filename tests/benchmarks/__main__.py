@@ -15,6 +15,7 @@ from pathlib import Path
 from models.drawing.speeds import ARTICLE
 from models.inference.benchmark import measure_model
 from models.inference.runtime import OpenVinoRuntime
+from models.inference.spec import BenchmarkSpec
 from models.manifest import MANIFEST_FILE, Manifest
 from storage.sql.benchmarks import BenchmarkRow
 from tasks.batch.report import markdown_table
@@ -52,7 +53,9 @@ def measure_demo(folder: Path, manifest: Manifest, scratch: Path) -> list[Benchm
     film = benchmarking.render_film.fn(scratch)
     with open_site() as site:
         store_model.fn(site, folder, manifest)
-        return list(benchmarking.measure(site, DEMO_MODEL, "CPU", "f32", SECONDS, film, scratch))
+        return list(
+            benchmarking.measure(site, DEMO_MODEL, BenchmarkSpec((DEMO_MODEL,), seconds=SECONDS), film, scratch)
+        )
 
 
 def speed_section(rows: Sequence[BenchmarkRow]) -> str:

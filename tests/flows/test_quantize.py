@@ -11,13 +11,17 @@ from deployments.cli import main
 from flows.convert_model import convert_model
 from flows.nightly_batch import nightly_batch
 from flows.quantize_model import quantize_model
+from models.conversion.spec import QuantizeSpec
+from models.spec import build
 from models.synthetic.frame import EVERYDAY, SceneParams, render_frame
 from models.types import NightjarError
 from storage.sql.database import open_database
 from storage.sql.query import query
 from tasks.model.convert import DEMO_MODEL
 from tasks.model.quantize import QuantizationRefused
+from tasks.model.store import take_model
 from tasks.site.settings import read_settings
+from tasks.site.site import open_site
 from tests.coco_files import write_set
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.videos import make_video
@@ -61,6 +65,11 @@ def test_int8_is_a_version_of_its_own_as_good_as_its_source_and_again_the_same(r
     lineage = ask(f"SELECT source_sha256, source_location FROM model_versions WHERE version_sha256 = '{version}'")
     assert lineage[0][0] == source
     assert "20 frames of 2 videos" in lineage[0][1]
+    with open_site() as site:
+        _, _, manifest = take_model(site, version)
+    assert build(QuantizeSpec, manifest.parameters) == build(
+        QuantizeSpec, {"model": DEMO_MODEL, "archive": str(rendered), **options}
+    )
     assert quantize_model(DEMO_MODEL, str(rendered), **options) == version
     assert ask("SELECT count(*) FROM evaluations") == [(2,)]
     report = nightly_batch(str(rendered), f"{DEMO_MODEL}-int8", overlay="none")

@@ -46,8 +46,8 @@ def convert_once(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Conver
     def once(source: str, size: int | None = None, precision: str = "FP16") -> Converted:
         out = tmp_path_factory.mktemp("converted") / "model"
         scaling = ScalingRequest("-1..1")  # as MobileNet and PoseNet were trained
-        spec = ConvertSpec("test", size=size, precision=precision, scaling=scaling)  # type: ignore[arg-type]
-        return Converted(out, convert(data / source, spec, out, images=data / "coco_mini/train2017"))
+        spec = ConvertSpec("test", size=size, precision=precision, scaling=scaling, images=data / "coco_mini/train2017")  # type: ignore[arg-type]
+        return Converted(out, convert(data / source, spec, out))
 
     return once
 

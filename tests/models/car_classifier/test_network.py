@@ -24,7 +24,7 @@ def mobilenet() -> Base:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_each_preset_trains_65601_parameters(resnet: Base, name: str) -> None:
-    assert trainable_count(join(resnet, build_head(PRESETS[name], resnet.width))) == 65_601
+    assert trainable_count(join(resnet, build_head(FinetuneParams.preset(name), resnet.width))) == 65_601
 
 
 def test_extra_layers_learn_too() -> None:

@@ -281,7 +281,7 @@ def test_augmentation_follows_from_seed_epoch_and_picture(pictures: list[Picture
 
 
 def test_an_epoch_over_2000_cached_pictures_takes_less_than_two_seconds() -> None:
-    params = PRESETS["experiment-1"]
+    params = FinetuneParams.preset("experiment-1")
     random = np.random.default_rng(0)
     made = [Picture(Path("none"), number % 2 == 0, "made") for number in range(2000)]
     feed = FeatureFeed(made, random.normal(0, 1, (2000, 2048)).astype(np.float32), params.batch_size, 1)
@@ -303,7 +303,7 @@ def test_real_weights_tell_real_cars_from_others(data: Path, cache: Path, tmp_pa
         car = "stanford_train" in path.parts or "252.car-side-101" in path.parts
         split = ("train", "train", "validation", "test")[len(found) % 4]
         found.append(Picture(path, car, path.parent.name, split, None, path.name))  # type: ignore[arg-type]
-    params = dataclasses.replace(PRESETS[name], backbone="mobilenet_0_25")
+    params = FinetuneParams.preset(name, {"backbone": "mobilenet_0_25"})
     path = data / "keras/mobilenet_0_25_224_notop.h5"
     trained = finetune(params, found, tmp_path, weights=path, cache=cache)
     metrics = measure(np.array([picture.car for picture in trained.test]), trained.scores)

@@ -234,9 +234,9 @@ def test_a_folder_without_pictures_is_refused(data: Path, tmp_path: Path) -> Non
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures/broken.jpg").write_bytes(b"no jpeg")
     with pytest.raises(ConversionError, match="no readable picture"):
-        convert(data / FROZEN, ConvertSpec("a", size=64), tmp_path / "out", images=tmp_path / "pictures")
+        convert(data / FROZEN, ConvertSpec("a", size=64, images=tmp_path / "pictures"), tmp_path / "out")
     with pytest.raises(ConversionError, match="no folder of pictures"):
-        convert(data / FROZEN, ConvertSpec("a", size=64), tmp_path / "out", images=tmp_path / "absent")
+        convert(data / FROZEN, ConvertSpec("a", size=64, images=tmp_path / "absent"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from models.conversion.spec import ConvertSpec
 from models.manifest import BIN_FILE, ConversionError, verify_ir
+from models.spec import build
 from tasks.model import confined_conversion
 from tasks.model.confined_conversion import convert_confined
 from tasks.model.convert import SHIPPED
@@ -14,8 +15,10 @@ from tasks.model.convert import SHIPPED
 
 def test_the_same_model_without_tensorflow_in_this_process(tmp_path: Path) -> None:
     before = "tensorflow" in sys.modules
-    manifest = convert_confined(SHIPPED / "model.json", ConvertSpec("p", size=65), tmp_path / "ir", None, "here")
+    spec = ConvertSpec("p", size=65)
+    manifest = convert_confined(SHIPPED / "model.json", spec, tmp_path / "ir", "here")
     verify_ir(tmp_path / "ir", manifest)
+    assert build(ConvertSpec, manifest.parameters) == spec, "the manifest says how to repeat the conversion"
     assert (manifest.source.location, manifest.input_basis) == ("here", "as PoseNet was published")
     assert ("tensorflow" in sys.modules) == before
     assert [path.name for path in tmp_path.iterdir()] == ["ir"]
@@ -24,11 +27,11 @@ def test_the_same_model_without_tensorflow_in_this_process(tmp_path: Path) -> No
 def test_a_refusal_is_the_converters_own(tmp_path: Path) -> None:
     (tmp_path / "model.pb").write_bytes(b"no model")
     with pytest.raises(ConversionError, match=r"^model\.pb \(8 bytes\) starts with"):
-        convert_confined(tmp_path / "model.pb", ConvertSpec("p"), tmp_path / "out" / "ir", None, "here")
+        convert_confined(tmp_path / "model.pb", ConvertSpec("p"), tmp_path / "out" / "ir", "here")
 
 
 def test_a_child_that_breaks_its_limits_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confined_conversion, "MEMORY_BYTES", 256 << 20)
     with pytest.raises(ConversionError, match=r"The conversion (took more than 0\.25 GB|failed|.*crashed)"):
-        convert_confined(SHIPPED / "model.json", ConvertSpec("p", size=65), tmp_path / "ir", None, "here")
+        convert_confined(SHIPPED / "model.json", ConvertSpec("p", size=65), tmp_path / "ir", "here")
     assert not (tmp_path / "ir" / BIN_FILE).exists()

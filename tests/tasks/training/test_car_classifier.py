@@ -9,14 +9,13 @@ from zlib import crc32
 
 import pytest
 
-from models.car_classifier.params import PRESETS
+from models.car_classifier.params import FinetuneSpec, PictureSources
 from models.datasets.picture import PictureError, pictures_sha256
+from models.spec import build
 from models.types import NightjarError
-from tasks.model.early_checks import PictureFolders, check_pictures
-from tasks.training.car_classifier import Data, Sources, folder_lines, gather_pictures
+from tasks.model.early_checks import check_pictures
+from tasks.training.car_classifier import Data, folder_lines, gather_pictures
 from tests.models.picture_files import encoded, put, scene
-
-FAST = PRESETS["experiment-1"]
 
 
 def make(folder: Path, *names: str) -> Path:
@@ -28,8 +27,8 @@ def make(folder: Path, *names: str) -> Path:
 
 
 def gather(*folders: Path, random_splits: bool = False) -> Data:
-    sources = Sources(folders=tuple(map(str, folders)), random_splits=random_splits)
-    return gather_pictures(sources, FAST)
+    overrides = {"own_splits": False} if random_splits else {}
+    return gather_pictures(FinetuneSpec(sources=PictureSources(folders=tuple(map(str, folders))), overrides=overrides))
 
 
 def splits(data: Data) -> set[tuple[str, str | None]]:
@@ -75,5 +74,5 @@ def test_names_that_mean_a_run_and_folders_that_prefect_cannot_take_are_refused(
     tmp_path: Path, named: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(NightjarError, match=words):
-        check_pictures(PictureFolders(**{"folders": (str(tmp_path),), **named}))
-    check_pictures(PictureFolders(folders=(str(tmp_path),), name="run-7-again"))
+        check_pictures(build(FinetuneSpec, {"folders": [str(tmp_path)], **named}))
+    check_pictures(build(FinetuneSpec, {"folders": [str(tmp_path)], "name": "run-7-again"}))

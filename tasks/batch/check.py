@@ -1,0 +1,22 @@
+"""Checks of a batch's parameters before it starts. No Prefect, so that a command checks before it starts a server."""
+
+from models.inference.devices import check_device
+from models.inference.runtime import refuse_unfit
+from tasks.batch.spec import NightSpec
+from tasks.model.early_checks import check_archive, check_model, refuse_other_rate
+from tasks.site.site import Site
+
+
+def check_night(site: Site, spec: NightSpec) -> None:
+    """A batch could begin: model and archive are there, and so is the device, where this machine is to do the work."""
+    check_model_on(site, spec)
+    check_archive(site, spec.archive)
+
+
+def check_model_on(site: Site, spec: NightSpec) -> None:
+    """The model is there, and it fits the device, where this machine is to do the work."""
+    manifest = check_model(site, spec.model)
+    refuse_other_rate(manifest, spec.model, spec.frames_per_second)
+    if spec.own_device is not None:
+        check_device(spec.own_device)
+        refuse_unfit(manifest, spec.own_device)
