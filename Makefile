@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Both install into .venv first, pinned by the locks.
+# First `make demo` and `make test`. Both install into .venv first, pinned by the locks.
 # The first interpreter that really runs (a version manager's shim may exist and not).
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
 # Real weights that may be at hand; without them, your own videos take the published ones.
@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet
 
-.PHONY: demo test chaos fuzz bench lint format docs hooks lock edge-cpu edge-stick clean help
+.PHONY: demo test test-all chaos fuzz bench lint format docs hooks lock edge-cpu edge-stick clean help
 
 help:            ## what there is
 	@grep -hE '^[a-z -]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -34,8 +34,14 @@ $(VENV)/.dev: deployments/locks/dev.lock $(VENV)/.runtime
 demo: $(VENV)/.runtime  ## install, then turn a few videos into SQL rows (VIDEOS=folder for your own)
 	$(BIN)/nightjar demo --data "$(DATA)" $(if $(VIDEOS),--videos "$(VIDEOS)")
 
-test: lint  ## install, check and test everything, a file of tests on each of two cores
-	$(BIN)/pytest -n 2 --dist loadfile
+# Whole files go to a core, for their tests share servers; the longest first (tests/conftest.py), not those with most tests.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.dev  ## install, then run all tests but the slow ones, on two cores
+	$(PYTEST) -m "not slow"
+
+test-all: lint  ## lint, and every test: before a merge and in CI
+	$(PYTEST)
 
 chaos: $(VENV)/.dev  ## kill a fleet 200 times and decoders of local nights 40 times, and compare every row (half an hour and more)
 	$(BIN)/python -m tests.chaos --kills 200
@@ -50,7 +56,11 @@ lint: $(VENV)/.dev  ## ruff, the type checker, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --python-version 3.10 --cache-dir .mypy_cache/310 $(EDGE_MODULES)
 	$(BIN)/lint-imports
+
+# What a stick worker's Python 3.10 imports.
+EDGE_MODULES := deployments/cli.py deployments/worker.py flows/infer_assignment.py tasks/fleet/worker.py
 
 format: $(VENV)/.dev  ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .

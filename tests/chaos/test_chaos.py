@@ -30,6 +30,7 @@ def stage(pg_admin_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_or_counted_twice_by_a_fleet_that_is_killed(stage: Stage) -> None:
     tale = Tale()
@@ -42,6 +43,7 @@ def test_nothing_is_lost_or_counted_twice_by_a_fleet_that_is_killed(stage: Stage
     assert tale.counts["calls of the store"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_by_a_local_night_whose_decoders_are_killed(stage: Stage) -> None:
     tale = Tale()
@@ -53,6 +55,7 @@ def test_nothing_is_lost_by_a_local_night_whose_decoders_are_killed(stage: Stage
     assert tale.compared, "rows were compared with the undisturbed run's"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_rows_first_and_then_the_mark_counts_twice(stage: Stage) -> None:
     """The control: the same fleet with the usual loader. If its account were right, the test above proved nothing."""

@@ -110,6 +110,7 @@ def person(tmp_path: Path) -> Iterator[Person]:
     browser.quit()
 
 
+@pytest.mark.slow
 def test_a_person_starts_the_night_from_the_ui_and_asks_sql(up: Up, person: Person, site: Path) -> None:
     person.browser.get(up.url)
     person.click("a", "Deployments")

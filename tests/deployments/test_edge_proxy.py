@@ -286,6 +286,7 @@ def test_a_websocket_is_refused_before_it_opens(proxy: EdgeProxy) -> None:
         assert proxy.ask("GET", path, EDGE, headers=upgrade).status_code == 403
 
 
+@pytest.mark.slow
 def test_a_real_worker_does_a_run_with_the_edges_credential_alone(proxy: EdgeProxy, tmp_path: Path) -> None:
     """And it needs every route that it is let through to, and no other one."""
     (tmp_path / "edge_flow.py").write_text(FLOW)

@@ -290,6 +290,7 @@ def test_ctrl_c_ends_all_of_it(up: Up) -> None:
     assert state == ("Cancelled",), "and it is said, where Prefect would show it running for ever"
 
 
+@pytest.mark.slow
 def test_with_a_password_nobody_else_comes_in_and_kill_9_leaves_nothing(tmp_path: Path, pg_url: str) -> None:
     """On PostgreSQL, for a change."""
     database = pg_url.replace("postgresql://", "postgresql+asyncpg://")
@@ -341,6 +342,7 @@ def test_a_worker_imports_neither_sql_nor_tensorflow() -> None:
     assert not {name for name in loaded - light if name.split(".")[0] in heavy}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pool", "early"), [("edge", 0), ("central", 1)])
 def test_an_edge_worker_takes_one_run_and_the_next_when_that_has_the_device(
     pool: str, early: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -96,7 +96,14 @@ def terminate(process: "subprocess.Popen[str]") -> None:
     process.send_signal(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("cancel", [ctrl_c_twice, cancel_in_prefect, close_the_terminal, terminate])
+@pytest.mark.parametrize(
+    "cancel",
+    [
+        ctrl_c_twice,
+        cancel_in_prefect,
+        *(pytest.param(how, marks=pytest.mark.slow) for how in (close_the_terminal, terminate)),
+    ],
+)
 def test_a_cancelled_batch_says_so_and_is_continued(
     cancel: Any, running: "subprocess.Popen[str]", archive: Path
 ) -> None:

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server", "home")
 WEIGHTS = "posenet/tfjs_graph_uint16_050/model-stride16.json"
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_converted_model_is_stored_by_its_hash_and_again_changes_nothing(data: Path) -> None:
     first = convert_model("posenet-050", str(data / WEIGHTS))

@@ -121,6 +121,7 @@ def test_a_damaged_image_is_left_out_and_said(spots: tuple[str, str]) -> None:
     assert "3.png holds no whole picture" in measured.lines()["left out, repaired"]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_reference_figures(data: Path) -> None:
     """FACTS of an independent implementation: mean OKS 0.6815 at 257 by the single-person protocol."""

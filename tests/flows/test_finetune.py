@@ -111,6 +111,7 @@ def test_pictures_become_a_model_that_labels_a_night(pictures: Path, weights: Pa
     assert ask(lineage) == [(1,)]
 
 
+@pytest.mark.slow
 def test_again_nothing_is_trained_and_another_seed_is_another_run(
     pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_again_nothing_is_trained_and_another_seed_is_another_run(
     assert run(pictures, weights, seed=2) == first + 1
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on_and_ends_as_if_nothing_had_been(
     pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +181,7 @@ def test_names_that_are_no_utf8_do_not_end_a_training(pictures: Path, weights: P
     assert ask("SELECT count(*) FROM training_predictions WHERE picture LIKE '%udce4%'") == [(20,)]
 
 
+@pytest.mark.slow
 def test_few_cars_are_found_by_a_threshold_of_their_own_and_weights_are_proposed(
     pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +240,7 @@ def test_a_loss_that_is_no_number_is_said_and_the_run_is_failed(
     assert "is nan" in error
 
 
+@pytest.mark.slow
 def test_side_by_side(pictures: Path, weights: Path) -> None:
     one, two = run(pictures, weights), run(pictures, weights, preset="experiment-3", batch_size=16)
     asked = ["compare", str(two), str(one)]
@@ -275,6 +279,7 @@ def test_every_parameter_is_in_the_form_and_on_the_command_line() -> None:
     assert options - {"folders"} <= set(finetune_classifier.parameters.properties)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_real_pictures_and_real_weights(data: Path, tmp_path: Path) -> None:
     """98 % on a split without leaks, as the issue asks; the car of a real video is seen."""

@@ -182,6 +182,7 @@ def test_what_a_killed_worker_was_at_is_done_by_another(fleet: dict[str, Worker]
     assert tried <= 1, "only the one that it was at counts as tried"
 
 
+@pytest.mark.slow
 def test_a_worker_that_sleeps_past_its_lease_is_fenced_and_its_late_result_changes_nothing(
     fleet: dict[str, Worker], first: int, parent: Actor
 ) -> None:
@@ -199,6 +200,7 @@ def test_a_worker_that_sleeps_past_its_lease_is_fenced_and_its_late_result_chang
     assert ask("SELECT count(*) FROM assignments WHERE reason = 'silent past its lease'") == [(1,)]
 
 
+@pytest.mark.slow
 def test_a_parent_that_is_killed_and_started_again_goes_on_with_what_is_under_way(
     fleet: dict[str, Worker], first: int, parent: Actor
 ) -> None:
@@ -218,6 +220,7 @@ def set_state(kind: StateType) -> None:
         client.set_flow_run_state(run_id, State(type=kind), force=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["signal", "UI"])
 def test_a_cancelled_batch_frees_everything_and_stops_its_runs(
     fleet: dict[str, Worker], parent: Actor, how: str
@@ -239,6 +242,7 @@ def test_a_cancelled_batch_frees_everything_and_stops_its_runs(
     assert done() == before
 
 
+@pytest.mark.slow
 def test_a_paused_batch_hands_nothing_out_until_it_is_resumed(
     fleet: dict[str, Worker], first: int, parent: Actor
 ) -> None:

@@ -26,6 +26,7 @@ def archive(tmp_path: Path, home: Path, tiny_model: Path, monkeypatch: pytest.Mo
     return tmp_path / "archive"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_fleets_second_night_is_estimated_from_its_workers(
     archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

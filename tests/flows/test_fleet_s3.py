@@ -71,6 +71,7 @@ def workers(archive: str, prefect_fleet: PrefectServer, tmp_path: Path) -> Itera
         yield machine
 
 
+@pytest.mark.slow
 def test_every_row_and_nothing_in_quarantine(workers: list[Worker], archive: str) -> None:
     report = run(archive, dispatch="fleet", segment_s=1)
     assert (report.status, report.refused) == ("completed", [])

@@ -326,6 +326,7 @@ def test_a_corrupt_frame_in_the_middle_is_counted_and_the_rest_is_used(archive: 
     assert 1 <= undecodable <= 10
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_night_over_the_bad_videos(archive: Path, data: Path) -> None:
     """One is quarantined; of the corrupted one 49 frames come out of the decoder, and it calls one of them corrupt."""
@@ -534,6 +535,7 @@ def test_the_newest_batch_tells_all_of_itself(archive: Path, home: Path, capsys:
     assert (newest.output.count("completed"), newest.exit_code) == (2, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_a_night_with_openpose(data: Path, tmp_path: Path) -> None:
     """A wide input, blue first, another decoder, and the people of a street."""

@@ -62,6 +62,7 @@ def wait_for(folder: Path, words: str, process: "subprocess.Popen[bytes]") -> st
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_night_that_starts_before_its_servers_waits_for_each(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "archive").mkdir()

@@ -76,6 +76,7 @@ def test_int8_is_a_version_of_its_own_as_good_as_its_source_and_again_the_same(r
     assert report.counts.people > 16
 
 
+@pytest.mark.slow
 def test_without_annotations_its_people_are_held_against_the_sources(rendered: Path) -> None:
     convert_model(DEMO_MODEL)
     result = CliRunner().invoke(

@@ -223,6 +223,7 @@ def _train_slowly(folder: str) -> None:
     train(TINY, Path(folder), processes=1, checkpoint_s=0.0)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
     """SIGKILL to the process once it has left a checkpoint in the middle; then the same command again."""
     whole = train(TINY, tmp_path / "whole", processes=1)

@@ -145,6 +145,7 @@ def lines(engine: Engine | None = None, dry: bool = False) -> list[str]:
     return report.done
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_what_died_with_its_worker_is_crashed_and_its_slot_free_for_the_next_night(
     client: SyncPrefectClient, tmp_path: Path
@@ -347,6 +348,7 @@ def test_the_verdict(run: Seen, known: LedgerRun | None, expected: str | None) -
         assert verdict.cancelled == (run.state not in (RUNNING, PENDING))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_run_that_cannot_be_ended_does_not_keep_the_others(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
