@@ -18,7 +18,7 @@ from flows import finetune_classifier as flow
 from flows.finetune_classifier import finetune_classifier
 from flows.nightly_batch import nightly_batch
 from models.car_classifier import train as finetune
-from models.car_classifier.params import PRESETS
+from models.car_classifier.params import FinetuneParams
 from models.types import NightjarError
 from storage.sql import trainings
 from storage.sql.database import open_database
@@ -272,7 +272,7 @@ def test_side_by_side(pictures: Path, weights: Path) -> None:
 
 
 def test_every_parameter_is_in_the_form_and_on_the_command_line() -> None:
-    fields = {field.name for field in dataclasses.fields(PRESETS["experiment-1"])} - {"shares"}
+    fields = {field.name for field in dataclasses.fields(FinetuneParams)} - {"shares"}
     options = {option.name for option in main.commands["finetune"].params}
     assert fields <= set(finetune_classifier.parameters.properties)
     assert fields <= options
