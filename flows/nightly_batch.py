@@ -3,7 +3,6 @@
 import logging
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,27 +13,26 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from models.manifest import Manifest
 from models.types import NightjarError
 from storage.ledger import batches
+from storage.ledger.batches import SegmentCounts
 from storage.objects.archive import canonical
-from storage.sandbox.parent import Sandbox
 from storage.sql import catalogue
 from tasks.batch.account import read_account
 from tasks.batch.check import check_model_on
 from tasks.batch.estimate import foretell
-from tasks.batch.listing import Listing, read_archive
-from tasks.batch.local import run_segments
-from tasks.batch.night import Night
-from tasks.batch.pictures import Pictures, draw_pictures
+from tasks.batch.listing import Listing, read_archive_task
+from tasks.batch.local import run_segments_task
+from tasks.batch.night import NightKey
+from tasks.batch.pictures import Pictures, draw_pictures_task
 from tasks.batch.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
 from tasks.batch.shown_model import views_line
 from tasks.batch.spec import NightSpec
-from tasks.fleet.parent import run_fleet
+from tasks.fleet.parent import run_fleet_task
 from tasks.model.store import take_model
 from tasks.runs.cancelling import AGAIN, cancellable, is_cancel, undisturbed
 from tasks.runs.edge_runs import prefect_is_away
 from tasks.runs.forms import form
 from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW
-from tasks.segment.result_files import ResultReader
 from tasks.site.owner import is_dead, this_owner
 from tasks.site.scratch import tidy
 from tasks.site.settings import read_settings
@@ -78,87 +76,63 @@ def nightly_batch(spec: NightSpec) -> BatchReport:
     begun = time.monotonic()
     limit_s = read_settings().outage_s
     patience, calling = Patience(limit_s), Patience(limit_s, prefect_is_away)
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}),
-        open_site(patience) as site,
-        Sandbox(site.settings.decoder_memory_bytes) as sandbox,
-        ResultReader() as results,
-    ):
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}), open_site(patience) as site:
         check = partial(check_model_on, site, spec)
         patience(check)
         taken = patience(partial(take_model, site, spec.model, spec.frames_per_second))
-        tools = _Tools(site, sandbox, results, patience)
-        night = patience(partial(_begin, tools, spec, *taken))
+        key = patience(partial(_begin, site, spec, *taken))
         try:
-            listing = calling(partial(read_archive, night, spec.segment_s))
-            done = calling(partial(_do_segments, night, listing, spec))
+            listing = calling(partial(read_archive_task, key, spec.segment_s))
+            counts = patience(partial(_expect, site, key, listing))
+            if counts.missing:
+                patience(partial(foretell, site, key, counts, spec.dispatch, spec.runtime.device))
+                calling(partial(_do_segments, key, listing, spec))
+            done = patience(lambda: batches.count_segments(site.engine, key.batch_id)).done
             pictures = Pictures()
             if done or spec.overlay == "all":
-                pictures = calling(partial(patience, partial(draw_pictures, night, listing.entries, spec.overlay)))
+                pictures = calling(partial(patience, partial(draw_pictures_task, key, listing.entries, spec.overlay)))
         except BaseException as error:
             with undisturbed(), suppress(NightjarError):  # the database may be what failed
-                _close(site, night.batch_id, error)
+                _close(site, key.batch_id, error)
             raise
-        report = patience(partial(_account, night, spec.model, listing, pictures, begun))
-        given_up = patience(partial(batches.given_up, site.engine, night.batch_id))
+        report = patience(partial(_account, site, key, spec.model, listing, pictures, begun))
+        given_up = patience(partial(batches.given_up, site.engine, key.batch_id))
     calling(partial(publish_report, report))
     if report.status != "completed":
         raise BatchIncomplete(_what_is_missing(report, given_up))
     return report
 
 
-@dataclass(frozen=True)
-class _Tools:
-    """Resources of a night, whichever archive and model it is of."""
-
-    site: Site
-    sandbox: Sandbox
-    results: ResultReader
-    patience: Patience
-
-
-def _begin(tools: _Tools, spec: NightSpec, model_version_id: int, folder: Path, manifest: Manifest) -> Night:
-    """The batch's row in the database, and all that the batch needs. What dead runs left behind is freed first."""
-    site, location = tools.site, canonical(spec.archive)
-    videos = site.archive(location)
+def _begin(site: Site, spec: NightSpec, model_version_id: int, folder: Path, manifest: Manifest) -> NightKey:
+    """Enter the batch into the database. Segments that dead runs held are freed first."""
+    location = canonical(spec.archive)
     if not catalogue.knows_archive(site.engine, location):
-        videos.check()  # a mistyped name leaves no batch; a known archive whose disk is away leaves one that crashed
+        # A mistyped name leaves no batch; a known archive whose disk is away leaves one that crashed.
+        site.archive(location).check()
     batches.release_dead(site.engine, is_dead)
     tidy(site.settings)
     catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
     batch_id = batches.start_batch(
         site.engine, location, model_version_id, spec.dispatch, this_owner(), flow_run.get_id()
     )
-    return Night(
-        site,
-        tools.sandbox,
-        location,
-        videos,
-        batch_id,
-        model_version_id,
-        folder,
-        manifest,
-        results=tools.results,
-        patience=tools.patience,
-    )
+    return NightKey(location, batch_id, model_version_id, folder, manifest)
 
 
-def _do_segments(night: Night, listing: Listing, spec: NightSpec) -> int:
-    """Number of segments that the batch did."""
-    engine, patience = night.site.engine, night.patience
-    expect = partial(batches.expect_segments, engine, night.batch_id, listing.entries, listing.listed, listing.refused)
-    counts = patience(expect)
+def _expect(site: Site, key: NightKey, listing: Listing) -> SegmentCounts:
+    """Write down which segments the batch has to do; their counts."""
+    counts = batches.expect_segments(site.engine, key.batch_id, listing.entries, listing.listed, listing.refused)
     log.info(
         f"{listing.listed} files listed, {listing.new} new or changed, {listing.refused} in quarantine; "
         f"to do: {counts.missing} segments, {counts.frames_missing} frames"
     )
-    if counts.missing:
-        patience(partial(foretell, night, counts, spec.dispatch, spec.runtime.device))
-    if counts.missing and spec.dispatch == "fleet":
-        run_fleet(night, listing.entries, spec.runtime.precision)
-    elif counts.missing:
-        run_segments(night, listing.entries, spec.runtime.device, spec.runtime.precision)
-    return patience(lambda: batches.count_segments(engine, night.batch_id)).done
+    return counts
+
+
+def _do_segments(key: NightKey, listing: Listing, spec: NightSpec) -> None:
+    if spec.dispatch == "fleet":
+        run_fleet_task(key, listing.entries, spec.runtime.precision)
+    else:
+        run_segments_task(key, listing.entries, listing.probes, spec.runtime.device, spec.runtime.precision)
 
 
 def _close(site: Site, batch_id: int, error: BaseException) -> None:
@@ -168,24 +142,24 @@ def _close(site: Site, batch_id: int, error: BaseException) -> None:
         batches.finish_batch(site.engine, batch_id, str(error) or type(error).__name__)
 
 
-def _account(night: Night, model: str, listing: Listing, pictures: Pictures, begun: float) -> BatchReport:
-    engine = night.site.engine
-    status = batches.finish_batch(engine, night.batch_id, unread=len(listing.unread))
-    catalogue.show_when_complete(engine, night.manifest.task, night.model_version_id)
-    account = read_account(engine, night.batch_id, night.site.settings.zone)
-    chart, chart_url = draw_chart(night.site, account)
+def _account(site: Site, key: NightKey, model: str, listing: Listing, pictures: Pictures, begun: float) -> BatchReport:
+    engine = site.engine
+    status = batches.finish_batch(engine, key.batch_id, unread=len(listing.unread))
+    catalogue.show_when_complete(engine, key.manifest.task, key.model_version_id)
+    account = read_account(engine, key.batch_id, site.settings.zone)
+    chart, chart_url = draw_chart(site, account)
     return BatchReport(
-        batch_id=night.batch_id,
+        batch_id=key.batch_id,
         status=status,
-        archive=night.location,
+        archive=key.location,
         model=model,
-        version_id=night.manifest.version_id,
+        version_id=key.manifest.version_id,
         views=views_line(engine, account.batch),
         listing=listing,
         counts=account.counts,
         pictures=pictures,
-        videos=describe_videos(night.site, account),
-        refused=describe_quarantine(night.site, night.location),
+        videos=describe_videos(site, account),
+        refused=describe_quarantine(site, key.location),
         account=account,
         chart=chart,
         chart_url=chart_url,

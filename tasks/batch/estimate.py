@@ -13,9 +13,10 @@ from models.types import NightjarError
 from storage.ledger.account import read_batch, write_estimate
 from storage.ledger.batches import SegmentCounts
 from storage.ledger.speeds import Overhead, Speed, last_devices, measured_overhead, measured_speeds
-from tasks.batch.night import Night
+from tasks.batch.night import NightKey
 from tasks.runs.edge_runs import OUTAGES, EdgeRuns
 from tasks.site.owner import host_name
+from tasks.site.site import Site
 from tasks.text.wording import count, duration, kind, rate
 
 log = logging.getLogger(__name__)
@@ -111,25 +112,25 @@ def _pace(hand: Hand, speeds: Sequence[Speed]) -> Pace | None:
     return Pace(hand.worker, hand.device, sum(speed.frames_per_s for speed in known) / len(known), like)
 
 
-def foretell(night: Night, counts: SegmentCounts, dispatch: str, device: str) -> None:
+def foretell(site: Site, key: NightKey, counts: SegmentCounts, dispatch: str, device: str) -> None:
     """Say how long the batch will take, and write it down for the account."""
-    engine = night.site.engine
+    engine = site.engine
     work = Work(counts.frames_missing, counts.missing)
     try:
-        hands = _fleet(night) if dispatch == "fleet" else [Hand(night.site.settings.worker_name or host_name(), device)]
+        hands = _fleet(site) if dispatch == "fleet" else [Hand(site.settings.worker_name or host_name(), device)]
     except (NightjarError, *OUTAGES) as error:  # the dispatch waits for Prefect, or fails with a better text
         log.warning("how long it will take cannot be said: %s", error)
         return
-    speeds = measured_speeds(engine, night.model_version_id)
-    overhead = measured_overhead(engine, night.model_version_id, dispatch)
-    found = estimate(work, hands, speeds, overhead, read_batch(engine, night.batch_id).took_s)
-    write_estimate(engine, night.batch_id, found.total_s)
+    speeds = measured_speeds(engine, key.model_version_id)
+    overhead = measured_overhead(engine, key.model_version_id, dispatch)
+    found = estimate(work, hands, speeds, overhead, read_batch(engine, key.batch_id).took_s)
+    write_estimate(engine, key.batch_id, found.total_s)
     log.info("estimate: %s", found.text())
 
 
-def _fleet(night: Night) -> list[Hand]:
+def _fleet(site: Site) -> list[Hand]:
     """The edge pool's workers that are online. A worker that was given no name is called by its host and its device."""
-    devices = last_devices(night.site.engine)
+    devices = last_devices(site.engine)
     with EdgeRuns() as runs:
         names = runs.workers()
     return [Hand(name, devices.get(name) or named_device(name)) for name in names]

@@ -20,9 +20,9 @@ from storage.sandbox.parent import SandboxError
 from storage.sql import catalogue
 from storage.sql.catalogue import FormerVideo, IgnoredFile, KnownFile
 from storage.video.containers import container_of, describe
-from tasks.batch.night import Night
+from tasks.batch.night import Night, NightKey, open_night
 from tasks.runs.policy import TASK
-from tasks.segment.open_video import FileState, state_of
+from tasks.segment.open_video import FileState, Probes, state_of
 from tasks.text.wording import file_size
 from tasks.waiting.attempts import pause
 
@@ -45,6 +45,7 @@ class Listing:
     unread: keys of files whose reading failed TRIES times, or took too long, for a reason that says nothing of them
     gone: files that the archive no longer lists
     growing: keys of recordings that are still being written: a later run takes them
+    probes: of files that were read just now
     """
 
     entries: Entries = field(default_factory=Entries)
@@ -57,9 +58,16 @@ class Listing:
     unread: list[str] = field(default_factory=list)
     gone: int = 0
     growing: list[str] = field(default_factory=list)
+    probes: Probes = field(default_factory=Probes)
 
 
 @task(name="read archive", **TASK)
+def read_archive_task(key: NightKey, segment_s: float) -> Listing:
+    """Read the archive of this batch. Raises as read_archive does."""
+    with open_night(key) as night:
+        return read_archive(night, segment_s)
+
+
 def read_archive(night: Night, segment_s: float) -> Listing:
     """Put every video of the archive into the database, with its segments planned for this model version.
 
@@ -257,7 +265,7 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
         if not _postpone(night, entry, str(error), listing):
             listing.unread.append(entry.key)
         return
-    night.probes.keep(entry, state, video, index)
+    listing.probes.keep(entry, state, video, index)
     video_id = catalogue.register_video(engine, video)
     segments = plan_segments(video.sha256, index.keyframes, index.timestamps_s, video.frames, segment_s)
     plan.plan_video(engine, video_id, night.model_version_id, segments)

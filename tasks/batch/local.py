@@ -8,7 +8,6 @@ from contextlib import suppress
 from prefect import task
 
 from models.inference.devices import open_runtime
-from models.inference.runtime import Runtime
 from models.types import AttemptError, NightjarError, VideoError
 from storage.ledger import batches
 from storage.ledger import leases as ledger
@@ -19,11 +18,12 @@ from storage.objects.places import ObjectError, RefusedError
 from storage.parquet import Result
 from storage.sandbox.parent import SandboxError
 from storage.sql.database import DatabaseAwayError
-from tasks.batch.night import Night
+from tasks.batch.night import Night, NightKey, open_night
 from tasks.runs.cancelling import undisturbed
 from tasks.runs.policy import TASK
-from tasks.segment.infer import infer_segment
-from tasks.segment.open_video import OpenVideo
+from tasks.runs.progress_artifact import frames_in_prefect
+from tasks.segment.infer import InferenceSetup, infer_segment
+from tasks.segment.open_video import OpenVideo, Probes
 from tasks.segment.result_files import Stored, find, put, result_key
 from tasks.site.owner import host_name, this_owner
 from tasks.text.progress import FrameProgress
@@ -59,23 +59,39 @@ class Lease:
 
 
 @task(name="run segments", **TASK)
-def run_segments(night: Night, entries: Mapping[int, Entry], device: str, precision: str) -> None:
+def run_segments_task(key: NightKey, entries: Mapping[int, Entry], probes: Probes, device: str, precision: str) -> None:
+    """Do the segments of this batch here. Raises as run_segments does."""
+    with open_night(key) as night:
+        setup = _set_up(night, device, precision)
+        frames = night.patience(lambda: batches.count_segments(night.site.engine, night.batch_id)).frames_missing
+        with frames_in_prefect(frames) as progress:
+            run_segments(night, entries, probes, setup, progress)
+
+
+def _set_up(night: Night, device: str, precision: str) -> InferenceSetup:
+    settings = night.site.settings
+    runtime = open_runtime(night.folder, night.manifest, device, precision)
+    worker = settings.worker_name or host_name()
+    return InferenceSetup(night.manifest, runtime, night.sandbox, worker, settings.decoder_cpu_s)
+
+
+def run_segments(
+    night: Night, entries: Mapping[int, Entry], probes: Probes, setup: InferenceSetup, progress: FrameProgress
+) -> None:
     """Claim, infer, store and commit, until nothing of the batch is left to claim.
 
     entries: video_id -> its file in the archive
+    probes: of files that need not be probed again
     A video's own fault puts its segment into the quarantine. A fault that says nothing of the video, such as a decoder
     killed by the kernel, is a failed attempt. A database or a store that is away is waited for. Raises NightjarError
     when the device, the database or the store fails: what was committed stays, the next run resumes.
     """
     engine, owner, lease_s = night.site.engine, this_owner(), night.site.settings.lease_s
-    runtime = open_runtime(night.folder, night.manifest, device, precision)
-    frames = night.patience(lambda: batches.count_segments(engine, night.batch_id)).frames_missing
-    limits = night.site.settings.read_limits
-    with OpenVideo(night.archive, night.sandbox, limits, night.probes) as opened, FrameProgress(frames) as progress:
+    with OpenVideo(night.archive, night.sandbox, night.site.settings.read_limits, probes) as opened:
         failures = 0  # in a row
         while claim := night.patience(lambda: _next_claim(night, owner, lease_s)):
             try:
-                settled = _run_segment(night, opened, claim, entries[claim.video_id], runtime, progress)
+                settled = _run_segment(night, opened, claim, entries[claim.video_id], setup, progress)
             except BaseException:
                 with undisturbed(), suppress(NightjarError):  # the database may be what failed
                     ledger.release(engine, claim, None)
@@ -106,14 +122,14 @@ def _next_claim(night: Night, owner: str, lease_s: float) -> Claim | None:
 
 
 def _run_segment(
-    night: Night, opened: OpenVideo, claim: Claim, entry: Entry, runtime: Runtime, progress: FrameProgress
+    night: Night, opened: OpenVideo, claim: Claim, entry: Entry, setup: InferenceSetup, progress: FrameProgress
 ) -> bool:
     """False where the attempt failed and the segment is to be tried again."""
     engine, patience = night.site.engine, night.patience
     what = f"{entry.key} [{claim.segment.start_frame}, {claim.segment.stop_frame})"
     already = progress.done
     try:
-        _settle(night, claim, what, lambda: _infer(night, opened, claim, entry, runtime, progress))
+        _settle(night, claim, what, lambda: _infer(night, opened, claim, entry, setup, progress))
     except Fenced:
         log.warning("%s was given to another one: the lease had run out", what)
     except (VideoError, SandboxError) as error:
@@ -154,27 +170,16 @@ def _settle(night: Night, claim: Claim, what: str, infer: Callable[[], Result]) 
 
 
 def _infer(
-    night: Night, opened: OpenVideo, claim: Claim, entry: Entry, runtime: Runtime, progress: FrameProgress
+    night: Night, opened: OpenVideo, claim: Claim, entry: Entry, setup: InferenceSetup, progress: FrameProgress
 ) -> Result:
-    path, video, index = night.patience(lambda: opened.get(entry, claim.segment.video_sha256))
-    lease, settings = Lease(night, claim), night.site.settings
+    local = night.patience(lambda: opened.get(entry, claim.segment.video_sha256))
+    lease = Lease(night, claim)
 
     def on_frames(frames: int) -> None:
         lease.keep()
         progress.add(frames, entry.key)
 
-    return infer_segment(
-        path,
-        video,
-        index,
-        claim.segment,
-        night.manifest,
-        runtime,
-        night.sandbox,
-        settings.worker_name or host_name(),
-        settings.decoder_cpu_s,
-        on_frames,
-    )
+    return infer_segment(local, claim.segment, setup, on_frames)
 
 
 def _store(night: Night, claim: Claim, result: Result) -> Stored:

@@ -1,5 +1,7 @@
-"""Resources that one batch holds open from its start to its end. Does nothing itself."""
+"""One batch: its key, which tasks are called with, and its resources, which each task opens for itself."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,31 +10,40 @@ from models.types import FrameIndex, Video
 from storage.objects.archive import Archive
 from storage.sandbox.parent import Sandbox
 from storage.video.coded_film import CodedFilm
-from tasks.segment.open_video import Probes, probe, probe_again, starts_with
+from tasks.segment.open_video import probe, probe_again, starts_with
 from tasks.segment.result_files import ResultReader
-from tasks.site.site import Site
+from tasks.site.settings import read_settings
+from tasks.site.site import Site, reopen_site
 from tasks.waiting.patience import Patience
 
 
 @dataclass(frozen=True)
-class Night:
+class NightKey:
     """One batch over one archive by one model version.
 
-    location: the archive's canonical name; folder: the model's IR and manifest on this machine
-    probes: of files that the listing read just now; results: opens result files of the store
+    location: the archive's canonical name
+    folder: the model's IR and manifest on this machine
+    """
+
+    location: str
+    batch_id: int
+    model_version_id: int
+    folder: Path
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Night(NightKey):
+    """A batch with its resources open.
+
+    results: opens result files of the store
     patience: with database and store, where they are away
     """
 
     site: Site
     sandbox: Sandbox
-    location: str
     archive: Archive
-    batch_id: int
-    model_version_id: int
-    folder: Path
-    manifest: Manifest
-    probes: Probes = field(default_factory=Probes)
-    results: ResultReader = field(default_factory=ResultReader)
+    results: ResultReader
     patience: Patience = field(default_factory=Patience)
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
@@ -46,3 +57,26 @@ class Night:
     def starts_with(self, path: Path, sha256: str, size_bytes: int) -> bool:
         """Return whether the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""
         return starts_with(self.sandbox, path, self.site.settings.read_limits, sha256, size_bytes)
+
+
+@contextmanager
+def open_night(key: NightKey) -> Iterator[Night]:
+    """Open what a task needs for this batch: database, stores and sandboxes, whose processes start at their first use.
+
+    A database that is away is waited for, as long as the settings say. Raises DatabaseError.
+    """
+    settings = read_settings()
+    patience = Patience(settings.outage_s)
+    with (
+        reopen_site(patience) as site,
+        Sandbox(settings.decoder_memory_bytes) as sandbox,
+        ResultReader() as results,
+    ):
+        yield Night(
+            **vars(key),
+            site=site,
+            sandbox=sandbox,
+            archive=site.archive(key.location),
+            results=results,
+            patience=patience,
+        )

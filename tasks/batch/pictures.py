@@ -21,7 +21,7 @@ from storage.objects.archive import Entry
 from storage.objects.places import ObjectError
 from storage.sandbox.parent import SandboxError
 from storage.sql.catalogue import identity_of
-from tasks.batch.night import Night
+from tasks.batch.night import Night, NightKey, open_night
 from tasks.batch.overlays import DrawnModel, VideoRenderer, find_overlay, part_of
 from tasks.batch.spec import Overlay
 from tasks.runs.policy import TASK
@@ -46,6 +46,12 @@ class Pictures:
 
 
 @task(name="draw pictures", **TASK)
+def draw_pictures_task(key: NightKey, entries: Mapping[int, Entry], overlay: Overlay) -> Pictures:
+    """Draw the pictures of this batch. A video that cannot be drawn is left out."""
+    with open_night(key) as night:
+        return draw_pictures(night, entries, overlay)
+
+
 def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) -> Pictures:
     """The batch's picture and its overlay videos, in the artifact store. A video that cannot be drawn is left out.
 

@@ -28,8 +28,8 @@ from storage.sql.catalogue import register_model
 from storage.sql.database import Engine, migrate, open_database
 from tasks.benchmark.machine import cpu_s, peak_memory_bytes
 from tasks.model.stored import version_of
-from tasks.segment.infer import infer_segment
-from tasks.segment.open_video import probe
+from tasks.segment.infer import InferenceSetup, infer_segment
+from tasks.segment.open_video import LocalVideo, probe
 from tasks.segment.result_files import put, result_key
 from tasks.site.settings import ReadLimits
 
@@ -174,18 +174,8 @@ class _Bench:
         sums.clock += perf_counter() - clock
 
     def _infer(self, video: Video, segment: Segment, watched: WatchedRuntime) -> Result:
-        return infer_segment(
-            self._path,
-            video,
-            self._index,
-            segment,
-            self._manifest,
-            watched,
-            self._sandbox,
-            "benchmark",
-            DECODER_CPU_S,
-            watched.seen,
-        )
+        setup = InferenceSetup(self._manifest, watched, self._sandbox, "benchmark", DECODER_CPU_S)
+        return infer_segment(LocalVideo(self._path, video, self._index), segment, setup, watched.seen)
 
     def _store(self, result: Result) -> None:
         stored = put(self._artifacts, result_key(result.version_sha256, result.segment, 1), result)

@@ -27,14 +27,15 @@ from storage.ledger.speeds import measured_speeds
 from storage.objects.archive import Entry
 from storage.objects.places import ObjectError, StoreError
 from storage.sql.database import DataRefusedError
-from tasks.batch.night import Night
+from tasks.batch.night import Night, NightKey, open_night
 from tasks.fleet import messages as orders
 from tasks.fleet import schedule
 from tasks.fleet.messages import Call, Done, Fault, File, Order, OrderError, Piece, Status
 from tasks.fleet.schedule import FleetRun, FreeWork, Lost
 from tasks.runs.cancelling import CalledOff, undisturbed
-from tasks.runs.edge_runs import OUTAGES, EdgeRuns, NotDeployedError
+from tasks.runs.edge_runs import OUTAGES, EdgeRuns, NotDeployedError, Wish
 from tasks.runs.policy import TASK
+from tasks.runs.progress_artifact import frames_in_prefect
 from tasks.segment.result_files import Stored, find, load, result_prefix, segments_with_results
 from tasks.text.progress import FrameProgress
 from tasks.waiting.patience import AWAY, Patience, is_away
@@ -111,33 +112,59 @@ class Member:
 
 
 @task(name="run fleet", **TASK)
-def run_fleet(night: Night, entries: Mapping[int, Entry], precision: str) -> None:
+def run_fleet_task(key: NightKey, entries: Mapping[int, Entry], precision: str) -> None:
+    """Have the edge pool do the segments of this batch. Raises as run_fleet does."""
+    with open_night(key) as night:
+        frames = night.patience(lambda: batches.count_segments(night.site.engine, night.batch_id)).frames_missing
+        with frames_in_prefect(frames) as progress, EdgeRuns() as runs:
+            me = flow_run.get_id()
+            wish = partial(runs.wish, str(me)) if me else go_on
+            run_fleet(night, entries, precision, runs, progress, wish)
+
+
+def go_on() -> Wish:
+    return "go on"
+
+
+def run_fleet(
+    night: Night,
+    entries: Mapping[int, Entry],
+    precision: str,
+    runs: EdgeRuns,
+    progress: FrameProgress,
+    wish: Callable[[], Wish] = go_on,
+) -> None:
     """Hand out the batch's segments to the edge pool until none is missing.
 
     entries: video_id -> its file in the archive
+    wish: action that a person requested for this batch
     Raises NightjarError when database, store or Prefect were away for longer than the settings say, when the deployment
     is missing, or when somebody has cancelled the batch.
     """
-    frames = night.patience(lambda: batches.count_segments(night.site.engine, night.batch_id)).frames_missing
-    with FrameProgress(frames) as progress, EdgeRuns() as runs:
-        fleet = night.patience(lambda: Fleet(night, entries, precision, runs, progress))
-        try:
-            fleet.run()
-        except BaseException:
-            with undisturbed():
-                fleet.call_off("the batch was called off")
-            raise
-        fleet.dismiss_all("nothing was left to do")
+    fleet = night.patience(lambda: Fleet(night, entries, precision, runs, progress, wish))
+    try:
+        fleet.run()
+    except BaseException:
+        with undisturbed():
+            fleet.call_off("the batch was called off")
+        raise
+    fleet.dismiss_all("nothing was left to do")
 
 
 class Fleet:
     """The parent's side of one batch."""
 
     def __init__(
-        self, night: Night, entries: Mapping[int, Entry], precision: str, runs: EdgeRuns, progress: FrameProgress
+        self,
+        night: Night,
+        entries: Mapping[int, Entry],
+        precision: str,
+        runs: EdgeRuns,
+        progress: FrameProgress,
+        wish: Callable[[], Wish] = go_on,
     ) -> None:
         self._night, self._entries, self._precision = night, entries, precision
-        self._runs, self._progress = runs, progress
+        self._runs, self._progress, self._wish = runs, progress, wish
         self._engine, self._artifacts = night.site.engine, night.site.artifacts
         self._lease_s = night.site.settings.lease_s
         self._members: dict[str, Member] = {}
@@ -371,8 +398,7 @@ class Fleet:
 
     def _ask_prefect(self) -> None:
         """States of the runs, workers, and new runs for what is free."""
-        me = flow_run.get_id()
-        wish = self._runs.wish(str(me)) if me else "go on"
+        wish = self._wish()
         if wish == "stop":
             raise CalledOff("the batch was cancelled in Prefect: what is done stays, run it again to go on")
         paused = wish == "pause"

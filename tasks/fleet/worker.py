@@ -24,7 +24,7 @@ from tasks.fleet.messages import Call, Done, Fault, Order, Piece, poll_order, re
 from tasks.fleet.spool import Spool
 from tasks.fleet.status_reporter import Teller
 from tasks.model.cache import fetch_model
-from tasks.segment.infer import infer_segment
+from tasks.segment.infer import InferenceSetup, infer_segment
 from tasks.segment.open_video import OpenVideo, Probes
 from tasks.segment.result_files import Stored, put, result_key
 from tasks.site.owner import host_name
@@ -223,24 +223,16 @@ class Worker:
     def _infer_once(self, piece: Piece) -> Result:
         bench, file = self._bench, self._order.files[piece.file]
         with self._teller.fetching():
-            path, video, index = self._opened.get(file.entry(), file.sha256)
+            local = self._opened.get(file.entry(), file.sha256)
 
         def on_frames(frames: int) -> None:
             self._teller.add(frames)
             self._stop_if_revoked()
 
-        return infer_segment(
-            path,
-            video,
-            index,
-            self._order.segment(piece),
-            bench.manifest,
-            self._device.runtime,
-            self._sandbox,
-            bench.worker,
-            bench.settings.decoder_cpu_s,
-            on_frames,
+        setup = InferenceSetup(
+            bench.manifest, self._device.runtime, self._sandbox, bench.worker, bench.settings.decoder_cpu_s
         )
+        return infer_segment(local, self._order.segment(piece), setup, on_frames)
 
     def _keep(self, number: int, piece: Piece, result: Result) -> None:
         """Into the store, or into the spool until the store is back."""

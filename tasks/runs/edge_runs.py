@@ -27,6 +27,7 @@ PASSING = (408, 429)  # timed out, too many requests
 RUNS_AT_ONCE = 100  # Prefect gives at most 200 in an answer
 ANSWER_LIMIT_S = 10.0  # Prefect's own is a minute, half a lease
 TAKEN = (StateType.PENDING, StateType.RUNNING)
+Wish = Literal["go on", "pause", "stop"]
 STOPPED = (StateType.CANCELLING, StateType.CANCELLED)
 
 
@@ -121,7 +122,7 @@ class EdgeRuns:
             raise NotDeployedError(f"Prefect's server has no work pool {POOL}. Run 'nightjar deploy'.") from None
         return sorted(worker.name for worker in found if worker.status == WorkerStatus.ONLINE)
 
-    def wish(self, run_id: str) -> Literal["go on", "pause", "stop"]:
+    def wish(self, run_id: str) -> Wish:
         """Action that a person requested for this run, in the UI perhaps."""
         try:
             state = self._client.read_flow_run(UUID(run_id)).state

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from models.inference.preprocess import plan_resize
 from models.inference.runtime import Runtime
 from models.inference.segments import sampled_frames
 from models.manifest import Manifest
-from models.types import Classifications, FrameIndex, Poses, Rows, Segment, SegmentReport, Video
+from models.types import Classifications, FrameIndex, Poses, Rows, Segment, SegmentReport
 from storage.parquet import Result
 from storage.sandbox.parent import Sandbox, Stream
+from tasks.segment.open_video import LocalVideo
 from tasks.segment.sandboxed import segment_tensors
 
 # Decoded frames that wait for the device, beside those it has: a keyframe takes ten times as long as the others.
@@ -23,33 +24,40 @@ LOOKAHEAD = 16
 _GATHER: dict[str, Callable[[Any], Rows]] = {"pose": Poses.gather, "classification": Classifications.gather}
 
 
+@dataclass(frozen=True)
+class InferenceSetup:
+    """A model on a device, the sandbox that decodes, and limits: the same for all segments of a run.
+
+    worker: name that the results bear
+    cpu_s: CPU seconds that decoding one segment may take
+    """
+
+    manifest: Manifest
+    runtime: Runtime
+    sandbox: Sandbox
+    worker: str
+    cpu_s: float
+
+
 def infer_segment(
-    path: Path,
-    video: Video,
-    index: FrameIndex,
-    segment: Segment,
-    manifest: Manifest,
-    runtime: Runtime,
-    sandbox: Sandbox,
-    worker: str,
-    cpu_s: float,
-    on_frames: Callable[[int], None],
+    local: LocalVideo, segment: Segment, setup: InferenceSetup, on_frames: Callable[[int], None]
 ) -> Result:
     """Run the model over the segment.
 
-    worker: whose name the result bears; on_frames receives the number of frames done since its last call, and may
-        raise to stop the work
+    on_frames: receives the number of frames done since its last call, and may raise to stop the work
 
     Raises VideoError or SandboxError where the input is at fault, RuntimeFault where the device is, AttemptError where
     neither is.
     """
+    path, video, index = local
+    manifest, runtime = setup.manifest, setup.runtime
     size = (manifest.input.width, manifest.input.height)
     resize = plan_resize((video.width, video.height), size, manifest.input.resize)
     decode, wanted = decoder_for(manifest, resize), _wanted(index, segment, manifest.frames_per_second)
     arguments = (path, video, index, segment.start_frame, segment.stop_frame, resize, wanted)
     shape, slots = (*size[::-1], 3), 2 * runtime.slots + LOOKAHEAD
     begun, results, next_frame = time.monotonic(), [], segment.start_frame
-    with sandbox.stream(segment_tensors, *arguments, shape=shape, slots=slots, cpu_s=cpu_s) as stream:
+    with setup.sandbox.stream(segment_tensors, *arguments, shape=shape, slots=slots, cpu_s=setup.cpu_s) as stream:
         for result in run_pipeline(_shared_frames(stream, runtime.slots), runtime, decode):
             results.append(result)
             on_frames(result.number + 1 - next_frame)
@@ -60,7 +68,7 @@ def infer_segment(
         undecodable=undecodable,
         device=runtime.device,
         precision=runtime.precision,
-        worker=worker,
+        worker=setup.worker,
         wall_s=time.monotonic() - begun,
     )
     return Result(video, segment, manifest.version_id, _GATHER[manifest.task](results), report)

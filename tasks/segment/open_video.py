@@ -73,6 +73,14 @@ class Probes:
         return None if kept is None or kept[0] != state_of(path) else kept[1:]
 
 
+class LocalVideo(NamedTuple):
+    """A video as a local file, with its properties and the place of each frame."""
+
+    path: Path
+    video: Video
+    frame_index: FrameIndex
+
+
 class OpenVideo:
     """A context manager; changing to another video closes the one before."""
 
@@ -90,8 +98,8 @@ class OpenVideo:
     ) -> None:
         self._close()
 
-    def get(self, entry: Entry, sha256: str) -> tuple[Path, Video, FrameIndex]:
-        """The file, what it is, and its frames.
+    def get(self, entry: Entry, sha256: str) -> LocalVideo:
+        """Fetch and probe the video with these bytes, unless it is the one that is open.
 
         Raises VideoError, SandboxError or AttemptError, or ObjectError where the bytes are no longer the planned ones.
         """
@@ -105,7 +113,7 @@ class OpenVideo:
             if self._video.sha256 != sha256:
                 raise ObjectError(f"{entry.key} has other bytes now", "those it was planned by", "run again")
             self._sha256 = sha256
-        return self._path, self._video, self._index
+        return LocalVideo(self._path, self._video, self._index)
 
     def _close(self) -> None:
         file, self._file, self._sha256 = self._file, None, None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from storage.objects.archive import Archive
 from storage.objects.artifacts import Artifacts, prove
@@ -53,3 +54,19 @@ def _open(settings: Settings) -> Site:
         engine.dispose()
         raise
     return Site(settings, engine, artifacts)
+
+
+@contextmanager
+def reopen_site(patience: Patience | None = None) -> Iterator[Site]:
+    """The site once more, for a task of a flow that has opened it: not migrated and not proved again.
+
+    patience: with a database that is away; None: none
+    Raises DatabaseError.
+    """
+    settings = read_settings()
+    open_it = partial(open_database, settings.database)
+    engine = patience(open_it) if patience else open_it()
+    try:
+        yield Site(settings, engine, artifact_store(settings))
+    finally:
+        engine.dispose()

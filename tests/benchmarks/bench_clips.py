@@ -29,7 +29,7 @@ from tests.servers_prefect import running_prefect
 from tests.videos import make_video
 
 FRAMES, FPS, KINDS = 50, 25, 8
-STAGES = ("read_archive", "run_segments", "draw_pictures", "_account", "publish_report")
+STAGES = ("read_archive_task", "run_segments_task", "draw_pictures_task", "_account", "publish_report")
 
 
 def main() -> None:

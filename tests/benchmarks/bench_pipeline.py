@@ -40,7 +40,8 @@ from storage.sql.database import migrate, open_database
 from storage.video.geometry import DisplayGeometry
 from storage.video.pixels import to_rgb
 from storage.video.probe import probe_video
-from tasks.segment.infer import infer_segment
+from tasks.segment.infer import InferenceSetup, infer_segment
+from tasks.segment.open_video import LocalVideo
 from tasks.segment.result_files import put, result_key
 from tests.storage.samples import make_model, planned_batch
 
@@ -256,10 +257,9 @@ class SmallNight(NamedTuple):
         version_id, frames = self.manifest.version_id, 0
         _, _, batch_id = planned_batch(engine, self.video, self.video.frames, model=make_model(version_id))
         while mine := claim(engine, batch_id, "bench", 60):
-            result = infer_segment(
-                self.path, self.video, self.index, mine.segment, self.manifest, self.runtime, self.sandbox,
-                "bench", 600.0, lambda _: None,
-            )  # fmt: skip
+            setup = InferenceSetup(self.manifest, self.runtime, self.sandbox, "bench", 600.0)
+            local = LocalVideo(self.path, self.video, self.index)
+            result = infer_segment(local, mine.segment, setup, lambda _: None)
             stored = put(artifacts, result_key(version_id, mine.segment, mine.attempt), result)
             assert commit_segment(engine, mine, result.rows, result.report, *stored)
             frames += result.report.frames_done

@@ -38,8 +38,8 @@ from models.manifest import MANIFEST_FILE, Manifest, verify_ir
 from models.types import Segment
 from storage.parquet import encode_result
 from storage.sandbox.parent import Sandbox
-from tasks.segment.infer import infer_segment
-from tasks.segment.open_video import probe
+from tasks.segment.infer import InferenceSetup, infer_segment
+from tasks.segment.open_video import LocalVideo, probe
 from tasks.site.settings import ReadLimits
 
 def main(folder, path, out, device):
@@ -49,9 +49,8 @@ def main(folder, path, out, device):
     with Sandbox() as sandbox:
         video, index = probe(sandbox, path, ReadLimits(60, 600.0))
         segment = Segment(video.sha256, 0, video.frames)
-        result = infer_segment(
-            path, video, index, segment, manifest, runtime, sandbox, "edge", 60, lambda frames: None
-        )
+        setup = InferenceSetup(manifest, runtime, sandbox, "edge", 60)
+        result = infer_segment(LocalVideo(path, video, index), segment, setup, lambda frames: None)
     out.write_bytes(encode_result(result))
 
 main(*map(Path, sys.argv[1:4]), sys.argv[4])

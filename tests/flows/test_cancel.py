@@ -157,7 +157,7 @@ def test_a_batch_waits_for_what_another_one_holds(
         raise NightjarError("the device is away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.nightly_batch.run_segments", fail)
+        patch.setattr("flows.nightly_batch.run_segments_task", fail)
         with pytest.raises(NightjarError):
             nightly_batch(str(archive), "tiny", overlay="none")
     with open_site() as site:

@@ -1,13 +1,55 @@
-"""Made-up nights in a real ledger: who did which segment, how fast, and when."""
+"""Made-up nights in a real ledger: which worker did which segment, how fast, and when."""
+
+from pathlib import Path
 
 from sqlalchemy import Engine, text
 
+from models.manifest import InputSpec, Manifest, Parity, Source, Stick
 from models.types import SegmentReport
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import Claim
+from storage.sandbox.parent import Sandbox
+from tasks.batch.night import Night
+from tasks.segment.result_files import ResultReader
+from tasks.site.site import Site
+from tasks.waiting.patience import Patience
 from tests.storage.samples import make_poses, must_claim
 
 STICK, CPU = "MYRIAD", "CPU (Cortex-A76)"
+
+
+def make_manifest() -> Manifest:
+    """Of a pose model whose files nobody needs."""
+    return Manifest(
+        name="posenet-075",
+        task="pose",
+        source=Source("none", "none", "0" * 64, {}),
+        tools={},
+        precision="FP16",
+        input=InputSpec("image", (1, 224, 224, 3)),
+        outputs={},
+        decoder="posenet",
+        decode_params={},
+        ir_sha256={},
+        parity=Parity("none", 0, {}, {}, {}),
+        stick=Stick(True, "", 8),
+    )
+
+
+def make_night(site: Site, batch_id: int, model_version_id: int, manifest: Manifest, results: ResultReader) -> Night:
+    """A batch over an archive that is not read, by a model that is not run."""
+    return Night(
+        location="archive/",
+        batch_id=batch_id,
+        model_version_id=model_version_id,
+        folder=Path("no-model"),
+        manifest=manifest,
+        site=site,
+        sandbox=Sandbox(),
+        archive=site.archive("archive/"),
+        results=results,
+        patience=Patience(0),
+    )
 
 
 def do(engine: Engine, batch_id: int, segments: int, worker: str, wall_s: float, device: str = STICK) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from storage import parquet
 from storage.objects.artifacts import FolderArtifacts
 from storage.parquet import Result
 from tasks.fleet import messages as orders
-from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet.messages import Order
 from tasks.segment import result_files as result_store
 from tasks.segment.result_files import ResultReader
@@ -33,7 +31,6 @@ def reader() -> Iterator[ResultReader]:
 @pytest.fixture
 def stage(tmp_path: Path, engine: Engine, reader: ResultReader, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A batch of five segments whose first run belongs to a liar."""
-    monkeypatch.setattr(fleet_dispatch, "flow_run", SimpleNamespace(get_id=lambda: "me"))
     return Stage(tmp_path, engine, reader)
 
 

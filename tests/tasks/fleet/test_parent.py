@@ -7,8 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -31,15 +30,20 @@ from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet.messages import Done, Fault, Order, Status
 from tasks.fleet.parent import CalledOff, Fleet
 from tasks.fleet.schedule import START_LIMIT_S
-from tasks.runs.edge_runs import NotDeployedError
+from tasks.runs.edge_runs import EdgeRuns, NotDeployedError, Wish
 from tasks.runs.run_state import RunState
 from tasks.segment.result_files import ResultReader, put, result_key
+from tasks.site.settings import Settings
+from tasks.site.site import Site
+from tasks.text.progress import FrameProgress
 from tasks.waiting import patience
 from tests.servers_postgres import write_migrated
 from tests.storage.samples import make_model, make_poses, make_report, make_video, planned_batch
+from tests.tasks.nights import make_manifest, make_night
 
-VERSION, VIDEO = make_model().version_sha256, make_video(frames=100)
-LEASE_S = 30.0
+MANIFEST, VIDEO = make_manifest(), make_video(frames=100)
+VERSION = MANIFEST.version_id
+LEASE_S = 30
 
 
 class Store(FolderArtifacts):
@@ -56,7 +60,8 @@ class Runs:
     """Prefect, as the parent sees it."""
 
     def __init__(self) -> None:
-        self.is_away, self.wanted = False, "go on"
+        self.is_away = False
+        self.wanted: Wish = "go on"
         self.online = ["pi-1"]
         self.after_start: Callable[[], None] = lambda: None
         self.started: list[str] = []
@@ -69,9 +74,6 @@ class Runs:
         self.started.append(assignment_id)
         self.after_start()
         return f"run-{assignment_id}"
-
-    def wish(self, run_id: str) -> str:
-        return self.wanted
 
     def workers(self) -> list[str]:
         return self.online
@@ -99,25 +101,14 @@ class Stage:
         self.engine = engine or open_database(write_migrated(folder / "nightjar.db"))
         self.store: Any = store or Store(folder / "store")
         self.runs, self.reader = Runs(), reader or ResultReader()
-        self.video_id, self.model, self.batch_id = planned_batch(self.engine, VIDEO, 20)
+        self.video_id, self.model, self.batch_id = planned_batch(self.engine, VIDEO, 20, model=make_model(VERSION))
         self.fleet = self.parent(self.batch_id)
 
     def parent(self, batch_id: int) -> Fleet:
-        site = SimpleNamespace(
-            engine=self.engine, artifacts=self.store, settings=SimpleNamespace(lease_s=LEASE_S, outage_s=60)
-        )
-        manifest = SimpleNamespace(version_id=VERSION, task="pose")
-        night: Any = SimpleNamespace(
-            site=site,
-            batch_id=batch_id,
-            model_version_id=self.model,
-            manifest=manifest,
-            location="archive/",
-            results=self.reader,
-        )
-        progress: Any = SimpleNamespace(add=lambda *_: None)
-        runs: Any = self.runs
-        return Fleet(night, {self.video_id: Entry("one.mp4", 1, "e")}, "f32", runs, progress)
+        site = Site(Settings(lease_s=LEASE_S, outage_s=60), self.engine, self.store)
+        night = make_night(site, batch_id, self.model, MANIFEST, self.reader)
+        entries, runs, progress = {self.video_id: Entry("one.mp4", 1, "e")}, cast(EdgeRuns, self.runs), FrameProgress(0)
+        return Fleet(night, entries, "f32", runs, progress, lambda: self.runs.wanted)
 
     def tick(self, fleet: Fleet | None = None) -> bool:
         """With everything due."""
@@ -178,7 +169,6 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    monkeypatch.setattr(fleet_dispatch, "flow_run", SimpleNamespace(get_id=lambda: "me"))
     monkeypatch.setattr(patience, "TRY_EVERY_S", 0.01)
     stage = Stage(tmp_path)
     yield stage
@@ -230,7 +220,7 @@ def test_workers_that_were_never_measured_get_a_segment_each(stage: Stage) -> No
 def test_a_slow_prefect_is_not_waited_for_while_workers_speak(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs, of which each takes it two seconds, and then a look at the workers."""
     clock = [time.monotonic()]
-    monkeypatch.setattr(fleet_dispatch, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(fleet_dispatch.time, "monotonic", lambda: clock[0])
     stage.runs.online = ["pi-1", "pi-2", "pi-3"]
     stage.runs.after_start = lambda: clock.append(clock.pop() + 2.0)
     stage.tick()
@@ -464,7 +454,7 @@ def test_a_parent_that_is_started_again_adopts_no_ghosts(stage: Stage) -> None:
     stage.tick()
     [ghost] = stage.runs.started
     batches.finish_batch(stage.engine, stage.batch_id, "killed")
-    _, _, batch_id = planned_batch(stage.engine, VIDEO, 20)
+    _, _, batch_id = planned_batch(stage.engine, VIDEO, 20, model=make_model(VERSION))
     stage.fleet, stage.batch_id = stage.parent(batch_id), batch_id
     stage.fleet._adopt()
     stage.runs.forgotten.add(f"run-{ghost}")

@@ -44,7 +44,6 @@ def test_the_parents_requests_hardly_grow_with_its_workers(
     busy: int, tmp_path: Path, swift_options: S3Options, swift_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each worker counts a frame 30 times a second, and as many runs wait."""
-    monkeypatch.setattr(fleet_dispatch, "flow_run", SimpleNamespace(get_id=lambda: "me"))
     monkeypatch.setattr(test_fleet_dispatch, "VIDEO", make_video(frames=20 * busy))
     with ExitStack() as held:
         parents, workers = (Counted(held, swift_options, swift_bucket) for _ in range(2))
