@@ -13,7 +13,7 @@ from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW
 from tasks.site.settings import read_settings
 from tasks.site.site import open_site
-from tasks.training.demo_model import measure_posenet, train_posenet, write_card
+from tasks.training.demo_model import measure_posenet_task, train_posenet_task, write_card_task
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,9 @@ def train_demo_model(spec: TrainSpec) -> str:
     from models.demo_model.train import CURVES_FILE
 
     place = spec.folder or read_settings().home.resolve() / "training" / "posenet-demo"
-    training = train_posenet(TrainParams(seed=spec.seed, steps=spec.steps, minutes=spec.minutes), place)
-    accuracy = measure_posenet(place / "model" / "model.json")
-    text = write_card(place / "model", training, accuracy)
+    training = train_posenet_task(TrainParams(seed=spec.seed, steps=spec.steps, minutes=spec.minutes), place)
+    accuracy = measure_posenet_task(place / "model" / "model.json")
+    text = write_card_task(place / "model", training, accuracy)
     curves = (place / CURVES_FILE).read_bytes()
     with open_site() as site:
         site.artifacts.put_bytes("training/posenet-demo/losses.png", curves)

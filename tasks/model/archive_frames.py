@@ -18,7 +18,7 @@ from tasks.runs.policy import TASK
 from tasks.segment.open_video import probe
 from tasks.segment.sandboxed import picked_tensors
 from tasks.site.settings import ReadLimits
-from tasks.site.site import Site
+from tasks.site.site import Site, reopen_site
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,12 @@ class ArchiveFrames:
 
 
 @task(name="sample frames", **TASK)
+def sample_frames_task(location: str, manifest: Manifest, frames: int) -> ArchiveFrames:
+    """Sample frames of an archive. Raises as sample_frames does."""
+    with reopen_site() as site:
+        return sample_frames(site, location, manifest, frames)
+
+
 def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) -> ArchiveFrames:
     """About as many of each video, evenly spread over its frames; of very many videos some, evenly by name.
 

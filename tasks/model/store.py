@@ -15,10 +15,16 @@ from tasks.model.names import require_model
 from tasks.model.stored import version_of
 from tasks.runs.policy import TASK
 from tasks.site.scratch import scratch_folder
-from tasks.site.site import Site
+from tasks.site.site import Site, reopen_site
 
 
 @task(name="store model", **TASK)
+def store_model_task(folder: Path, manifest: Manifest) -> int:
+    """Store and register a converted model. Returns its id."""
+    with reopen_site() as site:
+        return store_model(site, folder, manifest)
+
+
 def store_model(site: Site, folder: Path, manifest: Manifest) -> int:
     """Store the IR under its version's hash and register it in SQL. A second call changes nothing."""
     put_folder(site.artifacts, model_prefix(manifest.version_id), folder, FILES)
@@ -46,5 +52,5 @@ def _sampling(site: Site, folder: Path, manifest: Manifest) -> tuple[int, Path, 
         for name in FILES:
             shutil.copyfile(folder / name, scratch / name)
         (scratch / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-        model_version_id = store_model.fn(site, scratch, manifest)
+        model_version_id = store_model(site, scratch, manifest)
     return model_version_id, *fetch_model(site.artifacts, manifest.version_id, site.settings.model_cache)

@@ -23,7 +23,6 @@ TEST_SEEDS = (101, 102)  # of the test sets with several people and with one; no
 ROOT = Path(__file__).parents[2]
 
 
-@task(name="train", **TASK)
 def train_posenet(params: "TrainParams", folder: Path) -> dict[str, Any]:
     """Train, or go on from the folder's checkpoint; write the TF.js model. Gives what the training was.
 
@@ -44,7 +43,9 @@ def train_posenet(params: "TrainParams", folder: Path) -> dict[str, Any]:
     }
 
 
-@task(name="measure", **TASK)
+train_posenet_task = task(name="train", **TASK)(train_posenet)
+
+
 def measure_posenet(model: Path, frames: int = TEST_FRAMES) -> "Accuracy":
     """AP and PCK of a TF.js PoseNet on rendered frames of 224 x 224, of seeds that no training uses."""
     from models.demo_model.accuracy import SEVERAL, SINGLE, measure, render_test_set
@@ -56,7 +57,9 @@ def measure_posenet(model: Path, frames: int = TEST_FRAMES) -> "Accuracy":
     return measure(posenet_from_tfjs(model, 224), several, single)
 
 
-@task(name="write card", **TASK)
+measure_posenet_task = task(name="measure", **TASK)(measure_posenet)
+
+
 def write_card(folder: Path, training: dict[str, Any], accuracy: "Accuracy") -> str:
     """The model's card beside it and, for programs, the same as JSON above it. Gives the card.
 
@@ -67,6 +70,9 @@ def write_card(folder: Path, training: dict[str, Any], accuracy: "Accuracy") -> 
     text = card(training, accuracy)
     (folder / CARD_FILE).write_text(text)
     return text
+
+
+write_card_task = task(name="write card", **TASK)(write_card)
 
 
 def card(training: dict[str, Any], accuracy: "Accuracy") -> str:

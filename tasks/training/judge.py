@@ -94,7 +94,6 @@ class IrJudged:
         return f"{self.accuracy:.4f}; {self.changed} labels changed, scores by at most {self.difference:.2g}"
 
 
-@task(name="judge", **TASK)
 def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "Trained") -> Judged:
     """Measure on the test pictures, which nothing was learnt or chosen by; the threshold is of the validation ones."""
     threshold = choose_threshold(_cars(trained.validation), trained.validation_scores)
@@ -120,7 +119,9 @@ def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "T
     )
 
 
-@task(name="judge IR", **TASK)
+judge_task = task(name="judge", **TASK)(judge)
+
+
 def judge_ir(folder: Path, manifest: Manifest, trained: "Trained", threshold: float) -> IrJudged:
     """Score the test pictures by the IR as a nightly batch does, and compare with Keras's scores."""
     from models.car_classifier.scores import ir_scores
@@ -132,6 +133,9 @@ def judge_ir(folder: Path, manifest: Manifest, trained: "Trained", threshold: fl
         changed=int((called != by_keras).sum()),
         difference=float(np.abs(scores - trained.scores).max()),
     )
+
+
+judge_ir_task = task(name="judge IR", **TASK)(judge_ir)
 
 
 def _cars(pictures: Sequence[Picture]) -> NDArray[np.bool_]:

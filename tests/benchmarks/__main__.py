@@ -50,9 +50,9 @@ def measure_demo(folder: Path, manifest: Manifest, scratch: Path) -> list[Benchm
     for name in ("NIGHTJAR_ARTIFACTS", "NIGHTJAR_DATABASE_URL"):
         os.environ.pop(name, None)
     read_settings.cache_clear()
-    film = benchmarking.render_film.fn(scratch)
+    film = benchmarking.render_film(scratch)
     with open_site() as site:
-        store_model.fn(site, folder, manifest)
+        store_model(site, folder, manifest)
         return list(
             benchmarking.measure(site, DEMO_MODEL, BenchmarkSpec((DEMO_MODEL,), seconds=SECONDS), film, scratch)
         )

@@ -44,7 +44,7 @@ def main() -> None:
         folder = converted(name, DATA / MODELS[name], (arguments.models or home / "models") / name)
         render(home / "archive", arguments.clips)
         with open_site() as site:
-            store_model.fn(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8")))
+            store_model(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8")))
         took: dict[str, float] = {}
         for stage in STAGES:
             setattr(flow, stage, timed(getattr(flow, stage), stage, took))

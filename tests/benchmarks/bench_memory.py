@@ -42,7 +42,7 @@ def main() -> None:
         source = DATA / VIDEOS["768x432"]
         lengthened(source, home / "archive" / f"long{source.suffix}", arguments.minutes * 60 * FPS)
         with open_site() as site:
-            store_model.fn(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8")))
+            store_model(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8")))
         with running_prefect(home / "prefect", f"sqlite+aiosqlite:///{home}/prefect.db"):
             sampler = threading.Thread(target=sample, args=(over, samples), daemon=True)
             sampler.start()

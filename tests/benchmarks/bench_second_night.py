@@ -68,7 +68,7 @@ def bench(scratch: Path, count: int) -> None:
     folder = scratch / "ir"
     write_tiny_model(folder)
     with open_site() as site:
-        store_model.fn(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8")))
+        store_model(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8")))
     run_night(archive, expected=1)
     begun = time.perf_counter()
     copy_files(archive, first, count)

@@ -163,7 +163,7 @@ def write_orders(tmp_path: Path, options: Any, videos: str) -> str:
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     with open_site() as site, Sandbox(site.settings.decoder_memory_bytes) as sandbox:
         manifest = write_tiny_model(tmp_path / "ir")
-        store_model.fn(site, tmp_path / "ir", manifest)
+        store_model(site, tmp_path / "ir", manifest)
         video, index = probe(sandbox, path, site.settings.read_limits)
         planned = plan_segments(sha256, index.keyframes, index.timestamps_s, video.frames, 0.8)
         assert len(planned) == 2

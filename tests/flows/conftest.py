@@ -49,7 +49,7 @@ def register_tiny_model(folder: Path) -> None:
     from models.manifest import MANIFEST_FILE, Manifest
 
     with open_site() as site:
-        store_model.fn(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text()))
+        store_model(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text()))
 
 
 def spot(number: int) -> tuple[int, int]:

@@ -108,8 +108,8 @@ def test_the_shipped_model_is_quantised_and_its_card_has_its_figures() -> None:
 @pytest.mark.usefixtures("prefect_server")
 def test_a_training_ends_in_a_model_that_converts(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps only: a model that has learnt nothing, and yet the whole way."""
-    measure = training.measure_posenet.fn
-    monkeypatch.setattr("flows.train_demo_model.measure_posenet", lambda model: measure(model, frames=4))
+    measure = training.measure_posenet
+    monkeypatch.setattr("flows.train_demo_model.measure_posenet_task", lambda model: measure(model, frames=4))
     folder = train_demo_model(minutes=5, steps=30, folder=str(tmp_path / "training"))
     assert (home / "artifacts" / "training" / "posenet-demo" / "losses.png").read_bytes().startswith(b"\x89PNG")
     report: dict[str, Any] = json.loads((Path(folder).parent / training.REPORT_FILE).read_text())
