@@ -45,12 +45,12 @@ def benchmark_model(spec: BenchmarkSpec) -> dict[str, dict[str, float]]:
     """
     with open_site() as site, scratch_folder("benchmark") as scratch:
         check_benchmark(site, spec)
-        film = spec.video or benchmarking.render_film(scratch)
+        film = spec.video or benchmarking.render_film_task(scratch)
         measured = {}
         for number, name in enumerate(dict.fromkeys(spec.models)):
             place = scratch / str(number)
             place.mkdir()
-            measured[name] = benchmarking.benchmark(site, name, spec, film, place, flow_run.get_id())
+            measured[name] = benchmarking.benchmark_task(name, spec, film, place, flow_run.get_id())
         _publish(site, measured)
     return {name: {row.what: row.frames_per_s for row in rows} for name, rows in measured.items()}
 

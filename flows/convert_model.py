@@ -8,9 +8,9 @@ from prefect.artifacts import create_markdown_artifact
 from models.conversion.spec import ConvertSpec
 from models.inference.scaling import scaling_of
 from models.manifest import Manifest
-from tasks.model.convert import convert_source, fetch_source
+from tasks.model.convert import convert_source_task, fetch_source_task
 from tasks.model.early_checks import check_conversion
-from tasks.model.store import store_model
+from tasks.model.store import store_model_task
 from tasks.runs.cancelling import cancellable
 from tasks.runs.forms import form
 from tasks.runs.names import named_after
@@ -18,7 +18,6 @@ from tasks.runs.policy import FLOW
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import open_site
 from tasks.text.markdown import cell, code
-from tasks.text.progress import byte_progress
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +45,9 @@ def convert_model(spec: ConvertSpec) -> str:
     """
     with open_site() as site, scratch_folder("convert") as scratch:
         check_conversion(spec)
-        with byte_progress(f"Fetching {spec.name}") as on_bytes:
-            path, location = fetch_source(site, spec, on_bytes)
-        manifest = convert_source(path, location, scratch / "ir", spec)
-        store_model(site, scratch / "ir", manifest)
+        path, location = fetch_source_task(spec)
+        manifest = convert_source_task(path, location, scratch / "ir", spec)
+        store_model_task(scratch / "ir", manifest)
         url = site.artifacts.url(f"models/{manifest.version_id}/manifest.json")
     log.info("%s is version %s: %s", spec.name, manifest.version_id[:12], url)
     create_markdown_artifact(

@@ -44,8 +44,8 @@ def evaluate_model(spec: EvaluateSpec) -> Measured:
     with open_site() as site:
         check_evaluation(site, spec)
         model_version_id, folder, manifest = take_model(site, spec.model)
-        annotated = evaluation.open_coco(spec.coco, spec.images)
-        measured = evaluation.evaluate_version(site, model_version_id, folder, manifest, annotated, spec)
+        annotated = evaluation.open_coco_task(spec.coco, spec.images)
+        measured = evaluation.evaluate_version_task(model_version_id, folder, manifest, annotated, spec)
     said = measured.lines()
     picture = f"![best and worst images]({data_url(measured.sheet)})\n\n{code(measured.url)}" if measured.sheet else ""
     title = f"{manifest.name}, {manifest.version_id[:12]}"

@@ -16,9 +16,9 @@ from models.inference.scaling import ScalingRequest
 from models.types import NightjarError
 from storage.sql import trainings
 from tasks.batch.report import data_url
-from tasks.model.convert import convert_source
+from tasks.model.convert import convert_source_task
 from tasks.model.early_checks import check_pictures
-from tasks.model.store import store_model
+from tasks.model.store import store_model_task
 from tasks.runs.cancelling import cancellable
 from tasks.runs.forms import form
 from tasks.runs.names import named_after
@@ -64,8 +64,8 @@ def finetune_classifier(spec: FinetuneSpec) -> int:
     params = spec.params
     with open_site() as site:
         check_pictures(spec)
-        data = finetuning.read_pictures(spec)  # before 100 MB of weights are fetched
-        file = finetuning.fetch_weights(site, spec)
+        data = finetuning.read_pictures_task(spec)  # before 100 MB of weights are fetched
+        file = finetuning.fetch_weights_task(spec)
         plan = finetuning.plan_training(spec, data, file)
         run_id, done = trainings.start_training(
             site.engine, plan, flow_run.get_id(), owner=this_owner(), is_dead=is_dead
@@ -103,9 +103,9 @@ class _Run:
 def _train(site: Site, run: _Run, weights: Path) -> None:
     """Train, judge, convert and publish; the run counts as completed when all of it is done."""
     folder = site.settings.home.resolve() / "training" / "classifier" / run.plan.run_key
-    trained = finetuning.train(site, run.run_id, run.params, run.data, weights, folder)
-    judged = judging.judge(run.run_id, run.params, run.plan.preset, trained)
-    addresses = finetuning.keep(site, run.plan.run_key, judged.pictures, trained.model)
+    trained = finetuning.train_task(run.run_id, run.params, run.data, weights, folder)
+    judged = judging.judge_task(run.run_id, run.params, run.plan.preset, trained)
+    addresses = finetuning.keep_task(run.plan.run_key, judged.pictures, trained.model)
     with scratch_folder("finetune") as place:
         pictures = finetuning.parity_pictures(trained.test, place / "pictures")
         # The range is as models.car_classifier.feed has it.
@@ -117,9 +117,9 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
             threshold=judged.metrics.threshold,
         )
         ir_folder = place / "ir"
-        manifest = convert_source(trained.model, addresses["model"], ir_folder, spec)
-        ir = judging.judge_ir(ir_folder, manifest, trained, judged.metrics.threshold)
-        model_version_id = store_model(site, ir_folder, manifest)
+        manifest = convert_source_task(trained.model, addresses["model"], ir_folder, spec)
+        ir = judging.judge_ir_task(ir_folder, manifest, trained, judged.metrics.threshold)
+        model_version_id = store_model_task(ir_folder, manifest)
     _publish(run, judged, ir, manifest.version_id, addresses)
     found = {
         "base_sha256": trained.base_sha256,

@@ -9,10 +9,10 @@ from models.conversion.spec import QuantizeSpec
 from models.manifest import Manifest
 from tasks.model import evaluate as evaluation
 from tasks.model import quantize as quantization
-from tasks.model.archive_frames import sample_frames
+from tasks.model.archive_frames import sample_frames_task
 from tasks.model.early_checks import check_quantization
 from tasks.model.quantize import Judged
-from tasks.model.store import store_model, take_model
+from tasks.model.store import store_model_task, take_model
 from tasks.runs.cancelling import cancellable
 from tasks.runs.forms import form
 from tasks.runs.names import named_after
@@ -48,15 +48,15 @@ def quantize_model(spec: QuantizeSpec) -> str:
     with open_site() as site, scratch_folder("quantize") as scratch:
         check_quantization(site, spec)
         source_id, folder, source = take_model(site, spec.model)
-        annotated = evaluation.open_coco(spec.coco, spec.images) if spec.coco and spec.images else None
-        chosen = sample_frames(site, spec.archive, source, spec.frames)
+        annotated = evaluation.open_coco_task(spec.coco, spec.images) if spec.coco and spec.images else None
+        chosen = sample_frames_task(spec.archive, source, spec.frames)
         out = scratch / "ir"
-        manifest = quantization.quantize(folder, source, spec, chosen, out)
-        judged = quantization.judge((folder, source), (out, manifest), chosen, annotated, spec)
+        manifest = quantization.quantize_task(folder, source, spec, chosen, out)
+        judged = quantization.judge_task((folder, source), (out, manifest), chosen, annotated, spec)
         evaluation.keep(site, source_id, source, judged.source)
         _publish(source, manifest, judged)
         quantization.refuse_worse(manifest.name, judged)
-        evaluation.keep(site, store_model(site, out, manifest), manifest, judged.quantised)
+        evaluation.keep(site, store_model_task(out, manifest), manifest, judged.quantised)
     log.info("%s is version %s", manifest.name, manifest.version_id[:12])
     return manifest.version_id
 

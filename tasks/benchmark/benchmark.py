@@ -28,7 +28,7 @@ from tasks.benchmark.pipeline import PipelineSpeed, measure_pipeline
 from tasks.model.store import take_model
 from tasks.runs.policy import TASK
 from tasks.site.owner import host_name
-from tasks.site.site import Site
+from tasks.site.site import Site, reopen_site
 from tasks.text.wording import rate
 
 log = logging.getLogger(__name__)
@@ -47,10 +47,12 @@ FILM = Scene(
 )
 
 
-@task(name="render film", **TASK)
 def render_film(folder: Path) -> Path:
     """Half a minute of three synthetic people, 640x480."""
     return _render(folder / "film.mp4", FILM_FRAMES)
+
+
+render_film_task = task(name="render film", **TASK)(render_film)
 
 
 def _render(path: Path, frames: int) -> Path:
@@ -65,6 +67,14 @@ def _render(path: Path, frames: int) -> Path:
 
 
 @task(name="benchmark", **TASK)
+def benchmark_task(
+    name: str, spec: BenchmarkSpec, film: Path, scratch: Path, flow_run_id: str | None
+) -> list[BenchmarkRow]:
+    """Measure a stored model. Raises as benchmark does."""
+    with reopen_site() as site:
+        return benchmark(site, name, spec, film, scratch, flow_run_id)
+
+
 def benchmark(
     site: Site, name: str, spec: BenchmarkSpec, film: Path, scratch: Path, flow_run_id: str | None
 ) -> list[BenchmarkRow]:

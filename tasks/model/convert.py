@@ -14,7 +14,8 @@ from storage.objects.downloads import PUBLISHED, fetch_published, fetch_url
 from tasks.model.confined_conversion import convert_confined
 from tasks.model.names import DEMO_MODEL, require_source
 from tasks.runs.policy import TASK
-from tasks.site.site import Site
+from tasks.site.settings import read_settings
+from tasks.text.progress import byte_progress
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +25,18 @@ OnBytes = Callable[[int, int | None], None]
 
 
 @task(name="fetch source", **TASK)
-def fetch_source(site: Site, spec: ConvertSpec, on_bytes: OnBytes) -> tuple[Path, str]:
-    """The source's files here, and where they came from. Raises NightjarError when it cannot be had."""
-    name, source, cache = spec.name, spec.source, site.settings.download_cache
+def fetch_source_task(spec: ConvertSpec) -> tuple[Path, str]:
+    """Fetch the source of a model, with a bar of progress. Raises NightjarError when it cannot be had."""
+    with byte_progress(f"Fetching {spec.name}") as on_bytes:
+        return fetch_source(spec, read_settings().download_cache, on_bytes)
+
+
+def fetch_source(spec: ConvertSpec, cache: Path, on_bytes: OnBytes) -> tuple[Path, str]:
+    """The source's files here, and where they came from. Raises NightjarError when it cannot be had.
+
+    cache: folder for what is downloaded
+    """
+    name, source = spec.name, spec.source
     if not source and name == DEMO_MODEL:
         return SHIPPED / "model.json", "shipped with Nightjar"
     if not source:
@@ -40,7 +50,6 @@ def fetch_source(site: Site, spec: ConvertSpec, on_bytes: OnBytes) -> tuple[Path
     return path, str(path)
 
 
-@task(name="convert to IR", **TASK)
 def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec) -> Manifest:
     """Convert in a process of its own. Raises ConversionError."""
     log.info("converting %s, in a process that can write to its own folder only", location)
@@ -48,3 +57,6 @@ def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec) -> M
     if manifest.input_basis:
         log.info("input: %s (%s)", scaling_of(manifest.input).describe(), manifest.input_basis)
     return manifest
+
+
+convert_source_task = task(name="convert to IR", **TASK)(convert_source)

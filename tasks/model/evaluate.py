@@ -22,7 +22,7 @@ from storage.sql import evaluations
 from storage.sql.evaluations import Evaluation
 from tasks.model.early_checks import check_pose_model
 from tasks.runs.policy import TASK
-from tasks.site.site import Site
+from tasks.site.site import Site, reopen_site
 from tasks.text.markdown import markdown_table
 
 log = logging.getLogger(__name__)
@@ -46,13 +46,23 @@ class Measured:
         return {**self.figures.lines(), **speed, **self.protocol.lines()}
 
 
-@task(name="read annotations", **TASK)
 def open_coco(annotations: Path, images: Path) -> CocoSet:
     """Raises CocoError where they are no COCO annotations, or none of the images is there."""
     return read_coco(annotations, images)
 
 
+open_coco_task = task(name="read annotations", **TASK)(open_coco)
+
+
 @task(name="evaluate", **TASK)
+def evaluate_version_task(
+    model_version_id: int, folder: Path, manifest: Manifest, coco: CocoSet, spec: EvaluateSpec
+) -> Measured:
+    """Measure a stored model. Raises as evaluate_version does."""
+    with reopen_site() as site:
+        return evaluate_version(site, model_version_id, folder, manifest, coco, spec)
+
+
 def evaluate_version(
     site: Site, model_version_id: int, folder: Path, manifest: Manifest, coco: CocoSet, spec: EvaluateSpec
 ) -> Measured:

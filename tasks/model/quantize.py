@@ -45,7 +45,6 @@ class Judged:
     speed: SpeedRatio
 
 
-@task(name="quantise", **TASK)
 def quantize(folder: Path, manifest: Manifest, spec: QuantizeSpec, frames: ArchiveFrames, out: Path) -> Manifest:
     """`models.conversion.quantize.quantize`, imported here: NNCF is needed by this task alone."""
     from models.conversion.quantize import quantize
@@ -53,7 +52,9 @@ def quantize(folder: Path, manifest: Manifest, spec: QuantizeSpec, frames: Archi
     return quantize(folder, manifest, spec, frames.chosen, frames.described, out)
 
 
-@task(name="judge", **TASK)
+quantize_task = task(name="quantise", **TASK)(quantize)
+
+
 def judge(
     source: tuple[Path, Manifest],
     quantised: tuple[Path, Manifest],
@@ -78,6 +79,9 @@ def judge(
     other = dataclasses.replace(other, inferences_per_s=speed.second_per_s)
     usual = MAX_DISAGREEMENT if coco is None else MAX_DROP
     return Judged(one, other, usual if spec.max_drop is None else spec.max_drop, speed)
+
+
+judge_task = task(name="judge", **TASK)(judge)
 
 
 def refuse_worse(name: str, judged: Judged) -> None:

@@ -29,7 +29,8 @@ from storage.sql import trainings
 from storage.sql.database import Engine
 from storage.sql.trainings import EpochRow, PredictionRow, StepRow, TrainingPlan
 from tasks.runs.policy import TASK
-from tasks.site.site import Site
+from tasks.site.settings import read_settings
+from tasks.site.site import Site, reopen_site
 from tasks.text.progress import byte_progress
 
 if TYPE_CHECKING:  # TensorFlow takes seconds, and only the training needs it
@@ -60,7 +61,6 @@ class Data:
     left_out: list[Skipped]
 
 
-@task(name="read pictures", **TASK)
 def read_pictures(spec: FinetuneSpec) -> Data:
     """Read every picture of the data sets once; counts and what was left out are logged before anything is refused.
 
@@ -72,6 +72,9 @@ def read_pictures(spec: FinetuneSpec) -> Data:
         log.info("%s", line)
     check_classes(data.pictures, left_out=data.left_out)
     return data
+
+
+read_pictures_task = task(name="read pictures", **TASK)(read_pictures)
 
 
 def gather_pictures(spec: FinetuneSpec) -> Data:
@@ -145,16 +148,24 @@ def _sets(sources: PictureSources, random_splits: bool) -> list[PictureSet]:
     return sets
 
 
-@task(name="fetch weights", **TASK)
-def fetch_weights(site: Site, spec: FinetuneSpec) -> Path:
-    """The backbone's ImageNet weights: the file that was named, or Keras's published one. Raises NightjarError."""
+def fetch_weights(spec: FinetuneSpec, cache: Path) -> Path:
+    """The backbone's ImageNet weights: the file that was named, or Keras's published one. Raises NightjarError.
+
+    cache: folder for what is downloaded
+    """
     backbone, path = spec.params.backbone, spec.weights
     if path is None:
         with byte_progress(f"Fetching {backbone}") as on_bytes:
-            return fetch_url(WEIGHTS_URL[backbone], site.settings.download_cache, on_bytes)
+            return fetch_url(WEIGHTS_URL[backbone], cache, on_bytes)
     if not path.is_file():
         raise NightjarError(f"no file {path}: give Keras's .h5 of {backbone} without its top, or none")
     return path
+
+
+@task(name="fetch weights", **TASK)
+def fetch_weights_task(spec: FinetuneSpec) -> Path:
+    """Fetch the weights of a training's backbone. Raises NightjarError."""
+    return fetch_weights(spec, read_settings().download_cache)
 
 
 def plan_training(spec: FinetuneSpec, data: Data, weights: Path) -> TrainingPlan:
@@ -218,6 +229,12 @@ def holding(engine: Engine, training_run_id: int) -> Iterator[None]:
 
 
 @task(name="fine-tune", **TASK)
+def train_task(training_run_id: int, params: FinetuneParams, data: Data, weights: Path, folder: Path) -> "Trained":
+    """Train a classifier. Raises FinetuneError."""
+    with reopen_site() as site:
+        return train(site, training_run_id, params, data, weights, folder)
+
+
 def train(
     site: Site, training_run_id: int, params: FinetuneParams, data: Data, weights: Path, folder: Path
 ) -> "Trained":
@@ -254,6 +271,12 @@ def _record_epoch(engine: Engine, training_run_id: int, epoch: Epoch, steps: Seq
 
 
 @task(name="keep pictures", **TASK)
+def keep_task(run_key: str, pictures: Mapping[str, bytes], model: Path) -> dict[str, str]:
+    """Keep the charts and the Keras model of a training. Returns name -> address."""
+    with reopen_site() as site:
+        return keep(site, run_key, pictures, model)
+
+
 def keep(site: Site, run_key: str, pictures: Mapping[str, bytes], model: Path) -> dict[str, str]:
     """Put the charts (name -> PNG) and the Keras model into the artifact store. Returns name -> address."""
     for name, png in pictures.items():
