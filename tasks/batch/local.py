@@ -62,13 +62,14 @@ class Lease:
 def run_segments_task(key: NightKey, entries: Mapping[int, Entry], probes: Probes, device: str, precision: str) -> None:
     """Do the segments of this batch here. Raises as run_segments does."""
     with open_night(key) as night:
-        setup = _set_up(night, device, precision)
+        setup = set_up(night, device, precision)
         frames = night.patience(lambda: batches.count_segments(night.site.engine, night.batch_id)).frames_missing
         with frames_in_prefect(frames) as progress:
             run_segments(night, entries, probes, setup, progress)
 
 
-def _set_up(night: Night, device: str, precision: str) -> InferenceSetup:
+def set_up(night: Night, device: str, precision: str) -> InferenceSetup:
+    """Open the night's model on a device of this machine. Raises RuntimeFault."""
     settings = night.site.settings
     runtime = open_runtime(night.folder, night.manifest, device, precision)
     worker = settings.worker_name or host_name()
