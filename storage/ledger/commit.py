@@ -14,6 +14,7 @@ from models.types import Classifications, Poses, Rows, Segment, SegmentReport, V
 from storage.ledger.leases import NO_LEASE, Claim, held
 from storage.ledger.plan import insert_segments, lock_video, planned_ranges
 from storage.rows import (
+    KEYPOINT_COLUMNS,
     LABEL_COLUMNS,
     POSE_COLUMNS,
     POSE_SECONDS,
@@ -32,17 +33,17 @@ from storage.sql.tables import model_versions, segments
 from storage.video.geometry import geometry_of, moved
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from storage.parquet import Result
 
 KEY = ("video_id", "model_version_id")
 COLUMNS, SECOND_COLUMNS = (*KEY, *POSE_COLUMNS), (*KEY, *(POSE_SECONDS.names or ()))
-# Rows that are made and sent at once. Few, so that PostgreSQL takes the ones before meanwhile (a quarter faster than
-# with 8192), and that SQLite's numbers are still in the processor's cache.
+# Rows that are made and sent to SQLite at once: few, so that the numbers are still in the processor's cache.
 ROWS_AT_ONCE = 256
 # In one INSERT of SQLite: an eighth faster than one, and other threads get Python's lock less often in between.
 ROWS_A_STATEMENT = 64
-# PostgreSQL's binary COPY format: signature, flags, no header extension; at the end a field count of -1.
-COPY_HEADER, COPY_TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+ROWS_A_COPY = 2048  # in one message to PostgreSQL, which takes them while the next ones are encoded
 
 
 def commit_segment(
@@ -208,8 +209,8 @@ def _replace_rows(connection: Connection, video_id: int, model_version_id: int, 
         _insert(driver, "poses", COLUMNS, _plain_rows(*mine, rows))
         _insert(driver, "pose_seconds", SECOND_COLUMNS, [_plain(*mine, pose_seconds(rows))])
     elif isinstance(driver, psycopg.Connection):
-        _copy(driver, "poses", COLUMNS, _copy_rows(*mine, rows))
-        _copy(driver, "pose_seconds", SECOND_COLUMNS, [_fields(*mine, pose_seconds(rows)).tobytes()])
+        _copy(driver, "poses", _arrow_rows(*mine, pose_heads(rows), keypoint_matrix(rows)))
+        _copy(driver, "pose_seconds", _arrow_rows(*mine, pose_seconds(rows)))
     else:
         raise TypeError(f"the driver is {type(driver)}, expected sqlite3 or psycopg")
 
@@ -266,46 +267,31 @@ def _plain(video_id: int, model_version_id: int, own: NDArray[np.void]) -> NDArr
     return rows
 
 
-def _copy(driver: psycopg.Connection[Any], table: str, columns: tuple[str, ...], pieces: Iterable[bytes]) -> None:
-    """pieces: rows in PostgreSQL's binary COPY format"""
-    names = ", ".join(columns)
+def _copy(driver: psycopg.Connection[Any], table: str, rows: "pa.RecordBatch") -> None:
+    from pgpq import ArrowToPostgresBinaryEncoder  # SQLite needs neither it nor pyarrow
+
+    encoder = ArrowToPostgresBinaryEncoder(rows.schema)
+    names = ", ".join(rows.schema.names)
     with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
-        copy.write(COPY_HEADER)
-        for piece in pieces:
-            copy.write(piece)
-        copy.write(COPY_TRAILER)
+        copy.write(encoder.write_header())
+        for start in range(0, rows.num_rows, ROWS_A_COPY):
+            copy.write(encoder.write_batch(rows.slice(start, ROWS_A_COPY)))
+        copy.write(encoder.finish())
 
 
-def _copy_rows(video_id: int, model_version_id: int, poses: Poses) -> Iterator[bytes]:
-    """In PostgreSQL's binary COPY format, vectorised: each field is its length and then its big-endian bytes."""
-    heads, matrix = pose_heads(poses), keypoint_matrix(poses)
-    for start in range(0, len(poses), ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
-        yield _with_keypoints(_fields(video_id, model_version_id, heads[part], matrix.shape[1]), matrix[part])
+def _arrow_rows(
+    video_id: int, model_version_id: int, own: NDArray[np.void], matrix: NDArray[np.float32] | None = None
+) -> "pa.RecordBatch":
+    """The key, the rows' own columns and the keypoints' columns. Arrow's types decide PostgreSQL's.
 
+    matrix: (n, 51) float32, as `keypoint_matrix` returns it; NaN becomes NULL
+    """
+    import pyarrow as pa
 
-def _fields(video_id: int, model_version_id: int, own: NDArray[np.void], keypoints: int = 0) -> NDArray[np.void]:
-    """Rows that begin with the key and their own columns, with room for so many keypoint columns."""
-    dtypes = dict.fromkeys(KEY, np.dtype("i4")) | {name: own.dtype[name] for name in own.dtype.names or ()}
-    layout: list[Any] = [("fields", ">i2")]
-    for name, dtype in dtypes.items():
-        layout += [(f"{name}_length", ">i4"), (name, dtype.newbyteorder(">"))]
-    rows = np.empty(len(own), np.dtype([*layout, ("keypoints", [("length", ">i4"), ("value", ">f4")], keypoints)]))
-    rows["fields"] = len(dtypes) + keypoints
-    for name, dtype in dtypes.items():
-        rows[f"{name}_length"] = dtype.itemsize
-    rows["video_id"], rows["model_version_id"] = video_id, model_version_id
-    for name in own.dtype.names or ():
-        rows[name] = own[name]
-    return rows
-
-
-def _with_keypoints(rows: NDArray[np.void], matrix: NDArray[np.float32]) -> bytes:
-    """The rows' bytes, where a NaN is NULL: length -1 and no value."""
-    missing = np.isnan(matrix)
-    rows["keypoints"]["length"] = np.where(missing, -1, 4)
-    rows["keypoints"]["value"] = matrix
-    width, keypoints = rows.dtype.itemsize, matrix.shape[1]
-    kept = np.ones((len(rows), width), bool)
-    kept[:, width - 8 * keypoints :].reshape(len(rows), keypoints, 8)[:, :, 4:] = ~missing[:, :, None]
-    return bytes(rows.view(np.uint8).reshape(len(rows), width)[kept])
+    key = [np.full(len(own), value, np.int32) for value in (video_id, model_version_id)]
+    columns = dict(zip(KEY, map(pa.array, key), strict=True))
+    columns |= {name: pa.array(np.ascontiguousarray(own[name])) for name in own.dtype.names or ()}
+    if matrix is not None:
+        keypoints = (pa.array(values, from_pandas=True) for values in np.ascontiguousarray(matrix.T))
+        columns |= dict(zip(KEYPOINT_COLUMNS, keypoints, strict=True))
+    return pa.RecordBatch.from_pydict(columns)
