@@ -58,6 +58,18 @@ def test_the_flow_of_the_night_loads_no_tensorflow() -> None:
     assert not names & (HEAVY - {"openvino"})
 
 
+def test_tensorflowjs_is_loaded_by_those_who_need_it_only_and_quietly() -> None:
+    """Its companions take longer to load than a small model to convert."""
+    companions = {"tensorflowjs", "tensorflow_decision_forests", "tensorflow_hub"}
+    users = "models.conversion.convert, models.demo_model.write_tfjs, models.car_classifier.train"
+    code = (
+        f"import sys, {users}\nprint(sorted({companions} & sys.modules.keys()))\n"
+        f"import models.heavy.tensorflowjs\nprint(sorted({companions} - sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("[]\n[]\n", "")
+
+
 def test_only_settings_reads_the_environment() -> None:
     readers = [
         path.relative_to(ROOT).as_posix()

@@ -1,42 +1,46 @@
-"""Pictures of a classifier's training and of its failures. numpy and OpenCV: no network, no files but the failures'.
+"""Pictures of a classifier's training and of its failures. No network, no files but the failures'.
 
 All pictures are uint8 BGR, twice as large as a browser shows them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from models.car_classifier.checkpoint import Epoch, Step
 from models.car_classifier.metrics import THRESHOLD, Confusion
 from models.datasets.picture import Picture, read_picture
-from models.drawing.people import contact_sheet
-from models.drawing.text import (
-    GRID,
+from models.drawing.figures import (
+    BLUE,
     INK,
+    ORANGE,
     PALE,
+    PALE_BLUE,
     PAPER,
-    Color,
+    RED,
+    SMALL_PX,
+    TEAL,
+    TEXT_PX,
+    TITLE_PX,
+    Chart,
     Image,
-    put_centred,
-    put_right,
-    put_text,
-    round_up,
-    text_width,
+    bgr,
+    fonts,
+    points,
 )
+from models.drawing.people import contact_sheet
+from models.drawing.text import fitting, put_text
 from models.types import Floats
 
-_TRAIN, _TRAIN_PALE = (180, 105, 30), (235, 206, 170)  # blue
-_VALIDATION = (40, 120, 235)  # orange
-_RIGHT, _WRONG = (150, 165, 50), (50, 60, 205)  # teal, red
 _GROUND, _LIGHT, _DIM = (46, 41, 38), (240, 240, 240), (175, 175, 175)
 
-_WIDTH, _HEIGHT = 1920, 940
-_LEFTS, _PANEL_WIDTH = (150, 1100), 780
-_TOP, _FLOOR = 220, 830
+_LEFTS, _TOP = (150, 1100), 220
+_PANEL_WIDTH, _PANEL_HEIGHT = 780, 610
 MOST_FAILURES = 48
 MOST_NEAR, NEAR = 12, 0.2
 _COLUMNS = 4
@@ -51,125 +55,96 @@ def draw_training(title: str, steps: Sequence[Step], epochs: Sequence[Epoch]) ->
     """
     if not epochs:
         raise ValueError("no epoch was given, expected a training with at least one")
-    picture = np.full((_HEIGHT, _WIDTH, 3), 255, np.uint8)
-    put_text(picture, title, (40, 62), 1.15, INK, 2)
-    _legend(picture)
+    chart = Chart(1920, 940)
+    chart.text(title, (40, 62), TITLE_PX)
     best = min(range(len(epochs)), key=lambda place: epochs[place].validation_loss)
+    loss, accuracy = (chart.panel(left, _TOP, _PANEL_WIDTH, _PANEL_HEIGHT) for left in _LEFTS)
     train, validation = [epoch.loss for epoch in epochs], [epoch.validation_loss for epoch in epochs]
+    _draw_course(loss, [step.loss for step in steps], train, validation, best)
     # Some of the first steps' losses may lie above: a peak shall not flatten all the rest.
-    top = round_up(max(*validation, *train, float(np.quantile([step.loss for step in steps], 0.98))))
-    loss = _Panel(picture, "loss", _LEFTS[0], (0.0, top), steps[-1].step, len(epochs))
-    loss.draw([step.loss for step in steps], train, validation, best)
+    highest = max(*validation, *train, float(np.quantile([step.loss for step in steps], 0.98)))
+    loss.set_ylim(0, 1.05 * highest or 1.0)
+    _name_panel(chart, _LEFTS[0], "loss", f"validation of epoch {best + 1}: {validation[best]:.3g}")
     train, validation = [epoch.accuracy for epoch in epochs], [epoch.validation_accuracy for epoch in epochs]
+    _draw_course(accuracy, [step.accuracy for step in steps], train, validation, best)
     lowest = min(*train, *validation)
-    low = next(low for low in (0.96, 0.92, 0.8, 0.6, 0.0) if lowest > low or low == 0.0)  # round quarters up to 1
-    accuracy = _Panel(picture, "accuracy", _LEFTS[1], (low, 1.0), steps[-1].step, len(epochs))
-    accuracy.draw([step.accuracy for step in steps], train, validation, best)
-    return picture
+    low = next(low for low in (0.96, 0.92, 0.8, 0.6, 0.0) if lowest > low or low == 0.0)
+    accuracy.set_ylim(low, 1 + (1 - low) / 50)
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1.0))
+    _name_panel(chart, _LEFTS[1], "accuracy", f"validation of epoch {best + 1}: {validation[best]:.1%}")
+    chart.figure.legend(
+        *loss.get_legend_handles_labels(),
+        loc="upper left",
+        bbox_to_anchor=(40 / chart.width, 1 - 92 / chart.height),
+        borderaxespad=0,
+        borderpad=0,
+        ncols=4,
+        frameon=False,
+        labelcolor=INK,
+        prop={"family": fonts(), "size": points(TEXT_PX)},
+    )
+    return chart.image()
 
 
-def _legend(picture: Image) -> None:
-    x, y = 40, 124
-    for label, color, thickness in (
-        ("training, each step", _TRAIN_PALE, 2),
-        ("training, mean of the epoch", _TRAIN, 4),
-        ("validation", _VALIDATION, 4),
-    ):
-        cv2.line(picture, (x, y - 8), (x + 60, y - 8), color, thickness, cv2.LINE_AA)
-        if color != _TRAIN_PALE:
-            cv2.circle(picture, (x + 30, y - 8), 8, color, cv2.FILLED, cv2.LINE_AA)
-        put_text(picture, label, (x + 76, y), 0.8, INK, 2)
-        x += 76 + text_width(label, 0.8, 2) + 56
-    cv2.circle(picture, (x + 20, y - 8), 15, INK, 3, cv2.LINE_AA)
-    put_text(picture, "the epoch that is kept", (x + 50, y), 0.8, INK, 2)
+def _draw_course(
+    axes: Axes, by_step: Sequence[float], train: Sequence[float], validation: Sequence[float], best: int
+) -> None:
+    """Draw one measure over epochs, its steps spread evenly over them."""
+    epochs, marker = np.arange(1, len(train) + 1), "o" if len(train) <= 60 else ""
+    places = np.arange(1, len(by_step) + 1) * len(train) / len(by_step)
+    axes.plot(places, by_step, color=PALE_BLUE, linewidth=1.5, label="training, each step")
+    thick: dict[str, Any] = {"linewidth": 3, "marker": marker, "markersize": 9, "clip_on": False}
+    axes.plot(epochs, train, color=BLUE, label="training, mean of the epoch", **thick)
+    axes.plot(epochs, validation, color=ORANGE, label="validation", **thick)
+    ring: dict[str, Any] = {
+        "marker": "o",
+        "markersize": 20,
+        "markerfacecolor": "none",
+        "markeredgewidth": 2.5,
+        "linestyle": "none",
+    }
+    axes.plot([best + 1], [validation[best]], color=INK, clip_on=False, label="the epoch that is kept", **ring)
+    axes.set_xlim(0, len(train))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-@dataclass(frozen=True, eq=False)
-class _Panel:
-    """A part of a picture with axes.
-
-    name: loss or accuracy; limits: the values at its floor and at its top; steps: how many lie in it
-    """
-
-    picture: Image
-    name: str
-    left: int
-    limits: tuple[float, float]
-    steps: int
-    epochs: int
-
-    def draw(self, by_step: Sequence[float], train: Sequence[float], validation: Sequence[float], best: int) -> None:
-        self._axes()
-        each_step = self._places(np.arange(1, len(by_step) + 1), by_step)
-        cv2.polylines(self.picture, [each_step], False, _TRAIN_PALE, 2, cv2.LINE_AA)
-        ends = np.arange(1, self.epochs + 1) * self.steps / self.epochs
-        for values, color in ((train, _TRAIN), (validation, _VALIDATION)):
-            places = self._places(ends, values)
-            cv2.polylines(self.picture, [places], False, color, 4, cv2.LINE_AA)
-            for place in places if self.epochs <= 60 else ():
-                cv2.circle(self.picture, place.tolist(), 8, color, cv2.FILLED, cv2.LINE_AA)
-        x, y = self._places(ends, validation)[best].tolist()
-        cv2.circle(self.picture, (x, y), 17, PAPER, 7, cv2.LINE_AA)
-        cv2.circle(self.picture, (x, y), 17, INK, 3, cv2.LINE_AA)
-        kept = f"validation of epoch {best + 1}: {self._written(validation[best])}"
-        put_right(self.picture, kept, (self.left + _PANEL_WIDTH, _TOP - 30), 0.8, PALE)
-
-    def _written(self, value: float) -> str:
-        return f"{value:.1%}" if self.name == "accuracy" else f"{value:.3g}"
-
-    def _axes(self) -> None:
-        low, high = self.limits
-        put_text(self.picture, self.name, (self.left, _TOP - 30), 0.95, INK, 2)
-        for value in np.linspace(low, high, 5):
-            y = int(self._places([0], [value])[0, 1])
-            cv2.line(self.picture, (self.left, y), (self.left + _PANEL_WIDTH, y), GRID, 2)
-            label = f"{value:.0%}" if self.name == "accuracy" else f"{value:g}"
-            put_right(self.picture, label, (self.left - 18, y + 10), 0.8, INK)
-        every = int(round_up(self.epochs / 10)) if self.epochs > 10 else 1
-        for epoch in range(every, self.epochs + 1, every):
-            x = int(self._places([epoch * self.steps / self.epochs], [low])[0, 0])
-            cv2.line(self.picture, (x, _FLOOR), (x, _FLOOR + 10), PALE, 2)
-            put_centred(self.picture, str(epoch), (x, _FLOOR + 46), 0.8, INK)
-        put_centred(self.picture, "epoch", (self.left + _PANEL_WIDTH // 2, _FLOOR + 86), 0.8, PALE)
-
-    def _places(self, steps: ArrayLike, values: ArrayLike) -> NDArray[np.int32]:
-        """(n, 2) pixels; what lies beyond the limits lies at them."""
-        low, high = self.limits
-        share = np.clip((np.asarray(values) - low) / (high - low), 0.0, 1.0)
-        x = self.left + np.asarray(steps) / self.steps * _PANEL_WIDTH
-        places: NDArray[np.int32] = np.rint(np.stack([x, _FLOOR - share * (_FLOOR - _TOP)], axis=1)).astype(np.int32)
-        return places
+def _name_panel(chart: Chart, left: int, name: str, kept: str) -> None:
+    chart.text(name, (left, _TOP - 24))
+    chart.figure.text(
+        (left + _PANEL_WIDTH) / chart.width,
+        1 - (_TOP - 24) / chart.height,
+        kept,
+        color=PALE,
+        ha="right",
+        fontsize=points(TEXT_PX),
+    )
+    chart.text("epoch", (left + _PANEL_WIDTH // 2, _TOP + _PANEL_HEIGHT + 80), color=PALE, align="center")
 
 
 def draw_confusion(title: str, found: Confusion) -> Image:
     """(760, 960, 3): how many pictures of each kind were called what, darker the larger the share of their kind."""
-    picture = np.full((760, 960, 3), 255, np.uint8)
-    put_text(picture, title, (40, 62), 1.0, INK, 2)
-    put_centred(picture, "called", (610, 128), 0.8, PALE)
-    rows = (
-        ("car", (found.true_positives, found.false_negatives), (_RIGHT, _WRONG)),
-        ("not a car", (found.false_positives, found.true_negatives), (_WRONG, _RIGHT)),
-    )
-    for column, called in enumerate(("car", "not a car")):
-        put_centred(picture, called, (450 + 320 * column, 174), 0.9, INK)
-    for row, (kind, counts, colors) in enumerate(rows):
-        top = 200 + 265 * row
-        put_right(picture, kind, (264, top + 136), 0.9, INK)
-        put_right(picture, f"{sum(counts)} pictures", (264, top + 174), 0.7, PALE)
-        for column, (count, color) in enumerate(zip(counts, colors, strict=True)):
-            share = count / max(1, sum(counts))
-            corner = (294 + 320 * column, top)
-            cv2.rectangle(picture, corner, (corner[0] + 310, top + 255), _mixed(color, share), cv2.FILLED)
-            ink = PAPER if share > 0.6 else INK
-            put_centred(picture, str(count), (corner[0] + 155, top + 138), 1.7, ink, 3)
-            put_centred(picture, f"{share:.1%}", (corner[0] + 155, top + 190), 0.8, ink)
-    return picture
-
-
-def _mixed(color: Color, share: float) -> Color:
-    """From nearly white to the colour."""
-    blue, green, red = (round(255 - (255 - part) * (0.08 + 0.92 * share)) for part in color)
-    return blue, green, red
+    chart = Chart(960, 760)
+    chart.text(title, (40, 62), TITLE_PX)
+    axes = chart.panel(294, 200, 630, 520)
+    rows = [[found.true_positives, found.false_negatives], [found.false_positives, found.true_negatives]]
+    counts = np.array(rows)
+    kinds = counts.sum(axis=1)
+    shares = counts / np.maximum(1, kinds)[:, None]
+    colors = np.array([[to_rgb(TEAL), to_rgb(RED)], [to_rgb(RED), to_rgb(TEAL)]])
+    axes.imshow(1 - (1 - colors) * (0.08 + 0.92 * shares[..., None]), aspect="auto")
+    axes.set(xticks=[], yticks=[])
+    axes.axhline(0.5, color=PAPER, linewidth=8)
+    axes.axvline(0.5, color=PAPER, linewidth=8)
+    chart.text("called", (609, 128), color=PALE, align="center")
+    for place, name in enumerate(("car", "not a car")):
+        chart.text(name, (294 + 157 + 315 * place, 174), align="center")
+        chart.text(name, (270, 326 + 260 * place), align="right")
+        chart.text(f"{kinds[place]} pictures", (270, 362 + 260 * place), SMALL_PX, PALE, "right")
+    for (row, column), share in np.ndenumerate(shares):
+        x, y, ink = 294 + 157 + 315 * column, 200 + 130 + 260 * row, PAPER if share > 0.6 else INK
+        chart.text(f"{counts[row, column]}", (x, y), 2 * TEXT_PX, ink, "center")
+        chart.text(f"{share:.1%}", (x, y + 46), TEXT_PX, ink, "center")
+    return chart.image()
 
 
 def failure_sheet(pictures: Sequence[Picture], scores: Floats, threshold: float = THRESHOLD) -> Image | None:
@@ -216,14 +191,8 @@ def _tile(picture: Picture, score: float) -> Image:
     left, top = (_TILE_WIDTH - width) // 2, (room - height) // 2
     tile[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=method)
     truth = "is a car" if picture.car else "is not a car"
-    cv2.rectangle(tile, (0, room), (round(score * _TILE_WIDTH), room + 8), _VALIDATION, cv2.FILLED)
-    put_text(tile, f"{truth}, score {score:.3f}", (14, room + 56), 1.15, _LIGHT, 2)
-    put_text(tile, _short(f"{picture.path.parent.name}/{picture.path.name}"), (14, room + 106), 0.95, _DIM, 2)
+    cv2.rectangle(tile, (0, room), (round(score * _TILE_WIDTH), room + 8), bgr(ORANGE), cv2.FILLED)
+    put_text(tile, f"{truth}, score {score:.3f}", (14, room + 54), 36, _LIGHT)
+    name = fitting(f"{picture.path.parent.name}/{picture.path.name}", _TILE_WIDTH - 28, 30)
+    put_text(tile, name, (14, room + 104), 30, _DIM)
     return tile
-
-
-def _short(name: str) -> str:
-    """Its end, where it does not fit a tile."""
-    while text_width(name, 0.95, 2) > _TILE_WIDTH - 28:
-        name = f"...{name[4:]}"
-    return name

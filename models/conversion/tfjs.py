@@ -1,4 +1,4 @@
-"""Heavy: the three TF.js formats -> TensorFlow. Weights are read and dequantised here, without tensorflowjs.
+"""Heavy: the three TF.js formats -> TensorFlow. Weights are checked here, then read and dequantised by tensorflowjs.
 
 Not here: where files come from (storage.objects), telling formats apart (sources.py), graph surgery (graph.py).
 """
@@ -22,8 +22,8 @@ Weights = dict[str, NDArray[Any]]
 SHOWN_CHARACTERS = 200  # of a name from outside
 MAX_FILES = 2_000  # ResNet50 in TF.js's first format has 320
 
-_DTYPES = {"float32": np.float32, "int32": np.int32, "bool": np.bool_, "uint8": np.uint8, "float16": np.float16}
-_QUANTIZED = {"uint8": np.uint8, "uint16": np.uint16, "float16": np.float16}
+_ITEM_BYTES = {"float32": 4, "int32": 4, "bool": 1, "uint8": 1, "float16": 2}
+_QUANTIZED_BYTES = {"uint8": 1, "uint16": 2, "float16": 2}
 
 
 def read_json(path: Path) -> Any:
@@ -60,19 +60,31 @@ def inside(file: Path, name: object) -> Path:
     return found
 
 
+def _groups(file: Path) -> list[dict[str, Any]]:
+    """List the groups of weights in a model JSON; in a manifest.json each variable is a group of its own.
+
+    Raises ConversionError where the file has neither.
+    """
+    raw = read_json(file)
+    try:
+        if "weightsManifest" in raw:
+            return [
+                {"paths": list(group["paths"]), "weights": list(group["weights"])} for group in raw["weightsManifest"]
+            ]
+        return [
+            {"paths": [entry["filename"]], "weights": [{"name": name, "shape": entry["shape"], "dtype": "float32"}]}
+            for name, entry in raw.items()
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConversionError(f"{file.name} lists its weights in an unknown way ({error!r}): fetch it again") from error
+
+
 def weight_files(file: Path) -> list[Path]:
     """Every file with weights that a model JSON or a manifest.json names, in its order, each once.
 
     Raises ConversionError where there are more, or larger ones, than a model has.
     """
-    raw = read_json(file)
-    try:
-        if "weightsManifest" in raw:
-            names = [name for group in raw["weightsManifest"] for name in group["paths"]]
-        else:
-            names = [entry["filename"] for entry in raw.values()]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConversionError(f"{file.name} lists its weights in an unknown way ({error!r}): fetch it again") from error
+    names = [name for group in _groups(file) for name in group["paths"]]
     if len(names) > MAX_FILES or len(set(map(str, names))) < len(names):
         raise ConversionError(
             f"{file.name} lists {len(names)} files of weights, {len(set(map(str, names)))} of them different, expected "
@@ -87,78 +99,76 @@ def weight_files(file: Path) -> list[Path]:
 
 def load_manifest_format(file: Path, width: float | None, size: int) -> tuple[GraphDef, dict[str, str]]:
     """PoseNet from `manifest.json` and one raw float32 file a variable. Returns the graph and its heads."""
-    weight_files(file)  # within bounds
-    variables = {name: _read_variable(file, entry) for name, entry in read_json(file).items()}
+    variables = read_weights(file)
     first = variables.get("MobilenetV1/Conv2d_0/weights")
     if first is None or first.ndim != 4:
         raise ConversionError(f"{file.name} has no MobilenetV1/Conv2d_0/weights, expected PoseNet's: wrong model")
     return build_graph(variables, width_of(first.shape[3], width), size)
 
 
-def _read_variable(file: Path, entry: dict[str, Any]) -> NDArray[np.float32]:
-    path = inside(file, entry["filename"])
-    return _reshape(np.frombuffer(_exactly(path, 4 * _count(entry)), "<f4"), entry, path.name)
-
-
-def _exactly(path: Path, size_bytes: int) -> bytes:
-    found = path.stat().st_size
-    if found != size_bytes:
-        raise ConversionError(f"{path.name} has {found} bytes, expected {size_bytes}: fetch it again")
-    return path.read_bytes()
-
-
-def _count(entry: dict[str, Any]) -> int:
-    return math.prod(int(side) for side in entry["shape"])
-
-
-def _reshape(values: NDArray[Any], entry: dict[str, Any], name: str) -> NDArray[Any]:
-    if not np.isfinite(values).all():
-        raise ConversionError(f"{name} holds NaN or infinity, expected finite weights: fetch it again")
-    return values.reshape(entry["shape"])
-
-
 def read_weights(file: Path) -> Weights:
-    """All weights of a graph or layers model, dequantised: name -> array.
+    """Read all weights that a model JSON or a manifest.json lists, dequantised: name -> array.
 
-    Raises ConversionError where shards are missing, cut short or too long, or of an unknown type.
+    Raises ConversionError where shards are missing, cut short or too long, or where a weight is of an unknown type or
+    not finite.
     """
-    weights: Weights = {}
+    from models.heavy.tensorflowjs import decode_weights
+
     weight_files(file)  # within bounds
-    for group in read_json(file)["weightsManifest"]:
+    weights: Weights = {}
+    for group in _groups(file):
+        entries = [_checked(entry) for entry in group["weights"]]
         content = b"".join(inside(file, name).read_bytes() for name in group["paths"])
-        offset = 0
-        for entry in group["weights"]:
-            stored = _stored_type(entry)
-            end = offset + _count(entry) * stored.itemsize
-            if end > len(content):
-                break
-            weights[entry["name"]] = _dequantised(np.frombuffer(content[offset:end], stored), entry)
-            offset = end
-        expected = sum(_count(entry) * _stored_type(entry).itemsize for entry in group["weights"])
+        expected = sum(map(_stored_bytes, entries))
         if expected != len(content):
             names = ", ".join(group["paths"])
             raise ConversionError(f"{names}: {len(content)} bytes found, {expected} expected: fetch the source again")
+        found = decode_weights([{"weights": entries}], content, flatten=True)
+        weights |= {weight["name"]: weight["data"] for weight in found}
+    for name, values in weights.items():
+        if not np.isfinite(values).all():
+            raise ConversionError(f"weight {name!r} holds NaN or infinity, expected finite weights: fetch it again")
     return weights
 
 
-def _stored_type(entry: dict[str, Any]) -> np.dtype[Any]:
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of a weight's entry that tensorflowjs reads, each checked, and no other.
+
+    It takes any type that numpy knows, a negative side as "all the rest", and whole numbers for scale and min, with
+    which uint8 and uint16 overflow.
+    """
+    name, shape, kind = str(entry["name"]), list(entry["shape"]), entry["dtype"]
     quantization = entry.get("quantization")
-    kind = quantization["dtype"] if quantization else entry["dtype"]
-    known = _QUANTIZED if quantization else _DTYPES
-    if kind not in known:
-        raise ConversionError(f"weight {entry['name']!r} is stored as {kind}, expected one of {', '.join(known)}")
-    return np.dtype(known[kind]).newbyteorder("<")
+    if not all(isinstance(side, int) and side >= 0 for side in shape):
+        raise ConversionError(
+            f"weight {name[:SHOWN_CHARACTERS]!r} has the shape {str(shape)[:SHOWN_CHARACTERS]}, expected whole numbers "
+            "from 0 on: fetch it again"
+        )
+    checked = {"name": name, "shape": shape, "dtype": _one_of(kind, _ITEM_BYTES, name)}
+    if not quantization:
+        return checked
+    stored = _one_of(quantization["dtype"], _QUANTIZED_BYTES, name)
+    if stored == "float16":
+        return checked | {"dtype": _one_of(kind, {"float32": 4}, name), "quantization": {"dtype": stored}}
+    scale, low = float(quantization["scale"]), float(quantization["min"])
+    if not (math.isfinite(scale) and math.isfinite(low)):
+        raise ConversionError(f"weight {name[:SHOWN_CHARACTERS]!r} is scaled by {scale} from {low}: fetch it again")
+    return checked | {"quantization": {"dtype": stored, "scale": scale, "min": low}}
 
 
-def _dequantised(stored: NDArray[Any], entry: dict[str, Any]) -> NDArray[Any]:
-    """uint8 and uint16: value * scale + min, in float64 as TF.js does; float16: widened."""
-    quantization = entry.get("quantization") or {}
-    values = (
-        stored.astype(np.float64) * quantization["scale"] + quantization["min"] if "scale" in quantization else stored
-    )
-    target = np.dtype(_DTYPES.get(entry["dtype"], np.float32))
-    rounded = np.rint(values) if target.kind == "i" else values
-    return _reshape(rounded.astype(target), entry, entry["name"])
+def _one_of(kind: object, known: dict[str, int], name: str) -> str:
+    if not isinstance(kind, str) or kind not in known:
+        raise ConversionError(
+            f"weight {name[:SHOWN_CHARACTERS]!r} is stored as {str(kind)[:SHOWN_CHARACTERS]}, expected one of "
+            f"{', '.join(known)}. Export the model again"
+        )
+    return kind
+
+
+def _stored_bytes(entry: dict[str, Any]) -> int:
+    quantization = entry.get("quantization")
+    item: int = _QUANTIZED_BYTES[quantization["dtype"]] if quantization else _ITEM_BYTES[entry["dtype"]]
+    return item * int(math.prod(entry["shape"]))
 
 
 def load_graph_model(file: Path) -> tuple[GraphDef, dict[str, str]]:

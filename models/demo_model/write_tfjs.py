@@ -1,12 +1,12 @@
 """Heavy: writes a frozen TensorFlow graph as a TF.js graph model, weights in uint16. tfjs.py reads it back.
 
 The format: github.com/tensorflow/tfjs, tfjs-converter, docs/ and python/tensorflowjs/write_weights.py. The graph goes
-into the JSON, the constants into one file beside it, each quantised on its own: value = stored * scale + min.
+into the JSON, the constants into one file beside it, which tensorflowjs writes, each quantised on its own so that 0
+stays 0: value = stored * scale + min.
 """
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from google.protobuf import json_format
@@ -19,7 +19,7 @@ from models.heavy.tensorflow import GraphDef, NodeDef, tf
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "group1-shard1of1.bin"
-_STEPS = 65_535  # of uint16
+_ONE_SHARD_BYTES = 1 << 31
 
 
 def write_posenet(variables: dict[str, NDArray[np.float32]], folder: Path) -> None:
@@ -38,36 +38,23 @@ def write_posenet(variables: dict[str, NDArray[np.float32]], folder: Path) -> No
 
 
 def write_graph_model(graph: GraphDef, folder: Path) -> None:
-    """Raises ValueError where a constant is neither float32 nor small."""
-    weights, entries = [], []
-    bare = GraphDef()
+    """Write the graph as model.json and its constants beside it: float32 as uint16, other types as they are."""
+    from models.heavy.tensorflowjs import write_weights
+
+    bare, weights = GraphDef(), []
     bare.CopyFrom(graph)
     for node in bare.node:
-        if node.op != "Const":
-            continue
-        value = tf.make_ndarray(node.attr["value"].tensor)
-        stored, entry = _quantised(node.name, value)
-        weights.append(stored.tobytes())
-        entries.append(entry)
-        node.attr["value"].tensor.ClearField("tensor_content")
-        node.attr["value"].tensor.ClearField("float_val")
+        if node.op == "Const":
+            tensor = node.attr["value"].tensor
+            weights.append({"name": node.name, "data": tf.make_ndarray(tensor)})
+            tensor.CopyFrom(type(tensor)(dtype=tensor.dtype, tensor_shape=tensor.tensor_shape))
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = write_weights([weights], str(folder), _ONE_SHARD_BYTES, False, {"uint16": True})
     model = {
         "format": "graph-model",
         "generatedBy": tf.__version__,
         "convertedBy": "nightjar",
         "modelTopology": json_format.MessageToDict(bare),
-        "weightsManifest": [{"paths": [WEIGHTS_FILE], "weights": entries}],
+        "weightsManifest": manifest,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS_FILE).write_bytes(b"".join(weights))
     (folder / MODEL_FILE).write_text(json.dumps(model, separators=(",", ":"), sort_keys=True) + "\n")
-
-
-def _quantised(name: str, value: NDArray[Any]) -> tuple[NDArray[np.uint16], dict[str, Any]]:
-    if value.dtype != np.float32:
-        raise ValueError(f"constant {name!r} is {value.dtype}, expected float32: only these are written")
-    low, high = float(value.min()), float(value.max())
-    scale = (high - low) / _STEPS or 1.0
-    stored = np.rint((value.astype(np.float64) - low) / scale).astype("<u2")
-    quantization = {"dtype": "uint16", "min": low, "scale": scale, "original_dtype": "float32"}
-    return stored, {"name": name, "shape": list(value.shape), "dtype": "float32", "quantization": quantization}

@@ -1,30 +1,57 @@
-"""Draws a night with OpenCV: frames a second of the whole fleet over time, and below a lane for each device.
+"""Draws a night: frames per second of the whole fleet over time, and below a lane for each device. No files, no SQL.
 
-No files, no SQL. In a lane each segment is a bar, coloured by its speed as a share of the device's best with comparable
-films: a device that gets hot turns orange. A triangle marks a segment that took more than one attempt, a cross an
-assignment that was lost.
+In a lane each segment is a bar, coloured by its speed as a share of the device's best with comparable films: a device
+that gets hot turns orange. A triangle marks a segment that took more than one attempt, a cross an assignment that was
+lost.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from typing import Any
 
-import cv2
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from models.drawing.text import GRID, INK, PALE, PAPER, Color, Image, fitting, put_right, put_text, round_up, text_width
+from models.drawing.figures import (
+    BLUE,
+    INK,
+    PALE,
+    PALE_BLUE,
+    PAPER,
+    RED,
+    SMALL_PX,
+    TEAL,
+    TITLE_PX,
+    Chart,
+    Image,
+    fonts,
+    points,
+)
 
 WIDTH = 1600  # twice what a browser shows of it
 MOST_LANES = 24
 _LEFT, _RIGHT, _TOP, _PLOT, _GAP, _LANE, _BOTTOM = 300, 50, 130, 300, 80, 56, 190
 _BAR = 32
-_AREA, _LINE, _LOST = (235, 206, 170), (180, 105, 30), (40, 40, 200)
-# By share of the best: red, orange, yellow, teal; BGR.
-_SHARES, _TONES = (0.3, 0.6, 0.8, 1.0), ((50, 60, 205), (50, 140, 240), (120, 205, 235), (150, 165, 50))
+_SLOWEST = 0.3  # of the best: what is slower has the same colour
+_TONES = LinearSegmentedColormap.from_list("speed", [(0, RED), (3 / 7, "#f08c32"), (5 / 7, "#ebcd78"), (1, TEAL)])
+_SPEEDS = ScalarMappable(Normalize(_SLOWEST, 1.0, clip=True), _TONES)
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
 _COLUMNS = 320  # of the curve
+_TRIANGLE: dict[str, Any] = {"marker": "v", "s": 110, "color": INK, "linewidths": 0, "clip_on": False}
+_CROSS: dict[str, Any] = {
+    "marker": "X",
+    "s": 240,
+    "facecolor": RED,
+    "edgecolor": PAPER,
+    "linewidths": 2,
+    "clip_on": False,
+    "zorder": 4,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +60,6 @@ class Lane:
 
     begun_s, ended_s: (n,) one value per segment, seconds since the start
     frames_per_s, attempt: (n,); share: (n,) of the device's best with comparable films
-    label, note: ASCII is drawn as it is, all else as `?`
     lost_s: seconds since the start at which assignments were lost
     """
 
@@ -52,77 +78,62 @@ def draw_night(title: str, started_at: datetime, took_s: float, lanes: Sequence[
 
     Of more than MOST_LANES lanes the rest is only in the curve.
     """
-    shown = lanes[:MOST_LANES]
-    picture = np.full((_TOP + _PLOT + _GAP + _LANE * len(shown) + _BOTTOM, WIDTH, 3), 255, np.uint8)
-    scale = _Scale(max(took_s, 0.1))
-    _left(picture, title, (40, 62), 1.15)
-    _time_grid(picture, scale, started_at, _TOP + _PLOT + _GAP + _LANE * len(shown))
-    _curve(picture, scale, lanes)
+    shown, took_s = lanes[:MOST_LANES], max(took_s, 0.1)
+    lanes_top, lanes_height = _TOP + _PLOT + _GAP, _LANE * len(shown)
+    chart = Chart(WIDTH, lanes_top + lanes_height + _BOTTOM)
+    chart.text(title, (40, 62), TITLE_PX)
+    curve = chart.panel(_LEFT, _TOP, WIDTH - _LEFT - _RIGHT, _PLOT)
+    _curve(curve, took_s, lanes)
+    chart.text("frames/s,", (40, _TOP + 30), color=PALE)
+    chart.text("all devices", (40, _TOP + 60), color=PALE)
+    # The lines of the time axis lie behind the curve and the lanes.
+    below = chart.panel(_LEFT, _TOP, WIDTH - _LEFT - _RIGHT, _PLOT + _GAP + lanes_height)
+    below.set(zorder=-1, xlim=(0, took_s), yticks=[])
+    below.set_xticks(*_time_ticks(started_at, took_s))
+    chart.text(started_at.strftime("%Z"), (40, lanes_top + lanes_height + 33), color=PALE)
+    if shown:
+        panel = chart.panel(_LEFT, lanes_top, WIDTH - _LEFT - _RIGHT, lanes_height)
+        panel.set(facecolor="none", xlim=(0, took_s), xticks=[], ylim=(len(shown), 0))
+        panel.set_yticks(np.arange(len(shown)) + 0.5, [])
     for number, lane in enumerate(shown):
-        _lane(picture, scale, lane, _TOP + _PLOT + _GAP + _LANE * number)
-    _legend(picture, len(lanes) - len(shown))
-    return picture
+        _lane(panel, number + 0.5, took_s, lane)
+        middle = lanes_top + _LANE * number + _LANE // 2
+        chart.text(lane.label, (_LEFT - 16, middle - 1), align="right")
+        chart.text(lane.note, (_LEFT - 16, middle + 21), SMALL_PX, PALE, "right")
+    _legend(chart, len(lanes) - len(shown))
+    return chart.image()
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """Seconds since the start to pixels."""
-
-    took_s: float
-
-    def x(self, at_s: float) -> int:
-        share = min(max(at_s / self.took_s, 0.0), 1.0)
-        return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT))
-
-
-def _left(picture: Image, text: str, at: tuple[int, int], size: float) -> None:
-    """Begins at `at`; smaller, and at last shorter, where it would leave the picture."""
-    text, size = fitting(text, WIDTH - 2 * at[0], size, 2, 0.6)
-    put_text(picture, text, at, size, INK, 2)
-
-
-def _time_grid(picture: Image, scale: _Scale, started_at: datetime, bottom: int) -> None:
-    """Lines at round times of the clock, through the curve and the lanes."""
-    step_s = next((step for step in _TICKS_S if scale.took_s / step <= 8), _TICKS_S[-1])
+def _time_ticks(started_at: datetime, took_s: float) -> tuple[list[float], list[str]]:
+    """Seconds since the start and labels of round times of the clock."""
+    step_s = next((step for step in _TICKS_S if took_s / step <= 8), _TICKS_S[-1])
     form = "%H:%M:%S" if step_s < 60 else "%H:%M"
     midnight = started_at.replace(hour=0, minute=0, second=0, microsecond=0)
     first = -(-(started_at - midnight.astimezone(UTC)).total_seconds() // step_s)
     at = midnight.astimezone(UTC) + timedelta(seconds=first * step_s)  # UTC: in a zone, clocks may change in the night
-    while (at_s := (at - started_at).total_seconds()) <= scale.took_s:
-        x, label = scale.x(at_s), at.astimezone(started_at.tzinfo).strftime(form)
-        cv2.line(picture, (x, _TOP), (x, bottom), GRID, 2)
-        put_text(picture, label, (x - text_width(label, 0.8, 2) // 2, bottom + 40), 0.8, INK, 2)
+    ticks = []
+    while (at_s := (at - started_at).total_seconds()) <= took_s:
+        ticks.append((at_s, at.astimezone(started_at.tzinfo).strftime(form)))
         at += timedelta(seconds=step_s)
-    put_text(picture, started_at.strftime("%Z"), (40, bottom + 40), 0.8, PALE, 2)
+    return [at_s for at_s, _ in ticks], [label for _, label in ticks]
 
 
-def _curve(picture: Image, scale: _Scale, lanes: Sequence[Lane]) -> None:
+def _curve(axes: Axes, took_s: float, lanes: Sequence[Lane]) -> None:
     """Frames of all devices in each column of time, as an area."""
-    rates = _rates(scale, lanes)
-    top = round_up(float(rates.max(initial=0.0)))
-    bottom = _TOP + _PLOT
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        y = round(bottom - share * _PLOT)
-        cv2.line(picture, (_LEFT, y), (WIDTH - _RIGHT, y), GRID, 2)
-        put_right(picture, f"{share * top:g}", (_LEFT - 16, y + 9), 0.8, INK)
-    put_text(picture, "frames/s,", (40, _TOP + 30), 0.8, PALE, 2)
-    put_text(picture, "all devices", (40, _TOP + 64), 0.8, PALE, 2)
-    edges = np.linspace(0.0, scale.took_s, _COLUMNS + 1)
-    xs = np.repeat([scale.x(float(edge)) for edge in edges], 2)[1:-1]
-    ys = np.rint(bottom - np.repeat(rates, 2) / top * _PLOT)
-    outline = np.stack([xs, ys], axis=1).astype(np.int32)
-    area = np.concatenate([[[xs[0], bottom]], outline, [[xs[-1], bottom]]]).astype(np.int32)
-    cv2.fillPoly(picture, [area], _AREA, cv2.LINE_AA)
-    cv2.polylines(picture, [outline], False, _LINE, 3, cv2.LINE_AA)
+    edges = np.linspace(0.0, took_s, _COLUMNS + 1)
+    rates = _rates(edges, lanes)
+    axes.stairs(rates, edges, fill=True, color=PALE_BLUE, antialiased=False)
+    axes.stairs(rates, edges, color=BLUE, linewidth=2)
+    axes.set(facecolor="none", xlim=(0, took_s), ylim=(0, 1.05 * rates.max(initial=0.0) or 1.0), xticks=[])
+    axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
-def _rates(scale: _Scale, lanes: Sequence[Lane]) -> NDArray[np.float64]:
+def _rates(edges: NDArray[np.float64], lanes: Sequence[Lane]) -> NDArray[np.float64]:
     """(columns,) frames a second, each segment's frames spread evenly over its time."""
-    edges = np.linspace(0.0, scale.took_s, _COLUMNS + 1)
-    done = np.zeros(_COLUMNS + 1)
+    done = np.zeros(len(edges))
     for lane in lanes:
         done += _ramps(edges, lane.begun_s, lane.frames_per_s) - _ramps(edges, lane.ended_s, lane.frames_per_s)
-    return np.maximum(np.diff(done), 0.0) / (scale.took_s / _COLUMNS)
+    return np.asarray(np.maximum(np.diff(done) / np.diff(edges), 0.0))
 
 
 def _ramps(
@@ -133,57 +144,34 @@ def _ramps(
     begun = np.searchsorted(from_s[order], at_s)
     speeds = np.concatenate([[0.0], np.cumsum(frames_per_s[order])])[begun]
     offsets = np.concatenate([[0.0], np.cumsum((frames_per_s * from_s)[order])])[begun]
-    frames: NDArray[np.float64] = speeds * at_s - offsets
-    return frames
+    return np.asarray(speeds * at_s - offsets)
 
 
-def _lane(picture: Image, scale: _Scale, lane: Lane, top: int) -> None:
-    """Bars between `top` and the next lane; thin ones still a pixel wide."""
-    middle = top + _LANE // 2
-    put_right(picture, lane.label, (_LEFT - 16, middle - 1), 0.8, INK)
-    put_right(picture, lane.note, (_LEFT - 16, middle + 24), 0.66, INK, 1)
-    cv2.line(picture, (_LEFT, middle), (WIDTH - _RIGHT, middle), GRID, 2)
-    upper, lower = middle - _BAR // 2, middle + _BAR // 2
-    for begun, ended, share in zip(lane.begun_s, lane.ended_s, lane.share, strict=True):
-        left, right = scale.x(float(begun)), scale.x(float(ended))
-        cv2.rectangle(picture, (left, upper), (max(left, right - 2), lower), _tone(round(100 * share)), cv2.FILLED)
-    for begun in lane.begun_s[lane.attempt > 1]:
-        _triangle(picture, (scale.x(float(begun)), upper - 1))
-    for at_s in lane.lost_s:
-        _cross(picture, (scale.x(at_s), middle))
+def _lane(axes: Axes, middle: float, took_s: float, lane: Lane) -> None:
+    """Bars with a gap of two pixels between them; thin ones still a pixel wide."""
+    pixel_s = took_s / (WIDTH - _LEFT - _RIGHT)
+    lengths = np.maximum(lane.ended_s - lane.begun_s - 2 * pixel_s, pixel_s)
+    half = _BAR / _LANE / 2
+    bars = np.stack([lane.begun_s, lengths], axis=1)
+    axes.broken_barh(bars, (middle - half, 2 * half), facecolor=_SPEEDS.to_rgba(lane.share), linewidth=0)
+    retried = lane.begun_s[lane.attempt > 1]
+    axes.scatter(retried, np.full(len(retried), middle - half - 0.12), **_TRIANGLE)
+    axes.scatter(lane.lost_s, np.full(len(lane.lost_s), middle), **_CROSS)
 
 
-@cache
-def _tone(percent: int) -> Color:
-    blue, green, red = (
-        round(float(np.interp(percent / 100, _SHARES, [tone[index] for tone in _TONES]))) for index in range(3)
-    )
-    return blue, green, red
-
-
-def _triangle(picture: Image, tip: tuple[int, int]) -> None:
-    corners = np.array([tip, (tip[0] - 8, tip[1] - 12), (tip[0] + 8, tip[1] - 12)], np.int32)
-    cv2.fillPoly(picture, [corners], INK, cv2.LINE_AA)
-
-
-def _cross(picture: Image, at: tuple[int, int]) -> None:
-    for color, thickness in ((PAPER, 9), (_LOST, 4)):
-        for slope in (-1, 1):
-            cv2.line(picture, (at[0] - 10, at[1] - 10 * slope), (at[0] + 10, at[1] + 10 * slope), color, thickness)
-
-
-def _legend(picture: Image, hidden: int) -> None:
-    y, x = picture.shape[0] - 60, _LEFT
-    put_text(picture, "speed, of its best with such films:", (x, y - 28), 0.7, INK, 1)
-    for column in range(280):
-        share = _SHARES[0] + (_SHARES[-1] - _SHARES[0]) * column / 279
-        cv2.line(picture, (x + column, y - 12), (x + column, y + 8), _tone(round(100 * share)), 1)
-    for share, at in ((0.3, 0), (0.6, 120), (1.0, 280)):
-        label = f"{share:.0%}"
-        put_text(picture, label, (x + at - text_width(label, 0.6, 1) // 2, y + 34), 0.6, INK, 1)
-    _triangle(picture, (x + 430, y + 4))
-    put_text(picture, "took more than one attempt", (x + 454, y + 6), 0.7, INK, 1)
-    _cross(picture, (x + 830, y - 2))
-    put_text(picture, "assignment lost", (x + 854, y + 6), 0.7, INK, 1)
+def _legend(chart: Chart, hidden: int) -> None:
+    y = chart.height - 60
+    chart.text("speed, of its best with such films", (_LEFT, y - 24), SMALL_PX)
+    box = chart.panel(_LEFT, y - 12, 280, 20)
+    ticks, form = [_SLOWEST, 0.65, 1.0], PercentFormatter(1.0, 0)
+    scale = chart.figure.colorbar(_SPEEDS, cax=box, orientation="horizontal", ticks=ticks, format=form)
+    scale.outline.set_visible(False)
+    scale.ax.tick_params(labelsize=points(SMALL_PX), length=0, labelfontfamily=fonts())
+    marks = chart.panel(_LEFT + 400, y - 12, 600, 20)
+    marks.set(xlim=(0, 600), ylim=(0, 1), xticks=[], yticks=[], facecolor="none")
+    marks.scatter([30], [0.5], **_TRIANGLE)
+    marks.scatter([430], [0.5], **_CROSS)
+    chart.text("took more than one attempt", (_LEFT + 454, y + 6), SMALL_PX)
+    chart.text("assignment lost", (_LEFT + 854, y + 6), SMALL_PX)
     if hidden:
-        put_text(picture, f"and {hidden} more devices", (40, y + 6), 0.7, PALE, 1)
+        chart.text(f"and {hidden} more devices", (40, y + 6), SMALL_PX, PALE)

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.decoders.skeleton import DRAWN_EDGES
-from models.drawing.text import as_drawn
-from models.text import visible
+from models.drawing.text import fitting, font, put_text, text_width
 from models.types import KEYPOINT_NAMES
 
 Image = NDArray[np.uint8]
@@ -27,7 +26,7 @@ PAPER: Color = (34, 30, 28)
 INK: Color = (240, 240, 240)
 
 _SUBPIXEL_BITS = 4
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_SMALLEST_PX = 7  # of a caption's letters
 
 
 def draw_poses(
@@ -36,7 +35,7 @@ def draw_poses(
     """Draw people and a caption in place, and return the picture.
 
     image_bgr: (h, w, 3) uint8, contiguous; keypoints: (n, 17, 2) x, y in its pixels, NaN = not found
-    keypoint_scores: (n, 17), sure ones get the larger dots; caption: ASCII, as OpenCV's fonts
+    keypoint_scores: (n, 17), sure ones get the larger dots; caption: as draw_caption takes it
     """
     unit = _line_width_px(image_bgr)
     for person, scores in zip(keypoints, keypoint_scores, strict=True):
@@ -49,21 +48,19 @@ def draw_poses(
 def draw_caption(image: Image, caption: str) -> None:
     """In place: light letters on a darkened strip at the bottom, as wide as the text, never wider than the picture.
 
-    image: (h, w, 3) uint8, contiguous; caption: all but ASCII is drawn as `?`, by OpenCV's fonts
+    image: (h, w, 3) uint8, contiguous; caption: smaller, and at last without its beginning, where it is too wide
     """
-    caption = as_drawn(caption)
     height, width = image.shape[:2]
-    scale = max(0.35, min(height, width) / 900)
-    thickness = max(1, round(scale * 1.6))
-    (text_width, text_height), baseline = cv2.getTextSize(caption, _FONT, scale, thickness)
-    if text_width > width * 0.96:
-        scale *= width * 0.96 / text_width
-        (text_width, text_height), baseline = cv2.getTextSize(caption, _FONT, scale, thickness)
-    pad = text_height // 2 + 1
-    top = max(0, height - text_height - baseline - 2 * pad)
-    strip = image[top:, : text_width + 2 * pad]
+    size_px = max(11, min(height, width) // 32)
+    pad = size_px // 3
+    room = width - 2 * pad
+    if (wide := text_width(caption, size_px)) > room:
+        size_px = max(_SMALLEST_PX, size_px * room // wide)
+    ascent, descent = font(size_px).getmetrics()
+    shown = fitting(caption, room, size_px)
+    strip = image[max(0, height - ascent - descent - pad) :, : text_width(shown, size_px) + 2 * pad]
     strip[:] = (strip * 0.35).astype(np.uint8)
-    cv2.putText(image, caption, (pad, height - baseline - pad), _FONT, scale, INK, thickness, cv2.LINE_AA)
+    put_text(strip, shown, (pad, strip.shape[0] - descent - pad // 2), size_px, INK)
 
 
 def contact_sheet(images: Sequence[Image], columns: int, width_px: int, names: Sequence[str] = ()) -> Image:
@@ -85,27 +82,10 @@ def contact_sheet(images: Sequence[Image], columns: int, width_px: int, names: S
     ]
     for image, (left, top) in zip(images, corners, strict=True):
         _paste(sheet, image, (left, top + line), (width, height))
-    return _with_names(sheet, names, corners, (width, line)) if names else sheet
-
-
-def _with_names(sheet: Image, names: Sequence[str], corners: Sequence[tuple[int, int]], size: tuple[int, int]) -> Image:
-    """Each name on its line of this size. Pillow, since OpenCV's letters are ASCII and names of files are not."""
-    from matplotlib import get_data_path
-    from PIL import Image as Picture
-    from PIL import ImageDraw, ImageFont
-
-    width, line = size
-    picture = Picture.fromarray(sheet)
-    drawing = ImageDraw.Draw(picture)
-    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", max(6, line * 2 // 3))
-    for name, (left, top) in zip(names, corners, strict=True):
-        plain = visible(name)
-        shown = plain
-        while len(shown) > 1 and drawing.textlength(shown, font) > width:
-            plain = plain[max(1, len(plain) // 50) :]
-            shown = f"…{plain}"
-        drawing.text((left, top), shown, INK, font)
-    return np.array(picture, np.uint8)
+    size_px = max(6, line * 2 // 3)
+    for name, (left, top) in zip(names, corners, strict=False):
+        put_text(sheet, fitting(name, width, size_px), (left, top + size_px), size_px, INK)
+    return sheet
 
 
 def _paste(sheet: Image, image: Image, corner: tuple[int, int], size: tuple[int, int]) -> None:

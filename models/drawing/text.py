@@ -1,59 +1,54 @@
-"""Words on pictures with OpenCV, for the drawings that hold a chart. No files.
+"""Words on pictures and video frames, in one line, by Pillow: any letter that DejaVu Sans has. No files.
 
-OpenCV's fonts know ASCII: all else is drawn as `?`.
+OpenCV's fonts know ASCII only. matplotlib brings the font, and is loaded when the first word is drawn.
 """
 
-import cv2
+from functools import cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from models.text import visible
 
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
 Image = NDArray[np.uint8]
 Color = tuple[int, int, int]
 
-INK, PALE, GRID, PAPER = (60, 60, 60), (130, 130, 130), (228, 228, 228), (255, 255, 255)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+@cache
+def font(size_px: int) -> "FreeTypeFont":
+    """Load DejaVu Sans."""
+    from matplotlib import get_data_path
+    from PIL import ImageFont
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", size_px)
 
 
-def put_text(picture: Image, text: str, at: tuple[int, int], size: float, color: Color, thickness: int = 1) -> None:
-    """at: (x, y) where the letters' base line begins"""
-    cv2.putText(picture, as_drawn(text), at, FONT, size, color, thickness, cv2.LINE_AA)
+def put_text(picture: Image, text: str, at: tuple[int, int], size_px: int, color: Color) -> None:
+    """Write in place, cut at the picture's edge. at: x, y of the left end of the base line; color: BGR"""
+    from PIL import Image as Picture
+    from PIL import ImageDraw
+
+    face = font(size_px)
+    ascent, descent = face.getmetrics()
+    top, bottom = max(0, at[1] - ascent), at[1] + descent
+    strip = picture[top:bottom]
+    drawn = Picture.fromarray(strip)
+    ImageDraw.Draw(drawn).text((at[0], at[1] - top), visible(text), color, face, anchor="ls")
+    strip[:] = np.asarray(drawn)
 
 
-def text_width(text: str, size: float, thickness: int) -> int:
-    return int(cv2.getTextSize(as_drawn(text), FONT, size, thickness)[0][0])
+def text_width(text: str, size_px: int) -> int:
+    return int(np.ceil(font(size_px).getlength(visible(text))))
 
 
-def put_right(picture: Image, text: str, at: tuple[int, int], size: float, color: Color, thickness: int = 2) -> None:
-    """Ends at `at`; smaller, and at last shorter, where it would leave the picture."""
-    text, size = fitting(text, at[0] - 16, size, thickness, 0.45)
-    put_text(picture, text, (at[0] - text_width(text, size, thickness), at[1]), size, color, thickness)
-
-
-def fitting(text: str, width: int, size: float, thickness: int, least: float) -> tuple[str, float]:
-    """A text and its size, made to fit a width in pixels: smaller down to `least`, then cut."""
-    text = as_drawn(text)
-    while text_width(text, size, thickness) > width and size > least:
-        size -= 0.05
-    while text_width(text, size, thickness) > width and len(text) > 3:
-        text = text[:-4] + "..."
-    return text, size
-
-
-def put_centred(picture: Image, text: str, at: tuple[int, int], size: float, color: Color, thickness: int = 2) -> None:
-    """at: (x, y) of the middle of the base line"""
-    put_text(picture, text, (at[0] - text_width(text, size, thickness) // 2, at[1]), size, color, thickness)
-
-
-def round_up(value: float) -> float:
-    """The next of 1, 2, 4, 6, 8, 10 of its power of ten: its quarters are round."""
-    if value <= 0:
-        return 1.0
-    power = 10.0 ** np.floor(np.log10(value))
-    return float(next(digit * power for digit in (1, 2, 4, 6, 8, 10) if value <= digit * power * 1.0001))
-
-
-def as_drawn(text: str) -> str:
-    """The text in the letters that OpenCV has, in one line."""
-    return visible(text).encode("ascii", "replace").decode()
+def fitting(text: str, width: int, size_px: int) -> str:
+    """Cut the beginning of a text that is wider than `width` pixels: names of files differ at their ends."""
+    plain = shown = visible(text)
+    while len(shown) > 1 and text_width(shown, size_px) > width:
+        plain = plain[max(1, len(plain) // 50) :]
+        shown = f"…{plain}"
+    return shown

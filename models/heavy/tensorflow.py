@@ -29,6 +29,7 @@ def silent_stderr() -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # On by itself only where a CPU has AVX-512; without it TensorFlow has no dilated depthwise convolution (PoseNet 1.00).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TFDF_DISABLE_WELCOME_MESSAGE", "1")  # of TensorFlow Decision Forests, which tensorflowjs loads
 with silent_stderr():
     import tensorflow as tf
 

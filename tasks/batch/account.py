@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.drawing.night import Lane, draw_night
 from storage.ledger.account import (
     BatchFacts,
     Crowd,
@@ -42,6 +41,9 @@ from tasks.text.wording import (
     kind,
     rate,
 )
+
+if TYPE_CHECKING:
+    from models.drawing.night import Lane
 
 # A stick computes for nobody else, so a speed that drops and stays low is its own. A CPU has other work, too.
 CAN_THROTTLE = "MYRIAD"
@@ -161,12 +163,16 @@ class Account:
 
     def chart(self) -> NDArray[np.uint8]:
         """(height, 1600, 3) uint8 BGR: the night by device."""
+        from models.drawing.night import draw_night  # matplotlib takes 0.8 s of CPU time to load
+
         batch = self.batch
         title = f"batch {batch.batch_id}, {batch.model}, {count(self.counts.frames_done, 'frame')}: {self.time_line()}"
         started_at = batch.started_at.astimezone(self.zone)
         return draw_night(title, started_at, batch.took_s, [self._lane(device) for device in self.devices])
 
-    def _lane(self, device: DeviceFacts) -> Lane:
+    def _lane(self, device: DeviceFacts) -> "Lane":
+        from models.drawing.night import Lane
+
         who, spans = (device.worker or "", device.device or ""), self.spans
         mine = spans.lane == spans.workers.index(who) if who in spans.workers else np.zeros(len(spans.lane), bool)
         speed = f", {rate(device.frames_done / device.wall_s)}" if device.wall_s else ""

@@ -10,8 +10,10 @@ from models.car_classifier.checkpoint import Epoch, Step
 from models.car_classifier.metrics import Confusion
 from models.car_classifier.pictures import MOST_FAILURES, draw_confusion, draw_training, failure_sheet
 from models.datasets.picture import Picture
+from models.drawing import figures
+from models.drawing.figures import bgr
 
-BLUE, ORANGE = (180, 105, 30), (40, 120, 235)
+BLUE, ORANGE = bgr(figures.BLUE), bgr(figures.ORANGE)
 
 
 def training(epochs: int) -> tuple[list[Step], list[Epoch]]:

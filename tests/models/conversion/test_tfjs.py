@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,17 +31,72 @@ from tests.models.model_files import (
 
 
 @pytest.mark.real_data
-def test_weights_are_read_as_tensorflowjs_reads_them(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TFDF_DISABLE_WELCOME_MESSAGE", "1")  # without it the import fails where stdout is captured
-    from tensorflowjs.read_weights import read_weights as oracle
+@pytest.mark.parametrize("source", [f"{GRAPH}/model-stride16.json", f"{LAYERS}/mobilenet_model.json"])
+def test_weights_are_what_the_format_says(data: Path, source: str) -> None:
+    """The format's formula, written down once more: stored * scale + min in float64, one value after the other."""
+    found = read_weights(data / source)
+    for group in json.loads((data / source).read_text())["weightsManifest"]:
+        content = b"".join((data / source).with_name(name).read_bytes() for name in group["paths"])
+        for entry in group["weights"]:
+            how = entry.get("quantization", {"dtype": entry["dtype"], "scale": 1.0, "min": 0.0})
+            stored = np.frombuffer(content, how["dtype"], int(np.prod(entry["shape"])))
+            content = content[stored.nbytes :]
+            expected = (stored.astype(np.float64) * how["scale"] + how["min"]).astype(np.float32)
+            assert found[entry["name"]].tobytes() == expected.tobytes()
+            assert found[entry["name"]].shape == tuple(entry["shape"])
 
-    for source, name in ((GRAPH, "model-stride16.json"), (LAYERS, "mobilenet_model.json")):
-        manifest = json.loads((data / source / name).read_text())["weightsManifest"]
-        expected = {entry["name"]: entry["data"] for entry in oracle(manifest, str(data / source), flatten=True)}
-        found = read_weights(data / source / name)
-        assert found.keys() == expected.keys()
-        for key, value in expected.items():
-            np.testing.assert_array_max_ulp(found[key], value.astype(np.float32), maxulp=1)
+
+def write_weight(folder: Path, stored: np.ndarray, **entry: Any) -> Path:
+    """A model JSON with one weight `w`."""
+    (folder / "w.bin").write_bytes(stored.tobytes())
+    weight = {"name": "w", "shape": list(stored.shape), "dtype": "float32", **entry}
+    raw = {"modelTopology": {}, "weightsManifest": [{"paths": ["w.bin"], "weights": [weight]}]}
+    (folder / "model.json").write_text(json.dumps(raw))
+    return folder / "model.json"
+
+
+@pytest.mark.parametrize(("kind", "scale", "low"), [("uint8", 2, -5), ("uint16", 3, 0), ("uint16", 70_000, 1)])
+def test_whole_numbers_scale_as_broken_ones_do(tmp_path: Path, kind: str, scale: int, low: int) -> None:
+    """JavaScript writes 2.0 as 2, with which numpy would go on counting in 8 and 16 bits."""
+    stored = np.array([0, 1, np.iinfo(kind).max], kind)
+    file = write_weight(tmp_path, stored, quantization={"dtype": kind, "scale": scale, "min": low})
+    np.testing.assert_array_equal(read_weights(file)["w"], (stored.astype(float) * scale + low).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("stored", "dtype"), [(np.zeros((0, 3), np.float32), "float32"), (np.array(7, np.int32), "int32")]
+)
+def test_empty_and_scalar_weights(tmp_path: Path, stored: np.ndarray, dtype: str) -> None:
+    found = read_weights(write_weight(tmp_path, stored, dtype=dtype))["w"]
+    assert (found.shape, found.dtype) == (stored.shape, stored.dtype)
+    np.testing.assert_array_equal(found, stored)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"dtype": "string"}, "stored as string, expected one of float32"),
+        ({"dtype": "object"}, "stored as object"),
+        ({"dtype": "complex64"}, "stored as complex64"),
+        ({"dtype": "V2147483647"}, "stored as V2147483647"),
+        ({"dtype": ["float32"]}, "stored as"),
+        ({"dtype": "x" * 10_000}, "stored as"),
+        ({"shape": [-1]}, "whole numbers"),
+        ({"shape": [3.0]}, "whole numbers"),
+        ({"shape": [2**70]}, "12 bytes found"),
+        ({"quantization": {"dtype": "float32", "scale": 1, "min": 0}}, "stored as float32, expected one of uint8"),
+        ({"quantization": {"dtype": "float16"}, "dtype": "int32", "shape": [6]}, "stored as int32, expected one of"),
+        ({"quantization": {"dtype": "uint16", "scale": float("nan"), "min": 0}, "shape": [6]}, "scaled by nan"),
+        ({"quantization": {"dtype": "uint16", "scale": 1, "min": float("-inf")}, "shape": [6]}, "from -inf"),
+        ({"quantization": {"dtype": "uint16", "scale": 1e300, "min": 1}, "shape": [6]}, "NaN or infinity"),
+    ],
+)
+def test_entries_that_tensorflowjs_would_take_at_their_word(
+    tmp_path: Path, entry: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConversionError, match=message) as refused:
+        read_weights(write_weight(tmp_path, np.ones(3, np.float32), **entry))
+    assert len(str(refused.value)) < 1000
 
 
 @pytest.mark.real_data
@@ -181,7 +237,7 @@ def test_broken_manifest_formats_are_refused(manifest_copy: Path) -> None:
     weights = manifest_copy / "MobilenetV1_Conv2d_3_pointwise_weights"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1])
-    with pytest.raises(ConversionError, match="has 36863 bytes, expected 36864"):
+    with pytest.raises(ConversionError, match="36863 bytes found, 36864 expected"):
         load(manifest_copy)
     weights.write_bytes(np.full(len(content) // 4, np.nan, "<f4").tobytes())
     with pytest.raises(ConversionError, match="NaN"):

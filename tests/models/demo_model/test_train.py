@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.conversion.graph import candidate_outputs, posenet_outputs, prepare, the_input, to_graph, unfuse
-from models.conversion.tfjs import load_graph_model
+from models.conversion.tfjs import load_graph_model, read_weights
 from models.decoders.posenet import DecodeParams, cell_origin_px, decode_poses
 from models.decoders.skeleton import PART_CHAIN
 from models.demo_model.accuracy import measure, render_test_set
@@ -30,7 +30,7 @@ from models.demo_model.train import (
     train,
     trained_variables,
 )
-from models.demo_model.write_tfjs import WEIGHTS_FILE, write_posenet
+from models.demo_model.write_tfjs import WEIGHTS_FILE, write_graph_model, write_posenet
 from models.heavy.tensorflow import tf
 from models.synthetic.frame import TEST_SET, SceneParams
 
@@ -269,6 +269,27 @@ def test_time_ends_a_training_and_lowers_the_rate() -> None:
     assert late.share(params) > 0.98
     assert learning_rate(params, late) < 0.05 * learning_rate(params, early)
     assert Progress(500, 61.0, {}).share(params) > 1
+
+
+def test_a_written_graph_is_read_as_it_was_within_half_a_step(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    values = {
+        "w": rng.normal(size=(3, 3, 2, 4)).astype(np.float32),
+        "zeros": np.concatenate([rng.normal(size=7), np.zeros(5)]).astype(np.float32),
+        "same": np.full(3, -2.5, np.float32),
+        "axes": np.array([1, 2], np.int32),
+    }
+    with tf.Graph().as_default() as graph:
+        for name, value in values.items():
+            tf.constant(value, name=name)
+    write_graph_model(graph.as_graph_def(), tmp_path)
+    found = read_weights(tmp_path / "model.json")
+    assert found.keys() == values.keys()
+    for name, value in values.items():
+        assert found[name].dtype == value.dtype
+        assert np.abs(found[name] - value).max() <= 0.51 * np.ptp(value) / 65_535
+    assert (found["zeros"][7:] == 0).all()
+    assert "tensorContent" not in (tmp_path / "model.json").read_text()
 
 
 def test_the_exported_model_says_what_the_trained_one_says(tmp_path: Path) -> None:

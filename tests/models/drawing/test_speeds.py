@@ -3,31 +3,32 @@
 import numpy as np
 import pytest
 
-from models.drawing.speeds import _ALONE, _THEIRS, _WHOLE, ARTICLE, WIDTH, Bar, draw_speeds
+from models.drawing.figures import bgr
+from models.drawing.speeds import ALONE, ARTICLE, THEIRS, WHOLE, WIDTH, Bar, draw_speeds
 
 
-def longest_run(picture: np.ndarray, color: tuple[int, int, int], part: slice = slice(None)) -> int:
+def longest_run(picture: np.ndarray, color: str, part: slice = slice(None)) -> int:
     """Pixels of this colour in the row that has most of them, the legend's small squares left out."""
-    return int((picture[part] == color).all(axis=2).sum(axis=1).max())
+    return int((picture[part] == bgr(color)).all(axis=2).sum(axis=1).max())
 
 
 def test_lengths_are_in_proportion() -> None:
     picture = draw_speeds("speed", "a machine", [Bar("one", "f32", 400.0, 100.0)])
     assert picture.shape[1] == WIDTH
     below_the_legend = slice(180, None)
-    alone = longest_run(picture, _ALONE, below_the_legend)
-    whole = longest_run(picture, _WHOLE, below_the_legend)
+    alone = longest_run(picture, ALONE, below_the_legend)
+    whole = longest_run(picture, WHOLE, below_the_legend)
     assert alone / whole == pytest.approx(4, rel=0.02)
-    theirs = longest_run(picture, _THEIRS)
-    assert theirs / alone == pytest.approx((max(ARTICLE.values()) / 60) / (400 / 400), rel=0.02), "a scale of its own"
+    theirs = longest_run(picture, THEIRS)
+    assert theirs == pytest.approx(alone, rel=0.02), f"{max(ARTICLE.values())} is the longest on a scale of its own"
 
 
 def test_a_model_more_is_higher_and_one_that_was_not_measured_has_no_bar() -> None:
     one = draw_speeds("speed", "", [Bar("one", "", 10.0, None)])
     two = draw_speeds("speed", "", [Bar("one", "", 10.0, None), Bar("two", "", 5.0, 4.0)])
     assert two.shape[0] > one.shape[0]
-    assert longest_run(one, _WHOLE, slice(180, None)) == 0
-    assert longest_run(two, _WHOLE, slice(180, None)) > 0
+    assert longest_run(one, WHOLE, slice(180, None)) == 0
+    assert longest_run(two, WHOLE, slice(180, None)) > 0
 
 
 def test_names_of_any_length_and_alphabet_stay_in_the_picture() -> None:

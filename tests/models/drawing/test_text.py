@@ -1,22 +1,57 @@
 """Any text is drawn, in one line, and stays in its room."""
 
+import warnings
+
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from models.drawing.figures import Chart
 from models.drawing.people import draw_caption
-from models.drawing.text import as_drawn, put_right
+from models.drawing.text import fitting, text_width
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.text(max_size=300))
-def test_any_text_is_drawn_and_leaves_its_room_alone(text: str) -> None:
-    picture = np.full((80, 400, 3), 255, np.uint8)
-    put_right(picture, text, (200, 40), 0.8, (0, 0, 0))
-    draw_caption(picture[60:], text)
-    assert (picture[:60, 206:] == 255).all()
-    assert (picture[:60, :10] == 255).all()
+@settings(max_examples=40, deadline=None)
+@given(st.text(max_size=300), st.integers(60, 1200))
+def test_a_caption_of_any_text_leaves_the_picture_above_it_alone(text: str, width: int) -> None:
+    picture = np.full((100, width, 3), 255, np.uint8)
+    draw_caption(picture, text)
+    assert (picture[:76] == 255).all()
+    assert (picture[-1, 0] != 255).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(max_size=200))
+@example("$x$ ${y")
+@example("$\\frac{")
+@example("\x1b[2J\nb\udcff é カ")
+def test_any_text_fits_a_chart_and_is_no_formula(text: str) -> None:
+    chart = Chart(300, 60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = chart.text(text, (200, 40), align="right")
+        picture = chart.image()
+    assert drawn.get_window_extent().width <= 200 - 32 or len(drawn.get_text()) <= 2
+    assert (picture[:, 206:] == 255).all()
+
+
+@pytest.mark.parametrize("word", ["é", "ß", "Ж", "ω", "×", "ő"])
+def test_letters_beyond_ascii_are_told_apart(word: str) -> None:
+    """OpenCV drew each as a question mark."""
+    drawn = {}
+    for text in (word, "?", "\u4e00"):
+        drawn[text] = np.full((40, 200, 3), 255, np.uint8)
+        draw_caption(drawn[text], text)
+    assert len({picture.tobytes() for picture in drawn.values()}) == 3
 
 
 def test_an_escape_is_drawn_as_letters() -> None:
-    assert as_drawn("a\x1b[2J\nb\udcff é") == "a\\x1b[2J\\nb\\udcff ?"
+    assert fitting("a\x1b[2J\nb\udcff é", 1000, 12) == "a\\x1b[2J\\nb\\udcff é"
+
+
+def test_a_name_that_is_too_long_keeps_its_end() -> None:
+    shown = fitting("cameras/" * 40 + "yard.mp4", 200, 20)
+    assert shown.startswith("…")
+    assert shown.endswith("/yard.mp4")
+    assert text_width(shown, 20) <= 200

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 
+from models.drawing.figures import PALE_BLUE, bgr
 from models.drawing.night import MOST_LANES, WIDTH, Lane, draw_night
 from storage.ledger import assignments
 from storage.ledger.account import write_estimate
@@ -373,7 +374,7 @@ def test_a_hot_device_is_seen_where_and_when_it_is_hot() -> None:
 
 def test_the_curve_holds_all_frames() -> None:
     """There where a device works, and nowhere else: five segments fill 150 of the 600 seconds, ten 300."""
-    area = (235, 206, 170)
+    area = bgr(PALE_BLUE)
     one, idle = draw(lane("a", [30.0] * 10)), draw(lane("a", [30.0] * 5))
     inside = lambda picture: np.all(picture[130:430, 310:1540] == area, axis=2)  # noqa: E731
     assert inside(idle)[:, :290].mean() > 0.65
@@ -391,7 +392,7 @@ def test_retries_and_losses_are_marked() -> None:
 
 @pytest.mark.parametrize(("lanes", "took_s"), [(0, 0.0), (1, 0.5), (3, 40.0), (MOST_LANES + 5, 50_000.0)])
 def test_any_night_can_be_drawn(lanes: int, took_s: float) -> None:
-    """No device, an instant, fourteen hours; names that no font of OpenCV has, and long ones."""
+    """No device, an instant, fourteen hours; names with letters beyond ASCII, and long ones."""
     picture = draw(*(lane(f"Küche {'x' * number}", [30.0] * 5) for number in range(lanes)), took_s=took_s)
     assert picture.dtype == np.uint8
     assert picture.shape[1:] == (WIDTH, 3)
