@@ -1,4 +1,4 @@
-"""Temporary files and folders whose owner is known by a lock, so that those of killed processes can be removed.
+"""Temporary files and folders, locked by their owner so that those of killed processes can be removed.
 
 The kernel drops a process's locks, however it ends. A name tells the machine, as a lock on a shared disk may be known
 to one machine alone.
@@ -19,11 +19,11 @@ from io import BufferedRandom
 from pathlib import Path
 
 TEMPORARY = ".nightjar-tmp-"
-SILENT_S = 86400.0  # since the last write of another machine, whose locks may not be seen here
+SILENT_S = 86400.0  # since the last write of another machine, whose locks may not be visible here
 
 
 def temporary_name(before: str = TEMPORARY) -> str:
-    """A new name that tells this machine."""
+    """Return a new name that contains this machine's."""
     return f"{before}{_machine()}-{secrets.token_hex(8)}"
 
 
@@ -33,7 +33,7 @@ def _machine() -> str:
 
 @contextmanager
 def temporary_file(folder: Path) -> Iterator[tuple[Path, BufferedRandom]]:
-    """A new file in the folder, open and held. Removed after an error, and at the end unless it was renamed."""
+    """Open a new, locked file in the folder. It is removed after an error, and at the end unless it was renamed."""
     path, descriptor = _make_held(lambda: folder / temporary_name(), _new_file)
     try:
         with os.fdopen(descriptor, "w+b") as file:
@@ -44,7 +44,7 @@ def temporary_file(folder: Path) -> Iterator[tuple[Path, BufferedRandom]]:
 
 @contextmanager
 def temporary_folder(parent: Path, before: str = TEMPORARY, after: str = "") -> Iterator[Path]:
-    """A new folder, held. Removed at the end with all that is in it, unless it was renamed."""
+    """Make a new, locked folder. It is removed at the end with its contents, unless it was renamed."""
     path, held = _make_held(lambda: parent / f"{temporary_name(before)}{after}", _new_folder)
     try:
         yield path
@@ -63,7 +63,7 @@ def _new_folder(path: Path) -> int:
 
 
 def _make_held(name: Callable[[], Path], make: Callable[[Path], int]) -> tuple[Path, int]:
-    """Its path and descriptor. One that was taken for a leftover before it was held is made anew."""
+    """Make and lock an entry; again, where it was removed as a leftover before it was locked. Path and descriptor."""
     while True:
         path = name()
         try:
@@ -90,7 +90,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def temporary_below(root: Path) -> Iterator[Path]:
-    """Everything below the folder that is named as temporary_file and temporary_folder name what they make."""
+    """Entries below the folder with names as temporary_file and temporary_folder give them."""
     for place, folders, files in os.walk(root):
         for name in (*folders, *files):
             if name.startswith(TEMPORARY):
@@ -99,10 +99,10 @@ def temporary_below(root: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(paths: Iterable[Path], *, dry: bool = False) -> int:
-    """Remove those that nobody holds and that are this user's. Returns how many; dry: how many it would be."""
+    """Remove this user's unlocked leftovers. Returns their number; dry: count them only."""
     removed = 0
     for path in paths:
-        with suppress(OSError):  # held, or removed meanwhile
+        with suppress(OSError):  # locked, or removed meanwhile
             removed += _remove_unless_held(path, dry)
     return removed
 
@@ -125,5 +125,5 @@ def _remove_unless_held(path: Path, dry: bool) -> bool:
 
 
 def _may_be_held_elsewhere(path: Path) -> bool:
-    """Another machine made it, or an older version of this program, and wrote to it lately."""
+    """Return whether another machine, or an older version of this program, wrote to it lately."""
     return f"-{_machine()}-" not in path.name and time.time() - path.lstat().st_mtime < SILENT_S

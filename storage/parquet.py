@@ -1,7 +1,7 @@
-"""A segment's result as one Parquet file: the log that SQL can be rebuilt from. No SQL, no store: bytes.
+"""A segment's result as one Parquet file: the log from which SQL can be rebuilt. Bytes only: no SQL, no store.
 
-Reading has two halves, because a file from a store may be anybody's. `result_record` opens it, which belongs into a
-sandbox's child. `from_record` checks what came out of it, and trusts neither the file nor the child.
+Reading has two halves, because a file from a store cannot be trusted. `result_record` opens it, which belongs into a
+sandbox's child. `from_record` checks the record, and trusts neither the file nor the child.
 """
 
 import json
@@ -43,7 +43,7 @@ METADATA_LIMIT_BYTES = 16 << 20  # of a segment all of whose frames are undecoda
 MOST_ROW_GROUPS = 1024
 MOST_LABELS = 10_000
 LABELS_LIMIT_BYTES = 256 << 20
-ROW_LIMIT_BYTES = 512  # a row of poses has 226 bytes before it is compressed
+ROW_LIMIT_BYTES = 512  # a row of poses has 226 bytes uncompressed
 
 
 def _schema(columns: tuple[str, ...]) -> pa.Schema:
@@ -56,7 +56,7 @@ SCHEMAS = {Poses: _schema(POSE_COLUMNS), Classifications: _schema(LABEL_COLUMNS)
 
 
 class ResultError(NightjarError):
-    """A file that is no result, or not the one that was expected."""
+    """A file that is not a result, or not the expected one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ class _About(BaseModel):
 
 
 def encode_result(result: Result) -> bytes:
-    """Return the file's bytes; equal results give equal bytes. Raises ValueError where a part is not the segment's."""
+    """Encode a result. Equal results give equal bytes. Raises ValueError where a part is not the segment's."""
     _check(result)
     sink = pa.BufferOutputStream()
     table = _table(result)
@@ -110,7 +110,7 @@ def decode_result(data: bytes, name: str) -> Result:
 
 
 def refusal(name: str, error: Exception) -> ResultError:
-    """The error for a file that is no result, with one line of the cause."""
+    """Return the error for a file that is not a result, with the cause on one line."""
     found = (str(error).splitlines() or [type(error).__name__])[0][:500]
     return ResultError(f"{name}: {found}; expected a result file of Nightjar: do the segment again")
 
@@ -119,7 +119,7 @@ def result_record(data: bytes) -> dict[str, Any]:
     """Open a result file: {"about": its metadata as JSON, "labels": list of str or None, "columns": list of arrays}.
 
     labels: of a classifier's file; its second column then holds indices into them.
-    Meant for a sandbox's child. Raises OSError, ArrowException or ValueError for what is no result, and MemoryError.
+    Meant for a sandbox's child. Raises OSError, ArrowException or ValueError for any other file, and MemoryError.
     """
     if len(data) > RESULT_LIMIT_BYTES:
         raise ValueError(f"{len(data)} bytes, expected at most {RESULT_LIMIT_BYTES}")
@@ -128,7 +128,7 @@ def result_record(data: bytes) -> dict[str, Any]:
         kind = _check_shape(file, _parse_about(text))
         if kind is Poses:
             return {"about": text.decode(), "labels": None, "columns": [_numbers(each) for each in file.read().columns]}
-    with _opened(data, read_dictionary=["label"]) as file:  # each different label once, however often it is repeated
+    with _opened(data, read_dictionary=["label"]) as file:  # each distinct label once, however often it is repeated
         frame, label, t_s, scores = file.read().columns
         labels, codes = _unpack_labels(label)
         columns = [_numbers(frame), codes, _numbers(t_s), _numbers(scores)]
@@ -153,9 +153,9 @@ def _parse_about(text: bytes | str) -> _About:
 
 
 def _with_stored_size(text: bytes | str) -> bytes:
-    """The same metadata; files of earlier versions lack the stored size, as they know only rotations.
+    """Add the stored size to the metadata of earlier versions, which know only rotations.
 
-    JSON to JSON, because the strict model takes an array for a tuple in JSON only.
+    JSON to JSON, because the strict model accepts an array for a tuple only in JSON.
     """
     data = text.encode() if isinstance(text, str) else text
     if b'"stored_width"' in data:
@@ -163,7 +163,7 @@ def _with_stored_size(text: bytes | str) -> bytes:
     try:
         about = from_json(data)
     except ValueError:
-        return data  # the model says what is wrong
+        return data  # the model reports the fault
     video = about.get("video") if isinstance(about, dict) else None
     if not isinstance(video, dict):
         return data
@@ -175,7 +175,7 @@ def _with_stored_size(text: bytes | str) -> bytes:
 
 
 def _check_shape(file: pq.ParquetFile, about: _About) -> type[Poses] | type[Classifications]:
-    """Return the kind of rows. Raises ValueError unless columns, rows and sizes can be a result of this segment's."""
+    """Return the kind of rows. Raises ValueError unless columns, rows and sizes can be a result of this segment."""
     kind = next((kind for kind, expected in SCHEMAS.items() if file.schema_arrow.equals(expected)), None)
     if kind is None:
         raise ValueError("other columns than a result's")
@@ -192,7 +192,7 @@ def _check_shape(file: pq.ParquetFile, about: _About) -> type[Poses] | type[Clas
 
 
 def _unpack_labels(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
-    """The different labels and, for each row, the index of its own."""
+    """Return the distinct labels and, for each row, the index of its own."""
     if column.null_count:
         raise ValueError("rows without a label")
     array = column.unify_dictionaries().combine_chunks() if column.num_chunks else pa.array([], column.type)
@@ -205,14 +205,14 @@ def _unpack_labels(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
-    """The column as an array; NULL becomes NaN, which only a column of floats can hold."""
+    """Return the column as an array. NULL becomes NaN, which only a column of floats can hold."""
     if column.null_count and not pa.types.is_floating(column.type):
         raise ValueError("rows without a number")
     return np.asarray(column.to_numpy())
 
 
 def from_record(record: Any, name: str) -> Result:
-    """Check a record of `result_record`, whoever made it. Raises ResultError where anything in it is off."""
+    """Check a record of `result_record` that may be forged. Raises ResultError where anything in it is wrong."""
     try:
         about = _parse_about(str(record["about"]))
         rows = _rows(record["labels"], record["columns"])
@@ -263,10 +263,10 @@ def _table(result: Result) -> pa.Table:
 
 
 def _array(values: NDArray[Any], field: pa.Field) -> pa.Array:
-    """NaN becomes NULL, as in SQL, where the field takes one."""
+    """Convert to an Arrow array, with NULL for NaN, as in SQL, where the field takes one."""
     if field.type == pa.string():
         return pa.array(values, field.type)
-    # pa.array would import pandas for a third of a second, which nothing here needs.
+    # pa.array would import pandas, which takes a third of a second.
     missing = np.isnan(values) if field.nullable else np.zeros(0, bool)
     there = pa.py_buffer(np.packbits(~missing, bitorder="little")) if missing.any() else None
     return pa.Array.from_buffers(field.type, len(values), [there, pa.py_buffer(np.ascontiguousarray(values))])

@@ -1,4 +1,4 @@
-"""Files that only their owner reads: film names, poses and pictures of people. No database, no store."""
+"""Files that only their owner may read: film names, poses and pictures of people. No database, no store."""
 
 import os
 import stat
@@ -10,12 +10,12 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def be_private() -> None:
-    """Give every file that this process, its libraries and its children make from now on to its owner alone."""
+    """Make files that this process, its libraries and its children create from now on readable to the owner only."""
     os.umask(OTHERS)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it that are missing, for its owner alone."""
+    """Make a folder and its missing parents, accessible to the owner only."""
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except FileNotFoundError:
@@ -26,16 +26,16 @@ def make_folder(folder: Path) -> None:
 
 
 def make_file(path: Path) -> None:
-    """Make an empty file for its owner alone, or close one that is there."""
+    """Make an empty file, or close an existing one, so that only the owner can read it."""
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     _close_one(path)
 
 
 def tighten(folder: Path, names: Collection[str]) -> None:
-    """Close these entries of a folder to everybody else; and the folder, where it holds nothing but them.
+    """Close these entries of a folder to other users; and the folder itself, where it holds nothing else.
 
-    A folder that a person named may hold other people's things, and stays as it is then.
+    A folder that a user named may hold other files, and then stays as it is.
     """
     with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         found = {entry.name for entry in folder.iterdir()}
@@ -46,7 +46,7 @@ def tighten(folder: Path, names: Collection[str]) -> None:
 
 
 def _close(path: Path) -> None:
-    """A folder's own mode comes last, so that an interrupted walk is repeated; nobody reaches into a closed one."""
+    """Close a path and all below it. A folder's own mode comes last, so that an interrupted walk is repeated."""
     if path.is_symlink() or not _is_open(path):
         return
     for place, _, files in os.walk(path, topdown=False):
@@ -62,7 +62,7 @@ def _is_open(path: Path) -> bool:
 
 
 def _close_one(path: Path) -> None:
-    """Leave files of another user, and files that are gone meanwhile."""
+    """Close one path. Files of other users and files that disappeared meanwhile are left alone."""
     with suppress(FileNotFoundError, PermissionError):
         info = path.lstat()
         if info.st_mode & OTHERS and not stat.S_ISLNK(info.st_mode) and info.st_uid == os.geteuid():

@@ -1,6 +1,6 @@
-"""Rows of poses and labels as SQL and Parquet both hold them, and the checks that they pass before. No SQL, no files.
+"""Rows of poses and labels in the form of both SQL and Parquet, and the checks before storage. No SQL, no files.
 
-Results come from workers, and a worker may be anybody: the checks hold every value to physical bounds.
+Results come from workers that are not trusted: the checks hold every value to physical bounds.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from models.types import KEYPOINT_NAMES, KEYPOINTS, Classifications, Poses, Rows
 KEYPOINT_COLUMNS = tuple(f"{name}_{part}" for name in KEYPOINT_NAMES for part in ("x", "y", "score"))
 MOST_PEOPLE_PER_FRAME = 256
 MOST_SCORE = 1.001  # a sum of seventeen rounded scores, divided by seventeen
-MOST_COORDINATE = float(1 << 20)  # pixels: models may see a keypoint outside of the frame
+MOST_COORDINATE = float(1 << 20)  # pixels: models may place a keypoint outside of the frame
 MOST_SECONDS = 366 * 86400.0
 # The types are SQL's. A row: one person in one frame, before its keypoints.
 POSE_HEAD = np.dtype([("frame", "i4"), ("person", "i2"), ("t_s", "f8"), ("score", "f4")])
 POSE_COLUMNS = (*(POSE_HEAD.names or ()), *KEYPOINT_COLUMNS)
-# A row: one second of a segment in which somebody was seen. frame: the first such one
+# A row: one second of a segment with somebody in view. frame: the first such one
 POSE_SECONDS = np.dtype(
     [
         ("frame", "i4"),
@@ -35,7 +35,7 @@ POSE_SECONDS = np.dtype(
 
 
 def keypoint_matrix(poses: Poses) -> NDArray[np.float32]:
-    """(n, 51) float32 in the order of KEYPOINT_COLUMNS; NaN = not found."""
+    """Return an (n, 51) float32 array in the order of KEYPOINT_COLUMNS; NaN = not found."""
     both = np.concatenate([poses.keypoints, poses.keypoint_scores[:, :, None]], axis=2)
     matrix: NDArray[np.float32] = both.reshape(len(poses), len(KEYPOINT_COLUMNS))
     return matrix
@@ -48,28 +48,28 @@ def poses_from_columns(
     scores: NDArray[np.float32],
     matrix: NDArray[np.float32],
 ) -> Poses:
-    """The inverse of `keypoint_matrix`. matrix: (n, 51) float32."""
+    """Build poses from columns, the inverse of `keypoint_matrix`. matrix: (n, 51) float32."""
     parts = matrix.reshape(len(frame), KEYPOINTS, 3)
     keypoints, keypoint_scores = np.ascontiguousarray(parts[:, :, :2]), np.ascontiguousarray(parts[:, :, 2])
     return Poses(frame, person, t_s, scores, keypoints, keypoint_scores)
 
 
 def pose_heads(poses: Poses) -> NDArray[np.void]:
-    """(n,) POSE_HEAD."""
+    """Array (n,) of POSE_HEAD."""
     heads = np.empty(len(poses), POSE_HEAD)
     heads["frame"], heads["person"], heads["t_s"], heads["score"] = poses.frame, poses.person, poses.t_s, poses.scores
     return heads
 
 
 def pose_seconds(poses: Poses) -> NDArray[np.void]:
-    """(seconds,) POSE_SECONDS: frames with somebody in them, by the second that they begin in."""
+    """Array (seconds,) of POSE_SECONDS: frames with somebody in them, by the second in which they begin."""
     first = np.flatnonzero(np.diff(poses.frame, prepend=-1))  # the first row of each frame
     frame, t_s, people = poses.frame[first], poses.t_s[first], poses.person[np.append(first, len(poses))[1:] - 1] + 1
     second = np.floor(t_s)
     begin = np.flatnonzero(np.diff(second, prepend=-np.inf))
     end = np.append(begin, len(frame))[1:] - 1
     rows = np.empty(len(begin), POSE_SECONDS)
-    if len(rows):  # reduceat wants something
+    if len(rows):  # reduceat refuses empty indices
         rows["frame"], rows["second"], rows["frames_seen"] = frame[begin], second[begin], end - begin + 1
         rows["first_s"], rows["last_s"] = t_s[begin], t_s[end]
         rows["most_people"] = np.maximum.reduceat(people, begin)
@@ -77,7 +77,7 @@ def pose_seconds(poses: Poses) -> NDArray[np.void]:
 
 
 def check_poses(poses: Poses, segment: Segment) -> None:
-    """Raises ValueError unless these are rows of that segment: shapes, frame range, order, finite numbers or NaN."""
+    """Raise ValueError unless these are rows of that segment: shapes, frame range, order, finite numbers or NaN."""
     _check_shapes(poses)
     if len(poses) == 0:
         return
@@ -107,7 +107,7 @@ def check_poses(poses: Poses, segment: Segment) -> None:
 
 
 def check_times(frame: NDArray[np.int64], t_s: NDArray[np.float64]) -> None:
-    """Raise ValueError unless the times are seconds of a file, one per frame, that never go back.
+    """Raise ValueError unless the times are seconds of a file, one per frame and never decreasing.
 
     frame: (n,) ascending, with repetitions; t_s: (n,) seconds
     """
@@ -118,7 +118,7 @@ def check_times(frame: NDArray[np.int64], t_s: NDArray[np.float64]) -> None:
 
 
 def _within(values: NDArray[Any], least: float, most: float) -> bool:
-    """True if all values are numbers within the bounds; NaN is none."""
+    """Return whether all values are numbers within the bounds. NaN is not."""
     return bool(((values >= least) & (values <= most)).all())
 
 
@@ -149,7 +149,7 @@ MOST_REPAIRS = 2000  # stretches of repaired time stamps, and changes of the clo
 
 
 def check_rows(rows: Rows, segment: Segment) -> None:
-    """Raises ValueError unless these are rows of that segment: shapes, frame range, order, finite numbers."""
+    """Raise ValueError unless these are rows of that segment: shapes, frame range, order, finite numbers."""
     if isinstance(rows, Classifications):
         _check_labels(rows, segment)
     else:
@@ -181,7 +181,7 @@ def _check_labels(rows: Classifications, segment: Segment) -> None:
 
 
 def check_report(report: SegmentReport, segment: Segment) -> None:
-    """Raise ValueError unless the report is of the segment: no frame twice, plain texts, a duration."""
+    """Raise ValueError unless the report fits the segment: no frame counted twice, plain texts, a duration."""
     for name in ("device", "precision", "worker"):
         _check_text(name, getattr(report, name))
     if not 0 <= report.wall_s <= MOST_SECONDS:
@@ -202,7 +202,7 @@ def check_report(report: SegmentReport, segment: Segment) -> None:
 
 
 def check_video(video: Video) -> None:
-    """Raise ValueError unless the video's values can be those of a file, and fit into their columns."""
+    """Raise ValueError unless the video's values are plausible for a file and fit into their columns."""
     for field in dataclasses.fields(video):
         _check_value(field.name, getattr(video, field.name))
     if not (0 < video.width <= MOST_SIDE and 0 < video.height <= MOST_SIDE and video.frames > 0):

@@ -1,4 +1,4 @@
-"""A batch and its work, read from the ledger for an account of it. Counts no rows of results, judges nothing."""
+"""A batch and its work, read from the ledger for a report. No rows of results are counted, nothing is judged."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ ROWS_AT_ONCE = 5000
 
 
 class BatchFacts(NamedTuple):
-    """A batch's own row. took_s: until its end, or until now; estimated_s: None where nothing was measured before"""
+    """The row of a batch. took_s: until its end, or until now; estimated_s: None where nothing was measured before"""
 
     batch_id: int
     batch_key: str
@@ -39,7 +39,7 @@ class BatchFacts(NamedTuple):
 
 
 class DeviceFacts(NamedTuple):
-    """A row of device_summary: numbers of one worker with one device. wall_s: None where it did no segment"""
+    """A row of device_summary: numbers of one worker with one device. wall_s: None where it completed no segment"""
 
     worker: str | None
     device: str | None
@@ -51,7 +51,7 @@ class DeviceFacts(NamedTuple):
 
 
 class VideoFacts(NamedTuple):
-    """One video of a batch, as far as the batch was to do it. wall_s: None where no segment is done"""
+    """One video of a batch, counting the segments that the batch expects. wall_s: None where no segment is done"""
 
     video: str
     segments: int
@@ -66,7 +66,7 @@ class VideoFacts(NamedTuple):
 
 
 class WholeVideo(NamedTuple):
-    """A video as far as one model version has done it, in whichever batches. people: rows, of labels also"""
+    """A video with all that one model version has done of it, in any batch. people: rows, also those of labels"""
 
     video: str
     duration_s: float
@@ -78,7 +78,7 @@ class WholeVideo(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A row of the view quarantine. start_frame, stop_frame: of a segment, None where it is the whole file"""
+    """A row of the view quarantine. start_frame, stop_frame: of a segment; None for a whole file"""
 
     key: str
     start_frame: int | None
@@ -87,7 +87,7 @@ class Refused(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """An assignment that was lost, at_s after the batch's start. worker: None where its run never came to a device"""
+    """An assignment that was lost, at_s after the batch's start. worker: None where its run never reached a device"""
 
     worker: str | None
     device: str | None
@@ -96,12 +96,12 @@ class Loss(NamedTuple):
 
 
 class VideoNote(NamedTuple):
-    """A video of a batch whose file was odd, and the reading of it that was taken.
+    """A video of a batch with an unusual file, and how the file was read.
 
-    frames_retimed: with a time of their neighbours' instead of their own stamp
+    frames_retimed: with a time interpolated from their neighbours instead of their own stamp
     clock_changes: how often the recording's clock jumped; clock_s: the longest of these jumps, seconds
-    stream: index of the stream that was taken of so many `streams`
-    unused_bytes: of size_bytes, behind the last frame and of no stream
+    stream: index of the stream that was chosen among `streams`
+    unused_bytes: of size_bytes, after the last frame and in no stream
     """
 
     video: str
@@ -135,10 +135,10 @@ class Yield(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """The segments of a batch: when they were done, by which device, of which film. In the order of their ends.
+    """The completed segments of a batch with their times, devices and films, in the order of their ends.
 
     workers: (worker, device) of each lane; lane: (n,) int32 index into it
-    begun_s, ended_s: (n,) float64 seconds after the batch's start; begun is the end less the seconds that it took
+    begun_s, ended_s: (n,) float64 seconds after the batch's start; begun is the end minus the seconds that it took
     frames: (n,) int32; attempt: (n,) int32, 1 for the first
     film: (n,) int32 video_id; format: (n,) int32, equal for films of the same picture size, codec and frame rate
     """
@@ -158,7 +158,7 @@ class Spans:
 
 
 def read_batch(engine: Engine, batch_id: int | None = None) -> BatchFacts:
-    """This batch, or the newest one. Raises DatabaseError where there is none."""
+    """Return this batch, or the newest one. Raises DatabaseError where there is none."""
     took_s = epoch_s(func.coalesce(batches.c.finished_at, database_now())) - epoch_s(batches.c.started_at)
     own = {name: batches.c[name] for name in BatchFacts._fields if name in batches.c}
     version = {"model": "name", "task": "task", "version_sha256": "version_sha256"}
@@ -177,7 +177,7 @@ def read_batch(engine: Engine, batch_id: int | None = None) -> BatchFacts:
 
 
 def read_counts(engine: Engine, batch_id: int) -> SegmentCounts:
-    """As at the batch's end, or now while it runs: what later nights mend is not this one's."""
+    """Return the counts at the batch's end, or now while it runs. Repairs by later batches do not count here."""
     ended = ("segments_done", "segments_quarantined", "segments_missing", "frames_done", "frames_undecodable")
     names = (*ended, "frames_quarantined", "frames_missing", "people", "finished_at")
     mine = select(*(batches.c[name] for name in names)).where(batches.c.batch_id == batch_id)
@@ -208,7 +208,7 @@ def _ask(engine: Engine, sql: str, **values: Any) -> Sequence[Row[Any]]:
         return connection.execute(text(sql), values).all()
 
 
-# The name of video `v` in the archive of batch `b`. A subquery, so that copies of a file multiply no rows.
+# The name of video `v` in the archive of batch `b`. A subquery, so that copies of a file do not multiply rows.
 NAME_HERE = """\
 coalesce((SELECT coalesce(min(CASE WHEN f.gone_at IS NULL THEN f.key END), min(f.key)) FROM archive_files AS f
                  WHERE f.video_id = v.video_id AND f.archive = b.archive), v.sha256)"""
@@ -261,9 +261,9 @@ LIMIT :most
 
 
 def read_whole_videos(engine: Engine, batch_id: int, most: int) -> list[WholeVideo]:
-    """The first of the videos that the batch had to do with, by name: all that is known of each by its model version.
+    """Return the first `most` videos of the batch by name, with all that its model version has done of each.
 
-    Reads nothing of the videos that were done before.
+    Videos that were done before the batch are not read.
     """
     return [WholeVideo(*row) for row in _ask(engine, WHOLE_VIDEOS, batch_id=batch_id, most=most)]
 
@@ -274,7 +274,7 @@ SELECT key, start_frame, stop_frame, reason FROM quarantine WHERE archive = :arc
 
 
 def read_refused(engine: Engine, archive: str) -> list[Refused]:
-    """All of this archive that is in quarantine, in the order of names."""
+    """Files and segments of this archive that are in quarantine, in the order of names."""
     return [Refused(*row) for row in _ask(engine, REFUSED, archive=archive)]
 
 
@@ -317,13 +317,13 @@ LIMIT :most
 
 
 def read_crowds(engine: Engine, batch: BatchFacts, most: int) -> list[Crowd]:
-    """The fullest second of each video that the batch did, fullest first."""
+    """Return the second with the most people of each video that the batch processed, the fullest first."""
     values = {"batch_id": batch.batch_id, "model_version_id": batch.model_version_id, "most": most}
     return [Crowd(*row) for row in _ask(engine, CROWDS, **values)]
 
 
 def read_yields(engine: Engine, batch: BatchFacts) -> list[Yield]:
-    """This batch's, and before it that of the latest earlier one over the same archive with the same model's name."""
+    """Return the yield of this batch, after that of the last one before it with the same archive and model name."""
     took_s = epoch_s(func.coalesce(batches.c.finished_at, database_now())) - epoch_s(batches.c.started_at)
     theirs = (segments.c.batch_id == batches.c.batch_id) & (segments.c.status == "done")
     newest = (
@@ -381,7 +381,7 @@ SPAN = np.dtype(
 
 
 def read_spans(engine: Engine, batch_id: int) -> Spans:
-    """Of all segments that the batch did: 36 bytes each, however many they are."""
+    """Spans of all segments that the batch completed, 36 bytes each."""
     lanes: dict[tuple[str, str], int] = {}
     formats: dict[tuple[Any, ...], int] = {}
     with reading(engine) as connection:
@@ -391,7 +391,7 @@ def read_spans(engine: Engine, batch_id: int) -> Spans:
 
 
 def _span(row: Row[Any], lanes: dict[tuple[str, str], int], formats: dict[tuple[Any, ...], int]) -> tuple[Any, ...]:
-    """One SPAN; lanes and formats are numbered as they come."""
+    """One SPAN. Lanes and formats are numbered in the order of their first use."""
     lane = lanes.setdefault((row.worker, row.device), len(lanes))
     of = formats.setdefault((row.width, row.height, row.codec, round(row.fps or 0)), len(formats))
     return lane, row.ended_s - row.wall_s, row.ended_s, row.frames_done, row.attempt, row.video_id, of

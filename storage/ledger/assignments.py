@@ -1,7 +1,7 @@
-"""Assignments of a fleet's runs: a run that waits gets segments, all leased in its name. No store, no Prefect.
+"""Assignments of a fleet's runs: a waiting run receives segments that are leased in its name. No store, no Prefect.
 
-An assignment is `waiting` (its run was asked for), `working` (it was given segments), and then `done`, `lost` (silent
-past its lease, crashed, its device gone) or `dismissed` (there was nothing left for it). Each function is one
+An assignment is `waiting` (its run was requested), `working` (it holds segments), and then `done`, `lost` (silent
+past its lease, crashed, its device gone) or `dismissed` (no work was left for it). Each function is one
 transaction.
 """
 
@@ -21,7 +21,7 @@ OPEN = assignments.c.status.in_(("waiting", "working"))
 
 @dataclass(frozen=True)
 class Assignment:
-    """One row of the table. flow_run_id: None until Prefect has a run for it"""
+    """One row of the table. flow_run_id: None until Prefect has created a run for it"""
 
     assignment_id: str
     batch_id: int
@@ -37,16 +37,16 @@ class Assignment:
 
 
 def owner_of(assignment_id: str) -> str:
-    """In whose name its segments are leased: of its own, so that they outlive the process that dispatches."""
+    """Owner of its leases: the assignment itself, so that they outlive the dispatching process."""
     return f"assignment:{assignment_id}"
 
 
-# The same in SQL, of a row of assignments.
+# The same in SQL, for a row of assignments.
 OWNER = literal(owner_of("")) + assignments.c.assignment_id
 
 
 def create(engine: Engine, batch_id: int) -> Assignment:
-    """A new one, waiting. Its id begins with its batch, so that the messages of a batch lie side by side."""
+    """Create a waiting assignment. Its id begins with its batch, so that the messages of a batch sort together."""
     assignment_id = f"{batch_id:08x}-{secrets.token_hex(8)}"
     values = {"assignment_id": assignment_id, "batch_id": batch_id, "status": "waiting", "segments": 0, "frames": 0}
     with writing(engine) as connection:
@@ -55,14 +55,14 @@ def create(engine: Engine, batch_id: int) -> Assignment:
 
 
 def set_flow_run(engine: Engine, assignment_id: str, flow_run_id: str) -> None:
-    """The Prefect run that works on it."""
+    """Record the Prefect run that works on the assignment."""
     mine = assignments.c.assignment_id == assignment_id
     with writing(engine) as connection:
         connection.execute(update(assignments).where(mine).values(flow_run_id=flow_run_id))
 
 
 def open_assignments(engine: Engine, batch_id: int) -> list[Assignment]:
-    """Those of the batch that have not ended, in the order of their making."""
+    """List the assignments of the batch that have not ended, in the order of their creation."""
     rows = select(assignments).where(assignments.c.batch_id == batch_id, OPEN).order_by(assignments.c.created_at)
     with reading(engine) as connection:
         return [_assignment(row) for row in connection.execute(rows)]
@@ -73,9 +73,9 @@ def _assignment(row: Row[tuple[object, ...]]) -> Assignment:
 
 
 def grant(engine: Engine, assignment: Assignment, worker: str, device: str, frames: int, lease_s: float) -> list[Claim]:
-    """Lease segments of about this many frames to a waiting one; none where nothing is free, and it keeps waiting.
+    """Lease segments of about this many frames to a waiting assignment; where none is free, it keeps waiting.
 
-    Asked again, because the answer was lost: the same ones. None for one that has ended.
+    A repeated call, after a lost answer, returns the same segments. None for an assignment that has ended.
     """
     mine = assignments.c.assignment_id == assignment.assignment_id
     with writing(engine) as connection:
@@ -91,19 +91,19 @@ def grant(engine: Engine, assignment: Assignment, worker: str, device: str, fram
 
 
 def claims(engine: Engine, assignment_id: str) -> list[Claim]:
-    """The segments that it holds now."""
+    """Return the segments that the assignment holds now."""
     with reading(engine) as connection:
         return ledger.claims_of(connection, owner_of(assignment_id))
 
 
 def renew(engine: Engine, assignment_id: str, lease_s: float) -> int:
-    """A new lease for all that it holds; how many segments that are."""
+    """Renew the leases of all segments that the assignment holds. Returns their number."""
     with writing(engine) as connection:
         return ledger.renew_all(connection, owner_of(assignment_id), lease_s)
 
 
 def lapsed(engine: Engine, batch_id: int) -> list[Assignment]:
-    """Those that hold a segment whose lease has ended, by the database's clock."""
+    """List the assignments that hold a segment with an expired lease, by the database's clock."""
     silent = exists().where(
         segments.c.owner == OWNER, segments.c.status == "leased", segments.c.lease_until < database_now()
     )
@@ -117,7 +117,7 @@ def end(
 ) -> int:
     """Free the segments of an assignment that ended. Returns their number; a second call changes nothing.
 
-    culprit: the segment that it was at, which counts as tried; the others do not
+    culprit: the segment that was in progress, which counts as tried; the others do not
     """
     mine = (assignments.c.assignment_id == assignment_id) & OPEN
     values = {"status": status, "reason": reason and storable(reason)}
@@ -133,7 +133,7 @@ def end(
 def adopt(engine: Engine, batch_id: int) -> int:
     """Adopt the work of ended batches' runs over the same archive and model for this batch.
 
-    Their segments count for this batch, which has to expect them. Gives the number of assignments.
+    Their segments count for this batch, which has to expect them. Returns the number of assignments.
     """
     me = select(batches).where(batches.c.batch_id == batch_id)
     with writing(engine) as connection:

@@ -30,7 +30,7 @@ VIDEOS_AT_ONCE = 500
 class SegmentCounts(NamedTuple):
     """A batch's account: planned + leased + done + quarantined = expected.
 
-    frames_done: seen by the model; frames_undecodable: given up by the decoder; frames_quarantined, frames_missing:
+    frames_done: inferred; frames_undecodable: given up by the decoder; frames_quarantined, frames_missing:
     of whole segments that are quarantined, or neither done nor quarantined. people: rows, one per person per frame
     """
 
@@ -57,9 +57,9 @@ class SegmentCounts(NamedTuple):
 def start_batch(
     engine: Engine, archive: str, model_version_id: int, dispatch: str, owner: str, flow_run_id: str | None = None
 ) -> int:
-    """Start a batch, or return the one that this run of the flow has started already: the answer may have been lost.
+    """Start a batch, or return the one that this flow run has already started, as the answer may have been lost.
 
-    owner: who runs it, so that `release_dead` can tell when that one is gone
+    owner: of the process that runs it, so that `release_dead` can tell when that process is gone
     """
     values = {
         "batch_key": secrets.token_hex(16),
@@ -83,9 +83,9 @@ def start_batch(
 def expect_segments(
     engine: Engine, batch_id: int, video_ids: Iterable[int], files_listed: int, files_quarantined: int
 ) -> SegmentCounts:
-    """Write down what this batch is to do: all segments of these videos that are neither done nor quarantined.
+    """Record the work of this batch: all segments of these videos that are neither done nor quarantined.
 
-    Segments that an earlier batch gave up for a reason that may have passed are tried anew. More videos may follow in
+    Segments that an earlier batch gave up for a temporary reason are tried again. More videos may follow in
     further calls; the counts of files are then those of the last call.
     """
     batch = update(batches).where(batches.c.batch_id == batch_id)
@@ -99,13 +99,13 @@ def expect_segments(
             mine = theirs & OPEN
             rows = select(literal(batch_id), segments.c.segment_id).where(segments.c.model_version_id == version, mine)
             connection.execute(_insert_new(connection).from_select(["batch_id", "segment_id"], rows))
-        if connection.dialect.name == "postgresql":  # its own statistics come a minute later: claims would sort all
+        if connection.dialect.name == "postgresql":  # automatic statistics come too late
             connection.execute(text("ANALYZE segments, batch_segments"))
         return _count(connection, batch_id)
 
 
 def _unfinished_videos(connection: Connection, model_version_id: int) -> set[int]:
-    """The videos of which a batch has anything to do: not one of 200,000 on most nights."""
+    """Return the videos with unfinished segments: on most nights none of 200,000."""
     again = (segments.c.status == "quarantined") & segments.c.retry
     mine = segments.c.model_version_id == model_version_id
     rows = select(segments.c.video_id).where(mine, OPEN).union(select(segments.c.video_id).where(mine, again))
@@ -113,20 +113,20 @@ def _unfinished_videos(connection: Connection, model_version_id: int) -> set[int
 
 
 def _requeue(connection: Connection, which: ColumnElement[bool]) -> int:
-    """Quarantined segments are planned again, with all their tries; how many that are."""
+    """Plan quarantined segments again, with all their tries. Returns their number."""
     values = {"status": "planned", "tries": 0, "reason": None, "retry": False, "finished_at": None}
     quarantined = (segments.c.status == "quarantined") & which
     return connection.execute(update(segments).where(quarantined).values(values)).rowcount
 
 
 def _insert_new(connection: Connection) -> Any:
-    """Into batch_segments, what is not there."""
+    """Statement that inserts into batch_segments and skips existing rows."""
     make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     return make(batch_segments).on_conflict_do_nothing(index_elements=("batch_id", "segment_id"))
 
 
 def count_segments(engine: Engine, batch_id: int) -> SegmentCounts:
-    """Frames that the batch expected, has, and misses, now."""
+    """Numbers of segments and frames that the batch expects, has and misses now."""
     with reading(engine) as connection:
         return _count(connection, batch_id)
 
@@ -153,7 +153,7 @@ def _count(connection: Connection, batch_id: int) -> SegmentCounts:
 
 
 def given_up(engine: Engine, batch_id: int) -> int:
-    """Count the batch's segments whose attempts all failed, though nothing is known against the video."""
+    """Count the batch's segments whose attempts all failed without a fault of the video."""
     with reading(engine) as connection:
         return _given_up(connection, batch_id)
 
@@ -168,7 +168,7 @@ def _given_up(connection: Connection, batch_id: int) -> int:
 def finish_batch(engine: Engine, batch_id: int, error: str | None = None, *, unread: int = 0) -> str:
     """Close the account and return the batch's status: `completed`, `incomplete` or, with an error, `crashed`.
 
-    unread: files of the archive that could not be read for a reason that says nothing of them. With any of these, with
+    unread: files of the archive that could not be read for a reason outside of the file. With any of these, with
     missing segments or with segments that were given up the batch is incomplete.
     """
     with writing(engine) as connection:
@@ -180,16 +180,16 @@ def finish_batch(engine: Engine, batch_id: int, error: str | None = None, *, unr
 
 
 def cancel_batch(engine: Engine, batch_id: int, reason: str) -> str:
-    """Close the account of a batch that somebody ended before its time, while nothing failed."""
+    """Close the account of a batch that was cancelled and did not fail."""
     with writing(engine) as connection:
         _call_off(connection, batch_id)
         return _finish(connection, batch_id, "cancelled", reason)
 
 
 def _call_off(connection: Connection, batch_id: int) -> None:
-    """Free what the batch's own process holds, which counts as no try.
+    """Free the segments that the batch's own process holds, without counting a try.
 
-    A signal may come between a claim's commit and the claim: nobody else knows of it then.
+    A signal may arrive between a claim's commit and its return, so that only the ledger knows of the claim.
     """
     owner = select(batches.c.owner).where(batches.c.batch_id == batch_id).scalar_subquery()
     held_here = (segments.c.batch_id == batch_id) & (segments.c.status == "leased") & (segments.c.owner == owner)
@@ -198,9 +198,9 @@ def _call_off(connection: Connection, batch_id: int) -> None:
 
 
 def forget_batch(engine: Engine, batch_id: int) -> str | None:
-    """Take a batch off the lists and out of the sweep's complaints. Its row and all that it did stay.
+    """Hide a batch from the lists and from the sweep. Its row and its results stay.
 
-    Return its status; a running one is not forgotten. None where there is no such batch.
+    Returns its status; a running batch is not hidden. None where there is no such batch.
     """
     mine = batches.c.batch_id == batch_id
     with writing(engine) as connection:
@@ -232,7 +232,7 @@ def _finish(connection: Connection, batch_id: int, status: str, error: str | Non
 def release_dead(engine: Engine, owner_is_dead: Callable[[str], bool]) -> int:
     """Free the segments of dead owners at once, and mark their batches crashed. Returns the number of segments.
 
-    So a run that was killed on this host does not make the next one wait for its leases.
+    The next run then need not wait for the leases of one that was killed on this host.
     """
     with reading(engine) as connection:
         leasing = select(segments.c.owner).where(segments.c.status == "leased")
@@ -254,9 +254,9 @@ def release_dead(engine: Engine, owner_is_dead: Callable[[str], bool]) -> int:
 
 
 def requeue_quarantined(engine: Engine, archive: str) -> tuple[int, int]:
-    """Replay: the archive's quarantined files are read anew and its quarantined segments tried anew by the next batch.
+    """Let the next batch read the archive's quarantined files again and try its quarantined segments again.
 
-    Gives the number of files and of segments.
+    Returns the number of files and of segments.
     """
     in_archive = select(archive_files.c.video_id).where(archive_files.c.archive == archive)
     refused = (archive_files.c.archive == archive) & archive_files.c.reason.is_not(None)
@@ -266,7 +266,7 @@ def requeue_quarantined(engine: Engine, archive: str) -> tuple[int, int]:
 
 
 class DoneSegment(NamedTuple):
-    """A segment that a batch did. people: rows, one per person per frame"""
+    """A segment that a batch completed. people: rows, one per person per frame"""
 
     video_id: int
     start_frame: int
@@ -275,7 +275,7 @@ class DoneSegment(NamedTuple):
 
 
 def done_segments(engine: Engine, batch_id: int) -> list[DoneSegment]:
-    """Segments that this batch did, in the order of videos and frames."""
+    """Segments that this batch completed, in the order of videos and frames."""
     columns = (segments.c[name] for name in DoneSegment._fields)
     mine = (segments.c.batch_id == batch_id) & (segments.c.status == "done")
     with reading(engine) as connection:

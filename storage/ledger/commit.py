@@ -1,4 +1,4 @@
-"""A segment's rows in SQL: replace them and read them, each in one transaction. No leases given, no result files."""
+"""The rows of a segment in SQL: replaced and read, each in one transaction. No leases, no files."""
 
 import json
 import sqlite3
@@ -41,7 +41,7 @@ KEY = ("video_id", "model_version_id")
 COLUMNS, SECOND_COLUMNS = (*KEY, *POSE_COLUMNS), (*KEY, *(POSE_SECONDS.names or ()))
 # Rows that are made and sent to SQLite at once: few, so that the numbers are still in the processor's cache.
 ROWS_AT_ONCE = 256
-# In one INSERT of SQLite: an eighth faster than one, and other threads get Python's lock less often in between.
+# Rows in one INSERT of SQLite: an eighth faster than one, and other threads interrupt less often for the GIL.
 ROWS_A_STATEMENT = 64
 ROWS_A_COPY = 2048  # in one message to PostgreSQL, which takes them while the next ones are encoded
 
@@ -55,11 +55,11 @@ def commit_segment(
     result_sha256: str | None = None,
     video: Video | None = None,
 ) -> bool:
-    """Rows and ledger entry of a claimed segment, in one transaction. result_*: the Parquet file that holds them too.
+    """Commit rows and ledger entry of a claimed segment together. result_*: the Parquet file with the same rows.
 
-    video: whose geometry the coordinates refer to, where it may differ from the one in the database
+    video: gives the geometry of the coordinates, where it may differ from the one in the database
 
-    False, and nothing changed, where the claim is fenced or the segment done. Raises ValueError where the rows or the
+    Returns False and changes nothing where the claim is fenced or the segment done. Raises ValueError where rows or
     report are not the segment's, and DatabaseError.
     """
     check_rows(rows, claim.segment)
@@ -73,7 +73,7 @@ def commit_segment(
             _replace_rows(connection, claim.video_id, claim.model_version_id, claim.segment, ours)
             return True
     except DatabaseError:
-        # Perhaps only the answer to COMMIT was lost: the ledger knows.
+        # Only the answer to COMMIT may have been lost, so the ledger is asked.
         if _is_done_by(engine, claim):
             return True
         raise
@@ -82,9 +82,9 @@ def commit_segment(
 def load_result(
     engine: Engine, result: "Result", result_key: str | None = None, result_sha256: str | None = None
 ) -> bool:
-    """Rows and ledger entry from a result file, whoever holds the lease: a rebuild of SQL, or a result nobody loaded.
+    """Load rows and ledger entry from a result file, whatever the lease: to rebuild SQL, or after a lost commit.
 
-    False, and nothing changed, where the ledger has the segment done. Raises ValueError where the ledger's segments are
+    Returns False and changes nothing where the ledger has the segment done. Raises ValueError where its segments are
     cut elsewhere, and DatabaseError, also where the model version is not registered.
     """
     check_rows(result.rows, result.segment)
@@ -103,7 +103,7 @@ def load_result(
 
 
 def read_poses(engine: Engine, video_id: int, model_version_id: int, start_frame: int, stop_frame: int) -> Poses:
-    """The rows of frames [start_frame, stop_frame), as they were committed."""
+    """Return the rows of frames [start_frame, stop_frame), as they were committed."""
     found = _read(engine, tables.poses, POSE_COLUMNS, (video_id, model_version_id, start_frame, stop_frame))
     # None becomes NaN; float64 holds every frame number and every float32 exactly.
     values = np.array([tuple(row) for row in found], np.float64).reshape(len(found), len(POSE_COLUMNS))
@@ -120,7 +120,7 @@ def read_poses(engine: Engine, video_id: int, model_version_id: int, start_frame
 def read_labels(
     engine: Engine, video_id: int, model_version_id: int, start_frame: int, stop_frame: int
 ) -> Classifications:
-    """A classifier's rows of frames [start_frame, stop_frame), as they were committed."""
+    """Return a classifier's rows of frames [start_frame, stop_frame), as they were committed."""
     found = _read(engine, tables.classifications, LABEL_COLUMNS, (video_id, model_version_id, start_frame, stop_frame))
     frame, label, t_s, scores = zip(*found, strict=True) if found else ((), (), (), ())
     return Classifications(
@@ -129,7 +129,7 @@ def read_labels(
 
 
 def _read(engine: Engine, table: Table, columns: tuple[str, ...], of: tuple[int, int, int, int]) -> Sequence[Row[Any]]:
-    """of: video_id, model_version_id, start_frame, stop_frame. In the order of the first two columns."""
+    """Rows in the order of the first two columns. of: video_id, model_version_id, start_frame, stop_frame"""
     wanted = select(*(table.c[name] for name in columns)).where(*_of(table, *of))
     with reading(engine) as connection:
         return connection.execute(wanted.order_by(table.c[columns[0]], table.c[columns[1]])).all()
@@ -156,7 +156,7 @@ def _done(rows: Rows, report: SegmentReport, result_key: str | None, result_sha2
 
 
 def _in_frame_of_rows(connection: Connection, video_id: int, video: Video, rows: Rows) -> Rows:
-    """All rows of a video refer to one geometry, even where the versions of parent and worker read it differently."""
+    """Rows in the geometry that the database has of the video, also where the worker's reading of it differs."""
     return moved(rows, geometry_of(video), geometry_of_rows(connection, video_id))
 
 
@@ -183,7 +183,7 @@ def _plan_one(connection: Connection, video_id: int, model_version_id: int, segm
     mine = (segments.c.video_id == video_id) & (segments.c.model_version_id == model_version_id)
     this = mine & (segments.c.start_frame == segment.start_frame) & (segments.c.stop_frame == segment.stop_frame)
     if connection.execute(select(segments.c.segment_id).where(this)).first():
-        return  # without the lock: others may load their segments of the video meanwhile
+        return  # without the lock, so that others may load their segments of the video meanwhile
     frames = lock_video(connection, video_id)
     known = planned_ranges(connection, video_id, model_version_id)
     if wanted in known:
@@ -218,14 +218,14 @@ def _replace_rows(connection: Connection, video_id: int, model_version_id: int, 
 def _of(
     table: Table, video_id: int, model_version_id: int, start_frame: int, stop_frame: int
 ) -> tuple[ColumnElement[bool], ...]:
-    """The rows of frames [start_frame, stop_frame)."""
+    """Conditions for the rows of frames [start_frame, stop_frame)."""
     column = table.c
     mine = (column.video_id == video_id) & (column.model_version_id == model_version_id)
     return mine, (column.frame >= start_frame) & (column.frame < stop_frame)
 
 
 def _insert_labels(connection: Connection, video_id: int, model_version_id: int, rows: Classifications) -> None:
-    """One row a frame at most: nothing that a COPY would be needed for."""
+    """Insert labels, at most one row per frame: too few to need a COPY."""
     own = zip(rows.frame.tolist(), rows.label.tolist(), rows.t_s.tolist(), rows.scores.tolist(), strict=True)
     values = [
         {"video_id": video_id, "model_version_id": model_version_id, **dict(zip(LABEL_COLUMNS, row, strict=True))}
@@ -255,7 +255,7 @@ def _plain_rows(video_id: int, model_version_id: int, poses: Poses) -> Iterator[
 
 
 def _plain(video_id: int, model_version_id: int, own: NDArray[np.void]) -> NDArray[np.float64]:
-    """(n, columns): the key and the rows' own columns, as floats all: three times as fast as each by its type.
+    """Array (n, columns) of the key and the rows' own columns, all as floats: three times as fast as typed values.
 
     SQLite makes integers of them in its integer columns, where they are exact, and its driver makes NULL of NaN.
     """
@@ -282,7 +282,7 @@ def _copy(driver: psycopg.Connection[Any], table: str, rows: "pa.RecordBatch") -
 def _arrow_rows(
     video_id: int, model_version_id: int, own: NDArray[np.void], matrix: NDArray[np.float32] | None = None
 ) -> "pa.RecordBatch":
-    """The key, the rows' own columns and the keypoints' columns. Arrow's types decide PostgreSQL's.
+    """Return the key, the rows' own columns and the keypoints' columns. Arrow's types decide PostgreSQL's.
 
     matrix: (n, 51) float32, as `keypoint_matrix` returns it; NaN becomes NULL
     """

@@ -1,7 +1,7 @@
-"""Leases of segments: claimed, renewed, released, quarantined. No rows of results, no files.
+"""Leases of segments: claim, renew, release, quarantine. No rows of results, no files.
 
 Each function is one transaction. Leases go by the database's clock. `attempt` grows with every claim and never falls:
-a claim whose attempt is no longer the row's is fenced, whatever its owner believes. `tries` are the attempts that
+a claim with another attempt than the row's is fenced, whatever its owner believes. `tries` are the attempts that
 count towards the quarantine; a replay resets them to zero.
 """
 
@@ -29,13 +29,13 @@ MAX_TRIES = 5
 MOST_AT_ONCE = 512  # segments in one grant
 NO_LEASE: dict[str, Any] = {"owner": None, "lease_until": None}
 OPEN = segments.c.status.in_(("planned", "leased"))
-# The same in the words of ix_segments_free: SQLite uses a partial index for its own words only.
+# Worded as in ix_segments_free: SQLite uses a partial index only for a condition with the index's own wording.
 FREE = text("segments.status IN ('planned', 'leased')")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to do one segment until the lease ends, or until somebody else claims it after that."""
+    """The right to process one segment until the lease ends, or after that until another owner claims it."""
 
     segment_id: int
     attempt: int
@@ -45,9 +45,9 @@ class Claim:
 
 
 def claim(engine: Engine, batch_id: int, owner: str, lease_s: float) -> Claim | None:
-    """The batch's next segment for this owner; None where none is to be had now.
+    """Claim the batch's next segment for this owner; None where none is free now.
 
-    A segment whose lease has ended is given to whoever asks. One that was tried MAX_TRIES times is quarantined until
+    A segment with an expired lease is free to any owner. One that was tried MAX_TRIES times is quarantined until
     the next batch.
     """
     with writing(engine) as connection:
@@ -59,7 +59,7 @@ def claim(engine: Engine, batch_id: int, owner: str, lease_s: float) -> Claim | 
 
 
 def _free_segments(batch_id: int, most: int) -> Select[Any]:
-    """Those that are free, the least tried first. Skipping locked rows, so that nobody queues for the same one."""
+    """Free segments, the least tried first. Locked rows are skipped, so that owners do not queue for the same one."""
     expired = (segments.c.status == "leased") & (segments.c.lease_until < database_now())
     return (
         select(segments, videos.c.sha256)
@@ -72,7 +72,7 @@ def _free_segments(batch_id: int, most: int) -> Select[Any]:
 
 
 def count_free(engine: Engine, batch_id: int) -> tuple[int, int]:
-    """Segments of the batch that are free to be claimed, and their frames; whoever held them before."""
+    """Return the number of the batch's segments that are free to be claimed, and of their frames."""
     expired = (segments.c.status == "leased") & (segments.c.lease_until < database_now())
     frames = func.coalesce(func.sum(segments.c.stop_frame - segments.c.start_frame), 0)
     free = (
@@ -90,7 +90,7 @@ def _last_fault(row: Row[Any]) -> str | None:
 
 
 def holders(engine: Engine, batch_id: int) -> list[tuple[str, int, int]]:
-    """(owner, its batch, number) of the segments of this batch that somebody holds a lease on, by owner."""
+    """List (owner, its batch, number of segments) for the leased segments of this batch, by owner."""
     leased = (segments.c.status == "leased") & (segments.c.lease_until >= database_now())
     rows = (
         select(segments.c.owner, segments.c.batch_id, func.count())
@@ -104,9 +104,9 @@ def holders(engine: Engine, batch_id: int) -> list[tuple[str, int, int]]:
 
 
 def claim_many(connection: Connection, batch_id: int, owner: str, lease_s: float, frames: int) -> list[Claim]:
-    """Free segments of the batch, in order, until they hold `frames` frames; at least one, if there is one.
+    """Claim free segments of the batch in order until they hold `frames` frames; at least one where one is free.
 
-    For an owner that no other claim was ever made by: `renew_all` and `claims_of` go by its name alone.
+    The owner must have made no other claim: `renew_all` and `claims_of` go by its name alone.
     """
     claims: list[Claim] = []
     wanted = frames
@@ -122,7 +122,7 @@ def claim_many(connection: Connection, batch_id: int, owner: str, lease_s: float
 
 
 def _expected_by(batch_id: int) -> ColumnElement[bool]:
-    """Looked up for one segment after the other: a join or an EXISTS makes one of the two databases sort them all."""
+    """Match the segments that a batch expects by one lookup each: a join or EXISTS makes one database sort them all."""
     here = (batch_segments.c.batch_id == batch_id) & (batch_segments.c.segment_id == segments.c.segment_id)
     return (
         segments.c.segment_id == select(batch_segments.c.segment_id).where(here).correlate(segments).scalar_subquery()
@@ -164,13 +164,13 @@ def claims_of(connection: Connection, owner: str) -> list[Claim]:
 
 
 def renew_all(connection: Connection, owner: str, lease_s: float) -> int:
-    """A new lease for all that the owner still holds; how many that are."""
+    """Renew the leases of all segments that the owner still holds. Returns their number."""
     mine = (segments.c.owner == owner) & (segments.c.status == "leased")
     return connection.execute(update(segments).where(mine).values(lease_until=database_now(lease_s))).rowcount
 
 
 def _quarantine(connection: Connection, segment_id: int, reason: str, *, retry: bool = False) -> None:
-    """retry: attempts failed for reasons that say nothing of the video, so the next batch tries it again"""
+    """Quarantine a segment. retry: the video is not at fault, so the next batch tries it again"""
     values = {
         "status": "quarantined",
         "reason": storable(reason),
@@ -182,29 +182,29 @@ def _quarantine(connection: Connection, segment_id: int, reason: str, *, retry: 
 
 
 def held(claim: Claim) -> ColumnElement[bool]:
-    """True if the segment's row is still this claim's: the fence that every change by a claim goes through."""
+    """Match the segment's row only while this claim holds it: the fence of every change by a claim."""
     mine = (segments.c.segment_id == claim.segment_id) & (segments.c.attempt == claim.attempt)
     return mine & (segments.c.status == "leased")
 
 
 def renew(engine: Engine, claim: Claim, lease_s: float) -> bool:
-    """A new lease from now on; False where the claim is fenced and the work may stop."""
+    """Renew the lease from now on. Returns False where the claim is fenced and the work may stop."""
     with writing(engine) as connection:
         changed = update(segments).where(held(claim)).values(lease_until=database_now(lease_s))
         return connection.execute(changed).rowcount == 1
 
 
 def release(engine: Engine, claim: Claim, reason: str | None) -> bool:
-    """Give the segment back: the attempt failed for this reason, or (None) was called off, which counts as no try.
+    """Give the segment back after a failure, with its reason, or after a cancellation (None), which counts as no try.
 
-    After MAX_TRIES failures it is quarantined until the next batch. False where the claim is fenced.
+    After MAX_TRIES failures it is quarantined until the next batch. Returns False where the claim is fenced.
     """
     with writing(engine) as connection:
         return give_back(connection, claim, reason)
 
 
 def give_back(connection: Connection, claim: Claim, reason: str | None) -> bool:
-    """`release`, inside a transaction of the caller's."""
+    """Release a claim inside the caller's transaction, like `release`."""
     called_off = 1 if reason is None else 0
     values = {"status": "planned", "tries": segments.c.tries - called_off, "reason": reason and storable(reason)}
     changed = update(segments).where(held(claim)).values({**values, **NO_LEASE}).returning(segments.c.tries)
@@ -215,7 +215,7 @@ def give_back(connection: Connection, claim: Claim, reason: str | None) -> bool:
 
 
 def quarantine_segment(engine: Engine, claim: Claim, reason: str, *, retry: bool = False) -> bool:
-    """For a fault of the input itself, which no other attempt would mend. False where the claim is fenced.
+    """Quarantine a segment for a fault of its input. Returns False where the claim is fenced.
 
     retry: the fault may have passed by the next batch, which tries the segment again
     """

@@ -1,4 +1,4 @@
-"""Segments of a video that are planned for a model version: they tile the video, and never change."""
+"""Planned segments of a video for a model version: they tile the video and never change."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,9 +17,9 @@ from storage.sql.tables import segments, videos
 
 
 def plan_video(engine: Engine, video_id: int, model_version_id: int, plan: Sequence[Segment]) -> int:
-    """The video's segments into the ledger, as far as they are not there; the number of new ones.
+    """Add the video's missing segments to the ledger. Returns the number of new ones.
 
-    What is planned stays as it was planned: a plan with other lengths fills holes (after a rebuild from results), and
+    Planned segments stay as they are: a plan with other lengths fills holes (after a rebuild from results) and
     adds nothing to a video without holes. Raises ValueError unless the segments then tile the video exactly.
     """
     with writing(engine) as connection:
@@ -38,7 +38,7 @@ def plan_video(engine: Engine, video_id: int, model_version_id: int, plan: Seque
 
 
 def lock_video(connection: Connection, video_id: int) -> int:
-    """The video's number of frames; its segments are ours alone to change until the transaction ends."""
+    """Lock the video's segments until the transaction ends. Returns the video's number of frames."""
     row = select(videos.c.frames).where(videos.c.video_id == video_id).with_for_update(key_share=True)
     return int(connection.execute(row).scalar_one())
 
@@ -82,7 +82,7 @@ def _check_tiles(ranges: list[tuple[int, int]], frames: int) -> None:
 
 
 def planned_videos(engine: Engine, model_version_id: int) -> set[int]:
-    """The videos whose every frame is in a segment of this model version."""
+    """Return the videos that are completely covered by segments of this model version."""
     held_frames = func.sum(segments.c.stop_frame - segments.c.start_frame)
     complete = (
         select(segments.c.video_id)
@@ -96,7 +96,7 @@ def planned_videos(engine: Engine, model_version_id: int) -> set[int]:
 
 
 def frames_done_in(engine: Engine, video_id: int, model_version_id: int, start: int, stop: int) -> int:
-    """Number of frames of [start, stop) that lie in segments which this model version has done."""
+    """Count the frames of [start, stop) that lie in completed segments of this model version."""
     mine = (segments.c.video_id == video_id) & (segments.c.model_version_id == model_version_id)
     inside = (segments.c.start_frame < stop) & (segments.c.stop_frame > start) & (segments.c.status == "done")
     with reading(engine) as connection:
@@ -105,7 +105,7 @@ def frames_done_in(engine: Engine, video_id: int, model_version_id: int, start: 
 
 
 def videos_done(engine: Engine, model_version_id: int) -> set[int]:
-    """The videos of which this model version has done a segment at least."""
+    """Return the videos with at least one completed segment of this model version."""
     done = (segments.c.model_version_id == model_version_id) & (segments.c.status == "done")
     with reading(engine) as connection:
         return set(connection.execute(select(segments.c.video_id).where(done).distinct()).scalars())

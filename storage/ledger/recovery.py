@@ -1,6 +1,6 @@
-"""Queries and repairs of a sweep in the ledger: leases, assignments and batches that no process looks after.
+"""Queries and repairs of a sweep in the ledger: leases, assignments and batches without a live process.
 
-No store, no Prefect. What is old goes by the database's clock.
+No store, no Prefect. All ages go by the database's clock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ def owners(engine: Engine) -> set[str]:
 
 
 def _expired() -> ColumnElement[bool]:
-    """Leases that ended, but for those of an assignment that may still be adopted: `abandoned` tells of these."""
+    """Expired leases, without those of an assignment that may still be adopted: `abandoned` finds these."""
     adoptable = select(OWNER).where(ASSIGNMENT_OPEN)
     return and_(
         segments.c.status == "leased", segments.c.lease_until < database_now(), segments.c.owner.not_in(adoptable)
@@ -37,20 +37,20 @@ def _expired() -> ColumnElement[bool]:
 
 
 def expired_leases(engine: Engine) -> int:
-    """Number of segments that `free_expired` would free."""
+    """Count the segments that `free_expired` would free."""
     with reading(engine) as connection:
         return int(connection.execute(select(func.count()).where(_expired())).scalar_one())
 
 
 def free_expired(engine: Engine) -> int:
-    """Segments whose lease has ended are planned again. The try that was taken counts, as in `ledger.claim`."""
+    """Plan segments with an expired lease again. The interrupted try counts, as in `leases.claim`."""
     values = {"status": "planned", "reason": segments.c.owner + " was silent past its lease", **NO_LEASE}
     with writing(engine) as connection:
         return connection.execute(update(segments).where(_expired()).values(values)).rowcount
 
 
 class Abandoned(NamedTuple):
-    """An assignment that nobody looks after. held: segments that are leased in its name"""
+    """An assignment without a live parent. held: segments that are leased in its name"""
 
     assignment_id: str
     status: str
@@ -58,9 +58,9 @@ class Abandoned(NamedTuple):
 
 
 def abandoned(engine: Engine, patience_s: float) -> list[Abandoned]:
-    """Open assignments that no parent has renewed for so long: their leases ended, or their batch did.
+    """Open assignments that no parent has renewed for `patience_s`: their leases ended, or their batch did.
 
-    A parent that lives ends them itself, and one that is started again adopts them: they are given time for that.
+    A live parent ends them itself, and a restarted one adopts them; the patience leaves time for both.
     """
     mine = (segments.c.owner == OWNER) & (segments.c.status == "leased")
     held = select(func.count()).where(mine).scalar_subquery()
@@ -77,7 +77,7 @@ def abandoned(engine: Engine, patience_s: float) -> list[Abandoned]:
 
 
 def idle_batches(engine: Engine, idle_s: float) -> list[tuple[int, str]]:
-    """(batch_id, owner) of those running that hold no valid lease and have not moved for so long."""
+    """List (batch_id, owner) of running batches without a valid lease and without a change for `idle_s`."""
     long_ago = database_now(-idle_s)
     leased = exists().where(
         segments.c.batch_id == batches.c.batch_id,
@@ -96,7 +96,7 @@ def idle_batches(engine: Engine, idle_s: float) -> list[tuple[int, str]]:
 
 
 class Entry(NamedTuple):
-    """A segment as the ledger has it. looked_after: somebody holds a lease that has not ended"""
+    """A segment as the ledger has it. looked_after: it has a valid lease"""
 
     video_sha256: str
     start_frame: int
@@ -108,14 +108,14 @@ class Entry(NamedTuple):
 
 
 def versions(engine: Engine) -> list[str]:
-    """The model versions that have segments, by their hash."""
+    """Return the hashes of the model versions that have segments."""
     used = exists().where(segments.c.model_version_id == model_versions.c.model_version_id)
     with reading(engine) as connection:
         return list(connection.execute(select(model_versions.c.version_sha256).where(used)).scalars())
 
 
 def entries(engine: Engine, version_sha256: str) -> Iterator[Entry]:
-    """All segments of a model version, as a stream."""
+    """Stream all segments of a model version."""
     looked_after = func.coalesce(segments.c.lease_until >= database_now(), False)
     rows = (
         select(
@@ -140,7 +140,7 @@ def entries(engine: Engine, version_sha256: str) -> Iterator[Entry]:
 class LedgerRun(NamedTuple):
     """The ledger's knowledge of one Prefect run.
 
-    what: for people; owner: of a batch, host:process:start; ended: since the grace that was asked for;
+    what: for people; owner: of a batch, host:process:start; ended: for longer than the requested grace;
     leasing: it holds a segment whose lease has not ended
     """
 
@@ -152,7 +152,7 @@ class LedgerRun(NamedTuple):
 
 
 def known_runs(engine: Engine, flow_run_ids: Sequence[str], grace_s: float) -> dict[str, LedgerRun]:
-    """The ledger's word on these runs, as far as it knows them."""
+    """Return the ledger's knowledge of those of these runs that it knows."""
     found: dict[str, LedgerRun] = {}
     for start in range(0, len(flow_run_ids), IDS_AT_ONCE):
         some = list(flow_run_ids[start : start + IDS_AT_ONCE])
@@ -194,7 +194,7 @@ def recent_runs(engine: Engine, within_s: float) -> list[str]:
 
 
 class LastNight(NamedTuple):
-    """An archive's newest batch. late: it started longer ago than asked for"""
+    """An archive's newest batch. late: it started longer ago than the requested limit"""
 
     archive: str
     batch_id: int
@@ -206,7 +206,7 @@ class LastNight(NamedTuple):
 
 
 def last_nights(engine: Engine, within_s: float, seen_within_s: float = 14 * DAY_S) -> list[LastNight]:
-    """The newest batch of each archive that had one within `seen_within_s`."""
+    """Return the newest batch of each archive that had one within `seen_within_s`."""
     newest = select(func.max(batches.c.batch_id)).where(batches.c.forgotten_at.is_(None)).group_by(batches.c.archive)
     late = batches.c.started_at < database_now(-within_s)
     columns = (batches.c[name] for name in LastNight._fields[:-1])

@@ -1,4 +1,4 @@
-"""Speed of each worker, and a batch's time beside its frames, from the ledger. No estimate."""
+"""Speed of each worker, and a batch's time outside of inference, from the ledger. No estimate."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from storage.sql.clock import epoch_s
 from storage.sql.database import reading
 from storage.sql.tables import assignments, batches, segments
 
-# Nights differ and sticks age: the last ones tell. Counted and not dated, so that who was away is still known.
+# Nights differ and sticks age, so only the newest count: by number, so that a worker that was away keeps its speed.
 SPEED_BATCHES = 30
 SPEED_SEGMENTS = 500
 OVERHEAD_BATCHES = 10
@@ -33,7 +33,7 @@ class Speed(NamedTuple):
 
 
 class Overhead(NamedTuple):
-    """Time that a batch takes beside its frames, seconds; medians of the newest batches.
+    """Time that a batch takes outside of its frames, seconds; medians of the newest batches.
 
     start_s: from the end of the listing to the first segment's begin: devices are opened, models compiled, runs started
     segment_s: of one worker, between two of its segments; end_s: from the last segment to the account: pictures
@@ -45,9 +45,9 @@ class Overhead(NamedTuple):
 
 
 def measured_speeds(engine: Engine, model_version_id: int) -> list[Speed]:
-    """Of every worker and device that did a segment of this model version in the newest batches, by its newest ones.
+    """Return the speed of each worker and device with this model version, by its segments in the newest batches.
 
-    A worker's device of last time comes last.
+    The device that a worker used last comes last.
     """
     age = func.row_number().over(
         partition_by=(segments.c.worker, segments.c.device), order_by=segments.c.finished_at.desc()
@@ -68,14 +68,14 @@ def measured_speeds(engine: Engine, model_version_id: int) -> list[Speed]:
 
 
 def _newest(model_version_id: int, most: int) -> Select[tuple[int]]:
-    """Batches that did something."""
+    """Newest batches with at least one completed segment."""
     did = or_(batches.c.segments_done > 0, batches.c.status == "running")
     mine = (batches.c.model_version_id == model_version_id) & did
     return select(batches.c.batch_id).where(mine).order_by(batches.c.batch_id.desc()).limit(most)
 
 
 def last_devices(engine: Engine) -> dict[str, str]:
-    """worker -> the device that it had when it was last given segments, of whatever model."""
+    """Map each worker to the device that it had when it last received segments, of any model."""
     last_at = func.max(assignments.c.granted_at)
     rows = (
         select(assignments.c.worker, assignments.c.device)
@@ -88,10 +88,10 @@ def last_devices(engine: Engine) -> dict[str, str]:
 
 
 def measured_overhead(engine: Engine, model_version_id: int, dispatch: str) -> Overhead:
-    """Of the newest batches of this model version and dispatch that ended; zero where there is none.
+    """Overhead of the newest ended batches of this model version and dispatch; zero where there is none.
 
-    When a segment began is its end less the seconds that it took: what the ledger has, and in a fleet wrong by the
-    second that its result takes to be found.
+    A segment's begin is its end minus the seconds that it took: all that the ledger has, and in a fleet wrong by the
+    second that passes until its result is found.
     """
     newest = _newest(model_version_id, OVERHEAD_BATCHES).where(
         batches.c.dispatch == dispatch, batches.c.status.in_(("completed", "incomplete"))
@@ -121,7 +121,7 @@ def measured_overhead(engine: Engine, model_version_id: int, dispatch: str) -> O
 
 
 def _overhead(workers: Sequence[Row[Any]]) -> tuple[float, float | None, float]:
-    """Times of one batch, one row per worker. Results that were only loaded were done before: no time is negative."""
+    """Compute a batch's overhead from one row per worker. Results that were only loaded give no negative times."""
     listed = max(workers[0].started, *(row.listed for row in workers))
     gaps = sum(max(0.0, row.last - row.first - row.busy) for row in workers)
     between = sum(row.done - 1 for row in workers)

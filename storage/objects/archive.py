@@ -1,7 +1,7 @@
-"""The videos of an archive: a folder, or S3 through a bounded local cache. They are listed and handed out, not opened.
+"""The videos of an archive: a folder, or S3 through a bounded local cache. They are listed and fetched, not opened.
 
-A key is a video's path below the archive's root, with '/'. It is any name that somebody gave to a file: fit to be
-shown quoted and to be bound in SQL, never to be used as a path.
+A key is a video's path below the archive's root, with '/'. It may be any file name: fit to be
+shown quoted and to be bound in SQL, but never to be used as a path.
 """
 
 import builtins
@@ -38,7 +38,7 @@ VIDEO_SUFFIXES = frozenset({
     ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
 })
 # fmt: on
-# Copies of a camera's film that it makes for its own display, and what is not yet all of a file.
+# Small copies of films that a camera makes for its own display, and incomplete files.
 SECOND_COPIES = {".lrv": "a camera's small copy of a film", ".lrf": "a camera's small copy of a film"}
 PARTS = dict.fromkeys(
     (".part", ".partial", ".crdownload", ".download", ".tmp"), "a copy or download that has not ended"
@@ -47,13 +47,13 @@ OTHER_KINDS = {".srt": "subtitles", ".ass": "subtitles", ".idx": "subtitles", ".
 BY_SUFFIX = {**SECOND_COPIES, **PARTS, **OTHER_KINDS}
 SOUNDS = dict.fromkeys((".mka", ".m4a", ".m4b", ".oga", ".ogg", ".opus", ".weba", ".flac", ".ac3", ".dts"), "sound")
 TYPES = mimetypes.MimeTypes()  # Python's own table: the system's differs from machine to machine
-RECENT_S = 60.0  # a file that was not changed for so long is at rest
-REST_S = 5.0  # between two looks at one that was
+RECENT_S = 60.0  # a file that was unchanged for this time is at rest
+REST_S = 5.0  # between two looks at a file that changed lately
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One video of a listing. etag: changes when the file does: S3's own, or a folder's time of last change"""
+    """One video of a listing. etag: changes when the file does: S3's own, or the file's time of last change"""
 
     key: str
     size_bytes: int
@@ -61,20 +61,20 @@ class Entry:
 
 
 class Ignored(NamedTuple):
-    """A file that is taken for no video. reason: for a person"""
+    """A file that is not taken as a video. reason: for people"""
 
     key: str
     reason: str
 
 
 class Archive(Protocol):
-    """Every method raises StoreError: ObjectError where it is about one video, which may be left out for tonight."""
+    """An archive. Every method raises StoreError: ObjectError for a single video, which may be left out for tonight."""
 
     ignored: list[Ignored]
-    """Files of the last `list` that are none by their names: hidden, or of another kind."""
+    """Files of the last `list` that are no videos by their names: hidden, or of another kind."""
 
     unnamed: list[Entry]
-    """Files of the last `list` whose names say nothing: `head` tells whether they are videos."""
+    """Files of the last `list` without a telling name: their `head` decides whether they are videos."""
 
     def check(self) -> None:
         """Raise StoreError where there is no such folder or bucket, or it may not be read. Far cheaper than `list`."""
@@ -83,25 +83,25 @@ class Archive(Protocol):
         """All files that are named as videos, sorted by key."""
 
     def head(self, entry: Entry) -> bytes:
-        """The first HEAD_BYTES of a file that was listed. An ObjectError if it is not as listed."""
+        """Return the first HEAD_BYTES of a listed file. Raises ObjectError if it is not as listed."""
 
     def growing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
-        """Those of them that are still being written, by two looks some seconds apart at what changed a moment ago.
+        """Entries that are still being written, found by two looks some seconds apart at those that changed lately.
 
-        Only files that could not be told from whole ones are looked at.
+        Only files that cannot be distinguished from complete ones are looked at.
         """
 
     def is_gone(self, key: str) -> bool:
-        """True if a file that `list` no longer has is gone, and not merely out of reach for the moment."""
+        """Return whether a file that `list` no longer has is gone, and not just unreachable for the moment."""
 
     def local(self, entry: Entry) -> AbstractContextManager[Path]:
-        """The video as a local file, to be read while the context lasts. An ObjectError if it is not as listed."""
+        """Provide the video as a local file while the context lasts. Raises ObjectError if it is not as listed."""
 
 
 def open_archive(location: str, s3: S3Options, cache_dir: Path, cache_bytes: int) -> Archive:
-    """The archive at a folder path, `file://…` or `s3://bucket/prefix`. Touches nothing yet.
+    """Return the archive at a folder path, `file://…` or `s3://bucket/prefix`. Touches no disk or network yet.
 
-    cache_dir, cache_bytes: where S3's videos are kept for a while, and how much of them
+    cache_dir, cache_bytes: folder and size of the cache of S3's videos
     """
     place = parse_place(location)
     if isinstance(place, S3Place):
@@ -110,7 +110,7 @@ def open_archive(location: str, s3: S3Options, cache_dir: Path, cache_bytes: int
 
 
 def canonical(location: str) -> str:
-    """One name for an archive, wherever it is named from: the key of everything stored about it. Raises StoreError."""
+    """Canonical location of an archive, under which everything about it is stored. Raises StoreError."""
     place = parse_place(location)
     if isinstance(place, S3Place):
         location = f"s3://{place.bucket}/{place.prefix}" if place.prefix else f"s3://{place.bucket}"
@@ -119,8 +119,11 @@ def canonical(location: str) -> str:
 
 
 class FolderArchive:
-    """Links to files are followed, for they are a common way to compose an archive; links to folders are not, for
-    they may lead round in circles."""
+    """An archive in a folder.
+
+    Links to files are followed, as archives are often composed of them; links to folders are not, as they may form
+    loops.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -157,7 +160,7 @@ class FolderArchive:
         return sorted(entries, key=lambda entry: entry.key)
 
     def is_gone(self, key: str) -> bool:
-        """A disk that is not mounted leaves an empty folder: what was below one is out of reach."""
+        """Return False below an empty folder, which may be the mount point of an absent disk."""
         path = self.root / os.fsdecode(decode_name(key))
         with disk_errors(path):
             while not path.exists() and path != self.root:
@@ -182,7 +185,7 @@ class FolderArchive:
         try:
             with self.local(entry) as path, disk_errors(path), path.open("rb") as file:
                 return not tells_its_end(file, entry.size_bytes)
-        except ObjectError:  # reading it tells why
+        except ObjectError:  # the reading of it reports why
             return False
 
     def _entry(self, path: bytes, key: str) -> Entry | None:
@@ -209,7 +212,7 @@ class FolderArchive:
 
 
 class S3Archive:
-    """Keys are below the prefix. Keys that end in '/' stand for folders, and are nothing."""
+    """An archive in S3. Keys are below the prefix. Keys that end in '/' stand for folders and are skipped."""
 
     def __init__(self, bucket: Bucket, prefix: str, cache: FileCache) -> None:
         self.bucket = bucket
@@ -249,7 +252,7 @@ class S3Archive:
         return self.bucket.read_start(self.prefix + entry.key, entry.etag, HEAD_BYTES)
 
     def growing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
-        """None: an object is there when all of it is."""
+        """None of them: an S3 object appears when it is complete."""
         return []
 
     def local(self, entry: Entry) -> AbstractContextManager[Path]:
@@ -263,7 +266,7 @@ class S3Archive:
         )
 
     def _fetch(self, key: str, file: File, entry: Entry) -> None:
-        """Raises an ObjectError where the store fails at this object and answers otherwise."""
+        """Fetch an object. Raises ObjectError where the store fails at this object but answers otherwise."""
         try:
             self.bucket.fetch(key, file, entry.etag, entry.size_bytes)
         except DeniedError as error:
@@ -281,9 +284,9 @@ class S3Archive:
 
 
 def _readable(path: Path) -> os.stat_result:
-    """The file that is at the path now, after a check that it can be opened.
+    """Check that the file at the path can be opened. Returns its status.
 
-    Raises StoreError, ObjectError for this file's own.
+    Raises StoreError; ObjectError where only this file is at fault.
     """
     with disk_errors(path):
         try:
@@ -301,13 +304,13 @@ def _readable(path: Path) -> os.stat_result:
 
 
 def is_video(key: str) -> bool:
-    """By its suffix, which is read in any case; nothing below a hidden folder is one."""
+    """Return whether a key is a video's by its suffix, in upper or lower case; nothing below a hidden folder is one."""
     hidden = any(part.startswith(".") and part not in (".", "..") for part in key.split("/"))
     return _suffix(key) in VIDEO_SUFFIXES and not hidden
 
 
 def other_kind(key: str) -> str | None:
-    """Reason why a file is no video, by its name; None where its content decides, or where it is named as one."""
+    """Reason for which a file's name excludes it; None where its content decides, or where it is named as a video."""
     if any(part.startswith(".") and part not in (".", "..") for part in key.split("/")):
         return "hidden"
     suffix = _suffix(key)
@@ -325,7 +328,7 @@ def _suffix(key: str) -> str:
 
 
 def _files(root: bytes) -> Iterator[bytes]:
-    """All files below a folder, as bytes, for a name may be no UTF-8; hidden folders are not entered."""
+    """Files below a folder, as bytes, because a name may not be UTF-8; hidden folders are not entered."""
     waiting = [root]
     while waiting:
         folder = waiting.pop()
@@ -346,9 +349,9 @@ _NO_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 def encode_name(name: bytes) -> str:
-    """A file's name as text that any database takes: UTF-8, and `%FF` for a byte that is none.
+    """Encode a file's name as text that any database accepts: UTF-8, and `%FF` for a byte that is not.
 
-    A '%' of the name becomes `%25` only where it could be taken for such an escape. The inverse: `decode_name`.
+    A '%' of the name becomes `%25` only where it could be read as such an escape. The inverse: `decode_name`.
     """
     text = name.decode(errors="surrogateescape")
     text = _ESCAPE.sub(r"%25\1", text)

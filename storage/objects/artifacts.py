@@ -21,19 +21,19 @@ from storage.objects.s3 import Bucket, S3Options
 from storage.private import make_folder
 
 PROOF = ".nightjar-proof"
-# Limits of what is read where the caller names none: a store may hold anything, and others may write there.
+# Default limits of a read: a store may hold anything, and others may write there.
 MEMORY_LIMIT_BYTES = 64 << 20
 FILE_LIMIT_BYTES = 4 << 30
 
 
 class Artifacts(Protocol):
-    """A store. Every method raises StoreError: ObjectError where it is about the one object or its key."""
+    """A store. Every method raises StoreError: ObjectError for a fault of the one object or its key."""
 
     def put_file(self, key: str, path: Path) -> None:
-        """Stores a copy of the file, whole or not at all; replaces what was there."""
+        """Store a copy of the file, whole or not at all, in place of an object that was there."""
 
     def put_bytes(self, key: str, data: bytes) -> None:
-        """The same for bytes in memory."""
+        """Store bytes from memory in the same way."""
 
     def get_file(self, key: str, path: Path, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
         """Write the object to `path`, whole or not at all; its folder is made. A larger object is an ObjectError."""
@@ -44,20 +44,20 @@ class Artifacts(Protocol):
     def exists(self, key: str) -> bool: ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """All keys that start with `prefix` ("" = all), in no promised order; what cannot be a key is left out."""
+        """Keys that start with `prefix` ("" = all), in no particular order; invalid keys are left out."""
 
     def stamps(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """The same keys, each with a text that changes when its object is replaced by another one."""
+        """List the same keys, each with a text that changes when its object is replaced."""
 
     def url(self, key: str) -> str:
-        """For people: a path or an s3:// address."""
+        """Address of an object for people: a path or s3://…."""
 
     def _remove(self, key: str) -> None:
-        """For `prove` alone: artifacts are never removed."""
+        """Remove the test object of `prove`. Artifacts are never removed."""
 
 
 def open_artifacts(location: str, s3: S3Options) -> Artifacts:
-    """The store at a folder path, `file://…` or `s3://bucket/prefix`. Touches nothing yet: `prove` does."""
+    """Return the store at a folder path, `file://…` or `s3://bucket/prefix`. Only `prove` touches it."""
     place = parse_place(location)
     if isinstance(place, S3Place):
         return S3Artifacts(Bucket(place.bucket, s3), _checked(place.prefix) if place.prefix else "")
@@ -65,7 +65,7 @@ def open_artifacts(location: str, s3: S3Options) -> Artifacts:
 
 
 def prove(store: Artifacts) -> None:
-    """Stores a small object, reads it back, compares it and removes it. Raises StoreError where the store fails."""
+    """Store a small object, read it back, compare it and remove it. Raises StoreError where the store fails."""
     key, data = f"{PROOF}/{secrets.token_hex(8)}", secrets.token_bytes(64)
     store.put_bytes(key, data)
     found = store.get_bytes(key)
@@ -78,17 +78,17 @@ def prove(store: Artifacts) -> None:
 
 
 def put_folder(store: Artifacts, prefix: str, folder: Path, names: Sequence[str]) -> None:
-    """Stores files of a folder as `prefix/name`, in this order: put last what tells that the rest is there."""
+    """Store files of a folder as `prefix/name`, in this order: put last the file that marks the rest as complete."""
     for name in names:
         store.put_file(f"{prefix}/{name}", folder / name)
 
 
 def get_folder(store: Artifacts, prefix: str, names: Sequence[str], cache_folder: Path) -> Path:
-    """A local folder with the files `prefix/name`, fetched unless an earlier call did.
+    """Fetch the files `prefix/name` into a local folder, unless an earlier call did. Returns the folder.
 
-    For prefixes that hold a hash of their content: a folder that is there is never fetched again. The caller compares
-    the hashes, and removes the folder where they differ. It gets its name when it is complete, so that a process
-    killed meanwhile leaves nothing that counts; of several at once one wins, with the same content.
+    For prefixes that contain a hash of their content: an existing folder is never fetched again. The caller compares
+    the hashes, and removes the folder where they differ. It gets its name when it is complete, so that an interrupted
+    fetch leaves no such folder; of several fetches at once one wins, with the same content.
     """
     wanted = "\n".join([_checked(prefix), *(_checked_name(name) for name in names)])
     folder = cache_folder / hashlib.sha256(wanted.encode()).hexdigest()
@@ -165,7 +165,7 @@ class FolderArtifacts:
         path = self._path(key)
         with disk_errors(path):
             path.unlink()
-        with suppress(OSError):  # another one's proof is in it
+        with suppress(OSError):  # the test object of another process is in it
             path.parent.rmdir()
 
     def _path(self, key: str) -> Path:
@@ -235,7 +235,7 @@ def _check_regular(status: os.stat_result, path: Path, limit_bytes: int) -> None
 
 
 def _is_sound(key: str) -> bool:
-    """True if it is a key for folders and S3 alike: S3 takes 1024 bytes, file systems 255 a part."""
+    """Return whether a key is valid for folders and S3 alike: S3 takes 1024 bytes, file systems 255 per part."""
     if not key.isprintable() or "\\" in key or len(key.encode()) > 1024:
         return False
     return all(
@@ -262,7 +262,7 @@ def _checked_name(name: str) -> str:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[BufferedRandom]:
-    """A file that gets its name when all of it is on the disk; after any error there is nothing new."""
+    """Provide a file that gets its name when it is completely on the disk; after an error nothing is left."""
     with disk_errors(path):
         make_folder(path.parent)
         with temporary_file(path.parent) as (temporary, file):

@@ -1,11 +1,11 @@
-"""Files fetched from elsewhere, kept in one folder up to a number of bytes, for several processes at once.
+"""A cache of fetched files in one folder, limited in bytes and shared by several processes.
 
-Nobody has to tidy up after a killed process: what it was using or writing is known by its locks, and the kernel drops
+A killed process needs no cleanup: the files that it used or wrote are marked by its locks, and the kernel drops
 those. flock is used, so the folder has to be on a local disk.
 
-    NAME.SUFFIX      a whole file. Its readers hold a shared lock; its atime is when it was last asked for. Its mtime
+    NAME.SUFFIX      a whole file. Its readers hold a shared lock; its atime is the time of its last request. Its mtime
                      never changes, because a reader takes a new mtime for new bytes
-    NAME.SIZE.part   a file on its way. Whoever writes it holds an exclusive lock; SIZE is the room it will take
+    NAME.SIZE.part   a file that is being fetched. Its writer holds an exclusive lock; SIZE is the room it will take
     lock             held while room is made
 """
 
@@ -27,7 +27,7 @@ _PART = re.compile(r"[0-9a-f]{64}\.([0-9]+)\.part")
 
 
 class FileCache:
-    """The least recently used files make room for new ones, never one in use."""
+    """A cache of files. The least recently used ones make room for new ones, but never one in use."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self.folder = folder
@@ -37,9 +37,9 @@ class FileCache:
     def file(
         self, identity: str, suffix: str, size_bytes: int, fetch: Callable[[BufferedRandom], None]
     ) -> Iterator[Path]:
-        """The file of that identity, fetched if need be, and kept from eviction while the context lasts.
+        """Provide the file of this identity, fetched if necessary and kept from eviction while the context lasts.
 
-        identity: anything; its hash is the name. fetch: writes the whole, verified file, or raises
+        identity: any text; its hash is the name. fetch: writes the whole, verified file, or raises
         Raises StoreError where there is no room, and what `fetch` raises.
         """
         name = hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
@@ -55,17 +55,17 @@ class FileCache:
             yield path
 
     def _try_to_fetch(self, path: Path, part: Path, size_bytes: int, fetch: Callable[[BufferedRandom], None]) -> None:
-        """Fetches the file, or waits a moment where another process does."""
+        """Fetch the file, or wait a moment where another process does."""
         if (held := self._reserve(path, part, size_bytes)) is None:
             time.sleep(POLL_S)
             return
         try:
             with os.fdopen(os.dup(held), "r+b") as file:
-                file.truncate()  # a killed process may have left its beginning
+                file.truncate()  # a killed process may have left a partial file
                 fetch(file)
                 file.flush()
                 os.fsync(held)
-            with self._locked():  # so that nobody who counts sees it twice, or not at all
+            with self._locked():  # so that no count includes it twice or misses it
                 part.rename(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -74,9 +74,9 @@ class FileCache:
             _unlock(held)
 
     def _reserve(self, path: Path, part: Path, size_bytes: int) -> int | None:
-        """A descriptor that holds the lock on `part`, with room for it; None where another process has it, or is done.
+        """Lock `part` and reserve room for it. Returns its descriptor; None where another process has it, or is done.
 
-        Under the folder's lock, so that whatever part is locked has its room.
+        Under the folder's lock, so that every locked part has its room.
         """
         with self._locked():
             if path.exists():
@@ -93,7 +93,7 @@ class FileCache:
             return held
 
     def _make_room(self, size_bytes: int, part: Path) -> None:
-        """Removes the oldest files until `part` fits in; what others are still fetching counts in full."""
+        """Remove the oldest files until `part` fits in; unfinished files of other processes count in full."""
         if size_bytes > self.limit_bytes:
             raise ObjectError(
                 f"a video of {size_bytes:,} bytes",
@@ -116,7 +116,7 @@ class FileCache:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """The folder for oneself, for as long as it takes to look at it and change names."""
+        """Hold the folder's lock."""
         held = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX)
@@ -125,7 +125,7 @@ class FileCache:
             _unlock(held)
 
     def _files(self, own: Path) -> Iterator[tuple[int, int, Path]]:
-        """(last use in ns, bytes, path) of every file but the lock and one's own part."""
+        """List (last use in ns, bytes, path) of every file except the lock and this process's own part."""
         for path in self.folder.iterdir():
             if path.name in ("lock", own.name):
                 continue
@@ -138,14 +138,14 @@ class FileCache:
 
 
 def _try_lock(path: Path, kind: int) -> int | None:
-    """A descriptor that holds the lock on what is now at `path`, or None: no such file, or another's lock on it."""
+    """Lock the file at `path`. Returns its descriptor; None where it is missing or locked by another process."""
     try:
         held = os.open(path, (os.O_RDWR if kind == fcntl.LOCK_EX else os.O_RDONLY) | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(held, kind | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(held), path.lstat()):  # and not one that was removed or renamed meanwhile
+        if os.path.samestat(os.fstat(held), path.lstat()):  # and not a file that was removed or renamed meanwhile
             return held
     except (BlockingIOError, FileNotFoundError):
         pass

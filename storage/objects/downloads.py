@@ -1,6 +1,6 @@
-"""Published model files: where they are, and fetching them over https into a local cache. No conversion, no S3.
+"""Published model files: their addresses, and their download over https into a local cache. No conversion, no S3.
 
-What a manifest names is fetched from beside it or from folders below, by plain names only. A checksum is pinned here
+Files that a manifest names are fetched from its folder or below, by plain names only. A checksum is pinned here
 where somebody published one, recorded at the first download otherwise, and compared ever after.
 """
 
@@ -38,12 +38,12 @@ _OPENPOSE = (
 
 
 class FetchError(NightjarError):
-    """A file could not be had, or is not the one it was."""
+    """A file could not be fetched, or differs from the one that was fetched before."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A model that its makers publish. url: of its manifest.json or .xml; width: of a PoseNet's MobileNetV1"""
+    """A model that its authors publish. url: of its manifest.json or .xml; width: of a PoseNet's MobileNetV1"""
 
     url: str
     width: float | None = None
@@ -54,7 +54,7 @@ PUBLISHED = {
     for width in ("050", "075", "100", "101")
 } | {"openpose": Published(f"{_OPENPOSE}.xml")}
 
-PINNED = {  # address -> sha256, as others published or recorded them
+PINNED = {  # address -> sha256, as published or recorded by others
     f"{_TFJS}savedmodel/posenet/mobilenet/{path}": sha256
     for path, sha256 in {
         "float/075/model-stride16.json": "dd63bf2d3b983e8c80020749f135164beda00a33374c8a7be230b9598f24f798",
@@ -70,18 +70,17 @@ PINNED = {  # address -> sha256, as others published or recorded them
 
 
 def fetch_published(name: str, cache_dir: Path, on_progress: Progress) -> Path:
-    """The local path of a published model's manifest.json or .xml, all its files beside it. Raises FetchError."""
+    """Fetch a published model. Returns the path of its manifest.json or .xml, next to its files. Raises FetchError."""
     if name not in PUBLISHED:
         raise FetchError(f"no model {name!r} is published, expected {', '.join(PUBLISHED)}: or give --source PATH")
     return fetch_url(PUBLISHED[name].url, cache_dir, on_progress)
 
 
 def fetch_url(url: str, cache_dir: Path, on_progress: Progress) -> Path:
-    """Fetch a model by its https address into the cache, with the files that it names when it is a .json, and with the
-    .bin beside it when it is an .xml.
+    """Fetch a model by its https address into the cache, with the files that a .json names or the .bin of an .xml.
 
-    on_progress: receives (bytes so far, bytes in all or None). What the cache holds unchanged is not fetched again.
-    Raises FetchError where the address is not https, does not answer, or the content is not what it was; OSError where
+    on_progress: receives (bytes so far, total bytes or None). Unchanged files in the cache are not fetched again.
+    Raises FetchError where the address is not https, does not answer, or its content changed; OSError where
     the disk does not take it.
     """
     return _fetch(url, cache_dir, on_progress, _check_https)
@@ -96,9 +95,9 @@ def _fetch(url: str, cache_dir: Path, on_progress: Progress, check: Callable[[st
 
 
 def _client(check: Callable[[str], None]) -> httpx.Client:
-    """Return a client that checks each address before it asks there, also those to which a server redirects."""
+    """Return a client that checks each address before a request, also those to which a server redirects."""
     return httpx.Client(
-        verify=ssl.create_default_context(),  # the system's certificates: a company's own are among them
+        verify=ssl.create_default_context(),  # the system's certificates, which include a company's own
         timeout=TIMEOUT_S,
         follow_redirects=True,
         headers={"Accept-Encoding": "identity"},
@@ -135,7 +134,7 @@ def _check_https(url: str) -> None:
 
 
 def _plain_name(name: object, origin: object) -> str:
-    """Raises FetchError for what is not the plain name of a file: a path, an address, a hidden file."""
+    """Return the plain name of a file. Raises FetchError for anything else: a path, an address, a hidden file."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", name):
         raise FetchError(f"{origin} names the file {name!r}, expected a plain file name: do not trust this source")
     if name == CHECKSUMS_FILE:
@@ -144,7 +143,7 @@ def _plain_name(name: object, origin: object) -> str:
 
 
 def _named_files(main: Path) -> tuple[list[str], int]:
-    """The files that a TF.js JSON names, and how many bytes they have together by their shapes and types."""
+    """List the files that a TF.js JSON names, and their total bytes by their shapes and types."""
     try:
         raw = json.loads(main.read_bytes())
         if "weightsManifest" in raw:
@@ -162,7 +161,7 @@ def _named_files(main: Path) -> tuple[list[str], int]:
 
 
 def _path_below(name: object, origin: object) -> str:
-    """A path of plain names, in folders below the model's. Raises FetchError for any other."""
+    """Return a path of plain names in folders below the model's. Raises FetchError for any other path."""
     parts = name.removeprefix("./").split("/") if isinstance(name, str) else [name]
     return "/".join(_plain_name(part, origin) for part in parts)
 
@@ -181,7 +180,7 @@ class _Download:
         self.total_bytes: int | None = None
 
     def get(self, name: str) -> Path:
-        """Fetch one file unless it is there as it was."""
+        """Fetch one file unless it is there unchanged."""
         path, url = self.folder / name, urljoin(self.url, name)
         expected = PINNED.get(url) or _checksums(self.folder).get(name)
         if expected and path.is_file() and _sha256(path) == expected:
@@ -224,7 +223,7 @@ class _Download:
 
 
 def _refuse_other_content(url: str, response: httpx.Response) -> None:
-    """Raises FetchError for a web page (a login portal, or a wrong address), and for a compressed body."""
+    """Raise FetchError for a web page (a login portal, or a wrong address), and for a compressed body."""
     if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/html":
         raise FetchError(f"{url} answered with a web page, expected a file: check the address or log in to the network")
     if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -233,7 +232,7 @@ def _refuse_other_content(url: str, response: httpx.Response) -> None:
 
 @contextlib.contextmanager
 def _explained(url: str) -> Iterator[None]:
-    """A network error in words: what happened and how to repair it."""
+    """Turn network errors into FetchErrors that say what happened and how to repair it."""
     try:
         yield
     except httpx.HTTPStatusError as error:
@@ -269,7 +268,7 @@ def _record(folder: Path, name: str, sha256: str) -> None:
 
 
 def _forget(path: Path) -> None:
-    """A file that turned out to be none of ours: neither it nor its checksum may stay."""
+    """Remove a file that turned out not to belong to the model, and its checksum."""
     path.unlink(missing_ok=True)
     _write(path.parent, {name: sha for name, sha in _checksums(path.parent).items() if name != path.name})
 

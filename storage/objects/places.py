@@ -1,4 +1,4 @@
-"""Addresses of stores, and the errors they have in common: folders and S3. No reading, no writing, no boto3."""
+"""Addresses of stores, and the errors that folders and S3 share. No reading, no writing, no boto3."""
 
 import errno
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from models.types import NightjarError, refuse_credentials
 
 
 class StoreError(NightjarError):
-    """A store that cannot be used as asked: what was found, what was expected, what to do. Never holds a secret."""
+    """A store that cannot be used: what was found, what was expected, and the remedy. Never contains a secret."""
 
     def __init__(self, found: str, expected: str, remedy: str) -> None:
         super().__init__(found, expected, remedy)
@@ -23,22 +23,22 @@ class StoreError(NightjarError):
 
 
 class ObjectError(StoreError):
-    """One object is missing, changed, damaged or wrongly named; the store itself may well be sound."""
+    """One object is missing, changed, damaged or wrongly named; the store itself may be fine."""
 
 
 def too_large(address: str, size_bytes: int, limit_bytes: int) -> ObjectError:
-    """The refusal of an object that is larger than what Nightjar would have written there."""
+    """Return the error for an object that is larger than anything Nightjar writes there."""
     return ObjectError(f"{address} has {size_bytes} bytes", f"at most {limit_bytes}", "remove it from the store")
 
 
 class ChangedError(ObjectError):
-    """The object is gone, or another version of it is there now: a new listing tells."""
+    """The object is gone, or another version has replaced it, as a new listing shows."""
 
 
 class RefusedError(ObjectError):
-    """The store holds the object and does not hand it out: it is archived, or its key or permission is missing.
+    """The store holds the object but refuses to return it: it is archived, or its key or a permission is missing.
 
-    That may pass without a change of the object, so nothing that was decided about it is final.
+    The reason may pass without a change of the object, so no decision about it is final.
     """
 
 
@@ -47,26 +47,26 @@ class DeniedObjectError(RefusedError):
 
 
 class UnansweredError(ObjectError):
-    """The store fails again and again at this one object, though it answers otherwise: another attempt may succeed."""
+    """The store fails repeatedly at this one object but answers otherwise. Another attempt may succeed."""
 
 
 class CallFailedError(StoreError):
-    """A call that the store failed or broke off: the store may be in trouble, or this one object of it."""
+    """A call that the store failed or broke off: the fault may be the store's or this one object's."""
 
 
 class UnreachableError(CallFailedError):
-    """A store that does not answer, or answers that it is in trouble: the same call may succeed later."""
+    """A store that does not answer, or reports a fault of its own. The same call may succeed later."""
 
 
 class DeniedError(StoreError):
-    """These credentials may not do this; a store does not say whether they may do anything at all."""
+    """These credentials may not do this. A store does not say whether they may do anything at all."""
 
 
 @dataclass(frozen=True)
 class S3Place:
     """`s3://bucket/prefix`.
 
-    prefix: without the slash that ends it, and otherwise as it was given, for S3 takes every slash for a character;
+    prefix: as given, without its last slash, as S3 treats every slash as a character;
     "" = the whole bucket
     """
 
@@ -75,7 +75,7 @@ class S3Place:
 
 
 def parse_place(location: str) -> Path | S3Place:
-    """A folder path, `file://…` or `s3://bucket/prefix`; a folder comes back absolute. Touches no disk.
+    """Parse a folder path, `file://…` or `s3://bucket/prefix`. A folder's path is made absolute. Touches no disk.
 
     Raises StoreError where it is none of these.
     """
@@ -124,7 +124,7 @@ _OTHER = ("a working disk", "look at the disk and its mount")
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError about `path` into a StoreError, or an ObjectError where only that one file is at fault."""
+    """Turn an OSError about `path` into a StoreError, or into an ObjectError where only that one file is at fault."""
     try:
         yield
     except OSError as error:

@@ -1,5 +1,6 @@
-"""S3 through boto3: a client from options, and a bucket whose every answer is checked. No folders, no caches, no keys
-made up here. boto3 is imported when it is first needed: that takes 0.4 s.
+"""S3 through boto3: a client from options, and a bucket that checks every answer. No folders, no caches.
+
+boto3 is imported when it is first needed, which takes 0.4 s.
 """
 
 import hashlib
@@ -25,9 +26,9 @@ File = BufferedRandom | BytesIO
 
 PART_BYTES = 8 << 20  # boto3's own default; larger files go up in parts of this size
 CHUNK_BYTES = 1 << 20
-TRIES = 5  # without progress, each of them boto3's own attempts: 60 of 60 through a proxy that breaks a quarter
+TRIES = 5  # without progress, each with boto3's own attempts: 60 of 60 succeeded through a proxy that breaks a quarter
 PATIENCE_S = 20.0  # without progress, where the server is silent
-SHA256 = "nightjar-sha256"  # our metadata; a plain x-amz-meta-sha256 of others may be base64, or of anything
+SHA256 = "nightjar-sha256"  # our own key: another tool's x-amz-meta-sha256 may be in base64
 _PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -37,7 +38,7 @@ class S3Options:
 
     endpoint_url: None = Amazon's own
     access_key, secret_key: both None = boto3's own chain (environment, ~/.aws, the machine's role)
-    path_style: the bucket in the path and not in the host name, as most servers other than Amazon's want it
+    path_style: the bucket in the path instead of the host name, as most servers other than Amazon's expect
     verify_tls: True, False (any certificate), or the path of a bundle of certificates to trust
     checksum_mode: "when_required" for older stores that refuse today's checksums
     connect_timeout_s, read_timeout_s: seconds for one try, the latter without a single byte
@@ -57,12 +58,12 @@ class S3Options:
 
     @property
     def server(self) -> str:
-        """For messages: host and port, without a password that the address may hold."""
+        """Host and port for messages, without a password that the address may contain."""
         return (self.endpoint_url or "Amazon S3").rpartition("@")[2].rpartition("//")[2]
 
 
 def make_client(options: S3Options) -> Any:
-    """A boto3 client (safe to share between threads). Talks to nobody yet. Raises StoreError on impossible options."""
+    """Make a boto3 client that threads may share. Makes no request. Raises StoreError on impossible options."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -105,7 +106,7 @@ class S3Object:
 
 @dataclass
 class _Download:
-    """Properties of an object during its download: filled by its first answer, which pins the rest to one version."""
+    """Properties of an object during its download: set by its first answer, which pins the rest to one version."""
 
     etag: str | None
     size_bytes: int | None = None
@@ -114,7 +115,7 @@ class _Download:
     limit_bytes: int | None = None
 
     def differs(self, file: File) -> str | None:
-        """Fault of the bytes that came, or None."""
+        """Fault of the received bytes, or None."""
         if file.seek(0, 2) != self.size_bytes:
             return f"{file.tell()} bytes instead of {self.size_bytes}"
         file.seek(0)
@@ -126,9 +127,9 @@ class _Download:
 
 
 class Bucket:
-    """One bucket: lost answers, cut bodies and 5xx are tried again, and what is read is compared with its hash.
+    """One bucket: lost answers, cut bodies and 5xx are retried, and downloads are compared with their hash.
 
-    Every method raises StoreError, and ObjectError where it is about the one object.
+    Every method raises StoreError: ObjectError for a fault of the one object.
     """
 
     def __init__(self, name: str, options: S3Options) -> None:
@@ -147,7 +148,7 @@ class Bucket:
         self._persist(key, lambda: self.client.put_object(Bucket=self.name, Key=key, Body=data, **extra))
 
     def put_file(self, key: str, path: Path) -> None:
-        """Large files go up in parts. Raises OSError where the file cannot be read."""
+        """Upload a file, a large one in parts. Raises OSError where the file cannot be read."""
         if path.stat().st_size <= PART_BYTES:
             return self.put(key, path.read_bytes())
         with path.open("rb") as file:
@@ -162,7 +163,7 @@ class Bucket:
         with path.open("rb") as file:
             try:
                 self.client.upload_fileobj(file, self.name, key, ExtraArgs=extra, Config=parts)
-            except KeyError as error:  # rclone's answer to a part that comes again has no ETag
+            except KeyError as error:  # rclone's answer to a repeated part has no ETag
                 raise ResponseParserError(f"an answer without {error}") from error
 
     def fetch(
@@ -173,9 +174,9 @@ class Bucket:
         size_bytes: int | None = None,
         limit_bytes: int | None = None,
     ) -> None:
-        """Writes an object into an empty file open for reading and writing; a broken transfer goes on where it broke.
+        """Write an object into an empty file open for reading and writing. A broken transfer resumes.
 
-        etag, size_bytes: of the version that is wanted; None = the present one. Compared with the SHA-256 that `put`
+        etag, size_bytes: of the requested version; None = the present one. Compared with the SHA-256 that `put`
         left, or else with the ETag where that is an MD5. Raises OSError where the file cannot be written.
         limit_bytes: a larger object is refused before its body is read; None = any size
         """
@@ -190,7 +191,7 @@ class Bucket:
             _pause(failures)
 
     def _try_to_finish(self, key: str, file: File, download: _Download) -> Exception | None:
-        """Fault after which to retry, the file left where to resume; None when the object is there, whole."""
+        """Fault after which to retry, the file positioned to resume; None when the object is complete."""
         from botocore.exceptions import FlexibleChecksumError
 
         try:
@@ -232,11 +233,11 @@ class Bucket:
                 for chunk in body.iter_chunks(CHUNK_BYTES):
                     file.write(chunk)
             except FlexibleChecksumError:
-                if not done:  # with the rest of an object rclone sends the checksum of the whole
+                if not done:  # rclone sends the checksum of the whole object with a part of it
                     raise
 
     def answers(self, prefix: str) -> bool:
-        """True if the bucket lists keys that begin so: then the store itself is in order."""
+        """Return whether the bucket lists keys with this prefix, so that the store itself works."""
         try:
             self._persist(prefix, lambda: self.client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1))
         except StoreError:
@@ -244,7 +245,7 @@ class Bucket:
         return True
 
     def read_start(self, key: str, etag: str, count: int) -> bytes:
-        """The first bytes of an object. Raises StoreError; ObjectError where it is no longer this version."""
+        """Return the first bytes of an object. Raises StoreError; ObjectError where it is no longer this version."""
 
         def read() -> bytes:
             wanted = {"Range": f"bytes=0-{count - 1}", "IfMatch": f'"{etag}"'}
@@ -264,7 +265,7 @@ class Bucket:
         self._persist(key, lambda: self.client.delete_object(Bucket=self.name, Key=key))
 
     def objects(self, prefix: str) -> Iterator[S3Object]:
-        """All objects whose keys start so, page by page, in the server's order."""
+        """Objects with this prefix, page by page, in the server's order."""
         more: dict[str, str] = {}
         while True:
             page = self._persist(
@@ -278,7 +279,7 @@ class Bucket:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def _persist(self, key: str, call: Callable[[], T]) -> T:
-        """Calls until it answers. All calls may be repeated: they end in the same state."""
+        """Call until the store answers. Every call may be repeated: it ends in the same state."""
         started = time.monotonic()
         for failures in count(1):
             try:
@@ -296,7 +297,7 @@ class Bucket:
 
 
 def _is_enough(error: Exception, failures: int, started: float) -> bool:
-    """A silent server costs minutes if it is asked as often as one that breaks off."""
+    """Return whether to give up: a silent server sooner than one that breaks off, as its timeouts cost minutes."""
     from botocore.exceptions import ReadTimeoutError
 
     silent = isinstance(error, ReadTimeoutError) and time.monotonic() - started > PATIENCE_S
@@ -313,12 +314,12 @@ def _plain(etag: str) -> str:
 
 
 def _is_encrypted(answer: dict[str, Any]) -> bool:
-    """True if the ETag looks like an MD5 and is none: with KMS or the customer's own keys (Amazon's API reference)."""
+    """Return whether the ETag only looks like an MD5: with KMS or customer keys (Amazon's API reference)."""
     return "SSECustomerAlgorithm" in answer or "kms" in answer.get("ServerSideEncryption", "")
 
 
 def _described(key: str, sha256: str) -> dict[str, Any]:
-    """Metadata to verify it by, and the type by which a browser plays an overlay instead of saving it."""
+    """Metadata for verification, and the type with which a browser plays an overlay instead of saving it."""
     kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
     return {"Metadata": {SHA256: sha256}, "ContentType": kind}
 

@@ -1,4 +1,4 @@
-"""Errors of boto3, turned into a finding and a remedy; and those that are worth a retry. Makes no calls."""
+"""Errors of boto3: the finding and remedy of each, and whether a retry is worthwhile. Makes no calls."""
 
 from storage.objects.places import (
     CallFailedError,
@@ -17,15 +17,15 @@ _WRONG_KEYS = {
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "401"),
     *("AccountProblem", "AllAccessDisabled", "InvalidPayer", "InvalidSecurity", "NotSignedUp", "RequestExpired"),
 }
-_OWN_KEY = "encrypt"  # in Amazon's words for an object that is stored under a key of the customer's own
+_OWN_KEY = "encrypt"  # Amazon's message for an object that is encrypted with a customer's own key
 _NO_OBJECT = {"NoSuchKey", "NoSuchVersion", "404"}
-# Damage on the way up, and the upload that a lost answer had already completed
-_NO_SUCH_HOST = "Name or service not known"  # where the resolver itself is away it says another thing
+# Damage during an upload, and an upload that had completed when its answer was lost
+_NO_SUCH_HOST = "Name or service not known"  # an unreachable resolver gives another message
 _AGAIN = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "NoSuchUpload", "SlowDown"}
 
 
 def is_transient(error: Exception) -> bool:
-    """True if the same call may succeed a moment later. Not where nobody listens: boto3 tried that long enough."""
+    """Return whether the same call may succeed a moment later. A refused connection is not retried: boto3 did that."""
     import urllib3.exceptions
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
@@ -48,12 +48,12 @@ def is_transient(error: Exception) -> bool:
 
 
 def is_unreadable(error: Exception) -> bool:
-    """botocore's own stumble (1.44.5): of a 5xx answer with a checksum header it takes the stream for the bytes."""
+    """Return whether botocore (1.44.5) failed to read a 5xx answer with a checksum header, an error of its own."""
     return isinstance(error, AttributeError) and "StreamingChecksumBody" in str(error)
 
 
 def explain(error: Exception, address: str, server: str) -> StoreError | None:
-    """The StoreError for what boto3 raised; None for what is not boto3's.
+    """Return the StoreError for an error of boto3; None for other errors.
 
     address: `s3://bucket/key`, for the message; server: host and port
     """
@@ -105,7 +105,7 @@ def _tls_reason(error: Exception) -> str:
 
 
 def _of_the_object(error: Exception, address: str, server: str) -> ObjectError | None:
-    """The store's refusal of this one object; None where it may be the store itself that is in trouble."""
+    """Return the store's refusal of this one object; None where the store itself may be at fault."""
     code, words = _code(error), _words(error)
     answer = f"{server} said {code or _status(error)} for {address}"
     if code in _NO_OBJECT:

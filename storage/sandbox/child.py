@@ -1,4 +1,4 @@
-"""The child's side of the sandbox: runs what the parent asks for, inside limits. Started by parent.py only."""
+"""The child's side of the sandbox: runs the parent's requests within limits. Started by parent.py only."""
 
 import ctypes
 import errno
@@ -34,7 +34,7 @@ OPENCV_NO_MEMORY = -4  # OpenCV's Error::StsNoMem
 
 
 class Request(NamedTuple):
-    """One call. shape and slots: of a stream's shared memory, whose descriptor follows; None for a plain call."""
+    """One call. shape and slots: of a stream's shared memory, with the descriptor sent next; None for a plain call."""
 
     module: str
     function: str
@@ -46,7 +46,7 @@ class Request(NamedTuple):
 
 
 class _Closed(BaseException):
-    """The parent wants no more of the stream. Not an Exception, so that no generator takes it for a video's fault."""
+    """The parent closed the stream. Not an Exception, so that no generator mistakes it for a video's fault."""
 
 
 def serve(channel_fd: int, lifeline_fd: int) -> None:
@@ -66,7 +66,7 @@ def serve(channel_fd: int, lifeline_fd: int) -> None:
 
 
 def send_request(channel: socket.socket, request: Request, shared_fd: int | None) -> None:
-    """Pickled: this way it is the parent who speaks, and the child trusts it."""
+    """Send a request, pickled: in this direction the sender is the parent, and the child trusts it."""
     data = pickle.dumps(request)
     channel.sendall(REQUEST.pack(len(data)) + data)
     if shared_fd is not None:
@@ -81,16 +81,16 @@ def receive_request(channel: socket.socket) -> Request:
 
 
 def _die_with_parent(lifeline_fd: int) -> None:
-    """The kernel kills this process when the parent's end of the lifeline closes, whatever is running here.
+    """Let the kernel kill this process when the parent's end of the lifeline closes, whatever is running here.
 
-    PR_SET_PDEATHSIG would not do: it tells the end of the thread that started us, and a parent's threads come and go.
+    PR_SET_PDEATHSIG would not do: it signals the end of the starting thread, and a parent's threads are short-lived.
     """
     fcntl.fcntl(lifeline_fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline_fd, F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline_fd, fcntl.F_SETFL, fcntl.fcntl(lifeline_fd, fcntl.F_GETFL) | os.O_ASYNC)
     poll = select.poll()
     poll.register(lifeline_fd, 0)
-    if poll.poll(0):  # it was gone before the kernel was asked
+    if poll.poll(0):  # the parent ended before the kernel was asked
         os._exit(1)
 
 
@@ -99,7 +99,7 @@ def _address_space_bytes() -> int:
 
 
 def _answer(channel: socket.socket, request: Request, base_bytes: int) -> int:
-    """Runs the request and says how it went; gives back what the libraries loaded so far take of the address space."""
+    """Run the request and send its outcome. Returns the address space in bytes that the loaded libraries take."""
     allowed_bytes = sys.maxsize
     try:
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -126,10 +126,10 @@ def _answer(channel: socket.socket, request: Request, base_bytes: int) -> int:
 
 
 def _limit(request: Request, allowed_bytes: int) -> None:
-    """Memory beyond what is loaded already; CPU beyond what is used already. Past the latter the kernel kills.
+    """Limit memory beyond what is loaded and CPU beyond what is used so far. At the CPU limit the kernel kills.
 
-    A decoder that is refused memory may call the video damaged and go on, frames short. So the kernel refuses only a
-    quarter later, and whoever was beyond what is allowed is told by its peak, whatever it made of it.
+    A decoder that is refused memory may report a damaged video and skip frames. So the kernel refuses only a
+    quarter later, and a call beyond the allowed memory is recognised by its peak, whatever its outcome.
     """
     most = allowed_bytes + request.memory_bytes // 4
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
@@ -139,7 +139,7 @@ def _limit(request: Request, allowed_bytes: int) -> None:
 
 
 def _peak_bytes() -> int:
-    """The most address space this process ever had. A child that was beyond its limit serves no further call."""
+    """Return the peak address space of this process. A child that was beyond its limit serves no further call."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmPeak:")[2].split()[0]) * 1024
 
@@ -156,7 +156,7 @@ def _map_shared(channel: socket.socket, request: Request) -> NDArray[np.uint8]:
 
 
 def shared_slots(descriptor: int, slots: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """(slots, bytes of a slot) uint8 on the descriptor's memory; a slot begins on a page and holds one `shape`."""
+    """Map the descriptor's memory as (slots, bytes per slot) uint8. A slot begins on a page and holds one `shape`."""
     return np.frombuffer(mmap.mmap(descriptor, slots * slot_bytes(shape)), np.uint8).reshape(slots, -1)
 
 
@@ -170,7 +170,7 @@ def slot_views(shared: NDArray[np.uint8], shape: tuple[int, ...]) -> list[NDArra
 
 
 class Slots(Iterator[NDArray[np.uint8]]):
-    """The slots in turn, for a generator that writes one and then yields; waits until the parent has released it."""
+    """Iterator over the slots in turn, for a generator that fills one and yields. Waits for its release."""
 
     def __init__(self, channel: socket.socket, views: list[NDArray[np.uint8]]) -> None:
         self._channel = channel

@@ -1,7 +1,7 @@
-"""Take from this process the right to write outside of some folders, and to connect to anybody, for good.
+"""Permanently deny this process writes outside of some folders, and network connections.
 
-Linux's Landlock (kernel 5.13 and newer), which needs no privilege. Of other threads only those that begin later are
-confined too: to be called before a library that is not trusted with its input starts its own.
+Uses Linux's Landlock (kernel 5.13 and newer), which needs no privilege. Of other threads only those that begin later
+are confined too, so call it before an untrusted library starts threads.
 Constants: include/uapi/linux/landlock.h.
 """
 
@@ -17,13 +17,13 @@ _WRITE_FILE = 1 << 1
 _CHANGE_FOLDERS = sum(1 << bit for bit in range(4, 13))  # remove and make files, folders, links, sockets, devices
 _REFER, _TRUNCATE = 1 << 13, 1 << 14  # since the versions 2 and 3
 _BIND_TCP, _CONNECT_TCP = 1 << 0, 1 << 1  # since version 4
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/tty")  # what libraries write to as a matter of course
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/tty")  # devices that libraries commonly write to
 
 
 def confine_writes(folders: Iterable[Path]) -> bool:
-    """Confine this process's writes to `folders` and below. False where the kernel cannot confine it.
+    """Confine this process's writes to `folders` and below. Returns False where the kernel cannot confine it.
 
-    Raises OSError where the kernel could and does not.
+    Raises OSError where the kernel could but refuses.
     """
     version = _call(_CREATE_RULESET, None, 0, _CREATE_RULESET_VERSION, may_fail=True)
     if version < 1:

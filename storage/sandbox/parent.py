@@ -1,7 +1,7 @@
-"""Runs functions that touch hostile files in a child process with limits on memory and CPU. Knows nothing of videos.
+"""Run functions on hostile files in a child process with limits on memory and CPU. Knows nothing of videos.
 
-One child serves many calls; when it died, the next call starts another. What the child says is read as JSON and raw
-numbers (storage/sandbox/wire.py), never unpickled: a decoder that was taken over can lie, but it runs nothing here.
+One child serves many calls; after its death the next call starts another. The child's answers are read as JSON and raw
+numbers (storage/sandbox/wire.py), never unpickled: a compromised decoder can lie, but it runs nothing here.
 The child is `python -c`, so that no main module, console script or worker is imported a second time, and no thread of
 the parent is forked. It ends with its parent; the memory they share has no name, so nothing is left behind.
 """
@@ -30,16 +30,16 @@ from storage.sandbox import wire
 from storage.sandbox.child import CLOSE, RELEASE, Request, send_request, shared_slots, slot_bytes, slot_views
 
 MEMORY_BYTES = 4 << 30
-IDLE_S = 300.0  # a child that owes an answer and used no CPU for so long hangs, on a dead network disk perhaps
-CLOSE_S = 2.0  # how long a stream that is closed early may take to stop before its child is ended
-TOLD_AT_ONCE = 4  # the child hears of released slots by the quarter
+IDLE_S = 300.0  # a child that owes an answer and uses no CPU for this time hangs, perhaps on a dead network disk
+CLOSE_S = 2.0  # time for a stream that is closed early to stop, before its child is ended
+TOLD_AT_ONCE = 4  # the child is told of released slots by the quarter
 PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from storage.sandbox.child import serve; serve({}, {})"
 )
 F_ADD_SEALS, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW = 1033, 1, 2, 4  # Linux, not in the fcntl module of Python 3.11
 
 
-# What a program does to itself, on whatever processor (a failed assertion is SIGILL or SIGTRAP): the input's fault.
+# Signals of a program's own faults, on any processor (a failed assertion is SIGILL or SIGTRAP): the input's fault.
 # Every other signal comes from outside, SIGKILL from the kernel that is out of memory, SIGTERM from earlyoom.
 OWN_SIGNALS = frozenset(
     {
@@ -56,11 +56,11 @@ OWN_SIGNALS = frozenset(
 
 
 class SandboxError(NightjarError):
-    """A call whose input made the child crash, break a limit or send nonsense; the text is the reason for a person."""
+    """The input of a call made the child crash, break a limit or send nonsense. The text is a reason for people."""
 
 
 class SandboxKilled(AttemptError):
-    """The child was ended from outside, or waited for a disk that did not answer: this says nothing of its input."""
+    """The child was ended from outside, or waited for a disk that did not answer: its input may be fine."""
 
 
 class _Child(NamedTuple):
@@ -71,10 +71,10 @@ class _Child(NamedTuple):
 
 
 class Sandbox:
-    """A context manager; the child starts at the first call. For one thread at a time, whichever it is."""
+    """A context manager for calls in a child, which starts at the first call. For one thread at a time."""
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
-        """memory_bytes: address space that a call may take beyond what the loaded libraries have."""
+        """Set the limit. memory_bytes: address space that a call may take beyond that of the loaded libraries."""
         self._memory_bytes = memory_bytes
         self._child: _Child | None = None
         self._stream: Stream | None = None
@@ -89,16 +89,16 @@ class Sandbox:
 
     @property
     def pid(self) -> int | None:
-        """Of the child that serves now; None before the first call."""
+        """Process id of the current child; None before the first call."""
         return self._child.process.pid if self._child else None
 
     def close(self) -> None:
-        """Ends the child, whatever it does."""
+        """End the child, whatever it does."""
         if self._child is not None:
             self._end()
 
     def call(self, function: Callable[..., Any], *args: Any, cpu_s: float, wall_s: float = math.inf) -> Any:
-        """Result of the module-level function: numbers, texts, numeric arrays, lists and dicts (tuples as lists).
+        """Call a module-level function. It returns numbers, texts, numeric arrays, lists and dicts (tuples as lists).
 
         Raises VideoError or AttemptError as the function raised it, TooSlowError after wall_s by the clock,
         SandboxKilled where the child was killed from outside, SandboxError where the function failed otherwise,
@@ -113,7 +113,7 @@ class Sandbox:
     def stream(
         self, function: Callable[..., Any], *args: Any, shape: tuple[int, ...], slots: int, cpu_s: float
     ) -> "Stream":
-        """Items of the module-level generator `function(slots, *args)`, through `slots` shared arrays of `shape`.
+        """Stream the items of a module-level generator `function(slots, *args)` through `slots` arrays of `shape`.
 
         For each item the generator calls `next(slots)` once, which waits for a free array, (shape) uint8; fills it; and
         yields a tuple of numbers. See Stream for this side. cpu_s: for the whole stream.
@@ -146,7 +146,7 @@ class Sandbox:
             raise ValueError(f"{module}.{name} cannot be found by a child: expected a function at a module's top level")
         request = Request(module, name, args, self._memory_bytes, cpu_s, shape, slots)
         if self._child is not None and self._child.process.poll() is not None:
-            self._end()  # it died between two calls; that harmed nobody
+            self._end()  # it died between two calls, which lost nothing
         if self._child is None:
             self._child = _start()
         try:
@@ -155,7 +155,7 @@ class Sandbox:
             raise self._death(cpu_s) from None
 
     def _hear(self, cpu_s: float, wall_s: float = math.inf) -> dict[str, Any]:
-        """The child's next message. Raises SandboxError, SandboxKilled or TooSlowError where none comes."""
+        """Receive the child's next message. Raises SandboxError, SandboxKilled or TooSlowError where none comes."""
         child = self._child
         if child is None:
             raise SandboxError("the sandbox was closed")
@@ -183,7 +183,7 @@ class Sandbox:
         if kind == "attempt":
             raise AttemptError(text)
         if kind == "memory":
-            self._end()  # what is left of its memory is in pieces
+            self._end()  # its remaining memory is fragmented
             raise SandboxError(f"took more than {self._memory_bytes / 2**30:g} GB of memory")
         # The child's trace is shown as the cause; a note on the error would need Python 3.11.
         raise SandboxError(f"failed: {text}") from RuntimeError(f"In the sandbox: {answer.get('trace')}")
@@ -199,7 +199,7 @@ class Sandbox:
         return SandboxError(f"the decoder's process ended by itself (exit code {code})")
 
     def _end(self, patience_s: float = 0.0) -> int:
-        """Exit code, or minus the signal, with which the child ended; killed if it lives on after the patience."""
+        """End the child; kill it if it still runs after the patience. Returns its exit code, or minus its signal."""
         child, self._child, self._stream = self._child, None, None
         assert child is not None
         try:
@@ -213,10 +213,10 @@ class Sandbox:
 
 
 class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
-    """Items (numbers, array) in order; the array is the shared memory that the child wrote, no copy.
+    """Items (numbers, array) in order. The array is the shared memory that the child wrote, not a copy.
 
-    An array is this side's until `release()`, which gives back the oldest one held; the child then writes it anew. So
-    up to `slots` inferences may read in flight, and each end in order with one `release()`, from any thread.
+    An array belongs to this side until `release()`, which returns the oldest one held for the child to overwrite. So
+    up to `slots` inferences may read at once, and each ends in order with one `release()`, from any thread.
     Holding all and asking for one more would wait for ever: that raises RuntimeError. Close it, or use `with`.
     """
 
@@ -226,7 +226,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         self._cpu_s = cpu_s
         self._given = 0
         self._released = 0
-        self._told = 0  # of the released ones, how many the child knows of
+        self._told = 0  # released slots that the child knows of
         self._open = True
         self._lock = threading.Lock()  # release() and close() may meet
 
@@ -240,7 +240,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
 
     @property
     def held(self) -> int:
-        """Arrays that were given and not released."""
+        """Number of arrays that were yielded and not released."""
         return self._given - self._released
 
     def __next__(self) -> tuple[tuple[float, ...], NDArray[np.uint8]]:
@@ -249,7 +249,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         if self.held == len(self._views):
             raise RuntimeError(f"all {len(self._views)} slots are held: release() the oldest first")
         with self._lock:
-            if self._given - self._told == len(self._views):  # else the child has one that it may write
+            if self._given - self._told == len(self._views):  # otherwise the child has a free one
                 self._tell()
         answer = self._hear()
         meta = answer.get("meta")
@@ -266,7 +266,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         return tuple(meta), view
 
     def release(self) -> None:
-        """Gives the oldest array that is held back to the child. Raises RuntimeError where none is held."""
+        """Return the oldest held array to the child. Raises RuntimeError where none is held."""
         with self._lock:
             if self._released == self._given:
                 raise RuntimeError("no slot is held")
@@ -275,7 +275,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
                 self._tell()
 
     def close(self) -> None:
-        """Stops the child's generator; arrays already given stay readable. The sandbox serves the next call."""
+        """Stop the child's generator. Arrays already yielded stay readable. The sandbox can serve the next call."""
         if not self._open:
             return
         child = self._sandbox._child
@@ -284,7 +284,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             self._drain(child)
 
     def _tell(self) -> None:
-        """With the lock held. Several at once: each word would wake the child for a single frame."""
+        """Tell the child of released slots, with the lock held. Several at once, as each message wakes the child."""
         if self._open:
             self._say(RELEASE * (self._released - self._told))
         self._told = self._released
@@ -297,7 +297,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             raise
 
     def _finish(self) -> None:
-        """CLOSE is the last word of a stream on the channel, said once."""
+        """Send CLOSE, the last message of a stream on the channel, once."""
         with self._lock:
             self._open = False
             self._sandbox._stream = None
@@ -309,10 +309,10 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             try:
                 child.channel.sendall(word)
             except ConnectionError:
-                return  # it died: the next message asked for tells how
+                return  # it died: the next receive reports how
 
     def _drain(self, child: _Child) -> None:
-        """Up to the end that the child owes; one that does not stop soon, deep in a decoder, is ended."""
+        """Read up to the end of the child's stream. A child that does not stop soon, deep in a decoder, is ended."""
         readable = select.poll()
         readable.register(child.channel, select.POLLIN)
         try:
@@ -339,7 +339,7 @@ def _start() -> _Child:
 
 
 def _wait(child: _Child, wall_s: float) -> None:
-    """Wait until the child says something or is gone.
+    """Wait until the child sends a message or ends.
 
     Raises SandboxKilled where it used no CPU for too long, stopped or waiting; TooSlowError after wall_s.
     """
@@ -357,6 +357,6 @@ def _wait(child: _Child, wall_s: float) -> None:
 
 
 def _cpu_ticks(pid: int) -> int:
-    """User and system time, the fields 14 and 15 of proc(5)'s stat."""
+    """Return user and system time, fields 14 and 15 of proc(5)'s stat."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])

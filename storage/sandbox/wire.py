@@ -1,4 +1,4 @@
-"""Values on a socket as JSON and raw arrays, so that reading them can run nothing: what a sandbox's child may say."""
+"""Values on a socket as JSON and raw arrays, so that reading them runs no code: the answers of a sandbox's child."""
 
 import json
 import socket
@@ -12,15 +12,15 @@ HEADER = struct.Struct("<II")  # bytes of JSON, bytes of arrays behind it
 MOST_JSON_BYTES = 1 << 24
 MOST_ARRAY_BYTES = 1 << 30  # the index of five million frames has 120 MB, the poses of a crowded hour some hundreds
 AT_ONCE_BYTES = 1 << 16
-NUMBERS = "biuf"  # numpy's kinds; an object array would be unpickled
+NUMBERS = "biuf"  # numpy's kinds, without objects, which would be unpickled
 
 
 class WireError(Exception):
-    """Error for bytes that are no message."""
+    """Bytes that are not a message."""
 
 
 class Inbox:
-    """A socket's receiving end that takes what has come at once: small messages cost a third of the calls."""
+    """A socket's receiving end that reads all that has arrived: small messages then cost a third of the calls."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -28,11 +28,11 @@ class Inbox:
 
     @property
     def waiting(self) -> bool:
-        """True if data is buffered here, of which the socket's own readability tells nothing."""
+        """Return whether data is buffered here, which the socket's own readability does not show."""
         return len(self._data) > 0
 
     def recv_into(self, view: memoryview) -> int:
-        """As a socket's."""
+        """Receive into a buffer, like a socket."""
         if not self._data:
             if len(view) >= AT_ONCE_BYTES:
                 return self._channel.recv_into(view)
@@ -44,7 +44,7 @@ class Inbox:
 
 
 def send(channel: socket.socket, value: Any) -> None:
-    """None, bool, int, float, str, numeric arrays, and lists, tuples and dicts of them. Raises TypeError for others."""
+    """Send None, bool, int, float, str, numeric arrays, and lists, tuples and dicts of them; else raise TypeError."""
     arrays: list[NDArray[Any]] = []
 
     def attach(item: Any) -> Any:
@@ -62,7 +62,7 @@ def send(channel: socket.socket, value: Any) -> None:
 
 
 def receive(channel: socket.socket | Inbox) -> Any:
-    """The value, tuples as lists. Raises WireError for what is no message, EOFError where the other side is gone."""
+    """Receive a value, tuples as lists. Raises WireError for an invalid message, EOFError where the peer is gone."""
     text_bytes, array_bytes = HEADER.unpack(receive_exactly(channel, HEADER.size))
     if text_bytes > MOST_JSON_BYTES or array_bytes > MOST_ARRAY_BYTES:
         raise WireError(f"a message of {text_bytes} + {array_bytes} bytes")
@@ -89,7 +89,7 @@ def receive(channel: socket.socket | Inbox) -> Any:
 
 
 def receive_exactly(channel: socket.socket | Inbox, count: int) -> bytearray:
-    """Raises EOFError where the other side is gone before it sent so many bytes."""
+    """Receive exactly `count` bytes. Raises EOFError where the peer is gone before it sent them."""
     data = bytearray(count)
     view = memoryview(data)
     done = 0

@@ -1,4 +1,4 @@
-"""Benchmarks in SQL: each measurement is a row, and the newest one of each model and device. Measures nothing."""
+"""Benchmarks in SQL: one row per measurement, and the newest ones of each model and device. Measures nothing."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from storage.sql.tables import benchmark_results, model_versions
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """One measurement, as docs/schema.md tells; the last ones are of a pipeline only."""
+    """One measurement, as described in docs/schema.md. The last fields are of a pipeline only."""
 
     model_version_id: int
     what: Literal["model", "pipeline"]
@@ -63,14 +63,14 @@ class Speed(NamedTuple):
 
     @property
     def frames_per_s(self) -> float:
-        """The speed that a night gets of it, as far as is known."""
+        """Best known estimate of the speed in a nightly batch."""
         found = self.pipeline_frames_per_s or self.model_frames_per_s
         assert found is not None
         return found
 
 
 def record_benchmark(engine: Engine, row: BenchmarkRow) -> int:
-    """Its id; the database's clock, less its seconds, says when it began."""
+    """Record a measurement that began its own seconds ago, by the database's clock. Returns its id."""
     values: dict[str, Any] = {**asdict(row), "video": None if row.video is None else storable(row.video)}
     with writing(engine) as connection:
         values["started_at"] = database_now(-row.seconds)
@@ -79,9 +79,9 @@ def record_benchmark(engine: Engine, row: BenchmarkRow) -> int:
 
 
 def newest_speeds(engine: Engine) -> list[Speed]:
-    """By task, worker, device, precision; the model that computes least comes first.
+    """Newest speeds by task, worker, device, precision; the model that computes least comes first.
 
-    Of a name, what was measured last: where its newest version was not measured yet, the one before speaks.
+    Of each name the version that was measured last: until the newest one is measured, the one before it.
     """
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in _newest_rows(engine):
@@ -92,7 +92,7 @@ def newest_speeds(engine: Engine) -> list[Speed]:
 
 
 def _newest_rows(engine: Engine) -> list[dict[str, Any]]:
-    """Of each name, device and kind of measurement the newest."""
+    """Newest row of each name, device and kind of measurement."""
     made, models = benchmark_results.c, model_versions.c
     age = func.row_number().over(
         partition_by=(models.name, models.task, made.what, made.worker, made.device, made.precision),
@@ -106,7 +106,7 @@ def _newest_rows(engine: Engine) -> list[dict[str, Any]]:
 
 
 def _speed(measured: dict[str, dict[str, Any]]) -> Speed:
-    """Of the last measured version; the other measurement only where it is of the same version."""
+    """Speed of the last measured version, with the other measurement only where it is of the same version."""
     last = max(measured.values(), key=lambda row: (row["started_at"], row["benchmark_result_id"]))
     same = {what: row for what, row in measured.items() if row["version_sha256"] == last["version_sha256"]}
     of = {what: row["frames_per_s"] for what, row in same.items()}

@@ -1,4 +1,4 @@
-"""Videos, the archive's files, model versions, and those that the views show. No work on segments."""
+"""Videos, the archive's files, model versions and the choice of those that the views show. No segments."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ RUN_NUMBER = re.compile("(?:run-)?([1-9][0-9]{0,6})")
 
 
 class KnownFile(NamedTuple):
-    """A file of the archive as it was last read.
+    """A file of the archive as of its last reading.
 
     reason: why it cannot be processed, None where video_id is known
     retry: the reason may pass without a change of the file
@@ -66,7 +66,7 @@ class KnownFile(NamedTuple):
 
 
 class ShownModel(NamedTuple):
-    """The version that the views show of a task. chosen_by: `batch`, or `person` where it was asked for by name"""
+    """The version that the views show of a task. chosen_by: `batch`, or `person` where a user named it"""
 
     model_version_id: int
     name: str
@@ -87,7 +87,7 @@ class ArchivedVideo(NamedTuple):
 
 
 def register_video(engine: Engine, video: Video) -> int:
-    """The video's id, the same for the same bytes."""
+    """Register a video. Returns its id, the same for the same bytes."""
     with writing(engine) as connection:
         return video_id_of(connection, video)
 
@@ -104,14 +104,14 @@ def video_id_of(connection: Connection, video: Video) -> int:
 
 
 def geometry_of_rows(connection: Connection, video_id: int) -> DisplayGeometry:
-    """The geometry to which the coordinates of a video's rows refer."""
+    """Return the geometry to which the coordinates of a video's rows refer."""
     columns = (videos.c[name] for name in VIDEO_FIELDS)
     row = connection.execute(select(*columns).where(videos.c.video_id == video_id)).one()
     return geometry_of(Video(**row._mapping))
 
 
 def read_geometry(engine: Engine, video_id: int) -> DisplayGeometry:
-    """The same, in a transaction of its own."""
+    """Read the geometry of a video's rows in a transaction of its own."""
     with reading(engine) as connection:
         return geometry_of_rows(connection, video_id)
 
@@ -127,7 +127,7 @@ def record_file(
     reason: str | None = None,
     retry: bool = False,
 ) -> None:
-    """Record that a file was read just now, in place of what was known of it.
+    """Record that a file was read just now, in place of its former record.
 
     video_id, reason: the video that it is, or why it cannot be processed
     retry: the reason may pass without a change of the file, so each batch reads it again
@@ -155,21 +155,21 @@ def record_file(
 
 
 def known_files(engine: Engine, archive: str) -> dict[str, KnownFile]:
-    """Key -> what is known of it. A key that is no valid UTF-8 is here as `storage.sql.database.storable` gives it."""
+    """Map each key to its record. Keys that are not valid UTF-8 are as `storage.sql.database.storable` returns them."""
     with reading(engine) as connection:
         rows = connection.execute(_known().where(archive_files.c.archive == archive))
         return {key: KnownFile(*known) for key, *known in rows}
 
 
 def knows_archive(engine: Engine, archive: str) -> bool:
-    """True if a batch has ever listed this archive: a name that was mistyped is not known."""
+    """Return whether a batch has ever listed this archive. A mistyped name is not known."""
     mine = archive_files.c.archive == archive
     with reading(engine) as connection:
         return connection.execute(select(archive_files.c.key).where(mine).limit(1)).first() is not None
 
 
 def known_file(engine: Engine, archive: str, key: str) -> KnownFile | None:
-    """The same for one file; None for a new one."""
+    """Return the record of one file; None for a new one."""
     this = (archive_files.c.archive == archive) & (archive_files.c.key == storable(key))
     with reading(engine) as connection:
         row = connection.execute(_known().where(this)).first()
@@ -182,14 +182,14 @@ def _known() -> Select[Any]:
 
 
 def identity_of(engine: Engine, video_id: int) -> tuple[str, int]:
-    """A video's sha256 and its number of frames."""
+    """Return a video's sha256 and its number of frames."""
     with reading(engine) as connection:
         row = connection.execute(select(videos.c.sha256, videos.c.frames).where(videos.c.video_id == video_id)).one()
         return row.sha256, row.frames
 
 
 def find_videos(engine: Engine, name: str) -> list[ArchivedVideo]:
-    """The files that are a video of this name: a key, an archive's address with a key, or the start of a hash.
+    """Find the files of a video by its name: a key, an archive's address with a key, or the start of a hash.
 
     Files that are gone come last.
     """
@@ -204,7 +204,7 @@ def find_videos(engine: Engine, name: str) -> list[ArchivedVideo]:
 
 
 def video_keys(engine: Engine) -> list[str]:
-    """The names of the videos, for a remedy's sake: the ones that were seen last."""
+    """Return names of the videos that were seen last, for use in error messages."""
     newest = select(archive_files.c.key).where(archive_files.c.video_id.is_not(None))
     with reading(engine) as connection:
         return list(connection.execute(newest.order_by(archive_files.c.seen_at.desc()).limit(MOST_NAMES)).scalars())
@@ -215,26 +215,26 @@ def mark_seen(engine: Engine, archive: str, keys: Sequence[str]) -> None:
     with writing(engine) as connection:
         for mine in _known_as(archive, keys):
             connection.execute(update(archive_files).where(mine).values(seen_at=database_now()))
-            back = mine & archive_files.c.gone_at.is_not(None)  # apart, as each row's place in an index hangs on it
+            back = mine & archive_files.c.gone_at.is_not(None)  # rarely any: it changes an index
             connection.execute(update(archive_files).where(back).values(gone_at=None))
 
 
 def mark_gone(engine: Engine, archive: str, keys: Sequence[str]) -> None:
-    """Record that the archive no longer lists these files; a video keeps the name that it had last."""
+    """Record that the archive no longer lists these files. A video keeps its last name."""
     with writing(engine) as connection:
         for mine in _known_as(archive, keys):
             connection.execute(update(archive_files).where(mine).values(gone_at=database_now()))
 
 
 def _known_as(archive: str, keys: Sequence[str]) -> Iterator[ColumnElement[bool]]:
-    """Conditions that each hold for KEYS_AT_ONCE files of the archive at most, for all of them together."""
+    """Conditions that each match at most KEYS_AT_ONCE files of the archive, and together all of them."""
     for first in range(0, len(keys), KEYS_AT_ONCE):
         listed = [storable(key) for key in keys[first : first + KEYS_AT_ONCE]]
         yield (archive_files.c.archive == archive) & archive_files.c.key.in_(listed)
 
 
 class IgnoredFile(NamedTuple):
-    """A file that is no video. size_bytes, etag: what it was when its content told so; None where its name does"""
+    """A file that is not a video. size_bytes, etag: of the content that was examined; None where its name decided"""
 
     size_bytes: int | None
     etag: str | None
@@ -242,7 +242,7 @@ class IgnoredFile(NamedTuple):
 
 
 def ignored_files_of(engine: Engine, archive: str) -> dict[str, IgnoredFile]:
-    """Key -> why it is taken for no video."""
+    """Map each ignored key to the reason."""
     columns = (ignored_files.c[name] for name in ("key", *IgnoredFile._fields))
     with reading(engine) as connection:
         rows = connection.execute(select(*columns).where(ignored_files.c.archive == archive))
@@ -250,7 +250,7 @@ def ignored_files_of(engine: Engine, archive: str) -> dict[str, IgnoredFile]:
 
 
 def record_ignored(engine: Engine, archive: str, found: dict[str, IgnoredFile]) -> None:
-    """Record that these files, and no others, are taken for no videos. Writes what changed."""
+    """Record that these files, and no others, are ignored. Writes only changes."""
     known = ignored_files_of(engine, archive)
     found = {storable(key): ignored for key, ignored in found.items()}
     new = [
@@ -269,7 +269,7 @@ def record_ignored(engine: Engine, archive: str, found: dict[str, IgnoredFile]) 
 
 
 class FormerVideo(NamedTuple):
-    """The video that a file was when it was last read. coded: None where it was probed before this was noted"""
+    """The video that a file was at its last reading. coded: None where it was probed before this was recorded"""
 
     video_id: int
     sha256: str
@@ -278,7 +278,7 @@ class FormerVideo(NamedTuple):
 
 
 def former_video(engine: Engine, archive: str, key: str) -> FormerVideo | None:
-    """None where the file is new or never was a video."""
+    """Former video of a file; None where the file is new or never was a video."""
     known = known_file(engine, archive, key)
     video_id = known and (known.video_id or known.former_video_id)
     if video_id is None:
@@ -293,7 +293,7 @@ def former_video(engine: Engine, archive: str, key: str) -> FormerVideo | None:
 def supersede(engine: Engine, former_id: int, video_id: int) -> bool:
     """Show the whole recording in place of its former part, unless that part is a file of its own somewhere.
 
-    Gives whether it was superseded.
+    Returns whether it was superseded.
     """
     kept = select(archive_files.c.video_id).where(
         archive_files.c.video_id == former_id, archive_files.c.gone_at.is_(None)
@@ -307,7 +307,7 @@ def supersede(engine: Engine, former_id: int, video_id: int) -> bool:
 
 
 def register_model(engine: Engine, version: ModelVersion) -> int:
-    """The model version's id, the same for the same version_sha256; it is its name's latest from now on."""
+    """Register a model version as the latest of its name. Returns its id, the same for the same version_sha256."""
     values = {field: getattr(version, field) for field in MODEL_FIELDS}
     registered = {"registered_at": database_now()}
     with writing(engine) as connection:
@@ -320,7 +320,7 @@ def find_model(engine: Engine, name: str) -> tuple[int, ModelVersion] | None:
     """Return a model version with its id; None where there is none.
 
     name: of a training run, as run-7 or 7; or the beginning of a version's hash; or the name of a model or training,
-    which is the one registered last of those that look at every frame
+    of which the one registered last among those that process every frame is returned
     """
     columns = (model_versions.c.model_version_id, *(model_versions.c[field] for field in MODEL_FIELDS))
     newest = (model_versions.c.registered_at.desc(), model_versions.c.model_version_id.desc())
@@ -333,7 +333,7 @@ def find_model(engine: Engine, name: str) -> tuple[int, ModelVersion] | None:
 
 
 def _meanings(name: str) -> Iterator[ColumnElement[bool]]:
-    """Conditions on model_versions, the first that finds one counts."""
+    """Conditions on model_versions, of which the first with a match counts."""
     if number := RUN_NUMBER.fullmatch(name):
         run = training_runs.c.training_run_id == int(number[1])
         yield model_versions.c.model_version_id.in_(select(training_runs.c.model_version_id).where(run))
@@ -343,7 +343,7 @@ def _meanings(name: str) -> Iterator[ColumnElement[bool]]:
 
 
 def _newest_named(name: str) -> ScalarSelect[int]:
-    """Equal trainings under two names are one model version, registered under the first one: both names mean it."""
+    """Newest version of a name. Equal trainings under two names are one version, found by either name."""
     named = (model_versions.c.name == name) & model_versions.c.frames_per_second.is_(None)
     trained = (training_runs.c.name == name) & (training_runs.c.status == "completed")
     of_models = select(model_versions.c.model_version_id, model_versions.c.registered_at.label("since")).where(named)
@@ -354,7 +354,7 @@ def _newest_named(name: str) -> ScalarSelect[int]:
 
 
 def shown_versions(engine: Engine) -> list[tuple[int, ModelVersion]]:
-    """The versions that the views show, with their ids: poses before classifications."""
+    """Return the versions that the views show, with their ids: poses before classifications."""
     columns = (model_versions.c.model_version_id, *(model_versions.c[field] for field in MODEL_FIELDS))
     shown = select(*columns).join(shown_models, shown_models.c.model_version_id == model_versions.c.model_version_id)
     with reading(engine) as connection:
@@ -363,33 +363,33 @@ def shown_versions(engine: Engine) -> list[tuple[int, ModelVersion]]:
 
 
 def model_names(engine: Engine) -> list[str]:
-    """The names of all registered models, sorted."""
+    """Return the names of all registered models, sorted."""
     with reading(engine) as connection:
         return list(connection.execute(select(model_versions.c.name).distinct().order_by("name")).scalars())
 
 
 def show_model(engine: Engine, task: str, model_version_id: int) -> None:
-    """Show this version in the views: a person's choice, which stays until a person makes another."""
+    """Show this version in the views by a user's choice, which stays until a user makes another."""
     values = {"model_version_id": model_version_id, "since": database_now(), "chosen_by": "person"}
     with writing(engine) as connection:
         _upsert(connection, shown_models, {"task": task} | values, unique=("task",), changes=values)
 
 
 def let_batches_choose(engine: Engine) -> None:
-    """Take a person's choices back: the views keep what they show until a batch completes another version."""
+    """Revoke the user's choices. The views keep their versions until a batch completes another one."""
     with writing(engine) as connection:
         connection.execute(update(shown_models).values(chosen_by="batch"))
 
 
 def show_when_complete(engine: Engine, task: str, model_version_id: int) -> bool:
-    """Show this version if it has done every frame that the shown one has done; the first one at once.
+    """Show this version if it has processed every frame that the shown one has; the first version at once.
 
-    Never instead of the version that a person chose. Return whether it is the shown one now.
+    A version that a user chose is never replaced. Returns whether this version is shown now.
     """
     values = {"model_version_id": model_version_id, "since": database_now(), "chosen_by": "batch"}
     mine = shown_models.c.task == task
     with writing(engine) as connection:
-        # Only one of two that find the table empty fills it: the other one waits here, and compares.
+        # Only one of two processes that find the table empty fills it: the other one waits here, and compares.
         _upsert(connection, shown_models, {"task": task} | values, unique=("task",), changes={})
         columns = (shown_models.c.model_version_id, shown_models.c.chosen_by)
         shown, chosen_by = connection.execute(select(*columns).where(mine).with_for_update()).one()
@@ -400,7 +400,7 @@ def show_when_complete(engine: Engine, task: str, model_version_id: int) -> bool
 
 
 def read_shown(engine: Engine, task: str) -> ShownModel | None:
-    """The version that the views show of this task; None before the first batch."""
+    """Return the version that the views show of this task; None before the first batch."""
     columns = (model_versions.c.model_version_id, model_versions.c.name, model_versions.c.version_sha256)
     joined = shown_models.join(model_versions)
     statement = select(*columns, shown_models.c.chosen_by).select_from(joined).where(shown_models.c.task == task)
@@ -410,9 +410,9 @@ def read_shown(engine: Engine, task: str) -> ShownModel | None:
 
 
 def _behind(connection: Connection, shown: int, candidate: int) -> bool:
-    """True if a segment that the shown version has done holds frames that the candidate has not.
+    """Return whether a completed segment of the shown version has frames that the candidate has not.
 
-    The two may have cut the video differently; within one version segments never overlap, so overlaps add up.
+    The two may have segmented the video differently; within one version segments never overlap, so overlaps add up.
     """
     old, new = segments.alias("old"), segments.alias("new")
     first = case((old.c.start_frame > new.c.start_frame, old.c.start_frame), else_=new.c.start_frame)
@@ -428,7 +428,7 @@ def _behind(connection: Connection, shown: int, candidate: int) -> bool:
 def _upsert(
     connection: Connection, table: Table, values: dict[str, Any], unique: tuple[str, ...], changes: dict[str, Any]
 ) -> None:
-    """INSERT, and where the row is there already, change only this. Both databases write it alike."""
+    """INSERT a row, or apply `changes` where it exists. Both databases use the same syntax."""
     make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = make(table).values(values)
     if changes:

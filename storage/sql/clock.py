@@ -1,4 +1,4 @@
-"""Times in SQL, alike on both databases: a type, the database's own clock, and differences. No queries."""
+"""Times in SQL, equal on both databases: a type, the database's own clock, and differences. No queries."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeEngine
 
 
 class epoch_s(FunctionElement[float]):
-    """Seconds since 1970 of a time, to the millisecond: what can be subtracted and averaged."""
+    """Seconds since 1970 of a time, to the millisecond, which can be subtracted and averaged."""
 
     type = Double()
     inherit_cache = True
@@ -35,7 +35,7 @@ def _postgresql(element: epoch_s, compiler: SQLCompiler, **kwargs: Any) -> str:
 
 @compiles(epoch_s, "sqlite")
 def _sqlite(element: epoch_s, compiler: SQLCompiler, **kwargs: Any) -> str:
-    """By whole days, so that no digit of the milliseconds is lost in the number of the day."""
+    """Compile without julianday(), whose large number of days would lose digits of the milliseconds."""
     instant = compiler.process(element.clauses, **kwargs)
     return f"(strftime('%s', {instant}) + strftime('%f', {instant}) - strftime('%S', {instant}))"
 
@@ -62,7 +62,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class database_now(FunctionElement[datetime]):
-    """The database's clock, the only one that leases go by, plus so many seconds."""
+    """The database's clock, the only one that leases go by, plus a number of seconds."""
 
     type = UtcDateTime()
     inherit_cache = True

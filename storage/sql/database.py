@@ -1,7 +1,7 @@
-"""Opening, migrating and asking the database, SQLite or PostgreSQL. No tables, no rows of ours.
+"""Opening and migrating the database, SQLite or PostgreSQL, and its transactions. No tables, no rows of ours.
 
-Everything that goes wrong becomes one DatabaseError that says what was found, what was expected and the remedy, and
-never holds a password.
+Every fault becomes one DatabaseError that states what was found, what was expected and the remedy, and never contains
+a password.
 """
 
 import sqlite3
@@ -27,19 +27,19 @@ from storage.sql.postgresql_session import ENCODING, PostgresqlSession, Server
 from storage.sql.statement_guard import StatementGuard
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-# How long a writer waits for another one. A segment's rows take a tenth of a second.
+# Time that a writer waits for another one. A segment's rows take a tenth of a second.
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
-# SQLite's 4 KB hold eight poses, and its cache of 2 MB less than a segment: both together cost a quarter of a load.
+# SQLite's own pages of 4 KB hold eight poses, its cache of 2 MB less than a segment: that costs a quarter of a load.
 PAGE_BYTES, CACHE_BYTES = 1 << 14, 1 << 24
-# Any fixed number: what one migrating process holds and the others wait for ("nightjar" in ASCII).
+# Any fixed number, of the lock that a migrating process holds and the others wait for ("nightjar" in ASCII).
 MIGRATION_LOCK = 0x6E696768746A6172
 GUARD = "statement guard"  # of a connection to SQLite, in its info
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
 class DatabaseError(NightjarError):
-    """A fault of the database or its use: what was found, what was expected, and the remedy."""
+    """A fault of the database or its use: the finding, the expectation and the remedy."""
 
     def __init__(self, found: str, expected: str, remedy: str) -> None:
         super().__init__(f"{found}; expected {expected}: {remedy}")
@@ -54,10 +54,10 @@ class DataRefusedError(DatabaseError):
 
 
 class DatabaseAwayError(DatabaseError):
-    """A database that does not answer now and may later: stopped, starting, full of connections, or cut off."""
+    """A database that is away for now: stopped, starting, full of connections, or cut off."""
 
 
-# What a server says to those who connect while it starts, stops or is full, and PgBouncer for one that is away. The
+# Messages of a server that starts, stops or is full, and of PgBouncer for a server that is away. The
 # driver gives no SQLSTATE for it.
 STARTING = (
     "is starting up",
@@ -71,10 +71,10 @@ STARTING = (
     "cannot connect to server",
     "server conn crashed",
 )
-REFUSED = ("FATAL", "Name or service not known", "certificate", "SSL")  # of a connection: not by waiting
+REFUSED = ("FATAL", "Name or service not known", "certificate", "SSL")  # not repaired by waiting
 AWAY_STATES = ("08", "53300", "57P01", "57P02", "57P03")  # connection lost, too many, shut down, crashed, starting
 
-# (what the driver's message holds, what was expected, the remedy), the first that fits
+# (part of the driver's message, expectation, remedy), of which the first match counts
 FAULTS = (
     ("file is not a database", "a SQLite database", "give the path of another file, or move this one away"),
     ("malformed", "a sound SQLite database", "restore a copy, or rebuild it from the Parquet results"),
@@ -101,22 +101,22 @@ FAULTS = (
 # SQLite's driver raises Python's own OverflowError for an integer beyond 64 bits.
 DRIVER_ERRORS = (DBAPIError, sqlite3.Error, sqlite3.Warning, psycopg.Error, OverflowError)
 REFUSALS = (sqlite3.DataError, sqlite3.IntegrityError, psycopg.DataError, psycopg.IntegrityError, OverflowError)
-# Raised by a driver for a value that it can neither send nor read: no Error of its own, and no bug of a caller.
+# Raised by a driver for a value that it can neither send nor read, without an Error of its own.
 VALUE_ERRORS = (TypeError, ValueError, OverflowError)  # a UnicodeError is a ValueError
 
 
 def storable(text: str) -> str:
-    """Text from outside (a file's name, a decoder's complaint) as both databases take it: no NUL, valid UTF-8."""
+    """Make text from outside (a file's name, a decoder's message) storable in both databases: no NUL, valid UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
 
 
 def describe(url: URL) -> str:
-    """The address without its password, and without options, which could hold one."""
+    """Return the address without its password, and without options, which could contain one."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 
 def explain(error: Exception, url: URL) -> DatabaseError:
-    """The driver's error as one of ours. Only its first line: the rest of it is the statement."""
+    """Turn a driver's error into one of ours, with its first line only: the rest is the statement."""
     original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     message = (str(original).strip() or type(original).__name__).splitlines()[0]
     if isinstance(original, REFUSALS):  # of PostgreSQL: SQLSTATE classes 22 and 23
@@ -129,7 +129,7 @@ def explain(error: Exception, url: URL) -> DatabaseError:
 
 
 def _is_away(original: BaseException, message: str) -> bool:
-    """True if the same may succeed later, with nothing changed."""
+    """Return whether the same call may succeed later without any change."""
     if not isinstance(original, psycopg.Error):
         return "database is locked" in message
     if original.sqlstate is not None:
@@ -140,7 +140,7 @@ def _is_away(original: BaseException, message: str) -> bool:
 
 
 def open_database(url: str) -> Engine:
-    """The database at sqlite:///PATH or postgresql://…, made if it is a SQLite file that is not there; not migrated.
+    """Open the database at sqlite:///PATH (made where the file is missing) or postgresql://…, without migrating it.
 
     Raises DatabaseError where it does not answer.
     """
@@ -158,19 +158,19 @@ def _parse(url: str) -> URL:
     expected = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
     remedy = "correct NIGHTJAR_DATABASE_URL, with an @ in the password as %40"
     parsed = _make_url(url)
-    # An @ in the password moves the rest of it into the host's or the database's name, which errors would show.
+    # An @ in the password moves the rest of it into the host's or the database's name, which errors show.
     if parsed is None or (parsed.host and "@" in f"{parsed.host}{parsed.database}"):
         raise DatabaseError("a database URL that cannot be read", expected, remedy)
     backend = parsed.drivername.split("+")[0]
     if backend not in DRIVERS or (backend == "sqlite" and parsed.database in (None, "", ":memory:")):
         raise DatabaseError(f"the database URL {describe(parsed)}", expected, remedy)
-    if backend == "sqlite":  # SQLAlchemy leaves a file's name as it stands in the URL, where '?' has to be %3F
+    if backend == "sqlite":  # SQLAlchemy does not decode a file's name in the URL, where '?' has to be %3F
         parsed = parsed.set(database=unquote(str(parsed.database)))
     return parsed.set(drivername=DRIVERS[backend])
 
 
 def _make_url(url: str) -> URL | None:
-    """None instead of an exception: SQLAlchemy's own repeats what may be a part of the password."""
+    """Parse the URL. None instead of SQLAlchemy's exception, which may repeat a part of the password."""
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
@@ -183,7 +183,7 @@ def _open_sqlite(url: URL) -> Engine:
         make_folder(folder)
     except OSError as error:
         raise DatabaseError(f"{folder}: {error.strerror}", "a folder for the database", "give another path") from error
-    with suppress(OSError):  # SQLite says it better
+    with suppress(OSError):  # SQLite's own message is better
         _keep_private(Path(str(url.database)))
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _set_up_sqlite)
@@ -192,14 +192,14 @@ def _open_sqlite(url: URL) -> Engine:
 
 
 def _keep_private(path: Path) -> None:
-    """SQLite gives its log the mode of the database; an older log has its own."""
+    """Restrict the database's files. SQLite gives a new log the database's mode, but an old log keeps its own."""
     make_file(path)
     tighten(path.parent, {f"{path.name}-{log}" for log in ("wal", "shm", "journal")})
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     record.info[GUARD] = StatementGuard(connection)
-    connection.isolation_level = None  # we say BEGIN ourselves: the driver's own is late and not IMMEDIATE
+    connection.isolation_level = None  # we send BEGIN ourselves: the driver's own is late and not IMMEDIATE
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of a new file
     connection.execute(f"PRAGMA cache_size = -{CACHE_BYTES // 1024}")
@@ -208,7 +208,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) 
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Two processes that open a new file at once: SQLite's own busy timeout does not cover this one statement."""
+    """Set WAL mode, with retries for processes that open a new file at once: SQLite's busy timeout does not apply."""
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -229,8 +229,10 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _open_postgresql(url: URL) -> Engine:
-    """A prepared statement belongs to one connection of the server, and behind a pooler such as PgBouncer the next
-    transaction may get another one: none are prepared, and no setting is made for longer than a transaction.
+    """Open PostgreSQL without prepared statements, and without settings that outlast a transaction.
+
+    Both belong to one connection of the server, and behind a pooler such as PgBouncer the next transaction may get
+    another one.
     """
     connect = {"connect_timeout": CONNECT_TIMEOUT_S, "prepare_threshold": None, "client_encoding": "UTF8"}
     engine = create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args=connect)
@@ -241,7 +243,7 @@ def _open_postgresql(url: URL) -> Engine:
 
 
 def _meet_postgresql(connection: psycopg.Connection[Any], _record: object) -> None:
-    """SQLAlchemy asks the first connection what it is: also this under our settings, until it rolls back."""
+    """Begin with our settings before SQLAlchemy examines the first connection, until it rolls back."""
     connection.execute(PostgresqlSession().begin(only_reads=True).encode())
 
 
@@ -260,14 +262,14 @@ def _check_encoding(server: Server, url: URL) -> None:
 
 
 def session_of(engine: Engine) -> PostgresqlSession:
-    """The settings of this PostgreSQL engine's transactions."""
+    """Return the settings of this PostgreSQL engine's transactions."""
     session = engine.get_execution_options()["session"]
     assert isinstance(session, PostgresqlSession)
     return session
 
 
 def _pass_signals_on(context: ExceptionContext) -> None:
-    """Exception of a signal's handler while SQLite worked, in place of SQLite's report of an interrupt."""
+    """Raise the exception of a signal's handler while SQLite worked, in place of SQLite's report of an interrupt."""
     guard = context.connection.info.get(GUARD) if context.connection is not None else None
     reason = guard.take_reason() if guard is not None else None
     if reason is not None:
@@ -275,7 +277,7 @@ def _pass_signals_on(context: ExceptionContext) -> None:
 
 
 def _explain_values(context: ExceptionContext) -> None:
-    """A value that the driver cannot send or read as a DatabaseError; SQLAlchemy passes the driver's own error on."""
+    """Raise DatabaseError for a value that the driver cannot send or read, as SQLAlchemy passes its own error on."""
     error = context.original_exception
     if context.execution_context is not None and isinstance(error, VALUE_ERRORS) and context.engine is not None:
         raise explain_value(error, context.engine.url) from error
@@ -292,7 +294,7 @@ def explain_value(error: BaseException, url: URL) -> DataRefusedError:
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction that writes: all of it or nothing. Raises DatabaseError for the database's own faults."""
+    """Run one transaction that writes, all of it or nothing. Raises DatabaseError for the database's own faults."""
     try:
         with engine.begin() as connection:
             yield connection
@@ -302,7 +304,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """One transaction that only reads, and on SQLite waits for no writer."""
+    """Run one transaction that only reads, and on SQLite waits for no writer."""
     try:
         with engine.connect().execution_options(only_reads=True) as connection, connection.begin():
             yield connection
@@ -311,7 +313,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the tables and views to this code's schema. Processes that do it at once wait for each other.
+    """Bring the tables and views to this code's schema. Concurrent migrations wait for each other.
 
     Raises DatabaseError where the database is newer than the code, or from before the oldest migration.
     """
@@ -336,9 +338,9 @@ def _alembic_config() -> "Config":
 
 
 def _revisions(connection: Connection) -> tuple[str | None, str]:
-    """The database's revision (None: it has no tables) and this code's.
+    """Return the database's revision (None: it has no tables) and this code's.
 
-    Raises DatabaseError where no migration leads from the one to the other.
+    Raises DatabaseError where no migration connects the two.
     """
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
@@ -372,7 +374,7 @@ def _refused_schema(url: URL, found: str, oldest: str, newest: str) -> DatabaseE
 
 
 def check(engine: Engine) -> str:
-    """Description of the database and its content, in a line.
+    """Describe the database and its content in one line.
 
     Raises DatabaseError where it does not answer or is not migrated.
     """

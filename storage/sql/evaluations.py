@@ -1,6 +1,6 @@
-"""Evaluations of model versions in SQL: figures with the protocol that they hang on. Measures nothing.
+"""Evaluations of model versions in SQL: figures with the protocol that they depend on. Measures nothing.
 
-One is known by its model version and its protocol: measured again, it is the same row.
+An evaluation is identified by its model version and its protocol: a repeated measurement is the same row.
 """
 
 import json
@@ -15,7 +15,7 @@ from storage.sql.tables import evaluations, model_versions
 
 @dataclass(frozen=True)
 class Evaluation:
-    """protocol: JSON, with its hash; the figures are None where the protocol has none. See docs/schema.md."""
+    """Figures of a model version. protocol: JSON, with its hash; figures: None where the protocol has none."""
 
     protocol_sha256: str
     protocol: str
@@ -37,7 +37,7 @@ FIELDS = tuple(Evaluation.__dataclass_fields__)
 
 
 def record_evaluation(engine: Engine, model_version_id: int, evaluation: Evaluation) -> Evaluation:
-    """The evaluation stored for the model version and the protocol: this one, or the one that was there before."""
+    """Store an evaluation unless its model version and protocol have one. Returns the stored one."""
     mine = (evaluations.c.model_version_id == model_version_id) & (
         evaluations.c.protocol_sha256 == evaluation.protocol_sha256
     )
@@ -59,9 +59,9 @@ def find_evaluation(engine: Engine, model_version_id: int, protocol_sha256: str)
 
 
 def comparable_accuracy(engine: Engine) -> dict[str, float]:
-    """version_sha256 -> AP, of the models that were held against the same annotations and images as the newest one.
+    """Map version_sha256 to AP for models evaluated on the same annotations and images as the newest one.
 
-    Figures of different pictures say nothing beside each other, so all others are left out.
+    Figures of different images cannot be compared, so all others are left out.
     """
     columns = (model_versions.c.version_sha256, evaluations.c.protocol, evaluations.c.ap)
     rows = (

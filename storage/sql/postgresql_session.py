@@ -1,4 +1,4 @@
-"""The settings of a PostgreSQL transaction, so that neither a role's defaults nor a pooler's other clients change rows.
+"""Settings of a PostgreSQL transaction, so that neither a role's defaults nor a pooler's other clients affect rows.
 
 They are set at the start of each transaction and end with it. A SET for the session would last only until a pooler in
 transaction mode, such as PgBouncer, gives the next transaction another connection, and would leak to its next user.
@@ -28,7 +28,7 @@ _SET_ALL = "".join(f"; SET LOCAL {name} = '{value}'" for name, value in SETTINGS
 
 
 class Server(NamedTuple):
-    """The database as it was found at open.
+    """The database as found when it was opened.
 
     encoding: of its text; schemas: those of the role's own search path; tables_in: schemas with Nightjar's tables,
     those of the search path first; superuser: whether the role may do everything
@@ -59,22 +59,22 @@ WHERE d.datname = current_database() AND r.rolname = current_user
 
 @dataclass
 class PostgresqlSession:
-    """The search path until the server is known is the role's own, whatever a pooler's other client left behind."""
+    """Settings of an engine's transactions. Until the server is known, the search path is the role's own."""
 
     search_path: str = "DEFAULT"
     superuser: bool = False
 
     def begin(self, *, only_reads: bool) -> str:
-        """The statements at the start of a transaction, which go to the server as one."""
+        """Return the statements at the start of a transaction, which are sent to the server together."""
         mode = "READ ONLY" if only_reads else "READ WRITE"
         isolation = f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED, {mode}, NOT DEFERRABLE"
         return f"{isolation}; SET LOCAL search_path = {self.search_path}{_SET_ALL}"
 
     def settle(self, connection: Connection) -> Server:
-        """Look at the server, and from then on find Nightjar's tables where they are, before others of their names."""
+        """Examine the server, and from then on find Nightjar's tables before others of the same names."""
         server = Server(*connection.execute(FIND_SERVER).one())
         first = (server.tables_in or server.schemas or ["public"])[0]
-        # Last the temporary tables, which otherwise come before all others.
+        # Temporary tables last, which otherwise come first.
         path = [first, *(name for name in server.schemas if name != first), "pg_temp"]
         self.search_path = ", ".join(map(_quoted, path))
         self.superuser = server.superuser

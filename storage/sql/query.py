@@ -1,4 +1,4 @@
-"""A person's own SQL, strictly read-only on both databases, within limits. No statement of ours."""
+"""A user's own SQL, strictly read-only on both databases, within limits. No statement of ours."""
 
 import resource
 import sqlite3
@@ -25,10 +25,10 @@ from storage.sql.database import (
 from storage.sql.statement_guard import StatementGuard
 
 Row = tuple[Any, ...]
-# All that a SELECT does; everything else (ATTACH, PRAGMA, INSERT …) is denied while the statement is compiled.
+# The actions of a SELECT; all others (ATTACH, PRAGMA, INSERT …) are denied while the statement is compiled.
 SQLITE_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
-# Functions that compute, and do nothing else. Others come with how SQLite was built, such as fts3_tokenizer, which
-# takes a pointer to run, or load_extension, readfile and edit of its shell.
+# Functions that only compute. Others depend on the build of SQLite, such as fts3_tokenizer, which takes a pointer to
+# code, or load_extension, readfile and edit of its shell.
 # fmt: off
 SQLITE_FUNCTIONS = frozenset({
     # scalar, https://www.sqlite.org/lang_corefunc.html
@@ -53,9 +53,9 @@ SQLITE_FUNCTIONS = frozenset({
     "json_replace", "json_set", "json_type", "json_valid",
 })
 # fmt: on
-PATTERN_BYTES = 1000  # of a LIKE: SQLite tries out what its wildcards stand for, and hears nobody meanwhile
+PATTERN_BYTES = 1000  # of a LIKE, whose wildcards SQLite matches without a chance to interrupt it
 ROWS_AT_ONCE = 1000
-ROOM_BYTES = 256 << 20  # of address space, for what the answer passes through
+ROOM_BYTES = 256 << 20  # of address space, for copies of the answer on its way
 ONE_SELECT, REMEDY = "one SELECT, which changes nothing", "docs/schema.md has the tables, views and columns"
 
 
@@ -63,7 +63,7 @@ ONE_SELECT, REMEDY = "one SELECT, which changes nothing", "docs/schema.md has th
 class QueryLimits:
     """Limits of a query.
 
-    timeout_s: from its start to its last row; what is done with the rows meanwhile counts
+    timeout_s: from its start to its last row, with the time that the caller takes for each row
     max_rows: None for any number
     max_bytes: of the answer's values together, and so of a single one
     """
@@ -74,15 +74,14 @@ class QueryLimits:
 
 
 class QueryLimitError(DatabaseError):
-    """The query was ended at one of its limits; the rows that came before are not the whole answer."""
+    """The query was ended at one of its limits. The rows before it are not the whole answer."""
 
 
 def query(engine: Engine, sql: str, limits: QueryLimits | None = None) -> tuple[list[str], Iterator[Row]]:
-    """The columns' names, and the rows as they come: any number of them in bounded memory.
+    """Run a query. Returns the names of the columns, and the rows as a stream in bounded memory.
 
-    The text goes to the database as it is. Raises DatabaseError for anything but one SELECT that the database takes,
-    QueryLimitError where it takes more than its limits; an error halfway comes from the iterator. None: no limits, for
-    a statement that no stranger wrote.
+    The text is sent to the database unchanged. Raises DatabaseError for anything but one valid SELECT,
+    QueryLimitError beyond the limits; an error halfway comes from the iterator. limits: None for a trusted statement
     """
     clock = _Clock(limits)
     rows = _sqlite_rows(engine, sql, clock) if engine.dialect.name == "sqlite" else _pg_rows(engine, sql, clock)
@@ -102,7 +101,7 @@ class _Clock:
         return None if self._end is None else max(self._end - time.monotonic(), 0.001)
 
     def over(self) -> BaseException | None:
-        """The error, where no time is left."""
+        """Return the error where no time is left."""
         if self.limits is None or self._end is None or time.monotonic() < self._end:
             return None
         return _too_slow(self.limits)
@@ -125,7 +124,7 @@ def _too_large(limits: QueryLimits) -> QueryLimitError:
 
 
 def _limited(rows: Iterator[Row], clock: _Clock) -> Iterator[Row]:
-    """First the columns' names, then the rows, up to the limits."""
+    """Yield the names of the columns, then the rows, up to the limits."""
     limits = clock.limits
     yield next(rows)
     if limits is None:
@@ -142,7 +141,7 @@ def _limited(rows: Iterator[Row], clock: _Clock) -> Iterator[Row]:
         size_bytes += sum(len(value) if isinstance(value, str | bytes | memoryview) else 8 for value in row)
         if size_bytes > limits.max_bytes:
             raise _too_large(limits)
-        if (error := clock.over()) is not None:  # what is done with the rows takes time, too
+        if (error := clock.over()) is not None:  # the caller's work with the rows takes time, too
             raise error
         yield row
 
@@ -154,14 +153,14 @@ def _guarded(engine: Engine, rows: Iterator[Row], limits: QueryLimits | None) ->
         raise _explain(engine, error, limits) from error
     except MemoryError as error:
         raise _too_large(limits or QueryLimits()) from error
-    except VALUE_ERRORS as error:  # nothing but the driver's own work is inside
+    except VALUE_ERRORS as error:  # only the driver's own work is inside
         raise DatabaseError(
             f"{describe(engine.url)} cannot take this: {storable(str(error))}", ONE_SELECT, REMEDY
         ) from error
 
 
 def _sqlite_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
-    """First the columns' names, then the rows."""
+    """Yield the names of the columns, then the rows."""
     path = quote(str(Path(str(engine.url.database)).resolve()))
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         connection.text_factory = _text
@@ -184,20 +183,22 @@ def _sqlite_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
 
 
 def _authorize(action: int, _first: str | None, second: str | None, *_: str | None) -> int:
-    """second: of a function, its name"""
+    """Allow or deny an action while a statement is compiled. second: of a function, its name"""
     if action == sqlite3.SQLITE_FUNCTION:
         return sqlite3.SQLITE_OK if (second or "").lower() in SQLITE_FUNCTIONS else sqlite3.SQLITE_DENY
     return sqlite3.SQLITE_OK if action in SQLITE_ALLOWED else sqlite3.SQLITE_DENY
 
 
 def _text(stored: bytes) -> str:
-    """Text as another program may have stored it: what is no UTF-8 is shown as escapes."""
+    """Decode text that another program may have stored. Bytes that are not UTF-8 become escapes."""
     return stored.decode("utf-8", "backslashreplace")
 
 
 def _pg_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
-    """First the columns' names, then the rows. DECLARE CURSOR takes a SELECT only, and psycopg sends it by the
-    extended protocol, which takes one statement only: a COMMIT cannot end the read-only transaction.
+    """Yield the names of the columns, then the rows.
+
+    DECLARE CURSOR takes only a SELECT, and psycopg sends it by the extended protocol, which takes only one statement: a
+    COMMIT cannot end the read-only transaction.
     """
     with engine.connect().execution_options(only_reads=True) as connection, connection.begin():
         driver = connection.connection.driver_connection
@@ -218,7 +219,7 @@ def _pg_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
 
 
 def _is_out_of_memory(driver: "psycopg.Connection[Any]", error: psycopg.Error) -> bool:
-    """True if libpq could not hold a row: it says so, or drops the row with an error that no server sent."""
+    """Return whether libpq could not hold a row: it says so, or drops the row with an error of its own."""
     gave_up = isinstance(error, psycopg.InternalError) and error.sqlstate is None
     return gave_up or b"out of memory" in driver.pgconn.error_message
 
@@ -231,14 +232,14 @@ def _fetch(driver: "psycopg.Connection[Any]", cursor: "psycopg.ServerCursor[Any]
 
 
 def _give_time(driver: "psycopg.Connection[Any]", clock: _Clock) -> None:
-    """Before each fetch: the query itself may have set another time by set_config."""
+    """Set the time limit before each fetch, as the query itself may have changed it by set_config."""
     if clock.left_s is not None:
         driver.execute(f"SET LOCAL statement_timeout = {max(round(clock.left_s * 1000), 1)}".encode())
 
 
 @contextmanager
 def _bounded_memory(limits: QueryLimits | None) -> Iterator[None]:
-    """Let this process grow by the limit and some room. libpq takes a row as it comes, of a gigabyte if need be."""
+    """Let this process grow by the limit and some room only, as libpq accepts a row of up to a gigabyte."""
     if limits is None:
         yield
         return
@@ -254,7 +255,7 @@ def _bounded_memory(limits: QueryLimits | None) -> Iterator[None]:
 
 
 def superuser_warning(engine: Engine) -> str | None:
-    """A warning where SQL is asked as a role that may do everything, also read the server's files."""
+    """Return a warning where the role may do everything, even read the server's files."""
     if engine.dialect.name != "postgresql" or not session_of(engine).superuser:
         return None
     return (
@@ -280,13 +281,13 @@ def _explain(engine: Engine, error: Exception, limits: QueryLimits | None) -> Da
 
 
 def _is_postgresql_statement(error: Exception) -> bool:
-    """True if it is about the statement or its answer (DataError: a date beyond Python's), not about the server."""
+    """Return whether an error concerns the statement or its answer (DataError: a date beyond Python's)."""
     state = getattr(error, "sqlstate", None)
     about_server = state is None or state[:2] in ("08", "53", "57", "58")
     return isinstance(error, psycopg.DataError) or (isinstance(error, psycopg.Error) and not about_server)
 
 
 def _is_statement(error: Exception) -> bool:
-    """True if SQLite's code is about the statement (SCHEMA: a denied CREATE); the other codes are about the file."""
+    """Return whether SQLite's code concerns the statement (SCHEMA: a denied CREATE); other codes concern the file."""
     extended = getattr(error, "sqlite_errorcode", 0)
     return extended & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_SCHEMA)

@@ -1,21 +1,21 @@
-"""Early ends of SQLite statements: a signal that Python received, or a limit of the caller's."""
+"""Interruption of SQLite statements by a signal that Python received, or by a limit of the caller."""
 
 import sqlite3
 from collections.abc import Callable, Generator
 
-# Of SQLite's virtual machine, between two looks: some hundredths of a second. Each look takes Python's lock.
+# Of SQLite's virtual machine, between two checks: some hundredths of a second. Each check takes the GIL.
 INSTRUCTIONS = 500_000
 
 
 class StatementGuard:
-    """Guards the statements of a connection. A statement that is ended raises sqlite3.OperationalError: interrupted.
+    """A guard on the statements of a connection. An ended statement raises sqlite3.OperationalError: interrupted.
 
     Without it a signal waits for the end of the statement, which may take minutes: the driver returns to Python, where
     signals are handled, with the first row only.
     """
 
     def __init__(self, connection: sqlite3.Connection, over: Callable[[], BaseException | None] = lambda: None) -> None:
-        """over: returns the reason to end the statement now, or None"""
+        """Install the guard. over: returns the reason to end the statement now, or None"""
         self._over = over
         self._reason: BaseException | None = None
         looks = self._look()
@@ -23,15 +23,15 @@ class StatementGuard:
         connection.set_progress_handler(looks.__next__, INSTRUCTIONS)
 
     def take_reason(self) -> BaseException | None:
-        """End of the last statement, once: the exception of a signal's handler, or the result of `over`."""
+        """Return once why the last statement ended: the exception of a signal's handler, or the result of `over`."""
         reason, self._reason = self._reason, None
         return reason
 
     def _look(self) -> Generator[bool]:
-        """True where the statement is to end.
+        """Yield whether the statement is to end.
 
-        A generator, for Python runs a signal's handler when a frame begins or goes on. That of a function begins
-        before its `try`, and the driver drops what a callback raises; this one goes on inside of it.
+        A generator, because Python runs a signal's handler when a frame starts or resumes. A function's frame starts
+        before its `try`, and the driver drops exceptions of a callback; a generator resumes inside its `try`.
         """
         stop = False
         while True:

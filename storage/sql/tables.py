@@ -1,6 +1,6 @@
-"""The SQL schema, one source for SQLite and PostgreSQL. No engine, no queries; migrations/ makes the tables.
+"""The SQL schema, one source for SQLite and PostgreSQL. No engine, no queries; migrations/ creates the tables.
 
-What each column means is in docs/schema.md.
+The meaning of each column is in docs/schema.md.
 """
 
 from sqlalchemy import (
@@ -35,7 +35,7 @@ TRAINING_SPLITS = ("train", "validation", "test")
 EVALUATION_MODES = ("multi", "single", "agreement")
 CHOOSERS = ("batch", "person")
 BENCHMARKS = ("model", "pipeline")
-# Named constraints, so that a migration can speak of them on both databases.
+# Named constraints, so that a migration can address them on both databases.
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -67,10 +67,10 @@ videos = Table(
     Column("duration_s", Double, nullable=False),
     Column("stream", Integer, nullable=False, server_default="0"),
     Column("streams", Integer, nullable=False, server_default="1"),
-    # A recording that was read while it was written: the views show the whole one only.
+    # A recording that was read while it was being written: the views show only the complete one.
     Column("superseded_by", ForeignKey("videos.video_id")),
     Column("probed_at", UtcDateTime, nullable=False),
-    # The defaults are for rows that are older than these columns.
+    # The defaults are for rows from before these columns.
     Column("stored_width", Integer, nullable=False, server_default="0"),
     Column("stored_height", Integer, nullable=False, server_default="0"),
     Column("crop_left", Integer, nullable=False, server_default="0"),
@@ -111,12 +111,12 @@ archive_files = Table(
     Column("seen_at", UtcDateTime, nullable=False),
     Column("read_at", UtcDateTime, nullable=False),
     Column("gone_at", UtcDateTime),
-    # The video that a refused file was before: a recording that was met in mid-frame is read again when it is whole.
+    # The former video of a refused file: a recording that was cut in mid-frame is read again when it is complete.
     Column("former_video_id", ForeignKey("videos.video_id")),
     Index("ix_archive_files_refused", "archive", postgresql_where=_REFUSED, sqlite_where=_REFUSED),
     CheckConstraint("(video_id IS NULL) <> (reason IS NULL)", name="video_or_reason"),
 )
-# The files of a video, the one that gives it its name first. By bytes, whatever the server's language.
+# The files of a video, the one that names it first. Ordered by bytes, whatever the server's language.
 _names = {"sqlite": ("ix_archive_files_name", "key"), "postgresql": ("ix_archive_files_name_c", 'key COLLATE "C"')}
 for _dialect, (_name, _bytes) in _names.items():
     _order = (archive_files.c.video_id, archive_files.c.gone_at.desc(), text(_bytes), archive_files.c.archive)
@@ -176,7 +176,7 @@ batches = Table(
     Column("error", Text),
     Column("files_listed", Integer),
     Column("files_quarantined", Integer),
-    # What was true when the batch ended; a running batch is counted from batch_segments.
+    # Counts at the batch's end; a running batch is counted from batch_segments.
     Column("segments_done", Integer),
     Column("segments_quarantined", Integer),
     Column("segments_missing", Integer),
@@ -244,7 +244,7 @@ segments = Table(
     Column("finished_at", UtcDateTime),
     UniqueConstraint("video_id", "model_version_id", "start_frame"),
     Index(None, "model_version_id", "status"),
-    # The free ones in the order in which they are given out: without it, each claim sorts all that are left.
+    # Free segments in the order in which they are claimed: without it, each claim sorts all remaining ones.
     Index("ix_segments_free", "tries", "segment_id", postgresql_where=_FREE, sqlite_where=_FREE),
     Index("ix_segments_quarantined", "video_id", postgresql_where=_GIVEN_UP, sqlite_where=_GIVEN_UP),
     Index("ix_segments_owner", "owner", postgresql_where=_OWNED, sqlite_where=_OWNED),
@@ -266,7 +266,7 @@ batch_segments = Table(
     sqlite_with_rowid=False,
 )
 
-# Rows come only in the transaction that finds their ledger entry, which has the foreign keys: here PostgreSQL would
+# Rows are added only with their ledger entry, which has the foreign keys: here PostgreSQL would
 # check two of them for every row, and load 99,000 rows/s instead of 204,000.
 poses = Table(
     "poses",
@@ -282,7 +282,7 @@ poses = Table(
     sqlite_with_rowid=False,
 )
 
-# What a question about crowds or gaps would have to read all of `poses` for.
+# Answers questions about crowds or gaps that would otherwise read all of `poses`.
 pose_seconds = Table(
     "pose_seconds",
     metadata,
@@ -298,7 +298,7 @@ pose_seconds = Table(
     sqlite_with_rowid=False,
 )
 
-# A condition that a query of docs/queries.md asks of all rows and few fulfil: a scan of ten million takes seconds.
+# A condition of docs/queries.md that few rows fulfil: a scan of ten million rows takes seconds.
 HAND_UP = text("left_wrist_y < nose_y OR right_wrist_y < nose_y")
 _key = (poses.c.video_id, poses.c.model_version_id, poses.c.frame, poses.c.t_s)
 Index("ix_poses_hand_up", *_key, postgresql_where=HAND_UP).ddl_if(dialect="postgresql")
@@ -445,7 +445,7 @@ benchmark_results = Table(
     Column("latency_p99_ms", Double, nullable=False),
     Column("requests", Integer, nullable=False),
     Column("multiply_adds", BigInteger, nullable=False),
-    # Milliseconds of CPU a frame, by stage; a model alone has but the second.
+    # Milliseconds of CPU per frame, by stage; a model alone has only the second.
     Column("decode_cpu_ms", Double),
     Column("inference_cpu_ms", Double, nullable=False),
     Column("reading_cpu_ms", Double),

@@ -1,6 +1,6 @@
-"""Fine-tunings in SQL: what was trained on what, its steps and epochs, what came of it. No pictures, no weights.
+"""Fine-tunings in SQL: their data, steps, epochs and results. No pictures, no weights.
 
-A run is known by what decides it (`run_key`): started again after a kill, it is the same row.
+A run is identified by the hash of its inputs (`run_key`): started again after a kill, it is the same row.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from storage.sql.database import DatabaseError, reading, storable, writing
 from storage.sql.tables import model_versions, training_epochs, training_predictions, training_runs, training_steps
 
 LEASE_S = 300.0
-"""A process that trains renews its lease ten times in this time; another host's is believed gone after it."""
+"""A training process renews its lease ten times in this time; after it, another host's process is taken as dead."""
 
 NO_OWNER = {"owner": None, "lease_until": None}
 
@@ -45,7 +45,7 @@ class EpochRow(NamedTuple):
 class PredictionRow(NamedTuple):
     """A picture of a training. box: "left,top,right,bottom" where it is a part of its file, else empty
 
-    label: what it is, car or not_car; score: probability of a car; None = not scored (yet), as in training
+    label: the truth, car or not_car; score: probability of a car; None = not scored (yet), as in training
     """
 
     sha256: str
@@ -72,7 +72,7 @@ class TrainingPlan:
 
 
 class TrainingBusyError(NightjarError):
-    """Another process is at this training."""
+    """Another process holds this training."""
 
 
 def start_training(
@@ -85,8 +85,8 @@ def start_training(
 ) -> tuple[int, bool]:
     """Return the run's id, and whether it is completed already. A killed or failed run resumes under its own id.
 
-    owner: of the process that trains; it holds the run until its lease ends, see `renew_training`
-    is_dead: tells whether an owner's process is known to be gone
+    owner: of the training process, which holds the run until its lease ends; see `renew_training`
+    is_dead: returns whether an owner's process is known to be dead
     Raises TrainingBusyError where another process holds the run.
     """
     values: dict[str, Any] = {**vars(plan), "flow_run_id": flow_run_id, "owner": owner}
@@ -117,7 +117,7 @@ def _insert_unless_there(connection: Connection, values: dict[str, Any]) -> int 
 
 
 def renew_training(engine: Engine, training_run_id: int) -> None:
-    """Extend the lease of a running training: its owner lives."""
+    """Extend the lease of a running training, by its live owner."""
     mine = (training_runs.c.training_run_id == training_run_id) & (training_runs.c.status == "running")
     with writing(engine) as connection:
         connection.execute(update(training_runs).where(mine).values(lease_until=database_now(LEASE_S)))
@@ -141,7 +141,7 @@ def _replace_pictures(connection: Connection, of: dict[str, int], rows: Sequence
 
 
 def record_epoch(engine: Engine, training_run_id: int, epoch: EpochRow, steps: Sequence[StepRow]) -> None:
-    """One epoch and its steps; again, after a kill: the same rows."""
+    """Record one epoch and its steps. A repetition after a kill gives the same rows."""
     with writing(engine) as connection:
         for table in (training_epochs, training_steps):
             mine = (table.c.training_run_id == training_run_id) & (table.c.epoch == epoch.epoch)
@@ -175,7 +175,7 @@ def fail_training(engine: Engine, training_run_id: int, error: str) -> None:
 
 
 def abandoned_trainings(engine: Engine, is_dead: Callable[[str], bool]) -> list[tuple[int, str]]:
-    """(training_run_id, owner) of running trainings whose process is gone, or whose lease ended unrenewed."""
+    """List (training_run_id, owner) of running trainings with a dead process or an expired lease."""
     ended = func.coalesce(training_runs.c.lease_until < database_now(), True)
     columns = (training_runs.c.training_run_id, training_runs.c.owner, ended)
     running = select(*columns).where(training_runs.c.status == "running").order_by(training_runs.c.training_run_id)
@@ -187,7 +187,7 @@ def abandoned_trainings(engine: Engine, is_dead: Callable[[str], bool]) -> list[
 def read_trainings(engine: Engine, training_run_ids: Sequence[int]) -> list[dict[str, Any]]:
     """Each run's row, column -> value, with its model's version_sha256, epochs done and lowest validation loss.
 
-    In the order asked for; raises DatabaseError where one of them is not there.
+    In the order of the argument. Raises DatabaseError where one of them does not exist.
     """
     rows = (
         select(training_runs, model_versions.c.version_sha256)
@@ -203,7 +203,7 @@ def read_trainings(engine: Engine, training_run_ids: Sequence[int]) -> list[dict
 
 
 def read_epochs(engine: Engine, training_run_id: int) -> list[EpochRow]:
-    """In their order."""
+    """Read the epochs of a run, in order."""
     columns = (training_epochs.c[name] for name in EpochRow._fields)
     mine = training_epochs.c.training_run_id == training_run_id
     with reading(engine) as connection:
@@ -212,7 +212,7 @@ def read_epochs(engine: Engine, training_run_id: int) -> list[EpochRow]:
 
 
 def read_pictures(engine: Engine, training_run_id: int, split: str | None = None) -> list[PredictionRow]:
-    """Pictures of a run, of one split or of all, by their hash."""
+    """List the pictures of a run, of one split or of all, by their hash."""
     table = training_predictions
     mine = table.c.training_run_id == training_run_id
     wanted = mine if split is None else mine & (table.c.split == split)

@@ -1,4 +1,4 @@
-"""Identity of a film apart from its file: its coded pictures, one after the other, as the demuxer gives them.
+"""Identity of a film independent of its file: its coded pictures in sequence, as the demuxer gives them.
 
 A recorder that finishes a file rewrites its header, index or reserved space; the coded pictures stay. Bytes only.
 """
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class CodedFilm(NamedTuple):
-    """size_bytes: of all coded pictures together; sha256: of these bytes, without anything that lies between them"""
+    """A film's identity. size_bytes: of all coded pictures; sha256: of these bytes, without anything between them"""
 
     size_bytes: int
     sha256: str
@@ -17,11 +17,11 @@ class CodedFilm(NamedTuple):
 class CodedDigest:
     """A film's identity, taken while its packets are read, and whether it begins with a former film.
 
-    Pictures are joined without their lengths, so that a last one that was cut short begins its whole self.
+    Pictures are joined without their lengths, so that a last one that was cut short is a prefix of the whole one.
     """
 
     def __init__(self, former: CodedFilm | None = None) -> None:
-        """former: a film that this one may begin with, or be"""
+        """Start a digest. former: a film that this one may begin with or be equal to"""
         self._former = former
         self._digest = hashlib.sha256()
         self._size_bytes = 0

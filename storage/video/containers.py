@@ -1,6 +1,6 @@
-"""The kind of a file by its first bytes, and its completeness by its container's own lengths.
+"""Kind of a file by its first bytes, and its completeness by its container's own lengths.
 
-Plain bytes only: nothing is demuxed or decoded here, so a hostile file meets no foreign code yet.
+Plain bytes only: nothing is demuxed or decoded here, so a hostile file reaches no foreign code yet.
 """
 
 import errno
@@ -22,8 +22,8 @@ AVI_FLAGS, AVI_HAS_INDEX = 44, 0x10  # dwFlags of the main header; the index is 
 TS_PACKETS = (188, 192, 204)  # bytes from 0x47 to 0x47: MPEG-TS, Blu-ray's with a time code, DVB's with a checksum
 FLV_TAGS, FLV_ENCRYPTED = {8, 9, 18}, 0x20  # first byte: sound, picture, data; the last 3 of 11 are always 0
 MAX_PIXELS = 8192 * 4320  # of a frame: 8K
-SPARSE_BYTES = 1 << 28  # reading a smaller file takes no time
-LEAST_WRITTEN = 0.5  # of a file's bytes; the rest are holes, which downloads and recorders leave that reserve room
+SPARSE_BYTES = 1 << 28  # smaller files are read quickly anyway
+LEAST_WRITTEN = 0.5  # of a file's bytes; the rest are holes, left by downloads and recorders that reserve room
 MOST_EXTENTS = 10_000
 UNFINISHED = "cut short or still being copied: copy it again"
 CHANGED = "changed while it was read: still being copied? It will be tried again when it is at rest"
@@ -48,7 +48,7 @@ H264_FIRST = {6, 7, 9}
 HEVC_FIRST = {32, 33, 34, 35, 39}
 HIKVISION = b"IMKH"  # before an MPEG program stream
 VIDEO_CD = b"CDXA"  # one in a CD's sectors, as its file system shows them
-# Known to be videos, and not to be read here.
+# Known to be videos, but not supported here.
 UNSUPPORTED = {
     b".RMF": "a RealMedia video",
     b"nut/multimedia": "a NUT video",
@@ -80,19 +80,19 @@ OTHER_MAGIC = {
     b"\xff\xfb": "an MP3 sound file",
     b"fLaC": "a FLAC sound file",
 }
-# Of the disk or share below a file. FFmpeg says EIO of some damaged files, too: only reading tells which it is.
+# Of the disk or share below a file. FFmpeg reports EIO for some damaged files too: only reading shows the cause.
 READ_FAULTS = frozenset({errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ETIMEDOUT, errno.EREMOTEIO})
 PLAYLISTS = ("#EXTM3U", "ffconcat", "file '", "v=0", "[playlist]", "<?xml", "<asx", "<smil")
 
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[tuple[BufferedReader, str]]:
-    """The file and a name by which the demuxer opens the very same one, whatever its real name says.
+    """Open a file. Yields it and a name by which the demuxer opens the very same file, whatever its real name is.
 
-    A symlink is followed, because archives hold them and its target is only ever read as a video; a pipe, a device
-    or a folder is refused (O_NONBLOCK: a pipe without a writer would hold the batch for ever). The name goes through
-    the descriptor, so that a file swapped in between is not met, and no name is ever taken for a protocol.
-    Raises VideoError where it is no file, AttemptError where it cannot be opened.
+    A symlink is followed, because archives contain them and its target is only read as a video; a pipe, a device or
+    a folder is refused (O_NONBLOCK: a pipe without a writer would block the batch for ever). The name refers to the
+    descriptor, so that a file swapped in between is not opened, and no name is ever taken for a protocol.
+    Raises VideoError where it is not a file, AttemptError where it cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -109,8 +109,8 @@ def open_regular(path: Path) -> Iterator[tuple[BufferedReader, str]]:
 def confirmed(file: BufferedReader, before: os.stat_result, sha256: str) -> Iterator[None]:
     """Blame a video only if its file can be read and still has these bytes.
 
-    A failing disk and a file that is being overwritten make a demuxer say what it says of a damaged video: then
-    AttemptError is raised instead. A file that was merely touched is the same file.
+    On a failing disk or a file that is being overwritten a demuxer reports the same as on a damaged video: then
+    AttemptError is raised instead. A file with only a new time of change is the same file.
     """
     try:
         yield
@@ -144,9 +144,9 @@ def _disk_faults() -> Iterator[None]:
 
 
 def check_whole(file: BufferedReader, size: int) -> str:
-    """The container's name as libavformat knows it.
+    """Check that a file is a complete video. Returns the container's name in libavformat.
 
-    Raises VideoError where it is not a video, or not all of one; AttemptError where the disk does not give it.
+    Raises VideoError where it is not a video, or incomplete; AttemptError where the disk does not deliver it.
     """
     with _disk_faults():
         return _check_whole(file, size)
@@ -174,7 +174,7 @@ def _check_whole(file: BufferedReader, size: int) -> str:
 
 
 def _check_written(file: BufferedReader, size: int) -> None:
-    """Refuse a file that is mostly holes before all of it is read: its zeros are no film, whatever its header says."""
+    """Refuse a file that is mostly holes before all of it is read: its zeros are not film, whatever its header says."""
     written = _written_bytes(file.fileno(), size) if size >= SPARSE_BYTES else size
     if written < size * LEAST_WRITTEN:
         found = f"of {size / 1e9:,.1f} GB only {written / 1e6:,.1f} MB are written"
@@ -182,7 +182,7 @@ def _check_written(file: BufferedReader, size: int) -> None:
 
 
 def _written_bytes(descriptor: int, size: int) -> int:
-    """The file's bytes that are no hole; all where the disk knows of no holes or they are too many to be a reserve."""
+    """Count the file's bytes outside of holes; all where the disk reports no holes or too many to be a reserve."""
     before = os.lseek(descriptor, 0, os.SEEK_CUR)
     written, stop = 0, 0
     try:
@@ -198,7 +198,7 @@ def _written_bytes(descriptor: int, size: int) -> int:
 
 
 def container_of(head: bytes) -> str | None:
-    """Name of the container by its first bytes; None where they are of nothing that may be opened."""
+    """Name of the container by its first bytes; None where it is not one that may be opened."""
     for magic, name in VIDEO_MAGIC.items():
         if head.startswith(magic):
             return name
@@ -223,7 +223,7 @@ def _bare_stream(head: bytes) -> str | None:
 
 
 def describe(head: bytes) -> str:
-    """The kind of a file that is no video, in words for a person."""
+    """Describe the kind of a file that is not a video, for people."""
     if head[4:8] == b"ftyp":
         return "a HEIF or AVIF picture"
     if head[:4] == b"RIFF":
@@ -242,7 +242,7 @@ def describe(head: bytes) -> str:
 
 
 def _ts_packets(head: bytes) -> tuple[int, int] | None:
-    """(length, offset of the first one); a recording may begin inside a packet. None where it is no MPEG-TS."""
+    """(length, offset of the first one); a recording may begin inside a packet. None where it is not MPEG-TS."""
     for length in TS_PACKETS:
         for offset in range(min(length, len(head))):
             syncs = head[offset::length]
@@ -333,7 +333,7 @@ def _asf_promise(file: BufferedReader, size: int) -> int:
 
 
 def _flv_promise(file: BufferedReader, size: int) -> int:
-    """Bytes up to the end of the last tag that begins in the file. What is not a tag promises nothing."""
+    """Bytes up to the end of the last tag that begins in the file. Other bytes promise nothing."""
     position = struct.unpack(">I", _read_at(file, 5, 4))[0] + 4
     while position + 11 <= size:
         head = _read_at(file, position, 11)
@@ -344,9 +344,9 @@ def _flv_promise(file: BufferedReader, size: int) -> int:
 
 
 def _ts_promise(file: BufferedReader, size: int) -> int:
-    """The next whole number of packets; a time code before each 0x47 belongs to the packet.
+    """Return the bytes of the next whole number of packets. A time code before each 0x47 belongs to its packet.
 
-    Recorders reserve space ahead: zeros, or whatever else is no packet, behind the last one promise nothing.
+    Recorders reserve space ahead: zeros, or other bytes that are not packets, after the last one promise nothing.
     """
     tail = _read_at(file, max(0, size - TAIL_BYTES), TAIL_BYTES)
     if len(tail) - len(tail.rstrip(b"\0")) >= TS_PACKETS[-1] or _ts_packets(tail[-HEAD_BYTES:]) is None:
@@ -357,7 +357,7 @@ def _ts_promise(file: BufferedReader, size: int) -> int:
 
 
 def _mpeg_promise(file: BufferedReader, size: int) -> int:
-    """Bytes up to the end of the last packet that begins in the file's tail: all that this format promises.
+    """Bytes up to the end of the last packet that begins in the file's tail: the only promise of this format.
 
     Of a Video CD's file, what its RIFF header says.
     """
@@ -406,13 +406,13 @@ def _mxf_promise(file: BufferedReader, size: int) -> int:
 
 
 def _dv_promise(file: BufferedReader, size: int) -> int:
-    """The next whole number of frames: 120,000 bytes in 60 Hz, 144,000 in 50 Hz (the bit behind 1f 07 00)."""
+    """Return the size in whole frames: 120,000 bytes in 60 Hz, 144,000 in 50 Hz (the bit behind 1f 07 00)."""
     frame_bytes = 144_000 if _read_at(file, 3, 1)[0] & 0x80 else 120_000
     return -(-size // frame_bytes) * frame_bytes
 
 
 def _no_promise(_file: BufferedReader, size: int) -> int:
-    """For streams of packets without lengths: they end where they end."""
+    """Promise nothing, for streams of packets without lengths, which may end anywhere."""
     return size
 
 
@@ -437,7 +437,7 @@ PROMISES = {
 
 
 def tells_its_end(file: BufferedReader, size: int) -> bool:
-    """True if a file that is not yet whole would be noticed: else any part of a recording looks like all of it."""
+    """Return whether an incomplete file would be noticed: otherwise any part of a recording looks complete."""
     container = container_of(_read_at(file, 0, HEAD_BYTES))
     check = ENDS.get(container or "")
     try:
@@ -447,7 +447,7 @@ def tells_its_end(file: BufferedReader, size: int) -> bool:
 
 
 def _mov_ends(file: BufferedReader, size: int) -> bool:
-    """A fragmented one only by the index of its fragments, in its last box."""
+    """Return whether an MP4/MOV marks its end: a fragmented one only by the index of its fragments, in its last box."""
     position, fragmented, kind = 0, False, b""
     while position + 8 <= size:
         head = _read_at(file, position, 16)
@@ -475,14 +475,14 @@ def _avi_ends(file: BufferedReader, _size: int) -> bool:
 
 
 def _ogg_ends(file: BufferedReader, size: int) -> bool:
-    """By the flag of a stream's last page."""
+    """Return whether the flag of a stream's last page is set."""
     tail = _read_at(file, max(0, size - TAIL_BYTES), TAIL_BYTES)
     position = tail.rfind(b"OggS\x00")
     return position >= 0 and bool(tail[position + 5] & 4)
 
 
 def _mxf_ends(file: BufferedReader, _size: int) -> bool:
-    """By the first partition's status: closed (2 and 4 of byte 14 of its key)."""
+    """Return whether an MXF is complete by the first partition's status: closed (2 and 4 of byte 14 of its key)."""
     return _read_at(file, 14, 1) in (b"\x02", b"\x04")
 
 

@@ -1,7 +1,7 @@
 """Headers that a file's packets carry for the decoder: a palette, or a codec header that replaces the container's.
 
-A demuxer hands each one out once, with the packet that follows it in the file. A decoder that starts behind that packet
-does not have it, and cannot decode what comes.
+A demuxer delivers each one once, with the packet that follows it in the file. A decoder that starts after that packet
+lacks it, and cannot decode the rest.
 """
 
 import itertools
@@ -20,7 +20,7 @@ def carries_header(packet: VideoPacket) -> bool:
 
 
 def headers_after(packets: Iterable[VideoPacket], count: int) -> list[dict[str, PacketSideData]]:
-    """The newest header of each kind behind none, one, … `count` of the packets that carry one."""
+    """List the newest header of each kind after zero, one, … `count` of the packets that carry one."""
     known: list[dict[str, PacketSideData]] = [{}]
     for packet in itertools.islice(filter(carries_header, packets), count):
         own = {kind: packet.get_sidedata(kind) for kind in KINDS if packet.has_sidedata(kind)}
@@ -29,6 +29,6 @@ def headers_after(packets: Iterable[VideoPacket], count: int) -> list[dict[str, 
 
 
 def give_headers(packet: VideoPacket, headers: dict[str, PacketSideData]) -> None:
-    """Let the packet carry them, too: it is the first one that the decoder gets."""
+    """Add headers to the packet that the decoder receives first."""
     for header in headers.values():
         packet.set_sidedata(header)

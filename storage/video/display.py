@@ -1,6 +1,6 @@
 """Statements of a container, a stream and a decoded frame on how the frame is shown. No probing, no pixels.
 
-Meant for a child process (storage/sandbox/parent.py), as it reads files that nobody has vouched for.
+Meant for a child process (storage/sandbox/parent.py), as it reads untrusted files.
 """
 
 import dataclasses
@@ -17,24 +17,24 @@ from models.types import Video
 from storage.video.geometry import NO_CROP, Crop, DisplayGeometry, geometry_of, orientation, usable_aspect, usable_crop
 from storage.video.streams import VideoPacket
 
-# These containers say nothing about the pixels' shape. Their streams do, and may change it: broadcasts turn from 4:3 to
+# These containers do not state the pixels' shape. Their streams do, and may change it: broadcasts switch from 4:3 to
 # 16:9 without changing the number of pixels.
 ASPECT_IN_STREAM = {"mpegts", "mpeg", "flv", "h264", "hevc", "mpegvideo", "m4v", "dv"}
-PACKETS_IN_FLIGHT = 64  # more than any decoder holds back
+PACKETS_IN_FLIGHT = 64  # more frames than any decoder holds back
 # Matroska's names of elements (RFC 9559): the way to a track's picture, and the cropped edges in it.
 EBML_VIDEO = (b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae", b"\xe0")
 EBML_CROP = {b"\x54\xcc": "left", b"\x54\xbb": "top", b"\x54\xdd": "right", b"\x54\xaa": "bottom"}
 
 
 class AspectChanged(Exception):
-    """The pixels' shape changed, and with several threads nobody knows at which frame."""
+    """The pixels' shape changed, at a frame that is unknown with several threads."""
 
 
 class StreamAspects:
     """The pixels' aspect of each decoded frame, as the stream states it.
 
-    PyAV's frames do not carry it. The decoder has the aspect of the packet it was given last, and returns frames later:
-    so the aspect is kept by the packet's time. With several threads a change raises AspectChanged.
+    PyAV's frames do not carry it. The decoder has the aspect of its last packet, and returns frames later, so the
+    aspect is kept by the packet's time. With several threads a change raises AspectChanged.
     """
 
     def __init__(self, stream: VideoStream) -> None:
@@ -45,7 +45,7 @@ class StreamAspects:
         self._by_pts: dict[int | None, Fraction | None] = {}
 
     def sent(self, packets: Iterable[VideoPacket]) -> Iterator[VideoPacket]:
-        """The same packets; each one's aspect is noted when the next one is asked for, after it was decoded."""
+        """Pass packets through. Each one's aspect is recorded when the next one is requested, after its decoding."""
         for packet in packets:
             yield packet
             if not self._threads:
@@ -54,7 +54,7 @@ class StreamAspects:
                     del self._by_pts[next(iter(self._by_pts))]
 
     def of(self, frame: VideoFrame) -> Fraction | None:
-        """The aspect of a frame that just came out of the decoder. Raises AspectChanged."""
+        """Return the aspect of a frame that was just decoded. Raises AspectChanged."""
         newest = self._context.sample_aspect_ratio
         if not self._threads:
             return self._by_pts.pop(frame.pts, newest)
@@ -73,7 +73,7 @@ class FrameGeometries:
         self._known: dict[tuple[int, int, bytes | None, Fraction | None], DisplayGeometry] = {}
 
     def of(self, frame: VideoFrame, aspect: Fraction | None) -> DisplayGeometry:
-        """aspect: what the stream says of this frame; it counts only where the container says nothing."""
+        """Return the geometry of a frame. aspect: by the stream; it counts only where the container states none."""
         key = frame.width, frame.height, _matrix(frame), aspect
         found = self._known.get(key)
         if found is None:
@@ -93,7 +93,7 @@ class FrameGeometries:
 def geometry_of_first(
     stream: VideoStream, container: str, frame: VideoFrame, aspects: StreamAspects
 ) -> DisplayGeometry:
-    """The geometry of the first frame, which has just come out of the decoder."""
+    """Return the geometry of the first frame, which was just decoded."""
     stored_size = frame.width, frame.height
     in_stream = aspects.of(frame)
     aspect = in_stream if container in ASPECT_IN_STREAM else stream.sample_aspect_ratio or in_stream
@@ -114,10 +114,10 @@ def _matrix(frame: VideoFrame) -> bytes | None:
 
 
 def _container_crop(stream: VideoStream) -> Crop:
-    """The clean aperture of an MP4, or the PixelCrop of a Matroska file.
+    """Return the clean aperture of an MP4, or the PixelCrop of a Matroska file.
 
     FFmpeg reads both, but PyAV does not pass them on. So FFmpeg writes the stream's header, and nothing else, as
-    Matroska into memory, where the four numbers are easy to find whatever the file was.
+    Matroska into memory, where the four numbers are easy to find for any container.
     """
     header = io.BytesIO()
     try:

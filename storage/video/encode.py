@@ -1,4 +1,4 @@
-"""Pictures become a video that a browser plays. No drawing, no models; what comes in is trusted."""
+"""Encode pictures as a video that a browser plays. No drawing, no models; the input is trusted."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -19,7 +19,7 @@ RATE_LIMIT = 1000
 
 
 class Encoder(NamedTuple):
-    """One way to write a video. plays: in browsers"""
+    """A way to write a video. plays: in browsers"""
 
     codec: str
     container: str
@@ -38,7 +38,7 @@ ENCODERS = (
 
 
 def find_encoder() -> Encoder:
-    """The first that really opens: a build may name a codec that this machine cannot run. Raises RuntimeError."""
+    """Return the first encoder that opens, as a build may name codecs that this machine cannot run; or RuntimeError."""
     for encoder in ENCODERS:
         try:
             context = VideoCodecContext.create(encoder.codec, "w")
@@ -62,11 +62,11 @@ def write_video(
     encoder: Encoder | None = None,
     rotation: int = 0,
 ) -> Path:
-    """Writes (t_s, bgr) pairs and gives back the path, with the suffix of what was written.
+    """Write (t_s, bgr) pairs as a video. Returns the path with the suffix of the written format.
 
-    t_s: seconds, ascending, kept as they are (variable rates too); bgr: (height, width, 3) uint8
-    fps: about how many a second, for the encoder's rate control and the last frame's length
-    rotation: degrees clockwise, 0, 90, 180 or 270, by which a player is to turn the pictures
+    t_s: seconds, ascending, kept unchanged (variable rates too); bgr: (height, width, 3) uint8
+    fps: approximate rate, for the encoder's rate control and the last frame's duration
+    rotation: degrees clockwise, 0, 90, 180 or 270, by which a player turns the pictures
     An odd width or height gets one more column or row, as H.264 needs even ones. The file appears under its name when
     it is whole, and not at all after an error. Raises ValueError where there is no frame, or one of another shape.
     """
@@ -105,7 +105,7 @@ def _encode(
     frames: Iterable[tuple[float, NDArray[np.uint8]]],
     shape: tuple[int, int, int],
 ) -> int:
-    """Number of frames written."""
+    """Encode all frames. Returns their number."""
     count, last = 0, -1
     for t_s, bgr in frames:
         if bgr.shape != shape:

@@ -1,7 +1,7 @@
 """Index a video's frames: their number, order, times, and the keyframes where decoding can start. By demuxing.
 
-Frames are decoded only to prove that the packets tell the truth, and all of them only where they do not.
-Meant for a child process (storage/sandbox/parent.py), as it reads files that nobody has vouched for.
+Frames are decoded only to verify the packets' times, and all of them only where these are wrong.
+Meant for a child process (storage/sandbox/parent.py), as it reads untrusted files.
 """
 
 import itertools
@@ -27,18 +27,18 @@ from storage.video.keyframes import can_start
 from storage.video.streams import VideoPacket, all_packets, film_stream
 from storage.video.time_stamps import NO_TIME, ClockRules, Times, repair
 
-TRIAL_FRAMES = 20  # decoded to see whether packets tell the frames' times: longer than any reordering (H.264: 16)
+TRIAL_FRAMES = 20  # decoded to verify the packets' times: longer than any reordering (H.264: 16)
 MOST_REORDERED = 32  # packets between a frame's place in the file and in the presentation: 16 frames of two fields
 DEFAULT_FPS = 25.0  # where a single picture has no duration and the header no rate
-HIGHEST_FPS = 1000  # a header that says more knows no rate: 90000 is the clock's own
+HIGHEST_FPS = 1000  # a higher rate in a header is not one: 90000 is the clock's own
 # Their times count from what a player shows as 0, so a first frame at 1 s starts late; the others start anywhere.
 TIMED_FROM_ZERO = {"mov", "matroska"}
 # Clocks of broadcasting: 33 bits, and a step of more than 10 s is a new clock to ffmpeg, too (dts_delta_threshold).
 BROADCAST = {"mpegts", "mpeg"}
 BROADCAST_WRAP, BROADCAST_GAP_S = 1 << 33, 10.0
-# Screen recordings and calls rest for minutes; an hour's step is summer time, or a camera that was told the date.
+# Screen recordings and calls pause for minutes; a step of an hour is summer time, or a camera whose date was set.
 LONGEST_GAP_S = 3600.0
-FEW_LOST = 0.1  # of the packets: so many give no picture because they are damaged; more, because they are half pictures
+FEW_LOST = 0.1  # of the packets: up to this part give no picture because of damage, more by being half pictures
 FIELDS = 2  # half pictures that make one: longer runs of packets without a picture are damage
 MOST_DESCENTS = (
     0.2  # steps back in time of a decoder that lost pictures; stamps without regard to B-frames make a third
@@ -59,7 +59,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Packets:
-    """The packets that give a frame, in the file's order; each (n,) int64 in units of the stream's time base.
+    """Packets that give a frame, in the file's order; each (n,) int64 in units of the stream's time base.
 
     starts: bool, decoding can start here; position: byte in the file, -1 = unknown
     in_order: every dts that is there is later than the one before
@@ -79,7 +79,7 @@ class Packets:
         return not np.array_equal(self.pts, self.dts)
 
     def headers_up_to(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of packets with a header, up to each of these; empty where none has one."""
+        """Count the packets with a header up to each of these; empty where none has one."""
         if not len(self.carriers):
             return self.carriers
         return np.searchsorted(self.carriers, numbers, side="right").astype(np.int64)
@@ -87,7 +87,7 @@ class Packets:
 
 @dataclass(frozen=True)
 class Trial:
-    """The first frames that came out of the decoder, or all where the container knows no pts (an AVI with B-frames).
+    """The first decoded frames, or all where the container has no pts (an AVI with B-frames).
 
     geometry: of the first one; clean: nothing failed on the way
     """
@@ -118,7 +118,7 @@ class Timing:
 
 @dataclass(frozen=True, eq=False)
 class Indexed:
-    """duration_s: from the first frame's start to the last frame's end; repairs: where the stamps were damaged"""
+    """An index. duration_s: from the first frame's start to the last frame's end; repairs: damaged stamps"""
 
     index: FrameIndex
     duration_s: float
@@ -126,7 +126,7 @@ class Indexed:
 
 
 def index_frames(film: Film, packets: Packets, timing: Timing, trial: Trial) -> Indexed:
-    """By the packets' own times where the trial proves them right; else by the packets that the decoder takes."""
+    """Index frames by the packets' times where the trial confirms them; else by the packets that the decoder takes."""
     index, times = _index_by_dts(packets, trial, timing), None
     if index is None:
         index, times = _index_by_pts(packets, trial, timing) or _index_by_packet(film, packets, timing)
@@ -174,7 +174,7 @@ def demux(opened: InputContainer, stream: VideoStream, max_frames: int, coded: C
 
 
 def _packets(opened: InputContainer, stream: VideoStream) -> Iterator[VideoPacket]:
-    """All but empty ones. Raises VideoError."""
+    """Iterate over the packets except empty ones. Raises VideoError."""
     try:
         yield from (packet for packet in all_packets(opened, stream) if packet.size)
     except MemoryError:
@@ -184,7 +184,7 @@ def _packets(opened: InputContainer, stream: VideoStream) -> Iterator[VideoPacke
 
 
 def timing_of(opened: InputContainer, stream: VideoStream, container: str) -> Timing:
-    """The clock by the header."""
+    """Read the clock from the header."""
     start_s = float("inf") if opened.start_time is None else opened.start_time / av.time_base  # inf: at the first frame
     rates = (stream.average_rate, stream.guessed_rate, stream.codec_context.framerate)
     rate = next((rate for rate in rates if rate and rate <= HIGHEST_FPS), None)
@@ -198,7 +198,7 @@ def timing_of(opened: InputContainer, stream: VideoStream, container: str) -> Ti
 
 
 def try_decoder(film: Film, codec: str, most: int | None) -> Trial:
-    """Raises VideoError where not one frame comes out. most: frames to decode, None = all"""
+    """Decode the first frames. Raises VideoError where none comes out. most: frames to decode, None = all"""
     for strict in (True, False):
         try:
             with open_container(film.name, film.container) as opened:
@@ -215,7 +215,7 @@ def try_decoder(film: Film, codec: str, most: int | None) -> Trial:
 
 
 def _try_frames(opened: InputContainer, film: Film, most: int | None, *, strict: bool) -> Trial | None:
-    """None where no frame comes out. Raises InexactError."""
+    """Trial of the first frames; None where no frame comes out. Raises InexactError."""
     stream = _prepared(opened, film)
     aspects = StreamAspects(stream)
     frames = itertools.islice(decode(stream, aspects.sent(all_packets(opened, stream)), strict=strict), most)
@@ -228,13 +228,13 @@ def _try_frames(opened: InputContainer, film: Film, most: int | None, *, strict:
 
 
 def _decode_all(opened: InputContainer, film: Film) -> Iterator[VideoFrame]:
-    """Every frame's pts is the number of its packet."""
+    """Decode all frames, each with the number of its packet as its pts."""
     stream = _prepared(opened, film)
     return decode(stream, _numbered(stream, all_packets(opened, stream)), strict=False)
 
 
 def _prepared(opened: InputContainer, film: Film) -> VideoStream:
-    """The stream, its decoder set up for frames that nobody sees: only their times and sizes count."""
+    """Return the stream with a decoder set up for times and sizes only, not for pictures."""
     stream = film_stream(opened, film.stream)
     prepare_decoder(stream, film.max_pixels, strict=False)
     stream.codec_context.options = stream.codec_context.options | {"skip_loop_filter": "all"}
@@ -248,7 +248,7 @@ def _numbered(stream: VideoStream, packets: Iterator[VideoPacket]) -> Iterator[V
 
 
 def _index_by_pts(packets: Packets, trial: Trial, timing: Timing) -> tuple[FrameIndex, Times] | None:
-    """None where the trial does not prove the packets' times right."""
+    """Index by the packets' times; None where the trial does not confirm them."""
     order = np.argsort(packets.pts, kind="stable")
     pts = packets.pts[order]
     unique = bool(pts[0] > NO_TIME and np.all(np.diff(pts) > 0))
@@ -269,7 +269,7 @@ def _index_by_pts(packets: Packets, trial: Trial, timing: Timing) -> tuple[Frame
 
 
 def _as_promised(found: list[int | None], promised: NDArray[np.int64], *, clean: bool) -> bool:
-    """True if the first frames came as promised: all of them in order, or nearly so where some failed to decode."""
+    """Return whether the first frames came as expected: all in order, or nearly so where some failed to decode."""
     times = [time for time in found if time is not None]
     if len(times) < len(found):
         return False
@@ -280,10 +280,10 @@ def _as_promised(found: list[int | None], promised: NDArray[np.int64], *, clean:
 
 
 def _index_by_dts(packets: Packets, trial: Trial, timing: Timing) -> FrameIndex | None:
-    """AVI stores no pts, and FFmpeg's guess is wrong with B-frames packed as DivX and Xvid do.
+    """Index an AVI, which stores no pts: FFmpeg's guess is wrong with B-frames packed as by DivX and Xvid.
 
-    A frame leaves the decoder with the dts of the packet that pushed it out, so many packets after its own.
-    None where the file is none of these.
+    A frame leaves the decoder with the dts of the packet that pushed it out, a fixed number of packets after its own.
+    None for any other file.
     """
     if timing.container != "avi" or not packets.in_order or not trial.clean:
         return None
@@ -300,7 +300,7 @@ def _index_by_dts(packets: Packets, trial: Trial, timing: Timing) -> FrameIndex 
 
 
 def _index_by_packet(film: Film, packets: Packets, timing: Timing) -> tuple[FrameIndex, Times]:
-    """Frames known by the packets that hold them: for stamps that are damaged or missing, and fields in two packets."""
+    """Index frames by the packets that contain them: for damaged or missing stamps, and fields in two packets."""
     order = _presentation_order(film, packets, timing)
     unique = len(np.unique(order)) == len(order)
     if unique:
@@ -326,7 +326,7 @@ def _index_by_packet(film: Film, packets: Packets, timing: Timing) -> tuple[Fram
 
 
 def _presentation_order(film: Film, packets: Packets, timing: Timing) -> NDArray[np.int64]:
-    """Number of each frame's packet, in the order in which frames come out; all are decoded if that may differ."""
+    """Return the number of each frame's packet in presentation order. All frames are decoded where that may differ."""
     count = len(packets.pts)
     with open_container(film.name, film.container) as opened:
         codec = film_stream(opened, film.stream).codec_context.codec
@@ -341,7 +341,7 @@ def _presentation_order(film: Film, packets: Packets, timing: Timing) -> NDArray
 
 
 def _with_lost(order: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Packets too damaged to give a picture keep a number, behind the packet before theirs."""
+    """Add packets that are too damaged to give a picture, each after the packet before it."""
     lost = np.setdiff1d(np.arange(count), order)
     runs = np.split(lost, np.flatnonzero(np.diff(lost) > 1) + 1)
     if sum(len(run) for run in runs if len(run) <= FIELDS) > FEW_LOST * count:
@@ -354,16 +354,16 @@ def _with_lost(order: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _stamps(packets: Packets) -> NDArray[np.int64]:
-    """Of all packets; where none has a pts, times that are as even as the dts, or none at all."""
+    """Stamps of all packets; where none has a pts, times as even as the dts, or none."""
     if (packets.pts > NO_TIME).any() or not packets.in_order:
         return packets.pts
     return np.full(len(packets.pts), NO_TIME)
 
 
 def _known_starts(packets: Packets) -> NDArray[np.bool_]:
-    """Packets at which decoding can start and a seek can tell that it arrived.
+    """Packets at which decoding can start and that a seek can identify.
 
-    no other packet lies at the same byte.
+    No other packet lies at the same byte.
     """
     found, counts = np.unique(packets.position, return_counts=True)
     alone = np.isin(packets.position, found[(counts == 1) & (found >= 0)])
@@ -371,18 +371,18 @@ def _known_starts(packets: Packets) -> NDArray[np.bool_]:
 
 
 def _opens_for_all(order: NDArray[np.int64], keyframes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Keyframes behind which no frame comes whose packet lies before theirs."""
+    """Keyframes that are not followed by a frame with an earlier packet."""
     earliest = np.minimum.accumulate(order[::-1])[::-1]
     return np.asarray(earliest[keyframes] == order[keyframes], bool)
 
 
 def _with_first(keyframes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Frame 0 is one always: what comes before it in the file is decoded and not shown."""
+    """Add frame 0 as a keyframe: packets before it in the file are decoded and not shown."""
     return np.asarray(np.unique(np.concatenate([np.zeros(1, np.int64), keyframes])), np.int64)
 
 
 def _seconds(times: Times, timing: Timing) -> NDArray[np.float64]:
-    """On the player's clock, from 0 on; a start that only damaged stamps tell of is none."""
+    """Convert to seconds on the player's clock, from 0 on. A start by damaged stamps is ignored."""
     seconds = times.ticks * timing.time_base_s
     first, origin = float(seconds[0]), timing.origin_s
     damaged = len(times.repaired) > 0 and times.repaired[0] == 0
@@ -412,7 +412,7 @@ def _repairs(times: Times, frames: int, timing: Timing) -> tuple[TimeRepair, ...
 
 
 def _duration_s(index: FrameIndex, packets: Packets, timing: Timing, *, damaged: bool) -> float:
-    """Until the end of the last frame, which lasts as long as its packet says or, if that is silent, as the header.
+    """Duration to the end of the last frame, whose length its packet states or, failing that, the header.
 
     damaged: a header's rate is made from stamps, so the last frames' own is taken
     """

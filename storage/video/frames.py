@@ -1,4 +1,4 @@
-"""Any frames of a video, by exact number, as RGB. No probing: what to expect was found out by storage/video/probe.py.
+"""Frames of a video by exact number, as RGB. No probing: storage/video/probe.py made the index.
 
 Meant for a child process (storage/sandbox/parent.py): a decoder that meets a hostile file may crash or take all memory.
 """
@@ -32,9 +32,9 @@ SEEK_TRIES = 3  # keyframes that are tried, going back, before decoding from the
 THREADED = {"h264", "hevc", "vp8", "vp9", "av1"}
 # Below so many pixels one thread decodes faster than two cores infer, and several cost a fifth more CPU.
 SMALL_PIXELS = 1 << 19
-# They have no index by time, and a search by time goes astray where the clock starts again.
+# They have no index by time, and a search by time fails where the clock starts again.
 SOUGHT_BY_BYTE = {"mpegts", "mpeg", "h264", "hevc", "mpegvideo", "m4v", "dv"}
-# FFmpeg's decoder forgets the frame it holds back when a new size comes: it is to be asked for it before.
+# FFmpeg's decoder drops the frame that it holds back when the size changes: it has to be drained before.
 LOSES_AT_NEW_SIZE = {"mpeg1video", "mpeg2video"}
 
 
@@ -53,7 +53,7 @@ class _Numbered(NamedTuple):
 
 
 class InexactError(Exception):
-    """Decoding went on, but what came out no longer tells exactly which frame it is."""
+    """Decoding continued, but the numbers of its frames are no longer exact."""
 
 
 def read_frames(
@@ -65,12 +65,12 @@ def read_frames(
     size: tuple[int, int] | None = None,
     wanted: NDArray[np.int64] | None = None,
 ) -> Iterator[Frame]:
-    """Frames [start_frame, stop_frame) in order, the same ones, pixel for pixel, however a video is cut.
+    """Read frames [start_frame, stop_frame) in order, with equal pixels however a video is segmented.
 
     Each is as large as the video's first frame as a player shows it. A frame of another size keeps its proportions, is
     as large as fits, and centred.
     size: (width, height) to resize to, bilinearly; None = as the video is
-    wanted: only these of them, ascending; None = all. Whatever they are, they look as they would among all
+    wanted: only these of them, ascending; None = all. Their pixels do not depend on the choice
     A frame that does not decode, or that the decoder flags as corrupt, is left out: its number is missing.
     Raises VideoError where no frame of the segment decodes, AttemptError where the file is not the probed one.
     """
@@ -94,7 +94,7 @@ def read_frames(
 
 
 def _exact_frames(path: Path, video: Video, index: FrameIndex, start: int, stop: int) -> Iterator[_Numbered]:
-    """Frames [start, stop) by several threads, and what those cannot do exactly keyframe by keyframe.
+    """Decode frames [start, stop) with several threads, and where those are inexact keyframe by keyframe.
 
     What a decoder makes of a damaged packet depends on what it decoded before, and on the threads' timing. So the first
     error ends the threads, and the frames up to the next keyframe are done by a new decoder with one thread that starts
@@ -102,7 +102,7 @@ def _exact_frames(path: Path, video: Video, index: FrameIndex, start: int, stop:
     """
     position = start
     while position < stop:
-        strict = index.numbered_by != "order"  # what an error costs shifts all later numbers
+        strict = index.numbered_by != "order"  # a frame lost to an error shifts all later numbers
         keyframe = _keyframe_before(index, position)
         try:
             for numbered in _run(path, video, index, keyframe, position, stop, strict=strict):
@@ -120,7 +120,7 @@ def _exact_frames(path: Path, video: Video, index: FrameIndex, start: int, stop:
 def _patiently(
     path: Path, video: Video, index: FrameIndex, *, keyframe: int, start: int, stop: int
 ) -> Iterator[_Numbered]:
-    """By one thread; from the file's start where the frames after a seek are not those of the index."""
+    """Decode with one thread; from the file's start where the frames after a seek are not those of the index."""
     try:
         for numbered in _run(path, video, index, keyframe, start, stop, strict=False):
             start = numbered.number + 1
@@ -141,7 +141,7 @@ def _keyframe_after(index: FrameIndex, number: int) -> int:
 def _run(
     path: Path, video: Video, index: FrameIndex, keyframe: int, start: int, stop: int, *, strict: bool
 ) -> Iterator[_Numbered]:
-    """Frames [start, stop), decoded from the keyframe on until one behind them comes out.
+    """Decode frames [start, stop) from the keyframe on until a later one comes out.
 
     The pictures shown before an open keyframe lie behind it in the file. Raises InexactError.
     """
@@ -165,7 +165,7 @@ def _run(
 
 
 def _aspect(aspects: StreamAspects | None, frame: VideoFrame) -> Fraction | None:
-    """Raises InexactError."""
+    """Return the aspect of a frame. Raises InexactError."""
     try:
         return aspects.of(frame) if aspects else None
     except AspectChanged as error:
@@ -174,7 +174,7 @@ def _aspect(aspects: StreamAspects | None, frame: VideoFrame) -> Fraction | None
 
 @contextmanager
 def open_container(name: str, container: str) -> Iterator[InputContainer]:
-    """The file as this container and no other, by no protocol but the file's. Raises VideoError."""
+    """Open the file as this container only, and by the file protocol only. Raises VideoError."""
     options = {"protocol_whitelist": "file", "format_whitelist": container}
     try:
         opened = av.open(name, format=container, options=options, metadata_errors="replace")
@@ -187,7 +187,7 @@ def open_container(name: str, container: str) -> Iterator[InputContainer]:
 
 
 def prepare_decoder(stream: VideoStream, max_pixels: int, *, strict: bool) -> None:
-    """strict: fast, and every damage is an error; else by one thread, and damage is covered up, as players do."""
+    """Set up the decoder. strict: fast, any damage is an error; else one thread, which conceals damage like players."""
     options = {"max_pixels": str(max_pixels)}
     stream.codec_context.options = options | {"err_detect": "explode"} if strict else options
     many = strict and stream.codec_context.codec.canonical_name in THREADED and _pays(stream)
@@ -195,13 +195,13 @@ def prepare_decoder(stream: VideoStream, max_pixels: int, *, strict: bool) -> No
 
 
 def _pays(stream: VideoStream) -> bool:
-    """True if threads are faster where the device needs cores, too."""
+    """Return whether threads are faster although inference needs cores, too."""
     pixels = stream.codec_context.width * stream.codec_context.height
     return pixels > SMALL_PIXELS or len(os.sched_getaffinity(0)) > 2
 
 
 def decode(stream: VideoStream, packets: Iterable[VideoPacket], *, strict: bool) -> Iterator[VideoFrame]:
-    """Frames in presentation order. strict: raise at an error; else leave out what the error cost.
+    """Decode frames in presentation order. strict: raise at an error; else leave out the lost frames.
 
     Empty packets are skipped, as a decoder takes one for the end; None marks the end.
     """
@@ -260,7 +260,7 @@ def _stamp_numbers(counted: Iterable[tuple[int, VideoPacket]], index: FrameIndex
 def _seek(
     container: InputContainer, stream: VideoStream, index: FrameIndex, keyframe: int
 ) -> tuple[int, Iterable[VideoPacket]]:
-    """This keyframe or, where the container's index is coarse, an earlier one, and the packets from it on.
+    """Seek this keyframe or, where the container's index is coarse, an earlier one. Returns it and its packets.
 
     Raises InexactError.
     """
@@ -294,7 +294,7 @@ def _seek_to(container: InputContainer, stream: VideoStream, index: FrameIndex, 
 
 
 def _known_keyframe(index: FrameIndex, packet: VideoPacket) -> int | None:
-    """Number of the keyframe that begins with this packet; None where it is none of the index."""
+    """Return the number of the keyframe that begins with this packet; None where it is not in the index."""
     if index.numbered_by == "packet":
         found = np.flatnonzero(index.key_bytes == packet.pos) if packet.pos is not None else np.empty(0, np.int64)
         return int(index.keyframes[found[0]]) if len(found) else None
@@ -308,7 +308,7 @@ def _lookup(index: FrameIndex, key: int) -> int | None:
 
 
 def _number(frames: Iterable[VideoFrame], index: FrameIndex, *, sought: bool) -> Iterator[tuple[int, VideoFrame]]:
-    """sought: a frame that is not in the index means a wrong seek; else it is left out."""
+    """Give each frame its number. sought: a frame that is not in the index means a wrong seek; else it is left out."""
     number: int | None = -1
     previous = -1
     for frame in frames:

@@ -1,4 +1,4 @@
-"""From the pixels of a decoded frame to the picture that a player shows, and back. No files, no decoding.
+"""Transformation between a decoded frame and the picture that a player shows. No files, no decoding.
 
 Coordinates are OpenCV's: (0, 0) is the centre of the top left pixel, and pictures of different sizes line up at their
 outer edges.
@@ -92,7 +92,7 @@ class DisplayGeometry:
         return self.reference or self.own_size
 
     def turned(self, width: int, height: int) -> tuple[int, int]:
-        """The size after the turn of a picture of this size before it, and the other way round."""
+        """Return the size after the turn for a size before it, and the other way round."""
         return (height, width) if self.rotation in (90, 270) else (width, height)
 
     @cached_property
@@ -121,7 +121,7 @@ class DisplayGeometry:
         return moved
 
     def to_stored(self, xy: NDArray[Float]) -> NDArray[Float]:
-        """The inverse of `to_shown`. What was cut off, or lies beside a fitted frame, comes back outside of it."""
+        """Invert `to_shown`. Points that were cut off, or lie next to a fitted frame, come back outside of it."""
         x, y = _axes(xy)
         u, v = (x + 0.5 - self.box.left) / self.box.width, (y + 0.5 - self.box.top) / self.box.height
         u, v = _TURNS[-self.rotation % 360](u, v)
@@ -136,7 +136,7 @@ def _axes(xy: NDArray[Float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def geometry_of(video: Video) -> DisplayGeometry:
-    """The geometry of the video's first frame, and of all others that are stored in its size."""
+    """Return the geometry of the video's first frame, and of all others that are stored in its size."""
     crop = Crop(video.crop_left, video.crop_top, video.crop_right, video.crop_bottom)
     return DisplayGeometry(
         video.stored_width, video.stored_height, crop, video.pixel_aspect, video.mirrored, video.rotation
@@ -144,14 +144,14 @@ def geometry_of(video: Video) -> DisplayGeometry:
 
 
 def moved(rows: Rows, found: DisplayGeometry, wanted: DisplayGeometry) -> Rows:
-    """The rows with their coordinates in the shown picture of another geometry of the same video."""
+    """Convert the coordinates of rows to the shown picture of another geometry of the same video."""
     if isinstance(rows, Classifications) or found == wanted:
         return rows
     return dataclasses.replace(rows, keypoints=wanted.to_shown(found.to_stored(rows.keypoints)))
 
 
 def check_geometry(video: Video) -> None:
-    """Raises ValueError where the video's geometry contradicts itself: it may come from a worker's file."""
+    """Raise ValueError where the video's geometry contradicts itself: it may come from a worker's file."""
     geometry = geometry_of(video)
     stored = video.stored_width, video.stored_height
     possible = (
@@ -177,14 +177,14 @@ def orientation(matrix: bytes | None) -> tuple[bool, int]:
 
 
 def usable_aspect(aspect: Fraction | None) -> float:
-    """The pixels' aspect, or 1 where it is missing or cannot be true."""
+    """Return the pixels' aspect, or 1 where it is missing or implausible."""
     if aspect is None or not 1 / MOST_ASPECT <= aspect <= MOST_ASPECT:
         return 1.0
     return float(aspect)
 
 
 def usable_crop(crop: Crop, stored_size: tuple[int, int]) -> Crop:
-    """The crop, or none where it would leave nothing."""
+    """Return the crop, or none where it would leave nothing."""
     width, height = stored_size
     left, top, right, bottom = crop
     return crop if min(crop) >= 0 and left + right < width and top + bottom < height else NO_CROP

@@ -1,6 +1,6 @@
-"""Properties of one coded picture: if it is shown, if decoding can start there. Bytes only, no codec.
+"""Properties of a coded picture: shown or hidden, usable as a start or not. Bytes only, no codec.
 
-Containers flag keyframes by their writer's word; these few bits are the picture's own.
+Containers flag keyframes as their writer claims; these few bits are the picture's own.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ SEARCHED_BYTES = 1 << 16  # a key picture's first slice lies behind headers of a
 
 
 def is_shown(codec: str, unit: memoryview) -> bool:
-    """False for VP8's and VP9's hidden reference pictures, which come as packets of their own and give no frame."""
+    """Return whether a picture is shown: VP8's and VP9's hidden references are packets of their own without a frame."""
     if codec == "vp8":
         return bool(unit[0] >> 4 & 1)  # RFC 6386, 9.1: show_frame
     if codec == "vp9" and unit[0] >> 6 == 2 and unit[-1] >> 5 != 6:  # a superframe (marker 0b110) shows its last one
@@ -27,7 +27,7 @@ def is_shown(codec: str, unit: memoryview) -> bool:
 
 
 def can_start(codec: str, extradata: bytes | None, unit: memoryview) -> bool:
-    """True if decoding from this unit gives exact pictures from it on, in presentation order.
+    """Return whether decoding from this unit gives exact pictures from it on, in presentation order.
 
     H.264 flags intra-refresh and inexact recovery points as keyframes too; some writers flag every picture.
     """
@@ -77,7 +77,7 @@ def _nals(head: bytes, length_bytes: int) -> Iterator[bytes]:
 
 
 def _exact_recovery(messages: bytes) -> bool:
-    """A recovery point whose count is 0 and exact_match_flag 1: its payload begins with the bits 1 1."""
+    """Return whether there is a recovery point with count 0 and exact_match_flag 1: payload bits 1 1."""
     position = 0
     while position + 2 < len(messages):
         kind, position = _sei_number(messages, position)

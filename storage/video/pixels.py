@@ -1,4 +1,4 @@
-"""A decoded frame becomes the small RGB picture that a model or a person sees. No files, no decoding."""
+"""Conversion of a decoded frame into the small RGB picture for a model or a viewer. No files, no decoding."""
 
 from functools import lru_cache
 
@@ -19,7 +19,7 @@ TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CO
 
 
 def to_rgb(frame: VideoFrame, size: tuple[int, int], geometry: DisplayGeometry) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB as a player shows it.
+    """Convert a frame to (height, width, 3) uint8 RGB as a player shows it.
 
     size: (width, height) of the result, whatever the size of the frame; beside a fitted frame it is BESIDE
     Shrunk bilinearly, in YUV where the frame's format allows: a third of the time of converting all pixels first,
@@ -34,7 +34,7 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int], geometry: DisplayGeometry) 
 
 
 def _whole(frame: VideoFrame, size: tuple[int, int], geometry: DisplayGeometry) -> NDArray[np.uint8]:
-    """The frame's picture in this size, without anything beside it."""
+    """Return the frame's picture in this size, without margins."""
     upright = geometry.turned(*size)
     rgb: MatLike
     if geometry.cropped_size == upright:

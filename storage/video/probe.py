@@ -1,6 +1,6 @@
 """Identity, exact frames, times, keyframes and display geometry of a video, by demuxing. Frames: frames.py.
 
-Meant for a child process (storage/sandbox/parent.py), as it reads files that nobody has vouched for.
+Meant for a child process (storage/sandbox/parent.py), as it reads untrusted files.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ __all__ = ["Limits", "VideoError", "begins_with", "from_record", "probe_record",
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a video: 8K, slow motion, a day and a half. What is beyond is an attack or a fault."""
+    """Bounds of a video: 8K, slow motion, a day and a half. Anything beyond is an attack or a fault."""
 
     max_pixels: int = MAX_PIXELS
     max_fps: float = 1000.0
@@ -35,10 +35,10 @@ class Limits:
 def probe_video(path: Path, limits: Limits | None = None, coded: CodedDigest | None = None) -> tuple[Video, FrameIndex]:
     """Properties of a video and positions of its frames; only a few are decoded, unless its times cannot be trusted.
 
-    coded: takes in the coded pictures, where the caller wants to compare them with a former film
+    coded: digest of the coded pictures, where the caller wants to compare them with a former film
 
     Raises VideoError with the reason where it cannot be used: empty, no video, cut short, no picture, beyond the
-    limits, no decoder; AttemptError where it cannot be read now, or changes meanwhile.
+    limits, no decoder; AttemptError where it cannot be read now or changes meanwhile.
     """
     limits, coded = limits or Limits(), coded or CodedDigest()
     with open_regular(path) as (file, name):
@@ -98,9 +98,9 @@ def begins_with(path: Path, sha256: str, size_bytes: int) -> bool:
 
 
 def probe_record(path: Path, former: CodedFilm | None = None) -> dict[str, Any]:
-    """probe_video as plain values and arrays, which a sandbox can hand over.
+    """Probe a video into plain values and arrays, which a sandbox can return.
 
-    continues_former: whether the video's coded pictures begin with all of the former film's
+    continues_former: true if the video's coded pictures begin with all of the former film's
     """
     coded = CodedDigest(former)
     video, index = probe_video(path, coded=coded)
@@ -109,7 +109,7 @@ def probe_record(path: Path, former: CodedFilm | None = None) -> dict[str, Any]:
 
 
 def from_record(record: dict[str, Any]) -> tuple[Video, FrameIndex]:
-    """The inverse of probe_record. Raises ValueError where the record is not one."""
+    """Rebuild the video and its index from a probe_record. Raises ValueError for an invalid record."""
     try:
         repairs = tuple(TimeRepair(*values) for values in record["video"]["time_repairs"])
         video, index = Video(**{**record["video"], "time_repairs": repairs}), FrameIndex(**record["index"])
@@ -139,7 +139,7 @@ def _check_extent(video: Video, limits: Limits) -> None:
 
 
 def _check_entries(stream: VideoStream, container: str, size: int) -> None:
-    """An MP4's index may point behind the end of a file whose boxes are in order."""
+    """Refuse an MP4 whose boxes are in order but whose index points beyond the end of the file."""
     promised = max((entry.pos + entry.size for entry in stream.index_entries), default=0) if container == "mov" else 0
     if promised > size:
         raise VideoError(f"truncated: found {size} bytes, its index points to byte {promised}; {UNFINISHED}")

@@ -1,4 +1,4 @@
-"""The stream of a file that is its film. Thumbnails, covers and tracks that are switched off are not."""
+"""The stream of a file that is its film, not a thumbnail, a cover or a disabled track."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def choose_stream(container: InputContainer) -> tuple[int, int]:
     """Index of the film's stream, and the number of streams that it was chosen from. Raises VideoError.
 
     As ffmpeg chooses: default before others, then the most pixels, then the most frames, then the first. A track that
-    is switched off in an MP4 is no default one. Where another stream moves, one with a single picture is a thumbnail.
+    is disabled in an MP4 is not a default. Where another stream moves, one with a single picture is a thumbnail.
     Reads the file to its end where there are several streams.
     """
     films = [stream for stream in container.streams.video if not stream.disposition & PICTURES]
@@ -41,7 +41,7 @@ def choose_stream(container: InputContainer) -> tuple[int, int]:
 
 
 def film_stream(container: InputContainer, index: int) -> VideoStream:
-    """The stream that was chosen when the file was probed. Raises VideoError where it is another file now."""
+    """Return the stream that was chosen when the file was probed. Raises VideoError where the file is another now."""
     streams = container.streams
     stream = streams[index] if index < len(streams) else None
     if not isinstance(stream, VideoStream) or stream.codec_context is None:
@@ -50,10 +50,10 @@ def film_stream(container: InputContainer, index: int) -> VideoStream:
 
 
 def all_packets(container: InputContainer, *streams: VideoStream) -> Iterator[VideoPacket]:
-    """Packets of these streams to the file's end.
+    """Iterate over the packets to the file's end.
 
     FFmpeg gives up on MPEG-TS after 64 KB without a packet, where a signal or a part of a disk was lost, or space was
-    reserved ahead. It goes on when it is asked again. PyAV fails so at a packet of a stream that garbage began.
+    reserved ahead. It continues when called again. PyAV fails so at a packet of a stream that begins with garbage.
     """
     while True:
         try:

@@ -1,7 +1,7 @@
-"""Repair a video's time stamps where they are damaged, and only there. Numbers only: no files, no codec.
+"""Repair of a video's time stamps where they are damaged, and only there. Numbers only: no files, no codec.
 
-A stamp may be missing, equal to another, behind, or far ahead; a camera's clock may be set, or start again in the
-middle. The frames whose stamps are sound keep their times to the tick.
+A stamp may be missing, equal to another, late, or far ahead; a camera's clock may be set, or restart in the middle.
+Frames with sound stamps keep their times to the tick.
 """
 
 import itertools
@@ -21,9 +21,9 @@ RESUMES = 10  # steps within which a clock that comes back to its old count is t
 
 
 class ClockRules(NamedTuple):
-    """Ticks of a container's clock. wrap: it starts again after so many, 0 = never; longest_gap: between two frames
+    """Ticks of a container's clock. wrap: number after which it restarts, 0 = never; longest_gap: between two frames
 
-    step: from frame to frame where nothing else tells
+    step: from frame to frame where nothing else states it
     """
 
     wrap: int
@@ -39,7 +39,7 @@ class ClockChange(NamedTuple):
 
 
 class Times(NamedTuple):
-    """Times in ticks. ticks: (n,) float64, strictly ascending; repaired: (k,) int64 numbers of the frames that got one
+    """Times in ticks. ticks: (n,) float64, strictly ascending; repaired: (k,) int64 numbers of repaired frames
 
     changes: the jumps that were left out
     """
@@ -50,7 +50,7 @@ class Times(NamedTuple):
 
 
 class _Chain(NamedTuple):
-    """Stamps that are sound together. at: (k,) frame numbers; stamps: (k,) int64; changed: (k,) bool, a new clock"""
+    """Mutually consistent stamps. at: (k,) frame numbers; stamps: (k,) int64; changed: (k,) bool, a new clock"""
 
     at: NDArray[np.int64]
     stamps: NDArray[np.int64]
@@ -58,11 +58,11 @@ class _Chain(NamedTuple):
 
 
 def repair(stamps: NDArray[np.int64], rules: ClockRules) -> Times:
-    """Strictly ascending times of frames in presentation order. stamps: (n,), NO_TIME where there is none.
+    """Repair stamps to strictly ascending times of frames in presentation order. stamps: (n,), NO_TIME = missing.
 
-    Of all ways to read the stamps the one is taken that gives up the fewest of them; a change of clock counts as
-    CLOCK_CHANGE of them. What is given up lies evenly between its sound neighbours. A clock that changes goes on from
-    where it was, at the rate before.
+    Of all readings of the stamps the one that discards the fewest is taken; a change of clock counts as CLOCK_CHANGE
+    discarded stamps. Discarded ones are spaced evenly between their sound neighbours. After a change the clock
+    continues from its last time, at the rate before.
     """
     present = np.flatnonzero(stamps != NO_TIME)
     if not len(present):
@@ -78,7 +78,7 @@ def repair(stamps: NDArray[np.int64], rules: ClockRules) -> Times:
 
 
 def _unwrap(stamps: NDArray[np.int64], wrap: int) -> NDArray[np.int64]:
-    """The same clock without its wrap-around."""
+    """Remove the clock's wrap-around."""
     if not wrap:
         return stamps
     steps = (np.diff(stamps) + wrap // 2) % wrap - wrap // 2
@@ -87,7 +87,7 @@ def _unwrap(stamps: NDArray[np.int64], wrap: int) -> NDArray[np.int64]:
 
 
 def _sound(at: NDArray[np.int64], stamps: NDArray[np.int64], rules: ClockRules) -> _Chain:
-    """The longest sound reading. Only the surroundings of irregular steps are searched."""
+    """Find the longest consistent chain of stamps. Only the surroundings of irregular steps are searched."""
     kept, changed = np.ones(len(at), bool), np.zeros(len(at), bool)
     usual = _usual_step(at, stamps, rules)
     for first, last in _islands(_irregular(stamps, rules), len(at)):
@@ -100,7 +100,7 @@ def _sound(at: NDArray[np.int64], stamps: NDArray[np.int64], rules: ClockRules) 
 
 
 def _irregular(stamps: NDArray[np.int64], rules: ClockRules) -> NDArray[np.int64]:
-    """Positions of the stamps behind which the clock does not simply go on."""
+    """Positions of the stamps after which the clock does not simply continue."""
     steps = np.diff(stamps)
     return np.flatnonzero((steps <= 0) | (steps > rules.longest_gap))
 
@@ -124,9 +124,9 @@ def _usual_step(at: NDArray[np.int64], stamps: NDArray[np.int64], rules: ClockRu
 def _best_chain(
     at: NDArray[np.int64], stamps: NDArray[np.int64], rules: ClockRules, usual: float, ends: tuple[bool, bool]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Positions of the cheapest chain, and before which of them the clock changes.
+    """Find the cheapest chain: its positions, and a flag for each before which the clock changes.
 
-    ends: whether the first and the last stamps may be given up; else they are sound for certain
+    ends: true where the first and the last stamps may be discarded; else they are certainly sound
     """
     count = len(at)
     cost, before = np.full(count, np.inf), np.full(count, -1)
@@ -154,7 +154,7 @@ def _best_chain(
 
 
 def _place(chain: _Chain, rules: ClockRules) -> tuple[NDArray[np.float64], tuple[ClockChange, ...]]:
-    """Ticks of the sound frames on one clock, which is the first one's."""
+    """Place the sound frames on the first frame's clock, in ticks."""
     placed = chain.stamps.astype(np.float64)
     bounds = [*np.flatnonzero(chain.changed).tolist(), len(placed)]
     changes, offsets = [], [0]
@@ -185,7 +185,7 @@ def _local_step(chain: _Chain, start: int, rules: ClockRules) -> float:
 
 
 def _fill(at: NDArray[np.int64], placed: NDArray[np.float64], count: int, step: float) -> NDArray[np.float64]:
-    """Times of all frames: even between the sound ones, and at the nearest rate before the first and after the last."""
+    """Fill in all frames' times: even between sound ones, at the nearest rate before the first and after the last."""
     ticks = np.interp(np.arange(count), at, placed)
     paces = np.diff(placed) / np.diff(at)
     before = float(np.median(paces[:USUAL_OF])) if len(paces) else step

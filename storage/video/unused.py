@@ -1,6 +1,6 @@
-"""Bytes of a file behind its film that the container does not explain: reserved space, or another file appended.
+"""Bytes of a file after its film that the container does not explain: reserved space, or an appended file.
 
-Meant for a child process (storage/sandbox/parent.py), as it reads files that nobody has vouched for.
+Meant for a child process (storage/sandbox/parent.py), as it reads untrusted files.
 """
 
 import os
@@ -25,10 +25,10 @@ MATROSKA_EXPLAINED = {
 
 
 def unused_bytes(file: BufferedReader, film: Film, last_frame: int) -> int:
-    """Count the bytes behind the last packet of all streams that no index, metadata or declared room takes.
+    """Count the bytes after the last packet of all streams that are not an index, metadata or declared room.
 
     Returns 0 where they are few.
-    last_frame: byte where the film's last packet begins, -1 = unknown. The other streams are looked at only where
+    last_frame: byte where the film's last packet begins, -1 = unknown. The other streams are read only where
     much follows it.
     """
     size = os.fstat(file.fileno()).st_size
