@@ -15,13 +15,13 @@ MAX_MEMBERS = 2_000
 
 
 def read_bounded(path: Path, limit_bytes: int = MAX_MODEL_BYTES) -> bytes:
-    """Raises ConversionError where the file is larger than the limit."""
+    """Read a file. Raises ConversionError where it is larger than the limit."""
     check_size(path, limit_bytes)
     return path.read_bytes()
 
 
 def check_size(path: Path, limit_bytes: int = MAX_MODEL_BYTES) -> None:
-    """Raises ConversionError where the file is larger than the limit."""
+    """Raise ConversionError where the file is larger than the limit."""
     found = path.stat().st_size
     if found > limit_bytes:
         raise ConversionError(
@@ -31,7 +31,7 @@ def check_size(path: Path, limit_bytes: int = MAX_MODEL_BYTES) -> None:
 
 
 def parse_json(content: bytes, name: str) -> Any:
-    """The value in JSON of any Unicode encoding, with or without a byte order mark. name: for the message.
+    """Parse JSON of any Unicode encoding, with or without a byte order mark. name: for the message
 
     Raises ConversionError where it is too large, nested too deep, or no JSON.
     """
@@ -63,7 +63,7 @@ def _items(value: Any) -> Any:
 
 
 def check_archive(path: Path) -> None:
-    """Raises ConversionError where a zip file unpacks to too much, or names a file outside of itself.
+    """Raise ConversionError where a zip file unpacks to too much, or names a file outside of itself.
 
     The sizes are those that the archive declares; Python's zipfile reads no more than that of any member.
     """
@@ -81,7 +81,7 @@ def check_archive(path: Path) -> None:
 
 
 def read_member(path: Path, name: str) -> Any:
-    """The JSON of one member of a zip file. Raises KeyError where there is none, and as parse_json does."""
+    """Read the JSON of one member of a zip file. Raises KeyError where there is none, and as parse_json does."""
     with zipfile.ZipFile(path) as archive:
         if archive.getinfo(name).file_size > MAX_JSON_BYTES:
             raise ConversionError(
@@ -113,7 +113,7 @@ def root_element(path: Path) -> str | None:
 
 
 def check_xml(path: Path) -> None:
-    """Raises ConversionError where an XML file, of any encoding, has a document type or is nested too deep.
+    """Raise ConversionError where an XML file, of any encoding, has a document type or is nested too deep.
 
     A document type can define entities that read files or grow without end.
     """

@@ -14,7 +14,7 @@ def sha256_of(file: IO[bytes], count: int | None = None) -> str:
 
 
 def md5_of(file: IO[bytes]) -> str:
-    """The value that an S3 server's ETag may have; proves that nothing was damaged, not that nobody forged it."""
+    """Return the MD5 that an S3 server's ETag may have: evidence against damage, not against forgery."""
     return _digest(file, hashlib.md5(usedforsecurity=False))
 
 
@@ -26,7 +26,7 @@ def _digest(file: IO[bytes], digest: "hashlib._Hash", count: int | None = None) 
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames in the folder last: without this a power cut may take one back."""
+    """Make renames in the folder durable: without this a power cut may undo one."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

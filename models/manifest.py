@@ -149,7 +149,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
-        """Raises NightjarError where the text is not a manifest."""
+        """Parse a manifest. Raises NightjarError where the text is not one."""
         try:
             raw = json.loads(text)
             raw["source"] = Source(**raw["source"])
@@ -177,12 +177,12 @@ def _tuple(value: Any) -> Any:
 
 
 def file_sha256(path: Path) -> str:
-    """Raises OSError where the file cannot be read."""
+    """Return a file's sha256. Raises OSError where it cannot be read."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def verify_ir(folder: Path, manifest: Manifest) -> None:
-    """Raises NightjarError where model.xml or model.bin is not the one the manifest was written for."""
+    """Raise NightjarError where model.xml or model.bin is not the one that the manifest was written for."""
     for name, expected in manifest.ir_sha256.items():
         found = file_sha256(folder / name)
         if found != expected:

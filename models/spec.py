@@ -122,7 +122,7 @@ class Parameter:
         return Annotated[str, self.option] if self.is_text else self.annotation
 
     def encode(self, value: Any) -> Any:
-        """The field's value as a form and Prefect's server have it."""
+        """Encode the field's value for a form and Prefect's server."""
         if self.option.separator:
             return self.option.separator.join(value)
         if self.kind is Path:
@@ -130,7 +130,7 @@ class Parameter:
         return list(value) if isinstance(value, tuple) else value
 
     def decode(self, given: Any) -> Any:
-        """The field's value of what a form holds."""
+        """Decode the field's value from a form's."""
         if self.option.separator:
             return tuple(filter(None, map(str.strip, given.split(self.option.separator))))
         if self.kind is Path:
@@ -146,7 +146,7 @@ class Parameter:
         return [self]
 
     def read(self, given: Mapping[str, Any]) -> Any:
-        """The field's value, MISSING where its default counts."""
+        """Read the field's value, MISSING where its default counts."""
         if self.name not in given and not self.required:
             return dataclasses.MISSING
         return self.decode(given[self.name])
@@ -198,12 +198,12 @@ class _Nested:
 
 
 def parameters(spec: type[Any]) -> dict[str, Parameter]:
-    """The parameters of a spec and of the specs in it, by name, in their order."""
+    """Return the parameters of a spec and of the specs in it, by name, in their order."""
     return {each.name: each for part in _parts(spec).values() for each in part.parameters}
 
 
 def build(spec: type[S], given: Mapping[str, Any]) -> S:
-    """The spec of flat values as a form holds them; what is left out has its default.
+    """Build a spec from flat values as in a form; those left out have their defaults.
 
     Raises KeyError where a value is needed and none was given. Checks no bounds: pydantic and click do.
     """
@@ -212,13 +212,13 @@ def build(spec: type[S], given: Mapping[str, Any]) -> S:
 
 
 def flatten(spec: Any) -> dict[str, Any]:
-    """The inverse of build: flat values, as a form holds them."""
+    """Flatten a spec to values as in a form, the inverse of `build`."""
     parts = _parts(type(spec)).items()
     return {name: value for field, part in parts for name, value in part.write(getattr(spec, field)).items()}
 
 
 def _parts(spec: type[Any]) -> dict[str, Parameter | Overrides | _Nested]:
-    """The fields that hold parameters, by name."""
+    """Return the fields that hold parameters, by name."""
     hints = typing.get_type_hints(spec, include_extras=True)
     found = {field.name: _part(field, hints[field.name]) for field in dataclasses.fields(spec)}
     return {name: part for name, part in found.items() if part is not None}

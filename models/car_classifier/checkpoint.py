@@ -54,7 +54,7 @@ class State:
 
 
 def save_state(state: State, identity: str, path: Path) -> None:
-    """Whole or not at all: written beside, then moved in place. identity: of the parameters, pictures and weights."""
+    """Save a state, whole or not at all. identity: hash of the parameters, pictures and weights"""
     arrays = {f"value_{number:04d}": value for number, value in enumerate(state.values)}
     arrays |= {f"best_{number:04d}": value for number, value in enumerate(state.best)}
     beside = path.with_suffix(".tmp.npz")
@@ -72,7 +72,7 @@ def save_state(state: State, identity: str, path: Path) -> None:
 
 
 def load_state(identity: str, path: Path) -> State:
-    """Raises FinetuneError where the checkpoint is broken, or of other parameters, pictures or weights."""
+    """Load a checkpoint. Raises FinetuneError where it is broken, or of other parameters, pictures or weights."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

@@ -72,7 +72,7 @@ def _key(picture: Picture) -> bytes:
 
 
 def _fill_from_disk(folder: Path, rows: dict[bytes, list[int]], found: Features) -> list[bytes]:
-    """Writes what the parts hold into `found`, and returns the keys that none holds. A broken part is removed."""
+    """Fill `found` from the parts. Returns the keys that no part contains. A broken part is removed."""
     missing = dict.fromkeys(rows)
     for path in sorted(folder.glob("*.npz")):
         try:
@@ -103,7 +103,7 @@ def _write_part(folder: Path, keys: Sequence[bytes], values: Features) -> None:
 
 
 def _compute(base: Base, pictures: Sequence[Picture]) -> Iterator[Features]:
-    """The features of the pictures, in parts of 256: decoded in threads, computed in as many requests as is best."""
+    """Compute the features in parts of 256 pictures: decoded in threads, with the best number of requests."""
     queue = ov.AsyncInferQueue(_compiled(base))
     part = np.empty((PART_PICTURES, base.width), np.float32)
 
@@ -121,7 +121,7 @@ def _compute(base: Base, pictures: Sequence[Picture]) -> Iterator[Features]:
 
 
 def _decoded(pictures: Sequence[Picture]) -> Iterator[NDArray[np.uint8]]:
-    """Tensors in order, some ahead of who takes them."""
+    """Tensors in order, decoded some ahead of their use."""
     workers = os.cpu_count() or 1
     ahead: deque[Future[NDArray[np.uint8]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -138,7 +138,7 @@ def _decoded(pictures: Sequence[Picture]) -> Iterator[NDArray[np.uint8]]:
 
 
 def _compiled(base: Base) -> Any:
-    """The backbone with a picture's bytes as input, in f32: bf16, OpenVINO's default where it can, would be seen."""
+    """Compile the backbone for a picture's bytes, in f32: bf16, a default of OpenVINO, would change the features."""
     with silent_stderr():
         graph, _ = freeze_keras(base.network, None)
         model = ov.convert_model(to_graph(graph))

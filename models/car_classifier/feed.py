@@ -1,7 +1,7 @@
 """Heavy: the batches of a fine-tuning: of features that lie ready, or of pictures streamed by tf.data.
 
-A feed's order and its augmentation follow from the seed and the epoch alone: whoever starts in the middle gets what
-whoever was there from the start got.
+A feed's order and its augmentation follow from the seed and the epoch alone, so that a resumed training gets the
+same batches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def _shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 class FeatureFeed:
-    """features: (n, width), a row a picture"""
+    """Batches of features. features: (n, width), one row per picture"""
 
     def __init__(self, pictures: Sequence[Picture], features: NDArray[np.float32], batch_size: int, seed: int) -> None:
         self.features, self.cars = features, _truth(pictures)
@@ -102,7 +102,7 @@ class PictureFeed:
 
 
 def augmented(image: Image, random: np.random.Generator) -> Image:
-    """A part of the picture of at least 0.8 of each side, mirrored or not, up to a quarter darker or brighter.
+    """Cut a part of at least 0.8 of each side at random, mirrored or not, up to a quarter darker or brighter.
 
     image: (h, w, 3) uint8; what is returned is smaller, and a copy
     """

@@ -38,7 +38,7 @@ class Base:
 
 
 def build_base(backbone: Backbone, weights: Path | None, seed: int = 0) -> Base:
-    """A frozen backbone. weights: Keras's .h5 without the top; None = random ones by the seed, for tests and timing
+    """Build a frozen backbone. weights: Keras's .h5, no top; None = random ones by the seed, for tests and timing
 
     Raises FinetuneError where the file is not this backbone's, or damaged.
     """

@@ -86,7 +86,7 @@ class FinetuneParams:
 
     @classmethod
     def preset(cls, name: "Preset", overrides: Mapping[str, Any] | None = None) -> "FinetuneParams":
-        """The parameters of a preset, some of them replaced. Raises FinetuneError."""
+        """Return the parameters of a preset, some of them replaced. Raises FinetuneError."""
         return cls(**{**PRESETS[name], **(overrides or {})})
 
     def to_json(self) -> str:
@@ -94,7 +94,7 @@ class FinetuneParams:
 
     @classmethod
     def from_json(cls, text: str) -> "FinetuneParams":
-        """Raises FinetuneError where the text is none, names what is not there, or is out of bounds."""
+        """Parse parameters. Raises FinetuneError for text that is not JSON, unknown names and values out of bounds."""
         try:
             raw = json.loads(text)
             given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in raw.items()}

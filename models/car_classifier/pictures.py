@@ -181,7 +181,7 @@ def _sheet(pictures: Sequence[Picture], scores: Floats, shown: Sequence[int]) ->
 
 
 def _tile(picture: Picture, score: float) -> Image:
-    """The picture whole on a dark ground, two lines below it, and a bar as long as the score."""
+    """Draw the whole picture on a dark ground, with two lines below it and a bar as long as the score."""
     tile = np.full((_TILE_HEIGHT, _TILE_WIDTH, 3), _GROUND, np.uint8)
     room = _TILE_HEIGHT - _TILE_TEXT
     image = read_picture(picture)[..., ::-1]

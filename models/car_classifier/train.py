@@ -114,8 +114,8 @@ def finetune(
 
 @contextlib.contextmanager
 def _determinism() -> Iterator[None]:
-    """The same sums in the same order every time. Switched off afterwards: it is the whole process's, and what needs no
-    determinism may need an operation that has none."""
+    """Make TensorFlow deterministic. Switched off afterwards, as it applies to the whole process, and other code may
+    need an operation without a deterministic version."""
     tf.config.experimental.enable_op_determinism()
     try:
         yield
@@ -262,7 +262,7 @@ class Learner:
         return float(loss), float(accuracy)
 
     def evaluate(self, feed: Feed) -> tuple[float, float]:
-        """The mean loss and accuracy over a feed's pictures, each picture counting the same."""
+        """Return the mean loss and accuracy over a feed's pictures, each picture counting the same."""
         losses, right = [], []
         for batch in feed.in_order():
             found = self._run(batch.inputs)

@@ -1,4 +1,4 @@
-"""Heavy: any known model source -> OpenVINO IR with its manifest, compared with the source before anybody sees it.
+"""Heavy: any known model source -> OpenVINO IR with its manifest, compared with the source before it is published.
 
 Not here: reading the sources (sources.py, ir.py), fetching them (storage.objects), running the IR on frames
 (runtime.py).
@@ -136,7 +136,7 @@ def _trial(
 
 
 def _prove(folder: Path, manifest: Manifest, labelled: LabelledSet) -> Proof:
-    """The written model on the pictures, by the same steps as a frame of a video."""
+    """Run the written model on the pictures, by the same steps as a frame of a video."""
     runtime = OpenVinoRuntime(folder, manifest)
     size = (manifest.input.width, manifest.input.height)
 
@@ -180,7 +180,7 @@ def _from_ir(source: Path, spec: ConvertSpec, folder: Path, location: str, stage
 
 
 def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
-    """An IR has one size and one width, and what was rounded stays rounded."""
+    """Refuse options that an IR cannot follow: its size, width and rounding are fixed."""
     asked = {
         "width": spec.width,
         "size": spec.size,
@@ -227,7 +227,7 @@ def _source(kind: SourceFormat, paths: dict[str, Path], location: str) -> Source
 
 
 def _to_openvino(loaded: LoadedModel) -> Any:
-    """The model with input `image` and the outputs by their names, in their order, all shapes static."""
+    """Convert to a model with input `image` and the outputs by name, in their order, all shapes static."""
     graph = to_graph(loaded.graph)
     with _logging_untouched():
         try:
@@ -258,7 +258,7 @@ def _logging_untouched() -> Iterator[None]:
 
 
 def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:
-    """The same model with the outputs in the order of `outputs`, and names that tell nothing of its origin."""
+    """Put the outputs into the order of `outputs`, and replace names that reveal the model's origin."""
     results = []
     for name in outputs:
         output = converted.output(f"{OUTPUT_PREFIX}{name}:0")
@@ -274,7 +274,7 @@ def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:
 
 
 def _check_shapes(loaded: LoadedModel, model: Any) -> None:
-    """Raises ConversionError where a shape is dynamic, or not what PoseNet at output stride 16 has."""
+    """Raise ConversionError where a shape is dynamic, or not that of a PoseNet at output stride 16."""
     cells = -(-loaded.size // OUTPUT_STRIDE)
     for name, output in zip(loaded.outputs, model.outputs, strict=True):
         if output.partial_shape.is_dynamic:
@@ -308,7 +308,7 @@ def _compare_written(folder: Path, reference: Reference, spec: ConvertSpec) -> P
 
 @contextlib.contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place at the end, or vanishes with the error."""
+    """Provide a temporary folder next to `out` that replaces it at the end, or is removed after an error."""
     if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
         raise ConversionError(f"{out} is there and is not a converted model: give another folder")
     out.parent.mkdir(parents=True, exist_ok=True)

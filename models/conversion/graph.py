@@ -25,7 +25,7 @@ _VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "ReadVariableOp"}
 
 
 def part_of(graph: GraphDef, outputs: Iterable[str]) -> GraphDef:
-    """The nodes that the tensors are made of, without control inputs: what else runs when a graph runs is dropped.
+    """Return the nodes on which the tensors depend, without control inputs and their side effects.
 
     Raises ConversionError where a node is not there.
     """
@@ -54,7 +54,7 @@ def _node_of(tensor: str) -> str:
 
 
 def unfuse(graph: GraphDef) -> GraphDef:
-    """The same graph with TF.js's fused operations and Prelu written as plain TensorFlow ones.
+    """Replace TF.js's fused operations and Prelu in a graph with plain TensorFlow ones.
 
     Raises ConversionError for a fused operation of unknown kind.
     """
@@ -70,7 +70,7 @@ def unfuse(graph: GraphDef) -> GraphDef:
 
 
 def _unfused(node: NodeDef) -> Iterator[NodeDef]:
-    """The operation, then each of `fused_ops` in turn; the last one takes the fused node's name."""
+    """Yield the operation, then each of `fused_ops` in turn; the last one takes the fused node's name."""
     fused = [name.decode() for name in node.attr["fused_ops"].list.s]
     arguments = iter(node.input[2:])
     names = [f"{node.name}/{name}" for name in (_FUSED[node.op], *fused)]
@@ -109,7 +109,7 @@ def _prelu(name: str, x: str, alpha: str) -> list[NodeDef]:
 
 
 def _node(name: str, op: str, inputs: list[str], like: NodeDef | None = None) -> NodeDef:
-    """A float32 node with those attributes of `like` that the operation knows."""
+    """Make a float32 node with those attributes of `like` that the operation knows."""
     node = NodeDef(name=name, op=op, input=inputs)
     known = {attribute.name for attribute in op_def_registry.get(op).attr}
     for key, value in like.attr.items() if like is not None else ():
@@ -120,7 +120,7 @@ def _node(name: str, op: str, inputs: list[str], like: NodeDef | None = None) ->
 
 
 def the_input(graph: GraphDef) -> NodeDef:
-    """The one placeholder, an image [*, height, width, 3] float32. Raises ConversionError where it is not so."""
+    """Return the one placeholder, an image [*, height, width, 3] float32. Raises ConversionError for other inputs."""
     stray = sorted({node.op for node in graph.node} & _VARIABLES)
     if stray:
         raise ConversionError(f"the graph holds variables ({', '.join(stray)}), expected a frozen one: freeze it first")
@@ -141,7 +141,7 @@ def the_input(graph: GraphDef) -> NodeDef:
 
 
 def own_size(graph: GraphDef) -> int | None:
-    """The input size that the graph is fixed to, None where it takes any. Raises ConversionError if not square."""
+    """Return the graph's fixed input size, None where it takes any. Raises ConversionError if it is not square."""
     dims = [dim.size for dim in the_input(graph).attr["shape"].shape.dim] or [-1] * 4
     if dims[1] != dims[2]:
         raise ConversionError(f"the input is fixed to {dims[1]}x{dims[2]}, expected a square: export a square model")
@@ -149,7 +149,7 @@ def own_size(graph: GraphDef) -> int | None:
 
 
 def candidate_outputs(graph: GraphDef) -> dict[str, str]:
-    """Outputs that no other node consumes: node name -> tensor name."""
+    """Find the outputs that no other node consumes: node name -> tensor name."""
     consumed = {_node_of(name) for node in graph.node for name in node.input}
     ignored = {"NoOp", "Assert", "Const", "Placeholder"}
     unread = [node for node in graph.node if node.name not in consumed and node.op not in ignored]
@@ -157,7 +157,7 @@ def candidate_outputs(graph: GraphDef) -> dict[str, str]:
 
 
 def _has_output(op: str) -> bool:
-    """False for operations that are run for what they do; what TensorFlow does not know is refused later."""
+    """Return whether an operation has outputs. Operations unknown to TensorFlow are refused later."""
     known = op_def_registry.get(op)
     return known is None or len(known.output_arg) > 0
 
@@ -188,12 +188,12 @@ def posenet_outputs(graph: GraphDef, candidates: dict[str, str]) -> dict[str, st
 
 
 def _of_names(aliases: tuple[str, ...], names: dict[str, set[str]]) -> str | None:
-    """The tensor that has one of the names, an earlier alias before a later one."""
+    """Return the tensor that has one of the names, an earlier alias before a later one."""
     return next((tensor for alias in aliases for tensor, known in names.items() if alias in known), None)
 
 
 def _former_names(nodes: dict[str, NodeDef], tensor: str) -> Iterator[str]:
-    """The parts of the names that a tensor has before Identity nodes rename it."""
+    """Yield the parts of the names that a tensor has before Identity nodes rename it."""
     node = nodes.get(_node_of(tensor))
     for _ in range(_MOST_RENAMES):
         if node is None:
@@ -205,7 +205,7 @@ def _former_names(nodes: dict[str, NodeDef], tensor: str) -> Iterator[str]:
 
 
 def _within(nodes: dict[str, NodeDef], aliases: tuple[str, ...]) -> str | None:
-    """The last tensor of a head inside the graph, where something else is made of it; None where it is not one."""
+    """Return the last tensor of a head that other nodes consume; None where there is none."""
     members = {name for name, node in nodes.items() if set(aliases) & set(name.split("/")) and node.op != "Const"}
     inner = {_node_of(tensor) for name in members for tensor in nodes[name].input}
     last = members - inner
@@ -213,7 +213,7 @@ def _within(nodes: dict[str, NodeDef], aliases: tuple[str, ...]) -> str | None:
 
 
 def _refuse_unnamed(graph: GraphDef, candidates: dict[str, str]) -> None:
-    """Raises ConversionError where outputs have the channels of PoseNet's heads and none of the names."""
+    """Raise ConversionError where outputs have the channels of PoseNet's heads but none of the names."""
     channels = {name: _channels(graph, tensor) for name, tensor in candidates.items()} if len(candidates) >= 4 else {}
     if all(list(channels.values()).count(number) >= count for number, count in ((17, 1), (34, 1), (32, 2))):
         told = ", ".join(f"{name} ({number} channels)" for name, number in channels.items())
@@ -224,7 +224,7 @@ def _refuse_unnamed(graph: GraphDef, candidates: dict[str, str]) -> None:
 
 
 def _channels(graph: GraphDef, tensor: str) -> int | None:
-    """The last dimension of a tensor, read from the weights that make it; None where those do not tell."""
+    """Read the last dimension of a tensor from the weights that make it; None where it cannot be known."""
     nodes = {node.name: node for node in graph.node}
     node = nodes.get(_node_of(tensor))
     for _ in range(_MOST_RENAMES):
@@ -242,7 +242,7 @@ def _channels(graph: GraphDef, tensor: str) -> int | None:
 
 
 def _before_sigmoid(nodes: dict[str, NodeDef], tensor: str) -> str:
-    """Published frozen graphs end in a sigmoid that TF.js's graphs lack: the decoder wants logits."""
+    """Skip the sigmoid at the end of published frozen graphs, as the decoder expects logits."""
     node = nodes[_node_of(tensor)]
     for _ in range(_MOST_RENAMES):
         if node.op != "Identity" or _node_of(node.input[0]) not in nodes:
@@ -263,7 +263,7 @@ def mobilenet_width(graph: GraphDef, asked: float | None) -> float:
 
 
 def prepare(graph: GraphDef, outputs: dict[str, str], size: int) -> GraphDef:
-    """The part of the graph that makes the outputs, its input fixed to [1, size, size, 3], outputs named.
+    """Cut out the part of the graph that makes the outputs, fix its input to [1, size, size, 3], name the outputs.
 
     Raises ConversionError where the graph is fixed to another size or is no valid TensorFlow.
     """
@@ -284,7 +284,7 @@ def prepare(graph: GraphDef, outputs: dict[str, str], size: int) -> GraphDef:
 
 
 def to_graph(graph: GraphDef) -> tf.Graph:
-    """Raises ConversionError where TensorFlow does not accept the graph."""
+    """Import a graph. Raises ConversionError where TensorFlow does not accept it."""
     with tf.Graph().as_default() as imported:
         try:
             tf.graph_util.import_graph_def(graph, name="")

@@ -59,7 +59,7 @@ class Trial:
 def choose_scaling(
     loaded: LoadedModel, spec: ConvertSpec, trial: Trial | None, is_classifier: bool
 ) -> tuple[Scaling, str]:
-    """The scaling, and in words why.
+    """Choose the scaling. Returns it with the reason in words.
 
     trial: None without labelled pictures. Raises ConversionError where nothing tells what a classifier expects.
     """
@@ -84,7 +84,7 @@ def choose_scaling(
 
 
 def refuse_unproven(trial: Trial, scaling: Scaling, proof: Proof) -> None:
-    """Raises ConversionError where the pictures speak against the scaling; see labelled.refuse_chance."""
+    """Raise ConversionError where the pictures contradict the scaling; see labelled.refuse_chance."""
     others = {other.describe(): right for other, right in trial.all_right().items() if other != scaling}
     refuse_chance(proof, trial.labelled.commonest, others)
 
@@ -101,7 +101,7 @@ def _as_asked(asked: Scaling, own: OwnScaling | None) -> str:
 
 
 def _by_pictures(trial: Trial) -> tuple[Scaling, str]:
-    """The one scaling that is right clearly more often than the others. Raises ConversionError where there is none."""
+    """Find the scaling that is right clearly more often than all others. Raises ConversionError where none is."""
     right = trial.all_right()
     best = max(right, key=lambda scaling: right[scaling])  # of equals the first: RGB
     rivals = [right[other] for other in right if (other.mean, other.std) not in (_flipped(best), (best.mean, best.std))]

@@ -53,7 +53,7 @@ def load_ir(xml: Path) -> LoadedIr:
 
 
 def _precision(xml: Path) -> Precision:
-    """The type of most bytes of floats; INT8 where values are quantised on their way or in the file."""
+    """Return the type of most bytes of floats; INT8 where values or weights are quantised."""
     layers = list(ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - without a document type
     size_bytes: Counter[str] = Counter()
     for constant in (layer.find("data") for layer in layers if layer.get("type") == "Const"):

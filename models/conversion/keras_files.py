@@ -21,7 +21,7 @@ _READ_FILES = ("StringLookup", "IntegerLookup", "IndexLookup", "TextVectorizatio
 
 
 def refuse_code(config: Any) -> None:
-    """Raises ConversionError where a Keras configuration holds Python code or names a foreign class."""
+    """Raise ConversionError where a Keras configuration contains Python code or names a foreign class."""
     if isinstance(config, list):
         for item in config:
             refuse_code(item)
@@ -44,7 +44,7 @@ def refuse_code(config: Any) -> None:
 
 
 def load_config(config: dict[str, Any]) -> Any:
-    """A tf_keras model without its weights, from the configuration in a TF.js layers model."""
+    """Build a tf_keras model without its weights from the configuration in a TF.js layers model."""
     refuse_code(config)
     try:
         return tf_keras.models.model_from_json(json.dumps(config))
@@ -53,7 +53,7 @@ def load_config(config: dict[str, Any]) -> Any:
 
 
 def load_keras(path: Path, size: int | None) -> tuple[GraphDef, dict[str, str]]:
-    """A whole model from .h5 or .keras, of Keras 2 or 3. Returns the frozen graph and its outputs.
+    """Load a whole model from .h5 or .keras, of Keras 2 or 3. Returns the frozen graph and its outputs.
 
     Raises ConversionError for a file of weights only, code inside, or what Keras cannot read.
     """
@@ -90,7 +90,7 @@ def _zip_config(path: Path) -> tuple[Any, str]:
 
 
 def freeze_keras(model: Any, size: int | None) -> tuple[GraphDef, dict[str, str]]:
-    """The model at size x size (None: its own input size) as a frozen graph: (graph, output name -> tensor name)."""
+    """Freeze a model at size x size (None: its own input size): (graph, output name -> tensor name)."""
     inputs = model.inputs
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (3, None):
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
@@ -103,7 +103,7 @@ def freeze_keras(model: Any, size: int | None) -> tuple[GraphDef, dict[str, str]
 
 
 def freeze(function: Any) -> tuple[GraphDef, dict[str, str]]:
-    """A concrete TensorFlow function as a frozen graph; a dict of outputs keeps its keys as names."""
+    """Freeze a concrete TensorFlow function to a graph; a dict of outputs keeps its keys as names."""
     structure = function.structured_outputs
     with silent_stderr():
         frozen = convert_variables_to_constants_v2(function)

@@ -59,7 +59,7 @@ _SAVERS = frozenset(
 
 
 def refuse_programs(nodes: Iterable[Any], functions: Iterable[Any] = ()) -> None:
-    """Raises ConversionError where a node of the graph, or of a function in it, is more than arithmetic.
+    """Raise ConversionError where a node of the graph, or of a function in it, is more than arithmetic.
 
     nodes: NodeDef, of the part that is converted; functions: FunctionDef, all that the graph carries
     """
@@ -68,7 +68,7 @@ def refuse_programs(nodes: Iterable[Any], functions: Iterable[Any] = ()) -> None
 
 
 def refuse_saved_programs(graph: Any, callable_names: set[str]) -> None:
-    """The same of a SavedModel's GraphDef before TensorFlow loads it, which runs some of its functions.
+    """Check a SavedModel's GraphDef likewise before TensorFlow loads it, which runs some of its functions.
 
     callable_names: the functions that loading or calling the model may run. What saves and restores may be there, in
     functions that none of these calls.
@@ -81,7 +81,7 @@ def refuse_saved_programs(graph: Any, callable_names: set[str]) -> None:
 
 
 def _reached(functions: dict[str, Any], names: set[str]) -> Iterator[str]:
-    """The functions of these names and all that they call, however deep."""
+    """Yield the functions of these names and all that they call, at any depth."""
     seen: set[str] = set()
     waiting = [name for name in names if name in functions]
     while waiting:

@@ -41,7 +41,7 @@ class OwnScaling:
 
     @property
     def expects(self) -> Scaling | None:
-        """The range of values that the network wants, None where the numbers fit several.
+        """Return the range of values that the network expects, None where the numbers fit several.
 
         Only pixels of 0 to 255 have a mean or a spread far above 1, and only -1 to 1 has a mean below 0.
         """
@@ -67,7 +67,7 @@ class OwnScaling:
 
 
 def own_scaling(graph: GraphDef, given: str, size: int) -> OwnScaling | None:
-    """The scaling at the beginning of a frozen graph; None where there is none, or it is not linear per channel.
+    """Find the scaling at the beginning of a frozen graph; None where there is none or it is not linear per channel.
 
     given: name of the placeholder [1, size, size, 3] float32. Only its first operations are run.
     """
@@ -79,7 +79,7 @@ def own_scaling(graph: GraphDef, given: str, size: int) -> OwnScaling | None:
 
 
 def _ends(graph: GraphDef, given: str) -> set[str]:
-    """The tensors that the rest of the network reads: made of the input by pointwise operations only."""
+    """Return the tensors that the rest of the network reads and only pointwise operations make from the input."""
     constant, pointwise = _sorted_out(graph, given)
     ends = set()
     for node in graph.node:
@@ -109,7 +109,7 @@ def _sorted_out(graph: GraphDef, given: str) -> tuple[set[str], set[str]]:
 
 
 def _in_order(inputs: dict[str, set[str]]) -> Iterator[str]:
-    """The nodes, each after its inputs; those of a loop, which a frozen network has none of, are left out."""
+    """Order the nodes, each after its inputs. Nodes in a loop, absent from frozen networks, are left out."""
     order = TopologicalSorter(inputs)
     try:
         order.prepare()
@@ -133,7 +133,7 @@ def _tensor(name: str) -> str:
 def _response(
     graph: GraphDef, given: str, end: str, size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """The matrix (3, 3) and offset (3,) between input and end, None where no such describe it."""
+    """Measure the matrix (3, 3) and offset (3,) between input and end; None where the relation is not affine."""
     colors = np.vstack([np.zeros(3), 255 * np.eye(3), [[40, 90, 200]]]).astype(np.float32)
     needed = part_of(graph, [end])
     with tf.compat.v1.Session(graph=to_graph(needed)) as session:
@@ -152,7 +152,7 @@ def _response(
 
 
 def _middle(values: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The three channels of the pixel in the middle, wherever the channels are."""
+    """Return the three channels of the middle pixel, on whichever axis they are."""
     if values.ndim != 4 or 3 not in (values.shape[1], values.shape[3]):
         return None
     channels_last = values if values.shape[3] == 3 else values.transpose(0, 2, 3, 1)

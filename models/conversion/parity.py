@@ -46,7 +46,7 @@ class Reference:
 
 
 def run_tensorflow(loaded: "LoadedModel", spec: InputSpec, images: Path | None) -> Reference:
-    """The reference on the first 16 pictures by name of a folder, or on synthetic ones (None).
+    """Run the source on the first 16 pictures by name of a folder, or on synthetic ones (None).
 
     Raises ConversionError where the folder holds no picture, or TensorFlow cannot run the graph.
     """
@@ -65,19 +65,19 @@ def run_tensorflow(loaded: "LoadedModel", spec: InputSpec, images: Path | None) 
 
 
 def run_source_ir(model: Any, outputs: list[str], spec: InputSpec, images: Path | None) -> Reference:
-    """The same of an OpenVINO model that is a source itself, on the CPU in f32."""
+    """Run an OpenVINO model that is a source itself, on the CPU in f32."""
     described, tensors = _tensors(spec, images)
     return run_ir(model, outputs, described, tensors)
 
 
 def run_ir(model: Any, outputs: list[str], described: str, tensors: list[Batch]) -> Reference:
-    """The same on given tensors; model: or the path of its .xml."""
+    """Run an IR on given tensors. model: or the path of its .xml"""
     found = [{name: array.copy() for name, array in o.items()} for o in _run_openvino(model, outputs, tensors)]
     return Reference(described, tensors, found)
 
 
 def _tensors(spec: InputSpec, images: Path | None) -> tuple[str, list[Batch]]:
-    """Description of the pictures, and each as the model's own input expects it."""
+    """Describe the pictures, and prepare each as the model's own input expects it."""
     described, pictures = _pictures(images, spec.height, spec.width)
     return described, [as_tensor(picture, spec) for picture in pictures]
 
@@ -90,7 +90,7 @@ def as_tensor(picture: NDArray[np.uint8], spec: InputSpec) -> Batch:
 
 
 def compare(model: Any, reference: Reference, precision: Literal["FP16", "FP32", "INT8"]) -> Parity:
-    """An OpenVINO model, or the path of its .xml, against the reference, on the CPU in f32."""
+    """Compare an OpenVINO model, or the path of its .xml, with the reference, on the CPU in f32."""
     names = list(reference.outputs[0])
     differences: dict[str, list[Batch]] = {name: [] for name in names}
     for expected, found in zip(reference.outputs, _run_openvino(model, names, reference.tensors), strict=True):
@@ -104,7 +104,7 @@ def compare(model: Any, reference: Reference, precision: Literal["FP16", "FP32",
 
 
 def refuse_different(parity: Parity, remedy: str) -> None:
-    """Raises ConversionError where the mean difference of an output is beyond what is allowed of it."""
+    """Raise ConversionError where the mean difference of an output is beyond its bound."""
     for name, difference in parity.mean_abs.items():
         if not difference <= parity.bound[name]:
             raise ConversionError(
@@ -145,7 +145,7 @@ def infer_one(model: Any) -> Callable[[Batch], Outputs]:
 
 
 def _pictures(images: Path | None, height: int, width: int) -> tuple[str, list[NDArray[np.uint8]]]:
-    """Description of the pictures, and each as (height, width, 3) uint8 RGB, stretched."""
+    """Describe the pictures, and read each as (height, width, 3) uint8 RGB, stretched."""
     if images is None:
         pictures = list(synthetic_pictures(SYNTHETIC_IMAGES, height, width))
         return "synthetic 1/f noise made in code: no pictures were given", pictures

@@ -25,7 +25,7 @@ Variables = Mapping[str, NDArray[np.float32]]
 
 
 def width_of(first_channels: int, asked: float | None) -> float:
-    """The width multiplier, from the output channels of the first convolution, checked against what was asked for.
+    """Return the width multiplier by the output channels of the first convolution, checked against the request.
 
     Raises ConversionError where the channels are no PoseNet's or another width's. 1.01 has the shapes of 1.00.
     """
@@ -65,7 +65,7 @@ def block_strides(width: float) -> list[tuple[int, int]]:
 
 
 def build_graph(variables: Variables, width: float, size: int) -> tuple[GraphDef, dict[str, str]]:
-    """The frozen graph with input `image` [1, size, size, 3], and its heads: name -> tensor name.
+    """Build the frozen graph with input `image` [1, size, size, 3], and its heads: name -> tensor name.
 
     Raises ConversionError where a variable is missing or does not fit its neighbours.
     """

@@ -74,7 +74,7 @@ class LoadedModel:
 
 
 def detect_format(path: Path) -> SourceFormat:
-    """The format of a file or folder, from its content and never from its name alone.
+    """Detect the format of a file or folder from its content, and never from its name alone.
 
     Raises ConversionError where it is none of the known ones, saying what it is instead where that can be seen.
     """
@@ -82,7 +82,7 @@ def detect_format(path: Path) -> SourceFormat:
 
 
 def model_file(path: Path) -> Path:
-    """The file that stands for the model: itself, or the one in a folder that can be a model."""
+    """Return the model's main file: the path itself, or the one file in a folder that can be a model."""
     if path.is_file():
         return path
     if not path.is_dir():
@@ -118,7 +118,7 @@ def _detect(file: Path) -> SourceFormat:
 
 
 def _refuse_other_archive(file: Path) -> None:
-    """Raises ConversionError where a ZIP archive holds a model of another kind than Keras's."""
+    """Raise ConversionError where a ZIP archive contains a model of another kind than Keras's."""
     try:
         with ZipFile(file) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
@@ -131,7 +131,7 @@ def _refuse_other_archive(file: Path) -> None:
 
 
 def _as_text(head: bytes) -> str:
-    """The beginning of a text in any Unicode encoding, without byte order mark and white space; empty for no text.
+    """Decode the beginning of a text in any Unicode encoding, without byte order mark and white space; else empty.
 
     A frozen graph whose first node has 60 or 123 bytes begins with a line feed and `<` or `{`; control characters
     follow.
@@ -212,7 +212,7 @@ def _prepared(kind: SourceFormat, file: Path, width: float | None, size: int | N
 
 
 def _load(kind: SourceFormat, file: Path, width: float | None, size: int | None) -> tuple[GraphDef, dict[str, str]]:
-    """The frozen graph and its candidate outputs."""
+    """Load the frozen graph and its candidate outputs."""
     if kind == "openvino-ir":
         raise ConversionError(f"{file.name} is an OpenVINO IR, expected TensorFlow's weights: give those")
     if kind == "tfjs-manifest":

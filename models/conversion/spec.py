@@ -130,5 +130,5 @@ class QuantizeSpec:
     device: DeviceName = "CPU"
 
     def name_after(self, source: str) -> str:
-        """The new model's name. source: that of the model that is quantized"""
+        """Return the new model's name. source: name of the model that is quantized"""
         return self.name or f"{source}-int8"

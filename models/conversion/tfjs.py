@@ -27,12 +27,12 @@ _QUANTIZED_BYTES = {"uint8": 1, "uint16": 2, "float16": 2}
 
 
 def read_json(path: Path) -> Any:
-    """Raises ConversionError where the file is no JSON, or larger or deeper than a model's."""
+    """Read a JSON file. Raises ConversionError where it is not JSON, or larger or deeper than a model's."""
     return parse_json(read_bounded(path, MAX_JSON_BYTES), path.name)
 
 
 def inside(file: Path, name: object) -> Path:
-    """The file that a manifest names: beside it, or in a folder below.
+    """Return the path of a file that a manifest names, next to it or in a folder below.
 
     Raises ConversionError for a name that leads elsewhere, also by a linked folder, and where there is no such file.
     """
@@ -172,7 +172,7 @@ def _stored_bytes(entry: dict[str, Any]) -> int:
 
 
 def load_graph_model(file: Path) -> tuple[GraphDef, dict[str, str]]:
-    """The graph in `modelTopology`, its constants filled from the shards, and the outputs that a signature names."""
+    """Load the graph in `modelTopology`, its constants filled from the shards, and the outputs of its signature."""
     raw = read_json(file)
     try:
         graph = json_format.ParseDict(raw["modelTopology"], GraphDef(), max_recursion_depth=MAX_NESTING)
@@ -201,7 +201,7 @@ def _signature(raw: dict[str, Any], nodes: set[str]) -> dict[str, str]:
 
 
 def load_layers_model(file: Path, size: int | None) -> tuple[GraphDef, dict[str, str]]:
-    """A Keras network in JSON with its weights beside it. Returns the frozen graph and its outputs."""
+    """Load a Keras network in JSON with its weights. Returns the frozen graph and its outputs."""
     topology = read_json(file)["modelTopology"]
     config = topology.get("model_config", topology)
     model = load_config(config)

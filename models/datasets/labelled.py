@@ -48,7 +48,7 @@ class LabelledSet:
 
 
 def read_labelled(folder: Path, params: ClassifyParams) -> LabelledSet:
-    """The pictures of FOLDER/LABEL/, the first MAX_PER_LABEL by name of each label.
+    """Read the pictures of FOLDER/LABEL/, the first MAX_PER_LABEL by name of each label.
 
     Raises ConversionError where a folder is no label of the classifier, or fewer than two labels have pictures.
     """
@@ -74,7 +74,7 @@ def read_labelled(folder: Path, params: ClassifyParams) -> LabelledSet:
 
 
 def refuse_chance(proof: Proof, commonest: int, others: Mapping[str, int]) -> None:
-    """Raises ConversionError where the answers are no better than one label for all, or another scaling does better.
+    """Raise ConversionError where the answers are no better than one label for all, or another scaling does better.
 
     others: scaling in words -> pictures that are right with it
     """

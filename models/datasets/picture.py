@@ -87,7 +87,7 @@ def read_picture(picture: Picture) -> NDArray[np.uint8]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A picture file's bytes: a regular file (or a link to one) of a sane size, never a pipe, device or folder."""
+    """Read a picture file: a regular file (or a link to one) of a sane size, never a pipe, device or folder."""
     try:
         if not path.is_file():
             found = "is not a regular file" if path.exists() else "is not there"

@@ -55,7 +55,7 @@ class PictureSet(NamedTuple):
 
 
 def stanford_cars(images: Path, devkit: Path, *, crop: bool = False) -> PictureSet:
-    """The pictures that the devkit names and that are under `images`, in its own train and test split; all are cars.
+    """List the pictures that the devkit names under `images`, in its own train and test split; all are cars.
 
     Both splits use the same file names: a file is of the split that the nearest folder above it names, as
     cars_train and cars_test do. devkit: the folder of cars_train_annos.mat and cars_test_annos.mat.
@@ -98,7 +98,7 @@ def _stanford_split(images: Path, path: Path) -> Split | None:
 
 
 def _stanford_boxes(mat: Path) -> dict[str, tuple[int, int, int, int]]:
-    """The box of each picture by its file name. MATLAB counts from one, and its right and bottom are inclusive."""
+    """Read the box of each picture by its file name. MATLAB counts from one, and its right and bottom are inclusive."""
     if not mat.is_file():
         raise PictureError(f"there is no {mat}, expected the devkit's annotations: unpack car_devkit.tgz")
     try:
@@ -124,7 +124,7 @@ _MAT_DAMAGE = (
 
 
 def caltech256(folder: Path) -> PictureSet:
-    """The folders NNN.name of Caltech-256, any of the 257: cars and others by CALTECH_CARS and CALTECH_NEITHER."""
+    """List the folders NNN.name of Caltech-256, any of the 257: cars and others by CALTECH_CARS and CALTECH_NEITHER."""
     categories: dict[Path, str] = {}
     for path in list_folders(folder):
         match = _CALTECH_FOLDER.fullmatch(path.name)

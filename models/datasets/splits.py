@@ -92,7 +92,7 @@ def _without_test(shares: Shares) -> Shares:
 
 
 def _groups(pictures: Sequence[Picture], pairs: NDArray[np.int64]) -> list[list[int]]:
-    """Indices of pictures that hang together by near-duplicates, in an order that the pictures' bytes decide."""
+    """Group the indices of pictures connected by near-duplicates, in an order that the pictures' bytes decide."""
     count = len(pictures)
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     labels = connected_components(graph, directed=False)[1]
@@ -104,7 +104,7 @@ def _groups(pictures: Sequence[Picture], pairs: NDArray[np.int64]) -> list[list[
 
 
 def _share_out(pictures: Sequence[Picture], groups: list[list[int]], shares: Shares) -> dict[int, Split]:
-    """The largest group first, each to the split that lacks most of its classes."""
+    """Assign groups, the largest first, each to the split that lacks most of its classes."""
     of_class = [Counter(pictures[index].car for index in group) for group in groups]
     total = np.array([sum(count[car] for count in of_class) for car in (False, True)])
     lacking = np.outer(shares, total)

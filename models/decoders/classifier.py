@@ -34,12 +34,12 @@ class ClassifyParams:
 
 
 def fits(labels: tuple[str, ...], values: int) -> bool:
-    """True if an output of `values` numbers can be read with these labels: one each, or two for a single value."""
+    """Return whether an output of `values` numbers fits these labels: one each, or two for a single value."""
     return values == len(labels) or (values == 1 and len(labels) == 2)
 
 
 def classify(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams) -> FrameLabel:
-    """outputs: one array of probabilities, (1, 1) or (1, labels), under any name.
+    """Classify a frame. outputs: one array of probabilities, (1, 1) or (1, labels), under any name.
 
     Raises NightjarError where the values are not so many, or are no probabilities.
     """

@@ -134,7 +134,7 @@ _FLOOR = 1e-3  # of heatmap values before their logarithm
 
 
 def decode_openpose(outputs: Mapping[str, NDArray[Any]], params: OpenPoseParams) -> FramePoses:
-    """The people that OpenPose sees in one frame, the surest first.
+    """Decode the people that OpenPose finds in one frame, the surest first.
 
     outputs: Mconv7_stage2_L1 (38, h, w), x and y of the fields; Mconv7_stage2_L2 (19, h, w), the heatmaps, 0 to 1;
         floats, with or without a leading batch dimension of 1
@@ -162,7 +162,7 @@ def _output(outputs: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float3
 
 
 def _peaks(heatmaps: NDArray[np.float32], params: OpenPoseParams) -> _Peaks:
-    """The cells above the threshold that none of their 8 neighbours exceeds; of equal neighbours the first."""
+    """Find the cells above the threshold that none of their 8 neighbours exceeds; of equal neighbours the first."""
     parts, height, width = heatmaps.shape
     padded = np.full((parts, height + 2, width + 2), -np.inf, np.float32)
     padded[:, 1:-1, 1:-1] = heatmaps
@@ -184,7 +184,7 @@ def _peaks(heatmaps: NDArray[np.float32], params: OpenPoseParams) -> _Peaks:
 
 
 def _surest(part: NDArray[np.intp], score: NDArray[np.float32], most: int) -> NDArray[np.intp]:
-    """Indices by part, then by falling score, at most `most` of each part."""
+    """Return indices by part, then by falling score, at most `most` of each part."""
     order = np.lexsort((-score, part))
     ranks = np.arange(len(part)) - np.searchsorted(part, part)
     surest: NDArray[np.intp] = order[ranks < most]
@@ -203,7 +203,7 @@ def _top(logs: NDArray[np.float64], values: NDArray[np.float32]) -> NDArray[np.f
 
 
 def _best_first(peaks: _Peaks, fields: NDArray[np.float32], params: OpenPoseParams) -> _Pairs:
-    """The pairs that the fields join, by limb, then by falling strength of the field between them."""
+    """Find the pairs that the fields join, by limb, then by falling strength of the field between them."""
     pairs = _all_pairs(peaks)
     along = _along(peaks, pairs, fields, params.limb_points)
     inside = along > params.field_threshold
@@ -243,7 +243,7 @@ def _along(peaks: _Peaks, pairs: _Pairs, fields: NDArray[np.float32], points: in
 
 
 def _people(part_of: list[int], limbs: _Pairs) -> list[list[int]]:
-    """The peaks of each person, 18 each, -1 where there is none.
+    """Assemble the peaks of each person, 18 each, -1 where there is none.
 
     Plain Python, on purpose: each step depends on those before, and there are some twenty for each person.
     """

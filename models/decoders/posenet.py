@@ -112,7 +112,7 @@ class _People(NamedTuple):
 
 
 def decode_poses(outputs: Mapping[str, NDArray[Any]], params: DecodeParams) -> FramePoses:
-    """The people that PoseNet sees in one frame, the surest first.
+    """Decode the people that PoseNet finds in one frame, the surest first.
 
     outputs: heatmap (h, w, 17) logits; offset_2 (h, w, 34), displacement_fwd_2 and displacement_bwd_2 (h, w, 32),
         pixels, y values before x values; floats, with or without a leading batch dimension of 1
@@ -170,7 +170,7 @@ def _grid(height: int, width: int, stride_px: int) -> tuple[NDArray[np.float64],
 
 
 def _spots(maps: _Maps, stride_px: int) -> _Spots:
-    """float64, as in JavaScript: which cell is nearest must not hang on float32's rounding.
+    """float64, as in JavaScript: the nearest cell must not depend on float32's rounding.
 
     All y and all x go through it as one plain array: numpy takes longer for slices of 17, and to broadcast.
     """
@@ -209,7 +209,7 @@ def _greedy(maps: _Maps, spots: _Spots, params: DecodeParams) -> _People:
 
 
 def _roots(logits: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
-    """The local maxima (no neighbour of the 8 is greater), the surest first, as flat indices cell * 17 + keypoint."""
+    """Find local maxima (no greater one among 8 neighbours), the surest first, as flat indices cell * 17 + keypoint."""
     height, width, _ = logits.shape
     padded = np.full((height + 2, width + 2, KEYPOINTS), -np.inf, np.float32)
     padded[1:-1, 1:-1] = logits
@@ -222,7 +222,7 @@ def _roots(logits: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
 
 
 def _walker(maps: _Maps, spots: _Spots, stride_px: int) -> Callable[[int], list[int]]:
-    """A function from a root to its pose's 17 spots.
+    """Return a function from a root to its pose's 17 spots.
 
     Plain Python over memory views, on purpose: 16 steps, each depending on the one before, of a few additions are
     done in the time of some ten numpy calls.
@@ -306,7 +306,7 @@ def _not_earlier(people: int) -> NDArray[np.bool_]:
 
 
 def _logit(score: float) -> float:
-    """The logit of a score; the lowest finite float32 for 0, so that -inf (not there) passes no threshold."""
+    """Return the logit of a score; the lowest finite float32 for 0, so that -inf (not there) passes no threshold."""
     if score <= 0:
         return float(np.finfo(np.float32).min)
     return math.log(score / (1 - score)) if score < 1 else float(np.finfo(np.float32).max)

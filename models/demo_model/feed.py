@@ -1,6 +1,6 @@
 """Batches of rendered frames from processes of their own, through shared memory. No TensorFlow, no learning.
 
-Batch n holds frames n * batch_size and on, each rendered from its own seed: what a batch holds does not hang on how
+Batch n holds frames n * batch_size and on, each rendered from its own seed: what a batch holds does not depend on how
 many processes render, nor on where a training was interrupted.
 """
 
@@ -54,7 +54,7 @@ class FeedPlan(NamedTuple):
 
 
 def render_batch(plan: FeedPlan, number: int, into: Batch) -> None:
-    """Renders batch `number` in place."""
+    """Render batch `number` in place."""
     into.people[:] = 0
     for row in range(plan.batch_size):
         image, people = render_frame([plan.seed, number * plan.batch_size + row], plan.size, plan.scene)
@@ -106,7 +106,7 @@ class FrameFeed:
         return self
 
     def take(self) -> Batch:
-        """The next batch, copied. Raises RuntimeError where its process died."""
+        """Return the next batch, copied. Raises RuntimeError where its process died."""
         turn, lane = divmod(self.next - self.first, self.processes)
         memory, free, filled, process = self.lanes[lane]
         waited = 0.0

@@ -17,7 +17,7 @@ from models.manifest import ConversionError
 
 
 def posenet_from_tfjs(file: Path, size: int) -> Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]:
-    """A function from (n, size, size, 3) uint8 RGB to PoseNet's four outputs (n, size / 16, size / 16, …).
+    """Return a function from (n, size, size, 3) uint8 RGB to PoseNet's four outputs (n, size / 16, size / 16, …).
 
     Raises ConversionError where the file is no PoseNet.
     """

@@ -33,7 +33,7 @@ def draw_curves(rows: NDArray[np.float64], columns: tuple[str, ...]) -> Image:
 
 
 def _smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A running mean over a fiftieth of the rows."""
+    """Return the running mean over a fiftieth of the rows."""
     reach = max(1, len(values) // 50)
     padded = np.concatenate([np.repeat(values[:1], reach - 1, axis=0), values])
     sums = np.cumsum(np.concatenate([np.zeros_like(values[:1]), padded]), axis=0)

@@ -87,7 +87,7 @@ def _block(name: str) -> int:
 
 
 def run_network(learnt: Any, counted: Any, images: Any, training: bool) -> tuple[dict[str, Any], Any]:
-    """The four heads of images (n, h, w, 3) in -1..1, and `counted` brought up to date."""
+    """Compute the four heads of images (n, h, w, 3) in -1..1, and update `counted`."""
     values, counts = _unpack(learnt, LEARNT), _unpack(counted, COUNTED)
     fresh = []
     x = images
@@ -135,7 +135,7 @@ def fold(values: Any, counts: Any, name: str, kernel: str) -> tuple[Any, Any]:
 
 
 def folded(learnt: NDArray[np.float32], counted: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """The variables of posenet_graph.build_graph: batch norm multiplied into the kernels and added as biases."""
+    """Return the variables of posenet_graph.build_graph: batch norm multiplied into the kernels and added as biases."""
     values, counts = _unpack(learnt, LEARNT), _unpack(counted, COUNTED)
     variables: dict[str, NDArray[np.float32]] = {}
     for name, kernel, _ in _layers():
@@ -167,7 +167,7 @@ class Targets(NamedTuple):
 
 
 def make_targets(people: Any, size_px: int, radius_px: float, size_power: float = 0.5) -> Targets:
-    """The targets for (n, people, 17, 3) x, y, visibility: 0 = not there, in square images of this size.
+    """Compute the targets for (n, people, 17, 3) x, y, visibility: 0 = not there, in square images of this size.
 
     A cell lies where what it sees is centred (`cell_origin_px`): asked for a place beside it, a network of this size
     learns half as well.

@@ -72,7 +72,7 @@ def save(progress: Progress, params: TrainParams, path: Path) -> None:
 
 
 def load(params: TrainParams, path: Path) -> Progress:
-    """Raises TrainingError where the checkpoint is broken or of a training with other parameters."""
+    """Load a checkpoint. Raises TrainingError where it is broken or of a training with other parameters."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -190,7 +190,7 @@ class Stepper:
         self.enter(params.stages[0])
 
     def enter(self, stage: Stage) -> None:
-        """Prepares for the steps of a stage."""
+        """Prepare for the steps of a stage."""
         self.stage = stage
         self.balance = tf.constant(stage.keypoint_weights())
         self._compiled = tf.function(self._step, reduce_retracing=False)
@@ -231,5 +231,5 @@ class Stepper:
 
 
 def trained_variables(progress: Progress) -> dict[str, NDArray[np.float32]]:
-    """The averaged weights, batch norm folded in: what posenet_graph.build_graph takes."""
+    """Return the averaged weights with batch norm folded in, for posenet_graph.build_graph."""
     return folded(progress.values["average"], progress.values["counted"])

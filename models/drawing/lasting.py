@@ -12,7 +12,7 @@ MOST_STEPS = 1.5  # between frames that follow each other: those that are looked
 
 
 def best_frame(poses: Poses, enough_s: float = 1.0) -> int:
-    """The frame with the most and surest people who last.
+    """Find the frame with the most and surest people who stay in view.
 
     Each person counts with the score, in proportion to the time that the person is seen without a gap, up to
     enough_s: a false person of a single frame hardly counts. Of equal frames the first. poses: at least one row
@@ -63,7 +63,7 @@ def _boxes(poses: Poses) -> NDArray[np.float64]:
 
 
 def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(a, b) intersection over union of boxes; 0 where a union is empty."""
+    """Return the (a, b) intersection over union of boxes; 0 where a union is empty."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0.0), axis=2)

@@ -60,7 +60,7 @@ class CocoImage:
         return self.decode(self.content())
 
     def content(self) -> bytes:
-        """The file's bytes. Raises CocoError where they cannot be had."""
+        """Return the file's bytes. Raises CocoError where it cannot be read."""
         try:
             return read_bytes(self.path)
         except PictureError as error:
@@ -161,7 +161,7 @@ def coco_figures(dataset: dict[str, Any], found: Mapping[Any, FramePoses]) -> tu
 
 
 def _renumbered(dataset: dict[str, Any], numbers: Mapping[Any, int]) -> dict[str, Any]:
-    """The images of `numbers` and their annotations, under numbers from 1, all of the category 1."""
+    """Renumber the images of `numbers` and their annotations from 1, all of the category 1."""
     counted = [annotation for annotation in dataset["annotations"] if annotation["image_id"] in numbers]
     annotations = [
         {**annotation, "id": number, "image_id": numbers[annotation["image_id"]], "category_id": 1}

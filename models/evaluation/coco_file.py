@@ -28,7 +28,7 @@ _ImageId = int | str
 
 
 def read_coco(annotations: Path, images: Path) -> CocoSet:
-    """The annotated images that are in the folder, by id.
+    """Read the annotated images that are in the folder, by id.
 
     Raises CocoError where there are none, or the file is not COCO's, or could mean two things.
     """
@@ -50,7 +50,7 @@ def read_coco(annotations: Path, images: Path) -> CocoSet:
 
 
 def _parse(file: Path) -> tuple[bytes, dict[str, Any]]:
-    """The file's bytes, and its JSON with `images` and `annotations` as lists of objects."""
+    """Read the file's bytes, and its JSON with `images` and `annotations` as lists of objects."""
     try:
         content = file.read_bytes()
         dataset = json.loads(content)
@@ -71,7 +71,7 @@ def _parse(file: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 def _by_id(images: Sequence[dict[str, Any]]) -> dict[_ImageId, dict[str, Any]]:
-    """The images by id: numbers, also in texts, before other texts."""
+    """Index the images by id: numbers, also in texts, before other texts."""
     repeated = [image_id for image_id, count in Counter(image["id"] for image in images).items() if count > 1]
     if repeated:
         raise CocoError(
@@ -92,7 +92,7 @@ def _order(image_id: _ImageId) -> tuple[bool, float, str]:
 def _people(
     dataset: dict[str, Any], listed: Mapping[_ImageId, Any], notes: Counter[str]
 ) -> dict[_ImageId, list[dict[str, Any]]]:
-    """The people of each image: keypoints in COCO's order, counted; area, box and crowd filled in."""
+    """Collect the people of each image: keypoints in COCO's order, counted; area, box and crowd filled in."""
     persons = _person_categories(dataset)
     people: dict[_ImageId, list[dict[str, Any]]] = {image_id: [] for image_id in listed}
     categories, images = _Ids(persons), _Ids(people)
@@ -118,7 +118,7 @@ class _Ids:
         self._by_plain = {_plain_id(one): one for one in self._known if plain[_plain_id(one)] == 1}
 
     def find(self, written: Any) -> Any:
-        """The id that is meant; what is written where it is that id, or means none of them or several."""
+        """Return the id that is meant; the written one where it is an id itself, or matches none or several."""
         if isinstance(written, list | dict):
             return repr(written)
         return written if written in self._known else self._by_plain.get(_plain_id(written), written)
@@ -130,7 +130,7 @@ def _plain_id(written: Any) -> str:
 
 
 def _refuse_shares(listed: Mapping[_ImageId, Any], people: Mapping[_ImageId, Sequence[dict[str, Any]]]) -> None:
-    """Raises CocoError where all keypoints lie within one pixel: they are shares of the picture's width and height."""
+    """Raise CocoError where all keypoints lie within one pixel: they are shares of the picture's width and height."""
     rows = [np.array(one["keypoints"]).reshape(KEYPOINTS, 3) for some in people.values() for one in some]
     placed = np.concatenate([each[each[:, 2] > 0, :2] for each in rows]) if rows else np.empty((0, 2))
     if len(np.unique(placed, axis=0)) > 1 and placed.min() >= 0 and placed.max() <= 1:
@@ -237,7 +237,7 @@ def _is_yes(value: object) -> bool:
 
 
 def _paths(names: dict[_ImageId, str], folder: Path) -> dict[_ImageId, Path]:
-    """The place of each image: its path inside the folder, or its plain name there where no two images share it.
+    """Locate each image: by its path inside the folder, or by its plain name where no two images share it.
 
     A name is data: it leads nowhere but into the folder.
     """
@@ -270,7 +270,7 @@ def _labelled(person: dict[str, Any]) -> Labelled:
 
 
 def _dataset(listed: Mapping[_ImageId, Any], people: Mapping[_ImageId, Sequence[dict[str, Any]]]) -> dict[str, Any]:
-    """The same in COCO's own form: one category, and ids of the annotations from 1."""
+    """Build a dataset in COCO's own form: one category, and ids of the annotations from 1."""
     pairs = [(image_id, person) for image_id, some in people.items() for person in some]
     annotations = [
         {**person, "id": number, "image_id": image_id, "category_id": 1}

@@ -33,7 +33,7 @@ def _run_area(counts: Any) -> float:
 
 
 def _run_lengths(text: str) -> list[int]:
-    """The lengths: six bits per letter, of which one says that more follow; from the fourth on, differences.
+    """Decode the lengths: six bits per letter, one of which marks a continuation; from the fourth on, differences.
 
     Source: rleFrString of pycocotools' maskApi.c.
     """

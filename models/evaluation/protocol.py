@@ -217,7 +217,7 @@ def _look(image: CocoImage) -> _Look:
 
 
 def evaluation_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:
-    """The model's own parameters with thresholds so low that unsure people count too, with their scores.
+    """Return the model's own parameters with thresholds so low that unsure people count too, with their scores.
 
     Of OpenPose's, for several people, they stay as they are. Raises CocoError where the model sees no people.
     """
@@ -232,7 +232,7 @@ def evaluation_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:
 
 
 def evaluate(plan: Plan, runtime: Runtime, on_image: Callable[[], None] = lambda: None) -> Evaluated:
-    """The figures of the model that the runtime has. Raises RuntimeFault, or CocoError for an image."""
+    """Evaluate the model of the runtime. Raises RuntimeFault, or CocoError for an image."""
     found: dict[int | str, FramePoses] = {}
     seen: list[_Seen] = []
     right: list[NDArray[np.bool_]] = []
@@ -278,12 +278,12 @@ def find_people(plan: Plan, runtime: Runtime) -> Iterator[FramePoses]:
 
 
 def surest(poses: FramePoses) -> FramePoses:
-    """The first person only, for decoders that know no mode of one person."""
+    """Keep the first person only, for decoders without a mode for one person."""
     return FramePoses(*(values[:1] for values in poses))
 
 
 def _sheet(seen: Sequence[_Seen]) -> NDArray[np.uint8]:
-    """The best images, then the worst ones: who was found, and a cross where each keypoint is annotated."""
+    """Draw the best images, then the worst ones: the found people, and a cross at each annotated keypoint."""
     ranked = sorted(seen, key=lambda one: (-one.mean_oks, str(one.image.path)))
     chosen = ranked if len(ranked) <= 2 * SHEET_TILES else ranked[:SHEET_TILES] + ranked[-SHEET_TILES:]
     return contact_sheet([_tile(one) for one in chosen], SHEET_COLUMNS, SHEET_WIDTH)

@@ -128,7 +128,7 @@ class SpeedRatio:
         return ""
 
     def describe(self, first: str, second: str) -> str:
-        """A sentence with the ratio and its spread, or with the reason why there is none."""
+        """Describe the ratio and its spread in a sentence, or the reason why there is none."""
         if self.doubt:
             return (
                 f"How much faster {second} is than {first} is not said: {self.doubt}. "
@@ -141,7 +141,7 @@ class SpeedRatio:
 
 
 def compare_speeds(first: Runtime, second: Runtime, tensor: NDArray[np.uint8]) -> SpeedRatio:
-    """The second model's speed by the first's, in pairs of short rounds; tensor: (1, height, width, 3) uint8 RGB.
+    """Measure the second model's speed by the first's in pairs of rounds; tensor: (1, height, width, 3) uint8 RGB.
 
     Each pair is measured at once, and every other one in the reverse order, so that what else the machine does changes
     both alike. Load of other processes is read but for the ratio's doubt. Raises RuntimeFault.

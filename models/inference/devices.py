@@ -8,7 +8,7 @@ from models.manifest import Manifest
 
 
 def open_runtime(folder: Path, manifest: Manifest, device: str, precision: str) -> Runtime:
-    """The IR in `folder`, compiled for `device`.
+    """Compile the IR in `folder` for `device`.
 
     device: OpenVINO's name, such as CPU or MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480, or SIMULATED:…
 

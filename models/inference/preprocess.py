@@ -104,7 +104,7 @@ def plan_resize(source_size: tuple[int, int], tensor_size: tuple[int, int], mode
 def preprocess(
     image: Image, tensor_size: tuple[int, int], mode: Mode, color: Literal["BGR", "RGB"] = "BGR"
 ) -> tuple[Image, Resize]:
-    """The input tensor for one picture, (height, width, 3) uint8 RGB, and the way back.
+    """Make the input tensor of one picture, (height, width, 3) uint8 RGB, and the way back.
 
     image: (h, w, 3) uint8 in the order `color` (OpenCV reads BGR); tensor_size: (width, height) pixels
     Bilinear, as PoseNet was published. Raises ValueError where the image is none.

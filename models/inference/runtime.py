@@ -42,7 +42,7 @@ class Runtime(Protocol):
         """Begin inference on tensor (1, height, width, 3) uint8 RGB. It is read until `wait(slot)`."""
 
     def wait(self, slot: int) -> dict[str, NDArray[np.float32]]:
-        """The outputs of what was started in the slot; valid until the slot's next `start`."""
+        """Wait for the slot's outputs, which are valid until its next `start`."""
 
 
 def import_openvino() -> Any:
@@ -67,7 +67,7 @@ def available_devices() -> dict[str, str]:
 
 
 def check_outputs(device: str, outputs: Mapping[str, NDArray[np.float32]]) -> None:
-    """Raises RuntimeFault where an output holds NaN or infinities, as a stick's do whose memory or link is at fault.
+    """Raise RuntimeFault where an output has NaN or infinities, as from a stick with faulty memory or a faulty link.
 
     One pass without a copy, 7 µs for PoseNet's outputs: a sum of squares hides neither. Numbers that are absurd and
     finite pass: nobody can tell those from a strange picture.
@@ -138,7 +138,7 @@ class OpenVinoRuntime:
             raise lost(self.device, _first_line(str(error))) from error
 
     def temperature_c(self) -> float | None:
-        """The device's own, as sticks tell it; None where it tells none."""
+        """Return the temperature that a stick reports; None for other devices."""
         try:
             return float(self._compiled.get_property("DEVICE_THERMAL"))
         except (RuntimeError, TypeError, ValueError):
@@ -153,12 +153,12 @@ def lost(device: str, why: str) -> RuntimeFault:
 
 
 def devices_of(device: str) -> list[str]:
-    """The names that OpenVINO's MULTI or AUTO shall choose from, or the one."""
+    """List the devices that OpenVINO's MULTI or AUTO chooses from, or the single one."""
     return device.partition(":")[2].split(",") if device.startswith(("MULTI:", "AUTO:")) else [device]
 
 
 def is_stick(device: str) -> bool:
-    """True if it is Neural Compute Sticks and nothing else."""
+    """Return whether the device consists of Neural Compute Sticks only."""
     return all(name.startswith("MYRIAD") for name in devices_of(device))
 
 
@@ -223,7 +223,7 @@ def _hints(device: str, precision: str, slots: int | None) -> dict[str, str]:
 
 
 def _describe(core: Any, device: str, compiled: Any) -> str:
-    """The name, and what it turned out to be: MULTI and AUTO choose among the devices that are there."""
+    """Describe the device by name and by its actual hardware, as MULTI and AUTO choose among present devices."""
     try:
         names = [str(name) for name in compiled.get_property("EXECUTION_DEVICES")]
     except RuntimeError:  # a plugin of 2022.3 that does not know the property
@@ -276,7 +276,7 @@ MOVIDIUS = "03e7"
 
 
 def why_no_stick(plugin: bool, usb: Path = USB) -> str:
-    """Finding in place of a stick that can be opened, and the remedy. plugin: True if OpenVINO has it"""
+    """Explain why no stick can be opened, with the remedy. plugin: True if OpenVINO has it"""
     if not plugin:
         return "this OpenVINO has no plugin for a stick, expected 2022.3 LTS from Intel's archive, see docs/edge.md"
     found = movidius_products(usb)
@@ -295,7 +295,7 @@ def why_no_stick(plugin: bool, usb: Path = USB) -> str:
 # OpenVINO says NC_ERROR whether there is no stick, it may not be used, or another process holds it. The USB tells them
 # apart, because a stick that runs shows itself as another product.
 def movidius_products(usb: Path = USB) -> set[str]:
-    """The products of Movidius, by their number, that hang on this machine's USB."""
+    """List the product numbers of Movidius devices on this machine's USB."""
     products = set()
     for vendor in usb.glob("*/idVendor"):
         with suppress(OSError):  # pulled out while we look

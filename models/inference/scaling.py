@@ -34,11 +34,11 @@ class Scaling:
     color: Color = "RGB"
 
     def of(self, given: InputSpec) -> InputSpec:
-        """The same input, scaled so."""
+        """Return the same input with this scaling."""
         return dataclasses.replace(given, mean=self.mean, scale=self.std, color=self.color)
 
     def describe(self) -> str:
-        """The name where it has one, else mean and standard deviation; then the channel order."""
+        """Describe the scaling by name, or else by mean and standard deviation; then the channel order."""
         name = next((name for name in RANGES if named(name, self.color) == self), None)
         return f"{name or f'mean {_listed(self.mean)}, standard deviation {_listed(self.std)}'}, {self.color}"
 
@@ -82,7 +82,7 @@ class ScalingRequest:
     ] = ""
 
     def parse(self) -> Scaling | None:
-        """The scaling, None where only the channel order or nothing was given. Raises ConversionError."""
+        """Parse the scaling; None where only the channel order or nothing was given. Raises ConversionError."""
         if self.channels not in ("", "RGB", "BGR"):
             raise ConversionError(
                 f"the channel order is {self.channels!r}, expected RGB or BGR: give one with --channels"
@@ -115,13 +115,13 @@ class ScalingRequest:
 
 
 def named(name: ScaleName, color: Color = "RGB") -> Scaling:
-    """The scaling of that name, its values in the order of `color`."""
+    """Return the scaling of that name, its values in the order of `color`."""
     mean, std = (value if color == "RGB" or not isinstance(value, tuple) else value[::-1] for value in RANGES[name])
     return Scaling(mean, std, color)
 
 
 def scaling_of(given: InputSpec) -> Scaling:
-    """The scaling of a converted model's input."""
+    """Return the scaling of a converted model's input."""
     return Scaling(given.mean, given.scale, given.color)
 
 

@@ -67,7 +67,7 @@ class Schedule:
 
 
 def parse(device: str) -> Schedule:
-    """Raises RuntimeFault that names the part which cannot be read."""
+    """Parse a device's name. Raises RuntimeFault that names an invalid part."""
     text = device.removeprefix(f"{PREFIX}:")
     if text == device:
         raise _misspelt(device, "no milliseconds a frame")
@@ -107,7 +107,7 @@ class SimulatedStick:
     slots = SLOTS
 
     def __init__(self, folder: Path, manifest: Manifest, device: str) -> None:
-        """Raises RuntimeFault where the name cannot be read, the stick has vanished, or the model does not fit."""
+        """Open the stick. Raises RuntimeFault where its name is invalid, it has vanished, or the model does not fit."""
         self._schedule, self._name = parse(device), device
         refuse_unfit(manifest, device)
         if self._schedule.vanished(_begun[device] - 1):

@@ -152,7 +152,7 @@ def _point_scale(shape: Shape) -> Array:
 
 
 def pose_of(action: str, phase: float, side: int, style: Array) -> Pose:
-    """A pose of the library.
+    """Return a pose of the library.
 
     action: one of ACTIONS; phase: in turns (1 = one cycle; for "fall" from 0 = upright to 1 = on the ground)
     side: 0 = the left arm waves, 1 = the right one; style: (16,) values from 0 to 1, how this person does it

@@ -189,7 +189,7 @@ class Painter:
         cv2.ellipse(self.canvas, place, size, angle, 0, 360, tone, -1, cv2.LINE_8, _SHIFT)
 
     def _blob(self, points: NDArray[np.intp], radii_m: Array, color: Color, extra: list[tuple[Array, float]]) -> Array:
-        """The convex hull of discs, shaded. Returns its outline."""
+        """Draw the shaded convex hull of discs. Returns its outline."""
         xy, radii = self.body.xy[points], radii_m * self.looks.girth * self.body.scale[points]
         if extra:
             xy = np.concatenate([xy, [center for center, _ in extra]])

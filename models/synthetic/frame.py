@@ -89,7 +89,7 @@ class Person(NamedTuple):
 
 
 def render_frame(seed: int | list[int] | np.random.Generator, size: int, params: SceneParams) -> tuple[Image, People]:
-    """A picture (size, size, 3) uint8 RGB and the people in it. The same seed gives the same bytes."""
+    """Render a picture (size, size, 3) uint8 RGB and the people in it. The same seed gives the same bytes."""
     rng = np.random.default_rng(seed)
     canvas, people = _draw_frame(rng, size * SUPERSAMPLING, params)
     truth = truth_of(cv2.extractChannel(canvas, 3), people)
@@ -155,7 +155,7 @@ def _random_body(rng: np.random.Generator, params: SceneParams) -> tuple[Array, 
 
 
 def place(points: Array, focal_px: float, pitch: float, longer_px: float, center: Array) -> Projected:
-    """The body before a camera that looks down by `pitch`, so far away that its longer side has that many pixels."""
+    """Place the body before a camera that looks down by `pitch`, at the distance that gives `longer_px`."""
     turned = points @ turn(pitch, 0, 0).T * (1, -1, -1)
     middle = (turned[:, :2].min(axis=0) + turned[:, :2].max(axis=0)) / 2
     turned[:, :2] -= middle
@@ -170,7 +170,7 @@ def place(points: Array, focal_px: float, pitch: float, longer_px: float, center
 
 
 def _moved_inside(rng: np.random.Generator, body: Projected, pixels: int, cut: float) -> tuple[Projected, Array]:
-    """The body moved so that at most the share `cut` of its box is beyond an edge; and its box: x0, y0, x1, y1."""
+    """Move the body so that at most the share `cut` of its box is cut off. Returns it and its box: x0, y0, x1, y1."""
     low, high = body.xy.min(axis=0), body.xy.max(axis=0)
     spare = (high - low) * (cut if rng.random() < 0.35 else 0.0)
     move = np.maximum(0, -spare - low) - np.maximum(0, high - spare - pixels)
@@ -186,7 +186,7 @@ def _shared(a: Array, b: Array) -> float:
 
 
 def draw_seat(rng: np.random.Generator, canvas: Image, body: Projected) -> None:
-    """A bench under somebody who sits."""
+    """Draw a bench under a sitting person."""
     bottom, scale = body.xy[POINT["bottom"]], float(body.scale[POINT["bottom"]])
     floor = float(body.xy[[POINT["left_heel"], POINT["right_heel"]], 1].mean())
     half = scale * rng.uniform(0.22, 0.6)

@@ -98,7 +98,7 @@ def _clutter(rng: np.random.Generator) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=1)
 def textures() -> tuple[Image, ...]:
-    """The backgrounds, (768, 768, 3) each. Made once a process, in about a second."""
+    """Make the backgrounds, (768, 768, 3) each, once per process, in about a second."""
     rng = np.random.default_rng(_TEXTURE_SEED)
     kinds = (_plain, _tiles, _landscape, _landscape, _clutter, _tiles, _landscape)
     made = []
@@ -204,7 +204,7 @@ def _cloth(rng: np.random.Generator) -> Color:
 
 
 def finish(rng: np.random.Generator, canvas: Image, blur: float, noise: float) -> Image:
-    """The frame (h / 2, w / 2, 3) of a canvas: averaged down, lit, blurred, grainy.
+    """Turn a canvas into a frame (h / 2, w / 2, 3): averaged down, lit, blurred, grainy.
 
     blur: share of the frames that are out of focus or moving; noise: strongest grain, as a share of the range
     """

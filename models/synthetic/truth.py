@@ -16,7 +16,7 @@ def coco_truth(
     files: Sequence[str] | None = None,
     extra: Sequence[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """A dataset that pycocotools reads: image n is frame n.
+    """Build a dataset that pycocotools reads: image n is frame n.
 
     size: height and width; files: a name for each frame; extra: what else to say of each frame, such as its time
     A person of whom too little is to be seen has no keypoints and is not counted, as COCO has it for unlabelled ones.
@@ -41,7 +41,7 @@ def coco_truth(
 
 
 def people_of(truth: dict[str, Any]) -> list[People]:
-    """The inverse of coco_truth: the people of each frame."""
+    """Read the people of each frame, the inverse of coco_truth."""
     frames: list[list[dict[str, Any]]] = [[] for _ in truth["images"]]
     for annotation in truth["annotations"]:
         frames[annotation["image_id"]].append(annotation)

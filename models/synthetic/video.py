@@ -46,7 +46,7 @@ class Actor:
             raise ValueError(f"action is {self.action!r}, expected one of {', '.join(ACTIONS)}")
 
     def acts(self, t_s: float) -> bool:
-        """True if the action is on at this time."""
+        """Return whether the action is on at this time."""
         until = 1e9 if self.action == "fall" else self.acts_until_s
         return self.enters_s <= t_s < self.leaves_s and self.acts_from_s <= t_s < until
 
@@ -91,7 +91,7 @@ class Scene:
             raise ValueError(f"size is {self.size}, expected even numbers of pixels")
 
     def frame(self, t_s: float) -> tuple[Image, People]:
-        """The picture (height, width, 3) uint8 RGB at a time, and who is to be seen in it."""
+        """Render the picture (height, width, 3) uint8 RGB at a time, and the people in it."""
         canvas = self._background(t_s)
         light = np.array([0.5, -0.85])
         present = [person for person in self._present(t_s) if _in_view(person.body, canvas)]
@@ -108,7 +108,7 @@ class Scene:
         return image, People(*(values[seen] for values in truth))
 
     def _background(self, t_s: float) -> Image:
-        """A texture that moves against the camera's turns."""
+        """Render a texture that moves against the camera's turns."""
         rng = np.random.default_rng([self.seed, 1])
         texture = textures()[int(rng.integers(len(textures())))]
         width, height = (side * SUPERSAMPLING for side in self.size)
@@ -175,7 +175,7 @@ def _points(actor: Actor, shape: Shape, style: Array, t_s: float) -> Array:
 
 
 def _pose(actor: Actor, style: Array, t_s: float, walked_m: float) -> Pose:
-    """The pose at a time: going or standing, blended into the action and out of it."""
+    """Return the pose at a time: walking or standing, blended into the action and out of it."""
     plain = style.copy()
     plain[8] = min(plain[8], 0.5)  # hands at the sides
     if actor.speed_m_s > 0:
