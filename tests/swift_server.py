@@ -34,7 +34,7 @@ POLICY = "[storage-policy:0]\nname = one\ndefault = yes\n"
 class Cache(dict[str, Any]):
     """What Swift asks of memcached, as far as one process needs it."""
 
-    def get(self, key: str, raise_on_error: bool = False) -> Any:
+    def get(self, key: str, raise_on_error: bool = False) -> Any:  # type: ignore[override]
         return dict.get(self, key)
 
     def set(self, key: str, value: Any, **_: Any) -> None:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def label(engine: Engine) -> None:
     show_model(engine, "classification", model_version_id)
 
 
-EXPECTED = {
+EXPECTED: dict[str, list[tuple[Any, ...]]] = {
     "When did somebody raise a hand": [("cam.mp4", 0.08, 0.16, 2), ("cam.mp4", 3.04, 3.96, 6)],
     "When was it crowded": [("cam.mp4", 3, 2), ("door.mp4", 2, 3), ("door.mp4", 1, 2)],
     "When was nobody in view": [

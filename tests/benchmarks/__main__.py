@@ -18,13 +18,14 @@ from models.inference.runtime import OpenVinoRuntime
 from models.inference.spec import BenchmarkSpec
 from models.manifest import MANIFEST_FILE, Manifest
 from storage.sql.benchmarks import BenchmarkRow
-from tasks.batch.report import markdown_table
 from tasks.benchmark import benchmark as benchmarking
 from tasks.benchmark.machine import describe_machine
-from tasks.model.convert import DEMO_MODEL, SHIPPED
+from tasks.model.convert import SHIPPED
+from tasks.model.names import DEMO_MODEL
 from tasks.model.store import store_model
 from tasks.site.settings import read_settings
 from tasks.site.site import open_site
+from tasks.text.markdown import markdown_table
 from tests.benchmarks.bench_pipeline import DATA, VIDEOS, converted
 from tests.benchmarks.openvino_app import app_frames_per_s, beside_the_app
 

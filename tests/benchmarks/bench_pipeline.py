@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,7 +104,7 @@ def lengthened(source: Path, target: Path, frames: int) -> Path:
     with av.open(str(source)) as given, av.open(str(target), "w") as out:
         stream = given.streams.video[0]
         whole = (packet for packet in given.demux(stream) if packet.size)
-        packets = [(packet, packet.pts, packet.dts) for packet in islice(whole, frames)]
+        packets = [(packet, packet.pts or 0, packet.dts or 0) for packet in islice(whole, frames)]
         copy = out.add_stream_from_template(stream)
         first = min(pts for _, pts, _ in packets)
         length = max(pts + (packet.duration or 0) for packet, pts, _ in packets) - first
@@ -127,7 +128,7 @@ def measure(title: str, path: Path, folder: Path, rounds: int) -> None:
             "PyAV, one thread": lambda: count(decoded(path, "NONE")),
             "OpenCV": lambda: opencv_frames(path),
         },
-        "resize": {name: lambda resize=resize: repeated(kept, resize) for name, resize in RESIZES.items()},
+        "resize": {name: partial(repeated, kept, resize) for name, resize in RESIZES.items()},
         "inference": {"OpenVINO, throughput": lambda: infer(runtime, tensors, video.frames // 2)},
     }
     with tempfile.TemporaryDirectory() as scratch, Sandbox() as sandbox:
@@ -240,7 +241,7 @@ class SmallNight(NamedTuple):
     scratch: Path
     path: Path
     video: Video
-    index: FrameIndex
+    frames: FrameIndex
     manifest: Manifest
     runtime: Runtime
     sandbox: Sandbox
@@ -258,7 +259,7 @@ class SmallNight(NamedTuple):
         _, _, batch_id = planned_batch(engine, self.video, self.video.frames, model=make_model(version_id))
         while mine := claim(engine, batch_id, "bench", 60):
             setup = InferenceSetup(self.manifest, self.runtime, self.sandbox, "bench", 600.0)
-            local = LocalVideo(self.path, self.video, self.index)
+            local = LocalVideo(self.path, self.video, self.frames)
             result = infer_segment(local, mine.segment, setup, lambda _: None)
             stored = put(artifacts, result_key(version_id, mine.segment, mine.attempt), result)
             assert commit_segment(engine, mine, result.rows, result.report, *stored)

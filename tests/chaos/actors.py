@@ -146,7 +146,15 @@ class Database:
     def start(self) -> None:
         durable = ("fsync=on", "synchronous_commit=on", "full_page_writes=on", "unix_socket_directories=")
         settings = [part for setting in durable for part in ("-c", setting)]
-        command = [self._binary / "postgres", "-D", self._folder / "data", "-h", "127.0.0.1", "-p", str(self._port)]
+        command: list[str | Path] = [
+            self._binary / "postgres",
+            "-D",
+            self._folder / "data",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self._port),
+        ]
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen([*command, *settings], stderr=log, stdout=log, user=self._user)
         wait_until_up(self.url, self._server, self._folder / "log")

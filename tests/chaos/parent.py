@@ -59,7 +59,7 @@ def main() -> None:
     schedule.START_LIMIT_S = 60.0
     schedule.LEAST_S = options.least_s or schedule.LEAST_S
     if options.naive:
-        fleet_dispatch.load_result = load_naively  # type: ignore[assignment]
+        vars(fleet_dispatch)["load_result"] = load_naively
     with tags(TAG, f"{PROCESS}{this_owner()}"):  # as `nightjar run` gives them
         nightly_batch(options.archive, "tiny", segment_s=options.segment_s, dispatch=options.dispatch, overlay="none")
 

@@ -81,7 +81,11 @@ class Person:
             pytest.fail(f"not in {limit_s:.0f} s: {what}. The page at {self.browser.current_url}:\n{self.page()}")
 
     def click(self, kind: str, text: str) -> None:
-        self.until(lambda: self.find(kind, text).click() is None, f"click {text}")
+        def clicked() -> bool:
+            self.find(kind, text).click()
+            return True
+
+        self.until(clicked, f"click {text}")
 
     def find(self, kind: str, text: str) -> WebElement:
         return self.browser.find_element(By.XPATH, f"//{kind}[normalize-space()='{text}']")

@@ -127,7 +127,7 @@ def edge_python() -> Path:
     if not stamp.is_file() or stamp.read_text() != wanted:
         quick = {**os.environ, "UV_COMPILE_BYTECODE": "0"}
         subprocess.run([parts[0], "stick", interpreter, ENVIRONMENT], check=True, env=quick)
-        openvino = ["--quiet", "--python", python, "--require-hashes", "--no-deps", "-r", parts[2]]
+        openvino: list[str | Path] = ["--quiet", "--python", python, "--require-hashes", "--no-deps", "-r", parts[2]]
         subprocess.run([ENVIRONMENT / "bin/uv", "pip", "install", *openvino], check=True)
         stamp.write_text(wanted)
     return python

@@ -17,7 +17,6 @@ import psutil
 import pytest
 from prefect.workers.process import ProcessWorker
 
-from deployments import edge_gate
 from deployments.edge_gate import BURST_BYTES, BYTES_PER_S, Allowance
 from tests.deployments.edge_proxy import ADMIN, EDGE, OTHER, EdgeProxy, nginx, running_edge_proxy
 
@@ -263,7 +262,7 @@ def test_the_gate_itself_opens_nothing(proxy: EdgeProxy, ours: Made) -> None:
 
 def test_an_allowance_is_a_burst_and_then_a_trickle(monkeypatch: pytest.MonkeyPatch) -> None:
     at_s = 1000.0
-    monkeypatch.setattr(edge_gate.time, "monotonic", lambda: at_s)
+    monkeypatch.setattr(time, "monotonic", lambda: at_s)
     allowance = Allowance()
     assert [allowance.take(BURST_BYTES // 2) for _ in range(3)] == [True, True, False]
     at_s += 10

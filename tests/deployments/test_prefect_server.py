@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -79,12 +80,16 @@ def test_a_server_whose_database_is_away_is_waited_for(origin: str) -> None:
     require_ready(f"{origin}/prefect/api")
 
 
+def _answer(status: int, body: bytes, path: str) -> tuple[int, bytes]:
+    return status, body
+
+
 def test_a_server_that_is_starting_is_waited_for_and_another_one_is_not() -> None:
     for status in (502, 503):  # of a proxy before it
-        with answering(lambda path, status=status: (status, b"")) as address, pytest.raises(ServerAwayError):
+        with answering(partial(_answer, status, b"")) as address, pytest.raises(ServerAwayError):
             find_api(address)
     for status in (200, 401, 404):
-        with answering(lambda path, status=status: (status, b"<html>")) as address:
+        with answering(partial(_answer, status, b"<html>")) as address:
             with pytest.raises(NightjarError, match="no Prefect server answers") as refused:
                 find_api(address)
             assert not isinstance(refused.value, ServerAwayError)

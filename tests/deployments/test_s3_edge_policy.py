@@ -1,7 +1,6 @@
 """The example policy for edge workers: it lets through each call of a recorded run, and it refuses what it should."""
 
 import json
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,7 +98,7 @@ def test_nothing_may_be_deleted_and_no_action_is_a_pattern() -> None:
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Call]]:
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """Every call that any S3 client makes from now on."""
     calls: list[Call] = []
 

@@ -42,7 +42,7 @@ def test_a_converted_model_is_stored_by_its_hash_and_again_changes_nothing(data:
 )
 def test_a_source_that_cannot_be_had_is_one_clear_error(options: dict[str, str], words: str) -> None:
     with pytest.raises(NightjarError, match=words):
-        convert_model(**{"name": "posenet-075", **options})
+        convert_model(**{"name": "posenet-075", **options})  # type: ignore[call-overload]
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from models.synthetic.truth import coco_truth, people_of
 from storage.video.probe import probe_video
 from tasks.demo.accuracy import measure_archive
 from tasks.demo.archive import BROKEN, CLIPS, TRUTH_SUFFIX, render_archive
-from tasks.model.convert import DEMO_MODEL, SHIPPED
+from tasks.model.convert import SHIPPED
+from tasks.model.names import DEMO_MODEL
 from tasks.site.site import open_site
 from tasks.training import demo_model as training
 

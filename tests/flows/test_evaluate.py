@@ -18,7 +18,8 @@ from storage.sql.database import open_database
 from storage.sql.query import query
 from tasks.model import evaluate as evaluation
 from tasks.site.settings import read_settings
-from tests.flows.conftest import CELL, has_spot, register_tiny_model, spot, spot_picture
+from tests.flows.conftest import has_spot, register_tiny_model, spot, spot_picture
+from tests.tiny_model import CELL
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")
 FRAMES = 20

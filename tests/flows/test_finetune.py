@@ -18,6 +18,7 @@ from flows import finetune_classifier as flow
 from flows.finetune_classifier import finetune_classifier
 from flows.nightly_batch import nightly_batch
 from models.car_classifier import train as finetune
+from models.car_classifier.checkpoint import save_state
 from models.car_classifier.params import FinetuneParams
 from models.types import NightjarError
 from storage.sql import trainings
@@ -129,7 +130,7 @@ def test_a_training_that_was_stopped_goes_on_and_ends_as_if_nothing_had_been(
     pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(pictures, weights, name="in-one-go")
-    save = finetune.save_state
+    save = save_state
 
     def killed(state: Any, identity: str, path: Path) -> None:
         save(state, identity, path)

@@ -27,9 +27,10 @@ from tasks.batch.report import BatchReport
 from tasks.runs.names import named_after
 from tasks.site import scratch
 from tasks.site.settings import ReadLimits, read_settings
-from tests.flows.conftest import CELL, has_spot, register_tiny_model, spot, spot_picture, spot_video
+from tests.flows.conftest import has_spot, register_tiny_model, spot, spot_picture, spot_video
 from tests.recordings import record
 from tests.servers_s3 import S3Server, new_bucket
+from tests.tiny_model import CELL
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")
 
@@ -173,9 +174,15 @@ def test_a_recording_that_grows_is_left_and_one_that_grew_is_counted_once(
 def test_a_file_that_takes_too_long_is_left_for_the_next_run_and_costs_no_other(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow_bytes, asked = (archive / "one.mp4").stat().st_size, []
+    slow_bytes = (archive / "one.mp4").stat().st_size
+    asked: list[int] = []
+
+    def wall_s(_: ReadLimits, size: int) -> float:
+        asked.append(size)
+        return (size != slow_bytes) * 600.0
+
     with monkeypatch.context() as patched:
-        patched.setattr(ReadLimits, "wall_s", lambda _, size: asked.append(size) or (size != slow_bytes) * 600.0)
+        patched.setattr(ReadLimits, "wall_s", wall_s)
         with pytest.raises(BatchIncomplete):
             run(archive)
     assert asked.count(slow_bytes) == 1, "once per night is enough"
@@ -446,7 +453,7 @@ def test_prefect_shows_progress_tables_and_the_picture(archive: Path) -> None:
     async def artifacts() -> dict[str, Any]:
         async with get_client() as client:
             return {
-                found.key: found.data
+                str(found.key): found.data
                 for found in await client.read_artifacts()
                 if str(found.flow_run_id) == flow_run_id
             }

@@ -17,7 +17,7 @@ from models.synthetic.frame import EVERYDAY, SceneParams, render_frame
 from models.types import NightjarError
 from storage.sql.database import open_database
 from storage.sql.query import query
-from tasks.model.convert import DEMO_MODEL
+from tasks.model.names import DEMO_MODEL
 from tasks.model.quantize import QuantizationRefused
 from tasks.model.store import take_model
 from tasks.site.settings import read_settings

@@ -120,7 +120,9 @@ def random_variables(channels: list[int]) -> dict[str, Tensor]:
 
 
 def write_manifest_format(folder: Path, variables: dict[str, Tensor]) -> None:
-    entries = {name: {"filename": name.replace("/", "_"), "shape": list(v.shape)} for name, v in variables.items()}
+    entries: dict[str, dict[str, Any]] = {
+        name: {"filename": name.replace("/", "_"), "shape": list(v.shape)} for name, v in variables.items()
+    }
     for name, value in variables.items():
         (folder / entries[name]["filename"]).write_bytes(value.tobytes())
     (folder / "manifest.json").write_text(json.dumps(entries))

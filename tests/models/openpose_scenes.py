@@ -17,7 +17,7 @@ def make_outputs(people: NDArray[np.float64], cells: tuple[int, int]) -> Outputs
 
     NaN = out of sight. The neck is in the middle of the shoulders.
     """
-    place = np.stack(np.mgrid[: cells[0], : cells[1]][::-1], axis=-1)  # (h, w, 2) x, y
+    place = np.moveaxis(np.mgrid[: cells[0], : cells[1]][::-1], 0, -1)  # (h, w, 2) x, y
     maps = {name: np.zeros((channels, *cells)) for name, channels in CHANNELS.items()}
     for person in people:
         parts = _parts((person - ORIGIN_PX) / CELL_PX)

@@ -31,7 +31,7 @@ def encoded(image: NDArray, kind: str = ".png", *params: int) -> bytes:
 def animated(images: list[Image], kind: str) -> bytes:
     animation = cv2.Animation()
     animation.frames = [np.ascontiguousarray(image[..., ::-1]) for image in images]
-    animation.durations = np.full(len(images), 100, np.int32)
+    animation.durations = [100] * len(images)
     done, content = cv2.imencodeanimation(kind, animation)
     assert done
     return content.tobytes()

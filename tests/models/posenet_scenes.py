@@ -25,7 +25,7 @@ def make_outputs(people: NDArray[np.float64], cells: tuple[int, int]) -> dict[st
     As PersonLab trains it: every vector starts at the cell itself and ends at the keypoint of the nearest person.
     """
     height, width = cells
-    place = np.stack(np.mgrid[:height, :width], axis=-1) * STRIDE_PX
+    place = np.moveaxis(np.mgrid[:height, :width], 0, -1) * STRIDE_PX
     to = people[:, :, ::-1] - place[:, :, None, None]  # (h, w, person, 17, 2) y, x
     if not len(people):
         to = np.full((height, width, 1, 17, 2), 1e6)

@@ -162,7 +162,7 @@ def decode_single_pose(buffers: Buffers, params: DecodeParams) -> list[Pose]:
     keypoints = []
     for keypoint in range(PARTS):
         cells = [(y, x) for y in range(buffers.height) for x in range(buffers.width)]
-        y, x = max(cells, key=lambda cell: buffers.score(*cell, keypoint))
+        y, x = max(cells, key=lambda cell: buffers.score(cell[0], cell[1], keypoint))
         position = image_coords(y, x, keypoint, params.output_stride_px, buffers)
         keypoints.append(Keypoint(position, buffers.score(y, x, keypoint)))
     return [Pose(sum(score for _, score in keypoints) / PARTS, keypoints)]

@@ -1,5 +1,7 @@
 """Addresses with credentials in them are refused, and nobody repeats them."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +53,7 @@ def test_a_password_with_a_slash(address: str) -> None:
         refuse_credentials(address)
 
 
-def test_archives_and_sources_are_checked(tmp_path) -> None:
+def test_archives_and_sources_are_checked(tmp_path: Path) -> None:
     for location in ("s3://key:hunter2@bucket/x", "https://me:hunter2@host/x", "file://me:hunter2@host/x"):
         with pytest.raises(NightjarError) as caught:
             parse_place(location)

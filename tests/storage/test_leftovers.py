@@ -89,7 +89,8 @@ def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
 def test_one_taken_for_a_leftover_before_it_was_held_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hold, taken = leftovers._hold, []
+    hold = leftovers._hold
+    taken: list[Path] = []
 
     def late(descriptor: int) -> None:
         if not taken:

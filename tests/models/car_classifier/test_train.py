@@ -185,7 +185,7 @@ def test_a_checkpoint_of_something_else_is_refused(
 
 
 def test_a_state_there_and_back_without_an_epoch(tmp_path: Path) -> None:
-    save_state(State([np.float32(3.0), np.zeros((2, 3), np.uint32)], []), "me", tmp_path / "state.npz")
+    save_state(State([np.array(3.0, np.float32), np.zeros((2, 3), np.uint32)], []), "me", tmp_path / "state.npz")
     found = load_state("me", tmp_path / "state.npz")
     assert [value.shape for value in found.values] == [(), (2, 3)]
     assert (found.best, found.steps, found.epochs, found.best_epoch) == ([], [], [], 0)
@@ -303,7 +303,7 @@ def test_an_epoch_over_2000_cached_pictures_takes_less_than_two_seconds() -> Non
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", PRESETS)
 def test_real_weights_tell_real_cars_from_others(data: Path, cache: Path, tmp_path: Path, name: str) -> None:
-    found = []
+    found: list[Picture] = []
     for path in sorted((data / "cars").rglob("*.jpg")):
         car = "stanford_train" in path.parts or "252.car-side-101" in path.parts
         split = ("train", "train", "validation", "test")[len(found) % 4]

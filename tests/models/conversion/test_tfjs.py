@@ -146,8 +146,8 @@ def test_fused_convolutions_are_unfused(tmp_path: Path, noise: Tensor, op: str, 
     random = np.random.default_rng(3)
     shape = (3, 3, 3, 5) if op == "_FusedConv2D" else (3, 3, 3, 1)
     channels = 5 if op == "_FusedConv2D" else 3
-    weights = {"w": random.normal(size=shape), "b": random.normal(size=channels), "a": random.normal(size=channels)}
-    weights = {name: value.astype(np.float32) for name, value in weights.items()}
+    shapes = {"w": shape, "b": (channels,), "a": (channels,)}
+    weights = {name: random.normal(size=size).astype(np.float32) for name, size in shapes.items()}
     arguments = ["b", "a"] if activation == "Prelu" else ["b"]
     fused_ops = ["BiasAdd", activation] if activation else ["BiasAdd"]
     node = fused(op, ["image", "w", *arguments], fused_ops, leakyrelu_alpha={"f": 0.1})

@@ -81,7 +81,7 @@ def test_what_is_not_finite_counts_as_0(seed: int, share: float, params: OpenPos
     rng = np.random.default_rng(seed)
     outputs = noise(seed, (6, 5))
     for array in outputs.values():
-        hit = rng.random(array.shape) < share
+        hit = np.asarray(rng.random(array.shape) < share)
         array[hit] = rng.choice([np.nan, np.inf, -np.inf], hit.sum())
     before = {name: array.copy() for name, array in outputs.items()}
     found = decode_openpose(outputs, params)

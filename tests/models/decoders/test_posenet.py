@@ -72,7 +72,7 @@ def test_what_is_not_finite_is_not_there(seed: int, params: DecodeParams, share:
     rng = np.random.default_rng(seed)
     outputs = noise(seed, (6, 5), logit_mean=0)
     for array in outputs.values():
-        hit = rng.random(array.shape) < share
+        hit = np.asarray(rng.random(array.shape) < share)
         array[hit] = rng.choice([np.nan, np.inf, -np.inf], hit.sum())
     found = decode_poses(outputs, params)
     assert_same(found, decode_poses_plainly(outputs, params))

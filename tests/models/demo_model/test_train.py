@@ -296,8 +296,8 @@ def test_the_exported_model_says_what_the_trained_one_says(tmp_path: Path) -> No
     """Folded, quantised to uint16, written, read by tfjs.py: outputs within quantisation."""
     progress = start(TINY)
     rng = np.random.default_rng(0)
-    progress.values["average"] += rng.normal(0, 0.02, progress.values["average"].shape).astype(np.float32)
-    progress.values["counted"] += rng.uniform(0, 0.3, progress.values["counted"].shape).astype(np.float32)
+    progress.values["average"] += rng.normal(0, 0.02, progress.values["average"].shape).astype(np.float32)  # type: ignore[attr-defined]
+    progress.values["counted"] += rng.uniform(0, 0.3, progress.values["counted"].shape).astype(np.float32)  # type: ignore[attr-defined]
     write_posenet(trained_variables(progress), tmp_path)
     assert (tmp_path / WEIGHTS_FILE).stat().st_size < 1_500_000
     graph = unfuse(load_graph_model(tmp_path / "model.json")[0])
@@ -308,7 +308,7 @@ def test_the_exported_model_says_what_the_trained_one_says(tmp_path: Path) -> No
     with tf.compat.v1.Session(graph=to_graph(ready)) as session:
         feeds = {f"{the_input(ready).name}:0": image}
         found = session.run({name: f"nightjar/{name}:0" for name in outputs}, feeds)
-    values = [tf.constant(progress.values[name]) for name in ("average", "counted")]
-    heads, _ = run_network(*values, tf.constant(image), training=False)
+    average, counted = (tf.constant(progress.values[name]) for name in ("average", "counted"))
+    heads, _ = run_network(average, counted, tf.constant(image), training=False)
     for name, head in (("heatmap", "heatmap_2"), *((n, n) for n in outputs if n != "heatmap")):
         np.testing.assert_allclose(found[name], heads[head].numpy(), atol=0.01 * np.abs(heads[head]).max())

@@ -1,12 +1,14 @@
 """The pipeline around a device that is fake; the mathematics is not."""
 
+from collections.abc import Generator, Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.inference.pipeline import FrameTensor, inside_frame, run_pipeline
+from models.inference.pipeline import FrameResult, FrameTensor, inside_frame, run_pipeline
 from models.inference.preprocess import Mode, plan_resize
 from models.inference.runtime import RuntimeFault
 from models.types import FramePoses
@@ -41,7 +43,7 @@ def one_person(outputs: dict[str, np.ndarray]) -> FramePoses:
     return FramePoses(outputs["value"], np.zeros((1, 17, 2), np.float32), np.ones((1, 17), np.float32))
 
 
-def ring_of_frames(count: int, slots: int, asked: list[int]):
+def ring_of_frames(count: int, slots: int, asked: list[int]) -> Iterator[FrameTensor]:
     """Frames whose tensors share `slots + 1` buffers, as the real source's shared memory does."""
     buffers = np.zeros((slots + 1, 1, 2, 2, 3), np.uint8)
     for number in range(count):
@@ -70,7 +72,7 @@ def test_the_source_is_never_asked_further_ahead_than_the_device_has_slots() -> 
 
 def test_a_lost_device_ends_the_pipeline_and_leaves_no_request_running() -> None:
     runtime = FakeRuntime(3, lost_at=10)
-    results = []
+    results: list[FrameResult] = []
     with pytest.raises(RuntimeFault):
         results.extend(run_pipeline(ring_of_frames(100, 3, []), runtime, one_person))
     assert not runtime.busy
@@ -94,6 +96,7 @@ def test_an_abandoned_pipeline_waits_for_what_it_started() -> None:
     runtime = FakeRuntime(4)
     results = run_pipeline(ring_of_frames(100, 4, []), runtime, one_person)
     next(results)
+    assert isinstance(results, Generator)
     results.close()
     assert not runtime.busy
 

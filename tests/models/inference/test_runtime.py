@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -19,13 +20,15 @@ from models.inference.runtime import (
     check_outputs,
     why_no_stick,
 )
-from models.manifest import Stick
+from models.manifest import Manifest, Stick
 from tests.conftest import ROOT
 from tests.tiny_model import CELL, OUTPUTS, SIZE, write_tiny_model
 
+Model: TypeAlias = tuple[Path, Manifest]
+
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     folder = tmp_path_factory.mktemp("runtime") / "ir"
     return folder, write_tiny_model(folder)
 
@@ -36,7 +39,7 @@ def picture(column: int, row: int) -> np.ndarray:
     return tensor
 
 
-def test_pixels_go_in_as_bytes_and_scaled_outputs_come_out(model) -> None:
+def test_pixels_go_in_as_bytes_and_scaled_outputs_come_out(model: Model) -> None:
     folder, manifest = model
     runtime = OpenVinoRuntime(folder, manifest)
     assert runtime.device.startswith("CPU (")
@@ -48,7 +51,7 @@ def test_pixels_go_in_as_bytes_and_scaled_outputs_come_out(model) -> None:
     assert outputs["heatmap"][0, 0, 0, 0] == pytest.approx(((30 - 127.5) / 127.5 - 0.5) * 20, abs=1e-4)
 
 
-def test_slots_run_at_once_and_each_has_its_own_answer(model) -> None:
+def test_slots_run_at_once_and_each_has_its_own_answer(model: Model) -> None:
     folder, manifest = model
     runtime = OpenVinoRuntime(folder, manifest)
     tensors = [picture(slot % 14, slot // 14 + 2) for slot in range(runtime.slots)]
@@ -61,7 +64,7 @@ def test_slots_run_at_once_and_each_has_its_own_answer(model) -> None:
             np.testing.assert_allclose(people.keypoints[0], [expected] * 17, atol=1e-3)
 
 
-def test_the_threads_that_infer_are_nicer_than_the_one_that_feeds_them(model) -> None:
+def test_the_threads_that_infer_are_nicer_than_the_one_that_feeds_them(model: Model) -> None:
     def niceness() -> dict[int, int]:
         threads = [int(task.name) for task in Path("/proc/self/task").iterdir()]
         return {thread: os.getpriority(os.PRIO_PROCESS, thread) for thread in threads}
@@ -76,7 +79,7 @@ def test_the_threads_that_infer_are_nicer_than_the_one_that_feeds_them(model) ->
     assert {nice for thread, nice in after.items() if thread not in before} == {min(mine + NICENESS, 19)}
 
 
-def test_a_device_that_is_not_there_is_one_clear_error(model) -> None:
+def test_a_device_that_is_not_there_is_one_clear_error(model: Model) -> None:
     folder, manifest = model
     for device in ("MYRIAD", "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480", "TOASTER"):
         with pytest.raises(RuntimeFault, match=rf"no device {device} here, found CPU: ") as caught:
@@ -85,7 +88,7 @@ def test_a_device_that_is_not_there_is_one_clear_error(model) -> None:
 
 
 @pytest.mark.parametrize("device", ["MYRIAD", "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480"])
-def test_a_stick_without_its_plugin_says_where_the_plugin_is(model, device: str) -> None:
+def test_a_stick_without_its_plugin_says_where_the_plugin_is(model: Model, device: str) -> None:
     with pytest.raises(RuntimeFault, match=r"2022.3 LTS from Intel's archive, see docs/edge.md"):
         OpenVinoRuntime(*model, device)
     assert (ROOT / "docs/edge.md").is_file()
@@ -113,20 +116,22 @@ def test_a_stick_that_does_not_start_is_looked_for_on_the_usb(tmp_path: Path, pr
 
 
 @pytest.mark.parametrize("device", ["MYRIAD", "MYRIAD.1.1-ma2480", "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480"])
-def test_what_does_not_fit_a_stick_is_refused_before_anything_is_opened(model, tmp_path: Path, device: str) -> None:
+def test_what_does_not_fit_a_stick_is_refused_before_anything_is_opened(
+    model: Model, tmp_path: Path, device: str
+) -> None:
     _, manifest = model
     unfit = dataclasses.replace(manifest, stick=Stick(False, "operation Pad is of opset12", 12))
     with pytest.raises(RuntimeFault, match=r"operation Pad is of opset12.* --device CPU"):
         OpenVinoRuntime(tmp_path / "no-such-ir", unfit, device)
 
 
-def test_sticks_and_others_are_not_mixed(model) -> None:
+def test_sticks_and_others_are_not_mixed(model: Model) -> None:
     with pytest.raises(RuntimeFault, match="one precision"):
         OpenVinoRuntime(*model, "MULTI:MYRIAD,CPU")
 
 
 @pytest.mark.parametrize("device", ["AUTO", "MULTI:CPU"])
-def test_who_lets_openvino_choose_is_told_what_it_chose(model, device: str) -> None:
+def test_who_lets_openvino_choose_is_told_what_it_chose(model: Model, device: str) -> None:
     """And it computes in the precision asked for: left alone, a CPU with AMX takes bf16."""
     chosen, cpu = OpenVinoRuntime(*model, device), OpenVinoRuntime(*model)
     assert chosen.device == f"{device} {cpu.device.removeprefix('CPU ')}"
@@ -148,7 +153,7 @@ def test_outputs_that_are_no_numbers_are_refused(value: float, sound: bool) -> N
             check_outputs("MYRIAD", outputs)
 
 
-def test_a_broken_ir_is_one_clear_error(model, tmp_path: Path) -> None:
+def test_a_broken_ir_is_one_clear_error(model: Model, tmp_path: Path) -> None:
     _, manifest = model
     (tmp_path / "model.xml").write_text("<net>")
     (tmp_path / "model.bin").write_bytes(b"")

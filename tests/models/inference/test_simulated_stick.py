@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.inference import simulated_stick
 from models.inference.devices import open_runtime
-from models.inference.pipeline import FrameTensor, decoder_for, run_pipeline
+from models.inference.pipeline import FrameResult, FrameTensor, decoder_for, run_pipeline
 from models.inference.preprocess import plan_resize
 from models.inference.runtime import Runtime, RuntimeFault
 from models.inference.simulated_stick import EXAMPLE, SLOTS, Schedule, SimulatedStick, parse
@@ -204,7 +204,7 @@ def test_garbage_ends_the_pipeline_and_the_frames_before_it_are_whole(model: tup
     resize = plan_resize((SIZE, SIZE), (SIZE, SIZE), manifest.input.resize)
     decode = decoder_for(manifest, resize)
     frames = (FrameTensor(number, number / 30, tensor) for number, tensor in enumerate(pictures(20)))
-    results = []
+    results: list[FrameResult] = []
     with pytest.raises(RuntimeFault, match=r"SIMULATED.* returned \w+ with NaN"):
         results.extend(run_pipeline(frames, runtime, decode))
     assert len(list(run(runtime, pictures(5)))) == 5  # nothing was left in its slots

@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
-from models.inference import benchmark, speed
+from models.inference import benchmark
 from models.inference.benchmark import SpeedRatio, compare_speeds, inferences_per_s
 
 TENSOR = np.zeros((1, 2, 2, 3), np.uint8)
@@ -36,7 +38,7 @@ class Device:
 def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]]]:
     """Two devices on one clock, the second 2.2 times as fast; an idle machine."""
     clock = [0.0]
-    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(benchmark._OtherLoad, "share", lambda _: 0.0)
     made: list[Device] = []
 
@@ -69,7 +71,8 @@ def test_the_ratio_survives_what_the_machine_does(
     devices: Callable[..., list[Any]], slowed: Callable[[float], float]
 ) -> None:
     """The best of three rounds each was told as 6.5 where 2.2 is true."""
-    found = compare_speeds(*devices(slowed), TENSOR)
+    first, second = devices(slowed)
+    found = compare_speeds(first, second, TENSOR)
     assert found.ratio == pytest.approx(2.2, rel=0.03)
     assert found.low <= found.ratio <= found.high
     assert found.doubt == ""
@@ -78,7 +81,8 @@ def test_the_ratio_survives_what_the_machine_does(
 
 
 def test_a_speed_that_jumps_from_round_to_round_gives_no_figure(devices: Callable[..., list[Any]]) -> None:
-    found = compare_speeds(*devices(lambda now: 4.0 if int(now / 0.2) % 3 else 1.0), TENSOR)
+    first, second = devices(lambda now: 4.0 if int(now / 0.2) % 3 else 1.0)
+    found = compare_speeds(first, second, TENSOR)
     assert "pairs of rounds are outside" in found.doubt
     assert "is not said" in found.describe("a", "b")
     assert "times as fast" not in found.describe("a", "b")
@@ -97,11 +101,11 @@ def test_the_load_is_that_of_other_processes() -> None:
     load = benchmark._OtherLoad()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
         try:
-            deadline = speed.time.process_time() + 0.5
-            while speed.time.process_time() < deadline:
+            deadline = time.process_time() + 0.5
+            while time.process_time() < deadline:
                 pass
         finally:
             other.kill()
-    all_cpus = speed.psutil.cpu_count() or 1
+    all_cpus = psutil.cpu_count() or 1
     assert load.share() > 0.3 / all_cpus / 2
     assert 0 <= load.share() <= 1

@@ -25,7 +25,8 @@ processes.set_forkserver_preload(["tests.storage.workers"])
 
 def run_and_kill(start: Callable[[str], BaseProcess], is_done: Callable[[], bool]) -> None:
     """KILLS workers die in the middle of something, PAUSES sleep past their lease, and the rest ends the work."""
-    rng, kills, pauses, waking = random.Random(7), 0, 0, {}
+    rng, kills, pauses = random.Random(7), 0, 0
+    waking: dict[int, float] = {}
     workers = [start(f"worker-{n}") for n in range(WORKERS)]
     try:
         while kills < KILLS or not is_done():
@@ -34,11 +35,13 @@ def run_and_kill(start: Callable[[str], BaseProcess], is_done: Callable[[], bool
                 os.kill(sleeper, signal.SIGCONT)
                 del waking[sleeper]
             n = rng.randrange(WORKERS)
-            if workers[n].pid in waking:
+            pid = workers[n].pid
+            assert pid is not None
+            if pid in waking:
                 continue
             if pauses < PAUSES and rng.random() < 0.2:
-                os.kill(workers[n].pid, signal.SIGSTOP)
-                waking[workers[n].pid] = time.monotonic() + 1.5 * LEASE_S
+                os.kill(pid, signal.SIGSTOP)
+                waking[pid] = time.monotonic() + 1.5 * LEASE_S
                 pauses += 1
             elif kills < KILLS:
                 workers[n].kill()

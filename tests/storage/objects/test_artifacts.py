@@ -15,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.objects.artifacts import TEMPORARY, Artifacts, get_folder, open_artifacts, prove, put_folder
+from storage.leftovers import TEMPORARY
+from storage.objects.artifacts import Artifacts, get_folder, open_artifacts, prove, put_folder
 from storage.objects.places import ObjectError, StoreError
 from storage.objects.s3 import PART_BYTES, S3Options
 from tests.servers_s3 import S3Server, free_port, new_bucket

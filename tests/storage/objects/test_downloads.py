@@ -50,8 +50,8 @@ def _check_loopback(url: str) -> None:
 def site() -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            site.asked.append(self.path)
-            reply = site.pages.get(self.path, Reply(b"no", 404))
+            served.asked.append(self.path)
+            reply = served.pages.get(self.path, Reply(b"no", 404))
             self.send_response(reply.status)
             self.send_header("Content-Length", str(reply.announced or len(reply.body)))
             for name, value in reply.headers.items():
@@ -63,10 +63,10 @@ def site() -> Iterator[Site]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    site = Site(f"http://127.0.0.1:{server.server_address[1]}")
+    served = Site(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield site
+    yield served
     server.shutdown()
     thread.join()
     server.server_close()

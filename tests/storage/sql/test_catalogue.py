@@ -137,7 +137,8 @@ def test_a_file_that_is_gone_keeps_its_date(engine: Engine) -> None:
     time.sleep(0.01)
     mark_seen(engine, "archive/", ["stays", "never heard of"])
     with engine.connect() as connection:
-        seen = dict(connection.execute(select(archive_files.c.key, archive_files.c.seen_at)).all())
+        rows = connection.execute(select(archive_files.c.key, archive_files.c.seen_at))
+        seen = {row.key: row.seen_at for row in rows}
     assert seen["stays"] > seen["gone"]
     assert seen["gone"].utcoffset().total_seconds() == 0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import psycopg
@@ -135,7 +136,7 @@ def test_a_database_that_is_not_utf8_is_refused_in_a_sentence(pg_admin_url: str,
 
 
 @pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
-def test_a_sqlite_file_in_another_unicode_encoding_works(tmp_path, encoding: str) -> None:
+def test_a_sqlite_file_in_another_unicode_encoding_works(tmp_path: Path, encoding: str) -> None:
     import sqlite3
 
     with sqlite3.connect(tmp_path / "wide.sqlite") as wide:

@@ -26,7 +26,7 @@ def load_film(engine: Engine, video: Video, states: str, t_s: Sequence[float] | 
     batch_id = start_batch(engine, "archive/", model_version_id, "local", "owner")
     expect_segments(engine, batch_id, [video_id], files_listed=1, files_quarantined=0)
     show_model(engine, "pose", model_version_id)
-    times = np.arange(video.frames) / video.fps if t_s is None else np.asarray(t_s)
+    times = np.arange(video.frames) / (video.fps or 0) if t_s is None else np.asarray(t_s)
     for _ in range(0, video.frames, LENGTH):
         mine = must_claim(engine, batch_id)
         numbers = range(mine.segment.start_frame, mine.segment.stop_frame)

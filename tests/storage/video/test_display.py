@@ -36,8 +36,20 @@ def shown(path: Path, size: tuple[int, int] | None = None) -> tuple[Video, list[
 
 def by_ffmpeg(path: Path, width: int, height: int, filters: str = "null") -> np.ndarray:
     """The first frame as ffmpeg turns it by itself."""
-    command = ["ffmpeg", "-v", "error", "-i", path, "-frames:v", "1", "-vf", filters, "-pix_fmt", "rgb24"]
-    raw = subprocess.run([*command, "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
+    command: list[str | Path] = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-i",
+        path,
+        "-frames:v",
+        "1",
+        "-vf",
+        filters,
+        "-pix_fmt",
+        "rgb24",
+    ]
+    raw = subprocess.run([*command, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
     return np.frombuffer(raw, np.uint8).reshape(height, width, 3)
 
 

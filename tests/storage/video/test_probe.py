@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -18,6 +19,7 @@ from models.files import sha256_of
 from models.types import AttemptError, FrameIndex, Video
 from storage.video import probe as video_module
 from storage.video.containers import open_regular, tells_its_end
+from storage.video.frame_index import demux as demux_packets
 from storage.video.frames import open_container, read_frames
 from storage.video.geometry import DisplayGeometry
 from storage.video.pixels import to_rgb
@@ -202,7 +204,7 @@ def at_first_packets(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], objec
         happen()
         return packets(*arguments)
 
-    packets = video_module.demux
+    packets: Callable[..., Any] = demux_packets
     monkeypatch.setattr(video_module, "demux", demux)
 
 
@@ -257,7 +259,7 @@ def fail_to_read(file: object) -> str:
 @pytest.mark.parametrize("keep", [0.3, 0.7, 0.97])
 def test_a_file_cut_short_is_refused(tmp_path, name, keep):
     codec = {"a.mpg": "mpeg1video", "a.avi": "mpeg4", "a.mxf": "mpeg2video"}.get(name, "libx264")
-    options = {} if codec != "libx264" else None
+    options: dict[str, str] | None = {} if codec != "libx264" else None
     whole = make_video(tmp_path / name, codec=codec, options=options, movflags=FRAGMENTED if "frag" in name else "")
     part = cut(whole, tmp_path / f"part_{name}", keep)
     part.write_bytes(part.read_bytes()[: -1 if part.stat().st_size % 188 == 0 else None])

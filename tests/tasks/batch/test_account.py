@@ -24,9 +24,10 @@ from storage.objects.artifacts import FolderArtifacts
 from storage.sql.catalogue import record_file
 from storage.sql.database import DatabaseError
 from tasks.batch.account import Account, comparable, device_table, read_account, share_of_best, throttling, video_table
-from tasks.batch.report import _tables, markdown_table, print_account, quarantine_table
+from tasks.batch.report import _tables, print_account, quarantine_table
 from tasks.site.settings import Settings
 from tasks.site.site import Site
+from tasks.text.markdown import markdown_table
 from tasks.text.wording import deviation, duration
 from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 from tests.tasks.nights import CPU, STICK, commit, do, set_times

@@ -1,6 +1,7 @@
 """Overlays that are asked for after the fact: which video, which frames, which model, and in which geometry."""
 
 import shutil
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -25,7 +26,7 @@ MODEL = DrawnModel(1, "1" * 64, "pose")  # as samples.make_model has it
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A folder with one film of wide pixels, 256x96 as shown, of which the first 20 of 40 frames are done."""
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)

@@ -28,8 +28,9 @@ from storage.sql.tables import segments
 from tasks.fleet import messages as orders
 from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet.messages import Done, Fault, Order, Status
-from tasks.fleet.parent import CalledOff, Fleet
+from tasks.fleet.parent import Fleet
 from tasks.fleet.schedule import START_LIMIT_S
+from tasks.runs.cancelling import CalledOff
 from tasks.runs.edge_runs import EdgeRuns, NotDeployedError, Wish
 from tasks.runs.run_state import RunState
 from tasks.segment.result_files import ResultReader, put, result_key

@@ -36,7 +36,9 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def test_a_kept_probe_is_not_made_again(archive: FolderArchive, sandbox: Sandbox, monkeypatch) -> None:
+def test_a_kept_probe_is_not_made_again(
+    archive: FolderArchive, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (entry,) = archive.list()
     with archive.local(entry) as path:
         state, (video, index) = state_of(path), probe_video(path)
@@ -72,7 +74,7 @@ def test_a_kept_probe_of_other_bytes_than_the_planned_is_refused(archive: Folder
         opened.get(entry, "0" * 64)
 
 
-def test_the_oldest_probes_go_first(archive: FolderArchive, monkeypatch) -> None:
+def test_the_oldest_probes_go_first(archive: FolderArchive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opened_video, "KEPT_FRAMES", 250)
     (entry,) = archive.list()
     path = archive.root / entry.key

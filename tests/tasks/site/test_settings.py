@@ -1,6 +1,7 @@
 """Settings come from the environment and .env, have defaults under one folder, and never print a secret."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tasks.site.settings import Settings, SettingsError, prepare_prefect, read_s
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     read_settings.cache_clear()
     yield

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -16,7 +17,7 @@ import pytest
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate, WorkPoolCreate
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Pending
 from sqlalchemy import Engine, insert
@@ -211,7 +212,7 @@ def test_slots_that_were_miscounted_are_counted_anew(
     assert lines() == [said]
     assert slots(client, deployment) == runs
     next_night = client.create_flow_run_from_deployment(deployment)
-    state = client.set_flow_run_state(next_night.id, Pending()).state
+    state: State[Any] | None = client.set_flow_run_state(next_night.id, Pending()).state
     assert state is not None
     assert state.type == (StateType.SCHEDULED if runs else StateType.PENDING)
     remove(client, deployment)

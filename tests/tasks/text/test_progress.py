@@ -1,14 +1,15 @@
 """Progress as a line of text; the bar and the artifact are seen in the tests of the flows."""
 
+import time
+
 import pytest
 
-from tasks.text import progress
 from tasks.text.progress import FrameProgress
 
 
 def test_a_line_tells_frames_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     frames = FrameProgress(1000)
     assert frames.text() == "0 of 1,000 frames"
     now[0] += 1.0
