@@ -11,7 +11,7 @@ UV_INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet
 
 .PHONY: demo test test-all chaos fuzz bench lint format docs hooks lock edge-cpu edge-stick clean help
 
-help:            ## what there is
+help:            ## list these commands
 	@grep -hE '^[a-z -]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 $(BIN)/uv: deployments/locks/bootstrap.lock
@@ -52,7 +52,7 @@ fuzz: $(VENV)/.dev  ## read 13,500 damaged videos, pictures, models, results and
 bench: $(VENV)/.dev  ## measure this machine in a quarter of an hour, print ratios, and write docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
 
-lint: $(VENV)/.dev  ## ruff, the type checker, and who may import whom
+lint: $(VENV)/.dev  ## ruff, mypy, and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -72,7 +72,7 @@ docs: $(VENV)/.dev  ## write the generated parts of docs/: commands, settings, i
 hooks: $(VENV)/.dev  ## let git check what it commits: ruff, mypy, import contracts, generated documents
 	$(BIN)/pre-commit install
 
-lock: $(BIN)/uv  ## resolve the dependencies anew
+lock: $(BIN)/uv  ## resolve the dependencies again
 	cd deployments/locks && ../../$(BIN)/uv pip compile $(LOCK_OPTIONS) bootstrap.in -o bootstrap.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml -o deployments/locks/runtime.lock
 	$(BIN)/uv pip compile $(LOCK_OPTIONS) pyproject.toml --extra dev -c deployments/locks/runtime.lock -o deployments/locks/dev.lock
@@ -91,5 +91,5 @@ EDGE_LOCK_OPTIONS := --quiet --no-config --generate-hashes --no-header --no-anno
 edge-cpu edge-stick:  ## install a worker into .venv-edge-cpu or .venv-edge-stick, see docs/edge.md
 	deployments/install-edge.sh $(@:edge-%=%) $(EDGE_PYTHON)
 
-clean:           ## remove what was installed and made here
+clean:           ## remove what was installed and created here
 	rm -rf $(VENV) .nightjar
