@@ -1,6 +1,7 @@
 """A database of before the first release: every command that opens it refuses it, and says what to do."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ COMMANDS = (
 
 
 @pytest.fixture
-def older_url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def older_url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
