@@ -221,7 +221,7 @@ def test_workers_that_were_never_measured_get_a_segment_each(stage: Stage) -> No
 def test_a_slow_prefect_is_not_waited_for_while_workers_speak(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs, of which each takes it two seconds, and then a look at the workers."""
     clock = [time.monotonic()]
-    monkeypatch.setattr(fleet_dispatch.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     stage.runs.online = ["pi-1", "pi-2", "pi-3"]
     stage.runs.after_start = lambda: clock.append(clock.pop() + 2.0)
     stage.tick()
