@@ -81,23 +81,26 @@ class Actor:
 
 
 class Worker(Actor):
-    """A worker of the edge pool, as on a Pi: a home of its own, the artifact store, no database."""
+    """`nightjar worker` of the edge pool, as on a Pi: a home of its own, the artifact store, no database.
+
+    environment: with NIGHTJAR_DEVICE, the device of its runs
+    """
 
     def __init__(self, name: str, home: Path, environment: dict[str, str]) -> None:
         own = {
             "NIGHTJAR_HOME": str(home),
-            "NIGHTJAR_WORKER_NAME": name,
             "NIGHTJAR_DATABASE_URL": "postgresql://nobody:none@127.0.0.1:1/none",
             "PREFECT_HOME": str(home / "prefect"),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
             "PREFECT_CLIENT_MAX_RETRIES": "10",
         }
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-        super().__init__(name, home, [*command, "--name", name, "--limit", "2"], {**environment, **own})
+        command = [sys.executable, "-m", "deployments.cli", "worker", "--pool", POOL, "--name", name]
+        command += ["--device", environment["NIGHTJAR_DEVICE"]]
+        super().__init__(name, home, command, {**environment, **own})
 
     def runs(self) -> list[psutil.Process]:
         """The processes of its flow runs, those too that outlived an earlier life of the worker."""
-        return [one for one in self._mine() if "worker" not in _command_of(one) and "-c" not in _command_of(one)]
+        return [one for one in self._mine() if "prefect.engine" in _command_of(one)]
 
     def decoders(self) -> list[psutil.Process]:
         """The sandboxes of its runs."""
@@ -124,7 +127,7 @@ class Worker(Actor):
 def _command_of(process: psutil.Process) -> list[str]:
     with suppress(psutil.Error):
         return list(process.cmdline())
-    return ["worker"]  # gone: nobody's run
+    return []
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
