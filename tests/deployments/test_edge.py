@@ -1,6 +1,7 @@
 """What a worker at the edge imports, is installed with, and computes: on Python 3.10 too, with OpenVINO 2022.3."""
 
 import configparser
+import fcntl
 import hashlib
 import json
 import os
@@ -27,7 +28,9 @@ DATABASE = {
 }
 HEAVY = {"tensorflow", "tensorflowjs", "keras", "tf_keras"}
 LOCKS = [ROOT / f"deployments/locks/edge-{kind}.lock" for kind in ("cpu", "stick")]
-ENVIRONMENT = ROOT / ".venv-edge-stick"
+EDGE_PARTS = ("install-edge.sh", "locks/edge-stick.lock", "locks/stick.lock")
+# Outlives a checkout: CI may keep it.
+CACHE = Path(os.environ.get("NIGHTJAR_TEST_CACHE", "~/.cache/nightjar-tests")).expanduser()
 DEMO = ROOT / "models/data/posenet-demo"
 
 INFER = """
@@ -117,19 +120,34 @@ def test_the_unit_starts_the_command_that_there_is() -> None:
 
 @pytest.fixture(scope="session")
 def edge_python() -> Path:
-    """A stick worker's Python, made by the install script, with pip's OpenVINO 2022.3.2 in the place of Intel's."""
+    """A stick worker's Python, made by the install script, with pip's OpenVINO 2022.3.2 in the place of Intel's.
+
+    Made once per content of the locks, for this checkout, which the environment names.
+    """
     interpreter = find_python("3.10")
     if interpreter is None:
         pytest.skip("no Python 3.10 runs here, as a worker with a stick needs it")
-    parts = [ROOT / "deployments" / name for name in ("install-edge.sh", "locks/edge-stick.lock", "locks/stick.lock")]
-    wanted = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()
-    python, stamp = ENVIRONMENT / "bin/python", ENVIRONMENT / "lock.sha256"
-    if not stamp.is_file() or stamp.read_text() != wanted:
-        quick = {**os.environ, "UV_COMPILE_BYTECODE": "0"}
-        subprocess.run([parts[0], "stick", interpreter, ENVIRONMENT], check=True, env=quick)
-        openvino: list[str | Path] = ["--quiet", "--python", python, "--require-hashes", "--no-deps", "-r", parts[2]]
-        subprocess.run([ENVIRONMENT / "bin/uv", "pip", "install", *openvino], check=True)
-        stamp.write_text(wanted)
+    parts = [ROOT / "deployments" / name for name in EDGE_PARTS]
+    wanted = hashlib.sha256(b"".join(part.read_bytes() for part in parts) + f"{interpreter} {ROOT}".encode())
+    folder = CACHE / f"edge-stick-{wanted.hexdigest()[:16]}"
+    python, done = folder / "bin/python", folder / "installed"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of this suite may be at it
+        if not done.is_file():
+            quick = {**os.environ, "UV_COMPILE_BYTECODE": "0"}
+            subprocess.run([parts[0], "stick", interpreter, folder], check=True, env=quick)
+            openvino: list[str | Path] = [
+                "--quiet",
+                "--python",
+                python,
+                "--require-hashes",
+                "--no-deps",
+                "-r",
+                parts[2],
+            ]
+            subprocess.run([folder / "bin/uv", "pip", "install", *openvino], check=True)
+            done.touch()
     return python
 
 
@@ -140,7 +158,9 @@ def test_the_command_of_a_stick_worker_answers_on_python_3_10(edge_python: Path,
     assert shown.returncode == 0, shown.stderr
     assert "--device" in shown.stdout
     assert not DATABASE & loaded_by(edge_python, tmp_path)
-    subprocess.run([ENVIRONMENT / "bin/uv", "pip", "check", "--python", edge_python], check=True, capture_output=True)
+    subprocess.run(
+        [edge_python.with_name("uv"), "pip", "check", "--python", edge_python], check=True, capture_output=True
+    )
 
 
 def test_doctor_finds_nothing_missing_on_a_stick_worker(edge_python: Path, tmp_path: Path) -> None:
