@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from models.types import AttemptError, NightjarError, TooSlowError, VideoError
 from storage.sandbox import wire
 from storage.sandbox.child import CLOSE, RELEASE, Request, send_request, shared_slots, slot_bytes, slot_views
+from storage.sandbox.entry_points import ENTRY_POINTS
 
 MEMORY_BYTES = 4 << 30
 IDLE_S = 300.0  # a child that owes an answer and uses no CPU for this time hangs, perhaps on a dead network disk
@@ -73,9 +74,15 @@ class _Child(NamedTuple):
 class Sandbox:
     """A context manager for calls in a child, which starts at the first call. For one thread at a time."""
 
-    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
-        """Set the limit. memory_bytes: address space that a call may take beyond that of the loaded libraries."""
+    def __init__(
+        self, memory_bytes: int = MEMORY_BYTES, entry_points: Collection[tuple[str, str]] = ENTRY_POINTS
+    ) -> None:
+        """Set the limits. memory_bytes: address space that a call may take beyond that of the loaded libraries.
+
+        entry_points: functions that may be run, as (module, name)
+        """
         self._memory_bytes = memory_bytes
+        self._entry_points = entry_points
         self._child: _Child | None = None
         self._stream: Stream | None = None
 
@@ -142,8 +149,10 @@ class Sandbox:
         if self._stream is not None:
             raise RuntimeError("the sandbox serves a stream: close it first")
         module, name = function.__module__, function.__qualname__
-        if module == "__main__" or "." in name:
-            raise ValueError(f"{module}.{name} cannot be found by a child: expected a function at a module's top level")
+        if (module, name) not in self._entry_points:
+            raise ValueError(
+                f"{module}.{name} is no entry point of the sandbox. List it in storage/sandbox/entry_points.py"
+            )
         request = Request(module, name, args, self._memory_bytes, cpu_s, shape, slots)
         if self._child is not None and self._child.process.poll() is not None:
             self._end()  # it died between two calls, which lost nothing

@@ -1,15 +1,12 @@
 """Tasks of `benchmark-model`: measure a model on a device, alone and with all around it, and write it down."""
 
 import dataclasses
-import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 from prefect import task
 
 from models.conversion.ir_xml import multiply_adds
@@ -19,12 +16,11 @@ from models.inference.devices import open_runtime
 from models.inference.runtime import OpenVinoRuntime, Runtime, openvino_version
 from models.inference.spec import BenchmarkSpec
 from models.manifest import XML_FILE
-from models.synthetic.video import Actor, Scene
 from models.types import Video
 from storage.sql.benchmarks import BenchmarkRow, record_benchmark
-from storage.video.encode import write_video
 from tasks.benchmark.machine import describe_machine, forget_peak, load_1m, peak_memory_bytes, temperature_c
 from tasks.benchmark.pipeline import PipelineSpeed, measure_pipeline
+from tasks.demo.film import render as render_frames
 from tasks.model.store import take_model
 from tasks.runs.policy import TASK
 from tasks.site.owner import host_name
@@ -34,36 +30,14 @@ from tasks.text.wording import rate
 log = logging.getLogger(__name__)
 
 STAGES = ("decode", "inference", "reading", "storing", "other")
-FILM_FPS = 25
-FILM_FRAMES, FILM_ROUNDS = 150, 5  # there and back: half a minute
-FILM = Scene(
-    11,
-    (
-        Actor("walk", x_m=-1.5, z_m=4.2, heading_deg=85, speed_m_s=0.5),
-        Actor("wave", x_m=0.2, z_m=3.6),
-        Actor("stand", x_m=1.3, z_m=4.4, heading_deg=-20),
-    ),
-    (640, 480),
-)
 
 
 def render_film(folder: Path) -> Path:
-    """Half a minute of three synthetic people, 640x480."""
-    return _render(folder / "film.mp4", FILM_FRAMES)
+    """Render half a minute of three synthetic people, 640x480, and return its path."""
+    return render_frames(folder / "film.mp4")
 
 
 render_film_task = task(name="render film", **TASK)(render_film)
-
-
-def _render(path: Path, frames: int) -> Path:
-    shown = [cv2.cvtColor(FILM.frame(number / FILM_FPS)[0], cv2.COLOR_RGB2BGR) for number in range(frames)]
-    there_and_back = [shown if turn % 2 == 0 else shown[::-1] for turn in range(FILM_ROUNDS)]
-
-    def pictures() -> Iterator[tuple[float, NDArray[np.uint8]]]:
-        for number, picture in enumerate(itertools.chain(*there_and_back)):
-            yield number / FILM_FPS, np.asarray(picture, np.uint8)
-
-    return write_video(path, pictures(), *FILM.size, FILM_FPS)
 
 
 @task(name="benchmark", **TASK)

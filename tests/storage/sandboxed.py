@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.types import AttemptError
+from storage.sandbox.entry_points import ENTRY_POINTS as PRODUCT
 from storage.video.frames import read_frames
 from storage.video.probe import VideoError, probe_video
 
@@ -118,3 +119,6 @@ def video_frames(slots: Iterator[NDArray[np.uint8]], path: Path, size: tuple[int
     for frame in read_frames(path, video, index, 0, video.frames, size):
         next(slots)[...] = frame.rgb
         yield frame.number, frame.t_s
+
+
+ENTRY_POINTS = PRODUCT | {(__name__, name) for name, value in list(vars().items()) if callable(value)}

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """One sandbox for many tests, as in a batch: each finds it working whatever the one before did."""
-    with Sandbox(memory_bytes=1 << 29) as one:
+    with Sandbox(1 << 29, sandboxed.ENTRY_POINTS) as one:
         yield one
 
 
@@ -158,7 +158,7 @@ def test_a_lying_child_executes_nothing(sandbox, tmp_path):
 
 
 def test_a_function_that_a_child_cannot_find_is_refused(sandbox):
-    with pytest.raises(ValueError, match="top level"):
+    with pytest.raises(ValueError, match="no entry point"):
         sandbox.call(lambda: 1, cpu_s=1)
 
 
@@ -262,7 +262,7 @@ def test_the_child_ends_with_its_parent_and_not_with_the_thread_that_started_it(
         "import sys, threading, time\n"
         "from storage.sandbox.parent import Sandbox\n"
         "from tests.storage import sandboxed\n"
-        "one = Sandbox()\n"
+        "one = Sandbox(entry_points=sandboxed.ENTRY_POINTS)\n"
         "start = lambda: print(one.call(sandboxed.own_pid, cpu_s=5), flush=True)\n"
         "thread = threading.Thread(target=start); thread.start(); thread.join()\n"
         f"{'start()' if thread_ends else 'one.call(sandboxed.spin, cpu_s=60)'}\n"
@@ -283,7 +283,7 @@ def test_a_small_file_that_takes_much_memory_is_stopped(tmp_path):
     path = make_video(tmp_path / "a.mp4", pictures=[np.zeros((2160, 3840, 3), np.uint8)] * 12, options={"refs": "16"})
     assert path.stat().st_size < 100_000
     size = (48, 32)
-    with Sandbox(memory_bytes=64 << 20) as small:
+    with Sandbox(64 << 20, sandboxed.ENTRY_POINTS) as small:
         with pytest.raises(SandboxError, match=r"^took more than 0.0625 GB of memory$"):
             list(released(small.stream(sandboxed.video_frames, path, size, shape=(32, 48, 3), slots=2, cpu_s=60)))
         assert small.call(sandboxed.echo, 1, cpu_s=5) == 1
