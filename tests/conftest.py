@@ -66,6 +66,7 @@ def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
     from tasks.runs.logs import PACKAGES, show_log_lines
 
     show_log_lines()
+    caplog.handler.setLevel(logging.NOTSET)  # one handler for all tests: a quantization before leaves it at ERROR
     caplog.handler.addFilter(not_heard)
     for package in PACKAGES:
         logging.getLogger(package).addHandler(caplog.handler)
