@@ -102,7 +102,7 @@ def _cell(value: Any, show: Callable[[Any], str] | None) -> Text:
 
 
 def _write_csv(columns: Sequence[str], rows: Rows, spreadsheet: bool, file: TextIO) -> None:
-    """A terminal gets visible signs, a pipe or a file the texts as they are."""
+    """Write CSV: visible signs for a terminal, the unchanged texts for a pipe or a file."""
     shown = _defused if spreadsheet else _plain
     writer = csv.writer(_PlainLines(file))
     for row in chain([columns], rows):
@@ -127,7 +127,7 @@ class _PlainLines:
 
 
 def _defused(value: Any) -> Any:
-    """A spreadsheet computes a text that begins like a formula; after an apostrophe it shows it.
+    """Prefix an apostrophe to a text that a spreadsheet would compute as a formula.
 
     Where its language has decimal commas, a semicolon begins a cell, too.
     """

@@ -80,7 +80,7 @@ SPREADSHEET = click.option(
 
 
 def _listing(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of every listing, handed on as one Format."""
+    """Pass the options of every listing on as one Format."""
 
     @click.option("--wide", is_flag=True, help="All columns, not only those that fit a terminal of 80.")
     @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
@@ -291,7 +291,7 @@ def overlay(**options: Any) -> None:
 @_plain_errors
 def sweep(**options: Any) -> None:
     """Repair the ledger, the store and Prefect after faults. For cron or a systemd timer."""
-    from deployments.sweep import run_sweep
+    from deployments.commands import run_sweep
 
     sys.exit(run_sweep(**options))
 
@@ -391,10 +391,10 @@ def _night_options(command: Callable[..., None]) -> Callable[..., None]:
 @_plain_errors
 def up(host: str, port: int, edge: str | None, fallback: str, **night: str | None) -> None:
     """Start Prefect's server with its UI, the deployments and a worker; Ctrl-C ends all of it."""
-    from deployments.deploy import Night
+    from deployments.deploy import NightSchedule
     from deployments.up import bring_up
 
-    bring_up(host, port, Night(**night), edge, fallback)
+    bring_up(host, port, NightSchedule(**night), edge, fallback)
 
 
 @main.command()
@@ -405,9 +405,9 @@ def up(host: str, port: int, edge: str | None, fallback: str, **night: str | Non
 @_plain_errors
 def deploy(server: str | None, **night: str | None) -> None:
     """Update a Prefect server: work pools, deployments, the schedule of the night."""
-    from deployments.deploy import Night, deploy
+    from deployments.deploy import NightSchedule, deploy
 
-    deploy(Night(**night), server)
+    deploy(NightSchedule(**night), server)
 
 
 @main.command()

@@ -19,7 +19,7 @@ from models.types import NightjarError
 from tasks.batch.check import check_night
 from tasks.batch.spec import NightSpec
 from tasks.model import early_checks
-from tasks.site.settings import read_settings
+from tasks.site.settings import prepare_prefect, read_settings
 from tasks.site.stores import keep_private
 from tasks.text.log_lines import print_line
 
@@ -246,7 +246,7 @@ def _print_last_batch(chosen: Format) -> None:
         write_text(list(rows[0]), (list(row.values()) for row in rows), chosen, sys.stdout)
 
 
-def print_listing(listing: listings.Listing, chosen: Format, most: int | None = None) -> None:
+def print_listing(listing: listings.TableQuery, chosen: Format, most: int | None = None) -> None:
     """Print a listing, or its first rows."""
     with _answer(listing.statement + (f" LIMIT {most:d}" if most else "")) as (columns, rows):
         write_listing(columns, rows, listing.narrow, chosen)
@@ -270,9 +270,23 @@ def print_query(
             write_text(columns, rows, chosen, sys.stdout)
 
 
+def run_sweep(dry_run: bool, verify: bool, expect_within: float | None, second_look_s: float) -> int:
+    """Sweep and print the findings. Returns 1 if something is wrong that needs attention, else 0."""
+    from tasks.sweep.sweep import Options, sweep
+
+    settings = read_settings()
+    prepare_prefect(settings)
+    report = sweep(settings, Options(dry_run, verify, expect_within, second_look_s))
+    for line in report.done:
+        print_line(line)
+    for line in report.wrong:
+        print_line(f"WRONG {line}", sys.stderr)
+    return 1 if report.wrong else 0
+
+
 @contextmanager
 def _database() -> Iterator[Any]:
-    """The site's database, migrated; no store is looked at."""
+    """Open and migrate the site's database; the store is not opened."""
     from storage.sql.database import migrate, open_database
 
     settings = read_settings()
@@ -287,7 +301,7 @@ def _database() -> Iterator[Any]:
 
 @contextmanager
 def _answer(statement: str, limits: "QueryLimits | None" = None) -> Iterator[tuple[list[str], Rows]]:
-    """The names of the answer's columns, and its rows as they come. limits: of a statement that a person wrote"""
+    """Return the answer's column names and its rows as a stream. limits: for a statement that a user wrote"""
     from storage.sql.query import query, superuser_warning
 
     with _database() as engine:

@@ -42,7 +42,7 @@ SILENCE_S = 90  # three heartbeats
 
 
 @dataclass(frozen=True)
-class Night:
+class NightSchedule:
     """Parameters and times of the schedule. archive, model: None leaves what the server has"""
 
     archive: str | None = None
@@ -51,7 +51,7 @@ class Night:
     timezone: str | None = None
 
 
-def deploy(night: Night, server: str | None = None) -> None:
+def deploy(night: NightSchedule, server: str | None = None) -> None:
     """Bring the server up to date; doing it again changes nothing. Raises NightjarError."""
     prepare_prefect(read_settings())
     address = server_address(server)
@@ -67,7 +67,7 @@ def deploy(night: Night, server: str | None = None) -> None:
     click.echo(asyncio.run(_deploy(night)))
 
 
-def check_schedule(night: Night) -> None:
+def check_schedule(night: NightSchedule) -> None:
     """Raise NightjarError where the night could not begin at its time: archive, model, cron or zone are wrong.
 
     Imports Prefect: this process talks to no server that is started later.
@@ -76,11 +76,11 @@ def check_schedule(night: Night) -> None:
     _check_time(night)
 
 
-def _check_time(night: Night) -> None:
+def _check_time(night: NightSchedule) -> None:
     _schedule({"cron": "0 1 * * *", "slug": NIGHTLY, "active": False}, night)
 
 
-def _check_names(night: Night) -> None:
+def _check_names(night: NightSchedule) -> None:
     if (night.archive is None) != (night.model is None):
         raise NightjarError("one of --archive and --model was given, expected both or none: a night needs both")
     refuse_credentials(night.archive or "")
@@ -90,11 +90,11 @@ def _check_names(night: Night) -> None:
 
 
 def is_local(address: str) -> bool:
-    """True if the server is on this machine, which then runs the nights, too."""
+    """Return True if the server is on this machine, which then runs the nights too."""
     return is_loopback(urlsplit(address if "://" in address else f"http://{address}").hostname or "")
 
 
-async def _deploy(night: Night) -> str:
+async def _deploy(night: NightSchedule) -> str:
     from prefect.client.orchestration import get_client
 
     async with get_client() as client:
@@ -130,7 +130,7 @@ async def _ensure_pool(client: "PrefectClient", name: str, description: str, lim
     await client.update_work_pool(name, WorkPoolUpdate(description=description))
 
 
-async def _ensure_deployment(client: "PrefectClient", plan: dict[str, Any], night: Night) -> None:
+async def _ensure_deployment(client: "PrefectClient", plan: dict[str, Any], night: NightSchedule) -> None:
     from prefect.client.schemas.objects import ConcurrencyOptions
     from prefect.exceptions import ObjectNotFound
     from prefect.flows import load_flow_from_entrypoint
@@ -161,7 +161,7 @@ async def _ensure_deployment(client: "PrefectClient", plan: dict[str, Any], nigh
 
 
 def _parameters(
-    plan: dict[str, Any], night: Night, found: "DeploymentResponse | None", known: set[str]
+    plan: dict[str, Any], night: NightSchedule, found: "DeploymentResponse | None", known: set[str]
 ) -> dict[str, Any]:
     kept = {name: value for name, value in (found.parameters if found else {}).items() if name in known}
     if plan["name"] != NIGHTLY or night.archive is None:
@@ -170,9 +170,9 @@ def _parameters(
 
 
 def _schedules(
-    plan: dict[str, Any], night: Night, found: "DeploymentResponse | None"
+    plan: dict[str, Any], night: NightSchedule, found: "DeploymentResponse | None"
 ) -> "list[DeploymentScheduleCreate]":
-    """Those of the server but for ours, which is the plan's where it is not there yet or something is said of it."""
+    """Return the server's other schedules and ours; ours is the plan's if it is missing or options change it."""
     from prefect.client.schemas.actions import DeploymentScheduleCreate
 
     fields = set(DeploymentScheduleCreate.model_fields)
@@ -181,13 +181,13 @@ def _schedules(
         for schedule in (found.schedules if found else [])
     ]
     ours = [_schedule(each, night) for each in plan.get("schedules", [])]
-    if found and night == Night():
+    if found and night == NightSchedule():
         return kept
     slugs = {schedule.slug for schedule in ours}
     return [schedule for schedule in kept if schedule.slug not in slugs] + ours
 
 
-def _schedule(plan: dict[str, Any], night: Night) -> "DeploymentScheduleCreate":
+def _schedule(plan: dict[str, Any], night: NightSchedule) -> "DeploymentScheduleCreate":
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import CronSchedule
 
@@ -213,7 +213,7 @@ async def _ensure_automation(client: "PrefectClient") -> None:
 
 
 def _crash_zombies() -> "AutomationCore":
-    """A run that has sent a heartbeat and then is silent, and did not end, died with its worker.
+    """Mark runs as crashed that sent a heartbeat, fell silent and did not end: their workers died.
 
     https://docs.prefect.io/v3/advanced/detect-zombie-flows; beyond it, a run that waits may be silent.
     """

@@ -48,7 +48,7 @@ def examine() -> int:
 
 
 def _is_edge() -> bool:
-    """True in an edge worker's environment, which lacks the packages of the central machine."""
+    """Return True in an edge worker's environment, which lacks the packages of the central machine."""
     return not any(find_spec(name) for name in CENTRAL)
 
 

@@ -40,7 +40,7 @@ STATES = {"PENDING", "RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLING", 
 log = logging.getLogger(__name__)
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request that is answered here. status: of HTTP; detail: for the worker's log"""
 
     def __init__(self, detail: str, status: int = 403, retry_after_s: int | None = None) -> None:
@@ -92,10 +92,10 @@ class Asked:
         return {name: value for name, value in self.request.headers.items() if name not in NOT_HANDED_ON}
 
     def document(self) -> dict[str, Any]:
-        """The body as a JSON object. Raises Refused."""
+        """Parse the body as a JSON object. Raises RequestRefused."""
         found = _parsed(self.body)
         if not isinstance(found, dict):
-            raise Refused("The body is not a JSON object.", 422)
+            raise RequestRefused("The body is not a JSON object.", 422)
         return found
 
 
@@ -103,11 +103,11 @@ def _parsed(body: bytes) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise Refused("The body is not JSON.", 422) from None
+        raise RequestRefused("The body is not JSON.", 422) from None
 
 
 Check = Callable[["Gate", Asked], Awaitable[bytes]]
-"""Gives the body that is handed on. Raises Refused."""
+"""Gives the body that is handed on. Raises RequestRefused."""
 
 
 class Gate:
@@ -122,7 +122,7 @@ class Gate:
         """Prefect's answer, or why the request is refused."""
         try:
             return await self._hand_on(*await self._checked(request))
-        except Refused as refused:
+        except RequestRefused as refused:
             log.warning("refused %r %s: %s", request.headers.get(USER_HEADER), request.method, refused.detail)
             return refused.response()
         except httpx.TransportError as error:
@@ -137,7 +137,7 @@ class Gate:
                 body = await _read(request, limit_bytes)
                 asked = Asked(request, target, found.groupdict().get("id") or "", body, holder)
                 return asked, await check(self, asked)
-        raise Refused("An edge worker needs no such route.")
+        raise RequestRefused("An edge worker needs no such route.")
 
     def _holder(self, user: str) -> Holder:
         if len(self._holders) >= MOST_REMEMBERED:
@@ -150,7 +150,7 @@ class Gate:
         return Response(answer.content, answer.status_code, headers)
 
     async def require_ours(self, asked: Asked, kind: str, ids: Iterable[str]) -> None:
-        """Raise Refused unless all of these flow runs, deployments or flows are the pool's. kind: as in the API"""
+        """Raise RequestRefused unless these runs, deployments or flows are all the pool's. kind: as in the API"""
         ours, wanted = self._ours[kind], set(map(_canonical, ids))
         if unknown := sorted(wanted - ours):
             # A flow is the pool's by its deployments.
@@ -158,11 +158,11 @@ class Gate:
             filters = {kind: {"id": {"any_": unknown}}, "work_pools": {"name": {"any_": [POOL]}}}
             answer = await self._server.post(f"/api/{counted}/count", json=filters, headers=_credential(asked))
             if answer.status_code == 401:
-                raise Refused("The request is without Prefect's password, which nginx adds.", 401)
+                raise RequestRefused("The request is without Prefect's password, which nginx adds.", 401)
             if not answer.is_success:
-                raise Refused(f"Prefect's server failed with {answer.status_code}.", 503, retry_after_s=5)
+                raise RequestRefused(f"Prefect's server failed with {answer.status_code}.", 503, retry_after_s=5)
             if answer.json() < len(unknown):
-                raise Refused(f"Not all of these {kind} are of the pool {POOL}.")
+                raise RequestRefused(f"Not all of these {kind} are of the pool {POOL}.")
             if len(ours) >= MOST_REMEMBERED:
                 ours.clear()
             ours.update(unknown)
@@ -177,7 +177,7 @@ def _canonical(text: str) -> str:
     try:
         return str(UUID(text))
     except (ValueError, AttributeError, TypeError):
-        raise Refused("An id is not a UUID.", 422) from None
+        raise RequestRefused("An id is not a UUID.", 422) from None
 
 
 async def _read(request: Request, limit_bytes: int) -> bytes:
@@ -185,7 +185,7 @@ async def _read(request: Request, limit_bytes: int) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > limit_bytes:
-            raise Refused(f"A body of more than {limit_bytes >> 10} KB.", 413)
+            raise RequestRefused(f"A body of more than {limit_bytes >> 10} KB.", 413)
     return bytes(body)
 
 
@@ -199,12 +199,12 @@ async def check_owner(gate: Gate, asked: Asked, kind: str) -> bytes:
 
 
 async def check_state(gate: Gate, asked: Asked) -> bytes:
-    """A state of the pool's own run, never one that repeats it. Written anew: what is sent is what was checked."""
+    """Accept a state of the pool's own run and write it anew, so that exactly what was checked is sent."""
     document = asked.document()
     state = document.get("state")
     kind = state.get("type") if isinstance(state, dict) else None
     if not isinstance(kind, str) or kind not in STATES:
-        raise Refused(f"A worker sets one of the states {', '.join(sorted(STATES))}.")
+        raise RequestRefused(f"A worker sets one of the states {', '.join(sorted(STATES))}.")
     await gate.require_ours(asked, "flow_runs", [asked.id])
     _charge(asked)
     return json.dumps({name: document[name] for name in ("state", "force") if name in document}).encode()
@@ -218,24 +218,24 @@ async def check_labels(gate: Gate, asked: Asked) -> bytes:
 
 def _charge(asked: Asked) -> None:
     if not asked.holder.states.take(max(STATE_COST_BYTES, len(asked.body))):
-        raise Refused("Too many states and labels by this credential.", 429, retry_after_s=30)
+        raise RequestRefused("Too many states and labels by this credential.", 429, retry_after_s=30)
 
 
 async def check_filter(gate: Gate, asked: Asked) -> bytes:
-    """Whatever is asked for, of the pool's runs alone."""
+    """Restrict the filter to the pool's runs."""
     return json.dumps({**asked.document(), "work_pools": {"name": {"any_": [POOL]}}}).encode()
 
 
 async def check_heartbeat(gate: Gate, asked: Asked) -> bytes:
-    """A bounded number of names by one credential, none of which counts as alive for long after its last word."""
+    """Accept heartbeats of a bounded number of names per credential, each with a bounded interval."""
     document, workers = asked.document(), asked.holder.workers
     name, interval_s = document.get("name"), document.get("heartbeat_interval_seconds")
     if not (isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable()):
-        raise Refused("A worker's name is up to 200 printable characters.", 422)
+        raise RequestRefused("A worker's name is up to 200 printable characters.", 422)
     if interval_s is not None and not (isinstance(interval_s, int | float) and 0 < interval_s <= MOST_HEARTBEAT_S):
-        raise Refused(f"A heartbeat comes at least every {MOST_HEARTBEAT_S} s.", 422)
+        raise RequestRefused(f"A heartbeat comes at least every {MOST_HEARTBEAT_S} s.", 422)
     if name not in workers and len(workers) >= MOST_WORKERS:
-        raise Refused(f"One credential may have {MOST_WORKERS} workers. Give each machine its own.")
+        raise RequestRefused(f"One credential may have {MOST_WORKERS} workers. Give each machine its own.")
     workers.add(name)
     return json.dumps({"name": name, "heartbeat_interval_seconds": interval_s}).encode()
 
@@ -247,7 +247,7 @@ async def check_logs(gate: Gate, asked: Asked) -> bytes:
     """
     lines = _parsed(asked.body)
     if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
-        raise Refused("Log lines are a JSON list of objects.", 422)
+        raise RequestRefused("Log lines are a JSON list of objects.", 422)
     await gate.require_ours(asked, "flow_runs", {line.get("flow_run_id") or "" for line in lines})
     if not asked.holder.logs.take(len(asked.body)):
         log.warning("dropped %s log lines of %r", len(lines), asked.request.headers.get(USER_HEADER))
@@ -277,7 +277,7 @@ ROUTES: tuple[tuple[str, int, Check], ...] = (
 
 
 def make_app(server: str) -> Callable[[Any, Any, Any], Awaitable[None]]:
-    """The gate as an ASGI application. server: Prefect's address, without /api"""
+    """Build the gate as an ASGI application. server: Prefect's address, without /api"""
     gate = Gate(httpx.AsyncClient(base_url=server, timeout=120, trust_env=False))
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -77,7 +77,7 @@ def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, patient: bool
 
 
 def _gone(error: Exception) -> NightjarError:
-    """The sentence for a Prefect server that went away."""
+    """Return the sentence for a Prefect server that went away."""
     said = str(error).splitlines()[0] if str(error) else "no word"
     return NightjarError(
         f"Prefect's server at {prefect_api_url()} does not answer as it should ({type(error).__name__}: {said}). "
@@ -87,7 +87,7 @@ def _gone(error: Exception) -> NightjarError:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """A closed terminal and SIGTERM end a flow in order, as Ctrl-C does."""
+    """End a flow in order on SIGTERM and a closed terminal, as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

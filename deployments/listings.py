@@ -7,14 +7,14 @@ from deployments.answers import Column, minute, seconds, whole
 
 
 @dataclass(frozen=True)
-class Listing:
+class TableQuery:
     """A SELECT of all columns. narrow: column -> how the narrow table shows it"""
 
     statement: str
     narrow: Mapping[str, Column]
 
 
-MODELS = Listing(
+MODELS = TableQuery(
     "SELECT CASE shown.chosen_by WHEN 'person' THEN '-> by hand' WHEN 'batch' THEN '->' ELSE '' END AS shown,"
     " m.name, substr(m.version_sha256, 1, 12) AS version, m.task, m.precision, m.frames_per_second, m.source_format,"
     " m.source_location, m.registered_at, m.model_version_id, m.version_sha256"
@@ -30,7 +30,7 @@ MODELS = Listing(
     },
 )
 
-VIDEOS = Listing(
+VIDEOS = TableQuery(
     "SELECT video, frames, duration_s, model, segments_done, segments_quarantined, frames_done, frames_undecodable,"
     " people, labels, coalesce(people, labels) AS found, width, height, fps, sha256"
     " FROM video_summary ORDER BY video",
@@ -44,7 +44,7 @@ VIDEOS = Listing(
     },
 )
 
-BATCHES = Listing(
+BATCHES = TableQuery(
     "SELECT batch_id, status, started_at, estimated_s, duration_s, archive, model, dispatch, files_listed,"
     " files_quarantined, frames_expected, frames_done, frames_undecodable, frames_quarantined, frames_missing, people,"
     " error, batch_key FROM batch_summary"
@@ -59,7 +59,7 @@ BATCHES = Listing(
     },
 )
 
-QUARANTINE = Listing(
+QUARANTINE = TableQuery(
     "SELECT since, archive, key, model, start_frame, stop_frame, reason FROM quarantine ORDER BY since",
     {
         "since": Column("since", minute),
@@ -70,12 +70,12 @@ QUARANTINE = Listing(
     },
 )
 
-IGNORED = Listing(
+IGNORED = TableQuery(
     "SELECT key, reason, archive FROM ignored_files ORDER BY archive, key",
     {"key": Column("file", flexible=True), "reason": Column("reason", flexible=True)},
 )
 
-TRAININGS = Listing(
+TRAININGS = TableQuery(
     "SELECT r.training_run_id AS run, r.status, r.started_at, r.name, r.preset, r.pictures_test, r.accuracy, r.roc_auc,"
     " r.false_negatives + r.false_positives AS failures, substr(m.version_sha256, 1, 12) AS version, r.error"
     " FROM training_runs AS r LEFT JOIN model_versions AS m ON m.model_version_id = r.model_version_id"

@@ -76,7 +76,7 @@ def _one_run_services() -> dict[str, str]:
 def start_child(
     arguments: Sequence[str], *, quiet: bool = False, environment: Mapping[str, str] | None = None, umask: int = -1
 ) -> subprocess.Popen[bytes]:
-    """This Python in a child that ends with us. It has a session of its own: Ctrl-C is for us, who end it in order.
+    """Start this Python as a child that ends with us. Its own session keeps Ctrl-C from it: we end it in order.
 
     quiet: it prints nothing; umask: of its files
     """
@@ -93,7 +93,7 @@ def start_child(
 
 
 def wait_until_up(server: subprocess.Popen[bytes], api_url: str) -> None:
-    """Raises NightjarError where the server ends or stays silent."""
+    """Wait for the server. Raises NightjarError if it ends or stays silent."""
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
@@ -118,7 +118,7 @@ def stop_child(child: subprocess.Popen[bytes], limit_s: float = STOP_LIMIT_S) ->
 
 
 def is_loopback(host: str) -> bool:
-    """True if only this machine can reach a server that listens there."""
+    """Return True if only this machine can reach a server that listens there."""
     if host == "localhost":
         return True
     try:
@@ -128,12 +128,12 @@ def is_loopback(host: str) -> bool:
 
 
 def is_prefect(api_url: str) -> bool:
-    """True if a Prefect server answers there, whatever its password."""
+    """Return True if a Prefect server answers there, whatever its password."""
     return _ask(f"{api_url}/health", None) == (200, b"true")
 
 
 def server_address(given: str | None) -> str:
-    """The address that was given, the user's own, that of `nightjar up` of this home, or where such a one would be."""
+    """Return the given address, the user's own, that of this home's `nightjar up`, or its default."""
     return given or prefect_api_url() or running_up() or HERE
 
 
@@ -150,7 +150,7 @@ def running_up() -> str | None:
 
 
 def find_api(address: str) -> str:
-    """The address of the API for that of a Prefect server, its pages or its API. Raises NightjarError: none answers."""
+    """Find the API's address from that of a server, its pages or its API. Raises NightjarError if none answers."""
     refuse_credentials(address)
     candidates = api_candidates(address)
     if CLOUD in address:  # Prefect's own service tells nobody its health
@@ -165,7 +165,7 @@ def find_api(address: str) -> str:
 
 
 def _answers(url: str) -> bool:
-    """True if something else answers there, or there is no such host: waiting would be in vain."""
+    """Return True if something else answers there or the host does not exist: waiting would be in vain."""
     try:
         socket.getaddrinfo(urlsplit(url).hostname, None)
     except socket.gaierror as error:
@@ -188,14 +188,14 @@ def api_candidates(address: str) -> list[str]:
 
 
 def require_server(address: str) -> str:
-    """The address of its API. Raises NightjarError where no Prefect server answers, or not to us."""
+    """Return its API's address. Raises NightjarError if no Prefect server answers or it refuses us."""
     api_url = find_api(address)
     refuse_wrong_password(api_url)
     return api_url
 
 
 def refuse_wrong_password(api_url: str) -> None:
-    """Raises NightjarError where a server answers that does not let us in; silence is no answer."""
+    """Raise NightjarError if a server answers that rejects our password; silence is no answer."""
     status, _ = _ask(f"{api_url}/admin/version", prefect_password("client"))
     if status == http.HTTPStatus.UNAUTHORIZED:
         raise NightjarError(
@@ -204,7 +204,7 @@ def refuse_wrong_password(api_url: str) -> None:
 
 
 def require_ready(api_url: str) -> None:
-    """Raises ServerAwayError where the server answers and its database does not."""
+    """Raise ServerAwayError if the server answers and its database does not."""
     status, _ = _ask(f"{api_url}/ready", prefect_password("client"))
     if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
         raise ServerAwayError(

@@ -125,7 +125,7 @@ def _setting(name: str, field: FieldInfo) -> tuple[str, str, str, str]:
 
 
 def _setting_values(field: FieldInfo) -> str:
-    """The choices or bounds of a setting; '' for texts, paths and addresses."""
+    """Return the choices or bounds of a setting; '' for texts, paths and addresses."""
     if field.annotation is bool:
         return "`true`, `false`"
     if get_origin(field.annotation) is Literal:
@@ -137,7 +137,7 @@ def _setting_values(field: FieldInfo) -> str:
 
 
 def _without_default(text: str) -> tuple[str, str]:
-    """The text, and the default that it ends with in brackets, or ''."""
+    """Split the text from the default in brackets at its end; '' without one."""
     found = _DEFAULT.search(text)
     return (text[: found.start()], found[1]) if found else (text, "")
 

@@ -80,13 +80,13 @@ def _option(parameter: Parameter) -> Callable[..., Any]:
 
 
 def _spelled(parameter: Parameter) -> tuple[str, str]:
-    """The option's spelling, with that of its opposite where it is yes, no or neither; then the parameter's name."""
+    """Return the option's spelling, with its opposite if it can be yes, no or unset; then the parameter's name."""
     opposite = f"/--no-{parameter.flag[2:]}" if parameter.kind is bool and parameter.nullable else ""
     return parameter.option.flags or parameter.flag + opposite, parameter.name
 
 
 def click_type(kind: Any, option: Option) -> Any:
-    """The click type of a parameter's values, or of each of them where it takes several."""
+    """Return the click type of a parameter's values, or of each if it takes several."""
     if option.separator:
         return str
     if get_origin(kind) is tuple:

@@ -16,7 +16,7 @@ from types import FrameType
 
 import click
 
-from deployments.deploy import Night, check_schedule, deploy
+from deployments.deploy import NightSchedule, check_schedule, deploy
 from deployments.prefect_server import is_loopback, is_prefect, running_up, start_child, stop_child, wait_until_up
 from deployments.worker import STOP_LIMIT_S
 from models.inference.devices import check_device
@@ -41,7 +41,7 @@ class Ended(Exception):
     """Ctrl-C or SIGTERM."""
 
 
-def bring_up(host: str, port: int, night: Night, edge: str | None, fallback: str) -> None:
+def bring_up(host: str, port: int, night: NightSchedule, edge: str | None, fallback: str) -> None:
     """Run until Ctrl-C or SIGTERM. Where it runs already, bring that one up to date. Raises NightjarError.
 
     edge: a device to do segments with on this machine, too
@@ -71,8 +71,8 @@ def bring_up(host: str, port: int, night: Night, edge: str | None, fallback: str
         _watch(children)
 
 
-def _bring_up_to_date(running: str, night: Night, edge: str | None) -> None:
-    """A second `nightjar up` of the same home: the first one's server, wherever it listens, gets what was asked for."""
+def _bring_up_to_date(running: str, night: NightSchedule, edge: str | None) -> None:
+    """Deploy the requested schedule to the server of the `nightjar up` that already runs in this home."""
     click.echo(f"'nightjar up' runs here already. The UI is at {running}.")
     deploy(night, running)
     if edge:
@@ -82,8 +82,8 @@ def _bring_up_to_date(running: str, night: Night, edge: str | None) -> None:
         )
 
 
-def _words(night: Night) -> list[str]:
-    """The options of `nightjar deploy`."""
+def _words(night: NightSchedule) -> list[str]:
+    """Return the options of `nightjar deploy`."""
     return [word for name, value in asdict(night).items() if value for word in (f"--{name}", value)]
 
 
@@ -180,7 +180,7 @@ def _signals_end_us() -> Iterator[None]:
 
 @contextmanager
 def _children() -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """Ended in the reverse order: a worker tells the server what became of its runs."""
+    """End the children in reverse order: a worker tells the server the outcome of its runs."""
     children: dict[str, subprocess.Popen[bytes]] = {}
     try:
         yield children

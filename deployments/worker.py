@@ -47,7 +47,7 @@ def run_worker(pool: str, device: str, name: str | None, fallback: str, limit: i
 
 
 def _server(given: str | None) -> str:
-    """The API's address; where nobody answers yet, as it was given: a worker waits for its server."""
+    """Return the API's address; the given one if no server answers yet, since a worker waits for its server."""
     address = server_address(given)
     try:
         return find_api(address)
@@ -57,7 +57,7 @@ def _server(given: str | None) -> str:
 
 
 def worker_name(text: str) -> str:
-    """A name that Prefect takes."""
+    """Turn a text into a name that Prefect accepts."""
     return re.sub(r"[/%\s]+", "-", text)[:100]
 
 
@@ -109,7 +109,7 @@ def _worker_class(pool: str, home: Path, device: str) -> Any:
             self.command = self.command or shlex.join([sys.executable, "-m", "prefect.engine"])
             super().prepare_for_flow_run(*args, **kwargs)
 
-    class Worker(ProcessWorker):
+    class NightjarWorker(ProcessWorker):
         job_configuration = Configuration
 
         @classmethod
@@ -117,7 +117,7 @@ def _worker_class(pool: str, home: Path, device: str) -> Any:
             return "nightjar-process"  # beside Prefect's own in its list of classes; the type stays "process"
 
         async def _submit_scheduled_flow_runs(self, flow_run_response: list[Any]) -> list[FlowRun]:
-            """One at a time, any of them, for others ask, too; and none while an edge worker's first is on its way."""
+            """Submit one random run at a time, since others poll too; none while an edge worker's first is starting."""
             if pool == "edge" and self.limiter.borrowed_tokens and not is_held(home, device):
                 return []
             some = random.sample(flow_run_response, min(1, len(flow_run_response)))
@@ -136,4 +136,4 @@ def _worker_class(pool: str, home: Path, device: str) -> Any:
                     await self.client.set_flow_run_state(flow_run.id, state, force=True)
                 raise
 
-    return Worker
+    return NightjarWorker

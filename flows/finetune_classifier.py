@@ -30,7 +30,7 @@ from tasks.text.markdown import cell, code
 from tasks.training import car_classifier as finetuning
 from tasks.training import judge as judging
 from tasks.training.car_classifier import LABELS, folder_lines
-from tasks.training.judge import IrJudged, Judged
+from tasks.training.judge import IrScores, TrainedScores
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
     trainings.finish_training(site.engine, run.run_id, found, rows)
 
 
-def _publish(run: _Run, judged: Judged, ir: IrJudged, version: str, addresses: dict[str, str]) -> None:
+def _publish(run: _Run, judged: TrainedScores, ir: IrScores, version: str, addresses: dict[str, str]) -> None:
     """Show the result to people: a page in Prefect's UI, the main figures and warnings in the log."""
     said = judging.lines(judged, ir)
     warned = judging.warnings(run.params, run.trained_on, judged, ir)
@@ -149,7 +149,7 @@ def _publish(run: _Run, judged: Judged, ir: IrJudged, version: str, addresses: d
         log.info("%s: %s", name, address)
 
 
-def _page(run: _Run, judged: Judged, said: dict[str, str], version: str) -> str:
+def _page(run: _Run, judged: TrainedScores, said: dict[str, str], version: str) -> str:
     rows = "\n".join(f"| {label} | {cell(text)} |" for label, text in said.items())
     folders = "\n".join(f"| {' | '.join(map(cell, each.cells()))} |" for each in judged.folders[:FOLDERS_SHOWN])
     parts = [

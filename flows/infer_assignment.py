@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def _who_infers(given: dict[str, Any]) -> str:
-    """The device comes first: the runs of a night differ in nothing else that a person knows."""
+    """Name the run by its device first: a night's runs differ in nothing else that people know."""
     settings = read_settings()
     return f"{settings.worker_name or socket.gethostname()}/{settings.device}, assignment {given['assignment'][:6]}"
 

@@ -19,7 +19,7 @@ from storage.sql import catalogue
 from tasks.batch.account import read_account
 from tasks.batch.check import check_model_on
 from tasks.batch.estimate import foretell
-from tasks.batch.listing import Listing, read_archive_task
+from tasks.batch.listing import ArchiveListing, read_archive_task
 from tasks.batch.local import run_segments_task
 from tasks.batch.night import NightKey
 from tasks.batch.pictures import Pictures, draw_pictures_task
@@ -118,7 +118,7 @@ def _begin(site: Site, spec: NightSpec, model_version_id: int, folder: Path, man
     return NightKey(location, batch_id, model_version_id, folder, manifest)
 
 
-def _expect(site: Site, key: NightKey, listing: Listing) -> SegmentCounts:
+def _expect(site: Site, key: NightKey, listing: ArchiveListing) -> SegmentCounts:
     """Write down which segments the batch has to do; their counts."""
     counts = batches.expect_segments(site.engine, key.batch_id, listing.entries, listing.listed, listing.refused)
     log.info(
@@ -128,7 +128,7 @@ def _expect(site: Site, key: NightKey, listing: Listing) -> SegmentCounts:
     return counts
 
 
-def _do_segments(key: NightKey, listing: Listing, spec: NightSpec) -> None:
+def _do_segments(key: NightKey, listing: ArchiveListing, spec: NightSpec) -> None:
     if spec.dispatch == "fleet":
         run_fleet_task(key, listing.entries, spec.runtime.precision)
     else:
@@ -142,7 +142,9 @@ def _close(site: Site, batch_id: int, error: BaseException) -> None:
         batches.finish_batch(site.engine, batch_id, str(error) or type(error).__name__)
 
 
-def _account(site: Site, key: NightKey, model: str, listing: Listing, pictures: Pictures, begun: float) -> BatchReport:
+def _account(
+    site: Site, key: NightKey, model: str, listing: ArchiveListing, pictures: Pictures, begun: float
+) -> BatchReport:
     engine = site.engine
     status = batches.finish_batch(engine, key.batch_id, unread=len(listing.unread))
     catalogue.show_when_complete(engine, key.manifest.task, key.model_version_id)

@@ -11,7 +11,7 @@ from tasks.model import evaluate as evaluation
 from tasks.model import quantize as quantization
 from tasks.model.archive_frames import sample_frames_task
 from tasks.model.early_checks import check_quantization
-from tasks.model.quantize import Judged
+from tasks.model.quantize import QuantizedScores
 from tasks.model.store import store_model_task, take_model
 from tasks.runs.cancelling import cancellable
 from tasks.runs.forms import form
@@ -61,7 +61,7 @@ def quantize_model(spec: QuantizeSpec) -> str:
     return manifest.version_id
 
 
-def _publish(source: Manifest, manifest: Manifest, judged: Judged) -> None:
+def _publish(source: Manifest, manifest: Manifest, judged: QuantizedScores) -> None:
     """Both side by side, also when the one is refused."""
     columns = {source.name: judged.source.lines(), manifest.name: judged.quantised.lines()}
     speed = judged.speed.describe(source.name, manifest.name)

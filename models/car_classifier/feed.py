@@ -23,7 +23,7 @@ _SMALLEST_CROP = 0.8  # of each side
 _BRIGHTNESS = 0.25  # at most so much darker or brighter
 
 
-class Batch(NamedTuple):
+class PictureBatch(NamedTuple):
     """inputs: (n, width) features or (n, 224, 224, 3) in [-1, 1]; cars: (n, 1) float32, 1 = a car"""
 
     inputs: Any
@@ -33,10 +33,10 @@ class Batch(NamedTuple):
 class Feed(Protocol):
     """The pictures of one split as batches."""
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[PictureBatch]:
         """Shuffled, as the epoch has it."""
 
-    def in_order(self) -> Iterator[Batch]:
+    def in_order(self) -> Iterator[PictureBatch]:
         """As they are, without augmentation."""
 
 
@@ -55,16 +55,16 @@ class FeatureFeed:
         self.features, self.cars = features, _truth(pictures)
         self.batch_size, self.seed = batch_size, seed
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[PictureBatch]:
         return self._batches(_shuffled(len(self.cars), self.seed, number))
 
-    def in_order(self) -> Iterator[Batch]:
+    def in_order(self) -> Iterator[PictureBatch]:
         return self._batches(np.arange(len(self.cars)))
 
-    def _batches(self, order: NDArray[np.int64]) -> Iterator[Batch]:
+    def _batches(self, order: NDArray[np.int64]) -> Iterator[PictureBatch]:
         for begin in range(0, len(order), self.batch_size):
             rows = order[begin : begin + self.batch_size]
-            yield Batch(tf.constant(self.features[rows]), tf.constant(self.cars[rows]))
+            yield PictureBatch(tf.constant(self.features[rows]), tf.constant(self.cars[rows]))
 
 
 class PictureFeed:
@@ -74,13 +74,13 @@ class PictureFeed:
         self.pictures, self.cars = pictures, _truth(pictures)
         self.batch_size, self.seed, self.augment = batch_size, seed, augment
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[PictureBatch]:
         return self._batches(_shuffled(len(self.cars), self.seed, number), number if self.augment else None)
 
-    def in_order(self) -> Iterator[Batch]:
+    def in_order(self) -> Iterator[PictureBatch]:
         return self._batches(np.arange(len(self.cars)), None)
 
-    def _batches(self, order: NDArray[np.int64], epoch: int | None) -> Iterator[Batch]:
+    def _batches(self, order: NDArray[np.int64], epoch: int | None) -> Iterator[PictureBatch]:
         """epoch: of the augmentation, None = without"""
 
         def read(row: NDArray[np.int64]) -> Image:
@@ -98,7 +98,7 @@ class PictureFeed:
         rows = tf.data.Dataset.from_tensor_slices((order, self.cars[order]))
         loaded = rows.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         for pixels, cars in loaded.batch(self.batch_size).prefetch(2):
-            yield Batch(tf.cast(pixels, tf.float32) / 127.5 - 1.0, cars)
+            yield PictureBatch(tf.cast(pixels, tf.float32) / 127.5 - 1.0, cars)
 
 
 def augmented(image: Image, random: np.random.Generator) -> Image:

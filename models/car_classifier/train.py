@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from models.car_classifier.checkpoint import Epoch, State, Step, load_state, save_state
 from models.car_classifier.features import Progress, features
-from models.car_classifier.feed import Batch, FeatureFeed, Feed, PictureFeed
+from models.car_classifier.feed import FeatureFeed, Feed, PictureBatch, PictureFeed
 from models.car_classifier.network import Base, build_base, build_head, join, unfreeze
 from models.car_classifier.params import FinetuneError, FinetuneParams
 from models.datasets.picture import SPLITS, Picture, Split, pictures_sha256
@@ -256,7 +256,7 @@ class Learner:
         self._step = tf.function(self._learn, reduce_retracing=True)
         self._run = tf.function(lambda inputs: network(inputs, training=False), reduce_retracing=True)
 
-    def step(self, batch: Batch) -> tuple[float, float]:
+    def step(self, batch: PictureBatch) -> tuple[float, float]:
         """Learns from one batch. Returns its loss and accuracy before that."""
         loss, accuracy = self._step(*batch)
         return float(loss), float(accuracy)

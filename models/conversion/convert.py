@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.conversion.graph import OUTPUT_PREFIX, to_graph
-from models.conversion.input_choice import Trial, choose_scaling, refuse_unproven
+from models.conversion.input_choice import ScalingTrial, choose_scaling, refuse_unproven
 from models.conversion.ir import LoadedIr, ir_sha256, is_ir, load_ir, name_plainly, save_ir
 from models.conversion.ir_xml import check_stick
 from models.conversion.parity import Reference, compare, refuse_different, run_source_ir, run_tensorflow
@@ -125,14 +125,14 @@ def _from_tensorflow(
 
 def _trial(
     loaded: LoadedModel, spec: ConvertSpec, model: Any, given: InputSpec, decode_params: dict[str, Any]
-) -> Trial | None:
+) -> ScalingTrial | None:
     """None without labelled pictures. Raises ConversionError where they are of no use to the model."""
     if spec.labelled is None:
         return None
     if loaded.task == "pose" or not decode_params:
         raise ConversionError("--labelled was given, but the model is no classifier. Leave --labelled out")
     params = ClassifyParams(**decode_params)
-    return Trial(model, given, params, read_labelled(spec.labelled, params))
+    return ScalingTrial(model, given, params, read_labelled(spec.labelled, params))
 
 
 def _prove(folder: Path, manifest: Manifest, labelled: LabelledSet) -> Proof:

@@ -25,7 +25,7 @@ _NOTHING = FrameLabel("", 0.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class ScalingTrial:
     """A converted classifier and pictures of known labels, to try scalings on.
 
     model: OpenVINO's, not compiled; given: its input, scaled anyhow
@@ -57,7 +57,7 @@ class Trial:
 
 
 def choose_scaling(
-    loaded: LoadedModel, spec: ConvertSpec, trial: Trial | None, is_classifier: bool
+    loaded: LoadedModel, spec: ConvertSpec, trial: ScalingTrial | None, is_classifier: bool
 ) -> tuple[Scaling, str]:
     """Choose the scaling. Returns it with the reason in words.
 
@@ -83,7 +83,7 @@ def choose_scaling(
     )
 
 
-def refuse_unproven(trial: Trial, scaling: Scaling, proof: Proof) -> None:
+def refuse_unproven(trial: ScalingTrial, scaling: Scaling, proof: Proof) -> None:
     """Raise ConversionError where the pictures contradict the scaling; see labelled.refuse_chance."""
     others = {other.describe(): right for other, right in trial.all_right().items() if other != scaling}
     refuse_chance(proof, trial.labelled.commonest, others)
@@ -100,7 +100,7 @@ def _as_asked(asked: Scaling, own: OwnScaling | None) -> str:
     return f"as asked for, although {own.describe()}"
 
 
-def _by_pictures(trial: Trial) -> tuple[Scaling, str]:
+def _by_pictures(trial: ScalingTrial) -> tuple[Scaling, str]:
     """Find the scaling that is right clearly more often than all others. Raises ConversionError where none is."""
     right = trial.all_right()
     best = max(right, key=lambda scaling: right[scaling])  # of equals the first: RGB

@@ -17,7 +17,7 @@ _Identity = tuple[int, int]
 _Visit = tuple[Path, tuple[_Identity, ...]]
 
 
-class Listing(NamedTuple):
+class FolderFiles(NamedTuple):
     """Result of `list_files`.
 
     files: parents before children, each folder by name
@@ -35,7 +35,7 @@ def list_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
-def list_files(folder: Path) -> Listing:
+def list_files(folder: Path) -> FolderFiles:
     """List every file below a folder except hidden ones (.DS_Store, ._00001.jpg) and those in hidden folders.
 
     Raises PictureError where a folder is missing or may not be read.
@@ -46,7 +46,7 @@ def list_files(folder: Path) -> Listing:
     while pending:
         parent, chain = pending.pop()
         pending += reversed(walk.visit(parent, chain))
-    return Listing(walk.files, walk.notes())
+    return FolderFiles(walk.files, walk.notes())
 
 
 class _Walk:

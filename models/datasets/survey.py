@@ -31,7 +31,7 @@ class Skipped(NamedTuple):
     cause: str = UNUSABLE
 
 
-class _Look(NamedTuple):
+class _UsablePicture(NamedTuple):
     """A usable picture. print: its fingerprint; small: its thumbnail"""
 
     picture: Picture
@@ -72,7 +72,7 @@ def survey(pictures: Sequence[Picture], on_progress: Callable[[int], None] = lam
 
     on_progress: called with the number of pictures read so far
     """
-    seen: list[_Look] = []
+    seen: list[_UsablePicture] = []
     skipped: list[Skipped] = []
     with _quiet_opencv(), ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, result in enumerate(pool.map(_look, pictures), start=1):
@@ -90,7 +90,7 @@ def survey(pictures: Sequence[Picture], on_progress: Callable[[int], None] = lam
     return Survey([look.picture for look in usable], prints, skipped, alike)
 
 
-def _look(picture: Picture) -> _Look | Skipped:
+def _look(picture: Picture) -> _UsablePicture | Skipped:
     try:
         content = read_bytes(picture.path)
         image = decode_picture(content, picture)
@@ -99,7 +99,7 @@ def _look(picture: Picture) -> _Look | Skipped:
     except PictureError as error:
         return Skipped(picture, str(error))
     read = replace(picture, sha256=hashlib.sha256(content).hexdigest())
-    return _Look(read, fingerprint(image), thumbnail(image))
+    return _UsablePicture(read, fingerprint(image), thumbnail(image))
 
 
 def _copies(pictures: Sequence[Picture]) -> dict[int, Skipped]:
@@ -130,7 +130,7 @@ def _first_kept(picture: Picture) -> tuple[int, str]:
     return _KEPT_FIRST.index(picture.split), str(picture.path)
 
 
-def _contradictions(looks: Sequence[_Look]) -> tuple[dict[int, Skipped], list[tuple[Picture, Picture]]]:
+def _contradictions(looks: Sequence[_UsablePicture]) -> tuple[dict[int, Skipped], list[tuple[Picture, Picture]]]:
     """Pictures to skip, by index, because a copy that was saved again is of the other class; and pairs only alike."""
     prints = np.array([look.print for look in looks], np.uint8).reshape(-1, 2, 32)
     cars = np.array([look.picture.car for look in looks], bool)

@@ -20,7 +20,7 @@ _SLOTS = 2  # batches that a process may be ahead
 _PATIENCE_S = 120.0
 
 
-class Batch(NamedTuple):
+class FrameBatch(NamedTuple):
     """images: (n, size, size, 3) uint8 RGB; people: (n, most people, 17, 3) float32: x, y in pixels, visibility;
     all 0 where there is nobody."""
 
@@ -53,7 +53,7 @@ class FeedPlan(NamedTuple):
         return self.image_bytes + 4 * int(np.prod(self.people_shape))
 
 
-def render_batch(plan: FeedPlan, number: int, into: Batch) -> None:
+def render_batch(plan: FeedPlan, number: int, into: FrameBatch) -> None:
     """Render batch `number` in place."""
     into.people[:] = 0
     for row in range(plan.batch_size):
@@ -63,14 +63,14 @@ def render_batch(plan: FeedPlan, number: int, into: Batch) -> None:
         into.people[row, : len(people.keypoints), :, 2] = people.visibility
 
 
-def empty_batch(plan: FeedPlan) -> Batch:
-    return Batch(np.zeros(plan.image_shape, np.uint8), np.zeros(plan.people_shape, np.float32))
+def empty_batch(plan: FeedPlan) -> FrameBatch:
+    return FrameBatch(np.zeros(plan.image_shape, np.uint8), np.zeros(plan.people_shape, np.float32))
 
 
-def _view(memory: SharedMemory, plan: FeedPlan, slot: int) -> Batch:
+def _view(memory: SharedMemory, plan: FeedPlan, slot: int) -> FrameBatch:
     start = slot * plan.slot_bytes
     images: NDArray[np.uint8] = np.ndarray(plan.image_shape, np.uint8, memory.buf, start)
-    return Batch(images, np.ndarray(plan.people_shape, np.float32, memory.buf, start + plan.image_bytes))
+    return FrameBatch(images, np.ndarray(plan.people_shape, np.float32, memory.buf, start + plan.image_bytes))
 
 
 def _render_for_ever(name: str, plan: FeedPlan, first: int, step: int, free: Any, filled: Any) -> None:
@@ -105,7 +105,7 @@ class FrameFeed:
             self.lanes.append((memory, free, filled, process))
         return self
 
-    def take(self) -> Batch:
+    def take(self) -> FrameBatch:
         """Return the next batch, copied. Raises RuntimeError where its process died."""
         turn, lane = divmod(self.next - self.first, self.processes)
         memory, free, filled, process = self.lanes[lane]
@@ -118,7 +118,7 @@ class FrameFeed:
                     f"{self.next}: see its error above, start the training again, it goes on where it was"
                 )
         shared = _view(memory, self.plan, turn % _SLOTS)
-        batch = Batch(shared.images.copy(), shared.people.copy())
+        batch = FrameBatch(shared.images.copy(), shared.people.copy())
         del shared
         free.release()
         self.next += 1

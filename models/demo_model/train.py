@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.demo_model.feed import Batch, FeedPlan, FrameFeed
+from models.demo_model.feed import FeedPlan, FrameBatch, FrameFeed
 from models.demo_model.loss_chart import draw_curves
 from models.demo_model.network import folded, initial_values, losses, make_targets, run_network
 from models.demo_model.params import Stage, TrainingError, TrainParams
@@ -195,7 +195,7 @@ class Stepper:
         self.balance = tf.constant(stage.keypoint_weights())
         self._compiled = tf.function(self._step, reduce_retracing=False)
 
-    def step(self, batch: Batch, step: int, rate: float) -> Any:
+    def step(self, batch: FrameBatch, step: int, rate: float) -> Any:
         """(5,) losses: the weighted sum, heatmap, offset, forward, backward."""
         arguments = (batch.images, batch.people, float(step), rate)
         return self._compiled(*(tf.constant(value) for value in arguments))

@@ -200,20 +200,20 @@ def _readable(images: Sequence[CocoImage], limit: int | None) -> tuple[list[tupl
     return readable, damaged
 
 
-class _Look(NamedTuple):
+class _FileCheck(NamedTuple):
     """sha256: of the file's bytes, empty where the picture is damaged for the reason `error`"""
 
     sha256: str
     error: str = ""
 
 
-def _look(image: CocoImage) -> _Look:
+def _look(image: CocoImage) -> _FileCheck:
     try:
         content = image.content()
         image.decode(content)
     except CocoError as error:
-        return _Look("", str(error))
-    return _Look(hashlib.sha256(content).hexdigest())
+        return _FileCheck("", str(error))
+    return _FileCheck(hashlib.sha256(content).hexdigest())
 
 
 def evaluation_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:

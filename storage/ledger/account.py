@@ -77,7 +77,7 @@ class WholeVideo(NamedTuple):
     people: int
 
 
-class Refused(NamedTuple):
+class RefusedFile(NamedTuple):
     """A row of the view quarantine. start_frame, stop_frame: of a segment; None for a whole file"""
 
     key: str
@@ -273,9 +273,9 @@ SELECT key, start_frame, stop_frame, reason FROM quarantine WHERE archive = :arc
 """
 
 
-def read_refused(engine: Engine, archive: str) -> list[Refused]:
+def read_refused(engine: Engine, archive: str) -> list[RefusedFile]:
     """Files and segments of this archive that are in quarantine, in the order of names."""
-    return [Refused(*row) for row in _ask(engine, REFUSED, archive=archive)]
+    return [RefusedFile(*row) for row in _ask(engine, REFUSED, archive=archive)]
 
 
 NOTES = f"""

@@ -95,7 +95,7 @@ def idle_batches(engine: Engine, idle_s: float) -> list[tuple[int, str]]:
         return [tuple(row) for row in connection.execute(select(batches.c.batch_id, batches.c.owner).where(idle))]
 
 
-class Entry(NamedTuple):
+class LedgerSegment(NamedTuple):
     """A segment as the ledger has it. looked_after: it has a valid lease"""
 
     video_sha256: str
@@ -114,7 +114,7 @@ def versions(engine: Engine) -> list[str]:
         return list(connection.execute(select(model_versions.c.version_sha256).where(used)).scalars())
 
 
-def entries(engine: Engine, version_sha256: str) -> Iterator[Entry]:
+def entries(engine: Engine, version_sha256: str) -> Iterator[LedgerSegment]:
     """Stream all segments of a model version."""
     looked_after = func.coalesce(segments.c.lease_until >= database_now(), False)
     rows = (
@@ -134,7 +134,7 @@ def entries(engine: Engine, version_sha256: str) -> Iterator[Entry]:
     )
     with reading(engine) as connection:
         for row in connection.execute(rows):
-            yield Entry(*row)
+            yield LedgerSegment(*row)
 
 
 class LedgerRun(NamedTuple):

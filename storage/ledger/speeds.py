@@ -18,7 +18,7 @@ SPEED_SEGMENTS = 500
 OVERHEAD_BATCHES = 10
 
 
-class Speed(NamedTuple):
+class WorkerSpeed(NamedTuple):
     """One worker with one device and one model version. wall_s: of its newest segments together; last_at: the newest"""
 
     worker: str
@@ -44,7 +44,7 @@ class Overhead(NamedTuple):
     end_s: float = 0.0
 
 
-def measured_speeds(engine: Engine, model_version_id: int) -> list[Speed]:
+def measured_speeds(engine: Engine, model_version_id: int) -> list[WorkerSpeed]:
     """Return the speed of each worker and device with this model version, by its segments in the newest batches.
 
     The device that a worker used last comes last.
@@ -64,7 +64,7 @@ def measured_speeds(engine: Engine, model_version_id: int) -> list[Speed]:
         .order_by(newest.c.worker, last_at)
     )
     with reading(engine) as connection:
-        return [Speed(*row) for row in connection.execute(rows)]
+        return [WorkerSpeed(*row) for row in connection.execute(rows)]
 
 
 def _newest(model_version_id: int, most: int) -> Select[tuple[int]]:

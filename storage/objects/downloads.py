@@ -91,7 +91,7 @@ def _fetch(url: str, cache_dir: Path, on_progress: Progress, check: Callable[[st
     folder = cache_dir / hashlib.sha256(url.encode()).hexdigest()[:16]
     make_folder(folder)
     with _client(check) as client:
-        return _fetch_model(_Download(folder, url, on_progress, client))
+        return _fetch_model(_ModelDownload(folder, url, on_progress, client))
 
 
 def _client(check: Callable[[str], None]) -> httpx.Client:
@@ -105,7 +105,7 @@ def _client(check: Callable[[str], None]) -> httpx.Client:
     )
 
 
-def _fetch_model(download: "_Download") -> Path:
+def _fetch_model(download: "_ModelDownload") -> Path:
     """Fetch the file at the download's address and those that it needs."""
     main = download.get(_plain_name(urlsplit(download.url).path.rpartition("/")[2], download.url))
     if main.suffix == ".json":
@@ -171,7 +171,7 @@ def _item_bytes(entry: dict[str, Any]) -> int:
     return {"uint8": 1, "bool": 1, "uint16": 2, "float16": 2}.get(kind, 4)
 
 
-class _Download:
+class _ModelDownload:
     """The files of one address: those beside `url`, into `folder`, with their checksums."""
 
     def __init__(self, folder: Path, url: str, on_progress: Progress, client: httpx.Client) -> None:

@@ -105,7 +105,7 @@ class S3Object:
 
 
 @dataclass
-class _Download:
+class _ObjectDownload:
     """Properties of an object during its download: set by its first answer, which pins the rest to one version."""
 
     etag: str | None
@@ -181,7 +181,7 @@ class Bucket:
         limit_bytes: a larger object is refused before its body is read; None = any size
         """
         failures, reached, started = 0, 0, time.monotonic()
-        download = _Download(etag, size_bytes, limit_bytes=limit_bytes)
+        download = _ObjectDownload(etag, size_bytes, limit_bytes=limit_bytes)
         while error := self._try_to_finish(key, file, download):
             failures += 1
             if file.tell() > reached:
@@ -190,7 +190,7 @@ class Bucket:
                 self._give_up(error, key)
             _pause(failures)
 
-    def _try_to_finish(self, key: str, file: File, download: _Download) -> Exception | None:
+    def _try_to_finish(self, key: str, file: File, download: _ObjectDownload) -> Exception | None:
         """Fault after which to retry, the file positioned to resume; None when the object is complete."""
         from botocore.exceptions import FlexibleChecksumError
 
@@ -208,7 +208,7 @@ class Bucket:
         _empty(file)
         return error
 
-    def _read_on(self, key: str, file: File, download: _Download) -> None:
+    def _read_on(self, key: str, file: File, download: _ObjectDownload) -> None:
         from botocore.exceptions import FlexibleChecksumError
 
         done = file.tell()

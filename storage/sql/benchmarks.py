@@ -43,7 +43,7 @@ class BenchmarkRow:
     decoder_memory_bytes: int | None = None
 
 
-class Speed(NamedTuple):
+class BenchmarkSpeed(NamedTuple):
     """The newest measurements of a model's name with one device of one worker; None: not measured.
 
     model_frames_per_s: the model alone; pipeline_frames_per_s: from the video to the rows
@@ -78,7 +78,7 @@ def record_benchmark(engine: Engine, row: BenchmarkRow) -> int:
         return int(connection.execute(made).scalar_one())
 
 
-def newest_speeds(engine: Engine) -> list[Speed]:
+def newest_speeds(engine: Engine) -> list[BenchmarkSpeed]:
     """Newest speeds by task, worker, device, precision; the model that computes least comes first.
 
     Of each name the version that was measured last: until the newest one is measured, the one before it.
@@ -105,12 +105,12 @@ def _newest_rows(engine: Engine) -> list[dict[str, Any]]:
         return [dict(row._mapping) for row in connection.execute(select(newest).where(newest.c.age == 1))]
 
 
-def _speed(measured: dict[str, dict[str, Any]]) -> Speed:
-    """Speed of the last measured version, with the other measurement only where it is of the same version."""
+def _speed(measured: dict[str, dict[str, Any]]) -> BenchmarkSpeed:
+    """BenchmarkSpeed of the last measured version, with the other measurement only where it is of the same version."""
     last = max(measured.values(), key=lambda row: (row["started_at"], row["benchmark_result_id"]))
     same = {what: row for what, row in measured.items() if row["version_sha256"] == last["version_sha256"]}
     of = {what: row["frames_per_s"] for what, row in same.items()}
-    return Speed(
+    return BenchmarkSpeed(
         model=last["name"],
         task=last["task"],
         version_sha256=last["version_sha256"],

@@ -86,7 +86,7 @@ class Packets:
 
 
 @dataclass(frozen=True)
-class Trial:
+class DecodedSample:
     """The first decoded frames, or all where the container has no pts (an AVI with B-frames).
 
     geometry: of the first one; clean: nothing failed on the way
@@ -125,7 +125,7 @@ class Indexed:
     repairs: tuple[TimeRepair, ...]
 
 
-def index_frames(film: Film, packets: Packets, timing: Timing, trial: Trial) -> Indexed:
+def index_frames(film: Film, packets: Packets, timing: Timing, trial: DecodedSample) -> Indexed:
     """Index frames by the packets' times where the trial confirms them; else by the packets that the decoder takes."""
     index, times = _index_by_dts(packets, trial, timing), None
     if index is None:
@@ -197,7 +197,7 @@ def timing_of(opened: InputContainer, stream: VideoStream, container: str) -> Ti
     )
 
 
-def try_decoder(film: Film, codec: str, most: int | None) -> Trial:
+def try_decoder(film: Film, codec: str, most: int | None) -> DecodedSample:
     """Decode the first frames. Raises VideoError where none comes out. most: frames to decode, None = all"""
     for strict in (True, False):
         try:
@@ -214,8 +214,8 @@ def try_decoder(film: Film, codec: str, most: int | None) -> Trial:
     )
 
 
-def _try_frames(opened: InputContainer, film: Film, most: int | None, *, strict: bool) -> Trial | None:
-    """Trial of the first frames; None where no frame comes out. Raises InexactError."""
+def _try_frames(opened: InputContainer, film: Film, most: int | None, *, strict: bool) -> DecodedSample | None:
+    """DecodedSample of the first frames; None where no frame comes out. Raises InexactError."""
     stream = _prepared(opened, film)
     aspects = StreamAspects(stream)
     frames = itertools.islice(decode(stream, aspects.sent(all_packets(opened, stream)), strict=strict), most)
@@ -224,7 +224,7 @@ def _try_frames(opened: InputContainer, film: Film, most: int | None, *, strict:
         return None
     geometry = geometry_of_first(stream, film.container, first, aspects)
     times = [(frame.pts, frame.dts) for frame in itertools.chain([first], frames)]
-    return Trial(geometry, [pts for pts, _ in times], [dts for _, dts in times], strict)
+    return DecodedSample(geometry, [pts for pts, _ in times], [dts for _, dts in times], strict)
 
 
 def _decode_all(opened: InputContainer, film: Film) -> Iterator[VideoFrame]:
@@ -247,7 +247,7 @@ def _numbered(stream: VideoStream, packets: Iterator[VideoPacket]) -> Iterator[V
         yield packet
 
 
-def _index_by_pts(packets: Packets, trial: Trial, timing: Timing) -> tuple[FrameIndex, Times] | None:
+def _index_by_pts(packets: Packets, trial: DecodedSample, timing: Timing) -> tuple[FrameIndex, Times] | None:
     """Index by the packets' times; None where the trial does not confirm them."""
     order = np.argsort(packets.pts, kind="stable")
     pts = packets.pts[order]
@@ -279,7 +279,7 @@ def _as_promised(found: list[int | None], promised: NDArray[np.int64], *, clean:
     return descents <= MOST_DESCENTS * len(times) and bool(np.isin(times, promised).all())
 
 
-def _index_by_dts(packets: Packets, trial: Trial, timing: Timing) -> FrameIndex | None:
+def _index_by_dts(packets: Packets, trial: DecodedSample, timing: Timing) -> FrameIndex | None:
     """Index an AVI, which stores no pts: FFmpeg's guess is wrong with B-frames packed as by DivX and Xvid.
 
     A frame leaves the decoder with the dts of the packet that pushed it out, a fixed number of packets after its own.

@@ -203,7 +203,7 @@ def _note_parts(note: VideoNote) -> Iterator[str]:
 
 
 def read_account(engine: Engine, batch_id: int | None = None, zone: tzinfo = UTC) -> Account:
-    """The account of this batch, or of the newest one. Raises DatabaseError where there is none."""
+    """Read the account of this batch, or of the newest one. Raises DatabaseError where there is none."""
     batch = read_batch(engine, batch_id)
     number = batch.batch_id
     spans, counts = read_spans(engine, number), read_counts(engine, number)
@@ -266,7 +266,7 @@ def share_of_best(frames_per_s: NDArray[np.float64], group: NDArray[np.int64]) -
 def throttling(
     begun_s: NDArray[np.float64], frames: NDArray[np.int32], frames_per_s: NDArray[np.float64]
 ) -> Throttling | None:
-    """The first drop below THROTTLED of the best speed so far, by medians of MEDIAN_OF segments; None: no drop.
+    """Find the first drop below THROTTLED of the best speed so far, by medians of MEDIAN_OF segments; None: no drop.
 
     All (n,), one value per comparable segment, in the order of time.
     """

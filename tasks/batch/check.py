@@ -8,13 +8,13 @@ from tasks.site.site import Site
 
 
 def check_night(site: Site, spec: NightSpec) -> None:
-    """A batch could begin: model and archive are there, and so is the device, where this machine is to do the work."""
+    """Check that a batch can begin: model and archive exist, and the device too, if this machine is to do the work."""
     check_model_on(site, spec)
     check_archive(site, spec.archive)
 
 
 def check_model_on(site: Site, spec: NightSpec) -> None:
-    """The model is there, and it fits the device, where this machine is to do the work."""
+    """Check that the model exists, and that it fits the device if this machine is to do the work."""
     manifest = check_model(site, spec.model)
     refuse_other_rate(manifest, spec.model, spec.frames_per_second)
     if spec.own_device is not None:

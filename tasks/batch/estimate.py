@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from models.types import NightjarError
 from storage.ledger.account import read_batch, write_estimate
 from storage.ledger.batches import SegmentCounts
-from storage.ledger.speeds import Overhead, Speed, last_devices, measured_overhead, measured_speeds
+from storage.ledger.speeds import Overhead, WorkerSpeed, last_devices, measured_overhead, measured_speeds
 from tasks.batch.night import NightKey
 from tasks.runs.edge_runs import OUTAGES, EdgeRuns
 from tasks.site.owner import host_name
@@ -35,7 +35,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Hand:
-    """Somebody who is there tonight. device: what it works with, as far as it is known"""
+    """A worker available tonight. device: its device, as far as it is known"""
 
     worker: str
     device: str | None
@@ -81,7 +81,7 @@ class Estimate:
 
 
 def estimate(
-    work: Work, hands: Sequence[Hand], speeds: Sequence[Speed], overhead: Overhead, elapsed_s: float
+    work: Work, hands: Sequence[Hand], speeds: Sequence[WorkerSpeed], overhead: Overhead, elapsed_s: float
 ) -> Estimate:
     """elapsed_s: of the batch, until now. More hands never make it longer.
 
@@ -99,7 +99,7 @@ def estimate(
     return Estimate(work, tuple(paces), len(hands), total_s)
 
 
-def _pace(hand: Hand, speeds: Sequence[Speed]) -> Pace | None:
+def _pace(hand: Hand, speeds: Sequence[WorkerSpeed]) -> Pace | None:
     """By its own speed with this device (where that is not known, with its last one); else the mean of its like."""
     own = [speed for speed in speeds if speed.worker == hand.worker]
     fitting = [speed for speed in own if hand.device is None or kind(speed.device) == kind(hand.device)]
@@ -129,7 +129,7 @@ def foretell(site: Site, key: NightKey, counts: SegmentCounts, dispatch: str, de
 
 
 def _fleet(site: Site) -> list[Hand]:
-    """The edge pool's workers that are online. A worker that was given no name is called by its host and its device."""
+    """List the online workers of the edge pool. A worker without a name is called by its host and its device."""
     devices = last_devices(site.engine)
     with EdgeRuns() as runs:
         names = runs.workers()

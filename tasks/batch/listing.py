@@ -37,7 +37,7 @@ class Entries(UserDict[int, Entry]):
 
 
 @dataclass
-class Listing:
+class ArchiveListing:
     """Content of the archive tonight.
 
     refused: files that are in the quarantine; denied: those of them that may not be read with these credentials
@@ -62,13 +62,13 @@ class Listing:
 
 
 @task(name="read archive", **TASK)
-def read_archive_task(key: NightKey, segment_s: float) -> Listing:
+def read_archive_task(key: NightKey, segment_s: float) -> ArchiveListing:
     """Read the archive of this batch. Raises as read_archive does."""
     with open_night(key) as night:
         return read_archive(night, segment_s)
 
 
-def read_archive(night: Night, segment_s: float) -> Listing:
+def read_archive(night: Night, segment_s: float) -> ArchiveListing:
     """Put every video of the archive into the database, with its segments planned for this model version.
 
     A file is read once, as long as its size and its ETag or time stay the same. A file that cannot be processed is
@@ -80,14 +80,14 @@ def read_archive(night: Night, segment_s: float) -> Listing:
     return night.patience(lambda: _read_archive(night, segment_s, new))
 
 
-def _read_archive(night: Night, segment_s: float, new: set[str]) -> Listing:
-    """new: keys of files that are new or changed; those of earlier attempts are in it"""
+def _read_archive(night: Night, segment_s: float, new: set[str]) -> ArchiveListing:
+    """Register new and changed files. new: their keys, including those of earlier attempts"""
     engine, files = night.site.engine, night.archive.list()
     known = catalogue.known_files(engine, night.location)
     planned = plan.planned_videos(engine, night.model_version_id)
     files = _with_unnamed(night, files, known)
     _refuse_nothing(night, files, known)
-    listing = Listing(listed=len(files), ignored=len(night.archive.ignored))
+    listing = ArchiveListing(listed=len(files), ignored=len(night.archive.ignored))
     unchanged, unread = [], []
     for entry in files:
         before = known.get(entry.key)
@@ -117,7 +117,7 @@ def _read_archive(night: Night, segment_s: float, new: set[str]) -> Listing:
 
 
 def _refuse_nothing(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> None:
-    """An empty archive is an error: a disk that is not mounted looks like one."""
+    """Refuse an empty archive: a disk that is not mounted looks like one."""
     if not files:
         before = sum(not file.gone for file in known.values())
         raise StoreError(
@@ -139,7 +139,7 @@ def _mark_gone(night: Night, known: dict[str, KnownFile], listed: set[str]) -> i
 
 
 def _with_unnamed(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> list[Entry]:
-    """The files and, of those whose names say nothing, the videos. Writes down what is ignored, and why."""
+    """Add the files without a video's name that are videos. Records the ignored ones with the reason."""
     engine, archive = night.site.engine, night.archive
     before = catalogue.ignored_files_of(engine, night.location)
     found = {ignored.key: IgnoredFile(None, None, ignored.reason) for ignored in archive.ignored}
@@ -168,8 +168,8 @@ def _sniff(archive: Archive, entry: Entry) -> IgnoredFile | None:
     return IgnoredFile(entry.size_bytes, entry.etag, describe(head) if head else "empty")
 
 
-def _leave_growing(night: Night, entries: list[Entry], listing: Listing) -> list[Entry]:
-    """Those that are at rest."""
+def _leave_growing(night: Night, entries: list[Entry], listing: ArchiveListing) -> list[Entry]:
+    """Keep the files that have stopped growing."""
     growing = set(night.archive.growing(entries))
     for entry in growing:
         listing.growing.append(entry.key)
@@ -177,7 +177,7 @@ def _leave_growing(night: Night, entries: list[Entry], listing: Listing) -> list
     return [entry for entry in entries if entry not in growing]
 
 
-def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: Listing) -> None:
+def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: ArchiveListing) -> None:
     """Read each file; those whose reading fails are tried again after all the others."""
     failed = _read_once(night, entries, segment_s, listing)
     for failures in range(1, TRIES):
@@ -189,7 +189,9 @@ def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: Lis
         _postpone(night, entry, f"{TRIES} attempts failed, the last one: {reason}", listing)
 
 
-def _read_once(night: Night, entries: list[Entry], segment_s: float, listing: Listing) -> list[tuple[Entry, str]]:
+def _read_once(
+    night: Night, entries: list[Entry], segment_s: float, listing: ArchiveListing
+) -> list[tuple[Entry, str]]:
     """Read each file. Returns those whose attempt failed, each with the reason."""
     failed = []
     with closing(_probe_ahead(night, entries)) as probing:
@@ -237,11 +239,11 @@ def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "
 
 
 def _begins_with(night: Night, entry: Entry, path: Path, former: FormerVideo) -> bool:
-    """True where the file grew and begins with all bytes of the former one, whatever a demuxer makes of either."""
+    """Return True if the file grew and begins with all bytes of the former one, whatever a demuxer makes of either."""
     return former.size_bytes < entry.size_bytes and night.starts_with(path, former.sha256, former.size_bytes)
 
 
-def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float, listing: Listing) -> None:
+def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float, listing: ArchiveListing) -> None:
     """One file: into the database with its plan, or into the quarantine with its reason. Raises AttemptError."""
     engine = night.site.engine
     try:
@@ -287,7 +289,7 @@ def _warn_of_unused(entry: Entry, video: Video) -> None:
     )
 
 
-def _postpone(night: Night, entry: Entry, reason: str, listing: Listing) -> bool:
+def _postpone(night: Night, entry: Entry, reason: str, listing: ArchiveListing) -> bool:
     """Quarantine a file until the next run. Returns False for a known video, which keeps its name instead."""
     known = catalogue.known_file(night.site.engine, night.location, entry.key)
     if known and known.video_id is not None and (known.size_bytes, known.etag) == (entry.size_bytes, entry.etag):

@@ -102,7 +102,7 @@ def run_segments(
 
 
 def _next_claim(night: Night, owner: str, lease_s: float) -> Claim | None:
-    """The next segment; while other batches hold the rest, wait for what they leave.
+    """Claim the next segment; while other batches hold the rest, wait for the segments that they release.
 
     None: nothing is missing, or nobody holds the rest and it cannot be claimed either.
     """
@@ -125,7 +125,7 @@ def _next_claim(night: Night, owner: str, lease_s: float) -> Claim | None:
 def _run_segment(
     night: Night, opened: OpenVideo, claim: Claim, entry: Entry, setup: InferenceSetup, progress: FrameProgress
 ) -> bool:
-    """False where the attempt failed and the segment is to be tried again."""
+    """Run one attempt. Returns False if it failed and the segment is to be tried again."""
     engine, patience = night.site.engine, night.patience
     what = f"{entry.key} [{claim.segment.start_frame}, {claim.segment.stop_frame})"
     already = progress.done

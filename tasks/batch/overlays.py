@@ -65,7 +65,7 @@ class VideoRenderer:
     scratch: Path
 
     def rows(self, start: int, stop: int) -> Rows:
-        """The rows of frames [start, stop), in pixels of the frames as they are read now."""
+        """Return the rows of frames [start, stop), in pixels of the frames as they are read now."""
         engine = self.site.engine
         read = read_labels if self.model.task == "classification" else read_poses
         rows = read(engine, self.video_id, self.model.model_version_id, start, stop)
@@ -97,7 +97,7 @@ def part_of(site: Site, model: DrawnModel, video_id: int, start: int, stop: int)
 
 
 def overlay_prefix(model: DrawnModel, video_sha256: str, part: Part) -> str:
-    """The overlay's key without its suffix, which depends on the encoder.
+    """Return the overlay's key without its suffix, which depends on the encoder.
 
     One that was drawn before all rows were there has another name, so that it does not pass for the whole one.
     """
@@ -106,7 +106,7 @@ def overlay_prefix(model: DrawnModel, video_sha256: str, part: Part) -> str:
 
 
 def find_overlay(artifacts: Artifacts, model: DrawnModel, video_sha256: str, part: Part) -> str | None:
-    """The address of an overlay that was drawn before; None where there is none."""
+    """Return the address of an overlay that was drawn before; None if there is none."""
     prefix = overlay_prefix(model, video_sha256, part)
     keys = (f"{prefix}{suffix}" for suffix in dict.fromkeys(encoder.suffix for encoder in ENCODERS))
     return next((artifacts.url(key) for key in keys if artifacts.exists(key)), None)
@@ -156,7 +156,7 @@ def frames_between(index: FrameIndex, from_s: float, to_s: float | None, name: s
 
 
 def find_video(site: Site, name: str) -> ArchivedVideo:
-    """The video that a person means. Raises NightjarError where there is none, or several, or where it is gone."""
+    """Find the requested video. Raises NightjarError if there is none, or several, or if it is gone."""
     found = catalogue.find_videos(site.engine, name)
     if not found and Path(name).exists():
         found = catalogue.find_videos(site.engine, str(Path(name).resolve()))
@@ -177,7 +177,7 @@ def find_video(site: Site, name: str) -> ArchivedVideo:
 
 @contextmanager
 def _local(site: Site, found: ArchivedVideo) -> Iterator[Path]:
-    """The file as it was listed. Raises NightjarError."""
+    """Open the file as it was listed. Raises NightjarError."""
     try:
         with site.archive(found.archive).local(Entry(found.key, found.size_bytes, found.etag)) as path:
             yield path

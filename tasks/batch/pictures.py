@@ -53,7 +53,7 @@ def draw_pictures_task(key: NightKey, entries: Mapping[int, Entry], overlay: Ove
 
 
 def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) -> Pictures:
-    """The batch's picture and its overlay videos, in the artifact store. A video that cannot be drawn is left out.
+    """Draw the batch's picture and overlay videos into the artifact store. A video that cannot be drawn is skipped.
 
     overlay: "sample" draws the busiest segments of this batch, "all" every video of the archive that has rows
     """
@@ -104,7 +104,7 @@ def _not_without_room() -> Iterator[None]:
 
 
 def _telling(rows: Rows) -> int:
-    """The frame with the most people who last, or the surest one of the rarest label."""
+    """Choose the frame with the most people who last, or the most confident one of the rarest label."""
     if not isinstance(rows, Classifications):
         return best_frame(rows)
     _, which, counts = np.unique(rows.label, return_inverse=True, return_counts=True)
@@ -127,7 +127,7 @@ def _still(renderer: VideoRenderer, start: int, stop: int) -> list[NDArray[np.ui
 def _draw_earlier(
     night: Night, model: DrawnModel, entries: Mapping[int, Entry], pictures: Pictures, scratch: Path
 ) -> None:
-    """The overlays of videos that earlier batches did; what was drawn before is not drawn again."""
+    """Draw the overlays of earlier batches' videos that are not drawn yet."""
     for video_id in sorted(videos_done(night.site.engine, model.model_version_id) & set(entries)):
         entry = entries[video_id]
         if entry.key in pictures.overlays:

@@ -14,7 +14,7 @@ from storage.ledger.account import WholeVideo, read_refused, read_whole_videos
 from storage.ledger.batches import SegmentCounts
 from storage.objects.places import StoreError
 from tasks.batch.account import Account, count_lines, crowd_table, device_table, video_table
-from tasks.batch.listing import Listing
+from tasks.batch.listing import ArchiveListing
 from tasks.batch.pictures import Pictures
 from tasks.batch.shown_model import views_line
 from tasks.runs.policy import TASK, unwalked
@@ -42,7 +42,7 @@ class BatchReport:
     model: str
     version_id: str
     views: str
-    listing: Listing
+    listing: ArchiveListing
     counts: SegmentCounts
     pictures: Pictures
     videos: list[dict[str, Any]]
@@ -53,7 +53,7 @@ class BatchReport:
     wall_s: float
 
     def lines(self) -> dict[str, str]:
-        """The account in words, label -> text."""
+        """Format the account, label -> text."""
         listing = self.listing
         files = f"{listing.listed:,} listed, {listing.new:,} new or changed, {listing.refused:,} in quarantine"
         if listing.ignored:
@@ -103,7 +103,7 @@ def describe_quarantine(site: Site, archive: str) -> list[dict[str, Any]]:
 
 
 def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
-    """The night by device, as PNG bytes and its address in the artifact store; empty where nothing was done.
+    """Draw the night by device. Returns PNG bytes and their address in the artifact store; empty if nothing was done.
 
     A store that is away costs the address and not the batch, which is over.
     """
@@ -120,7 +120,7 @@ def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
 
 @task(name="publish report", **TASK)
 def publish_report(report: BatchReport) -> None:
-    """The account as a markdown artifact with the picture in it, and the videos as a table artifact."""
+    """Publish the account as a markdown artifact with its picture, and the videos as a table artifact."""
     title = cell(f"batch {report.batch_id}, {report.model}: {report.status}")
     videos, refused = table_rows(report.videos), table_rows(report.refused[:TABLE_VIDEOS])
     create_table_artifact(videos or [{"video": "none"}], key="batch-videos", description=title)
@@ -176,7 +176,7 @@ def _tables(account: Account) -> list[str]:
 
 
 def data_url(png: bytes) -> str:
-    """The picture itself, since a browser may load no file from a disk or a private bucket."""
+    """Embed the picture itself, since a browser may load no file from a disk or a private bucket."""
     picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     height = round(picture.shape[0] * UI_PICTURE_WIDTH / picture.shape[1])
@@ -186,7 +186,7 @@ def data_url(png: bytes) -> str:
 
 
 def print_report(report: BatchReport) -> None:
-    """The same for a terminal."""
+    """Print the report to a terminal."""
     lines = [("batch", f"{report.batch_id}, {report.status}"), *report.lines().items()]
     lines += device_lines(report.account)
     lines += [("video", line) for line in report.account.note_lines()]

@@ -52,7 +52,7 @@ def benchmark_task(
 def benchmark(
     site: Site, name: str, spec: BenchmarkSpec, film: Path, scratch: Path, flow_run_id: str | None
 ) -> list[BenchmarkRow]:
-    """The model alone, then the whole way from the film to rows, so many seconds each; both are in SQL then.
+    """Measure the model alone, then the pipeline from video to rows, for N seconds each; record both in SQL.
 
     Raises NightjarError: no such model, device or film.
     """
@@ -153,7 +153,7 @@ def _by_name(measured: Mapping[str, Sequence[BenchmarkRow]]) -> list[tuple[str, 
 
 
 def draw_chart(measured: Mapping[str, Sequence[BenchmarkRow]]) -> bytes:
-    """The same as bars, PNG bytes."""
+    """Draw the results as bars, PNG bytes."""
     bars, last = [], None
     for name, rows in measured.items():
         of = {row.what: row for row in rows}

@@ -45,18 +45,18 @@ def temperature_c(sys: Path = SYS) -> float | None:
 
 
 def load_1m() -> float:
-    """The load average of the last minute."""
+    """Return the load average of the last minute."""
     return os.getloadavg()[0]
 
 
 def forget_peak(proc: Path = PROC) -> None:
-    """This process's peak memory is counted anew from here; where the kernel does not allow it, from its start."""
+    """Reset this process's peak memory; if the kernel does not allow it, the peak counts from the process's start."""
     with suppress(OSError):
         (proc / "self/clear_refs").write_text("5")
 
 
 def peak_memory_bytes(pid: int | None = None, proc: Path = PROC) -> int:
-    """The most resident memory that a process had; this one's where no pid is given."""
+    """Return a process's peak resident memory; this process's if no pid is given."""
     status = (proc / str(pid or "self") / "status").read_text()
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 

@@ -111,7 +111,7 @@ class _Sums:
 def measure_pipeline(
     path: Path, runtime: Runtime, manifest: Manifest, seconds: float, model_frames_per_s: float, scratch: Path
 ) -> PipelineSpeed:
-    """The video, again and again, until so many seconds have gone into it; at least one segment.
+    """Run the video repeatedly for the given number of seconds; at least one segment.
 
     model_frames_per_s: of the model alone: on a slow device the segments are shorter than a night's, to end in time
 
@@ -158,7 +158,7 @@ class _Bench:
         return pid
 
     def warm_up(self, video: Video, segment: Segment) -> None:
-        """So that no import and no first use is measured."""
+        """Run the pipeline once, so that no import and no first use is measured."""
         self._store(self._infer(video, segment, WatchedRuntime(self._runtime)))
 
     def run(self, video: Video, segment: Segment) -> None:

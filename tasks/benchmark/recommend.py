@@ -3,25 +3,25 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from storage.sql.benchmarks import Speed
+from storage.sql.benchmarks import BenchmarkSpeed
 from tasks.text.wording import rate
 
 
-def recommend(speeds: Sequence[Speed], frames_per_s: float, accuracy: Mapping[str, float]) -> list[str]:
-    """A sentence for each task on each device that was measured.
+def recommend(speeds: Sequence[BenchmarkSpeed], frames_per_s: float, accuracy: Mapping[str, float]) -> list[str]:
+    """Write one sentence per task and measured device.
 
     Of the models that reach this many frames per second the most accurate one; where the accuracy of one of them is not
     known, the one that computes most for a picture.
 
     accuracy: version_sha256 -> what was measured of it, of one kind, the more the better
     """
-    groups: dict[tuple[str, ...], list[Speed]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[BenchmarkSpeed]] = defaultdict(list)
     for speed in speeds:
         groups[speed.task, speed.worker, speed.device, speed.precision].append(speed)
     return [_sentence(group, frames_per_s, accuracy) for group in groups.values()]
 
 
-def _sentence(group: Sequence[Speed], frames_per_s: float, accuracy: Mapping[str, float]) -> str:
+def _sentence(group: Sequence[BenchmarkSpeed], frames_per_s: float, accuracy: Mapping[str, float]) -> str:
     first = group[0]
     where = f"{first.task}, {first.device} of {first.worker} in {first.precision}"
     enough = [speed for speed in group if speed.frames_per_s >= frames_per_s]
@@ -38,7 +38,7 @@ def _sentence(group: Sequence[Speed], frames_per_s: float, accuracy: Mapping[str
     return f"{where}: take {best.model}, {why}: {_reaches(best)}, {margin:.0%} above {frames_per_s:g}"
 
 
-def _why(best: Speed, of: int, accuracy: Mapping[str, float]) -> str:
+def _why(best: BenchmarkSpeed, of: int, accuracy: Mapping[str, float]) -> str:
     if of == 1:
         return "the only one that is fast enough"
     if accuracy:
@@ -46,6 +46,6 @@ def _why(best: Speed, of: int, accuracy: Mapping[str, float]) -> str:
     return f"the largest of {of} that are fast enough ({best.multiply_adds / 1e6:,.0f} million multiply-adds a picture)"
 
 
-def _reaches(speed: Speed) -> str:
+def _reaches(speed: BenchmarkSpeed) -> str:
     alone = "" if speed.pipeline_frames_per_s else " for the model alone"
     return f"{rate(speed.frames_per_s)}{alone}"

@@ -43,7 +43,7 @@ def measure_archive(site: Site, folder: Path, model: str) -> Accuracy:
 
 
 def by_frame(poses: Poses, frames: int) -> list[FramePoses]:
-    """The people of each frame from 0, also of the frames without any."""
+    """Group the people by frame, from frame 0, including frames without any."""
     bounds = np.searchsorted(poses.frame, np.arange(frames + 1))
     return [
         FramePoses(poses.scores[first:last], poses.keypoints[first:last], poses.keypoint_scores[first:last])

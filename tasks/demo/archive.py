@@ -36,7 +36,7 @@ def _steady(duration_s: float) -> tuple[float, ...]:
 
 
 def _uneven(duration_s: float) -> tuple[float, ...]:
-    """A variable rate, as telephones record: every third frame comes late."""
+    """Vary the frame rate as telephones do: every third frame comes late."""
     return tuple((number + (0.5 if number % 3 == 2 else 0.0)) / FPS for number in range(round(duration_s * FPS)))
 
 
@@ -98,7 +98,7 @@ CLIPS = {
 
 
 def render_archive(folder: Path, on_clip: Callable[[str], None] = lambda _: None) -> list[str]:
-    """The clips, the truth beside each and one broken video, as far as they are not there. Gives what was rendered.
+    """Render the missing clips, their truth files and one broken video. Returns what was rendered.
 
     A truth file is written last: a video without one was not finished, and is rendered again.
     """
@@ -119,7 +119,7 @@ def render_archive(folder: Path, on_clip: Callable[[str], None] = lambda _: None
 
 
 def _render(path: Path, clip: Clip) -> dict[str, Any]:
-    """Writes the video and returns its truth: image n of the data set is frame n, as a player shows it."""
+    """Write the video and return its truth: image n of the data set is frame n, as a player shows it."""
     people: list[People] = []
 
     def pictures() -> Iterator[tuple[float, NDArray[np.uint8]]]:
@@ -136,6 +136,6 @@ def _render(path: Path, clip: Clip) -> dict[str, Any]:
 
 
 def _stored(shown: Any, rotation: int) -> NDArray[np.uint8]:
-    """The picture as the file holds it: turned back from what a player shows."""
+    """Return the picture as the file holds it: rotated back from the displayed orientation."""
     turns = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
     return np.ascontiguousarray(cv2.rotate(shown, turns[rotation]) if rotation else shown)

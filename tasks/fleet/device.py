@@ -22,7 +22,7 @@ class WorkerDevice:
     def __init__(
         self, folder: Path, manifest: Manifest, device: str, precision: str, fallback: Literal["cpu", "none"]
     ) -> None:
-        """Raises RuntimeFault where the device cannot be opened and there is no fallback, or that fails too."""
+        """Open the device. Raises RuntimeFault if it cannot be opened and the fallback is missing or fails too."""
         self._folder, self._manifest, self._precision, self._fallback = folder, manifest, precision, fallback
         self._device = device
         try:

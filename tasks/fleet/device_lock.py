@@ -36,7 +36,7 @@ class DeviceLock:
         self._release()
 
     def acquire(self, keep_waiting: Callable[[], bool]) -> bool:
-        """Waits for the device: True when it is this process's, False when keep_waiting() says no."""
+        """Wait for the device. Returns True once this process has it, False when keep_waiting() returns False."""
         self._release()
         make_folder(self._path.parent)
         self._file = self._path.open("a")
@@ -48,14 +48,14 @@ class DeviceLock:
         return True
 
     def _release(self) -> None:
-        """The file stays: who removed it would let a third process lock another file of the same name."""
+        """Unlock the file and keep it: removing it would let a third process lock another file of the same name."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
 
 
 def is_held(home: Path, device: str) -> bool:
-    """True if a process of this machine has the device."""
+    """Return True if a process of this machine has the device."""
     with DeviceLock(home, device) as lock:
         return not lock.acquire(lambda: False)
 

@@ -151,7 +151,7 @@ def revoked_key(assignment_id: str) -> str:
 
 
 def _key(assignment_id: str, kind: str, name: str) -> str:
-    """The reports of a batch lie in a folder of their own, so that one listing tells which of them are new."""
+    """Build the key of a report. Each batch has its own folder, so that one listing finds its new reports."""
     batch, _, rest = assignment_id.partition("-")
     return f"assignments/{batch}/{kind}/{rest or batch}/{name}"
 
@@ -222,5 +222,5 @@ def _get(artifacts: Artifacts, key: str) -> bytes | None:
 
 
 def write(artifacts: Artifacts, key: str, message: _Message) -> None:
-    """Raises StoreError."""
+    """Write the message. Raises StoreError."""
     artifacts.put_bytes(key, message.model_dump_json().encode())

@@ -76,7 +76,7 @@ class Member:
 
     @property
     def run(self) -> FleetRun:
-        """What is decided by."""
+        """Facts that the scheduling decisions depend on."""
         status = self.status
         return FleetRun(
             assignment_id=self.assignment.assignment_id,
@@ -188,7 +188,7 @@ class Fleet:
             time.sleep(TICK_S)
 
     def _patiently(self, step: Callable[[], T]) -> T:
-        """The step's result. Database and store have answered before: whatever they say now, it is waited for."""
+        """Return the step's result. Database and store have answered before, so outages are waited for."""
         return Patience(self._night.site.settings.outage_s, self._passes)(step)
 
     def _passes(self, error: Exception) -> bool:
@@ -229,13 +229,13 @@ class Fleet:
         return [member.run for member in self._members.values()]
 
     def call_off(self, reason: str) -> None:
-        """Whoever still waits or works may stop; what they held is free, as far as database and store answer now."""
+        """Release the workers and free their segments, as far as database and store answer now."""
         for member in list(self._members.values()):
             with suppress(NightjarError, *OUTAGES):
                 self._dismiss(member, reason)
 
     def dismiss_all(self, reason: str) -> None:
-        """The same at the end, and nothing of the batch is left open."""
+        """Release all workers at the end of the batch and leave nothing of it open."""
         for member in list(self._members.values()):
             self._patiently(partial(self._dismiss, member, reason))
         for forgotten in self._patiently(self._open_assignments):
@@ -270,7 +270,7 @@ class Fleet:
             self._lose(member.assignment.assignment_id, Lost(reason))
 
     def _look_at(self, member: Member) -> None:
-        """The status is remembered when all of it is dealt with: what an outage interrupts is looked at again."""
+        """Handle a worker's status. It is remembered once all of it is handled, so an interrupted step is repeated."""
         assignment_id = member.assignment.assignment_id
         try:
             status = orders.read_status(self._artifacts, assignment_id)
@@ -343,7 +343,7 @@ class Fleet:
                 self._progress.add(claim.segment.frames)
 
     def _take(self, member: Member, status: Status) -> None:
-        """New results into SQL, new faults into the ledger."""
+        """Load new results into SQL and new faults into the ledger."""
         while member.loaded < len(status.done):
             self._load(member, status.done[member.loaded])
             member.loaded += 1
@@ -468,7 +468,7 @@ class Fleet:
             self._artifacts.put_bytes(orders.revoked_key(assignment_id), lost.reason.encode())
 
     def _dismiss(self, member: Member, reason: str) -> None:
-        """The ledger first: what follows only spares the run some seconds."""
+        """Release a worker, in the ledger first: the rest only saves the run some seconds."""
         assignment_id = member.assignment.assignment_id
         assignments.end(self._engine, assignment_id, "dismissed", reason)
         self._artifacts.put_bytes(orders.revoked_key(assignment_id), reason.encode())

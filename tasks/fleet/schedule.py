@@ -60,7 +60,7 @@ class Lost(NamedTuple):
 
 
 def share(worker: str, online: Sequence[str], speeds: Mapping[str, float], frames_free: int) -> int:
-    """Number of frames for a worker that asks: guided self-scheduling, weighted by speed.
+    """Return the number of frames for a worker that asks: guided self-scheduling, weighted by speed.
 
     Polychronopoulos and Kuck 1987: half of what it would do of the rest if all workers ended together. A worker that
     was never measured gets one segment, which measures it: what it would hold of a guess, others could do meanwhile.
@@ -84,17 +84,17 @@ def speed_of(worker: str, speeds: Mapping[str, float]) -> float:
 
 
 def waits_for_segments(run: FleetRun) -> bool:
-    """True if the run's device is open and it has no segments yet."""
+    """Return True if the run's device is open and it has no segments yet."""
     return run.ready and not run.given
 
 
 def was_deaf(unheard_s: float, lease_s: float) -> bool:
-    """True if this process listened so long ago that its runs' leases may have ended by its own fault."""
+    """Return True if reports were last read so long ago that leases may have ended by this process's own fault."""
     return unheard_s > lease_s / 2
 
 
 def runs_to_spare(runs: Sequence[FleetRun]) -> list[FleetRun]:
-    """Runs whose lease is renewed after this process was deaf: once until they report, so that dead ones are lost."""
+    """Return the runs whose leases are renewed once after a gap in reading reports; dead runs expire afterwards."""
     return [run for run in runs if not run.spared]
 
 
@@ -103,7 +103,7 @@ def silence_limit_s(lease_s: float) -> float:
 
 
 def silent_runs(runs: Sequence[FleetRun], now_s: float, lease_s: float) -> list[FleetRun]:
-    """Runs that reported, wait for segments and fell silent. A run with segments is judged by its lease instead."""
+    """Return the runs that reported, wait for segments and fell silent. Runs with segments depend on their lease."""
     limit_s = silence_limit_s(lease_s)
     return [run for run in runs if run.worker is not None and not run.given and now_s - run.heard_s > limit_s]
 
@@ -151,7 +151,7 @@ def piece_at_fault(current: int | None, held: Sequence[bool]) -> int | None:
 
 
 def runs_to_start(runs: Sequence[FleetRun], online: Sequence[str], segments_free: int, night_s: float) -> int:
-    """Number of runs to start: one that waits for each worker, while segments are free.
+    """Return the number of runs to start: one waiting run per worker, while segments are free.
 
     Its imports are then done when the worker's device gets free. In the beginning of a night no worker gets a second
     run before each has a first: the imports of both would compete.

@@ -18,7 +18,7 @@ class Spool:
         self._kept = FolderArtifacts(folder)
 
     def keep(self, key: str, result: Result) -> Stored:
-        """Raises NightjarError where the disk, or the spool's share of it, is full."""
+        """Keep a result on disk. Raises NightjarError if the disk, or the spool's share of it, is full."""
         if self.size_bytes() > self._limit_bytes:
             raise NightjarError(
                 f"{self.size_bytes()} bytes of results wait in {self._folder}, expected {self._limit_bytes} at most: "

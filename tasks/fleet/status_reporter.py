@@ -90,7 +90,7 @@ class Teller:
         self._pause()
 
     def ready(self, device: str) -> None:
-        """This device is open, and does the work from now on."""
+        """Record that this device is open and does the work from now on."""
         self._status = self._status.model_copy(update={"device": device, "ready": True})
         self._owed = self._current is not None
         self.step()
@@ -139,7 +139,7 @@ class Teller:
         return True
 
     def _give_up(self) -> None:
-        """The main thread waits inside the device's driver, where no exception reaches it."""
+        """End the process: the main thread waits inside the device's driver, where no exception reaches it."""
         error = f"{self._status.device} gave no answer for {self._hang_s:.0f} s"
         self._status = self._status.model_copy(update={"ended": True, "error": error})
         self._tell()

@@ -74,7 +74,7 @@ def worker_name(settings: Settings) -> str:
 
 
 def work_on(assignment_id: str, settings: Settings) -> str:
-    """Does one assignment; gives one line that says what came of it.
+    """Do one assignment. Returns one line with its outcome.
 
     Raises RuntimeFault where the device is lost and the settings name no fallback, Revoked, or NightjarError.
     """
@@ -100,7 +100,7 @@ def work_on(assignment_id: str, settings: Settings) -> str:
 
 
 def _still_wanted(bench: Bench, teller: Teller) -> Callable[[], bool]:
-    """True to go on waiting; called often, it asks the store and reports to the parent now and then."""
+    """Return True to keep waiting; asks the store and reports to the parent at intervals."""
     alive = every(ALIVE_EVERY_S, teller.step)
     wanted = every(LOOK_EVERY_S, lambda: not _called_off(bench))
 
@@ -112,7 +112,7 @@ def _still_wanted(bench: Bench, teller: Teller) -> Callable[[], bool]:
 
 
 def every(seconds: float, ask: Callable[[], T]) -> Callable[[], T]:
-    """The last answer, asked anew every so many seconds."""
+    """Return the last answer, renewed every N seconds."""
     asked, last = time.monotonic(), ask()
 
     def answer() -> T:
@@ -125,7 +125,7 @@ def every(seconds: float, ask: Callable[[], T]) -> Callable[[], T]:
 
 
 def _called_off(bench: Bench) -> bool:
-    """The parent has sent it home. That it was revoked, its status reporter hears."""
+    """Return True if the parent released this worker. A revoked lease is noticed by the status reporter."""
     return poll_order(bench.artifacts, bench.assignment_id) is not None
 
 
@@ -141,7 +141,7 @@ def _work_with_device(bench: Bench, teller: Teller) -> str:
         return "nothing was left to do"
     archive = archive_at(settings, bench.call.archive)
     with Sandbox(settings.decoder_memory_bytes) as sandbox:
-        Worker(bench, order, archive, device, sandbox, spool, teller).run()
+        AssignmentWorker(bench, order, archive, device, sandbox, spool, teller).run()
     return f"{len(order.pieces)} segments by {device.runtime.device}"
 
 
@@ -159,7 +159,7 @@ def _await_order(bench: Bench, teller: Teller) -> Order | None:
     return None
 
 
-class Worker:
+class AssignmentWorker:
     """One order, done piece by piece."""
 
     def __init__(
@@ -178,7 +178,7 @@ class Worker:
         self._unsent: list[tuple[int, Stored, float]] = []
 
     def run(self) -> None:
-        """Raises RuntimeFault where the device is lost, Revoked where others have the rest."""
+        """Run the segments. Raises RuntimeFault if the device is lost, Revoked if others have the rest."""
         with self._opened:
             for number, piece in enumerate(self._order.pieces):
                 self._stop_if_revoked()

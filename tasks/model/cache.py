@@ -11,7 +11,7 @@ FILES = (XML_FILE, BIN_FILE, MANIFEST_FILE)
 
 
 def fetch_model(artifacts: Artifacts, version_id: str, cache: Path) -> tuple[Path, Manifest]:
-    """A model's folder on this machine, verified against its manifest and its hash. Raises NightjarError."""
+    """Fetch a model to this machine, verified against its manifest and its hash. Raises NightjarError."""
     folder = get_folder(artifacts, model_prefix(version_id), FILES, cache)
     try:
         return folder, _verified(folder, version_id)

@@ -44,7 +44,7 @@ def convert_confined(path: Path, spec: ConvertSpec, out: Path, location: str) ->
 
 
 def convert_in_child(path: Path, spec: ConvertSpec, out: Path, location: str) -> dict[str, str | bool]:
-    """The child's side: confines itself before TensorFlow starts a thread, then converts."""
+    """Confine this child process before TensorFlow starts a thread, then convert."""
     confined = confine_writes([out.parent])
     tempfile.tempdir = str(out.parent)
     from models.conversion.convert import convert

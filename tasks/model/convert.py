@@ -32,7 +32,7 @@ def fetch_source_task(spec: ConvertSpec) -> tuple[Path, str]:
 
 
 def fetch_source(spec: ConvertSpec, cache: Path, on_bytes: OnBytes) -> tuple[Path, str]:
-    """The source's files here, and where they came from. Raises NightjarError when it cannot be had.
+    """Return the source's local files and their origin. Raises NightjarError if they cannot be fetched.
 
     cache: folder for what is downloaded
     """

@@ -24,12 +24,12 @@ from tasks.site.site import Site
 
 
 def check_model(site: Site, name: str) -> Manifest:
-    """The manifest of a registered model."""
+    """Return the manifest of a registered model."""
     return Manifest.from_json(require_model(site, name)[1].manifest)
 
 
 def refuse_other_rate(manifest: Manifest, name: str, frames_per_second: float | None) -> None:
-    """A version that looks at some frames of each second looks at no other number of them."""
+    """Refuse a sampling rate other than the one that the version was made with."""
     if manifest.frames_per_second not in (None, frames_per_second) and frames_per_second is not None:
         raise NightjarError(
             f"model {name!r} looks at {manifest.frames_per_second:g} frames a second, {frames_per_second:g} were asked "
@@ -38,7 +38,7 @@ def refuse_other_rate(manifest: Manifest, name: str, frames_per_second: float | 
 
 
 def check_archive(site: Site, location: str) -> None:
-    """The folder or bucket is there and may be read."""
+    """Check that the folder or bucket exists and may be read."""
     site.archive(canonical(location)).check()
 
 
@@ -82,7 +82,7 @@ def check_quantization(site: Site, spec: QuantizeSpec) -> None:
 
 
 def check_pictures(spec: FinetuneSpec) -> None:
-    """Some pictures were named, and every folder and file is there; the new model's name is none of a run."""
+    """Check that pictures are named, that their folders and files exist, and that the new name is not a run's."""
     named = spec.sources
     refuse_run_number(spec.name)
     _refuse_other_bytes(path for _, path in _places(spec))
@@ -106,7 +106,7 @@ def _refuse_other_bytes(paths: Iterable[str]) -> None:
 
 
 def check_pose_model(manifest: Manifest) -> None:
-    """It finds people."""
+    """Check that the model finds people."""
     if manifest.task != "pose":
         raise NightjarError(
             f"{manifest.name} is for {manifest.task}, expected a pose model: choose another "
@@ -115,7 +115,7 @@ def check_pose_model(manifest: Manifest) -> None:
 
 
 def check_places(spec: Any) -> None:
-    """The files and folders that a spec names are there, of those of its parameters that are paths."""
+    """Check that the files and folders named by a spec's path parameters exist."""
     for parameter, path in _places(spec):
         kind = parameter.option.place
         _refuse_absent(parameter.flag, path, kind, Path.is_file if kind == "file" else Path.is_dir)
@@ -135,7 +135,7 @@ def _refuse_absent(flag: str, given: str, kind: str, is_there: Callable[[Path], 
 
 
 def check_writable(path: Path) -> None:
-    """A file can be made at this path, or is there and can be replaced."""
+    """Check that a file can be created or replaced at this path."""
     if path.is_dir():
         raise NightjarError(f"{str(path)!r} is a folder. Give --output the path of a file")
     folder = path.absolute().parent

@@ -47,7 +47,7 @@ class Measured:
 
 
 def open_coco(annotations: Path, images: Path) -> CocoSet:
-    """Raises CocoError where they are no COCO annotations, or none of the images is there."""
+    """Open the data set. Raises CocoError if the file holds no COCO annotations or no listed image exists."""
     return read_coco(annotations, images)
 
 
@@ -66,7 +66,7 @@ def evaluate_version_task(
 def evaluate_version(
     site: Site, model_version_id: int, folder: Path, manifest: Manifest, coco: CocoSet, spec: EvaluateSpec
 ) -> Measured:
-    """The figures of a stored model, written down; what was measured by the same protocol is not measured again."""
+    """Measure and record a stored model's figures; figures of the same protocol are reused."""
     runtime = open_for_evaluation(folder, manifest, spec.device)
     plan = plan_evaluation(coco, manifest, runtime, spec.mode, spec.limit)
     known = evaluations.find_evaluation(site.engine, model_version_id, plan.protocol.sha256)
@@ -78,13 +78,13 @@ def evaluate_version(
 
 
 def open_for_evaluation(folder: Path, manifest: Manifest, device: str) -> Runtime:
-    """Raises NightjarError where the model sees no people, or the device cannot be opened."""
+    """Open the model. Raises NightjarError if it detects no people or the device cannot be opened."""
     check_pose_model(manifest)
     return open_runtime(folder, manifest, device, "f32")
 
 
 def measure(plan: Plan, runtime: Runtime) -> Measured:
-    """Raises RuntimeFault, or CocoError for an image that cannot be read."""
+    """Measure the model. Raises RuntimeFault, or CocoError for an unreadable image."""
     done = 0
 
     def on_image() -> None:

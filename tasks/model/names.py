@@ -16,7 +16,7 @@ CONVERTIBLE = (*PUBLISHED, DEMO_MODEL)
 
 
 def require_model(site: Site, name: str) -> tuple[int, ModelVersion]:
-    """The id and version of the model of this name or hash; a new database gets it from the store.
+    """Return id and version of the model of this name or hash; a new database gets it from the store.
 
     Raises NightjarError that names the nearest one.
     """

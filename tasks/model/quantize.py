@@ -32,7 +32,7 @@ class QuantizationRefused(NightjarError):
 
 
 @dataclass(frozen=True)
-class Judged:
+class QuantizedScores:
     """The INT8 model beside its source.
 
     source, quantised: measured in the same run; of an agreement the source's is with itself
@@ -61,7 +61,7 @@ def judge(
     frames: ArchiveFrames,
     coco: CocoSet | None,
     spec: QuantizeSpec,
-) -> Judged:
+) -> QuantizedScores:
     """Both on the annotated images, or without them, the one's people against the other's on frames held out.
 
     Raises NightjarError where there is nobody to judge by.
@@ -78,14 +78,14 @@ def judge(
     one = dataclasses.replace(one, inferences_per_s=speed.first_per_s)  # so that the two can be compared
     other = dataclasses.replace(other, inferences_per_s=speed.second_per_s)
     usual = MAX_DISAGREEMENT if coco is None else MAX_DROP
-    return Judged(one, other, usual if spec.max_drop is None else spec.max_drop, speed)
+    return QuantizedScores(one, other, usual if spec.max_drop is None else spec.max_drop, speed)
 
 
 judge_task = task(name="judge", **TASK)(judge)
 
 
-def refuse_worse(name: str, judged: Judged) -> None:
-    """Raises QuantizationRefused with both figures where AP or mean OKS fell by more than is allowed."""
+def refuse_worse(name: str, judged: QuantizedScores) -> None:
+    """Raise QuantizationRefused with both figures if AP or mean OKS fell by more than is allowed."""
     for field, label in (("ap", "AP"), ("mean_oks", "mean OKS")):
         before, after = (getattr(one.figures, field) for one in (judged.source, judged.quantised))
         if before is not None and not before - after <= judged.max_drop:

@@ -32,7 +32,7 @@ def store_model(site: Site, folder: Path, manifest: Manifest) -> int:
 
 
 def take_model(site: Site, name: str, frames_per_second: float | None = None) -> tuple[int, Path, Manifest]:
-    """The model of this name or hash: its id, its folder on this machine, verified, and its manifest.
+    """Fetch the model of this name or hash: its id, its verified local folder and its manifest.
 
     frames_per_second: as a version of its own, which processes this many frames per second: its rows and its
         segments in the ledger are its own. It is made at its first use
@@ -47,7 +47,7 @@ def take_model(site: Site, name: str, frames_per_second: float | None = None) ->
 
 
 def _sampling(site: Site, folder: Path, manifest: Manifest) -> tuple[int, Path, Manifest]:
-    """The same IR under another manifest."""
+    """Store the same IR under another manifest."""
     with scratch_folder("model") as scratch:
         for name in FILES:
             shutil.copyfile(folder / name, scratch / name)

@@ -15,7 +15,7 @@ MANIFEST_LIMIT_BYTES = 1 << 20
 
 
 def version_of(manifest: Manifest) -> ModelVersion:
-    """The model as SQL knows it."""
+    """Return the model as SQL knows it."""
     return ModelVersion(
         version_sha256=manifest.version_id,
         name=manifest.name,

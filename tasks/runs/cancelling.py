@@ -32,12 +32,12 @@ class CalledOff(NightjarError):
 
 
 def is_cancel(error: BaseException) -> bool:
-    """True if a person or the system asked for the end, and nothing failed."""
+    """Return True if a person or the system requested the end and nothing failed."""
     return isinstance(error, KeyboardInterrupt | TerminationSignal | CalledOff)
 
 
 def cancellable(function: Callable[P, R]) -> Callable[P, R]:
-    """A flow's function that ends as Cancelled when it is cancelled, where Prefect would say that it crashed.
+    """Wrap a flow's function so that a cancelled run ends as Cancelled instead of Crashed.
 
     Its run has the tags by which the sweep sees the end of a process that was killed.
     """
@@ -58,7 +58,7 @@ def cancellable(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """No signal interrupts the last words to the ledger: a second Ctrl-C would leave the batch running in it."""
+    """Hold signals back during the final ledger writes: a second Ctrl-C would leave the batch running in it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -32,7 +32,7 @@ STOPPED = (StateType.CANCELLING, StateType.CANCELLED)
 
 
 def prefect_is_away(error: BaseException | None) -> bool:
-    """True if the server could not be reached, or was in trouble, as Prefect's client, flows and tasks report it."""
+    """Return True if the server was unreachable or failing, as Prefect's client, flows and tasks report it."""
     if error is None:
         return False
     if isinstance(error, httpx.HTTPStatusError):
@@ -123,7 +123,7 @@ class EdgeRuns:
         return sorted(worker.name for worker in found if worker.status == WorkerStatus.ONLINE)
 
     def wish(self, run_id: str) -> Wish:
-        """Action that a person requested for this run, in the UI perhaps."""
+        """Return the action that was requested for this run, for example in the UI."""
         try:
             state = self._client.read_flow_run(UUID(run_id)).state
         except ObjectNotFound:  # a server that was set up anew knows nothing of us

@@ -10,7 +10,7 @@ from tasks.runs.star_names import STAR_NAMES
 
 
 def named_after(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
-    """A flow_run_name for @flow: describe's text of the parameters in place of a name that Prefect made up."""
+    """Build a flow_run_name for @flow: describe's text of the parameters in place of Prefect's generated name."""
 
     def name() -> str:
         present = flow_run.name or ""
@@ -20,7 +20,7 @@ def named_after(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
 
 
 def is_made_up(name: str) -> bool:
-    """True if Prefect chose this name: its server, which takes an adjective and an animal, or the form in its UI."""
+    """Return True if Prefect generated this name: the server's adjective and animal, or the name of the UI's form."""
     first, _, rest = name.partition("-")
     words = rest.split("-")
     if first and any("-".join(words[:count]) in STAR_NAMES for count in (1, 2)):
@@ -36,7 +36,7 @@ class _Coolnames(NamedTuple):
 
 @cache
 def _coolnames() -> _Coolnames:
-    """The words of the package that Prefect's server takes its names from."""
+    """Return the words of the package that Prefect's server takes its names from."""
     from coolname.data import config
 
     known: dict[str, Any] = config

@@ -75,7 +75,7 @@ def infer_segment(
 
 
 def _wanted(index: FrameIndex, segment: Segment, frames_per_second: float | None) -> NDArray[np.int64] | None:
-    """The segment's frames that are to be looked at; None: all of them."""
+    """Return the segment's frames to infer; None: all of them."""
     if frames_per_second is None:
         return None
     sampled = sampled_frames(index.timestamps_s, frames_per_second)
@@ -91,7 +91,7 @@ def _shared_frames(stream: Stream, in_flight: int) -> Iterator[FrameTensor]:
 
 
 def _missing(segment: Segment, wanted: NDArray[np.int64] | None, results: list[FrameResult]) -> tuple[int, ...]:
-    """The frames that were to be looked at, and that the decoder did not give."""
+    """Return the requested frames that the decoder did not deliver."""
     asked = range(segment.start_frame, segment.stop_frame) if wanted is None else wanted.tolist()
     seen = {result.number for result in results}
     return tuple(number for number in asked if number not in seen)

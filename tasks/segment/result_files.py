@@ -73,18 +73,18 @@ class ResultReader:
 
 
 def result_prefix(version_id: str, segment: Segment) -> str:
-    """The beginning of the keys of all results of this segment."""
+    """Return the common prefix of the keys of all results of this segment."""
     return f"results/{version_id}/{segment.video_sha256}/{segment.start_frame:08d}-{segment.stop_frame:08d}."
 
 
 def segments_with_results(artifacts: Artifacts, version_id: str, video_sha256: str) -> set[str]:
-    """The result_prefix of each segment of the video that has a file, by one listing for all segments."""
+    """Return the result_prefix of each of the video's segments that has a file, by one listing."""
     keys = artifacts.list(f"results/{version_id}/{video_sha256}/")
     return {key.removesuffix(".parquet").rpartition(".")[0] + "." for key in keys}
 
 
 def result_key(version_id: str, segment: Segment, attempt: int) -> str:
-    """The key of an attempt's result: a late one never replaces the one that was loaded."""
+    """Return the key of an attempt's result: a late one never replaces the one that was loaded."""
     return f"{result_prefix(version_id, segment)}{attempt:04d}.parquet"
 
 

@@ -46,7 +46,7 @@ def picked_tensors(
     numbers: NDArray[np.int64],
     resize: Resize,
 ) -> Iterator[tuple[int, float]]:
-    """The same of single frames from anywhere in the video; one that does not decode is left out."""
+    """Read single frames from anywhere in the video as tensors; frames that do not decode are left out."""
     size = (resize.inner_width, resize.inner_height)
     for number in numbers.tolist():
         with suppress(VideoError):
@@ -56,7 +56,7 @@ def picked_tensors(
 
 
 def write_overlay(path: Path, video: Video, index: FrameIndex, start: int, stop: int, rows: Rows, out: Path) -> str:
-    """The frames [start, stop) with what was found drawn in, as a video beside `out`. Gives the file's name."""
+    """Draw the detections on frames [start, stop) into a video next to `out`. Returns the file's name."""
     pictures = drawn_frames(path, video, index, start, stop, rows)
     first_t_s, first = next(pictures)
     height, width = first.shape[:2]

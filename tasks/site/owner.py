@@ -16,7 +16,7 @@ def this_owner() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """True if the owner was a process of this machine and is gone. Of other machines nothing is known: False."""
+    """Return True if the owner was a process of this machine and is gone. For other machines: False."""
     host, _, rest = owner.partition(":")
     pid, _, started = rest.partition(":")
     if host != host_name() or not (pid.isdigit() and started.isdigit()):
@@ -28,5 +28,5 @@ def is_dead(owner: str) -> bool:
 
 
 def host_name() -> str:
-    """The name alone is not enough: Raspberry Pis are often cloned, name and all."""
+    """Return a name unique to this machine: Raspberry Pis are often cloned, host name included."""
     return f"{platform.node()}-{uuid.getnode():012x}"

@@ -25,7 +25,7 @@ class ScratchError(StoreError):
 
 @contextmanager
 def scratch_folder(purpose: str) -> Iterator[Path]:
-    """A folder of this process alone, removed at the end; those of killed processes are removed first.
+    """Create a folder for this process alone and remove it at the end; removes those of killed processes first.
 
     purpose: a word for its name
     Raises ScratchError where there is no room, and where the body failed for lack of it.
@@ -48,7 +48,7 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
 
 
 def lacked_room(error: BaseException, folder: Path) -> bool:
-    """True if this failed because the disk of the scratch folder is full. Libraries and children report it as text."""
+    """Return True if the scratch folder's disk is full. Libraries and children report it as text."""
     if isinstance(error, StoreError):  # it names its own path
         return isinstance(error, ScratchError) or str(folder) in str(error)
     if isinstance(error, OSError) and error.errno in FULL and error.filename:

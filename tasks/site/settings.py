@@ -164,13 +164,13 @@ class Settings(BaseSettings):
 
 
 def _escaped(path: Path) -> str:
-    """The path as a part of a URL, where '?' would begin its options."""
+    """Escape the path for a URL, where '?' would begin its options."""
     return str(path).replace("%", "%25").replace("?", "%3F")
 
 
 @cache
 def read_settings() -> Settings:
-    """Raises SettingsError naming each variable that is wrong, never its value where that is a secret.
+    """Read the settings. Raises SettingsError naming each wrong variable, never a secret's value.
 
     Warns of variables that nobody reads: a misspelt one would leave its default in place without a word.
     """
@@ -198,7 +198,7 @@ def unknown_variables() -> dict[str, str]:
 
 
 def _unknown_lines() -> list[str]:
-    """A warning for each, once in a tree of processes: a child need not repeat what its parent said."""
+    """Warn of each unknown variable once per tree of processes: a child need not repeat its parent's warning."""
     found = unknown_variables()
     said = os.environ.get(SAID, "").split()
     os.environ[SAID] = " ".join(sorted({*said, *found}))
@@ -227,7 +227,7 @@ def prepare_prefect(settings: Settings) -> None:
 
 
 def prefect_api_url() -> str | None:
-    """The address of the user's own Prefect server, if one is set."""
+    """Return the address of the user's own Prefect server, if one is set."""
     return _PrefectClient().api_url or None
 
 
@@ -237,7 +237,7 @@ def use_prefect_api(url: str) -> None:
 
 
 def up_lock() -> Path:
-    """A file that a running `nightjar up` of this home holds locked; in it the address of its server's pages."""
+    """Return the file that a running `nightjar up` of this home locks; it holds the address of its server's pages."""
     return prefect_home() / "up.lock"
 
 
@@ -259,7 +259,7 @@ def use_prefect_password(password: str) -> None:
 
 
 def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
-    """The environment of this process with these variables changed, for a child."""
+    """Return this process's environment with these variables changed, for a child."""
     return {**os.environ, **changes}
 
 
@@ -288,7 +288,7 @@ def become_worker(settings: Settings, name: str, device: str, fallback: str) -> 
 
 
 def temporary_root() -> Path:
-    """The folder for temporary files: TMPDIR where it is set, even where it is full; else Python's choice.
+    """Return the folder for temporary files: TMPDIR if set, even if it is full; else Python's choice.
 
     Raises SettingsError where there is none. With a full TMPDIR Python would silently take another folder, at last the
     current one.
@@ -300,6 +300,6 @@ def temporary_root() -> Path:
 
 
 def machine_time_zone() -> str:
-    """The IANA name of the zone that this machine's clock shows, UTC where it has none."""
+    """Return the IANA name of this machine's time zone, UTC if it has none."""
     name = os.environ.get("TZ") or str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
     return name if name in available_timezones() else "UTC"

@@ -23,13 +23,13 @@ class Site:
     artifacts: Artifacts
 
     def archive(self, location: str) -> Archive:
-        """Raises StoreError where there is no such folder or bucket."""
+        """Open an archive. Raises StoreError if the folder or bucket does not exist."""
         return archive_at(self.settings, location)
 
 
 @contextmanager
 def open_site(patience: Patience | None = None) -> Iterator[Site]:
-    """The site that the settings name: database migrated, store proved by a put, a read back and a compare.
+    """Open the site of the settings: migrate its database, and prove its store by a put, a read back and a compare.
 
     patience: with database and store, where they are away; None: none
     Raises SettingsError, DatabaseError or StoreError.
@@ -58,7 +58,7 @@ def _open(settings: Settings) -> Site:
 
 @contextmanager
 def reopen_site(patience: Patience | None = None) -> Iterator[Site]:
-    """The site once more, for a task of a flow that has opened it: not migrated and not proved again.
+    """Open the site for a task of a flow that has opened it: neither migrates nor tests it again.
 
     patience: with a database that is away; None: none
     Raises DatabaseError.

@@ -30,7 +30,7 @@ def artifact_store(settings: Settings) -> Artifacts:
 
 
 def archive_at(settings: Settings, location: str) -> Archive:
-    """Raises StoreError where there is no such folder or bucket."""
+    """Open an archive. Raises StoreError if the folder or bucket does not exist."""
     return open_archive(location, s3_options(settings), settings.video_cache, settings.cache_bytes)
 
 

@@ -96,7 +96,7 @@ def judge(run: Seen, known: LedgerRun | None) -> Verdict | None:
 
 
 def _is_started_again(run: Seen, known: LedgerRun) -> bool:
-    """True if a newer process has it than the one in the ledger, as after Retry on Prefect's pages."""
+    """Return True if a newer process has the run than the one in the ledger, as after Retry on Prefect's pages."""
     return bool(run.owner and known.owner) and run.owner != known.owner and not is_dead(str(run.owner))
 
 
@@ -122,7 +122,7 @@ def _is_alive(owner: str | None) -> bool:
 
 
 def sweep_prefect(engine: Engine | None, second_look_s: float, report: Report) -> None:
-    """Ends what is gone, then counts the slots. Raises httpx's and Prefect's errors where the server is away."""
+    """End dead runs, then count the slots. Raises httpx's and Prefect's errors if the server is unreachable."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}), get_client(sync_client=True) as client:
         guilty = _judge_all(client, engine)
         if guilty:
@@ -136,15 +136,15 @@ def sweep_prefect(engine: Engine | None, second_look_s: float, report: Report) -
 
 
 def _judge_all(client: SyncPrefectClient, engine: Engine | None) -> dict[UUID, tuple[FlowRun, Verdict]]:
-    look = _Look(client)
+    look = _ServerView(client)
     runs = {run.id: run for run in look.our_runs(engine)}
     known = swept.known_runs(engine, [str(run_id) for run_id in runs], GRACE_S) if engine is not None else {}
     verdicts = ((run, judge(look.see(run), known.get(str(run.id)))) for run in runs.values())
     return {run.id: (run, verdict) for run, verdict in verdicts if verdict}
 
 
-class _Look:
-    """One look at the server, by its own clock. Workers are asked for once a pool."""
+class _ServerView:
+    """State of the server by its own clock. Workers are read once per pool."""
 
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client = client
@@ -152,7 +152,7 @@ class _Look:
         self._workers: dict[str, dict[str, datetime]] = {}
 
     def our_runs(self, engine: Engine | None) -> Iterator[FlowRun]:
-        """Those with our tag, which deployments hand on to their runs, and those of the ledger's batches."""
+        """List the runs with our tag, which deployments pass on to their runs, and those of the ledger's batches."""
         state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
         yield from self._runs(FlowRunFilter(state=state, tags=FlowRunFilterTags(all_=[TAG])))
         recent = swept.recent_runs(engine, SEEN_S) if engine is not None else []
@@ -259,7 +259,7 @@ def _miscounted(client: SyncPrefectClient) -> dict[str, tuple[int, int]]:
 
 
 def _takers(client: SyncPrefectClient, deployment_id: UUID) -> tuple[int, int]:
-    """Runs that hold a slot: at least, and at most. One that waits to retry in its own process keeps its slot."""
+    """Count the runs that hold a slot: at least, at most. A run that waits to retry in its process keeps its slot."""
     mine = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[*ACTIVE, StateType.SCHEDULED]))
     runs = client.read_flow_runs(

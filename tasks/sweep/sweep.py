@@ -70,7 +70,7 @@ def sweep(settings: Settings, options: Options) -> Report:
 
 
 def _open_ledger(settings: Settings, options: Options) -> Engine:
-    """Raises DatabaseError where the database cannot be used, also for a schema that is not this code's."""
+    """Open the ledger. Raises DatabaseError if the database cannot be used or has another version's schema."""
     engine = open_database(settings.database)
     try:
         if options.dry_run:
@@ -85,7 +85,7 @@ def _open_ledger(settings: Settings, options: Options) -> Engine:
 
 @contextmanager
 def _step(report: Report, name: str) -> Iterator[None]:
-    """Whatever goes wrong in it is a line of the report, and the next step has its turn."""
+    """Run one step; a failure becomes a line of the report and the next step still runs."""
     try:
         yield
     except Exception as error:
@@ -151,7 +151,7 @@ def end_abandoned(engine: Engine, artifacts: Artifacts, report: Report) -> None:
 
 
 def _culprit(engine: Engine, artifacts: Artifacts, assignment_id: str) -> Claim | None:
-    """The segment that it was at by its own word, which counts as tried."""
+    """Return the segment that the run reported to be working on, which counts as tried."""
     with suppress(NightjarError):
         order, status = orders.read_order(artifacts, assignment_id), orders.read_status(artifacts, assignment_id)
         if order and status and status.current is not None and status.current < len(order.pieces):
@@ -283,7 +283,7 @@ def _load_forgotten(
 
 
 def _tell_missing(artifacts: Artifacts, version: str, missing: dict[str, str], report: Report) -> None:
-    """A listing may lag behind: of the first ones the store is asked again."""
+    """Report missing objects. A listing may lag, so the first ones are looked up in the store again."""
     lost = [key for key in islice(missing, ASKED) if not artifacts.exists(key)]
     if lost:
         number = len(lost) + max(0, len(missing) - ASKED)

@@ -34,10 +34,10 @@ def cell(value: Any) -> str:
 
 
 def code(text: str) -> str:
-    """A text in the type of code, which ends at the next backtick."""
+    """Format a text as code, which ends at the next backtick."""
     return f"`{visible(text).replace('`', chr(0x2019))}`"
 
 
 def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of a table artifact. Numbers stay numbers, by which the page sorts."""
+    """Return the rows of a table artifact. Numbers stay numbers, so that the page can sort by them."""
     return [{name: cell(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]

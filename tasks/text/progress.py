@@ -18,7 +18,7 @@ LOG_EVERY_S = 15.0
 
 @contextmanager
 def byte_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A download's bar; call it with (bytes done, bytes in all or None)."""
+    """Create a download's progress bar; call it with (bytes done, total bytes or None)."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task_id = bar.add_task(label, total=None)
@@ -65,7 +65,7 @@ class FrameProgress:
         return f"{line}, {what}" if what else line
 
     def add(self, frames: int, what: str = "") -> None:
-        """So many more frames are done; `what` names the video."""
+        """Add newly finished frames; `what` names the video."""
         self.done += frames
         now = time.monotonic()
         self._bar.update(self._task, completed=self.done, speed=self.frames_per_s, what=visible(what))

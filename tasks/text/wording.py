@@ -52,7 +52,7 @@ def day_and_clock(at: datetime, zone: tzinfo) -> str:
 
 
 def film_clock(second: float) -> str:
-    """A place in a video, as a player shows it: `1:02:03`, `4:05`."""
+    """Format a position in a video as a player shows it: `1:02:03`, `4:05`."""
     minutes, seconds = divmod(int(second), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
@@ -72,7 +72,7 @@ def kind(device: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant: the closest one, upper and lower case alike; None where none is close."""
+    """Return the closest known name, ignoring case; None if none is close."""
     by_folded = {each.casefold(): each for each in known}
     found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=ALIKE)
     return by_folded[found[0]] if found else None

@@ -101,7 +101,7 @@ def folder_lines(pictures: Sequence[Picture]) -> list[str]:
 
 
 def _canonical(picture: Picture) -> tuple[str, tuple[int, ...]]:
-    """An order that the pictures decide, so that it does not matter which folder was named first."""
+    """Sort by the pictures themselves, so that the order in which folders were named has no effect."""
     return picture.sha256, picture.box or ()
 
 
@@ -149,7 +149,7 @@ def _sets(sources: PictureSources, random_splits: bool) -> list[PictureSet]:
 
 
 def fetch_weights(spec: FinetuneSpec, cache: Path) -> Path:
-    """The backbone's ImageNet weights: the file that was named, or Keras's published one. Raises NightjarError.
+    """Return the backbone's ImageNet weights: the given file, or Keras's published one. Raises NightjarError.
 
     cache: folder for what is downloaded
     """
@@ -169,7 +169,7 @@ def fetch_weights_task(spec: FinetuneSpec) -> Path:
 
 
 def plan_training(spec: FinetuneSpec, data: Data, weights: Path) -> TrainingPlan:
-    """The run as the database knows it. Its key: of all that decides it, and nothing of where files lie."""
+    """Plan the run for the database. Its key covers all that decides the result and no file location."""
     params = spec.params.to_json()
     decides = {
         "name": spec.name,
@@ -287,7 +287,7 @@ def keep(site: Site, run_key: str, pictures: Mapping[str, bytes], model: Path) -
 
 
 def parity_pictures(pictures: Sequence[Picture], folder: Path) -> Path:
-    """Some test pictures in a folder of their own: what the IR is compared with TensorFlow on."""
+    """Copy some test pictures to a folder, on which the IR is compared with TensorFlow."""
     folder.mkdir(parents=True)
     chosen = [picture for picture in pictures if picture.split == "test"]
     for number in np.linspace(0, len(chosen) - 1, min(PARITY_PICTURES, len(chosen))).astype(int):

@@ -76,13 +76,13 @@ def _figures(found: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
 
 
 def _version(run: dict[str, Any]) -> str:
-    """The version's hash, and the name that always means it."""
+    """Return the version's hash and its permanent name."""
     version = str(run["version_sha256"] or "")[:12]
     return f"{version} (run-{run['training_run_id']})" if version else ""
 
 
 def _meanings(site: Site, found: Sequence[dict[str, Any]]) -> list[str]:
-    """The model that '--model NAME' means today, for each run's name: it moves with every training of that name."""
+    """Return each name's current model for '--model NAME', which moves with every training of that name."""
     said = []
     for run in found:
         today = find_model(site.engine, run["name"])
@@ -156,7 +156,7 @@ def _failure_lines(run: dict[str, Any], pictures: Sequence[PredictionRow]) -> li
 
 
 def _one_sided(run: dict[str, Any], pictures: Sequence[PredictionRow]) -> list[str]:
-    """A warning where one class was never called, at the run's threshold or at 0.5."""
+    """Warn if one class was never predicted, at the run's threshold or at 0.5."""
     names = ("true_positives", "false_negatives", "true_negatives", "false_positives")
     at_own = Confusion(**{name: run[name] for name in names})
     scored = [row for row in pictures if row.split == "test" and row.score is not None]
@@ -173,7 +173,7 @@ def _one_sided(run: dict[str, Any], pictures: Sequence[PredictionRow]) -> list[s
 
 
 def _add_pictures(site: Site, found: Sequence[dict[str, Any]], comparison: Comparison) -> None:
-    """The runs' own pictures; of several runs, their curves on shared axes as one picture more."""
+    """Add the runs' own pictures; for several runs also their curves on shared axes."""
     for run in found:
         for what in ("curves", "scores", "confusion", "failures", "near_misses"):
             key = f"training/{run['run_key']}/{what}.png"

@@ -61,7 +61,7 @@ measure_posenet_task = task(name="measure", **TASK)(measure_posenet)
 
 
 def write_card(folder: Path, training: dict[str, Any], accuracy: "Accuracy") -> str:
-    """The model's card beside it and, for programs, the same as JSON above it. Gives the card.
+    """Write the model card and, for programs, the same data as JSON. Returns the card.
 
     Not beside it: a folder to convert holds one .json, the model.
     """
@@ -99,7 +99,7 @@ side of the person's box, or of the torso's length:
 
 
 def commit() -> str:
-    """The checkout's commit, or "unknown" where this is none."""
+    """Return the checkout's commit, or "unknown" outside a checkout."""
     command = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

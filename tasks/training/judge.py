@@ -41,7 +41,7 @@ _IR_LOSS = 0.02
 
 
 @dataclass(frozen=True)
-class Judged:
+class TrainedScores:
     """Results of a training on its test pictures.
 
     metrics: at the threshold that was chosen on the validation pictures
@@ -76,7 +76,7 @@ class FolderAccuracy:
 
 
 @dataclass(frozen=True)
-class IrJudged:
+class IrScores:
     """The exported IR on the test pictures. changed: labels that are not Keras's; difference: the largest of a score"""
 
     accuracy: float
@@ -94,7 +94,7 @@ class IrJudged:
         return f"{self.accuracy:.4f}; {self.changed} labels changed, scores by at most {self.difference:.2g}"
 
 
-def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "Trained") -> Judged:
+def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "Trained") -> TrainedScores:
     """Measure on the test pictures, which nothing was learnt or chosen by; the threshold is of the validation ones."""
     threshold = choose_threshold(_cars(trained.validation), trained.validation_scores)
     cars = _cars(trained.test)
@@ -108,7 +108,7 @@ def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "T
     }
     pictures = {name: cv2.imencode(".png", image)[1].tobytes() for name, image in drawn.items() if image is not None}
     pictures["scores"] = draw_scores(f"run {training_run_id}, test pictures", cars, trained.scores, metrics)
-    return Judged(
+    return TrainedScores(
         metrics=metrics,
         at_default=confusion(cars, trained.scores),
         validation_pictures=len(trained.validation),
@@ -122,13 +122,13 @@ def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "T
 judge_task = task(name="judge", **TASK)(judge)
 
 
-def judge_ir(folder: Path, manifest: Manifest, trained: "Trained", threshold: float) -> IrJudged:
+def judge_ir(folder: Path, manifest: Manifest, trained: "Trained", threshold: float) -> IrScores:
     """Score the test pictures by the IR as a nightly batch does, and compare with Keras's scores."""
     from models.car_classifier.scores import ir_scores
 
     scores = ir_scores(folder, manifest, trained.test)
     called, by_keras = scores >= threshold, trained.scores >= threshold
-    return IrJudged(
+    return IrScores(
         accuracy=float((called == _cars(trained.test)).mean()),
         changed=int((called != by_keras).sum()),
         difference=float(np.abs(scores - trained.scores).max()),
@@ -168,14 +168,14 @@ def by_folder(pictures: Sequence[Picture], right: NDArray[np.bool_]) -> list[Fol
 
 
 def columns(metrics: ClassifierMetrics) -> dict[str, float | int | None]:
-    """The measurements, as columns of training_runs."""
+    """Return the measurements as columns of training_runs."""
     found = asdict(metrics)
     del found["pictures"]
     return {**found.pop("confusion"), **found}
 
 
-def lines(judged: Judged, ir: IrJudged) -> dict[str, str]:
-    """The measurements in words, label -> text."""
+def lines(judged: TrainedScores, ir: IrScores) -> dict[str, str]:
+    """Format the measurements, label -> text."""
     metrics, failures = (
         judged.metrics,
         judged.metrics.confusion.false_negatives + judged.metrics.confusion.false_positives,
@@ -194,7 +194,7 @@ def lines(judged: Judged, ir: IrJudged) -> dict[str, str]:
     }
 
 
-def warnings(params: FinetuneParams, train: Mapping[bool, int], judged: Judged, ir: IrJudged) -> list[str]:
+def warnings(params: FinetuneParams, train: Mapping[bool, int], judged: TrainedScores, ir: IrScores) -> list[str]:
     """Reasons to look twice before this classifier is used. train: pictures of others (False) and of cars (True)"""
     found = []
     if one_sided := empty_column(judged.metrics.confusion):
@@ -216,7 +216,7 @@ def empty_column(found: Confusion) -> str:
 
 
 def imbalance(params: FinetuneParams, train: Mapping[bool, int]) -> list[str]:
-    """A proposal where one class has far more pictures than the other and both count by their pictures."""
+    """Propose a remedy for unbalanced classes; empty if the classes are weighted already."""
     if params.class_weights == "balanced":
         return []
     counted = f"{train.get(True, 0):,} cars and {train.get(False, 0):,} others were trained on"
@@ -229,7 +229,7 @@ def _imbalanced(train: Mapping[bool, int]) -> bool:
 
 
 def failed(predictions: Sequence[PredictionRow], threshold: float) -> list[PredictionRow]:
-    """The scored pictures that are called what they are not, the surest mistakes first."""
+    """Return the misclassified pictures, the most confident mistakes first."""
     scored = [row for row in predictions if row.score is not None]
     wrong = [row for row in scored if (_score(row) >= threshold) != (row.label == "car")]
     return sorted(wrong, key=lambda row: (-abs(_score(row) - threshold), row.picture))

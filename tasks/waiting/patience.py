@@ -22,7 +22,7 @@ AWAY: tuple[type[Exception], ...] = (StoreError, DatabaseError)
 
 
 def is_away(error: Exception) -> bool:
-    """True if store or database are away, as opposed to an object or a value that is at fault.
+    """Return True if store or database are unreachable, as opposed to a faulty object or value.
 
     For those that have answered before: what they say now, a full disk for instance, somebody will repair.
     """
@@ -30,7 +30,7 @@ def is_away(error: Exception) -> bool:
 
 
 def may_pass(error: Exception) -> bool:
-    """True if a server is silent that may answer later, as opposed to a wrong address, name or password."""
+    """Return True if a silent server may answer later, as opposed to a wrong address, name or password."""
     return isinstance(error, UnreachableError | DatabaseAwayError | ServerAwayError)
 
 

@@ -23,7 +23,7 @@ from rich.cells import cell_len
 from deployments import listings
 from deployments.answers import Column, Format, print_table, write_listing, write_text
 from deployments.cli import main
-from deployments.listings import Listing
+from deployments.listings import TableQuery
 from models.text import visible
 from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
@@ -35,7 +35,7 @@ from tests.servers_postgres import write_migrated
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")
-ALL = {name: value for name, value in vars(listings).items() if isinstance(value, Listing)}
+ALL = {name: value for name, value in vars(listings).items() if isinstance(value, TableQuery)}
 HOSTILE = [
     "a\\[/b].mp4",
     "[red]x[/].mp4",

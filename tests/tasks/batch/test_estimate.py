@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from storage.ledger.batches import expect_segments, finish_batch, start_batch
 from storage.ledger.plan import plan_video
-from storage.ledger.speeds import Overhead, Speed, measured_overhead, measured_speeds
+from storage.ledger.speeds import Overhead, WorkerSpeed, measured_overhead, measured_speeds
 from tasks.batch.estimate import Hand, Work, estimate, named_device
 from tests.storage.samples import cut, make_video, planned_batch
 from tests.tasks.nights import CPU, STICK, do, set_times
@@ -19,11 +19,11 @@ NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 NONE = Overhead()
 
 
-def speed(worker: str, device: str, frames_per_s: float) -> Speed:
-    return Speed(worker, device, round(frames_per_s * 1000), 1000.0, NOW)
+def speed(worker: str, device: str, frames_per_s: float) -> WorkerSpeed:
+    return WorkerSpeed(worker, device, round(frames_per_s * 1000), 1000.0, NOW)
 
 
-def seconds(work: Work, hands: list[Hand], speeds: list[Speed], overhead: Overhead = NONE) -> float | None:
+def seconds(work: Work, hands: list[Hand], speeds: list[WorkerSpeed], overhead: Overhead = NONE) -> float | None:
     return estimate(work, hands, speeds, overhead, elapsed_s=0.0).total_s
 
 
@@ -38,7 +38,7 @@ overheads = st.builds(Overhead, *[st.floats(0, 100)] * 3)
 @settings(deadline=None)
 @given(works, st.lists(hands, min_size=1, max_size=6), hands, st.lists(speeds, min_size=1, max_size=8), overheads)
 def test_one_more_worker_never_makes_it_longer(
-    work: Work, there: list[Hand], other: Hand, known: list[Speed], overhead: Overhead
+    work: Work, there: list[Hand], other: Hand, known: list[WorkerSpeed], overhead: Overhead
 ) -> None:
     alone, together = seconds(work, there, known, overhead), seconds(work, [*there, other], known, overhead)
     assert alone is not None
@@ -49,7 +49,7 @@ def test_one_more_worker_never_makes_it_longer(
 @settings(deadline=None)
 @given(works, st.lists(hands, min_size=1, max_size=6), st.lists(speeds, min_size=1, max_size=8), overheads)
 def test_it_is_never_shorter_than_all_devices_at_their_best_without_a_pause(
-    work: Work, there: list[Hand], known: list[Speed], overhead: Overhead
+    work: Work, there: list[Hand], known: list[WorkerSpeed], overhead: Overhead
 ) -> None:
     found = seconds(work, there, known, overhead)
     best = len(there) * max(each.frames_per_s for each in known)

@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from storage.sql.benchmarks import Speed
+from storage.sql.benchmarks import BenchmarkSpeed
 from tasks.benchmark.recommend import recommend
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def speed(model: str, multiply_adds: int, alone: float | None, whole: float | None) -> Speed:
-    return Speed(model, "pose", model, "pi", "MYRIAD (stick)", "f16", multiply_adds, alone, whole, 9.0, AT)
+def speed(model: str, multiply_adds: int, alone: float | None, whole: float | None) -> BenchmarkSpeed:
+    return BenchmarkSpeed(model, "pose", model, "pi", "MYRIAD (stick)", "f16", multiply_adds, alone, whole, 9.0, AT)
 
 
 SPEEDS = [

@@ -287,7 +287,7 @@ def test_heartbeats_are_found_whatever_the_runs_clock_says(client: SyncPrefectCl
     occurred = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     event = {"event": "prefect.flow-run.heartbeat", "resource": resource, "occurred": occurred, "id": str(uuid4())}
     client.request("POST", "/events", json=[event])
-    look = module._Look(client)
+    look = module._ServerView(client)
     wait_for(lambda: look._last_heartbeat(run.id) is not None)
     heard = look._last_heartbeat(run.id)
     assert heard is not None
