@@ -14,6 +14,7 @@ from models.types import NightjarError
 from storage.sql.database import open_database
 from storage.sql.query import query
 from tasks.benchmark import benchmark as benchmarking
+from tasks.demo.film import render
 from tasks.site.settings import read_settings
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.storage.sql.test_benchmarks import row
@@ -72,7 +73,7 @@ def test_again_adds_rows_and_the_command_says_what_is_known(tiny_model: Path, fi
 
 
 def test_without_a_video_one_is_rendered(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarking, "FILM_FRAMES", 4)
+    monkeypatch.setattr(benchmarking, "render_frames", lambda path: render(path, frames=4))
     register_tiny_model(tiny_model)
     benchmark_model(["tiny"], seconds=0.1)
     [(video,)] = ask("SELECT video FROM benchmark_results WHERE what = 'pipeline'")
