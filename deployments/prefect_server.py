@@ -227,7 +227,7 @@ def _ask(url: str, password: str | None) -> tuple[int, bytes]:
 
 
 def _end_with_parent() -> None:
-    """In the child: SIGTERM when the parent is gone, even by SIGKILL. Linux only, like the devices."""
+    """Ask the kernel to send SIGTERM to this child when its parent ends, even by SIGKILL. Linux only."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -101,7 +101,7 @@ def _lock_the_door(host: str) -> None:
 
 
 def _address(host: str) -> str:
-    """As a part of a URL; a server that listens everywhere listens on loopback, too."""
+    """Return the host as part of a URL; a server that listens everywhere listens on loopback, too."""
     if host in ("", "0.0.0.0"):  # noqa: S104 (compared, not listened on)
         return "127.0.0.1"
     if host == "::":

@@ -1,4 +1,4 @@
-"""Flow evaluate-model: how right a pose model is on annotated images, with the protocol that the figures hang on."""
+"""Flow evaluate-model: how right a pose model is on annotated images, with the protocol of the figures."""
 
 import logging
 
@@ -37,7 +37,7 @@ images. The same measurement is not done twice.
 @cancellable
 @form(EvaluateSpec)
 def evaluate_model(spec: EvaluateSpec) -> Measured:
-    """AP and AR by pycocotools, mean OKS and PCK of a model, written down with all that they hang on.
+    """AP and AR by pycocotools, mean OKS and PCK of a model, written down with their protocol.
 
     The same model by the same protocol is not measured again. Raises NightjarError.
     """

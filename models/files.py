@@ -9,7 +9,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def sha256_of(file: IO[bytes], count: int | None = None) -> str:
-    """Of so many bytes from here, or of all to the end; there the file then stands."""
+    """Hash `count` bytes from the current position, None = all to the end. The position moves with them."""
     return _digest(file, hashlib.sha256(), count)
 
 

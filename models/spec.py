@@ -108,7 +108,7 @@ class Parameter:
 
     @property
     def is_text(self) -> bool:
-        """True where users write a text of which `decode` makes the value: a path, or parts between separators."""
+        """Return whether users write a text that `decode` turns into the value: a path, or parts between separators."""
         return self.kind is Path or bool(self.option.separator)
 
     @property

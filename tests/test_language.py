@@ -12,7 +12,7 @@ CLAUSE = re.compile(r"(What|Who|Whom|Whose|Which|How|Whether|Where)\b")
 BANNED = re.compile(
     r"\ba (row|line|frame|person|device|keypoint) a (row|line|frame|person|device|video|batch|night|keypoint)\b"
     r"|\bis told (how|that|what|when)\b|\bwho is there tonight\b|\bthose that are there\b"
-    r"|\bwho (dies|infers|comes late)\b",
+    r"|\bwho (dies|infers|comes late)\b|\bhangs? on\b|\bgo(es)? on where\b|\bnought\b",
     re.IGNORECASE,
 )
 

@@ -37,7 +37,7 @@ class Feed(Protocol):
         """Shuffled, as the epoch has it."""
 
     def in_order(self) -> Iterator[PictureBatch]:
-        """As they are, without augmentation."""
+        """Yield the pictures in their order, without augmentation."""
 
 
 def _truth(pictures: Sequence[Picture]) -> NDArray[np.float32]:

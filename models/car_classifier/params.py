@@ -176,5 +176,5 @@ class FinetuneSpec:
 
     @property
     def random_splits(self) -> bool:
-        """True where all splits are drawn anew, even of folders of one's own called train, validation and test."""
+        """Return whether all splits are drawn anew, even those of the user's own folders train, validation and test."""
         return self.overrides.get("own_splits") is False

@@ -126,7 +126,7 @@ def _from_tensorflow(
 def _trial(
     loaded: LoadedModel, spec: ConvertSpec, model: Any, given: InputSpec, decode_params: dict[str, Any]
 ) -> ScalingTrial | None:
-    """None without labelled pictures. Raises ConversionError where they are of no use to the model."""
+    """Open the labelled pictures; None = none were given. Raises ConversionError where the model cannot use them."""
     if spec.labelled is None:
         return None
     if loaded.task == "pose" or not decode_params:

@@ -51,7 +51,7 @@ class ScalingTrial:
         return sum(self.labelled.prove(label).right.values())
 
     def all_right(self) -> dict[Scaling, int]:
-        """Of every scaling that has a name, in both channel orders."""
+        """Count the right answers with every named scaling, in both channel orders."""
         scalings = [named(name, color) for name in RANGES for color in ("RGB", "BGR")]
         return {scaling: self.right(scaling) for scaling in scalings}
 

@@ -29,7 +29,7 @@ class LoadedIr:
 
 
 def is_ir(file: Path) -> bool:
-    """By its content: XML, of any encoding, whose first element is an IR's."""
+    """Return whether the file is XML, of any encoding, whose first element is an IR's."""
     return root_element(file) == "net"
 
 
@@ -65,7 +65,7 @@ def _precision(xml: Path) -> Precision:
 
 
 def _input(model: Any) -> InputSpec:
-    """As the Open Model Zoo converts it: BGR, 0 to 255, scaled inside."""
+    """Return the input as the Open Model Zoo converts it: BGR, 0 to 255, scaled inside."""
     if len(model.inputs) != 1 or model.inputs[0].partial_shape.is_dynamic:
         found = ", ".join(str(port.partial_shape) for port in model.inputs)
         raise ConversionError(f"the IR's inputs are {found}, expected one of static shape: export it so")

@@ -40,7 +40,7 @@ def _unfit(opsets: dict[ElementTree.Element, int | None], precision: str) -> str
 
 
 def multiply_adds(xml: Path) -> int:
-    """Of its convolutions and matrix products; all else is little beside them. Shapes must be static."""
+    """Count the multiply-adds of convolutions and matrix products; all else is little. Shapes must be static."""
     return sum(_of_layer(layer) for layer in ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - our own IR
 
 

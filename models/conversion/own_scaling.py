@@ -61,7 +61,7 @@ class OwnScaling:
         return "BGR" if np.abs(np.array(self.mean) - reversed_mean).max() <= _NEAR_IMAGENET * white else "RGB"
 
     def describe(self) -> str:
-        """For people."""
+        """Describe the scaling for people."""
         mean, std = (", ".join(f"{v:.4g}" for v in _short(values)) for values in (self.mean, self.std))
         return f"the network subtracts {mean} and divides by {std} itself"
 
@@ -161,7 +161,7 @@ def _middle(values: NDArray[np.float32]) -> NDArray[np.float32] | None:
 
 
 def _per_channel(matrix: NDArray[np.float64], offset: NDArray[np.float64]) -> OwnScaling | None:
-    """None where channels are mixed, lost, or left as they are."""
+    """Return the scaling per channel; None = channels are mixed, lost, or left as they are."""
     source = np.abs(matrix).argmax(axis=1)
     gain = matrix[np.arange(3), source]
     rest = np.abs(matrix).sum(axis=1) - np.abs(gain)

@@ -132,7 +132,7 @@ def _run_openvino(model: Any, names: list[str], tensors: list[Batch]) -> Iterato
 
 
 def infer_one(model: Any) -> Callable[[Batch], Outputs]:
-    """From a tensor to all outputs by name, on the CPU in f32. The outputs are overwritten by the next call."""
+    """Return a function from a tensor to all outputs by name, on the CPU in f32. The next call overwrites them."""
     # f32: on a CPU with bf16 the default moves PoseNet's offsets by up to 26 px.
     compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     request = compiled.create_infer_request()

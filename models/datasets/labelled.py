@@ -97,7 +97,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read(label: str, paths: Iterable[Path]) -> Iterator[LabelledPicture]:
-    """Those that can be read whole."""
+    """Yield the pictures that can be read whole."""
     for path in paths:
         with suppress(PictureError):
             yield LabelledPicture(label, read_picture(Picture(path, car=False, source=label)))

@@ -70,7 +70,7 @@ class Picture:
 
 
 def pictures_sha256(pictures: Sequence[Picture]) -> str:
-    """Of what decides a training: bytes, box, class and split of each, in their order; nothing of where files lie."""
+    """Hash what decides a training: bytes, box, class and split of each, in order. The files' places do not count."""
     digest = hashlib.sha256()
     for picture in pictures:
         digest.update(f"{picture.sha256} {picture.box} {picture.car} {picture.split}\n".encode())
@@ -162,7 +162,7 @@ def _jpeg_frame(content: bytes) -> int:
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:
-    """From the first chunk, as RFC 9649 lays out its three kinds."""
+    """Read the size from the first chunk, as RFC 9649 lays out its three kinds."""
     kind = content[12:16]
     if kind == b"VP8X":
         return 1 + _little(content[24:27]), 1 + _little(content[27:30])
@@ -183,7 +183,7 @@ def _little(part: bytes, *, signed: bool = False) -> int:
 
 
 def _decode(kind: str, content: bytes) -> NDArray[np.uint8] | None:
-    """None where the file is truncated or damaged.
+    """Decode the picture; None = the file is truncated or damaged.
 
     From memory and not by imread: from a file OpenCV lets libjpeg fill what is missing with grey.
     """

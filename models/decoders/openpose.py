@@ -216,7 +216,7 @@ def _best_first(peaks: _Peaks, fields: NDArray[np.float32], params: OpenPosePara
 
 
 def _all_pairs(peaks: _Peaks) -> _Pairs:
-    """Of each limb, every peak of its one end with every peak of its other."""
+    """Pair, for each limb, every peak of its one end with every peak of its other."""
     count = np.bincount(peaks.part, minlength=len(PARTS))
     first = np.cumsum(count) - count
     of_limb = count[_FROM] * count[_TO]

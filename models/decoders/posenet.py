@@ -163,7 +163,7 @@ def _only_finite(
 
 @lru_cache(maxsize=8)
 def _grid(height: int, width: int, stride_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For the y and the x of each spot, (2, cells * 17): where its cell is, pixels, and the last row or column."""
+    """Return, for the y and x of each spot, (2, cells * 17): its cell's place in pixels, and the last row or column."""
     cells = np.stack(np.divmod(np.arange(height * width), width)).repeat(KEYPOINTS, axis=1)
     last = np.array([[height - 1.0], [width - 1.0]]).repeat(cells.shape[1], axis=1)
     return np.float64(stride_px) * cells, last

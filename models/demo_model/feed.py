@@ -115,7 +115,7 @@ class FrameFeed:
             if not process.is_alive() or waited > _PATIENCE_S:
                 raise RuntimeError(
                     f"the process that renders frames ended or stalled (exit code {process.exitcode}), expected batch "
-                    f"{self.next}: see its error above, start the training again, it goes on where it was"
+                    f"{self.next}: see its error above and start the training again, which resumes"
                 )
         shared = _view(memory, self.plan, turn % _SLOTS)
         batch = FrameBatch(shared.images.copy(), shared.people.copy())

@@ -115,7 +115,7 @@ def run_network(learnt: Any, counted: Any, images: Any, training: bool) -> tuple
 
 
 def _batch_norm(x: Any, name: str, values: Any, counts: Any) -> tuple[Any, Any, Any]:
-    """By the batch's own mean and variance; and the running ones brought up to date."""
+    """Normalise by the batch's own mean and variance, and update the running ones."""
     y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
         x, values[f"{name}/gamma"], values[f"{name}/beta"], epsilon=_BATCH_NORM_EPSILON, is_training=True
     )

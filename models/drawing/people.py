@@ -46,7 +46,7 @@ def draw_poses(
 
 
 def draw_caption(image: Image, caption: str) -> None:
-    """In place: light letters on a darkened strip at the bottom, as wide as the text, never wider than the picture.
+    """Draw, in place, light letters on a darkened strip at the bottom, never wider than the picture.
 
     image: (h, w, 3) uint8, contiguous; caption: smaller, and at last without its beginning, where it is too wide
     """

@@ -67,7 +67,7 @@ class CocoImage:
             raise CocoError(str(error)) from error
 
     def decode(self, content: bytes) -> NDArray[np.uint8]:
-        """As read(), of bytes that were read before."""
+        """Decode like read(), from bytes that were read before."""
         try:
             pixels = decode_picture(content, Picture(self.path, car=False, source="COCO"))
         except PictureError as error:
@@ -116,7 +116,7 @@ def oks(found: Floats, person: Labelled) -> NDArray[np.float64]:
 
 
 def match(found: Floats, people: Sequence[Labelled]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Of each annotated person, (people,) who of the found (n, 17, 2) it is, -1 = nobody, and (people,) their OKS.
+    """Match annotated people with the found (n, 17, 2): (people,) index, -1 = none, and (people,) OKS.
 
     Nobody is counted twice: of all ways to pair them, the one with the highest sum.
     """

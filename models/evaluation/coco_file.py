@@ -220,7 +220,7 @@ def _box(annotation: dict[str, Any], labelled: NDArray[np.float64]) -> list[floa
 
 
 def _number(value: object) -> float:
-    """Also of a number in a text; NaN for what is none."""
+    """Return the number, also of a text; NaN = it is none."""
     try:
         number = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
@@ -229,7 +229,7 @@ def _number(value: object) -> float:
 
 
 def _is_yes(value: object) -> bool:
-    """Also in a text, where "0" and "false" say no."""
+    """Return whether the value says yes, also as a text, where "0" and "false" say no."""
     return value.strip().lower() not in ("", "0", "false", "no") if isinstance(value, str) else bool(value)
 
 

@@ -22,7 +22,7 @@ def outline_area(segmentation: object) -> float:
 
 
 def _polygon_area(polygon: Any) -> float:
-    """Of [x, y, x, y, …], by the shoelace formula."""
+    """Return the area of [x, y, x, y, …], by the shoelace formula."""
     x, y = np.array(polygon, np.float64).reshape(-1, 2).T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 

@@ -64,7 +64,7 @@ class Protocol:
     outside: Literal["", "edge"] = ""
 
     def to_json(self) -> str:
-        """Without what is empty and came later: the same protocol keeps its hash."""
+        """Write the protocol as JSON, without later fields that are empty, so that an older protocol keeps its hash."""
         told = {name: value for name, value in dataclasses.asdict(self).items() if name not in _LATER or value}
         return json.dumps(told, sort_keys=True)
 
@@ -252,7 +252,7 @@ def evaluate(plan: Plan, runtime: Runtime, on_image: Callable[[], None] = lambda
 
 
 def _within(poses: FramePoses, index: int, person: Labelled) -> NDArray[np.bool_]:
-    """Of the person's labelled keypoints, which are found near enough; a keypoint not found (NaN) is not."""
+    """Return, per labelled keypoint of the person, whether it was found near enough; NaN = not found, so not."""
     if index < 0:
         return np.zeros(int(person.labelled.sum()), np.bool_)
     error = np.hypot(*(poses.keypoints[index] - person.keypoints).T)
@@ -260,7 +260,7 @@ def _within(poses: FramePoses, index: int, person: Labelled) -> NDArray[np.bool_
 
 
 def find_people(plan: Plan, runtime: Runtime) -> Iterator[FramePoses]:
-    """Those of each image, in its pixels, in the images' order."""
+    """Yield the people of each image, in its pixels, in the images' order."""
     protocol = plan.protocol
     size = (protocol.input_width, protocol.input_height)
     read = DECODERS[protocol.decoder](protocol.decode_params)

@@ -181,7 +181,7 @@ class _OtherLoad:
 
 
 def inferences_per_s(runtime: Runtime, tensor: NDArray[np.uint8]) -> float:
-    """With all requests in flight, the best of ROUNDS rounds; tensor: (1, height, width, 3) uint8 RGB.
+    """Measure the best of ROUNDS rounds with all requests in flight; tensor: (1, height, width, 3) uint8 RGB.
 
     Raises RuntimeFault.
     """

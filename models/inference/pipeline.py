@@ -55,7 +55,7 @@ DECODERS: dict[str, Callable[[dict[str, Any]], Decoder]] = {
 
 
 def decoder_for(manifest: Manifest, resize: Resize) -> Decoder:
-    """From the model's outputs to what it saw, in pixels of the frame that `resize` made the tensor from.
+    """Return a function from the model's outputs to its people or labels, in pixels of the frame before `resize`.
 
     Raises NightjarError where the manifest names none of the decoders, or parameters that are not its own.
     """

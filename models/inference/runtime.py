@@ -163,7 +163,7 @@ def is_stick(device: str) -> bool:
 
 
 def refuse_unfit(manifest: Manifest, device: str) -> None:
-    """Before anything is opened: the stick's own words come after seconds, and name an operation at best."""
+    """Refuse an unfit model before anything is opened: the stick takes seconds, and names one operation at best."""
     kinds = {name.split(":")[0].split(".")[0] for name in devices_of(device)}
     if kinds > {"MYRIAD"}:
         raise RuntimeFault(
@@ -208,7 +208,7 @@ def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
 
 
 def _per_channel(values: ChannelValues) -> float | list[float]:
-    """As OpenVINO's preprocessing takes it; of several values it wants a list."""
+    """Return the values as OpenVINO's preprocessing takes them: one number, or a list."""
     return list(values) if isinstance(values, tuple) else values
 
 

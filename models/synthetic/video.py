@@ -129,7 +129,7 @@ class Scene:
         return canvas
 
     def _posts(self, canvas: Image, t_s: float) -> None:
-        """In some scenes a post stands before everybody."""
+        """Draw a post in front of all people, in some of the scenes."""
         rng = np.random.default_rng([self.seed, 2])
         if rng.random() < 0.6:
             return

@@ -355,7 +355,7 @@ def read_yields(engine: Engine, batch: BatchFacts) -> list[Yield]:
 
 
 def read_losses(engine: Engine, batch_id: int) -> list[Loss]:
-    """In the order of time."""
+    """Read the losses of a batch in the order of time."""
     at_s = epoch_s(assignments.c.ended_at) - epoch_s(batches.c.started_at)
     rows = (
         select(assignments.c.worker, assignments.c.device, at_s, assignments.c.reason)

@@ -252,7 +252,7 @@ class S3Archive:
         return self.bucket.read_start(self.prefix + entry.key, entry.etag, HEAD_BYTES)
 
     def growing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
-        """None of them: an S3 object appears when it is complete."""
+        """Return no entry: an S3 object appears when it is complete."""
         return []
 
     def local(self, entry: Entry) -> AbstractContextManager[Path]:

@@ -226,7 +226,7 @@ def read_account(engine: Engine, batch_id: int | None = None, zone: tzinfo = UTC
 
 
 def _throttled(spans: Spans) -> dict[tuple[str, str], Throttling]:
-    """By device that can throttle, the first slowness of it among segments that can be compared."""
+    """Return, per device that can throttle, the first slowdown among its comparable segments."""
     found = {}
     for lane, who in enumerate(spans.workers):
         if CAN_THROTTLE not in who[1].upper():  # AUTO and MULTI name what they chose

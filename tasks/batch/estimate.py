@@ -100,7 +100,7 @@ def estimate(
 
 
 def _pace(hand: Hand, speeds: Sequence[WorkerSpeed]) -> Pace | None:
-    """By its own speed with this device (where that is not known, with its last one); else the mean of its like."""
+    """Return the worker's own pace with this device, else with its last one, else the mean of workers of its kind."""
     own = [speed for speed in speeds if speed.worker == hand.worker]
     fitting = [speed for speed in own if hand.device is None or kind(speed.device) == kind(hand.device)]
     if fitting:

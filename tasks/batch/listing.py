@@ -158,7 +158,7 @@ def _with_unnamed(night: Night, files: list[Entry], known: dict[str, KnownFile])
 
 
 def _sniff(archive: Archive, entry: Entry) -> IgnoredFile | None:
-    """None where its first bytes are a video's. One that cannot be read now is looked at again by the next run."""
+    """Return why the file is ignored; None = it begins like a video. An unreadable one is looked at again later."""
     try:
         head = archive.head(entry)
     except ObjectError as error:

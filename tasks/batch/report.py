@@ -160,7 +160,7 @@ def quarantine_table(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _tables(account: Account) -> list[str]:
-    """By device, what was lost, and by video."""
+    """Return the report's tables: devices, losses, videos."""
     parts = []
     if account.devices:
         parts.append(f"## By device\n\n{markdown_table(device_table(account))}")

@@ -35,7 +35,7 @@ def _system() -> str:
 
 
 def temperature_c(sys: Path = SYS) -> float | None:
-    """Of the hottest sensor; None where none can be read, as in most virtual machines."""
+    """Return the temperature of the hottest sensor; None = none can be read, as in most virtual machines."""
     sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
     found = [sensor.current for group in sensors.values() for sensor in group]
     for zone in (sys / "class/thermal").glob("thermal_zone*/temp"):

@@ -131,7 +131,7 @@ def measure_pipeline(
 
 
 def _segments(video: Video, index: FrameIndex, segment_s: float, first: int) -> Iterator[tuple[Video, Segment]]:
-    """For ever: each round, from the one with the number `first` on, is of another video, so its rows are new ones."""
+    """Yield segments without end. Each round, from number `first` on, is of another video, so that its rows are new."""
     for number in count(first):
         copy = dataclasses.replace(video, sha256=f"{number:064x}")
         for segment in plan_segments(copy.sha256, index.keyframes, index.timestamps_s, copy.frames, segment_s):

@@ -157,7 +157,7 @@ def _key(assignment_id: str, kind: str, name: str) -> str:
 
 
 def status_stamps(artifacts: Artifacts, assignment_ids: Iterable[str]) -> dict[str, str]:
-    """For each of these assignments that has a status: a text that changes whenever the status does.
+    """Return, per assignment that has a status, a text that changes whenever the status does.
 
     One listing per batch, however many assignments there are. Raises StoreError.
     """
@@ -196,7 +196,7 @@ def read_status(artifacts: Artifacts, assignment_id: str) -> Status | None:
 
 
 def _read(artifacts: Artifacts, key: str, kind: type[Message]) -> Message | None:
-    """None where there is none yet. Raises OrderError, or StoreError where the store is away."""
+    """Return the message; None = there is none yet. Raises OrderError, or StoreError where the store is away."""
     data = _get(artifacts, key)
     return None if data is None else _parse(key, data, kind)
 

@@ -512,7 +512,7 @@ class Fleet:
         return True
 
     def _say(self, what: str, text: str) -> None:
-        """At most once a minute."""
+        """Log the text, at most once a minute for each subject."""
         if self._is_due(f"say {what}", 60.0):
             log.warning(text)
 

@@ -147,7 +147,7 @@ class Teller:
 
 
 def _in_words(error: BaseException | None) -> str | None:
-    """Of a run whose worker was killed it is SystemExit(1): rich ends a process whose terminal is gone."""
+    """Describe a run's error. It is SystemExit(1) if the worker was killed: rich ends a process without a terminal."""
     if error is None or isinstance(error, NightjarError):
         return str(error) if error else None
     return f"{type(error).__name__}: {error}"

@@ -146,7 +146,7 @@ def _work_with_device(bench: Bench, teller: Teller) -> str:
 
 
 def _await_order(bench: Bench, teller: Teller) -> Order | None:
-    """None where the batch is over, or nobody answers any more."""
+    """Wait for the order; None = the batch is over, or nobody answers."""
     deadline = time.monotonic() + ORDER_LIMIT_S
     alive, wait_s = every(ALIVE_EVERY_S, teller.step), ASK_FIRST_S
     while time.monotonic() < deadline and not teller.revoked:
@@ -212,7 +212,7 @@ class AssignmentWorker:
         self._teller.failed(Fault(piece=number, kind="input" if kind == "input" else "other", reason=str(error)))
 
     def _infer(self, piece: Piece) -> Result:
-        """By the device; where it is lost and the settings say so, anew by the CPU."""
+        """Infer on the device; if it is lost and the settings allow it, infer again on the CPU."""
         while True:
             try:
                 return self._infer_once(piece)

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def convert_confined(path: Path, spec: ConvertSpec, out: Path, location: str) -> Manifest:
-    """As models.conversion.convert.convert, in a child that can write below the folder of `out` only.
+    """Convert like models.conversion.convert.convert, in a child that can write below the folder of `out` only.
 
     Raises ConversionError as that does, and where the child died or broke a limit.
     """

@@ -131,7 +131,7 @@ def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrame
 
 
 def _people(decoder: str, params: dict[str, object], runtime: Runtime, frames: list[Tensor]) -> list[FramePoses]:
-    """In pixels of the tensor."""
+    """Return the people of each frame, in pixels of the tensor."""
     tensors = (FrameTensor(number, 0.0, frame[None]) for number, frame in enumerate(frames))
     found = [result.seen for result in run_pipeline(tensors, runtime, DECODERS[decoder](params))]
     return [seen for seen in found if isinstance(seen, FramePoses)]

@@ -102,7 +102,7 @@ class EdgeRuns:
         return found
 
     def cancel(self, run_id: str) -> None:
-        """Of no effect on a run that is over."""
+        """Cancel the run, unless it has ended."""
         self._end(run_id, Cancelled(message="the batch needs it no more"))
 
     def crash(self, run_id: str, why: str) -> None:

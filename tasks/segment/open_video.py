@@ -32,7 +32,7 @@ class FileState(NamedTuple):
 
 
 def state_of(path: Path) -> FileState | None:
-    """None where nothing can be found out of it."""
+    """Return the file's size and times; None = they cannot be read."""
     try:
         found = path.stat()
     except OSError:
@@ -65,7 +65,7 @@ class Probes:
             self._frames -= self._kept.pop(entry)[1].frames
 
     def of(self, entry: Entry, path: Path) -> tuple[Video, FrameIndex] | None:
-        """None where it is not kept, or the file is not the one that was probed: a new probe hashes what is there.
+        """Return the kept probe; None = there is none, or the file changed since: probe it again.
 
         Hashing here would hold the batch, outside of the sandbox and its limits.
         """

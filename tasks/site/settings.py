@@ -264,7 +264,7 @@ def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
 
 
 def prefect_server_environment() -> dict[str, str]:
-    """For a server that is started here.
+    """Return the environment of a server that is started here.
 
     It is nobody's client, and a browser finds its API beside its pages, whatever name it was reached by. Leases on the
     disk are freed when server and worker die together; those in memory are not.

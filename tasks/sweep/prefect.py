@@ -101,7 +101,7 @@ def _is_started_again(run: Seen, known: LedgerRun) -> bool:
 
 
 def _why_dead(run: Seen, known: LedgerRun | None) -> str | None:
-    """Of a running one."""
+    """Return why a running run is taken for dead; None = it may be alive."""
     owner = known.owner if known and known.owner else run.owner
     if owner and is_dead(owner):
         return f"its process {owner} is gone"
@@ -204,7 +204,7 @@ class _ServerView:
 
 
 def _end(client: SyncPrefectClient, run: FlowRun, verdict: Verdict, report: Report) -> None:
-    """By force: the server's own rules would keep it. That frees its deployment's slot."""
+    """End the run by force, which the server's own rules would not. That frees its deployment's slot."""
     state = verdict.state()
     if not report.dry:
         try:
@@ -246,7 +246,7 @@ def _free_slots(client: SyncPrefectClient, report: Report) -> None:
 
 
 def _miscounted(client: SyncPrefectClient) -> dict[str, tuple[int, int]]:
-    """By the limit's name: slots taken, and how many there should be, where these differ."""
+    """Return, per limit, the slots taken and the slots that should be, where these differ."""
     found = {}
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     for deployment in client.read_deployments(deployment_filter=ours, limit=RUNS_AT_ONCE):

@@ -304,7 +304,7 @@ def _verify(artifacts: Artifacts, version: str, present: dict[str, str], report:
 
 
 def _sha256_of(artifacts: Artifacts, key: str) -> str:
-    """Of the bytes in the store; "" where the store itself calls them damaged."""
+    """Return the sha256 of the bytes in the store; "" = the store itself calls them damaged."""
     with scratch_folder("sweep") as scratch:
         path = scratch / "result"
         try:

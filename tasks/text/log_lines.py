@@ -35,5 +35,5 @@ def _indented(text: str) -> str:
 
 
 def keep_log_lines_whole() -> None:
-    """From now on every logger of this process, Prefect's too, makes such records."""
+    """Let every logger of this process, Prefect's too, make such records from now on."""
     logging.setLogRecordFactory(VisibleRecord)

@@ -8,7 +8,7 @@ ALIKE = 0.7  # difflib's ratio: a swapped, missing or added letter or two, not a
 
 
 def duration(seconds: float) -> str:
-    """As exact as anybody wants to know it: 48 s, 12 min 30 s, 2 h 40 min."""
+    """Format a duration for people: 48 s, 12 min 30 s, 2 h 40 min."""
     if seconds < 59.5:
         return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
     if seconds < 3599.5:
@@ -59,7 +59,7 @@ def film_clock(second: float) -> str:
 
 
 def change(now: float, before: float) -> str:
-    """In percent of what it was: `+12 %`, `-5 %`, `as before`."""
+    """Format a change in percent of the former value: `+12 %`, `-5 %`, `as before`."""
     if not before:
         return "none before" if now else "as before"
     percent = round(100 * (now / before - 1))

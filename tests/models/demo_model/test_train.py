@@ -215,7 +215,7 @@ def test_a_dead_renderer_is_told_of() -> None:
         process = feed.lanes[0][3]
         process.kill()
         process.join()
-        with pytest.raises(RuntimeError, match="goes on where it was"):
+        with pytest.raises(RuntimeError, match="start the training again, which resumes"):
             take_some(feed)
 
 
