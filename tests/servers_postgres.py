@@ -181,12 +181,16 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    """A database of both kinds, opened, with Nightjar's tables."""
+def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of both kinds with Nightjar's tables."""
     if request.param == "sqlite":
-        url = write_migrated(tmp_path / "nightjar.sqlite")
-    else:
-        url = request.getfixturevalue("pg_migrated_url")
-    engine = open_database(url)
+        return write_migrated(tmp_path / "nightjar.sqlite")
+    return str(request.getfixturevalue("pg_migrated_url"))
+
+
+@pytest.fixture
+def engine(migrated_url: str) -> Iterator[Engine]:
+    """The database of `migrated_url`, opened."""
+    engine = open_database(migrated_url)
     yield engine
     engine.dispose()

@@ -21,7 +21,6 @@ import flows.nightly_batch as nightly
 from flows.nightly_batch import nightly_batch
 from models.types import NightjarError
 from storage.ledger import batches
-from storage.ledger import leases as ledger
 from storage.objects.artifacts import FolderArtifacts
 from storage.objects.places import UnreachableError
 from storage.sql.database import open_database
@@ -208,12 +207,12 @@ def test_a_local_night_goes_on_when_prefect_is_restarted(
     with running_prefect(tmp_path / "prefect", f"sqlite+aiosqlite:///{tmp_path}/prefect.db") as server:
 
         def expect_and_restart(*args: Any) -> Any:
-            monkeypatch.setattr(ledger, "expect_segments", expect)
+            monkeypatch.setattr(batches, "expect_segments", expect)
             server.kill()
             Thread(target=server.start).start()
             return expect(*args)
 
-        monkeypatch.setattr(ledger, "expect_segments", expect_and_restart)
+        monkeypatch.setattr(batches, "expect_segments", expect_and_restart)
         report = nightly_batch(str(tmp_path / "archive"), model="tiny", overlay="none")
     assert report.status == "completed"
     assert "waiting at most 30 min" in caplog.text

@@ -75,9 +75,9 @@ class Site:
 
 
 @pytest.fixture
-def site(engine: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+def site(engine: Engine, migrated_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    return Site(engine, database_url, tmp_path / "artifacts")
+    return Site(engine, migrated_url, tmp_path / "artifacts")
 
 
 def assert_idle(report: Report) -> None:
