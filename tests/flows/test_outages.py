@@ -1,6 +1,5 @@
 """A night whose database, store or Prefect is away, at its start or in between: it waits, and goes on."""
 
-import os
 import random
 import signal
 import sqlite3
@@ -185,7 +184,7 @@ def test_a_local_night_goes_on_after_any_outage(
     assert outages.seen["database"] > 3
     assert outages.seen.total() - outages.seen["database"] > 3
     monkeypatch.undo()
-    os.environ["NIGHTJAR_HOME"] = str(tmp_path / "home")
+    monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
     read_settings.cache_clear()
     expected = [sum(has_spot(100 * number + frame) for frame in range(FRAMES)) for number in range(3)]
     assert rows() == [(f"{number}.mp4", expected[number]) for number in range(3)]
