@@ -1,6 +1,6 @@
 """Heavy: the networks of the car / not-a-car classifier: a backbone trained on ImageNet, and the head that is learnt.
 
-Every network takes what Nightjar's IRs take: (n, 224, 224, 3) float32 RGB in [-1, 1]. Not here: training (finetune.py),
+Every network takes what Nightjar's IRs take: (n, 224, 224, 3) float32 RGB in [-1, 1]. Not here: training (train.py),
 running a backbone fast (features.py).
 """
 

@@ -1,7 +1,7 @@
 """Heavy: fine-tunes the car / not-a-car classifier: the loop, its checkpoint, the whole network as a .keras file.
 
 With a frozen backbone and no augmentation only the head is trained, on features that are computed once. Not here: the
-networks (classifier_network.py), features (features.py), batches (finetune_feed.py), judging (classifier_metrics.py).
+networks (network.py), features (features.py), batches (feed.py), judging (metrics.py).
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Heavy: tell the model formats apart by their content, and load any of them as one prepared TensorFlow graph.
 
-Not here: how the TF.js and Keras formats are read (tfjs.py, keras_model.py), conversion to OpenVINO (convert.py).
+Not here: how the TF.js and Keras formats are read (tfjs.py, keras_files.py), conversion to OpenVINO (convert.py).
 """
 
 import json

@@ -1,6 +1,6 @@
 """Heavy: PoseNet MobileNetV1 0.50 as a network that learns: layers with batch norm, targets, losses, one step.
 
-Not here: where pictures come from (frame_feed.py), the loop and its checkpoints (train_posenet.py), files.
+Not here: where pictures come from (feed.py), the loop and its checkpoints (train.py), files.
 Targets and losses are PersonLab's (Papandreou et al. 2018, sections 3.1 and 3.2), with two differences, each because
 of the decoder of posenet.py: the displacement target is the vector from keypoint to keypoint, and not from the cell,
 for the decoder adds it to the keypoint; and it is not refined in training, for the decoder refines it by the offsets.

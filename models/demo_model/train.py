@@ -1,6 +1,6 @@
 """Heavy: trains PoseNet MobileNetV1 0.50 from random weights on rendered people: the loop, its checkpoints, its curves.
 
-Not here: the network and its losses (posenet_training.py), pictures (frame_feed.py), the model's files (tfjs_write.py).
+Not here: the network and its losses (network.py), pictures (feed.py), the model's files (write_tfjs.py).
 """
 
 import csv

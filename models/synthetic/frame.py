@@ -1,6 +1,6 @@
 """Synthetic people whose every joint is known: frames for training. numpy and OpenCV only; no network, no files.
 
-The people are articulated bodies in space (synthetic_body.py), seen by a camera, drawn limb by limb, the far ones
+The people are articulated bodies in space (body.py), seen by a camera, drawn limb by limb, the far ones
 first (synthetic_draw.py), before a textured background and behind things (synthetic_scene.py). Videos of people who
 move, and truth files: synthetic_video.py.
 """
