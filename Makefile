@@ -25,6 +25,7 @@ $(VENV)/.runtime: deployments/locks/runtime.lock pyproject.toml $(BIN)/uv
 	@echo "Installing what Nightjar needs (about 3.5 GB, minutes at the first time)"
 	$(UV_INSTALL) --require-hashes --compile-bytecode -r $<
 	$(UV_INSTALL) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
+	$(BIN)/python -m deployments.prefect_database
 	@touch $@
 
 $(VENV)/.dev: deployments/locks/dev.lock $(VENV)/.runtime

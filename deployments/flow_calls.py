@@ -29,13 +29,18 @@ REPEATED = (
 
 
 def prepare(check: Callable[[Site], None], *, patient: bool = False) -> None:
-    """Ready for a flow: settings, database, store and all that `check` looks at are right, and Prefect's API answers.
+    """Check settings, database, store and all that `check` looks at, while a Prefect server starts if one is needed.
 
-    Before Prefect is first imported. Raises NightjarError: before a server is started, which takes ten seconds.
-    patient: what is away is waited for, as long as the settings say
+    To be called before Prefect is first imported. Raises NightjarError without waiting for the server, which takes
+    seconds to start: `call` waits for it, after the flow's own imports.
+
+    patient: wait for a database or a store that does not answer, as long as the settings say
     """
+    from deployments.prefect_server import begin_server, ensure_server
+
     settings = read_settings()
     prepare_prefect(settings)
+    own = begin_server()
     patience = Patience(settings.outage_s if patient else 0.0)
 
     def look() -> None:
@@ -43,9 +48,8 @@ def prepare(check: Callable[[Site], None], *, patient: bool = False) -> None:
             check(site)
 
     patience(look)
-    from deployments.prefect_server import ensure_server
-
-    patience(ensure_server)
+    if own is None:
+        patience(ensure_server)  # before Prefect's import: it may correct the address that the user has set
 
 
 def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, patient: bool = False) -> Any:
@@ -58,11 +62,14 @@ def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, patient: bool
     from prefect import tags
     from prefect.exceptions import CancelledRun, ParameterBindError, ParameterTypeError
 
+    from deployments.prefect_server import ensure_server
     from tasks.runs.cancelling import AGAIN
     from tasks.runs.edge_runs import prefect_is_away
 
     _say_failures_once()
-    patience = Patience(read_settings().outage_s if patient else 0.0, prefect_is_away)
+    outage_s = read_settings().outage_s if patient else 0.0
+    Patience(outage_s)(ensure_server)
+    patience = Patience(outage_s, prefect_is_away)
     try:
         with _signals_interrupt(), tags(TAG, f"{PROCESS}{this_owner()}"):
             return patience(lambda: flow(**parameters))

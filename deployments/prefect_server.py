@@ -18,13 +18,22 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from urllib.parse import urlsplit
 
 import click
 
+from deployments.prefect_database import place_database
 from models.types import NightjarError, refuse_credentials
-from tasks.site.settings import environment_with, prefect_api_url, prefect_password, up_lock, use_prefect_api
+from tasks.site.settings import (
+    environment_with,
+    prefect_api_url,
+    prefect_home,
+    prefect_password,
+    up_lock,
+    use_prefect_api,
+)
 from tasks.waiting.outages import ServerAwayError
 
 HOST = "127.0.0.1"
@@ -46,25 +55,47 @@ IDLE_SERVICES = (
 )
 
 
+@dataclass(frozen=True)
+class OwnServer:
+    """A server that this process has started, maybe still on its way, and the address of its API."""
+
+    process: "subprocess.Popen[bytes]"
+    api_url: str
+
+
+@cache
+def begin_server() -> OwnServer | None:
+    """Start a server of this process's own without waiting for it; None: there is one to use already.
+
+    It takes seconds, in which this process can import and check. Prefect may be imported from now on.
+    """
+    if prefect_api_url() or running_up():
+        return None
+    port = _free_port()
+    place_database(prefect_home())
+    command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    server = start_child(command, quiet=True, environment=environment_with(_one_run_services()))
+    atexit.register(stop_child, server, 0.0)  # until it is up, it has nothing to write
+    use_prefect_api(f"http://{HOST}:{port}/api")
+    return OwnServer(server, f"http://{HOST}:{port}/api")
+
+
 @cache
 def ensure_server() -> None:
-    """Prefect's API can be reached from now on until this process ends. Before Prefect is first imported.
+    """Wait until Prefect's API answers, here until this process ends or at the address that the user has set.
 
     Raises NightjarError where the server does not start.
     """
-    if url := prefect_api_url() or running_up():
-        url = find_api(url)
-        refuse_wrong_password(url)
-        require_ready(url)
-        use_prefect_api(url)
+    if own := begin_server():
+        wait_until_up(own.process, own.api_url)
+        atexit.unregister(stop_child)
+        atexit.register(stop_child, own.process)
+        click.echo(f"Watch it at {own.api_url.removesuffix('/api')} while it runs.", err=True)
         return
-    port = _free_port()
-    command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    server = start_child(command, quiet=True, environment=environment_with(_one_run_services()))
-    atexit.register(stop_child, server)
-    wait_until_up(server, f"http://{HOST}:{port}/api")
-    use_prefect_api(f"http://{HOST}:{port}/api")
-    click.echo(f"Watch it at http://{HOST}:{port} while it runs.", err=True)
+    url = find_api(server_address(None))
+    refuse_wrong_password(url)
+    require_ready(url)
+    use_prefect_api(url)
 
 
 def _one_run_services() -> dict[str, str]:

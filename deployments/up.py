@@ -17,6 +17,7 @@ from types import FrameType
 import click
 
 from deployments.deploy import NightSchedule, check_schedule, deploy
+from deployments.prefect_database import place_database
 from deployments.prefect_server import is_loopback, is_prefect, running_up, start_child, stop_child, wait_until_up
 from deployments.worker import STOP_LIMIT_S
 from models.inference.devices import check_device
@@ -149,6 +150,7 @@ def _refuse_a_taken_port(host: str, port: int, url: str) -> None:
 
 
 def _start_server(host: str, port: int) -> subprocess.Popen[bytes]:
+    place_database(prefect_home())
     arguments = ["server", "start", "--host", host, "--port", str(port), "--log-level", "WARNING"]
     return start_child(
         ["-m", "prefect", *arguments], environment=prefect_server_environment(), umask=OWNER_ONLY, quiet=True

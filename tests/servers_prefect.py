@@ -126,9 +126,15 @@ def prefect_server(prefect_process: PrefectServer, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("PREFECT_API_URL", prefect_process.api_url)
     monkeypatch.setattr(own_server, "start_child", refuse)
-    own_server.ensure_server.cache_clear()
+    forget_server()
     with using(prefect_process):
         yield prefect_process
+    forget_server()
+
+
+def forget_server() -> None:
+    """Let the next command of this process look for a server anew."""
+    own_server.begin_server.cache_clear()
     own_server.ensure_server.cache_clear()
 
 

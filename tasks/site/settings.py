@@ -55,6 +55,8 @@ class _PrefectClient(BaseSettings):
     server_api_auth_string: SecretStr | None = None
     api_auth_string: SecretStr | None = None
     api_url: str | None = None
+    api_database_connection_url: SecretStr | None = None
+    server_database_connection_url: SecretStr | None = None
 
 
 class Settings(BaseSettings):
@@ -231,6 +233,12 @@ def prefect_api_url() -> str | None:
     return _PrefectClient().api_url or None
 
 
+def prefect_has_own_database() -> bool:
+    """Return True if the user has chosen a database for Prefect servers that start here."""
+    client = _PrefectClient()
+    return bool(client.api_database_connection_url or client.server_database_connection_url)
+
+
 def use_prefect_api(url: str) -> None:
     """Let Prefect, when it is imported, talk to this server."""
     os.environ["PREFECT_API_URL"] = url
@@ -261,6 +269,12 @@ def use_prefect_password(password: str) -> None:
 def environment_with(changes: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment with these variables changed, for a child."""
     return {**os.environ, **changes}
+
+
+def fresh_prefect_environment(home: Path) -> dict[str, str]:
+    """Return this process's environment for a Prefect with another home and none of the user's settings."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**environment, "PREFECT_HOME": str(home)}
 
 
 def prefect_server_environment() -> dict[str, str]:

@@ -1,0 +1,62 @@
+"""A migrated database for new Prefect servers: migrating an empty one takes longer than all else at a server's start.
+
+`make` writes it once per installation: `python -m deployments.prefect_database`. Without it, and for a database that
+the user has chosen, Prefect migrates by itself.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from tasks.site.settings import fresh_prefect_environment, prefect_has_own_database
+
+DATABASE = "prefect.db"  # in PREFECT_HOME, Prefect's own choice
+
+
+def template_path() -> Path:
+    """Return the place of the migrated database of the installed version of Prefect."""
+    return Path(sys.prefix) / "share" / "nightjar" / f"prefect-{version('prefect')}.db"
+
+
+def write_template(path: Path) -> None:
+    """Write an empty, migrated database. It holds no key and no secret: Prefect makes those at its first use.
+
+    Raises subprocess.CalledProcessError, with Prefect's own words in stderr.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        subprocess.run(
+            [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"],
+            cwd=folder,  # no .env
+            env=fresh_prefect_environment(Path(folder)),
+            check=True,
+            capture_output=True,
+        )
+        (Path(folder) / DATABASE).replace(path)
+
+
+def place_database(home: Path) -> bool:
+    """Give a Prefect home that has no database yet the migrated one. Return True if it was placed.
+
+    Two commands may do so at once: the first one's stays.
+    """
+    template, target = template_path(), home / DATABASE
+    if prefect_has_own_database() or target.exists() or not template.exists():
+        return False
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        copy = Path(folder) / DATABASE
+        shutil.copyfile(template, copy)
+        copy.chmod(0o600)
+        try:
+            os.link(copy, target)
+        except OSError:  # another command was first, or a file system without links: Prefect migrates
+            return False
+    return True
+
+
+if __name__ == "__main__":
+    write_template(template_path())
