@@ -16,6 +16,7 @@ from models.evaluation.spec import EvaluateSpec
 from models.inference.spec import BenchmarkSpec
 from models.spec import flatten
 from models.types import NightjarError
+from storage.sql.listings import read_listing
 from tasks.batch.check import check_night
 from tasks.batch.spec import NightSpec
 from tasks.model import early_checks
@@ -24,6 +25,7 @@ from tasks.site.stores import keep_private
 from tasks.text.log_lines import print_line
 
 if TYPE_CHECKING:
+    from storage.sql.database import Database
     from storage.sql.query import QueryLimits
 
 TABLE = Format()
@@ -246,10 +248,11 @@ def _print_last_batch(chosen: Format) -> None:
         write_text(list(rows[0]), (list(row.values()) for row in rows), chosen, sys.stdout)
 
 
-def print_listing(listing: listings.TableQuery, chosen: Format, most: int | None = None) -> None:
+def print_listing(table: listings.ListingTable, chosen: Format, limit: int | None = None) -> None:
     """Print a listing, or its first rows."""
-    with _answer(listing.statement + (f" LIMIT {most:d}" if most else "")) as (columns, rows):
-        write_listing(columns, rows, listing.narrow, chosen)
+    with _database() as engine:
+        columns, rows = read_listing(engine, table.listing, limit)
+        write_listing(columns, rows, table.narrow, chosen)
 
 
 def print_query(
@@ -285,7 +288,7 @@ def run_sweep(dry_run: bool, verify: bool, expect_within: float | None, second_l
 
 
 @contextmanager
-def _database() -> Iterator[Any]:
+def _database() -> Iterator["Database"]:
     """Open and migrate the site's database; the store is not opened."""
     from storage.sql.database import migrate, open_database
 

@@ -19,45 +19,6 @@ MODEL, OWN_VIDEOS_MODEL = "posenet-demo", "posenet-075"
 WEIGHTS = Path("posenet/tfjs_manifest_075/manifest.json")
 PICTURES = Path("coco_mini/train2017")
 
-# The same text as in docs/queries.md, which a test compares.
-HAND_UP = """
-    SELECT video, min(t_s) AS from_s, max(t_s) AS to_s, count(DISTINCT frame) AS frames
-    FROM (
-        SELECT video_id, model_version_id, frame, t_s,
-               sum(begins) OVER (PARTITION BY video_id, model_version_id ORDER BY frame) AS episode
-        FROM (
-            SELECT video_id, model_version_id, frame, t_s,
-                   CASE WHEN t_s - lag(t_s) OVER (PARTITION BY video_id, model_version_id ORDER BY frame) <= 1
-                        THEN 0 ELSE 1 END AS begins
-            FROM poses
-            WHERE left_wrist_y < nose_y OR right_wrist_y < nose_y
-        ) AS hands_up
-    ) AS episodes JOIN video_summary USING (video_id, model_version_id)
-    GROUP BY video, episode
-    ORDER BY video, from_s"""
-CROWDED = """
-    SELECT video, second, most_people
-    FROM (
-        SELECT video_id, model_version_id, second, max(most_people) AS most_people,
-               row_number() OVER (PARTITION BY video_id, model_version_id
-                                  ORDER BY max(most_people) DESC, sum(frames_seen) DESC, second) AS place
-        FROM pose_seconds
-        WHERE most_people > 1
-        GROUP BY video_id, model_version_id, second
-    ) AS crowded JOIN video_summary USING (video_id, model_version_id)
-    WHERE place <= 3
-    ORDER BY video, place"""
-NOBODY = """
-    SELECT video, from_s, to_s
-    FROM presence_intervals
-    WHERE state = 'nobody' AND to_s - from_s > 1
-    ORDER BY video, from_s"""
-QUESTIONS = {
-    "When did somebody raise a hand above the nose?": HAND_UP,
-    "When was nobody in view for more than a second?": NOBODY,
-    "When was it crowded?": CROWDED,
-}
-
 
 def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
     """Render, convert, run, load, compare, ask. Raises NightjarError.
@@ -65,6 +26,7 @@ def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
     videos: a folder of the user's own, to be run instead, by posenet-075; data: where its weights and pictures may be
     """
     from deployments.commands import TABLE, print_query, run_batch
+    from storage.sql.questions import QUESTIONS
 
     if videos and not videos.is_dir():
         raise NightjarError(f"no folder {videos}: name one with videos, as in 'make demo VIDEOS=/my/videos'")

@@ -1,25 +1,24 @@
-"""The listings: all columns of each, and the five or six that fit a terminal of 80 columns."""
+"""The listings as tables: the five or six columns of each that fit a terminal of 80 columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from deployments.answers import Column, minute, seconds, whole
+from storage.sql import listings
+from storage.sql.listings import Listing
 
 
 @dataclass(frozen=True)
-class TableQuery:
-    """A SELECT of all columns. narrow: column -> how the narrow table shows it"""
+class ListingTable:
+    """A listing as a table. narrow: column -> how the narrow table shows it"""
 
-    statement: str
+    listing: Listing[Any]
     narrow: Mapping[str, Column]
 
 
-MODELS = TableQuery(
-    "SELECT CASE shown.chosen_by WHEN 'person' THEN '-> by hand' WHEN 'batch' THEN '->' ELSE '' END AS shown,"
-    " m.name, substr(m.version_sha256, 1, 12) AS version, m.task, m.precision, m.frames_per_second, m.source_format,"
-    " m.source_location, m.registered_at, m.model_version_id, m.version_sha256"
-    " FROM model_versions AS m LEFT JOIN shown_models AS shown ON shown.model_version_id = m.model_version_id"
-    " ORDER BY m.name, m.registered_at",
+MODELS = ListingTable(
+    listings.MODELS,
     {
         "shown": Column("shown"),
         "name": Column("model", flexible=True),
@@ -30,10 +29,8 @@ MODELS = TableQuery(
     },
 )
 
-VIDEOS = TableQuery(
-    "SELECT video, frames, duration_s, model, segments_done, segments_quarantined, frames_done, frames_undecodable,"
-    " people, labels, coalesce(people, labels) AS found, width, height, fps, sha256"
-    " FROM video_summary ORDER BY video",
+VIDEOS = ListingTable(
+    listings.VIDEOS,
     {
         "video": Column("video", flexible=True),
         "duration_s": Column("length", seconds),
@@ -44,11 +41,8 @@ VIDEOS = TableQuery(
     },
 )
 
-BATCHES = TableQuery(
-    "SELECT batch_id, status, started_at, estimated_s, duration_s, archive, model, dispatch, files_listed,"
-    " files_quarantined, frames_expected, frames_done, frames_undecodable, frames_quarantined, frames_missing, people,"
-    " error, batch_key FROM batch_summary"
-    " WHERE batch_id IN (SELECT batch_id FROM batches WHERE forgotten_at IS NULL) ORDER BY started_at DESC",
+BATCHES = ListingTable(
+    listings.BATCHES,
     {
         "batch_id": Column("batch"),
         "started_at": Column("started", minute),
@@ -59,8 +53,8 @@ BATCHES = TableQuery(
     },
 )
 
-QUARANTINE = TableQuery(
-    "SELECT since, archive, key, model, start_frame, stop_frame, reason FROM quarantine ORDER BY since",
+QUARANTINE = ListingTable(
+    listings.QUARANTINE,
     {
         "since": Column("since", minute),
         "key": Column("file", flexible=True),
@@ -70,16 +64,13 @@ QUARANTINE = TableQuery(
     },
 )
 
-IGNORED = TableQuery(
-    "SELECT key, reason, archive FROM ignored_files ORDER BY archive, key",
+IGNORED = ListingTable(
+    listings.IGNORED,
     {"key": Column("file", flexible=True), "reason": Column("reason", flexible=True)},
 )
 
-TRAININGS = TableQuery(
-    "SELECT r.training_run_id AS run, r.status, r.started_at, r.name, r.preset, r.pictures_test, r.accuracy, r.roc_auc,"
-    " r.false_negatives + r.false_positives AS failures, substr(m.version_sha256, 1, 12) AS version, r.error"
-    " FROM training_runs AS r LEFT JOIN model_versions AS m ON m.model_version_id = r.model_version_id"
-    " ORDER BY r.training_run_id",
+TRAININGS = ListingTable(
+    listings.TRAININGS,
     {
         "run": Column("run"),
         "status": Column("status"),

@@ -2,8 +2,10 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,10 @@ FOLDERS = ("models", "storage", "tasks", "flows", "deployments")
 # At least so many are there: a test that finds fewer looks in the wrong place.
 MODULES = {"models": 70, "storage": 45, "tasks": 50, "flows": 8, "deployments": 12}
 PACKAGES = {"models": 11, "storage": 6, "tasks": 11, "flows": 1, "deployments": 1}
+SQL_FOLDERS = ("storage/sql/", "storage/ledger/", "storage/migrations/")
+# In capitals anywhere in a text, and in any case at its beginning.
+CLAUSES = r"(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s.+\sSET|DELETE\s+FROM)\s"
+STATEMENT = re.compile(rf"\b{CLAUSES}|^\s*(?i:{CLAUSES})", re.DOTALL)
 HEAVY = {"tensorflow", "tensorflowjs", "tf_keras", "keras", "openvino"}
 
 
@@ -82,3 +88,91 @@ def test_only_settings_reads_the_environment() -> None:
     ]
     # models/heavy/tensorflow.py writes TensorFlow's log level, which can be set in no other way.
     assert set(readers) <= {"tasks/site/settings.py", "models/heavy/tensorflow.py"}
+
+
+def parsed(*folders: str) -> Iterator[tuple[str, ast.Module]]:
+    """The path of every module below the folders, and its syntax tree."""
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def text_of(node: ast.AST) -> str:
+    """The text of a string, an f-string or a sum of them, with a space in place of what is computed; else empty."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(text_of(part) or " x " for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return (text_of(node.left) or " x ") + (text_of(node.right) or " x ")
+    return ""
+
+
+def statements_in(tree: ast.Module) -> list[str]:
+    """SQL statements in the texts of a module. Docstrings may give examples: `--help` shows them."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    texts = [text_of(node) for node in ast.walk(tree) if id(node) not in docstrings]
+    return [text for text in texts if STATEMENT.search(text)]
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("x = 'SELECT a FROM b'", True),
+        ('x = """\n SELECT a\n FROM b\n"""', True),
+        ("x = 'SELECT ' + columns + f' FROM {table}'", True),
+        ("run(f'delete from {table} where a = 1')", True),
+        ("run('UPDATE a SET b = 1')", True),
+        ("run('INSERT INTO a VALUES (1)')", True),
+        ("def ask():\n    'Ask: SELECT a FROM b LIMIT 1'", False),
+        ("x = 'Choose a model, or select one from the list'", False),
+        ("x = 'nightjar sql \"SELECT …\"'", False),
+    ],
+)
+def test_statements_are_found_in_code(code: str, found: bool) -> None:
+    assert bool(statements_in(ast.parse(code))) == found
+
+
+def test_sql_is_written_in_the_packages_for_sql_only() -> None:
+    found = {path for path, tree in parsed(*FOLDERS) if statements_in(tree)}
+    assert "storage/sql/listings.py" in found
+    assert {path for path in found if not path.startswith(SQL_FOLDERS)} == set()
+
+
+def test_the_upper_layers_only_pass_a_database_on_and_dispose_of_it() -> None:
+    """Its type hides no method of SQLAlchemy's engine, so this test does."""
+    used = {
+        (path, node.attr)
+        for path, tree in parsed("tasks", "flows", "deployments")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and re.search(r"\b_?engine$", ast.unparse(node.value))
+    }
+    assert used, "no module holds a database any more: adapt this test to its new name"
+    assert {use for use in used if use[1] != "dispose"} == set()
+
+
+def test_names_of_storage_are_imported_from_where_they_are_defined() -> None:
+    """An import by way of another module would hide SQLAlchemy, or boto3, from the contracts."""
+    imported = {
+        path.removesuffix(".py").replace("/", "."): {
+            name.asname or name.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in node.names
+        }
+        for path, tree in parsed("storage")
+    }
+    passed_on = {
+        (path, node.module, name.name)
+        for path, tree in parsed("tasks", "flows", "deployments")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("storage.")
+        for name in node.names
+        if name.name in imported.get(node.module or "", ())
+    }
+    assert passed_on == set()

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import Engine
 
 from deployments.cli import main
-from deployments.demo import QUESTIONS
 from models.types import KEYPOINT_NAMES, Classifications, Poses
 from storage.ledger.commit import commit_segment
 from storage.sql.catalogue import record_file, show_model
 from storage.sql.query import query
+from storage.sql.questions import QUESTIONS
 from storage.sql.tables import HAND_UP
 from tasks.site.settings import OTHERS, Settings
 from tests.storage.samples import make_model, make_report, make_video, must_claim, planned_batch

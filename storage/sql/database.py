@@ -9,12 +9,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NewType
 from urllib.parse import unquote
 
 import psycopg
-from sqlalchemy import URL, Connection, ExceptionContext, create_engine, event, make_url, text
-from sqlalchemy import Engine as Engine
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -98,6 +97,9 @@ FAULTS = (
     ("", "an answer", "see 'nightjar doctor'"),
 )
 
+# An open database as the other folders see it: they pass it to functions of storage, and dispose of it at the end.
+Database = NewType("Database", Engine)
+
 # SQLite's driver raises Python's own OverflowError for an integer beyond 64 bits.
 DRIVER_ERRORS = (DBAPIError, sqlite3.Error, sqlite3.Warning, psycopg.Error, OverflowError)
 REFUSALS = (sqlite3.DataError, sqlite3.IntegrityError, psycopg.DataError, psycopg.IntegrityError, OverflowError)
@@ -139,7 +141,7 @@ def _is_away(original: BaseException, message: str) -> bool:
     return isinstance(original, psycopg.OperationalError) and not any(words in message for words in REFUSED)
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str) -> Database:
     """Open the database at sqlite:///PATH (made where the file is missing) or postgresql://…, without migrating it.
 
     Raises DatabaseError where it does not answer.
@@ -151,7 +153,7 @@ def open_database(url: str) -> Engine:
     with reading(engine) as connection:
         if parsed.get_backend_name() == "postgresql":
             _check_encoding(session_of(engine).settle(connection), parsed)
-        return engine
+        return Database(engine)
 
 
 def _parse(url: str) -> URL:

@@ -28,7 +28,7 @@ from storage.ledger.account import (
     read_yields,
 )
 from storage.ledger.batches import SegmentCounts
-from storage.sql.database import Engine
+from storage.sql.database import Database
 from tasks.text.wording import (
     change,
     clock,
@@ -202,7 +202,7 @@ def _note_parts(note: VideoNote) -> Iterator[str]:
         yield f"{unused} of its {whole} lie behind the last frame and belong to no stream"
 
 
-def read_account(engine: Engine, batch_id: int | None = None, zone: tzinfo = UTC) -> Account:
+def read_account(engine: Database, batch_id: int | None = None, zone: tzinfo = UTC) -> Account:
     """Read the account of this batch, or of the newest one. Raises DatabaseError where there is none."""
     batch = read_batch(engine, batch_id)
     number = batch.batch_id

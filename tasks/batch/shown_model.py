@@ -2,12 +2,12 @@
 
 from storage.ledger.account import BatchFacts
 from storage.sql.catalogue import ShownModel, read_shown
-from storage.sql.database import Engine
+from storage.sql.database import Database
 
 TABLES = {"pose": "poses", "classification": "classifications"}
 
 
-def views_line(engine: Engine, batch: BatchFacts) -> str:
+def views_line(engine: Database, batch: BatchFacts) -> str:
     """Name the shown version beside the batch's own: `show posenet-075, version 0a1b…: this run's rows are in them`."""
     shown = read_shown(engine, batch.task)
     if shown is None:

@@ -25,7 +25,7 @@ from storage.objects.s3 import S3Options
 from storage.parquet import Result
 from storage.sandbox.parent import Sandbox
 from storage.sql.catalogue import register_model
-from storage.sql.database import Engine, migrate, open_database
+from storage.sql.database import Database, migrate, open_database
 from tasks.benchmark.machine import cpu_s, peak_memory_bytes
 from tasks.model.stored import version_of
 from tasks.segment.infer import InferenceSetup, infer_segment
@@ -147,7 +147,7 @@ class _Bench:
         self._path, self._index, self._manifest, self._sandbox = path, index, manifest, sandbox
         self._runtime = runtime
         self._artifacts = open_artifacts(str(scratch / "store"), S3Options())
-        self._engine: Engine = open_database(f"sqlite:///{scratch / 'rows.sqlite'}")
+        self._engine: Database = open_database(f"sqlite:///{scratch / 'rows.sqlite'}")
         migrate(self._engine)
         register_model(self._engine, version_of(manifest))
         self.watched, self.sums = WatchedRuntime(runtime), _Sums()

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from storage.ledger.commit import load_result
 from storage.objects.artifacts import Artifacts
 from storage.parquet import Result
-from storage.sql.database import Engine
+from storage.sql.database import Database
 from tasks.segment.result_files import ResultReader, fetch
 
 # More were no faster on two cores, with either database.
@@ -16,7 +16,7 @@ AT_ONCE = 2
 
 
 def load_results(
-    engine: Engine, artifacts: Artifacts, keys: Iterable[str], wanted: Callable[[str, Result], bool]
+    engine: Database, artifacts: Artifacts, keys: Iterable[str], wanted: Callable[[str, Result], bool]
 ) -> Iterator[tuple[str, "Future[bool]"]]:
     """Yield each key, in order, with a future: whether its result was loaded now.
 

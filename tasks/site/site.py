@@ -7,7 +7,7 @@ from functools import partial
 
 from storage.objects.archive import Archive
 from storage.objects.artifacts import Artifacts, prove
-from storage.sql.database import Engine, migrate, open_database
+from storage.sql.database import Database, migrate, open_database
 from tasks.site.settings import Settings, read_settings
 from tasks.site.stores import archive_at, artifact_store, keep_private
 from tasks.text.log_lines import keep_log_lines_whole
@@ -19,7 +19,7 @@ class Site:
     """One installation: where its rows and its files go."""
 
     settings: Settings
-    engine: Engine
+    engine: Database
     artifacts: Artifacts
 
     def archive(self, location: str) -> Archive:

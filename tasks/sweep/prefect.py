@@ -36,7 +36,7 @@ from prefect.states import Cancelled, Crashed
 
 from storage.ledger import recovery as swept
 from storage.ledger.recovery import LedgerRun
-from storage.sql.database import Engine
+from storage.sql.database import Database
 from tasks.site.owner import PROCESS, TAG, host_name, is_dead
 from tasks.sweep.report import Report
 
@@ -121,7 +121,7 @@ def _is_alive(owner: str | None) -> bool:
     return bool(owner) and str(owner).startswith(f"{host_name()}:") and not is_dead(str(owner))
 
 
-def sweep_prefect(engine: Engine | None, second_look_s: float, report: Report) -> None:
+def sweep_prefect(engine: Database | None, second_look_s: float, report: Report) -> None:
     """End dead runs, then count the slots. Raises httpx's and Prefect's errors if the server is unreachable."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}), get_client(sync_client=True) as client:
         guilty = _judge_all(client, engine)
@@ -135,7 +135,7 @@ def sweep_prefect(engine: Engine | None, second_look_s: float, report: Report) -
         _free_slots(client, report)
 
 
-def _judge_all(client: SyncPrefectClient, engine: Engine | None) -> dict[UUID, tuple[FlowRun, Verdict]]:
+def _judge_all(client: SyncPrefectClient, engine: Database | None) -> dict[UUID, tuple[FlowRun, Verdict]]:
     look = _ServerView(client)
     runs = {run.id: run for run in look.our_runs(engine)}
     known = swept.known_runs(engine, [str(run_id) for run_id in runs], GRACE_S) if engine is not None else {}
@@ -151,7 +151,7 @@ class _ServerView:
         self._now = parsedate_to_datetime(client.hello().headers["Date"])
         self._workers: dict[str, dict[str, datetime]] = {}
 
-    def our_runs(self, engine: Engine | None) -> Iterator[FlowRun]:
+    def our_runs(self, engine: Database | None) -> Iterator[FlowRun]:
         """List the runs with our tag, which deployments pass on to their runs, and those of the ledger's batches."""
         state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
         yield from self._runs(FlowRunFilter(state=state, tags=FlowRunFilterTags(all_=[TAG])))

@@ -19,7 +19,7 @@ from storage.objects.artifacts import Artifacts
 from storage.objects.places import ObjectError, parse_place
 from storage.parquet import Result, ResultError
 from storage.sql import trainings
-from storage.sql.database import Engine, check, migrate, open_database
+from storage.sql.database import Database, check, migrate, open_database
 from tasks.fleet import messages as orders
 from tasks.segment.load import load_results
 from tasks.segment.result_files import result_prefix
@@ -52,7 +52,7 @@ class Options:
 def sweep(settings: Settings, options: Options) -> Report:
     """All steps, whatever becomes of the others. Prefect's is done without the ledger's word where that is away."""
     report = Report(options.dry_run)
-    engine: Engine | None = None
+    engine: Database | None = None
     with _step(report, "database"):
         engine = _open_ledger(settings, options)
     with _step(report, "temporary files"):
@@ -69,7 +69,7 @@ def sweep(settings: Settings, options: Options) -> Report:
     return report
 
 
-def _open_ledger(settings: Settings, options: Options) -> Engine:
+def _open_ledger(settings: Settings, options: Options) -> Database:
     """Open the ledger. Raises DatabaseError if the database cannot be used or has another version's schema."""
     engine = open_database(settings.database)
     try:
@@ -94,7 +94,7 @@ def _step(report: Report, name: str) -> Iterator[None]:
         report.wrong.append(f"{name}: {kind}{USER_INFO.sub('//', text)}")
 
 
-def _sweep_ledger(engine: Engine, artifacts: Artifacts, options: Options, report: Report) -> None:
+def _sweep_ledger(engine: Database, artifacts: Artifacts, options: Options, report: Report) -> None:
     """Results first: what is loaded need not be freed for others to do again."""
     with _step(report, "results"):
         compare_results(engine, artifacts, options.verify, report)
@@ -111,7 +111,7 @@ def _sweep_ledger(engine: Engine, artifacts: Artifacts, options: Options, report
             expect_nights(engine, options.expect_within_h, report)
 
 
-def _sweep_prefect(engine: Engine | None, options: Options, report: Report) -> None:
+def _sweep_prefect(engine: Database | None, options: Options, report: Report) -> None:
     from tasks.sweep.prefect import sweep_prefect  # Prefect takes seconds to import
 
     sweep_prefect(engine, options.second_look_s, report)
@@ -124,7 +124,7 @@ def tidy_up(settings: Settings, report: Report) -> None:
     report.count(removed, "removed {} temporary files and folders of processes that are gone")
 
 
-def free_leases(engine: Engine, report: Report) -> None:
+def free_leases(engine: Database, report: Report) -> None:
     """Free segments of this host's dead owners and those that nobody renewed; mark dead owners' batches crashed."""
     for owner in sorted(filter(is_dead, swept.owners(engine))):
         report.did(f"freed what {owner} held: its process is gone")
@@ -135,7 +135,7 @@ def free_leases(engine: Engine, report: Report) -> None:
     report.count(expired, "freed {} segments whose lease had ended")
 
 
-def end_abandoned(engine: Engine, artifacts: Artifacts, report: Report) -> None:
+def end_abandoned(engine: Database, artifacts: Artifacts, report: Report) -> None:
     """Free assignments that no parent looks after, and stop a worker that still has one."""
     for one in swept.abandoned(engine, ADOPT_S):
         if one.held:
@@ -150,7 +150,7 @@ def end_abandoned(engine: Engine, artifacts: Artifacts, report: Report) -> None:
         report.did(f"ended assignment {one.assignment_id} as {status}, {one.held} segments are free: {reason}")
 
 
-def _culprit(engine: Engine, artifacts: Artifacts, assignment_id: str) -> Claim | None:
+def _culprit(engine: Database, artifacts: Artifacts, assignment_id: str) -> Claim | None:
     """Return the segment that the run reported to be working on, which counts as tried."""
     with suppress(NightjarError):
         order, status = orders.read_order(artifacts, assignment_id), orders.read_status(artifacts, assignment_id)
@@ -160,7 +160,7 @@ def _culprit(engine: Engine, artifacts: Artifacts, assignment_id: str) -> Claim 
     return None
 
 
-def crash_idle(engine: Engine, report: Report) -> None:
+def crash_idle(engine: Database, report: Report) -> None:
     """Batches that were left running: nothing is held, nothing has moved for a day, and nobody here runs them."""
     for batch_id, owner in swept.idle_batches(engine, IDLE_S):
         if owner.startswith(f"{host_name()}:") and not is_dead(owner):
@@ -170,7 +170,7 @@ def crash_idle(engine: Engine, report: Report) -> None:
         report.did(f"crashed batch {batch_id}: nothing was heard of {owner} for a day")
 
 
-def close_trainings(engine: Engine, report: Report) -> None:
+def close_trainings(engine: Database, report: Report) -> None:
     """Fail trainings whose process is gone, so that nobody waits for them."""
     for training_run_id, owner in trainings.abandoned_trainings(engine, is_dead):
         reason = f"{owner} is gone. Run the same 'nightjar finetune' again to resume."
@@ -179,7 +179,7 @@ def close_trainings(engine: Engine, report: Report) -> None:
         report.did(f"closed training run {training_run_id} as failed: {reason}")
 
 
-def expect_nights(engine: Engine, within_h: float, report: Report) -> None:
+def expect_nights(engine: Database, within_h: float, report: Report) -> None:
     """Complains where the newest batch of an archive that is in use is old, or failed."""
     for night in swept.last_nights(engine, within_h * 3600):
         last = f"the newest batch over {night.archive}, {night.batch_id}, started {night.started_at}"
@@ -197,7 +197,7 @@ def expect_nights(engine: Engine, within_h: float, report: Report) -> None:
             report.wrong.append(f"{last} and found no videos. Mount the archive's disk, or correct its location")
 
 
-def compare_results(engine: Engine, artifacts: Artifacts, verify: bool, report: Report) -> None:
+def compare_results(engine: Database, artifacts: Artifacts, verify: bool, report: Report) -> None:
     """Load what lies in the store and nobody loaded; tell which files are missing and, where asked to verify, changed.
 
     Only then it names what stays as it is, such as files of attempts that came late: no sweep will ever change that.
@@ -228,7 +228,7 @@ class _Shelf:
     kept: set[str]
 
 
-def _shelf(engine: Engine, version: str) -> _Shelf:
+def _shelf(engine: Database, version: str) -> _Shelf:
     shelf = _Shelf({}, set(), set())
     for entry in swept.entries(engine, version):
         if entry.status == "done":
@@ -265,7 +265,7 @@ def _sort_keys(artifacts: Artifacts, version: str, shelf: _Shelf) -> _Found:
 
 
 def _load_forgotten(
-    engine: Engine, artifacts: Artifacts, version: str, keys: Iterable[str], report: Report, verify: bool
+    engine: Database, artifacts: Artifacts, version: str, keys: Iterable[str], report: Report, verify: bool
 ) -> None:
     def wanted(key: str, result: Result) -> bool:
         if result.version_sha256 != version or not key.startswith(result_prefix(version, result.segment)):

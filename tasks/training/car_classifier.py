@@ -26,7 +26,7 @@ from models.text import visible
 from models.types import NightjarError
 from storage.objects.downloads import fetch_url
 from storage.sql import trainings
-from storage.sql.database import Engine
+from storage.sql.database import Database
 from storage.sql.trainings import EpochRow, PredictionRow, StepRow, TrainingPlan
 from tasks.runs.policy import TASK
 from tasks.site.settings import read_settings
@@ -210,7 +210,7 @@ def prediction_rows(pictures: Sequence[Picture], scores: Mapping[PictureKey, flo
 
 
 @contextmanager
-def holding(engine: Engine, training_run_id: int) -> Iterator[None]:
+def holding(engine: Database, training_run_id: int) -> Iterator[None]:
     """Renew the lease of a training while it runs, so that no other process takes it for abandoned."""
     over = Event()
 
@@ -265,7 +265,7 @@ def train(
     return trained
 
 
-def _record_epoch(engine: Engine, training_run_id: int, epoch: Epoch, steps: Sequence[Step]) -> None:
+def _record_epoch(engine: Database, training_run_id: int, epoch: Epoch, steps: Sequence[Step]) -> None:
     rows = [StepRow(**step._asdict()) for step in steps]
     trainings.record_epoch(engine, training_run_id, EpochRow(**epoch._asdict()), rows)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy import Engine
 
 from models.inference.segments import plan_segments
 from models.types import Poses, Video
@@ -21,7 +22,7 @@ from storage.ledger.commit import load_result
 from storage.ledger.plan import plan_video
 from storage.parquet import Result
 from storage.sql.catalogue import register_model, register_video
-from storage.sql.database import Engine, migrate, open_database
+from storage.sql.database import migrate, open_database
 from tests.servers_postgres import running_postgres
 from tests.storage.samples import make_model, make_report
 

@@ -19,23 +19,24 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from sqlalchemy import Engine
 
 from deployments import listings
 from deployments.answers import Column, Format, print_table, write_listing, write_text
 from deployments.cli import main
-from deployments.listings import TableQuery
+from deployments.listings import ListingTable
 from models.text import visible
 from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
 from storage.sql.catalogue import record_file, register_model, show_model, show_when_complete
-from storage.sql.database import Engine, open_database
-from storage.sql.query import query
+from storage.sql.database import open_database
+from storage.sql.listings import MODELS, read_listing
 from tasks.site.settings import read_settings
 from tests.servers_postgres import write_migrated
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")
-ALL = {name: value for name, value in vars(listings).items() if isinstance(value, TableQuery)}
+ALL = {name: value for name, value in vars(listings).items() if isinstance(value, ListingTable)}
 HOSTILE = [
     "a\\[/b].mp4",
     "[red]x[/].mp4",
@@ -90,7 +91,7 @@ def test_a_listing_fits_80_columns(filled: Engine, name: str, monkeypatch: pytes
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")  # no bold headings, which are escapes, too
     listing, terminal = ALL[name], Terminal()
-    columns, rows = query(filled, listing.statement)
+    columns, rows = read_listing(filled, listing.listing)
     assert set(listing.narrow) <= set(columns)
     assert 5 <= len(listing.narrow) <= 6 or name == "IGNORED"
     with monkeypatch.context() as patched:
@@ -247,6 +248,5 @@ def test_names_of_every_language_are_shown_as_they_are(name: str) -> None:
 
 def test_a_person_sees_the_choice_in_the_list(filled: Engine) -> None:
     show_model(filled, "pose", register_model(filled, make_model("9" * 64)))
-    columns, rows = query(filled, listings.MODELS.statement)
-    shown = {row[columns.index("version")]: row[columns.index("shown")] for row in rows}
+    shown = {row.version: row.shown for row in read_listing(filled, MODELS)[1]}
     assert shown == {"1" * 12: "", "9" * 12: "-> by hand"}

@@ -39,7 +39,8 @@ def archive_of(engine: Engine, videos: int) -> tuple[int, int]:
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Engine]]:
     """Number of videos -> a SQLite database that knows so many, all in one archive and done by batch 1."""
-    folder, made = tmp_path_factory.mktemp("plans"), {}
+    folder = tmp_path_factory.mktemp("plans")
+    made: dict[int, Engine] = {}
     for videos in (SMALL, LARGE):
         made[videos] = open_database(write_migrated(folder / f"{videos}.sqlite"))
         archive_of(made[videos], videos)

@@ -1,0 +1,168 @@
+"""The queries behind `nightjar models`, `videos`, `batches`, `quarantine` and `compare`, and the rows they return."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import starmap
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from sqlalchemy import Engine
+
+from storage.sql.query import query
+
+Instant = datetime | str  # SQLite stores text, which a query returns unchanged
+RowT = TypeVar("RowT", bound=tuple[Any, ...])
+
+
+@dataclass(frozen=True)
+class Listing(Generic[RowT]):
+    """A query with one output column per field of its rows."""
+
+    row: Callable[..., RowT]
+    statement: str
+
+
+def read_listing(engine: Engine, listing: Listing[RowT], limit: int | None = None) -> tuple[list[str], Iterator[RowT]]:
+    """Return the names of the columns, and the rows as a stream. limit: number of rows; None for all"""
+    columns, rows = query(engine, listing.statement + (f" LIMIT {limit:d}" if limit is not None else ""))
+    return columns, starmap(listing.row, rows)
+
+
+class ListedModel(NamedTuple):
+    """A model version. shown: `->` where the views show it; version: the first 12 digits of version_sha256."""
+
+    shown: str
+    name: str
+    version: str
+    task: str
+    precision: str
+    frames_per_second: float | None
+    source_format: str
+    source_location: str
+    registered_at: Instant
+    model_version_id: int
+    version_sha256: str
+
+
+MODELS = Listing(
+    ListedModel,
+    "SELECT CASE shown.chosen_by WHEN 'person' THEN '-> by hand' WHEN 'batch' THEN '->' ELSE '' END AS shown,"
+    " m.name, substr(m.version_sha256, 1, 12) AS version, m.task, m.precision, m.frames_per_second, m.source_format,"
+    " m.source_location, m.registered_at, m.model_version_id, m.version_sha256"
+    " FROM model_versions AS m LEFT JOIN shown_models AS shown ON shown.model_version_id = m.model_version_id"
+    " ORDER BY m.name, m.registered_at",
+)
+
+
+class ListedVideo(NamedTuple):
+    """A video and one shown model. found: rows of the model, whether people or labels."""
+
+    video: str
+    frames: int
+    duration_s: float
+    model: str | None
+    segments_done: int
+    segments_quarantined: int
+    frames_done: int
+    frames_undecodable: int
+    people: int | None
+    labels: int | None
+    found: int | None
+    width: int
+    height: int
+    fps: float | None
+    sha256: str
+
+
+VIDEOS = Listing(
+    ListedVideo,
+    "SELECT video, frames, duration_s, model, segments_done, segments_quarantined, frames_done, frames_undecodable,"
+    " people, labels, coalesce(people, labels) AS found, width, height, fps, sha256"
+    " FROM video_summary ORDER BY video",
+)
+
+
+class ListedBatch(NamedTuple):
+    """A batch that is not forgotten. Missing values: not counted or not known yet."""
+
+    batch_id: int
+    status: str
+    started_at: Instant
+    estimated_s: float | None
+    duration_s: float | None
+    archive: str
+    model: str
+    dispatch: str
+    files_listed: int | None
+    files_quarantined: int | None
+    frames_expected: int | None
+    frames_done: int | None
+    frames_undecodable: int | None
+    frames_quarantined: int | None
+    frames_missing: int | None
+    people: int | None
+    error: str | None
+    batch_key: str
+
+
+BATCHES = Listing(
+    ListedBatch,
+    "SELECT batch_id, status, started_at, estimated_s, duration_s, archive, model, dispatch, files_listed,"
+    " files_quarantined, frames_expected, frames_done, frames_undecodable, frames_quarantined, frames_missing, people,"
+    " error, batch_key FROM batch_summary"
+    " WHERE batch_id IN (SELECT batch_id FROM batches WHERE forgotten_at IS NULL) ORDER BY started_at DESC",
+)
+
+
+class ListedQuarantine(NamedTuple):
+    """A file in quarantine, or a segment: frames [start_frame, stop_frame) and the model that failed on it."""
+
+    since: Instant
+    archive: str
+    key: str
+    model: str | None
+    start_frame: int | None
+    stop_frame: int | None
+    reason: str
+
+
+QUARANTINE = Listing(
+    ListedQuarantine,
+    "SELECT since, archive, key, model, start_frame, stop_frame, reason FROM quarantine ORDER BY since",
+)
+
+
+class ListedFile(NamedTuple):
+    """A file of an archive that is no video."""
+
+    key: str
+    reason: str
+    archive: str
+
+
+IGNORED = Listing(ListedFile, "SELECT key, reason, archive FROM ignored_files ORDER BY archive, key")
+
+
+class ListedTraining(NamedTuple):
+    """A fine-tuning run. failures: wrong answers on its test pictures; None before it was judged."""
+
+    run: int
+    status: str
+    started_at: Instant
+    name: str
+    preset: str
+    pictures_test: int
+    accuracy: float | None
+    roc_auc: float | None
+    failures: int | None
+    version: str | None
+    error: str | None
+
+
+TRAININGS = Listing(
+    ListedTraining,
+    "SELECT r.training_run_id AS run, r.status, r.started_at, r.name, r.preset, r.pictures_test, r.accuracy, r.roc_auc,"
+    " r.false_negatives + r.false_positives AS failures, substr(m.version_sha256, 1, 12) AS version, r.error"
+    " FROM training_runs AS r LEFT JOIN model_versions AS m ON m.model_version_id = r.model_version_id"
+    " ORDER BY r.training_run_id",
+)
