@@ -130,9 +130,9 @@ def _expect(site: Site, key: NightKey, listing: ArchiveListing) -> SegmentCounts
 
 def _do_segments(key: NightKey, listing: ArchiveListing, spec: NightSpec) -> None:
     if spec.dispatch == "fleet":
-        run_fleet_task(key, listing.entries, spec.runtime.precision)
+        run_fleet_task(key, listing.entries, spec.runtime)
     else:
-        run_segments_task(key, listing.entries, listing.probes, spec.runtime.device, spec.runtime.precision)
+        run_segments_task(key, listing.entries, listing.probes, spec.runtime)
 
 
 def _close(site: Site, batch_id: int, error: BaseException) -> None:

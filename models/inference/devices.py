@@ -4,19 +4,20 @@ from pathlib import Path
 
 from models.inference.runtime import OpenVinoRuntime, Runtime, refuse_absent
 from models.inference.simulated_stick import PREFIX, SimulatedStick, parse
+from models.inference.spec import RuntimeSpec
 from models.manifest import Manifest
 
 
-def open_runtime(folder: Path, manifest: Manifest, device: str, precision: str) -> Runtime:
-    """Compile the IR in `folder` for `device`.
+def open_runtime(folder: Path, manifest: Manifest, spec: RuntimeSpec) -> Runtime:
+    """Compile the IR in `folder` for a device.
 
-    device: OpenVINO's name, such as CPU or MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480, or SIMULATED:…
+    spec.device: OpenVINO's name, such as CPU or MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480, or SIMULATED:…
 
     Raises RuntimeFault where the device cannot be opened, or the model does not fit it.
     """
-    if device.startswith(PREFIX):
-        return SimulatedStick(folder, manifest, device)
-    return OpenVinoRuntime(folder, manifest, device, precision)
+    if spec.device.startswith(PREFIX):
+        return SimulatedStick(folder, manifest, spec.device)
+    return OpenVinoRuntime(folder, manifest, spec)
 
 
 def check_device(device: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.inference.spec import RuntimeSpec
 from models.manifest import BIN_FILE, XML_FILE, ChannelValues, Manifest
 from models.types import NightjarError
 
@@ -25,6 +26,7 @@ SPARE_SLOTS = 2
 # How much nicer the threads that infer are than who feeds them. Else they take the decoder's turns on two cores, the
 # frames behind a slow one come late, and then nobody has work: 12 % of the cores were idle.
 NICENESS = 5
+CPU_SPEC = RuntimeSpec()
 
 
 class RuntimeFault(NightjarError):
@@ -88,17 +90,13 @@ class OpenVinoRuntime:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        manifest: Manifest,
-        device: str = "CPU",
-        precision: str = "f32",
-        slots: int | None = None,
+        self, folder: Path, manifest: Manifest, spec: RuntimeSpec = CPU_SPEC, slots: int | None = None
     ) -> None:
         """slots: the device's own optimum and some more; where given, the CPU computes each within its `start`.
 
         Raises RuntimeFault where the IR cannot be read or the device cannot be opened.
         """
+        device = spec.device
         refuse_unfit(manifest, device)
         openvino = import_openvino()
         core = openvino.Core()
@@ -107,11 +105,11 @@ class OpenVinoRuntime:
             compile_it = partial(core.compile_model, _with_pixels_as_input(openvino, model, manifest), device)
             # A thread's niceness is its own on Linux, and that of the threads it starts.
             with ThreadPoolExecutor(1, initializer=partial(os.nice, NICENESS)) as nicer:
-                compiled = nicer.submit(compile_it, _hints(device, precision, slots)).result()
+                compiled = nicer.submit(compile_it, _hints(spec, slots)).result()
         except RuntimeError as error:
             raise RuntimeFault(_explain(core, device, str(error))) from error
         self.device = _describe(core, device, compiled)
-        self.precision = "f16" if is_stick(device) else precision
+        self.precision: str = "f16" if is_stick(device) else spec.precision
         self.slots = slots or int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + SPARE_SLOTS
         self._compiled, self._tensor = compiled, openvino.Tensor
         self._inputs: list[Any] = [None] * self.slots
@@ -212,13 +210,13 @@ def _per_channel(values: ChannelValues) -> float | list[float]:
     return list(values) if isinstance(values, tuple) else values
 
 
-def _hints(device: str, precision: str, slots: int | None) -> dict[str, str]:
+def _hints(spec: RuntimeSpec, slots: int | None) -> dict[str, str]:
     """f32 unless asked otherwise: on CPUs with AMX, OpenVINO's default of bf16 moves offsets by up to 26 pixels."""
     # No streams: no threads but the caller's.
     own_thread = {"NUM_STREAMS": "0", "INFERENCE_NUM_THREADS": "1"}
     hints = own_thread if slots else {"PERFORMANCE_HINT": "THROUGHPUT"}
-    if not is_stick(device):  # MYRIAD knows FP16 only and rejects the hint
-        hints["INFERENCE_PRECISION_HINT"] = precision
+    if not is_stick(spec.device):  # MYRIAD knows FP16 only and rejects the hint
+        hints["INFERENCE_PRECISION_HINT"] = spec.precision
     return hints
 
 

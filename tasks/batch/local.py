@@ -8,6 +8,7 @@ from contextlib import suppress
 from prefect import task
 
 from models.inference.devices import open_runtime
+from models.inference.spec import RuntimeSpec
 from models.types import AttemptError, NightjarError, VideoError
 from storage.ledger import batches
 from storage.ledger import leases as ledger
@@ -59,19 +60,19 @@ class Lease:
 
 
 @task(name="run segments", **TASK)
-def run_segments_task(key: NightKey, entries: Mapping[int, Entry], probes: Probes, device: str, precision: str) -> None:
+def run_segments_task(key: NightKey, entries: Mapping[int, Entry], probes: Probes, runtime: RuntimeSpec) -> None:
     """Do the segments of this batch here. Raises as run_segments does."""
     with open_night(key) as night:
-        setup = set_up(night, device, precision)
+        setup = set_up(night, runtime)
         frames = night.patience(lambda: batches.count_segments(night.site.engine, night.batch_id)).frames_missing
         with frames_in_prefect(frames) as progress:
             run_segments(night, entries, probes, setup, progress)
 
 
-def set_up(night: Night, device: str, precision: str) -> InferenceSetup:
+def set_up(night: Night, spec: RuntimeSpec) -> InferenceSetup:
     """Open the night's model on a device of this machine. Raises RuntimeFault."""
     settings = night.site.settings
-    runtime = open_runtime(night.folder, night.manifest, device, precision)
+    runtime = open_runtime(night.folder, night.manifest, spec)
     worker = settings.worker_name or host_name()
     return InferenceSetup(night.manifest, runtime, night.sandbox, worker, settings.decoder_cpu_s)
 

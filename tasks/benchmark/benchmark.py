@@ -69,7 +69,7 @@ def measure(site: Site, name: str, spec: BenchmarkSpec, film: Path, scratch: Pat
     model_version_id, folder, manifest = take_model(site, name)
     busy = load_1m()
     forget_peak()
-    runtime = open_runtime(folder, manifest, spec.runtime.device, spec.runtime.precision)
+    runtime = open_runtime(folder, manifest, spec.runtime)
     about: dict[str, Any] = {
         "model_version_id": model_version_id,
         "device": runtime.device,

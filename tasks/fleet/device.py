@@ -4,11 +4,13 @@ Who falls back to the CPU says so in the log, and the results name the CPU: `run
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from models.inference.devices import open_runtime
 from models.inference.runtime import Runtime, RuntimeFault
+from models.inference.spec import RuntimeSpec
 from models.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -19,24 +21,21 @@ class WorkerDevice:
 
     runtime: Runtime
 
-    def __init__(
-        self, folder: Path, manifest: Manifest, device: str, precision: str, fallback: Literal["cpu", "none"]
-    ) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, spec: RuntimeSpec, fallback: Literal["cpu", "none"]) -> None:
         """Open the device. Raises RuntimeFault if it cannot be opened and the fallback is missing or fails too."""
-        self._folder, self._manifest, self._precision, self._fallback = folder, manifest, precision, fallback
-        self._device = device
+        self._folder, self._manifest, self._spec, self._fallback = folder, manifest, spec, fallback
         try:
-            self._open(device)
+            self._open(spec)
         except RuntimeFault as fault:
             self.fall_back(fault)
 
     def fall_back(self, error: RuntimeFault) -> None:
         """Go on with the CPU, where the policy says so and it is not the CPU that failed; raises `error` otherwise."""
-        if self._fallback != "cpu" or self._device == "CPU":
+        if self._fallback != "cpu" or self._spec.device == "CPU":
             raise error
         log.warning("%s. The CPU goes on with the work, as --fallback cpu says", error)
-        self._open("CPU")
+        self._open(replace(self._spec, device="CPU"))
 
-    def _open(self, device: str) -> None:
-        self._device = device
-        self.runtime = open_runtime(self._folder, self._manifest, device, self._precision)
+    def _open(self, spec: RuntimeSpec) -> None:
+        self._spec = spec
+        self.runtime = open_runtime(self._folder, self._manifest, spec)

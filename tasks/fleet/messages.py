@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from models.inference.spec import CpuPrecision
 from models.types import NightjarError, Segment
 from storage.objects.archive import Entry
 from storage.objects.artifacts import Artifacts
@@ -81,7 +82,7 @@ class Call(_Message):
 
     version_sha256: Sha256
     archive: str
-    precision: Literal["f32", "bf16"]
+    precision: CpuPrecision
 
 
 class Order(_Message):

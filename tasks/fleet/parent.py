@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from prefect import task
 from prefect.runtime import flow_run
 
+from models.inference.spec import RuntimeSpec
 from models.types import NightjarError, Segment
 from storage.ledger import assignments, batches
 from storage.ledger import leases as ledger
@@ -112,14 +113,14 @@ class Member:
 
 
 @task(name="run fleet", **TASK)
-def run_fleet_task(key: NightKey, entries: Mapping[int, Entry], precision: str) -> None:
+def run_fleet_task(key: NightKey, entries: Mapping[int, Entry], runtime: RuntimeSpec) -> None:
     """Have the edge pool do the segments of this batch. Raises as run_fleet does."""
     with open_night(key) as night:
         frames = night.patience(lambda: batches.count_segments(night.site.engine, night.batch_id)).frames_missing
         with frames_in_prefect(frames) as progress, EdgeRuns() as runs:
             me = flow_run.get_id()
             wish = partial(runs.wish, str(me)) if me else go_on
-            run_fleet(night, entries, precision, runs, progress, wish)
+            run_fleet(night, entries, runtime, runs, progress, wish)
 
 
 def go_on() -> Wish:
@@ -129,7 +130,7 @@ def go_on() -> Wish:
 def run_fleet(
     night: Night,
     entries: Mapping[int, Entry],
-    precision: str,
+    runtime: RuntimeSpec,
     runs: EdgeRuns,
     progress: FrameProgress,
     wish: Callable[[], Wish] = go_on,
@@ -137,11 +138,12 @@ def run_fleet(
     """Hand out the batch's segments to the edge pool until none is missing.
 
     entries: video_id -> its file in the archive
+    runtime: precision of the workers; each has a device of its own
     wish: action that a person requested for this batch
     Raises NightjarError when database, store or Prefect were away for longer than the settings say, when the deployment
     is missing, or when somebody has cancelled the batch.
     """
-    fleet = night.patience(lambda: Fleet(night, entries, precision, runs, progress, wish))
+    fleet = night.patience(lambda: Fleet(night, entries, runtime, runs, progress, wish))
     try:
         fleet.run()
     except BaseException:
@@ -158,12 +160,12 @@ class Fleet:
         self,
         night: Night,
         entries: Mapping[int, Entry],
-        precision: str,
+        runtime: RuntimeSpec,
         runs: EdgeRuns,
         progress: FrameProgress,
         wish: Callable[[], Wish] = go_on,
     ) -> None:
-        self._night, self._entries, self._precision = night, entries, precision
+        self._night, self._entries, self._runtime = night, entries, runtime
         self._runs, self._progress, self._wish = runs, progress, wish
         self._engine, self._artifacts = night.site.engine, night.site.artifacts
         self._lease_s = night.site.settings.lease_s
@@ -446,9 +448,8 @@ class Fleet:
     def _start(self, member: Member) -> None:
         """Asks Prefect for its run; after an outage, or by another parent, again, which is the same run."""
         assignment_id = member.assignment.assignment_id
-        precision: Literal["bf16", "f32"] = "bf16" if self._precision == "bf16" else "f32"
         version = self._night.manifest.version_id
-        call = Call(version_sha256=version, archive=self._night.location, precision=precision)
+        call = Call(version_sha256=version, archive=self._night.location, precision=self._runtime.precision)
         orders.write(self._artifacts, orders.call_key(assignment_id), call)
         run_id = self._runs.start(assignment_id, self._night.batch_id)
         assignments.set_flow_run(self._engine, assignment_id, run_id)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from models.inference.runtime import RuntimeFault
+from models.inference.spec import RuntimeSpec
 from models.manifest import Manifest
 from models.types import AttemptError, NightjarError, VideoError
 from storage.objects.archive import Archive
@@ -134,7 +135,8 @@ def _work_with_device(bench: Bench, teller: Teller) -> str:
     spool = Spool(settings.home.resolve() / "spool", bench.artifacts, settings.spool_bytes)
     with teller.fetching():
         spool.send()
-    device = WorkerDevice(bench.folder, bench.manifest, settings.device, bench.call.precision, settings.fallback)
+    spec = RuntimeSpec(settings.device, bench.call.precision)
+    device = WorkerDevice(bench.folder, bench.manifest, spec, settings.fallback)
     teller.ready(device.runtime.device)
     order = _await_order(bench, teller)
     if order is None or not order.pieces:

@@ -17,6 +17,7 @@ from models.evaluation.spec import EvaluateSpec
 from models.inference.benchmark import inferences_per_s
 from models.inference.devices import open_runtime
 from models.inference.runtime import Runtime
+from models.inference.spec import RuntimeSpec
 from models.manifest import Manifest
 from storage.sql import evaluations
 from storage.sql.evaluations import Evaluation
@@ -80,7 +81,7 @@ def evaluate_version(
 def open_for_evaluation(folder: Path, manifest: Manifest, device: str) -> Runtime:
     """Open the model. Raises NightjarError if it detects no people or the device cannot be opened."""
     check_pose_model(manifest)
-    return open_runtime(folder, manifest, device, "f32")
+    return open_runtime(folder, manifest, RuntimeSpec(device))
 
 
 def measure(plan: Plan, runtime: Runtime) -> Measured:

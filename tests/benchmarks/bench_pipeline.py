@@ -31,6 +31,7 @@ from sqlalchemy import Engine
 from models.inference.devices import open_runtime
 from models.inference.preprocess import plan_resize
 from models.inference.runtime import Runtime
+from models.inference.spec import RuntimeSpec
 from models.manifest import MANIFEST_FILE, Manifest
 from models.types import FrameIndex, Video
 from storage.ledger.commit import commit_segment
@@ -119,7 +120,7 @@ def lengthened(source: Path, target: Path, frames: int) -> Path:
 def measure(title: str, path: Path, folder: Path, rounds: int) -> None:
     video, index = probe_video(path)
     manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-    runtime = open_runtime(folder, manifest, "CPU", "f32")
+    runtime = open_runtime(folder, manifest, RuntimeSpec("CPU"))
     kept = list(islice(decoded(path, "AUTO"), KEPT))
     tensors = np.random.default_rng(0).integers(0, 255, (runtime.slots, 1, *SIZE, 3), np.uint8)
     parts: dict[str, dict[str, Callable[[], int]]] = {

@@ -37,6 +37,7 @@ INFER = """
 import sys
 from pathlib import Path
 from models.inference.devices import open_runtime
+from models.inference.spec import RuntimeSpec
 from models.manifest import MANIFEST_FILE, Manifest, verify_ir
 from models.types import Segment
 from storage.parquet import encode_result
@@ -48,7 +49,7 @@ from tasks.site.settings import ReadLimits
 def main(folder, path, out, device):
     manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text())
     verify_ir(folder, manifest)
-    runtime = open_runtime(folder, manifest, device, "f32")
+    runtime = open_runtime(folder, manifest, RuntimeSpec(device))
     with Sandbox() as sandbox:
         video, index = probe(sandbox, path, ReadLimits(60, 600.0))
         segment = Segment(video.sha256, 0, video.frames)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from models.inference.spec import RuntimeSpec
 from storage.ledger import batches
 from storage.sql.query import query
 from tasks.batch.listing import read_archive
@@ -42,7 +43,7 @@ def test_a_night_needs_no_prefect(key: NightKey) -> None:
             batches.expect_segments(night.site.engine, key.batch_id, listing.entries, 1, 0)
         with open_night(key) as night:
             progress = FrameProgress(FRAMES)
-            run_segments(night, listing.entries, listing.probes, set_up(night, "CPU", "f32"), progress)
+            run_segments(night, listing.entries, listing.probes, set_up(night, RuntimeSpec()), progress)
         with open_night(key) as night:
             pictures = draw_pictures(night, listing.entries, "none")
             found = [tuple(row) for row in query(night.site.engine, "SELECT frame FROM poses ORDER BY frame")[1]]

@@ -12,6 +12,7 @@ from models.heavy.openvino import ov
 from models.inference.benchmark import latency_of, measure_model
 from models.inference.devices import open_runtime
 from models.inference.runtime import OpenVinoRuntime
+from models.inference.spec import RuntimeSpec
 from tasks.benchmark.machine import load_1m
 from tests.benchmarks.openvino_app import beside_the_app
 from tests.tiny_model import SIZE, write_tiny_model
@@ -64,7 +65,7 @@ def test_percentiles() -> None:
 def test_a_device_of_known_speed(tmp_path: Path) -> None:
     """A stick of 20 ms a frame with four requests: 50 a second, each 80 ms after its start, and hardly any CPU."""
     manifest = write_tiny_model(tmp_path / "ir")
-    stick = open_runtime(tmp_path / "ir", manifest, "SIMULATED:ms=20", "f32")
+    stick = open_runtime(tmp_path / "ir", manifest, RuntimeSpec("SIMULATED:ms=20"))
     speed = measure_model(stick, SIZE, SIZE, 1.5)
     assert 40 < speed.frames_per_s < 52, "no more than it can, and hardly less"
     assert 75 < speed.latency.p50_ms < 120

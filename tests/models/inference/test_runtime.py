@@ -20,6 +20,7 @@ from models.inference.runtime import (
     check_outputs,
     why_no_stick,
 )
+from models.inference.spec import RuntimeSpec
 from models.manifest import Manifest, Stick
 from tests.conftest import ROOT
 from tests.tiny_model import CELL, OUTPUTS, SIZE, write_tiny_model
@@ -83,14 +84,14 @@ def test_a_device_that_is_not_there_is_one_clear_error(model: Model) -> None:
     folder, manifest = model
     for device in ("MYRIAD", "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480", "TOASTER"):
         with pytest.raises(RuntimeFault, match=rf"no device {device} here, found CPU: ") as caught:
-            OpenVinoRuntime(folder, manifest, device)
+            OpenVinoRuntime(folder, manifest, RuntimeSpec(device))
         assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("device", ["MYRIAD", "MULTI:MYRIAD.1.1-ma2480,MYRIAD.1.2-ma2480"])
 def test_a_stick_without_its_plugin_says_where_the_plugin_is(model: Model, device: str) -> None:
     with pytest.raises(RuntimeFault, match=r"2022.3 LTS from Intel's archive, see docs/edge.md"):
-        OpenVinoRuntime(*model, device)
+        OpenVinoRuntime(*model, RuntimeSpec(device))
     assert (ROOT / "docs/edge.md").is_file()
 
 
@@ -122,18 +123,18 @@ def test_what_does_not_fit_a_stick_is_refused_before_anything_is_opened(
     _, manifest = model
     unfit = dataclasses.replace(manifest, stick=Stick(False, "operation Pad is of opset12", 12))
     with pytest.raises(RuntimeFault, match=r"operation Pad is of opset12.* --device CPU"):
-        OpenVinoRuntime(tmp_path / "no-such-ir", unfit, device)
+        OpenVinoRuntime(tmp_path / "no-such-ir", unfit, RuntimeSpec(device))
 
 
 def test_sticks_and_others_are_not_mixed(model: Model) -> None:
     with pytest.raises(RuntimeFault, match="one precision"):
-        OpenVinoRuntime(*model, "MULTI:MYRIAD,CPU")
+        OpenVinoRuntime(*model, RuntimeSpec("MULTI:MYRIAD,CPU"))
 
 
 @pytest.mark.parametrize("device", ["AUTO", "MULTI:CPU"])
 def test_who_lets_openvino_choose_is_told_what_it_chose(model: Model, device: str) -> None:
     """And it computes in the precision asked for: left alone, a CPU with AMX takes bf16."""
-    chosen, cpu = OpenVinoRuntime(*model, device), OpenVinoRuntime(*model)
+    chosen, cpu = OpenVinoRuntime(*model, RuntimeSpec(device)), OpenVinoRuntime(*model)
     assert chosen.device == f"{device} {cpu.device.removeprefix('CPU ')}"
     random = np.random.default_rng(1).integers(0, 256, (1, SIZE, SIZE, 3), np.uint8)
     for runtime in (chosen, cpu):

@@ -17,6 +17,7 @@ from models.inference.pipeline import FrameResult, FrameTensor, decoder_for, run
 from models.inference.preprocess import plan_resize
 from models.inference.runtime import Runtime, RuntimeFault
 from models.inference.simulated_stick import EXAMPLE, SLOTS, Schedule, SimulatedStick, parse
+from models.inference.spec import RuntimeSpec
 from models.manifest import Manifest, Stick
 from tests.tiny_model import SIZE, write_tiny_model
 
@@ -90,14 +91,14 @@ def seconds(runtime: Runtime, frames: int, clock: Clock) -> float:
 
 
 def test_it_sleeps_for_real(model: tuple[Path, Manifest], name: str) -> None:
-    runtime = open_runtime(*model, f"SIMULATED:ms=20,id={name}", "f32")
+    runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=20,id={name}"))
     begun = time.monotonic()
     assert len(list(run(runtime, pictures(1) * 15))) == 15
     assert time.monotonic() - begun >= 15 * 0.02 * 0.999
 
 
 def test_its_pace_is_as_given(model: tuple[Path, Manifest], name: str, clock: Clock) -> None:
-    runtime = open_runtime(*model, f"SIMULATED:ms=20,id={name}", "f32")
+    runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=20,id={name}"))
     assert seconds(runtime, 75, clock) == pytest.approx(75 * 0.02)
 
 
@@ -105,7 +106,7 @@ def test_a_late_caller_loses_no_time_while_the_queue_is_not_empty(
     model: tuple[Path, Manifest], name: str, clock: Clock
 ) -> None:
     """A fixed sleep after each frame would add the caller's own time; due times do not."""
-    runtime = open_runtime(*model, f"SIMULATED:ms=30,id={name}", "f32")
+    runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=30,id={name}"))
 
     def slow_source() -> Iterator[NDArray[np.uint8]]:
         for tensor in pictures(1) * 40:
@@ -119,7 +120,7 @@ def test_a_late_caller_loses_no_time_while_the_queue_is_not_empty(
 
 def test_an_idle_queue_starts_anew(model: tuple[Path, Manifest], name: str, clock: Clock) -> None:
     """A caller that needs longer than the device sets the pace."""
-    runtime = open_runtime(*model, f"SIMULATED:ms=10,id={name}", "f32")
+    runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=10,id={name}"))
     begun = clock.monotonic()
     for tensor in pictures(5):
         clock.sleep(0.05)
@@ -129,15 +130,15 @@ def test_an_idle_queue_starts_anew(model: tuple[Path, Manifest], name: str, cloc
 
 
 def test_it_gets_slower_when_hot_and_faster_when_cool(model: tuple[Path, Manifest], name: str, clock: Clock) -> None:
-    runtime = open_runtime(*model, f"SIMULATED:ms=10,throttle=3x@20,throttle=1x@40,id={name}", "f32")
+    runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=10,throttle=3x@20,throttle=1x@40,id={name}"))
     paces = [seconds(runtime, 20, clock) for _ in range(3)]
     assert paces == pytest.approx([20 * 0.01, 20 * 0.03, 20 * 0.01])
 
 
 def test_outputs_are_the_cpus_bit_for_bit_and_in_order(model: tuple[Path, Manifest], name: str) -> None:
     tensors = pictures(30)
-    expected = list(run(open_runtime(*model, "CPU", "f32"), tensors))
-    runtime = open_runtime(*model, f"SIMULATED:ms=0.1,id={name}", "bf16")
+    expected = list(run(open_runtime(*model, RuntimeSpec("CPU")), tensors))
+    runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=0.1,id={name}", "bf16"))
     assert (runtime.slots, runtime.precision) == (SLOTS, "f32")
     found = list(run(runtime, tensors))
     assert len(found) == 30
@@ -149,25 +150,25 @@ def test_outputs_are_the_cpus_bit_for_bit_and_in_order(model: tuple[Path, Manife
 
 def test_its_name_says_that_it_is_simulated_and_by_whom(model: tuple[Path, Manifest], name: str) -> None:
     device = f"SIMULATED:ms=1,id={name}"
-    cpu = open_runtime(*model, "CPU", "f32").device
-    assert open_runtime(*model, device, "f32").device == f"{device} (simulated by {cpu})"
+    cpu = open_runtime(*model, RuntimeSpec("CPU")).device
+    assert open_runtime(*model, RuntimeSpec(device)).device == f"{device} (simulated by {cpu})"
 
 
 def test_it_vanishes_at_its_frame_and_stays_away(model: tuple[Path, Manifest], name: str) -> None:
     device = f"SIMULATED:ms=0.1,vanish@25,id={name}"
-    runtime = open_runtime(*model, device, "f32")
+    runtime = open_runtime(*model, RuntimeSpec(device))
     assert len(list(run(runtime, pictures(1) * 20))) == 20
-    assert frames_before_the_fault(open_runtime(*model, device, "f32"), 20) == 5
+    assert frames_before_the_fault(open_runtime(*model, RuntimeSpec(device)), 20) == 5
     assert frames_before_the_fault(runtime, 20) == 0
     with pytest.raises(RuntimeFault, match=r"no device SIMULATED.* choose another --device"):
-        open_runtime(*model, device, "f32")
-    open_runtime(*model, f"SIMULATED:ms=0.1,vanish@25,id={name}-other", "f32")
+        open_runtime(*model, RuntimeSpec(device))
+    open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=0.1,vanish@25,id={name}-other"))
 
 
 def test_it_is_pulled_out_and_plugged_in(model: tuple[Path, Manifest], name: str, tmp_path: Path) -> None:
     pulled = tmp_path / "pulled"
     device = f"SIMULATED:ms=0.1,gone={pulled},id={name}"
-    runtime = open_runtime(*model, device, "f32")
+    runtime = open_runtime(*model, RuntimeSpec(device))
 
     def until_pulled() -> Iterator[NDArray[np.uint8]]:
         yield from pictures(10)
@@ -177,13 +178,13 @@ def test_it_is_pulled_out_and_plugged_in(model: tuple[Path, Manifest], name: str
     with pytest.raises(RuntimeFault, match="vanished"):
         list(run(runtime, until_pulled()))
     with pytest.raises(RuntimeFault, match="vanished"):
-        open_runtime(*model, device, "f32")
+        open_runtime(*model, RuntimeSpec(device))
     pulled.unlink()
-    assert len(list(run(open_runtime(*model, device, "f32"), pictures(10)))) == 10
+    assert len(list(run(open_runtime(*model, RuntimeSpec(device)), pictures(10)))) == 10
 
 
 def test_it_hangs_and_only_its_caller_hangs_with_it(model: tuple[Path, Manifest], name: str) -> None:
-    runtime = open_runtime(*model, f"SIMULATED:ms=0.1,hang@6,id={name}", "f32")
+    runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=0.1,hang@6,id={name}"))
     answered: list[Outputs] = []
     done = threading.Event()
 
@@ -200,7 +201,7 @@ def test_it_hangs_and_only_its_caller_hangs_with_it(model: tuple[Path, Manifest]
 
 def test_garbage_ends_the_pipeline_and_the_frames_before_it_are_whole(model: tuple[Path, Manifest], name: str) -> None:
     folder, manifest = model
-    runtime = open_runtime(folder, manifest, f"SIMULATED:ms=0.1,garbage@8,id={name}", "f32")
+    runtime = open_runtime(folder, manifest, RuntimeSpec(f"SIMULATED:ms=0.1,garbage@8,id={name}"))
     resize = plan_resize((SIZE, SIZE), (SIZE, SIZE), manifest.input.resize)
     decode = decoder_for(manifest, resize)
     frames = (FrameTensor(number, number / 30, tensor) for number, tensor in enumerate(pictures(20)))
@@ -211,7 +212,7 @@ def test_garbage_ends_the_pipeline_and_the_frames_before_it_are_whole(model: tup
 
 
 def test_what_it_computes_is_not_garbage_elsewhere(model: tuple[Path, Manifest], name: str) -> None:
-    runtime = open_runtime(*model, f"SIMULATED:ms=0.1,garbage@2,garbage@4,id={name}", "f32")
+    runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=0.1,garbage@2,garbage@4,id={name}"))
     bad = [n for n, outputs in enumerate(run(runtime, pictures(8))) if np.isnan(outputs["heatmap"]).all()]
     assert bad == [2, 4]
 
@@ -252,5 +253,5 @@ def test_the_form_is_read_whole() -> None:
 )
 def test_what_cannot_be_read_is_named_with_an_example(model: tuple[Path, Manifest], device: str, words: str) -> None:
     with pytest.raises(RuntimeFault, match=words) as caught:
-        open_runtime(*model, device, "f32")
+        open_runtime(*model, RuntimeSpec(device))
     assert EXAMPLE in str(caught.value)

@@ -8,6 +8,7 @@ import pytest
 
 from models.inference import pipeline
 from models.inference.devices import open_runtime
+from models.inference.spec import RuntimeSpec
 from models.manifest import MANIFEST_FILE, Manifest
 from models.types import VideoError
 from tasks.benchmark.pipeline import PipelineSpeed, measure_pipeline
@@ -31,7 +32,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def measured(model: Path, film: Path, scratch: Path, device: str = "CPU", seconds: float = 0.3) -> PipelineSpeed:
     manifest = Manifest.from_json((model / MANIFEST_FILE).read_text())
-    return measure_pipeline(film, open_runtime(model, manifest, device, "f32"), manifest, seconds, 1000, scratch)
+    return measure_pipeline(film, open_runtime(model, manifest, RuntimeSpec(device)), manifest, seconds, 1000, scratch)
 
 
 def test_every_stage_costs_something_and_a_short_film_is_done_again(model: Path, film: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from models.inference.runtime import RuntimeFault
+from models.inference.spec import RuntimeSpec
 from models.manifest import Manifest
 from tasks.fleet.device import WorkerDevice
 from tasks.fleet.device_lock import DeviceLock, is_held
@@ -96,11 +97,11 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
 
 def test_without_a_fallback_a_lost_device_is_an_error(model: tuple[Path, Manifest]) -> None:
     with pytest.raises(RuntimeFault, match="TOASTER"):
-        WorkerDevice(*model, "TOASTER", "f32", "none")
+        WorkerDevice(*model, RuntimeSpec("TOASTER"), "none")
 
 
 def test_a_device_that_is_not_there_is_replaced_by_the_cpu(model: tuple[Path, Manifest]) -> None:
-    device = WorkerDevice(*model, "TOASTER", "f32", "cpu")
+    device = WorkerDevice(*model, RuntimeSpec("TOASTER"), "cpu")
     assert device.runtime.device.startswith("CPU (")
     device.runtime.start(0, np.full((1, SIZE, SIZE, 3), 250, np.uint8))
     assert device.runtime.wait(0)["heatmap"].max() > 0
@@ -109,7 +110,7 @@ def test_a_device_that_is_not_there_is_replaced_by_the_cpu(model: tuple[Path, Ma
 def test_a_cpu_that_fails_has_nothing_to_fall_back_to(model: tuple[Path, Manifest]) -> None:
     """Neither chosen from the start nor as the replacement of another: that would go round for ever."""
     for name in ("CPU", "TOASTER"):
-        device = WorkerDevice(*model, name, "f32", "cpu")
+        device = WorkerDevice(*model, RuntimeSpec(name), "cpu")
         lost = RuntimeFault("lost")
         with pytest.raises(RuntimeFault) as caught:
             device.fall_back(lost)
@@ -119,7 +120,7 @@ def test_a_cpu_that_fails_has_nothing_to_fall_back_to(model: tuple[Path, Manifes
 def test_a_device_lost_in_the_middle_is_replaced_by_the_cpu_and_the_log_says_why(
     model: tuple[Path, Manifest], caplog: pytest.LogCaptureFixture
 ) -> None:
-    device = WorkerDevice(*model, "MULTI:CPU", "f32", "cpu")
+    device = WorkerDevice(*model, RuntimeSpec("MULTI:CPU"), "cpu")
     assert device.runtime.device.startswith("MULTI:CPU")
     device.fall_back(RuntimeFault("the stick was pulled out"))
     assert device.runtime.device.startswith("CPU (")

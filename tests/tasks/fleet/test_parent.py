@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlalchemy import Engine, update
 
+from models.inference.spec import RuntimeSpec
 from models.types import Segment
 from storage.ledger import assignments, batches
 from storage.ledger import leases as ledger
@@ -109,7 +110,7 @@ class Stage:
         site = Site(Settings(lease_s=LEASE_S, outage_s=60), self.engine, self.store)
         night = make_night(site, batch_id, self.model, MANIFEST, self.reader)
         entries, runs, progress = {self.video_id: Entry("one.mp4", 1, "e")}, cast(EdgeRuns, self.runs), FrameProgress(0)
-        return Fleet(night, entries, "f32", runs, progress, lambda: self.runs.wanted)
+        return Fleet(night, entries, RuntimeSpec(), runs, progress, lambda: self.runs.wanted)
 
     def tick(self, fleet: Fleet | None = None) -> bool:
         """With everything due."""
