@@ -77,6 +77,30 @@ class Chart:
         _fit(drawn, room)
         return drawn
 
+    def title(self, text: str, at: tuple[int, int], lines: int = 2) -> list[Text]:
+        """Write a title, broken between words into at most this many lines. at: start of the first base line"""
+        words, drawn = text.split(), []
+        while words:
+            count = self._count_fitting(words, self.width - at[0] - 32) if len(drawn) < lines - 1 else len(words)
+            line_at = at[0], at[1] + len(drawn) * round(1.2 * TITLE_PX)
+            drawn.append(self.text(" ".join(words[:count]), line_at, TITLE_PX))
+            words = words[count:]
+        return drawn
+
+    def _count_fitting(self, words: list[str], room: float) -> int:
+        """Return the number of first words that fit one line of a title; at least 1."""
+        probe = self.figure.text(0, 0, "", fontsize=points(TITLE_PX), fontfamily=fonts(), parse_math=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing")
+            for count in range(1, len(words) + 1):
+                probe.set_text(visible(" ".join(words[:count])))
+                if probe.get_window_extent().width > room:
+                    break
+            else:
+                count += 1
+        probe.remove()
+        return max(1, count - 1)
+
     def image(self) -> Image:
         """Draw: (height, width, 3) uint8 BGR."""
         canvas = self.figure.canvas

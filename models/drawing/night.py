@@ -26,7 +26,6 @@ from models.drawing.figures import (
     RED,
     SMALL_PX,
     TEAL,
-    TITLE_PX,
     Chart,
     Image,
     fonts,
@@ -81,7 +80,7 @@ def draw_night(title: str, started_at: datetime, took_s: float, lanes: Sequence[
     shown, took_s = lanes[:MOST_LANES], max(took_s, 0.1)
     lanes_top, lanes_height = _TOP + _PLOT + _GAP, _LANE * len(shown)
     chart = Chart(WIDTH, lanes_top + lanes_height + _BOTTOM)
-    chart.text(title, (40, 62), TITLE_PX)
+    chart.title(title, (40, 56))
     curve = chart.panel(_LEFT, _TOP, WIDTH - _LEFT - _RIGHT, _PLOT)
     _curve(curve, took_s, lanes)
     chart.text("frames/s,", (40, _TOP + 30), color=PALE)
@@ -161,7 +160,7 @@ def _lane(axes: Axes, middle: float, took_s: float, lane: Lane) -> None:
 
 def _legend(chart: Chart, hidden: int) -> None:
     y = chart.height - 60
-    chart.text("speed, of its best with such films", (_LEFT, y - 24), SMALL_PX)
+    chart.text("speed relative to the best with such videos", (_LEFT, y - 24), SMALL_PX)
     box = chart.panel(_LEFT, y - 12, 280, 20)
     ticks, form = [_SLOWEST, 0.65, 1.0], PercentFormatter(1.0, 0)
     scale = chart.figure.colorbar(_SPEEDS, cax=box, orientation="horizontal", ticks=ticks, format=form)
