@@ -1,7 +1,7 @@
 # First `make demo` and `make test`. Both install into .venv first, pinned by the locks.
-# The first interpreter that really runs (a version manager's shim may exist and not).
+# The first interpreter that runs: a version manager's shim may exist without an interpreter.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
-# Real weights that may be at hand; without them, your own videos take the published ones.
+# Folder that may contain real weights. Without it, `make demo VIDEOS=…` downloads the published ones.
 DATA ?= ../shared/data
 VIDEOS ?=
 
@@ -15,14 +15,14 @@ help:            ## list these commands
 	@grep -hE '^[a-z -]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 $(BIN)/uv: deployments/locks/bootstrap.lock
-	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or 3.12 (and python3-venv)"; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"Found Python {v[0]}.{v[1]} at {sys.executable}, expected 3.11 or 3.12: make PYTHON=/path/to/python3.12")'
-	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian and Ubuntu install python3-venv"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "No python3 was found. Install Python 3.11 or 3.12 (and python3-venv)."; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v in ((3, 11), (3, 12)) else f"{sys.executable} is Python {v[0]}.{v[1]}, and Nightjar needs 3.11 or 3.12. Run make PYTHON=/path/to/python3.12.")'
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed. On Debian and Ubuntu, install python3-venv."; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(VENV)/.runtime: deployments/locks/runtime.lock pyproject.toml $(BIN)/uv
-	@echo "Installing what Nightjar needs (about 3.5 GB, minutes at the first time)"
+	@echo "Installing the dependencies (about 3.5 GB, a few minutes the first time)"
 	$(UV_INSTALL) --require-hashes --compile-bytecode -r $<
 	$(UV_INSTALL) --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	$(BIN)/python -m deployments.prefect_database
@@ -35,13 +35,13 @@ $(VENV)/.dev: deployments/locks/dev.lock $(VENV)/.runtime
 demo: $(VENV)/.runtime  ## install, then turn a few videos into SQL rows (VIDEOS=folder for your own)
 	$(BIN)/nightjar demo --data "$(DATA)" $(if $(VIDEOS),--videos "$(VIDEOS)")
 
-# Whole files go to a core, for their tests share servers; the longest first (tests/conftest.py), not those with most tests.
+# Each file runs on one core, as its tests share servers. The slowest files come first (tests/conftest.py).
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.dev  ## install, then run all tests but the slow ones, on two cores
+test: $(VENV)/.dev  ## install, then run all tests except the slow ones, on two cores
 	$(PYTEST) -m "not slow"
 
-test-all: lint  ## lint, and every test: before a merge and in CI
+test-all: lint  ## lint, then run every test: before a merge and in CI
 	$(PYTEST)
 
 chaos: $(VENV)/.dev  ## kill a fleet 200 times and decoders of local nights 40 times, and compare every row (half an hour and more)
@@ -53,14 +53,14 @@ fuzz: $(VENV)/.dev  ## read 13,500 damaged videos, pictures, models, results and
 bench: $(VENV)/.dev  ## measure this machine in a quarter of an hour, print ratios, and write docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
 
-lint: $(VENV)/.dev  ## ruff, mypy, and the import contracts
+lint: $(VENV)/.dev  ## run ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy --python-version 3.10 --cache-dir .mypy_cache/310 $(EDGE_MODULES)
 	$(BIN)/lint-imports
 
-# What a stick worker's Python 3.10 imports.
+# Modules that the Python 3.10 of a worker with a stick imports.
 EDGE_MODULES := deployments/cli.py deployments/worker.py flows/infer_assignment.py tasks/fleet/worker.py
 
 format: $(VENV)/.dev  ## let ruff rewrite the code
@@ -82,15 +82,15 @@ lock: $(BIN)/uv  ## resolve the dependencies again
 	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.10 --python-platform x86_64-manylinux_2_28 deployments/locks/stick.in -o deployments/locks/stick.lock
 	$(BIN)/uv pip compile $(EDGE_LOCK_OPTIONS) --python-version 3.9 --python-platform x86_64-manylinux_2_28 deployments/locks/myriad.in -o deployments/locks/myriad.lock
 
-# --no-header and --no-annotate: no address of any registry, no path, so that the locks serve everywhere.
+# --no-header and --no-annotate keep registry addresses and paths out of the locks.
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
-# Resolved for a Pi, from wheels only: what resolves can be installed there. x86-64 gets the same versions, and the
-# hashes are of all platforms' files. --no-config: pyproject.toml allows no platform but the central machine's.
+# Resolved for a Pi, from wheels only, so that everything can be installed there. x86-64 uses the same versions, and the
+# hashes cover the files of all platforms. --no-config: pyproject.toml allows no platform but the central machine's.
 EDGE_LOCK_OPTIONS := --quiet --no-config --generate-hashes --no-header --no-annotate --only-binary :all:
 
 edge-cpu edge-stick:  ## install a worker into .venv-edge-cpu or .venv-edge-stick, see docs/edge.md
 	deployments/install-edge.sh $(@:edge-%=%) $(EDGE_PYTHON)
 
-clean:           ## remove what was installed and created here
+clean:           ## remove the installation and all created files
 	rm -rf $(VENV) .nightjar
