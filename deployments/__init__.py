@@ -1,1 +1,1 @@
-"""Put code here when a person starts it: the `nightjar` command, Prefect's deployments, workers, servers."""
+"""Put code here when a user starts it: the `nightjar` command, Prefect's deployments, workers, servers."""

@@ -1,4 +1,4 @@
-"""Rows as people and programs read them: a table that fits the terminal, CSV, JSON or Parquet."""
+"""Output formats for rows: a table that fits the terminal, CSV, JSON or Parquet."""
 
 import csv
 import json
@@ -27,16 +27,17 @@ Rows = Iterable[Row]
 Form = Literal["table", "csv", "json", "parquet"]
 
 TABLE_ROWS = 1000
-ROWS_AT_ONCE = 10_000  # into columns
-UNCUT = 100_000  # columns: into a pipe or a file, no cell is cut
-_FORMULA = re.compile(r"^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))[ \"]*(?=[=+\-@＝＋－＠])")  # also those of full width
+ROWS_AT_ONCE = 10_000  # converted to columns together
+UNCUT = 100_000  # columns: no cell is cut in a pipe or a file
+_FORMULA = re.compile(r"^(?=[\t\r\n])|(?:^|(?<=[;\t\r\n]))[ \"]*(?=[=+\-@＝＋－＠])")  # full-width signs included
 
 
 @dataclass(frozen=True)
 class Format:
-    """The form of an answer.
+    """Output format of an answer.
 
-    wide: a listing's table has all of its columns; spreadsheet: a CSV's texts cannot be taken for formulas
+    wide: show all columns of a listing
+    spreadsheet: escape CSV texts that a spreadsheet would read as formulas
     """
 
     form: Form = "table"
@@ -46,7 +47,11 @@ class Format:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a listing's narrow table. show: its value in words; flexible: it is folded where space is short"""
+    """A column of a listing's narrow table.
+
+    show: formats a value
+    flexible: the column is folded where space is short
+    """
 
     heading: str
     show: Callable[[Any], str] | None = None
@@ -64,7 +69,7 @@ def write_text(columns: Sequence[str], rows: Rows, chosen: Format, file: TextIO)
 
 
 def write_listing(columns: Sequence[str], rows: Rows, narrow: Mapping[str, Column], chosen: Format) -> None:
-    """Print a listing: for people its narrow columns or all of them; for programs always all."""
+    """Print a listing: its narrow columns in a table, all columns with `wide` and in every other format."""
     if chosen.form != "table" or chosen.wide:
         write_text(columns, rows, chosen, sys.stdout)
         return
@@ -73,7 +78,7 @@ def write_listing(columns: Sequence[str], rows: Rows, narrow: Mapping[str, Colum
 
 
 def print_table(columns: Mapping[str, Column], rows: Rows, file: TextIO | None = None) -> None:
-    """Print a table and the number of its rows; the first TABLE_ROWS of more."""
+    """Print the first TABLE_ROWS rows as a table, and the number of all rows."""
     file, rest = file or sys.stdout, iter(rows)
     first = list(islice(rest, TABLE_ROWS))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
@@ -91,7 +96,7 @@ def print_table(columns: Mapping[str, Column], rows: Rows, file: TextIO | None =
 
 
 def _cell(value: Any, show: Callable[[Any], str] | None) -> Text:
-    """Never markup: a name may look like it."""
+    """Format a value without interpreting markup: a name may contain brackets."""
     if value is None:
         return Text("")
     if show is not None:
@@ -102,7 +107,7 @@ def _cell(value: Any, show: Callable[[Any], str] | None) -> Text:
 
 
 def _write_csv(columns: Sequence[str], rows: Rows, spreadsheet: bool, file: TextIO) -> None:
-    """Write CSV: visible signs for a terminal, the unchanged texts for a pipe or a file."""
+    """Write CSV: escaped control characters on a terminal, unchanged texts in a pipe or a file."""
     shown = _defused if spreadsheet else _plain
     writer = csv.writer(_PlainLines(file))
     for row in chain([columns], rows):
@@ -115,9 +120,9 @@ def _on_terminal(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _PlainLines:
-    """Lines that end in a newline, so that `| tail -n 1` gives a number and nothing else.
+    """Lines that end in a newline only, so that `| tail -n 1` prints the number alone.
 
-    The writer itself keeps its own line end, without which it does not quote a carriage return inside a text.
+    The CSV writer keeps its own line end: without it, a carriage return inside a text would not be quoted.
     """
 
     file: TextIO
@@ -129,14 +134,14 @@ class _PlainLines:
 def _defused(value: Any) -> Any:
     """Prefix an apostrophe to a text that a spreadsheet would compute as a formula.
 
-    Where its language has decimal commas, a semicolon begins a cell, too.
+    In languages with decimal commas a semicolon starts a new cell, too.
     """
     plain = _plain(value)
     return _FORMULA.sub(r"\g<0>'", plain) if isinstance(plain, str) else plain
 
 
 def _write_json(columns: Sequence[str], rows: Rows, file: TextIO) -> None:
-    """One object per line, written as the rows come."""
+    """Write one object per line, while the rows arrive."""
     separator = "["
     for row in rows:
         named = dict(zip(columns, map(_plain, row), strict=True))
@@ -149,7 +154,7 @@ _ESCAPES = re.compile(r"\\\\|(?:\\u[0-9a-f]{4})+")
 
 
 def _readable(text: str) -> str:
-    """JSON with the letters of all languages as they are. What steers a terminal stays an escape."""
+    """Return the JSON with letters of all languages unescaped. Terminal control characters stay escaped."""
 
     def shown(found: re.Match[str]) -> str:
         if found[0] == "\\\\":
@@ -161,7 +166,7 @@ def _readable(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Value for CSV and JSON: numbers, texts, true, false, nothing. A time in ISO 8601, bytes as hexadecimal digits."""
+    """Convert a value for CSV and JSON: times to ISO 8601, bytes to hexadecimal digits, NaN and infinity to null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Decimal):
@@ -176,7 +181,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_parquet(columns: Sequence[str], rows: Rows, output: Path) -> None:
-    """Write all rows to a Parquet file, and print how many they are. They are held as columns, in their own size."""
+    """Write all rows to a Parquet file and print their number. All of them are held in memory, as columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -189,7 +194,7 @@ def write_parquet(columns: Sequence[str], rows: Rows, output: Path) -> None:
 
 
 def minute(instant: Any) -> str:
-    """`2026-11-27 20:08` in UTC, of a time of either database."""
+    """Format a time from either database in UTC: `2026-11-27 20:08`."""
     found = datetime.fromisoformat(instant) if isinstance(instant, str) else instant
     return f"{found.astimezone(UTC):%Y-%m-%d %H:%M}"
 

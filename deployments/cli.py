@@ -26,8 +26,8 @@ from tasks.batch.spec import NightSpec
 PATH = click.Path(path_type=Path)
 
 
-INTERRUPTED = 130  # a shell's own for Ctrl-C
-# Not in an edge worker's environment: only the central machine converts models and asks the database.
+INTERRUPTED = 130  # as shells report Ctrl-C
+# Missing in an edge worker's environment: only the central machine converts models and queries the database.
 CENTRAL_ONLY = (
     "tensorflow",
     "tensorflowjs",
@@ -42,7 +42,7 @@ CENTRAL_ONLY = (
 
 
 def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """One line instead of a traceback for what the user can repair."""
+    """Print one line instead of a traceback for errors that the user can repair."""
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -56,34 +56,43 @@ def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] not in CENTRAL_ONLY:
                 raise
-            raise click.ClickException(_not_here(str(error.name))) from error
+            raise click.ClickException(_missing_package(str(error.name))) from error
         except BrokenPipeError:
-            raise  # click's own way: whoever reads the output has enough
+            raise  # click ends the command quietly: the reader has closed the pipe
         except OSError as error:
             if error.filename is None:
                 raise
-            raise click.ClickException(f"{error.strerror}: {os.fspath(error.filename)!r}. Name another path") from error
+            raise click.ClickException(
+                f"{error.strerror}: {os.fspath(error.filename)!r}. Give another path."
+            ) from error
 
     return run
 
 
-def _not_here(package: str) -> str:
+def _missing_package(package: str) -> str:
     return (
-        f"{package} is not installed: this is an edge worker's environment, which asks no database and converts no "
-        "model. Run this command on the central machine; here run 'nightjar worker' or 'nightjar doctor'"
+        f"{package} is not installed, because this is the environment of an edge worker. Run this command on the "
+        "central machine. Run 'nightjar worker' or 'nightjar doctor' here."
     )
 
 
 SPREADSHEET = click.option(
-    "--spreadsheet", is_flag=True, help="With --format csv: an apostrophe before texts that look like formulas."
+    "--spreadsheet", is_flag=True, help="With --format csv: put an apostrophe before texts that look like formulas."
 )
 
 
 def _listing(command: Callable[..., None]) -> Callable[..., None]:
-    """Pass the options of every listing on as one Format."""
+    """Give a command the options of all listings, and pass them on as one Format."""
 
-    @click.option("--wide", is_flag=True, help="All columns, not only those that fit a terminal of 80.")
-    @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+    @click.option("--wide", is_flag=True, help="Show all columns, not only those that fit 80 characters.")
+    @click.option(
+        "--format",
+        "form",
+        type=click.Choice(["table", "csv", "json"]),
+        default="table",
+        show_default=True,
+        help="Output format.",
+    )
     @SPREADSHEET
     @wraps(command)
     def run(*args: Any, wide: bool, form: Any, spreadsheet: bool, **kwargs: Any) -> None:
@@ -101,15 +110,15 @@ def main() -> None:
 
     \b
     nightjar convert posenet-075                   get a published model
-    nightjar run /my/videos --model posenet-075    videos become rows
-    nightjar sql "SELECT * FROM video_summary"     ask
-    nightjar up --archive /my/videos --model posenet-075   every night, and from Prefect's UI
+    nightjar run /my/videos --model posenet-075    turn videos into rows
+    nightjar sql "SELECT * FROM video_summary"     query the rows
+    nightjar up --archive /my/videos --model posenet-075   run every night, and from Prefect's UI
 
-    Settings are NIGHTJAR_… variables or lines of .env; by default everything lies under ./.nightjar/.
+    Settings are NIGHTJAR_… environment variables or lines of .env. All files are kept in ./.nightjar/ by default.
     """
     be_private()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal in Latin-1 has no sign for every name
+        if isinstance(stream, io.TextIOWrapper):  # a terminal in Latin-1 cannot show every name
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -117,7 +126,7 @@ def main() -> None:
 @spec_options(ConvertSpec)
 @_plain_errors
 def convert(spec: ConvertSpec) -> None:
-    """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, or take an IR, as the model NAME."""
+    """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, or import an IR, under NAME."""
     from deployments.commands import run_convert
 
     run_convert(spec)
@@ -135,9 +144,9 @@ def run(spec: NightSpec) -> None:
 
 @main.command()
 @click.option(
-    "--show", "shown", metavar="NAME", help="Let the views show this model's newest version, also after other batches."
+    "--show", "shown", metavar="NAME", help="Show this model's newest version in the views, also after other batches."
 )
-@click.option("--unpin", is_flag=True, help="Take --show back: the next version that a batch completes is shown.")
+@click.option("--unpin", is_flag=True, help="Undo --show: the views show the next version that a batch completes.")
 @click.option(
     "--frames-per-second",
     type=click.FloatRange(0, 100_000, min_open=True),
@@ -146,7 +155,7 @@ def run(spec: NightSpec) -> None:
 @_listing
 @_plain_errors
 def models(shown: str | None, unpin: bool, frames_per_second: float | None, chosen: Any) -> None:
-    """List the model versions, with an arrow at the one that the views show, and their measured speeds."""
+    """List the model versions and their measured speeds. An arrow marks the version that the views show."""
     from deployments.commands import list_models
 
     list_models(shown, unpin, frames_per_second, chosen)
@@ -156,18 +165,18 @@ def models(shown: str | None, unpin: bool, frames_per_second: float | None, chos
 @spec_options(BenchmarkSpec)
 @_plain_errors
 def benchmark(spec: BenchmarkSpec) -> None:
-    """Measure the speed of models on a device: alone, and from a video to its rows."""
+    """Measure the speed of models on a device: inference alone, and from a video to its rows."""
     from deployments.commands import run_benchmark
 
     run_benchmark(spec)
 
 
 @main.command()
-@click.option("--ignored", is_flag=True, help="List the archives' files that are no videos, each with the reason.")
+@click.option("--ignored", is_flag=True, help="List the files that are not videos, each with the reason.")
 @_listing
 @_plain_errors
 def videos(ignored: bool, chosen: Any) -> None:
-    """List the videos and the results of each."""
+    """List the videos and their results."""
     from deployments.commands import list_videos
 
     list_videos(ignored, chosen)
@@ -180,19 +189,19 @@ def videos(ignored: bool, chosen: Any) -> None:
     is_flag=False,
     flag_value=0,
     metavar="[N]",
-    help="Only the newest N; without N the newest one in detail.",
+    help="Show the newest N batches only; without N, the newest one in detail.",
 )
 @click.option(
     "--forget",
     type=click.IntRange(1),
     multiple=True,
     metavar="N",
-    help="Hide batch N here and from 'nightjar sweep'; its results stay. Repeatable.",
+    help="Hide batch N here and from 'nightjar sweep'. Its results are kept. Repeatable.",
 )
 @_listing
 @_plain_errors
 def batches(forget: tuple[int, ...], last: int | None, chosen: Any) -> None:
-    """List the batches: start, duration, frames; with --wide also those expected, quarantined and missing."""
+    """List the batches with start, duration and frames; with --wide also frames expected, quarantined and missing."""
     from deployments.commands import forget_batches, list_batches
 
     if forget:
@@ -202,11 +211,11 @@ def batches(forget: tuple[int, ...], last: int | None, chosen: Any) -> None:
 
 
 @main.command()
-@click.option("--replay", metavar="ARCHIVE", help="Let the next run over ARCHIVE retry its quarantined files.")
+@click.option("--replay", metavar="ARCHIVE", help="Retry the quarantined files of ARCHIVE in its next run.")
 @_listing
 @_plain_errors
 def quarantine(replay: str | None, chosen: Any) -> None:
-    """List the files and segments that could not be processed, with the reasons."""
+    """List the files and segments that could not be processed, each with the reason."""
     from deployments.commands import list_quarantine
 
     list_quarantine(replay, chosen)
@@ -215,9 +224,14 @@ def quarantine(replay: str | None, chosen: Any) -> None:
 @main.command()
 @click.argument("statement")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "csv", "json", "parquet"]), default="table", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    default="table",
+    show_default=True,
+    help="Output format.",
 )
-@click.option("--output", type=PATH, help="File to write, which only you may read; needed for parquet.")
+@click.option("--output", type=PATH, help="File to write, readable by you only. Required for parquet.")
 @SPREADSHEET
 @click.option(
     "--timeout",
@@ -225,15 +239,15 @@ def quarantine(replay: str | None, chosen: Any) -> None:
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Seconds after which the query is ended.",
+    help="Stop the query after this many seconds.",
 )
-@click.option("--max-rows", type=click.IntRange(min=1), help="End the query when its answer has more rows.")
+@click.option("--max-rows", type=click.IntRange(min=1), help="Stop the query when its answer has more rows.")
 @click.option(
     "--max-mb",
     type=click.IntRange(1, 1 << 20),
     default=1024,
     show_default=True,
-    help="End the query when its answer has more megabytes.",
+    help="Stop the query when its answer is larger, in megabytes.",
 )
 @_plain_errors
 def sql(
@@ -256,14 +270,14 @@ def sql(
 
 @main.command()
 @click.argument("video")
-@click.option("--model", metavar="NAME", help="Model whose results are drawn.  [default: the one that the views show]")
+@click.option("--model", metavar="NAME", help="Draw the results of this model.  [default: the one that the views show]")
 @click.option("--from", "from_s", type=click.FloatRange(0), default=0, help="Start, in seconds of the video.")
 @click.option("--to", "to_s", type=click.FloatRange(0), help="End, in seconds of the video.  [default: its end]")
 @_plain_errors
 def overlay(**options: Any) -> None:
-    """Draw the results into VIDEO, and print the path of the new video.
+    """Draw the results into a copy of VIDEO, and print its path.
 
-    VIDEO is a name from 'nightjar videos', a path, or the start of the sha256 of its bytes.
+    VIDEO is a name from 'nightjar videos', a path, or the start of the file's sha256.
     """
     from deployments.commands import print_overlay
 
@@ -273,7 +287,7 @@ def overlay(**options: Any) -> None:
 @main.command()
 @click.option("--dry-run", is_flag=True, help="Print the repairs without making them.")
 @click.option(
-    "--verify", is_flag=True, help="Compare the bytes of every result with the ledger, not only its presence."
+    "--verify", is_flag=True, help="Compare the content of every result file with the ledger, not only its presence."
 )
 @click.option(
     "--expect-within",
@@ -286,7 +300,7 @@ def overlay(**options: Any) -> None:
     type=click.FloatRange(0, 600),
     default=45,
     show_default=True,
-    help="Seconds after which a silent run is checked again, and ended if still silent.",
+    help="Check a silent run again after this many seconds, and end it if it is still silent.",
 )
 @_plain_errors
 def sweep(**options: Any) -> None:
@@ -306,11 +320,11 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option("--videos", type=PATH, help="Your own folder of videos, with posenet-075.")
-@click.option("--data", type=PATH, help="Folder with the weights of posenet-075; without it they are downloaded.")
+@click.option("--videos", type=PATH, help="Process your own folder of videos, with posenet-075.")
+@click.option("--data", type=PATH, help="Folder with the weights of posenet-075.  [default: download them]")
 @_plain_errors
 def demo(videos: Path | None, data: Path | None) -> None:
-    """Render people with known joints, turn the videos into rows, and measure the accuracy."""
+    """Render videos of people with known joints, turn them into rows, and measure the accuracy."""
     from deployments.demo import run_demo
 
     run_demo(videos, data)
@@ -332,7 +346,7 @@ def train_demo(spec: TrainSpec) -> None:
 def finetune(spec: FinetuneSpec) -> None:
     """Fine-tune a car / not-a-car classifier and convert it. An interrupted run resumes.
 
-    What is left out is the preset's.
+    Options that are left out are taken from the preset.
     """
     from deployments.commands import run_finetuning
 
@@ -353,7 +367,7 @@ def evaluate(spec: EvaluateSpec) -> None:
 @spec_options(QuantizeSpec)
 @_plain_errors
 def quantize(spec: QuantizeSpec) -> None:
-    """Quantize MODEL to INT8, and keep the result only if it is as accurate."""
+    """Quantize MODEL to INT8, and keep the result only if its accuracy drops by no more than --max-drop."""
     from deployments.commands import run_quantization
 
     run_quantization(spec)
@@ -364,7 +378,7 @@ def quantize(spec: QuantizeSpec) -> None:
 @_listing
 @_plain_errors
 def compare(runs: tuple[int, ...], chosen: Any) -> None:
-    """Compare fine-tunings by their numbers; without a number, list them."""
+    """Compare fine-tunings, given by their numbers. Without a number, list them."""
     from deployments.commands import compare_runs
 
     compare_runs(runs, chosen)
@@ -373,8 +387,8 @@ def compare(runs: tuple[int, ...], chosen: Any) -> None:
 def _night_options(command: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.option("--archive", help="Archive to process every night: a folder or s3://bucket/prefix."),
-        click.option("--model", help="Model of the night; needed with --archive."),
-        click.option("--cron", help="Schedule of the night.  [default: 0 1 * * *]"),
+        click.option("--model", help="Model to run every night. Required with --archive."),
+        click.option("--cron", help="Schedule of the nightly batch, in cron's format.  [default: 0 1 * * *]"),
         click.option("--timezone", help="Time zone of the schedule, such as Europe/Berlin.  [default: this machine's]"),
     )
     for option in reversed(options):
@@ -383,14 +397,27 @@ def _night_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address; beyond loopback a password is needed.")
-@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. A password is required beyond loopback.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Port to listen on.")
 @_night_options
-@click.option("--edge", metavar="DEVICE", help="Process segments on this machine, too: CPU, MYRIAD, MULTI:…")
-@click.option("--fallback", type=click.Choice(["cpu", "none"]), default="none", show_default=True)
+@click.option(
+    "--edge", metavar="DEVICE", help="Also process segments on this machine, on this device: CPU, MYRIAD, MULTI:…"
+)
+@click.option(
+    "--fallback",
+    type=click.Choice(["cpu", "none"]),
+    default="none",
+    show_default=True,
+    help="With --edge: continue on the CPU when the device is lost, or stop.",
+)
 @_plain_errors
 def up(host: str, port: int, edge: str | None, fallback: str, **night: str | None) -> None:
-    """Start Prefect's server with its UI, the deployments and a worker; Ctrl-C ends all of it."""
+    """Start Prefect's server with its UI, deploy the flows and start a worker. Ctrl-C stops all of them."""
     from deployments.deploy import NightSchedule
     from deployments.up import bring_up
 
@@ -400,51 +427,69 @@ def up(host: str, port: int, edge: str | None, fallback: str, **night: str | Non
 @main.command()
 @_night_options
 @click.option(
-    "--server", metavar="URL", help="Of its pages or its API.  [default: PREFECT_API_URL, or the one of 'nightjar up']"
+    "--server",
+    metavar="URL",
+    help="Address of its UI or its API.  [default: PREFECT_API_URL, or that of 'nightjar up']",
 )
 @_plain_errors
 def deploy(server: str | None, **night: str | None) -> None:
-    """Update a Prefect server: work pools, deployments, the schedule of the night."""
+    """Create or update the work pools, deployments and nightly schedule on a Prefect server."""
     from deployments.deploy import NightSchedule, deploy
 
     deploy(NightSchedule(**night), server)
 
 
 @main.command()
-@click.option("--pool", type=click.Choice(["central", "edge"]), default="edge", show_default=True)
-@click.option("--device", default="CPU", show_default=True, help="CPU, MYRIAD, MULTI:…")
-@click.option("--name", help="Unique for each device.  [default: NIGHTJAR_WORKER_NAME, or host and device]")
+@click.option(
+    "--pool",
+    type=click.Choice(["central", "edge"]),
+    default="edge",
+    show_default=True,
+    help="Work pool whose runs are executed.",
+)
+@click.option("--device", default="CPU", show_default=True, help="Device of an edge worker: CPU, MYRIAD, MULTI:…")
+@click.option("--name", help="Name, unique for each device.  [default: NIGHTJAR_WORKER_NAME, or host and device]")
 @click.option(
     "--fallback",
     type=click.Choice(["cpu", "none"]),
     default="none",
     show_default=True,
-    help="Fallback when the device is lost.",
+    help="Continue on the CPU when the device is lost, or stop.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1, 100),
     default=2,
     show_default=True,
-    help="Runs at once; the second is ready when the first releases the device.",
+    help="Runs at once. The second one waits, ready, until the first releases the device.",
 )
 @click.option(
-    "--server", metavar="URL", help="Of its pages or its API.  [default: PREFECT_API_URL, or the one of 'nightjar up']"
+    "--server",
+    metavar="URL",
+    help="Address of its UI or its API.  [default: PREFECT_API_URL, or that of 'nightjar up']",
 )
 @_plain_errors
 def worker(**options: Any) -> None:
-    """Execute the runs of a work pool on this machine. Needs no database."""
+    """Execute the runs of a work pool on this machine. An edge worker needs no database."""
     from deployments.worker import run_worker
 
     run_worker(**options)
 
 
 @main.command(name="edge-gate")
-@click.option("--port", type=click.IntRange(1, 65535), default=4201, show_default=True, help="On loopback, for nginx.")
-@click.option("--server", metavar="URL", default="http://127.0.0.1:4200", show_default=True, help="Prefect's server.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=4201,
+    show_default=True,
+    help="Port on loopback, to which nginx forwards.",
+)
+@click.option(
+    "--server", metavar="URL", default="http://127.0.0.1:4200", show_default=True, help="Address of Prefect's server."
+)
 @_plain_errors
 def edge_gate(port: int, server: str) -> None:
-    """Let edge workers through to what is of the pool edge: between nginx and Prefect's server."""
+    """Restrict edge workers to the work pool edge. Runs between nginx and Prefect's server."""
     from deployments.edge_gate import run_edge_gate
 
     run_edge_gate(port, server.rstrip("/").removesuffix("/api"))

@@ -1,4 +1,4 @@
-"""Bodies of the commands: call a flow or the database, and print. Imported by a command, never by `--help`."""
+"""Bodies of the commands: call a flow or query the database, and print. Never imported by `--help`."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ TABLE = Format()
 
 
 def run_convert(spec: ConvertSpec) -> None:
-    """Convert a model by the flow, and say what came out."""
+    """Convert a model by the flow."""
     prepare(lambda site: early_checks.check_conversion(spec))
     from flows.convert_model import convert_model
 
@@ -40,17 +40,17 @@ def run_convert(spec: ConvertSpec) -> None:
 
 
 def run_batch(spec: NightSpec) -> int:
-    """Run the batch by the flow; 0 when every frame that was expected is in the database."""
-    prepare(lambda site: check_night(site, spec), patient=True)
+    """Run the batch by the flow and print its report. Returns the exit code 0."""
+    prepare(lambda site: check_night(site, spec), wait_for_outages=True)
     from flows.nightly_batch import nightly_batch
     from tasks.batch.report import print_report
 
-    print_report(call(nightly_batch, flatten(spec), patient=True))
+    print_report(call(nightly_batch, flatten(spec), wait_for_outages=True))
     return 0
 
 
 def run_training(spec: TrainSpec) -> None:
-    """Train the demo model by the flow, and say where it is."""
+    """Train the demo model by the flow, and print its path."""
     prepare(lambda site: None)
     from flows.train_demo_model import train_demo_model
 
@@ -60,7 +60,7 @@ def run_training(spec: TrainSpec) -> None:
 
 
 def run_finetuning(spec: FinetuneSpec) -> None:
-    """Fine-tune a classifier by the flow, and say what came of it."""
+    """Fine-tune a classifier by the flow, and print its figures."""
     prepare(lambda site: early_checks.check_pictures(spec))
     from flows.finetune_classifier import finetune_classifier
 
@@ -77,21 +77,21 @@ def run_evaluation(spec: EvaluateSpec) -> None:
     measured: Any = call(evaluate_model, flatten(spec))
     print_table({"measure": Column(""), "value": Column(spec.model, flexible=True)}, measured.lines().items())
     if measured.url:
-        print_line(f"the best and the worst images: {measured.url}")
+        print_line(f"The best and the worst images: {measured.url}")
 
 
 def run_quantization(spec: QuantizeSpec) -> None:
-    """Quantise a model by the flow, and say what it is called."""
+    """Quantize a model by the flow, and print the new version."""
     prepare(lambda site: early_checks.check_quantization(site, spec))
     from flows.quantize_model import quantize_model
 
     version = call(quantize_model, flatten(spec))
-    print_line(f"version {version}")
+    print_line(f"Version {version}")
     print_line(f"To use it: nightjar run ARCHIVE --model {spec.name or str(version)[:12]}")
 
 
 def compare_runs(runs: tuple[int, ...], chosen: Format) -> None:
-    """Print one column per fine-tuning; without numbers, the list of them."""
+    """Print one column per fine-tuning; without numbers, list all of them."""
     if not runs:
         print_listing(listings.TRAININGS, chosen)
         return
@@ -111,7 +111,7 @@ def compare_runs(runs: tuple[int, ...], chosen: Format) -> None:
 
 
 def run_benchmark(spec: BenchmarkSpec) -> None:
-    """Measure by the flow; what is known of all models' speeds comes after it."""
+    """Measure by the flow, then print the known speeds of all models."""
     prepare(lambda site: early_checks.check_benchmark(site, spec))
     from flows.benchmark_model import benchmark_model
 
@@ -120,33 +120,34 @@ def run_benchmark(spec: BenchmarkSpec) -> None:
 
 
 def list_models(shown: str | None, unpin: bool, frames_per_second: float | None, chosen: Format) -> None:
-    """Print the model versions, which of them the views show, and their speeds.
+    """Print the model versions, the one that the views show, and their speeds.
 
-    shown: the name of the one that the views are to show from now on; unpin: let batches choose it again
-    frames_per_second: to recommend a model for
+    shown: name of the model that the views show from now on
+    unpin: let batches choose the shown model again
+    frames_per_second: rate for which a model is recommended
     """
     if shown and unpin:
-        raise NightjarError("--show chooses a model and --unpin takes that choice back. Give one of them")
+        raise NightjarError("--show chooses a model and --unpin undoes that choice. Give one of them.")
     if shown or unpin:
         _choose_shown(shown)
     print_listing(listings.MODELS, chosen)
     if chosen.form == "table":
-        _say_shown()
+        _print_shown()
         _list_speeds(frames_per_second, chosen.wide)
 
 
-def _say_shown() -> None:
+def _print_shown() -> None:
     from storage.sql.catalogue import read_shown
     from tasks.batch.shown_model import TABLES, described
 
     with _database() as engine:
         for task in TABLES:
             if found := read_shown(engine, task):
-                print_line(f"The views show, of {task}: {described(found)}")
+                print_line(f"The views show this {task} model: {described(found)}")
 
 
 def _list_speeds(frames_per_second: float | None, wide: bool = False) -> None:
-    """Print what was measured last of each model on each device, and which to take."""
+    """Print the last measurement of each model on each device, and a recommendation."""
     from storage.sql.benchmarks import newest_speeds
     from storage.sql.evaluations import comparable_accuracy
     from tasks.benchmark.recommend import recommend
@@ -158,14 +159,14 @@ def _list_speeds(frames_per_second: float | None, wide: bool = False) -> None:
         columns = {name: Column(name, flexible=True) for name in named[0]} if wide else listings.SPEEDS
         print_table(columns, ([row[name] for name in columns] for row in named))
     if frames_per_second and not speeds:
-        print_line("No speed was measured yet: run 'nightjar benchmark MODEL', then ask again")
+        print_line("No speed was measured yet. Run 'nightjar benchmark MODEL', then ask again.")
     elif frames_per_second:
         for line in recommend(speeds, frames_per_second, accuracy):
             print_line(line)
 
 
 def _choose_shown(name: str | None) -> None:
-    """Show this model in the views until a person chooses another one; None: let batches choose."""
+    """Show this model in the views until another one is chosen; None: let batches choose."""
     from storage.sql import catalogue
     from tasks.model.names import require_model
     from tasks.site.site import open_site
@@ -179,7 +180,7 @@ def _choose_shown(name: str | None) -> None:
 
 
 def print_overlay(video: str, model: str | None, from_s: float, to_s: float | None) -> None:
-    """Draw a video that was processed, and print the address of what was drawn."""
+    """Draw the results into a copy of a processed video, and print its address."""
     from tasks.batch.overlays import draw_overlay
     from tasks.site.site import open_site
 
@@ -191,7 +192,7 @@ def print_overlay(video: str, model: str | None, from_s: float, to_s: float | No
 
 
 def list_quarantine(replay: str | None, chosen: Format) -> None:
-    """Print the quarantine, or let the next run over the archive `replay` try its quarantined things again."""
+    """Print the quarantine, or retry the quarantined files of the archive `replay` in its next run."""
     from storage.ledger import batches
     from storage.objects.archive import canonical
     from tasks.site.site import open_site
@@ -199,35 +200,35 @@ def list_quarantine(replay: str | None, chosen: Format) -> None:
     if replay:
         with open_site() as site:
             files, segments = batches.requeue_quarantined(site.engine, canonical(replay))
-        print_line(f"{files} files and {segments} segments will be tried again by the next run over {replay}.")
+        print_line(f"The next run over {replay} retries {files} files and {segments} segments.")
         return
     print_listing(listings.QUARANTINE, chosen)
 
 
 def forget_batches(numbers: Iterable[int]) -> None:
-    """Take these batches off the lists. Raises NightjarError for one that runs or is not there."""
+    """Hide these batches from the listings. Raises NightjarError for one that is running or does not exist."""
     from storage.ledger import batches
     from tasks.site.owner import is_dead
     from tasks.site.site import open_site
 
     with open_site() as site:
-        batches.release_dead(site.engine, is_dead)  # one whose process is gone does not run
+        batches.release_dead(site.engine, is_dead)  # a batch whose process has ended is not running
         for number in numbers:
             status = batches.forget_batch(site.engine, number)
             if status is None:
-                raise NightjarError(f"no batch {number}. 'nightjar batches' lists them")
+                raise NightjarError(f"Batch {number} does not exist. Choose one from 'nightjar batches'.")
             if status == "running":
-                raise NightjarError(f"batch {number} is running. Cancel it first")
-            print_line(f"Batch {number} ({status}) is off the list. What it did is kept.")
+                raise NightjarError(f"Batch {number} is running. Cancel it first.")
+            print_line(f"Batch {number} ({status}) is hidden. Its results are kept.")
 
 
 def list_videos(ignored: bool, chosen: Format) -> None:
-    """Print the videos and what was found in each; or the other files of the archives, each with its reason."""
+    """Print the videos with the number of rows of each, or the ignored files with the reason of each."""
     print_listing(listings.IGNORED if ignored else listings.VIDEOS, chosen)
 
 
 def list_batches(last: int | None, chosen: Format) -> None:
-    """Print the batches, the newest first. last: number of them; 0: the newest in detail"""
+    """Print the batches, the newest first. last: number of batches; 0: the newest in detail"""
     if last == 0:
         _print_last_batch(chosen)
     else:
@@ -235,7 +236,7 @@ def list_batches(last: int | None, chosen: Format) -> None:
 
 
 def _print_last_batch(chosen: Format) -> None:
-    """Print the newest batch's account: when, how fast, by which devices, which videos."""
+    """Print the newest batch's account: times, speed, devices and videos."""
     from tasks.batch.account import read_account, video_table
     from tasks.batch.report import print_account
     from tasks.site.site import open_site
@@ -258,11 +259,11 @@ def print_listing(table: listings.ListingTable, chosen: Format, limit: int | Non
 def print_query(
     statement: str, chosen: Format, output: Path | None = None, limits: "QueryLimits | None" = None
 ) -> None:
-    """Ask the database and print the answer as a table, CSV, JSON or Parquet."""
+    """Query the database and print the answer as a table, CSV, JSON or Parquet."""
     if output:
         early_checks.check_writable(output)
     elif chosen.form == "parquet":
-        raise NightjarError("Parquet is binary and was not given a file: add --output answer.parquet")
+        raise NightjarError("Parquet is a binary format and needs a file. Add --output answer.parquet.")
     with _answer(statement, limits) as (columns, rows):
         if output and chosen.form == "parquet":
             write_parquet(columns, rows, output)
@@ -274,7 +275,7 @@ def print_query(
 
 
 def run_sweep(dry_run: bool, verify: bool, expect_within: float | None, second_look_s: float) -> int:
-    """Sweep and print the findings. Returns 1 if something is wrong that needs attention, else 0."""
+    """Sweep and print the findings. Returns 1 if something needs attention, else 0."""
     from tasks.sweep.sweep import Options, sweep
 
     settings = read_settings()
@@ -304,7 +305,7 @@ def _database() -> Iterator["Database"]:
 
 @contextmanager
 def _answer(statement: str, limits: "QueryLimits | None" = None) -> Iterator[tuple[list[str], Rows]]:
-    """Return the answer's column names and its rows as a stream. limits: for a statement that a user wrote"""
+    """Yield the answer's column names and its rows as a stream. limits: for a statement written by a user"""
     from storage.sql.query import query, superuser_warning
 
     with _database() as engine:

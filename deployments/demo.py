@@ -1,6 +1,6 @@
-"""`nightjar demo`: an archive whose every joint is known goes the whole way, and the rows are held against the truth.
+"""`nightjar demo`: process an archive whose joints are known, and compare the rows with the ground truth.
 
-Every step is what a user would type.
+Each step does the same as the command that a user would type.
 """
 
 import time
@@ -21,39 +21,42 @@ PICTURES = Path("coco_mini/train2017")
 
 
 def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
-    """Render, convert, run, load, compare, ask. Raises NightjarError.
+    """Render, convert, run, compare and query. Raises NightjarError.
 
-    videos: a folder of the user's own, to be run instead, by posenet-075; data: where its weights and pictures may be
+    videos: a folder of the user's own, processed instead, by posenet-075
+    data: folder that may contain its weights and pictures
     """
     from deployments.commands import TABLE, print_query, run_batch
     from storage.sql.questions import QUESTIONS
 
     if videos and not videos.is_dir():
-        raise NightjarError(f"no folder {videos}: name one with videos, as in 'make demo VIDEOS=/my/videos'")
+        raise NightjarError(
+            f"The folder {videos} does not exist. Give a folder of videos, as in 'make demo VIDEOS=/my/videos'."
+        )
     prepare_prefect(read_settings())
     model = OWN_VIDEOS_MODEL if videos else MODEL
     archive = videos or read_settings().home / "demo"
     if not videos:
-        with _step("Render a small archive, with the truth beside it"):
+        with _step("Render a small archive and its ground truth"):
             _render(archive)
     with _step(f"Convert {model}: TensorFlow.js to TensorFlow to OpenVINO"):
         _convert_once(model, data if videos else None)
-    with _step(f"Run the night over {archive}: frames to people to SQL"):
+    with _step(f"Run a batch over {archive}: frames to people to SQL"):
         run_batch(NightSpec(str(archive), model))
     if not videos:
-        with _step("Hold the rows against the truth"):
+        with _step("Compare the rows with the ground truth"):
             _compare(archive)
     for question, statement in QUESTIONS.items():
         click.secho(f"\n{question}", bold=True)
         print_query(" ".join(statement.split()), TABLE)
-    click.echo('\nAsk your own: .venv/bin/nightjar sql "SELECT …"; the tables are in docs/schema.md')
+    click.echo('\nWrite your own query: .venv/bin/nightjar sql "SELECT …". docs/schema.md lists the tables.')
 
 
 def _render(archive: Path) -> None:
     from tasks.demo.archive import CLIPS, render_archive
 
     rendered = render_archive(archive, lambda name: click.echo(f"  {name}"))
-    click.echo(f"  {len(rendered)} new, {len(CLIPS) + 1 - len(rendered)} were there: {archive}")
+    click.echo(f"  {len(rendered)} rendered, {len(CLIPS) + 1 - len(rendered)} already present: {archive}")
 
 
 def _convert_once(model: str, data: Path | None) -> None:
@@ -77,9 +80,9 @@ def _compare(archive: Path) -> None:
 
     with open_site() as site:
         accuracy = measure_archive(site, archive, MODEL)
-    click.echo(f"  {accuracy.frames} frames, as stored: AP {accuracy.ap:.3f}, AP50 {accuracy.ap50:.3f} (OKS, COCO's),")
+    click.echo(f"  {accuracy.frames} frames, as stored: AP {accuracy.ap:.3f}, AP50 {accuracy.ap50:.3f} (COCO's OKS),")
     click.echo(
-        f"  PCK (0.2 of box) {accuracy.pck_box:.3f} where one person is in view. The truth: {archive}/*.truth.json"
+        f"  PCK (0.2 of box) {accuracy.pck_box:.3f} where one person is in view. Ground truth: {archive}/*.truth.json"
     )
 
 

@@ -1,7 +1,7 @@
-"""`nightjar deploy`: work pools, deployments and the automation of a Prefect server, made or brought up to date.
+"""`nightjar deploy`: create or update the work pools, deployments and automation of a Prefect server.
 
-What is deployed says prefect.yaml. What a user has set in the UI stays: parameters and schedules where no archive is
-named here, a pool's limit always.
+prefect.yaml lists the deployments. Values that a user has set in the UI are kept: a pool's limit always, parameters
+and schedules unless an archive is given here.
 """
 
 import asyncio
@@ -31,19 +31,22 @@ if TYPE_CHECKING:
 
 PLAN = Path(__file__).with_name("prefect.yaml")
 NIGHTLY = "nightly"
-# Name: description and how many runs at once. The edge has no limit but its workers' own: the slot of a run that died
-# with its worker is held until somebody notices.
+# name -> description, runs at once. The edge pool is limited by its workers only: the slot of a run that died with its
+# worker would stay taken until the sweep frees it.
 POOLS: dict[str, tuple[str, int | None]] = {
-    "central": ("Conversion, training and the nightly batch itself: needs the database and the artifact store", 3),
-    "edge": ("Segments of a night, on Raspberry Pis and sticks: needs the artifact store only", None),
+    "central": (
+        "Conversion, training and the nightly batch itself. Workers need the database and the artifact store",
+        3,
+    ),
+    "edge": ("Segments of a batch, on Raspberry Pis and sticks. Workers need the artifact store only", None),
 }
-ZOMBIES = "Nightjar: runs whose heartbeats stop are crashed"
+ZOMBIES = "Nightjar: mark runs whose heartbeats stop as crashed"
 SILENCE_S = 90  # three heartbeats
 
 
 @dataclass(frozen=True)
 class NightSchedule:
-    """Parameters and times of the schedule. archive, model: None leaves what the server has"""
+    """Parameters and times of the schedule. archive, model: None keeps the server's values"""
 
     archive: str | None = None
     model: str | None = None
@@ -52,7 +55,7 @@ class NightSchedule:
 
 
 def deploy(night: NightSchedule, server: str | None = None) -> None:
-    """Bring the server up to date; doing it again changes nothing. Raises NightjarError."""
+    """Update the server. A second call changes nothing. Raises NightjarError."""
     prepare_prefect(read_settings())
     address = server_address(server)
     try:
@@ -60,17 +63,17 @@ def deploy(night: NightSchedule, server: str | None = None) -> None:
     except NightjarError as error:
         if is_local(address):
             raise
-        click.echo(f"Not checked by the machine that runs the nights: {error}", err=True)
+        click.echo(f"Warning: this machine could not check archive and model: {error}", err=True)
     url = require_server(address)
-    use_prefect_api(url)  # before Prefect is imported, which reads it then
+    use_prefect_api(url)  # before the import of Prefect, which reads it
     _check_time(night)
     click.echo(asyncio.run(_deploy(night)))
 
 
 def check_schedule(night: NightSchedule) -> None:
-    """Raise NightjarError where the night could not begin at its time: archive, model, cron or zone are wrong.
+    """Raise NightjarError if archive, model, cron or time zone of the schedule are wrong.
 
-    Imports Prefect: this process talks to no server that is started later.
+    Imports Prefect, so this process cannot talk to a server that is started later.
     """
     _check_names(night)
     _check_time(night)
@@ -82,7 +85,9 @@ def _check_time(night: NightSchedule) -> None:
 
 def _check_names(night: NightSchedule) -> None:
     if (night.archive is None) != (night.model is None):
-        raise NightjarError("one of --archive and --model was given, expected both or none: a night needs both")
+        raise NightjarError(
+            "A nightly batch needs an archive and a model. Give both --archive and --model, or neither."
+        )
     refuse_credentials(night.archive or "")
     if night.archive and night.model:
         with open_site() as site:
@@ -126,7 +131,9 @@ async def _ensure_pool(client: "PrefectClient", name: str, description: str, lim
         )
         return
     if pool.type != ProcessWorker.type:
-        raise NightjarError(f"the work pool {name!r} is of type {pool.type!r}, expected 'process': rename or delete it")
+        raise NightjarError(
+            f"The work pool {name!r} has the type {pool.type!r}, and Nightjar needs 'process'. Delete the pool."
+        )
     await client.update_work_pool(name, WorkPoolUpdate(description=description))
 
 
@@ -172,7 +179,7 @@ def _parameters(
 def _schedules(
     plan: dict[str, Any], night: NightSchedule, found: "DeploymentResponse | None"
 ) -> "list[DeploymentScheduleCreate]":
-    """Return the server's other schedules and ours; ours is the plan's if it is missing or options change it."""
+    """Return the server's schedules, with Nightjar's own added, or replaced if options were given."""
     from prefect.client.schemas.actions import DeploymentScheduleCreate
 
     fields = set(DeploymentScheduleCreate.model_fields)
@@ -196,8 +203,8 @@ def _schedule(plan: dict[str, Any], night: NightSchedule) -> "DeploymentSchedule
         schedule = CronSchedule(cron=cron, timezone=timezone)
     except ValidationError as error:
         raise NightjarError(
-            f"the schedule {cron!r} in {timezone!r} is not one ({error.errors()[0]['msg']}), expected five fields such "
-            "as '0 1 * * *' and a zone such as 'Europe/Berlin'"
+            f"The schedule {cron!r} in {timezone!r} is not valid ({error.errors()[0]['msg']}). Give five fields such "
+            "as '0 1 * * *', and a time zone such as 'Europe/Berlin'."
         ) from None
     return DeploymentScheduleCreate(
         schedule=schedule, slug=plan["slug"], active=plan["active"] or night.archive is not None
@@ -213,9 +220,9 @@ async def _ensure_automation(client: "PrefectClient") -> None:
 
 
 def _crash_zombies() -> "AutomationCore":
-    """Mark runs as crashed that sent a heartbeat, fell silent and did not end: their workers died.
+    """Mark runs as crashed whose heartbeats stopped before they ended: their workers died.
 
-    https://docs.prefect.io/v3/advanced/detect-zombie-flows; beyond it, a run that waits may be silent.
+    Like https://docs.prefect.io/v3/advanced/detect-zombie-flows, except that a waiting run may be silent.
     """
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
@@ -227,7 +234,7 @@ def _crash_zombies() -> "AutomationCore":
     heartbeat = "prefect.flow-run.heartbeat"
     return AutomationCore(
         name=ZOMBIES,
-        description="Made by 'nightjar deploy'. What such a run had done is kept; the next one goes on from there.",
+        description="Created by 'nightjar deploy'. The results of such a run are kept, and the next run resumes.",
         trigger=EventTrigger(
             after={heartbeat},
             expect={heartbeat, *(f"prefect.flow-run.{state}" for state in (*ended, *waiting))},
@@ -239,7 +246,7 @@ def _crash_zombies() -> "AutomationCore":
         ),
         actions=[
             ChangeFlowRunState(
-                state=StateType.CRASHED, message=f"No heartbeat for {SILENCE_S} s: it died with its worker."
+                state=StateType.CRASHED, message=f"No heartbeat for {SILENCE_S} s: the run died with its worker."
             )
         ],
     )
@@ -250,8 +257,8 @@ async def _describe(client: "PrefectClient") -> str:
     active = [schedule.schedule for schedule in nightly.schedules if schedule.active]
     if not active:
         return (
-            "Deployed. No schedule is active, for no archive was named: 'nightjar deploy --archive /my/videos "
-            "--model posenet-075' sets one, and the UI can."
+            "Deployed. No schedule is active. Run 'nightjar deploy --archive /my/videos --model posenet-075', or set "
+            "one in the UI."
         )
     what = f"{nightly.parameters.get('model')} on {nightly.parameters.get('archive')}"
     return "\n".join(f"Deployed. {what}: {_in_words(schedule)}." for schedule in active)

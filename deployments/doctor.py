@@ -1,4 +1,4 @@
-"""`nightjar doctor`: what is installed, which devices there are, whether database and store answer."""
+"""`nightjar doctor`: check the installed packages, the devices, the database and the store."""
 
 import platform
 import shutil
@@ -15,12 +15,12 @@ from models.types import NightjarError
 from tasks.site.settings import Settings, read_settings
 
 EVERYWHERE = ("prefect", "av", "opencv-python-headless", "numpy", "pyarrow", "boto3")
-CENTRAL = ("tensorflow", "tensorflowjs", "psycopg")  # an edge worker converts nothing and asks no database
+CENTRAL = ("tensorflow", "tensorflowjs", "psycopg")  # not needed by an edge worker
 LOW_DISK_BYTES = 2 * 2**30
 
 
 def examine() -> int:
-    """Print one line a check; the exit status says whether all is well."""
+    """Print one line per check. Returns 1 if a check failed, else 0."""
     settings = read_settings()
     checks: dict[str, Callable[[], str]] = {
         "python": platform.python_version,
@@ -60,7 +60,7 @@ def _packages() -> str:
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        raise NightjarError(f"{', '.join(missing)} not installed: run 'make demo' or 'make test' again")
+        raise NightjarError(f"{', '.join(missing)} not installed. Run 'make demo' or 'make test' again.")
     return ", ".join(found)
 
 
@@ -75,7 +75,7 @@ def _encoder() -> str:
     from storage.video.encode import find_encoder
 
     encoder = find_encoder()
-    return f"{encoder.codec} for overlay videos" + ("" if encoder.plays else ", which browsers do not play")
+    return f"{encoder.codec} for overlay videos" + ("" if encoder.plays else ", which browsers cannot play")
 
 
 def _disk(settings: Settings) -> str:
@@ -83,7 +83,8 @@ def _disk(settings: Settings) -> str:
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < LOW_DISK_BYTES:
         raise NightjarError(
-            f"{free_bytes / 2**30:.1f} GiB free at {folder}, expected 2 or more: make room, or set NIGHTJAR_HOME"
+            f"{free_bytes / 2**30:.1f} GiB are free at {folder}, and Nightjar needs 2. Free some space, or set "
+            "NIGHTJAR_HOME to another folder."
         )
     return f"{free_bytes / 2**30:.0f} GiB free at {folder}"
 

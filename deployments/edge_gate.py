@@ -1,8 +1,8 @@
-"""The gate between nginx and Prefect's API: what an edge credential asks for is about the pool `edge`, and bounded.
+"""Gate between nginx and Prefect's API: limits requests of edge workers to the pool `edge`, and bounds them.
 
-nginx knows who asks and which routes there are; it cannot look into a body, nor know which pool a run belongs to. The
-gate asks Prefect that once per id and remembers it. It has no credential of its own: it hands on the one that nginx
-puts into each request, so that whoever reaches it past nginx meets Prefect's own question for a password.
+nginx authenticates the workers and allows routes, but cannot read a body or know the pool of a run. The gate asks
+Prefect for the pool once per id and caches the answer. It has no credential of its own: it forwards the password that
+nginx adds to each request, so Prefect refuses requests that bypass nginx.
 """
 
 import json
@@ -24,8 +24,8 @@ from tasks.text.log_lines import keep_log_lines_whole
 
 POOL = "edge"
 USER_HEADER = "x-nightjar-edge"
-NOT_HANDED_ON = {"host", "content-length", "connection", "transfer-encoding", "accept-encoding", USER_HEADER}
-HANDED_BACK = {"content-type", "retry-after"}
+NOT_FORWARDED = {"host", "content-length", "connection", "transfer-encoding", "accept-encoding", USER_HEADER}
+RETURNED_HEADERS = {"content-type", "retry-after"}
 BODY_LIMIT_BYTES = 64 << 10
 LOGS_LIMIT_BYTES = 2 << 20
 # A run of a few minutes sets five states of about a kilobyte, and writes some kilobytes of log lines.
@@ -34,14 +34,14 @@ STATE_COST_BYTES = 1 << 10
 MOST_WORKERS = 16
 MOST_HEARTBEAT_S = 300
 MOST_REMEMBERED = 100_000
-# None that has a run done again, or makes a worker wait for a person.
+# Without the states that repeat a run or pause it until a person resumes it.
 STATES = {"PENDING", "RUNNING", "COMPLETED", "FAILED", "CRASHED", "CANCELLING", "CANCELLED"}
 
 log = logging.getLogger(__name__)
 
 
 class RequestRefused(Exception):
-    """A request that is answered here. status: of HTTP; detail: for the worker's log"""
+    """A refused request. status: HTTP status; detail: text for the worker's log"""
 
     def __init__(self, detail: str, status: int = 403, retry_after_s: int | None = None) -> None:
         super().__init__(detail)
@@ -54,7 +54,7 @@ class RequestRefused(Exception):
 
 @dataclass
 class Allowance:
-    """Bytes that a credential may have stored: a burst, and then so many per second."""
+    """Token bucket for the bytes that a credential may store: BURST_BYTES, refilled by BYTES_PER_S."""
 
     left: float = BURST_BYTES
     at_s: float = field(default_factory=lambda: time.monotonic())
@@ -70,8 +70,8 @@ class Allowance:
 
 
 @dataclass
-class Holder:
-    """Activity of one credential since the gate was started. workers: the names that it gave to its workers"""
+class CredentialUse:
+    """Activity of one credential since the start of the gate. workers: names of its workers"""
 
     workers: set[str] = field(default_factory=set)
     states: Allowance = field(default_factory=Allowance)
@@ -79,17 +79,17 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request. body: as it is handed on"""
+class EdgeRequest:
+    """One request of an edge worker. body: as received"""
 
     request: Request
     target: str
     id: str
     body: bytes
-    holder: Holder
+    use: CredentialUse
 
     def headers(self) -> dict[str, str]:
-        return {name: value for name, value in self.request.headers.items() if name not in NOT_HANDED_ON}
+        return {name: value for name, value in self.request.headers.items() if name not in NOT_FORWARDED}
 
     def document(self) -> dict[str, Any]:
         """Parse the body as a JSON object. Raises RequestRefused."""
@@ -106,71 +106,73 @@ def _parsed(body: bytes) -> Any:
         raise RequestRefused("The body is not JSON.", 422) from None
 
 
-Check = Callable[["Gate", Asked], Awaitable[bytes]]
-"""Gives the body that is handed on. Raises RequestRefused."""
+Check = Callable[["Gate", EdgeRequest], Awaitable[bytes]]
+"""Returns the body to forward. Raises RequestRefused."""
 
 
 class Gate:
-    """Checks requests and hands them on."""
+    """Checks requests and forwards them."""
 
     def __init__(self, server: httpx.AsyncClient) -> None:
         self._server = server
-        self._holders: dict[str, Holder] = {}
-        self._ours: dict[str, set[str]] = {"flow_runs": set(), "deployments": set(), "flows": set()}
+        self._uses: dict[str, CredentialUse] = {}
+        self._in_pool: dict[str, set[str]] = {"flow_runs": set(), "deployments": set(), "flows": set()}
 
     async def answer(self, request: Request) -> Response:
-        """Prefect's answer, or why the request is refused."""
+        """Return Prefect's answer, or the reason for the refusal."""
         try:
-            return await self._hand_on(*await self._checked(request))
+            return await self._forward(*await self._checked(request))
         except RequestRefused as refused:
             log.warning("refused %r %s: %s", request.headers.get(USER_HEADER), request.method, refused.detail)
             return refused.response()
         except httpx.TransportError as error:
             return JSONResponse({"detail": f"Prefect's server does not answer ({type(error).__name__})."}, 502)
 
-    async def _checked(self, request: Request) -> tuple[Asked, bytes]:
+    async def _checked(self, request: Request) -> tuple[EdgeRequest, bytes]:
         query = request.scope["query_string"]
         target = (request.scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
         for pattern, limit_bytes, check in ROUTES:
             if found := re.fullmatch(pattern, f"{request.method} {target}"):
-                holder = self._holder(request.headers.get(USER_HEADER, ""))
+                use = self._use_of(request.headers.get(USER_HEADER, ""))
                 body = await _read(request, limit_bytes)
-                asked = Asked(request, target, found.groupdict().get("id") or "", body, holder)
-                return asked, await check(self, asked)
-        raise RequestRefused("An edge worker needs no such route.")
+                edge_request = EdgeRequest(request, target, found.groupdict().get("id") or "", body, use)
+                return edge_request, await check(self, edge_request)
+        raise RequestRefused("Edge workers may not use this route.")
 
-    def _holder(self, user: str) -> Holder:
-        if len(self._holders) >= MOST_REMEMBERED:
-            self._holders.clear()
-        return self._holders.setdefault(user, Holder())
+    def _use_of(self, user: str) -> CredentialUse:
+        if len(self._uses) >= MOST_REMEMBERED:
+            self._uses.clear()
+        return self._uses.setdefault(user, CredentialUse())
 
-    async def _hand_on(self, asked: Asked, body: bytes) -> Response:
-        answer = await self._server.request(asked.request.method, asked.target, content=body, headers=asked.headers())
-        headers = {name: value for name, value in answer.headers.items() if name in HANDED_BACK}
+    async def _forward(self, edge_request: EdgeRequest, body: bytes) -> Response:
+        answer = await self._server.request(
+            edge_request.request.method, edge_request.target, content=body, headers=edge_request.headers()
+        )
+        headers = {name: value for name, value in answer.headers.items() if name in RETURNED_HEADERS}
         return Response(answer.content, answer.status_code, headers)
 
-    async def require_ours(self, asked: Asked, kind: str, ids: Iterable[str]) -> None:
-        """Raise RequestRefused unless these runs, deployments or flows are all the pool's. kind: as in the API"""
-        ours, wanted = self._ours[kind], set(map(_canonical, ids))
-        if unknown := sorted(wanted - ours):
-            # A flow is the pool's by its deployments.
+    async def require_in_pool(self, edge_request: EdgeRequest, kind: str, ids: Iterable[str]) -> None:
+        """Raise RequestRefused unless all of these belong to the pool. kind: flow_runs, deployments or flows"""
+        known, wanted = self._in_pool[kind], set(map(_canonical, ids))
+        if unknown := sorted(wanted - known):
+            # A flow belongs to the pool if one of its deployments does.
             counted = "deployments" if kind == "flows" else kind
             filters = {kind: {"id": {"any_": unknown}}, "work_pools": {"name": {"any_": [POOL]}}}
-            answer = await self._server.post(f"/api/{counted}/count", json=filters, headers=_credential(asked))
+            answer = await self._server.post(f"/api/{counted}/count", json=filters, headers=_credential(edge_request))
             if answer.status_code == 401:
-                raise RequestRefused("The request is without Prefect's password, which nginx adds.", 401)
+                raise RequestRefused("The request has no valid Prefect password. nginx must add it.", 401)
             if not answer.is_success:
-                raise RequestRefused(f"Prefect's server failed with {answer.status_code}.", 503, retry_after_s=5)
+                raise RequestRefused(f"Prefect's server answered {answer.status_code}.", 503, retry_after_s=5)
             if answer.json() < len(unknown):
-                raise RequestRefused(f"Not all of these {kind} are of the pool {POOL}.")
-            if len(ours) >= MOST_REMEMBERED:
-                ours.clear()
-            ours.update(unknown)
+                raise RequestRefused(f"Not all of these {kind} belong to the pool {POOL}.")
+            if len(known) >= MOST_REMEMBERED:
+                known.clear()
+            known.update(unknown)
 
 
-def _credential(asked: Asked) -> dict[str, str]:
+def _credential(edge_request: EdgeRequest) -> dict[str, str]:
     names = ("authorization", "prefect-csrf-token", "prefect-csrf-client")
-    return {name: value for name, value in asked.headers().items() if name in names}
+    return {name: value for name, value in edge_request.headers().items() if name in names}
 
 
 def _canonical(text: str) -> str:
@@ -185,86 +187,86 @@ async def _read(request: Request, limit_bytes: int) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > limit_bytes:
-            raise RequestRefused(f"A body of more than {limit_bytes >> 10} KB.", 413)
+            raise RequestRefused(f"The body has more than {limit_bytes >> 10} KB.", 413)
     return bytes(body)
 
 
-async def pass_on(gate: Gate, asked: Asked) -> bytes:
-    return asked.body
+async def forward_unchanged(gate: Gate, edge_request: EdgeRequest) -> bytes:
+    return edge_request.body
 
 
-async def check_owner(gate: Gate, asked: Asked, kind: str) -> bytes:
-    await gate.require_ours(asked, kind, [asked.id])
-    return asked.body
+async def check_owner(gate: Gate, edge_request: EdgeRequest, kind: str) -> bytes:
+    await gate.require_in_pool(edge_request, kind, [edge_request.id])
+    return edge_request.body
 
 
-async def check_state(gate: Gate, asked: Asked) -> bytes:
-    """Accept a state of the pool's own run and write it anew, so that exactly what was checked is sent."""
-    document = asked.document()
+async def check_state(gate: Gate, edge_request: EdgeRequest) -> bytes:
+    """Check a state of a run of the pool, and rebuild the body from the checked values."""
+    document = edge_request.document()
     state = document.get("state")
     kind = state.get("type") if isinstance(state, dict) else None
     if not isinstance(kind, str) or kind not in STATES:
-        raise RequestRefused(f"A worker sets one of the states {', '.join(sorted(STATES))}.")
-    await gate.require_ours(asked, "flow_runs", [asked.id])
-    _charge(asked)
+        raise RequestRefused(f"A worker may set only the states {', '.join(sorted(STATES))}.")
+    await gate.require_in_pool(edge_request, "flow_runs", [edge_request.id])
+    _charge(edge_request)
     return json.dumps({name: document[name] for name in ("state", "force") if name in document}).encode()
 
 
-async def check_labels(gate: Gate, asked: Asked) -> bytes:
-    await gate.require_ours(asked, "flow_runs", [asked.id])
-    _charge(asked)
-    return asked.body
+async def check_labels(gate: Gate, edge_request: EdgeRequest) -> bytes:
+    await gate.require_in_pool(edge_request, "flow_runs", [edge_request.id])
+    _charge(edge_request)
+    return edge_request.body
 
 
-def _charge(asked: Asked) -> None:
-    if not asked.holder.states.take(max(STATE_COST_BYTES, len(asked.body))):
-        raise RequestRefused("Too many states and labels by this credential.", 429, retry_after_s=30)
+def _charge(edge_request: EdgeRequest) -> None:
+    if not edge_request.use.states.take(max(STATE_COST_BYTES, len(edge_request.body))):
+        raise RequestRefused("This credential has set too many states and labels.", 429, retry_after_s=30)
 
 
-async def check_filter(gate: Gate, asked: Asked) -> bytes:
+async def check_filter(gate: Gate, edge_request: EdgeRequest) -> bytes:
     """Restrict the filter to the pool's runs."""
-    return json.dumps({**asked.document(), "work_pools": {"name": {"any_": [POOL]}}}).encode()
+    return json.dumps({**edge_request.document(), "work_pools": {"name": {"any_": [POOL]}}}).encode()
 
 
-async def check_heartbeat(gate: Gate, asked: Asked) -> bytes:
+async def check_heartbeat(gate: Gate, edge_request: EdgeRequest) -> bytes:
     """Accept heartbeats of a bounded number of names per credential, each with a bounded interval."""
-    document, workers = asked.document(), asked.holder.workers
+    document, workers = edge_request.document(), edge_request.use.workers
     name, interval_s = document.get("name"), document.get("heartbeat_interval_seconds")
     if not (isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable()):
-        raise RequestRefused("A worker's name is up to 200 printable characters.", 422)
+        raise RequestRefused("A worker's name must have 1 to 200 printable characters.", 422)
     if interval_s is not None and not (isinstance(interval_s, int | float) and 0 < interval_s <= MOST_HEARTBEAT_S):
-        raise RequestRefused(f"A heartbeat comes at least every {MOST_HEARTBEAT_S} s.", 422)
+        raise RequestRefused(f"The heartbeat interval must be at most {MOST_HEARTBEAT_S} s.", 422)
     if name not in workers and len(workers) >= MOST_WORKERS:
-        raise RequestRefused(f"One credential may have {MOST_WORKERS} workers. Give each machine its own.")
+        raise RequestRefused(f"One credential may have {MOST_WORKERS} workers. Give each machine its own credential.")
     workers.add(name)
     return json.dumps({"name": name, "heartbeat_interval_seconds": interval_s}).encode()
 
 
-async def check_logs(gate: Gate, asked: Asked) -> bytes:
-    """Lines of the pool's own runs. What is more than a run can have to say is dropped, not refused: its work goes on.
+async def check_logs(gate: Gate, edge_request: EdgeRequest) -> bytes:
+    """Check log lines of runs of the pool. Lines beyond the allowance are dropped, and the run goes on.
 
-    Without task runs, of which Prefect knows none at the edge: an id there would be of another pool's.
+    Task run ids are removed: edge runs have no task runs, so an id would belong to another pool.
     """
-    lines = _parsed(asked.body)
+    lines = _parsed(edge_request.body)
     if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
-        raise RequestRefused("Log lines are a JSON list of objects.", 422)
-    await gate.require_ours(asked, "flow_runs", {line.get("flow_run_id") or "" for line in lines})
-    if not asked.holder.logs.take(len(asked.body)):
-        log.warning("dropped %s log lines of %r", len(lines), asked.request.headers.get(USER_HEADER))
+        raise RequestRefused("Log lines must be a JSON list of objects.", 422)
+    await gate.require_in_pool(edge_request, "flow_runs", {line.get("flow_run_id") or "" for line in lines})
+    if not edge_request.use.logs.take(len(edge_request.body)):
+        log.warning("dropped %s log lines of %r", len(lines), edge_request.request.headers.get(USER_HEADER))
         return b"[]"
     return json.dumps([{**line, "task_run_id": None} for line in lines]).encode()
 
 
 _ID = "(?P<id>[0-9a-f-]{36})"
-# "METHOD target", what a body may have, and the check. The list in nginx' file is the same: both must agree.
+# "METHOD target", limit of the body, check. nginx' file has the same list.
 ROUTES: tuple[tuple[str, int, Check], ...] = (
-    ("GET /api/health", 0, pass_on),
-    ("GET /api/admin/version", 0, pass_on),
-    ("GET /api/admin/storage", 0, pass_on),
-    (r"GET /api/csrf-token\?client=[0-9a-f-]{36}", 0, pass_on),
-    (f"GET /api/work_pools/{POOL}", 0, pass_on),
-    (f"POST /api/work_pools/{POOL}/queues/filter", BODY_LIMIT_BYTES, pass_on),
-    (f"POST /api/work_pools/{POOL}/get_scheduled_flow_runs", BODY_LIMIT_BYTES, pass_on),
+    ("GET /api/health", 0, forward_unchanged),
+    ("GET /api/admin/version", 0, forward_unchanged),
+    ("GET /api/admin/storage", 0, forward_unchanged),
+    (r"GET /api/csrf-token\?client=[0-9a-f-]{36}", 0, forward_unchanged),
+    (f"GET /api/work_pools/{POOL}", 0, forward_unchanged),
+    (f"POST /api/work_pools/{POOL}/queues/filter", BODY_LIMIT_BYTES, forward_unchanged),
+    (f"POST /api/work_pools/{POOL}/get_scheduled_flow_runs", BODY_LIMIT_BYTES, forward_unchanged),
     (f"POST /api/work_pools/{POOL}/workers/heartbeat", BODY_LIMIT_BYTES, check_heartbeat),
     ("POST /api/flow_runs/filter", BODY_LIMIT_BYTES, check_filter),
     (f"GET /api/deployments/{_ID}", 0, partial(check_owner, kind="deployments")),

@@ -1,4 +1,4 @@
-"""Flows as the commands call them: what is wrong is found before Prefect is started, and said once."""
+"""Calls of flows by commands: errors are found before Prefect is started, and shown once."""
 
 import logging
 import signal
@@ -11,12 +11,12 @@ from models.types import NightjarError
 from tasks.site.owner import PROCESS, TAG, this_owner
 from tasks.site.settings import prefect_api_url, prepare_prefect, read_settings
 from tasks.site.site import Site, open_site
-from tasks.waiting.patience import Patience
+from tasks.waiting.retry import OutageRetry
 
 if TYPE_CHECKING:
     from prefect import Flow
 
-# Prefect tells of one failure up to six times, by task, by flow and by state. The command tells of it at its end.
+# Prefect logs one failure up to six times, by task, flow and state. The command prints it once, at its end.
 REPEATED = (
     "Encountered exception during execution",
     "Task run failed with exception",
@@ -24,77 +24,77 @@ REPEATED = (
     "Finished in state Crashed(",
     "Finished in state Cancelled(",
     "Crash detected!",
-    "Still processing items",  # at its end, of what is left to send to a server that ends, too
+    "Still processing items",  # at the end, about events that the ending server no longer takes
 )
 
 
-def prepare(check: Callable[[Site], None], *, patient: bool = False) -> None:
-    """Check settings, database, store and all that `check` looks at, while a Prefect server starts if one is needed.
+def prepare(check: Callable[[Site], None], *, wait_for_outages: bool = False) -> None:
+    """Check settings, database, store and `check`, while a Prefect server starts if one is needed.
 
-    To be called before Prefect is first imported. Raises NightjarError without waiting for the server, which takes
+    Call it before the first import of Prefect. Raises NightjarError without waiting for the server, which takes
     seconds to start: `call` waits for it, after the flow's own imports.
 
-    patient: wait for a database or a store that does not answer, as long as the settings say
+    wait_for_outages: wait for an unavailable database or store, as long as the settings say
     """
     from deployments.prefect_server import begin_server, ensure_server
 
     settings = read_settings()
     prepare_prefect(settings)
     own = begin_server()
-    patience = Patience(settings.outage_s if patient else 0.0)
+    retry = OutageRetry(settings.outage_s if wait_for_outages else 0.0)
 
     def look() -> None:
         with open_site() as site:
             check(site)
 
-    patience(look)
+    retry(look)
     if own is None:
-        patience(ensure_server)  # before Prefect's import: it may correct the address that the user has set
+        retry(ensure_server)  # before Prefect's import: it may correct the address that the user has set
 
 
-def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, patient: bool = False) -> Any:
+def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, wait_for_outages: bool = False) -> Any:
     """Run the flow and return its result.
 
-    Raises NightjarError, also for parameters that it refuses and a server that is gone.
+    Raises NightjarError, also for refused parameters and an unavailable server.
 
-    patient: a server that is gone is waited for, and the flow called again: it must resume
+    wait_for_outages: wait for an unavailable server and call the flow again; the flow must be able to resume
     """
     from prefect import tags
     from prefect.exceptions import CancelledRun, ParameterBindError, ParameterTypeError
 
     from deployments.prefect_server import ensure_server
-    from tasks.runs.cancelling import AGAIN
+    from tasks.runs.cancelling import RESUME_HINT
     from tasks.runs.edge_runs import prefect_is_away
 
-    _say_failures_once()
-    outage_s = read_settings().outage_s if patient else 0.0
-    Patience(outage_s)(ensure_server)
-    patience = Patience(outage_s, prefect_is_away)
+    _hide_repeated_failures()
+    outage_s = read_settings().outage_s if wait_for_outages else 0.0
+    OutageRetry(outage_s)(ensure_server)
+    retry = OutageRetry(outage_s, prefect_is_away)
     try:
         with _signals_interrupt(), tags(TAG, f"{PROCESS}{this_owner()}"):
-            return patience(lambda: flow(**parameters))
+            return retry(lambda: flow(**parameters))
     except (CancelledRun, KeyboardInterrupt):
-        raise KeyboardInterrupt(f"Cancelled. {AGAIN}.") from None
+        raise KeyboardInterrupt(f"Cancelled. {RESUME_HINT}.") from None
     except (ParameterBindError, ParameterTypeError) as error:
         raise NightjarError(_first_fault(error)) from error
     except Exception as error:
         if prefect_is_away(error):
-            raise _gone(error) from error
+            raise _server_lost(error) from error
         raise
 
 
-def _gone(error: Exception) -> NightjarError:
-    """Return the sentence for a Prefect server that went away."""
-    said = str(error).splitlines()[0] if str(error) else "no word"
+def _server_lost(error: Exception) -> NightjarError:
+    """Return the error for a Prefect server that became unavailable."""
+    reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
     return NightjarError(
-        f"Prefect's server at {prefect_api_url()} does not answer as it should ({type(error).__name__}: {said}). "
-        "See that it runs, then run this again: what was done is kept"
+        f"Prefect's server at {prefect_api_url()} does not answer correctly ({reason}). Check that it runs, then run "
+        "this command again. What was done is kept."
     )
 
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """End a flow in order on SIGTERM and a closed terminal, as Ctrl-C does."""
+    """Let SIGTERM and a closed terminal end a flow as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -108,22 +108,22 @@ def _signals_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _OnlyNews(logging.Filter):
-    """Leaves out what the command says by itself."""
+class _RepeatedFailureFilter(logging.Filter):
+    """Drops the messages about failures that the command prints itself."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(REPEATED)
 
 
-def _say_failures_once() -> None:
-    """On the terminal; what goes to Prefect's pages is whole."""
+def _hide_repeated_failures() -> None:
+    """Hide repeated failures on the terminal. Prefect's pages show all messages."""
     for handler in logging.getLogger().handlers:
-        if not any(isinstance(each, _OnlyNews) for each in handler.filters):
-            handler.addFilter(_OnlyNews())
+        if not any(isinstance(each, _RepeatedFailureFilter) for each in handler.filters):
+            handler.addFilter(_RepeatedFailureFilter())
 
 
 def _first_fault(error: Exception) -> str:
-    """Pydantic's second and third line: the parameter and what is wrong with it, without the value."""
+    """Return the second and third line of Pydantic's message: the parameter and its fault, without the value."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = ": ".join(lines[1:3]) if len(lines) > 2 else " ".join(lines)
-    return f"{text.partition(' [type=')[0].lstrip('- ')}. Correct that option: --help says what it takes"
+    return f"{text.partition(' [type=')[0].lstrip('- ')}. Correct this option: --help describes it."

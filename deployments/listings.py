@@ -1,4 +1,4 @@
-"""The listings as tables: the five or six columns of each that fit a terminal of 80 columns."""
+"""The listings as tables: the five or six columns of each that fit a terminal of 80 characters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from storage.sql.listings import Listing
 
 @dataclass(frozen=True)
 class ListingTable:
-    """A listing as a table. narrow: column -> how the narrow table shows it"""
+    """A listing as a table. narrow: column -> its form in the narrow table"""
 
     listing: Listing[Any]
     narrow: Mapping[str, Column]

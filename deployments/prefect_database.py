@@ -1,7 +1,7 @@
-"""A migrated database for new Prefect servers: migrating an empty one takes longer than all else at a server's start.
+"""A migrated database for new Prefect servers, since migrations take most of a server's first start.
 
-`make` writes it once per installation: `python -m deployments.prefect_database`. Without it, and for a database that
-the user has chosen, Prefect migrates by itself.
+`make` writes it once per installation: `python -m deployments.prefect_database`. Without it, or if the user has chosen
+a database, Prefect runs its migrations itself.
 """
 
 import os
@@ -14,18 +14,18 @@ from pathlib import Path
 
 from tasks.site.settings import fresh_prefect_environment, prefect_has_own_database
 
-DATABASE = "prefect.db"  # in PREFECT_HOME, Prefect's own choice
+DATABASE = "prefect.db"  # in PREFECT_HOME, Prefect's default
 
 
 def template_path() -> Path:
-    """Return the place of the migrated database of the installed version of Prefect."""
+    """Return the path of the migrated database for the installed version of Prefect."""
     return Path(sys.prefix) / "share" / "nightjar" / f"prefect-{version('prefect')}.db"
 
 
 def write_template(path: Path) -> None:
-    """Write an empty, migrated database. It holds no key and no secret: Prefect makes those at its first use.
+    """Write an empty, migrated database. It contains no key and no secret: Prefect creates them at its first use.
 
-    Raises subprocess.CalledProcessError, with Prefect's own words in stderr.
+    Raises subprocess.CalledProcessError, with Prefect's messages in stderr.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
@@ -40,9 +40,9 @@ def write_template(path: Path) -> None:
 
 
 def place_database(home: Path) -> bool:
-    """Give a Prefect home that has no database yet the migrated one. Return True if it was placed.
+    """Copy the migrated database to a Prefect home without a database. Return True if it was copied.
 
-    Two commands may do so at once: the first one's stays.
+    Of two concurrent commands, the first one's copy stays.
     """
     template, target = template_path(), home / DATABASE
     if prefect_has_own_database() or target.exists() or not template.exists():

@@ -1,7 +1,7 @@
-"""A Prefect server as a child process: it ends with its parent, however that ends. And: is there one at an address?
+"""Start a Prefect server as a child process that ends with its parent, and find a server at an address.
 
-Prefect starts one by itself, but in the terminal's own process group: Ctrl-C kills it together with the flow, which
-then waits minutes for an answer; and after SIGKILL it lives on for ever. Ours can be watched in a browser, too.
+Prefect's own temporary server shares the terminal's process group: Ctrl-C kills it together with the flow, which then
+waits minutes for an answer, and after SIGKILL the server keeps running. This one also has a UI.
 """
 
 import atexit
@@ -39,7 +39,7 @@ from tasks.waiting.outages import ServerAwayError
 HOST = "127.0.0.1"
 HERE = "http://127.0.0.1:4200/api"
 CLOUD = "//api.prefect.cloud/"
-START_LIMIT_S = 120.0  # a Raspberry Pi takes its time
+START_LIMIT_S = 120.0  # a Raspberry Pi is slow
 STOP_LIMIT_S = 10.0
 ANSWER_LIMIT_S = 10.0
 PR_SET_PDEATHSIG = 1
@@ -57,7 +57,7 @@ IDLE_SERVICES = (
 
 @dataclass(frozen=True)
 class OwnServer:
-    """A server that this process has started, maybe still on its way, and the address of its API."""
+    """A server that this process has started, which may still be starting, and the address of its API."""
 
     process: "subprocess.Popen[bytes]"
     api_url: str
@@ -65,11 +65,11 @@ class OwnServer:
 
 @cache
 def begin_server() -> OwnServer | None:
-    """Start a server of this process's own without waiting for it; None: there is one to use already.
+    """Start a server for this process without waiting for it; None: another server is configured or running.
 
-    It takes seconds, in which this process can import and check. Prefect may be imported from now on.
+    The start takes seconds, in which this process can import and check. Prefect may be imported from now on.
     """
-    if prefect_api_url() or running_up():
+    if prefect_api_url() or running_up_address():
         return None
     port = _free_port()
     place_database(prefect_home())
@@ -82,15 +82,15 @@ def begin_server() -> OwnServer | None:
 
 @cache
 def ensure_server() -> None:
-    """Wait until Prefect's API answers, here until this process ends or at the address that the user has set.
+    """Wait until Prefect's API answers: that of this process's own server, or that of the configured one.
 
-    Raises NightjarError where the server does not start.
+    Raises NightjarError if the server does not start or cannot be used.
     """
     if own := begin_server():
         wait_until_up(own.process, own.api_url)
         atexit.unregister(stop_child)
         atexit.register(stop_child, own.process)
-        click.echo(f"Watch it at {own.api_url.removesuffix('/api')} while it runs.", err=True)
+        click.echo(f"The run can be watched at {own.api_url.removesuffix('/api')} until it ends.", err=True)
         return
     url = find_api(server_address(None))
     refuse_wrong_password(url)
@@ -99,17 +99,21 @@ def ensure_server() -> None:
 
 
 def _one_run_services() -> dict[str, str]:
-    """For the server of a single run: the recorders of task runs and events work, without which its pages show no
-    tasks. All that looks after schedules, workers and old runs is off: it costs CPU that the run needs."""
+    """Return the settings of a server for a single run.
+
+    Services for schedules, workers and old runs are off, to save CPU time. The recorders of task runs and events stay
+    on, since the UI shows no tasks without them.
+    """
     return {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in IDLE_SERVICES}
 
 
 def start_child(
     arguments: Sequence[str], *, quiet: bool = False, environment: Mapping[str, str] | None = None, umask: int = -1
 ) -> subprocess.Popen[bytes]:
-    """Start this Python as a child that ends with us. Its own session keeps Ctrl-C from it: we end it in order.
+    """Start this Python as a child that ends with this process. A session of its own protects it from Ctrl-C.
 
-    quiet: it prints nothing; umask: of its files
+    quiet: discard its output
+    umask: permissions that its files lack
     """
     return subprocess.Popen(
         [sys.executable, *arguments],
@@ -124,22 +128,24 @@ def start_child(
 
 
 def wait_until_up(server: subprocess.Popen[bytes], api_url: str) -> None:
-    """Wait for the server. Raises NightjarError if it ends or stays silent."""
+    """Wait until the server answers. Raises NightjarError if it ends or does not answer in time."""
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise NightjarError(
-                f"Prefect's server ended at its start with code {server.returncode}, expected it to run: "
-                "'.venv/bin/prefect server start' says why"
+                f"Prefect's server ended with code {server.returncode} while it started. Run "
+                "'.venv/bin/prefect server start' to see the reason."
             )
         if is_prefect(api_url):
             return
         time.sleep(0.2)
-    raise NightjarError(f"Prefect's server did not answer in {START_LIMIT_S:.0f} s: is the machine very busy?")
+    raise NightjarError(
+        f"Prefect's server did not answer within {START_LIMIT_S:.0f} s. Check the load of this machine and try again."
+    )
 
 
 def stop_child(child: subprocess.Popen[bytes], limit_s: float = STOP_LIMIT_S) -> None:
-    """Asks it to end, and ends it when it has not by then."""
+    """Send SIGTERM, and SIGKILL after limit_s."""
     child.terminate()
     try:
         child.wait(limit_s)
@@ -149,27 +155,27 @@ def stop_child(child: subprocess.Popen[bytes], limit_s: float = STOP_LIMIT_S) ->
 
 
 def is_loopback(host: str) -> bool:
-    """Return True if only this machine can reach a server that listens there."""
+    """Return True if only this machine can reach a server that listens on this host."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False  # a name may mean anything
+        return False  # a host name may have any address
 
 
 def is_prefect(api_url: str) -> bool:
-    """Return True if a Prefect server answers there, whatever its password."""
+    """Return True if a Prefect server answers at this address, whatever its password."""
     return _ask(f"{api_url}/health", None) == (200, b"true")
 
 
 def server_address(given: str | None) -> str:
-    """Return the given address, the user's own, that of this home's `nightjar up`, or its default."""
-    return given or prefect_api_url() or running_up() or HERE
+    """Return the given address, PREFECT_API_URL, the address of this home's `nightjar up`, or the default."""
+    return given or prefect_api_url() or running_up_address() or HERE
 
 
-def running_up() -> str | None:
-    """Address of the pages of the `nightjar up` that runs in this home, on whatever port; None: none does."""
+def running_up_address() -> str | None:
+    """Return the UI's address of the `nightjar up` that runs in this home; None if none runs."""
     try:
         with up_lock().open(encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -181,22 +187,22 @@ def running_up() -> str | None:
 
 
 def find_api(address: str) -> str:
-    """Find the API's address from that of a server, its pages or its API. Raises NightjarError if none answers."""
+    """Find the API from the address of a server, its UI or its API. Raises NightjarError if none answers."""
     refuse_credentials(address)
     candidates = api_candidates(address)
-    if CLOUD in address:  # Prefect's own service tells nobody its health
+    if CLOUD in address:  # Prefect Cloud has no public health check
         return candidates[0]
     for candidate in candidates:
         if is_prefect(candidate):
             return candidate
     kind = NightjarError if _answers(candidates[0]) else ServerAwayError
     raise kind(
-        f"no Prefect server answers at {address}. Start one with 'nightjar up', or correct --server or PREFECT_API_URL"
+        f"No Prefect server answers at {address}. Start one with 'nightjar up', or correct --server or PREFECT_API_URL."
     )
 
 
 def _answers(url: str) -> bool:
-    """Return True if something else answers there or the host does not exist: waiting would be in vain."""
+    """Return True if waiting is useless: another server answers, or the host does not exist."""
     try:
         socket.getaddrinfo(urlsplit(url).hostname, None)
     except socket.gaierror as error:
@@ -208,7 +214,7 @@ def _answers(url: str) -> bool:
 
 
 def api_candidates(address: str) -> list[str]:
-    """Addresses at which the API may be, by one that a browser or a person has: with and without /api, a UI page."""
+    """Return possible addresses of the API for a given one, which may be a UI page, with or without /api."""
     parts = urlsplit(address.strip() if "://" in address else f"http://{address.strip()}")
     origin = f"{parts.scheme}://{parts.netloc}"
     names = [name for name in parts.path.split("/") if name]
@@ -219,33 +225,33 @@ def api_candidates(address: str) -> list[str]:
 
 
 def require_server(address: str) -> str:
-    """Return its API's address. Raises NightjarError if no Prefect server answers or it refuses us."""
+    """Return the API's address. Raises NightjarError if no Prefect server answers or it refuses the password."""
     api_url = find_api(address)
     refuse_wrong_password(api_url)
     return api_url
 
 
 def refuse_wrong_password(api_url: str) -> None:
-    """Raise NightjarError if a server answers that rejects our password; silence is no answer."""
+    """Raise NightjarError if a server rejects the password. A server that does not answer is ignored."""
     status, _ = _ask(f"{api_url}/admin/version", prefect_password("client"))
     if status == http.HTTPStatus.UNAUTHORIZED:
         raise NightjarError(
-            f"the Prefect server at {api_url} refused us: set PREFECT_API_AUTH_STRING to its 'user:password'"
+            f"The Prefect server at {api_url} refused the password. Set PREFECT_API_AUTH_STRING to its 'user:password'."
         )
 
 
 def require_ready(api_url: str) -> None:
-    """Raise ServerAwayError if the server answers and its database does not."""
+    """Raise ServerAwayError if the server answers but its database does not."""
     status, _ = _ask(f"{api_url}/ready", prefect_password("client"))
     if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
         raise ServerAwayError(
-            f"the Prefect server at {api_url} cannot reach its database. Start that, or see the server's log"
+            f"The Prefect server at {api_url} cannot reach its database. Start the database, or read the server's log."
         )
 
 
 def _ask(url: str, password: str | None) -> tuple[int, bytes]:
-    """Status and beginning of the answer; 0 where nobody answers."""
-    request = urllib.request.Request(url)  # noqa: S310 (http is what Prefect speaks)
+    """Return status and start of the answer; status 0 if there is no answer."""
+    request = urllib.request.Request(url)  # noqa: S310 (Prefect uses http)
     if password:
         request.add_header("Authorization", f"Basic {base64.b64encode(password.encode()).decode()}")
     try:

@@ -1,7 +1,7 @@
 """The generated parts of docs/cli.md, docs/settings.md and docs/decisions/README.md, written by `make docs`.
 
-They are made from the `nightjar` command line, from the class Settings, and from the titles of the decisions.
-Everything outside of the two markers in these documents is written by hand.
+The sources are the `nightjar` command line, the class Settings, and the titles of the decisions. Everything outside
+the two markers in these documents is written by hand.
 """
 
 import re
@@ -60,7 +60,7 @@ def with_reference(document: str, reference: str) -> str:
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"the document has no {BEGIN!r} with {END!r} behind it")
+        raise ValueError(f"The document has no {BEGIN!r} followed by {END!r}. Add the two markers.")
     return f"{before}{BEGIN}\n\n{reference}\n\n{END}{after}"
 
 
@@ -148,7 +148,7 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def main() -> None:
-    """Write the generated parts anew."""
+    """Write the generated parts of the documents."""
     for name, reference in DOCUMENTS.items():
         path = FOLDER / name
         path.write_text(with_reference(path.read_text(), reference()))

@@ -1,4 +1,4 @@
-"""Command-line options made from a spec: names, defaults, bounds and help are those of the flow's form."""
+"""Command-line options made from a spec, with the names, defaults, bounds and help of the flow's form."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from models.spec import Option, Parameter, build, parameters
 
 
 class Matching(click.ParamType[str, Any]):
-    """A text that a pattern matches."""
+    """A text that must match a pattern."""
 
     name = "text"
 
@@ -23,7 +23,7 @@ class Matching(click.ParamType[str, Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         longest = self.option.max_length
         if not re.fullmatch(self.option.pattern or "", value) or (longest and len(value) > longest):
-            self.fail(f"{value!r} is not a name. Use {self.option.expected}", param, ctx)
+            self.fail(f"{value!r} is not a valid name. Use {self.option.expected}.", param, ctx)
         return str(value)
 
 
@@ -80,13 +80,13 @@ def _option(parameter: Parameter) -> Callable[..., Any]:
 
 
 def _spelled(parameter: Parameter) -> tuple[str, str]:
-    """Return the option's spelling, with its opposite if it can be yes, no or unset; then the parameter's name."""
+    """Return the option's flags, with its opposite if it can be true, false or unset, and the parameter's name."""
     opposite = f"/--no-{parameter.flag[2:]}" if parameter.kind is bool and parameter.nullable else ""
     return parameter.option.flags or parameter.flag + opposite, parameter.name
 
 
 def click_type(kind: Any, option: Option) -> Any:
-    """Return the click type of a parameter's values, or of each if it takes several."""
+    """Return the click type of a parameter's value, or of each value if it takes several."""
     if option.separator:
         return str
     if get_origin(kind) is tuple:

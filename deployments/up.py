@@ -1,6 +1,6 @@
-"""`nightjar up`: a Prefect server, the deployments, a worker here; Ctrl-C or SIGTERM ends all of it.
+"""`nightjar up`: run a Prefect server and a worker on this machine, and deploy the flows, until Ctrl-C or SIGTERM.
 
-Each is a child of ours with a session of its own, which the kernel ends when we are gone, even by SIGKILL.
+Server and workers are children with sessions of their own. The kernel ends them with their parent, even after SIGKILL.
 """
 
 import fcntl
@@ -18,7 +18,14 @@ import click
 
 from deployments.deploy import NightSchedule, check_schedule, deploy
 from deployments.prefect_database import place_database
-from deployments.prefect_server import is_loopback, is_prefect, running_up, start_child, stop_child, wait_until_up
+from deployments.prefect_server import (
+    is_loopback,
+    is_prefect,
+    running_up_address,
+    start_child,
+    stop_child,
+    wait_until_up,
+)
 from deployments.worker import STOP_LIMIT_S
 from models.inference.devices import check_device
 from models.types import NightjarError
@@ -38,71 +45,71 @@ OWNER_ONLY = 0o077
 LOOK_EVERY_S = 0.5
 
 
-class Ended(Exception):
+class StopRequested(Exception):
     """Ctrl-C or SIGTERM."""
 
 
 def bring_up(host: str, port: int, night: NightSchedule, edge: str | None, fallback: str) -> None:
-    """Run until Ctrl-C or SIGTERM. Where it runs already, bring that one up to date. Raises NightjarError.
+    """Run until Ctrl-C or SIGTERM. If it runs already, only update its deployments. Raises NightjarError.
 
-    edge: a device to do segments with on this machine, too
+    edge: device on which this machine processes segments, too
     """
     prepare_prefect(read_settings())
     if edge:
         check_device(edge)
-    if running := running_up():
-        _bring_up_to_date(running, night, edge)
+    if running := running_up_address():
+        _update_running(running, night, edge)
         return
     check_schedule(night)
     url = f"http://{_address(host)}:{port}"
-    _lock_the_door(host)
-    with _alone(prefect_home(), url), _signals_end_us(), _children() as children:
-        _refuse_a_taken_port(host, port, url)
-        children["Prefect's server"] = _start_server(host, port)
-        wait_until_up(children["Prefect's server"], f"{url}/api")
+    _require_password(host)
+    with _only_instance(prefect_home(), url), _stop_on_signals(), _stopping_children() as children:
+        _check_port(host, port, url)
+        children["prefect server"] = _start_server(host, port)
+        wait_until_up(children["prefect server"], f"{url}/api")
         use_prefect_api(f"{url}/api")
-        children["nightjar deploy"] = start_child(["-m", "deployments.cli", "deploy", *_words(night)])
+        children["nightjar deploy"] = start_child(["-m", "deployments.cli", "deploy", *_deploy_options(night)])
         if children["nightjar deploy"].wait() != 0:
-            raise NightjarError("the deployments were not made: the line above says why")
+            raise NightjarError("The deployments were not created. Correct the error in the line above.")
         del children["nightjar deploy"]
-        children["the central worker"] = _start_worker("central", "CPU", "none", CENTRAL_RUNS)
+        children["central worker"] = _start_worker("central", "CPU", "none", CENTRAL_RUNS)
         if edge:
-            children["the edge worker"] = _start_worker("edge", edge, fallback)
-        click.echo(f"The UI is at {url}. Ctrl-C ends all of it.")
+            children["edge worker"] = _start_worker("edge", edge, fallback)
+        click.echo(f"The UI is at {url}. Press Ctrl-C to stop everything.")
         _watch(children)
 
 
-def _bring_up_to_date(running: str, night: NightSchedule, edge: str | None) -> None:
+def _update_running(running: str, night: NightSchedule, edge: str | None) -> None:
     """Deploy the requested schedule to the server of the `nightjar up` that already runs in this home."""
-    click.echo(f"'nightjar up' runs here already. The UI is at {running}.")
+    click.echo(f"'nightjar up' is already running here. The UI is at {running}.")
     deploy(night, running)
     if edge:
         raise NightjarError(
-            "its workers stay as they are. Start one more with "
-            f"'nightjar worker --pool edge --device {edge}', or end the first 'nightjar up' before this one"
+            "The workers of the running 'nightjar up' were not changed. Start an edge worker with "
+            f"'nightjar worker --pool edge --device {edge}', or stop the running 'nightjar up' first."
         )
 
 
-def _words(night: NightSchedule) -> list[str]:
+def _deploy_options(night: NightSchedule) -> list[str]:
     """Return the options of `nightjar deploy`."""
     return [word for name, value in asdict(night).items() if value for word in (f"--{name}", value)]
 
 
-def _lock_the_door(host: str) -> None:
-    """Beyond loopback there must be a password, and what we start here shows it."""
+def _require_password(host: str) -> None:
+    """Require a password beyond loopback, and let workers started here use it."""
     password = prefect_password("server")
     if password and not prefect_password("client"):
         use_prefect_password(password)
     if not password and not is_loopback(host):
         raise NightjarError(
-            f"--host {host} can be reached from other machines and no password is set, expected one: whoever reaches "
-            "Prefect's server can run code here. Set PREFECT_SERVER_API_AUTH_STRING=user:password, and "
-            "PREFECT_API_AUTH_STRING to the same for workers elsewhere"
+            f"--host {host} can be reached from other machines, and no password is set. Anyone who reaches Prefect's "
+            "server could run code here. Set PREFECT_SERVER_API_AUTH_STRING to user:password, and "
+            "PREFECT_API_AUTH_STRING to the same value for workers on other machines."
         )
 
 
 def _address(host: str) -> str:
-    """Return the host as part of a URL; a server that listens everywhere listens on loopback, too."""
+    """Return the host for a URL; loopback for a server that listens on all addresses."""
     if host in ("", "0.0.0.0"):  # noqa: S104 (compared, not listened on)
         return "127.0.0.1"
     if host == "::":
@@ -111,11 +118,11 @@ def _address(host: str) -> str:
 
 
 @contextmanager
-def _alone(folder: Path, url: str) -> Iterator[None]:
-    """Two servers on one SQLite file do every scheduled thing twice."""
+def _only_instance(folder: Path, url: str) -> Iterator[None]:
+    """Hold the lock of this home: two servers on one SQLite file would start every scheduled run twice."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file in folder.glob("prefect.db*"):
-        file.chmod(0o600)  # older ones are readable by all
+        file.chmod(0o600)  # older versions left them readable by all
     with up_lock().open("a+", encoding="utf-8") as lock:
         up_lock().chmod(0o600)
         try:
@@ -123,8 +130,8 @@ def _alone(folder: Path, url: str) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise NightjarError(
-                f"'nightjar up' runs here already, at {lock.read().strip()}: 'nightjar deploy' brings it up to date, "
-                "another NIGHTJAR_HOME gives you a second one"
+                f"'nightjar up' is already running here, at {lock.read().strip()}. Run 'nightjar deploy' to update it. "
+                "Give a second one another NIGHTJAR_HOME."
             ) from None
         lock.truncate(0)
         lock.write(url)
@@ -132,7 +139,7 @@ def _alone(folder: Path, url: str) -> Iterator[None]:
         yield
 
 
-def _refuse_a_taken_port(host: str, port: int, url: str) -> None:
+def _check_port(host: str, port: int, url: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -143,10 +150,10 @@ def _refuse_a_taken_port(host: str, port: int, url: str) -> None:
             reason = error
     if is_prefect(f"{url}/api"):
         raise NightjarError(
-            f"a Prefect server answers at {url} already, expected nobody: 'nightjar deploy --server {url}/api' brings "
-            "it up to date, --port takes another"
+            f"A Prefect server is already running at {url}. Run 'nightjar deploy --server {url}/api' to update it, or "
+            "choose another --port."
         )
-    raise NightjarError(f"cannot listen on {host}, port {port} ({reason}): choose another --port or --host")
+    raise NightjarError(f"Cannot listen on {host}, port {port} ({reason}). Choose another --port or --host.")
 
 
 def _start_server(host: str, port: int) -> subprocess.Popen[bytes]:
@@ -163,26 +170,26 @@ def _start_worker(pool: str, device: str, fallback: str, limit: int = 2) -> subp
 
 
 @contextmanager
-def _signals_end_us() -> Iterator[None]:
+def _stop_on_signals() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
-        for each in numbers:  # once is enough, and the end has its limits
+        for each in numbers:  # ignore further signals: stopping has a time limit
             signal.signal(each, signal.SIG_IGN)
-        raise Ended
+        raise StopRequested
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
-    except Ended:
-        click.echo("Ended.")
+    except StopRequested:
+        click.echo("Stopped.")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _children() -> Iterator[dict[str, subprocess.Popen[bytes]]]:
-    """End the children in reverse order: a worker tells the server the outcome of its runs."""
+def _stopping_children() -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """Stop the children in reverse order, so that a worker can report its runs to the server."""
     children: dict[str, subprocess.Popen[bytes]] = {}
     try:
         yield children
@@ -196,6 +203,7 @@ def _watch(children: dict[str, subprocess.Popen[bytes]]) -> None:
         for name, child in children.items():
             if child.poll() is not None:
                 raise NightjarError(
-                    f"{name} ended with code {child.returncode}, expected it to run: see above, and start again"
+                    f"The process {name!r} ended with code {child.returncode}. Read its messages above, then run "
+                    "'nightjar up' again."
                 )
         time.sleep(LOOK_EVERY_S)

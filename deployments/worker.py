@@ -1,10 +1,13 @@
-"""`nightjar worker`: takes runs of a work pool and starts each as a process of this machine. No SQL, no TensorFlow.
+"""`nightjar worker`: run the flow runs of a work pool, each as a process on this machine. No SQL, no TensorFlow.
 
-It is Prefect's process worker but for five things: runs start in the folder that the worker was started in, so that
-`.env` and relative paths mean the same to both; they start at once, where Prefect imports itself twice, first for a
-process that looks for code to fetch; at the edge it takes a second one only when the first has its device, so that
-other workers get theirs; a run that a stopping worker ends is set Cancelled or Crashed, where Prefect would show it
-Running for ever; and stopping has a limit. It serves Python 3.10, too.
+It differs from Prefect's process worker in five ways:
+- Runs start in the worker's working folder, so that `.env` and relative paths mean the same to both.
+- Runs start directly, without the extra process in which Prefect looks for code to fetch.
+- An edge worker takes a second run only when the first has its device, so that other workers receive runs.
+- A run that ends because its worker stops is set to Cancelled or Crashed. Prefect would show it as Running forever.
+- Stopping has a time limit.
+
+It must also run on Python 3.10.
 """
 
 import asyncio
@@ -27,19 +30,19 @@ from deployments.prefect_server import find_api, refuse_wrong_password, server_a
 from models.types import NightjarError, refuse_credentials
 from tasks.fleet.device_lock import is_held
 from tasks.site.owner import host_name
-from tasks.site.settings import become_worker, prepare_prefect, read_settings, use_prefect_api
+from tasks.site.settings import prepare_prefect, read_settings, set_worker_environment, use_prefect_api
 
 POOLS = ("central", "edge")
 STOP_LIMIT_S = 15.0
-SAY_LIMIT_S = 5.0
+STATE_LIMIT_S = 5.0
 
 
 def run_worker(pool: str, device: str, name: str | None, fallback: str, limit: int, server: str | None) -> None:
-    """Take runs of the pool until SIGTERM or Ctrl-C. Raises NightjarError where it does not let us in."""
+    """Run the flow runs of the pool until SIGTERM or Ctrl-C. Raises NightjarError if the server refuses it."""
     settings = read_settings()
     prepare_prefect(settings)
     name = worker_name(name or settings.worker_name or f"{host_name()}-{device}")
-    become_worker(settings, name, device, fallback)
+    set_worker_environment(settings, name, device, fallback)
     url = _server(server)
     refuse_wrong_password(url)
     use_prefect_api(url)
@@ -62,35 +65,35 @@ def worker_name(text: str) -> str:
 
 
 async def _work(pool: str, home: Path, device: str, name: str, limit: int) -> None:
-    # Prefect takes a second to import and reads the environment while it is: not before all of it is set.
+    # Prefect reads the environment when it is imported, so the import comes after all settings.
     worker = _worker_class(pool, home, device)(
         name=name, work_pool_name=pool, limit=limit, create_pool_if_not_found=False
     )
     this = asyncio.current_task()
     assert this is not None
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, _stopper(this))
+        asyncio.get_running_loop().add_signal_handler(number, _stop_handler(this))
     with suppress(asyncio.CancelledError):
         await worker.start(printer=click.echo)
 
 
-def _stopper(work: "asyncio.Task[None]") -> Callable[[], None]:
-    """Asks once, insists the second time and after a while: a server that is gone must not hold us up."""
+def _stop_handler(work: "asyncio.Task[None]") -> Callable[[], None]:
+    """Return a signal handler that stops the worker: cleanly first, by force on the second signal or after a limit."""
     asked = threading.Event()
 
     def stop() -> None:
         if asked.is_set():
-            _end_now()
+            _kill_processes()
         asked.set()
         work.cancel()
-        watchdog = threading.Timer(STOP_LIMIT_S, _end_now)
+        watchdog = threading.Timer(STOP_LIMIT_S, _kill_processes)
         watchdog.daemon = True
         watchdog.start()
 
     return stop
 
 
-def _end_now() -> None:
+def _kill_processes() -> None:
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()
@@ -98,7 +101,7 @@ def _end_now() -> None:
 
 
 def _worker_class(pool: str, home: Path, device: str) -> Any:
-    """home, device: what the runs' lock is of."""
+    """Build the worker's class. home, device: identify the lock that runs hold."""
     import anyio
     from prefect.client.schemas.objects import FlowRun
     from prefect.states import Cancelled, Crashed
@@ -114,10 +117,10 @@ def _worker_class(pool: str, home: Path, device: str) -> Any:
 
         @classmethod
         def __dispatch_key__(cls) -> str:
-            return "nightjar-process"  # beside Prefect's own in its list of classes; the type stays "process"
+            return "nightjar-process"  # a key of its own in Prefect's list of classes; the type stays "process"
 
         async def _submit_scheduled_flow_runs(self, flow_run_response: list[Any]) -> list[FlowRun]:
-            """Submit one random run at a time, since others poll too; none while an edge worker's first is starting."""
+            """Submit one random run at a time, as other workers poll too; none while an edge worker's first starts."""
             if pool == "edge" and self.limiter.borrowed_tokens and not is_held(home, device):
                 return []
             some = random.sample(flow_run_response, min(1, len(flow_run_response)))
@@ -130,7 +133,7 @@ def _worker_class(pool: str, home: Path, device: str) -> Any:
             try:
                 return await super().run(flow_run, configuration, task_status)
             except asyncio.CancelledError:
-                with anyio.move_on_after(SAY_LIMIT_S, shield=True), suppress(Exception):
+                with anyio.move_on_after(STATE_LIMIT_S, shield=True), suppress(Exception):
                     end = Crashed if pool == "edge" else Cancelled  # an edge run's segments go to other workers
                     state: Any = end(message=f"The worker {self.name} was stopped. Run it again to continue.")
                     await self.client.set_flow_run_state(flow_run.id, state, force=True)

@@ -75,7 +75,7 @@ def finetune_classifier(spec: FinetuneSpec) -> int:
             log.info(said, run_id, run_id)
             return run_id
         try:
-            with finetuning.holding(site.engine, run_id):
+            with finetuning.keeping_lease(site.engine, run_id):
                 trainings.record_pictures(site.engine, run_id, finetuning.prediction_rows(data.pictures, {}))
                 _train(site, _Run(run_id, plan, params, data), file)
         except BaseException as error:

@@ -15,7 +15,7 @@ from tasks.site.settings import read_settings
 log = logging.getLogger(__name__)
 
 
-def _who_infers(given: dict[str, Any]) -> str:
+def _run_name(given: dict[str, Any]) -> str:
     """Name the run by its device first: a night's runs differ in nothing else that people know."""
     settings = read_settings()
     return f"{settings.worker_name or socket.gethostname()}/{settings.device}, assignment {given['assignment'][:6]}"
@@ -27,7 +27,7 @@ hand they have nothing to do.
 """
 
 
-@flow(name="infer-assignment", flow_run_name=named_after(_who_infers), description=DESCRIPTION, **FLOW)
+@flow(name="infer-assignment", flow_run_name=named_after(_run_name), description=DESCRIPTION, **FLOW)
 def infer_assignment(
     assignment: Annotated[
         str, Option("Key of the segments that a nightly batch gives.", pattern="^[0-9a-f]{8}-[0-9a-f]{16}$")

@@ -18,7 +18,7 @@ from storage.objects.archive import canonical
 from storage.sql import catalogue
 from tasks.batch.account import read_account
 from tasks.batch.check import check_model_on
-from tasks.batch.estimate import foretell
+from tasks.batch.estimate import log_estimate
 from tasks.batch.listing import ArchiveListing, read_archive_task
 from tasks.batch.local import run_segments_task
 from tasks.batch.night import NightKey
@@ -28,16 +28,16 @@ from tasks.batch.shown_model import views_line
 from tasks.batch.spec import NightSpec
 from tasks.fleet.parent import run_fleet_task
 from tasks.model.store import take_model
-from tasks.runs.cancelling import AGAIN, cancellable, is_cancel, undisturbed
+from tasks.runs.cancelling import RESUME_HINT, cancellable, is_cancel, signals_ignored
 from tasks.runs.edge_runs import prefect_is_away
 from tasks.runs.forms import form
 from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW
 from tasks.site.owner import is_dead, this_owner
-from tasks.site.scratch import tidy
+from tasks.site.scratch import clean_up
 from tasks.site.settings import read_settings
 from tasks.site.site import Site, open_site
-from tasks.waiting.patience import Patience
+from tasks.waiting.retry import OutageRetry
 
 log = logging.getLogger(__name__)
 
@@ -75,28 +75,28 @@ def nightly_batch(spec: NightSpec) -> BatchReport:
     """
     begun = time.monotonic()
     limit_s = read_settings().outage_s
-    patience, calling = Patience(limit_s), Patience(limit_s, prefect_is_away)
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}), open_site(patience) as site:
+    retry, calling = OutageRetry(limit_s), OutageRetry(limit_s, prefect_is_away)
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}), open_site(retry) as site:
         check = partial(check_model_on, site, spec)
-        patience(check)
-        taken = patience(partial(take_model, site, spec.model, spec.frames_per_second))
-        key = patience(partial(_begin, site, spec, *taken))
+        retry(check)
+        taken = retry(partial(take_model, site, spec.model, spec.frames_per_second))
+        key = retry(partial(_begin, site, spec, *taken))
         try:
             listing = calling(partial(read_archive_task, key, spec.segment_s))
-            counts = patience(partial(_expect, site, key, listing))
+            counts = retry(partial(_expect, site, key, listing))
             if counts.missing:
-                patience(partial(foretell, site, key, counts, spec.dispatch, spec.runtime.device))
+                retry(partial(log_estimate, site, key, counts, spec.dispatch, spec.runtime.device))
                 calling(partial(_do_segments, key, listing, spec))
-            done = patience(lambda: batches.count_segments(site.engine, key.batch_id)).done
+            done = retry(lambda: batches.count_segments(site.engine, key.batch_id)).done
             pictures = Pictures()
             if done or spec.overlay == "all":
-                pictures = calling(partial(patience, partial(draw_pictures_task, key, listing.entries, spec.overlay)))
+                pictures = calling(partial(retry, partial(draw_pictures_task, key, listing.entries, spec.overlay)))
         except BaseException as error:
-            with undisturbed(), suppress(NightjarError):  # the database may be what failed
+            with signals_ignored(), suppress(NightjarError):  # the database may be what failed
                 _close(site, key.batch_id, error)
             raise
-        report = patience(partial(_account, site, key, spec.model, listing, pictures, begun))
-        given_up = patience(partial(batches.given_up, site.engine, key.batch_id))
+        report = retry(partial(_account, site, key, spec.model, listing, pictures, begun))
+        given_up = retry(partial(batches.given_up, site.engine, key.batch_id))
     calling(partial(publish_report, report))
     if report.status != "completed":
         raise BatchIncomplete(_what_is_missing(report, given_up))
@@ -110,7 +110,7 @@ def _begin(site: Site, spec: NightSpec, model_version_id: int, folder: Path, man
         # A mistyped name leaves no batch; a known archive whose disk is away leaves one that crashed.
         site.archive(location).check()
     batches.release_dead(site.engine, is_dead)
-    tidy(site.settings)
+    clean_up(site.settings)
     catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
     batch_id = batches.start_batch(
         site.engine, location, model_version_id, spec.dispatch, this_owner(), flow_run.get_id()
@@ -137,7 +137,7 @@ def _do_segments(key: NightKey, listing: ArchiveListing, spec: NightSpec) -> Non
 
 def _close(site: Site, batch_id: int, error: BaseException) -> None:
     if is_cancel(error):
-        batches.cancel_batch(site.engine, batch_id, f"cancelled. {AGAIN}")
+        batches.cancel_batch(site.engine, batch_id, f"cancelled. {RESUME_HINT}")
     else:
         batches.finish_batch(site.engine, batch_id, str(error) or type(error).__name__)
 

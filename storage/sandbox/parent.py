@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from types import TracebackType, UnionType
+from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,11 +163,8 @@ class Sandbox:
         except ConnectionError:
             raise self._death(cpu_s) from None
 
-    def _hear(self, cpu_s: float, wall_s: float = math.inf, kind: type | UnionType = dict) -> Any:
-        """Receive the child's next message, which is of this kind.
-
-        Raises SandboxError, SandboxKilled or TooSlowError where none comes.
-        """
+    def _hear(self, cpu_s: float, wall_s: float = math.inf) -> dict[str, Any]:
+        """Receive the child's next message. Raises SandboxError, SandboxKilled or TooSlowError where none comes."""
         child = self._child
         if child is None:
             raise SandboxError("the sandbox was closed")
@@ -183,7 +180,7 @@ class Sandbox:
         except (wire.WireError, TimeoutError) as error:
             self._end()
             raise SandboxError(f"the decoder's process sent nonsense ({error}): it was ended") from error
-        if not isinstance(answer, kind):
+        if not isinstance(answer, dict):
             self._end()
             raise SandboxError("the decoder's process sent nonsense: it was ended")
         return answer
@@ -264,14 +261,18 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             if self._given - self._told == len(self._views):  # otherwise the child has a free one
                 self._tell()
         answer = self._hear()
-        if isinstance(answer, dict):
+        meta = answer.get("meta")
+        if meta is None:
             self._finish()
             if "end" in answer:
                 raise StopIteration
             self._sandbox._raise(answer)
+        if not isinstance(meta, list) or not all(isinstance(number, int | float) for number in meta):
+            self._sandbox.close()
+            raise SandboxError("the decoder's process sent nonsense: it was ended")
         view = self._views[self._given % len(self._views)]
         self._given += 1
-        return answer, view
+        return tuple(meta), view
 
     def release(self) -> None:
         """Return the oldest held array to the child. Raises RuntimeError where none is held."""
@@ -297,9 +298,9 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             self._say(RELEASE * (self._released - self._told))
         self._told = self._released
 
-    def _hear(self) -> Any:
+    def _hear(self) -> dict[str, Any]:
         try:
-            return self._sandbox._hear(self._cpu_s, kind=tuple | dict)
+            return self._sandbox._hear(self._cpu_s)
         except (SandboxError, SandboxKilled):
             self._open = False
             raise
@@ -328,7 +329,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
                 answer = wire.receive(child.inbox)
                 if "end" in answer:
                     return
-                if not isinstance(answer, tuple):
+                if "meta" not in answer:
                     break
         except (EOFError, OSError, TypeError, wire.WireError):
             pass

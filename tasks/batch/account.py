@@ -1,4 +1,4 @@
-"""Work of a batch by device and by video, and the error of its estimate. Reads the ledger, writes nothing."""
+"""Account of a batch: its work by device and by video, and the error of its estimate. Reads the ledger only."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,17 +45,17 @@ from tasks.text.wording import (
 if TYPE_CHECKING:
     from models.drawing.night import Lane
 
-# A stick computes for nobody else, so a speed that drops and stays low is its own. A CPU has other work, too.
+# A stick runs nothing else, so a lasting drop in speed means throttling. A CPU may have other work.
 CAN_THROTTLE = "MYRIAD"
 MOST_CROWDS = 3
 THROTTLED = 0.7  # of the best speed so far
-MEDIAN_OF = 3  # segments: a single slow one is a hiccup, not heat
-NOTED = 20  # videos: an archive of one camera may have the same fault in all of them
-SHORT = 0.5  # of the median length: in a short segment the start of its decoder weighs too much
+MEDIAN_OF = 3  # segments: a single slow one does not mean throttling
+NOTED = 20  # videos: all files of a camera may have the same fault
+SHORT = 0.5  # of the median length: in a short segment the start of the decoder dominates
 
 
 class Throttling(NamedTuple):
-    """Speed that dropped and stayed low. began_s: since the batch's start; frames_per_s: slowest; before: best"""
+    """A lasting drop in speed. began_s: since the batch's start; frames_per_s: lowest speed; before: best speed"""
 
     began_s: float
     frames_per_s: float
@@ -64,12 +64,13 @@ class Throttling(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Account:
-    """All that the ledger has of a batch.
+    """Everything that the ledger contains about a batch.
 
-    throttling: (worker, device) -> where it became slow
-    crowds: the fullest second of each of the fullest videos; empty for a classifier
-    brought: None where nothing was done; earlier: the same of the batch before over this archive by this model
-    zone: in which times are told
+    throttling: (worker, device) -> its drop in speed
+    crowds: the seconds with the most people, one per video, of the videos with the most people; empty for a classifier
+    own_yield: results of this batch; None if it processed nothing
+    previous_yield: results of the previous batch over this archive by this model
+    zone: time zone of all displayed times
     """
 
     batch: BatchFacts
@@ -81,8 +82,8 @@ class Account:
     spans: Spans
     throttling: dict[tuple[str, str], Throttling]
     crowds: Sequence[Crowd]
-    brought: Yield | None
-    earlier: Yield | None
+    own_yield: Yield | None
+    previous_yield: Yield | None
     zone: tzinfo
 
     @property
@@ -94,13 +95,13 @@ class Account:
         batch = self.batch
         took = f"{'took' if batch.finished_at else 'running for'} {duration(batch.took_s)}"
         if batch.estimated_s is None:
-            return f"{took}; not estimated: no device was measured before"
+            return f"{took}; not estimated, as no device was measured before"
         if batch.finished_at is None or batch.status in ("crashed", "cancelled"):
             return f"{took}, estimated {duration(batch.estimated_s)}"
         return f"{took}, {deviation(batch.took_s, batch.estimated_s)} ({duration(batch.estimated_s)})"
 
     def device_line(self, device: DeviceFacts) -> str:
-        """Work of one device, in words."""
+        """Format the work of one device: frames, speed, segments, retries, losses."""
         parts = [count(device.frames_done, "frame"), count(device.segments_done, "segment")]
         if device.wall_s:
             parts.insert(1, rate(device.frames_done / device.wall_s))
@@ -111,58 +112,58 @@ class Account:
         return ", ".join([*parts, *filter(None, [self.throttling_text(device)])])
 
     def throttling_text(self, device: DeviceFacts) -> str:
-        """Empty where it kept its speed."""
+        """Format the device's drop in speed; empty without one."""
         found = self.throttling.get((device.worker or "", device.device or ""))
         if found is None:
             return ""
-        return f"throttled from {self._clock(found.began_s)}: {rate(found.frames_per_s)} after {rate(found.before)}"
+        return f"throttled from {self._clock(found.began_s)}: {rate(found.frames_per_s)}, before {rate(found.before)}"
 
     def _clock(self, at_s: float) -> str:
         return clock(self.batch.started_at + timedelta(seconds=at_s), self.zone)
 
     def found_lines(self) -> dict[str, str]:
-        """Rows, hours of film, the fullest seconds and the change against the batch before, label -> text."""
-        if self.brought is None:
+        """Format rows, video length, the most people and the change since the previous batch, label -> text."""
+        if self.own_yield is None:
             return {}
-        lines = {**_rows_line(self.counts.people, self.batch.task), "film": duration(self.brought.film_s)}
+        lines = {**_rows_line(self.counts.people, self.batch.task), "film": duration(self.own_yield.film_s)}
         if self.crowds:
             crowd = self.crowds[0]
-            lines["most"] = f"{crowd.most_people} at {film_clock(crowd.second)} of {crowd.video}"
-        return {**lines, **self._change_line(self.brought)}
+            lines["most"] = f"{crowd.most_people} in view at {film_clock(crowd.second)} of {crowd.video}"
+        return {**lines, **self._change_line(self.own_yield)}
 
-    def _change_line(self, brought: Yield) -> dict[str, str]:
-        earlier = self.earlier
-        if earlier is None:
+    def _change_line(self, own_yield: Yield) -> dict[str, str]:
+        previous_yield = self.previous_yield
+        if previous_yield is None:
             return {}
-        hourly, hourly_before = brought.rows / brought.film_s, earlier.rows / earlier.film_s
-        speed, speed_before = brought.frames / brought.took_s, earlier.frames / earlier.took_s
+        hourly, hourly_before = own_yield.rows / own_yield.film_s, previous_yield.rows / previous_yield.film_s
+        speed, speed_before = own_yield.frames / own_yield.took_s, previous_yield.frames / previous_yield.took_s
         of = "labels" if self.batch.task == "classification" else "people"
         return {
-            "change": f"film {change(brought.film_s, earlier.film_s)}, {of} per hour of film "
+            "change": f"video length {change(own_yield.film_s, previous_yield.film_s)}, {of} per hour of video "
             f"{change(hourly, hourly_before)}, speed {change(speed, speed_before)} "
-            f"against batch {earlier.batch_id} of {day_and_clock(earlier.started_at, self.zone)}"
+            f"compared with batch {previous_yield.batch_id} of {day_and_clock(previous_yield.started_at, self.zone)}"
         }
 
     def lost_lines(self) -> list[str]:
-        """One a lost assignment, with its time and its reason."""
+        """Format one line per lost assignment, with time and reason."""
         return [
-            f"{self._clock(loss.at_s)}, {loss.worker or 'a run without a device'}: {loss.reason or 'why is not known'}"
+            f"{self._clock(loss.at_s)}, {loss.worker or 'a run without a device'}: {loss.reason or 'unknown reason'}"
             for loss in self.losses
         ]
 
     def note_lines(self) -> list[str]:
-        """One per video whose file was odd, the first NOTED of them."""
+        """Format one line per video whose file has a fault, at most NOTED."""
         lines = [f"{note.video}: {'; '.join(_note_parts(note))}" for note in self.notes[:NOTED]]
         more = len(self.notes) - NOTED
         return (
-            [*lines, f"and {count(more, 'video')} more: see the tables time_repairs and videos"] if more > 0 else lines
+            [*lines, f"and {count(more, 'video')} more, in the tables time_repairs and videos"] if more > 0 else lines
         )
 
     def chart_key(self) -> str:
         return f"batches/{self.batch.batch_key}/night.png"
 
     def chart(self) -> NDArray[np.uint8]:
-        """(height, 1600, 3) uint8 BGR: the night by device."""
+        """Draw the batch by device: (height, 1600, 3) uint8 BGR."""
         from models.drawing.night import draw_night  # matplotlib takes 0.8 s of CPU time to load
 
         batch = self.batch
@@ -193,21 +194,21 @@ def _note_parts(note: VideoNote) -> Iterator[str]:
         yield f"time stamps of {count(note.frames_retimed, 'frame')} repaired"
     if note.clock_s is not None:
         jump = f"{duration(abs(note.clock_s))} {'ahead' if note.clock_s > 0 else 'back'}"
-        also = f", the longest of {note.clock_changes:,} jumps; they are" if note.clock_changes > 1 else ", which is"
-        yield f"its clock jumped {jump}{also} left out of its times"
+        also = f", the longest of {note.clock_changes:,} jumps" if note.clock_changes > 1 else ""
+        yield f"its clock jumped {jump}{also} (removed from the times of its frames)"
     if note.streams > 1:
-        yield f"stream {note.stream} taken, of {note.streams} video streams"
+        yield f"stream {note.stream} used, of {note.streams} video streams"
     if note.unused_bytes:
         unused, whole = file_size(note.unused_bytes), file_size(note.size_bytes)
-        yield f"{unused} of its {whole} lie behind the last frame and belong to no stream"
+        yield f"{unused} of its {whole} are after the last frame and belong to no stream"
 
 
 def read_account(engine: Database, batch_id: int | None = None, zone: tzinfo = UTC) -> Account:
-    """Read the account of this batch, or of the newest one. Raises DatabaseError where there is none."""
+    """Read the account of this batch, or of the newest one. Raises DatabaseError if there is none."""
     batch = read_batch(engine, batch_id)
     number = batch.batch_id
     spans, counts = read_spans(engine, number), read_counts(engine, number)
-    yields = read_yields(engine, batch) if counts.done else []  # else it brought nothing that could be compared
+    yields = read_yields(engine, batch) if counts.done else []  # a batch without results is not compared
     mine = bool(yields) and yields[-1].batch_id == number
     return Account(
         batch=batch,
@@ -219,8 +220,8 @@ def read_account(engine: Database, batch_id: int | None = None, zone: tzinfo = U
         spans=spans,
         throttling=_throttled(spans),
         crowds=[] if batch.task == "classification" else read_crowds(engine, batch, MOST_CROWDS),
-        brought=yields[-1] if mine else None,
-        earlier=yields[0] if mine and len(yields) > 1 else None,
+        own_yield=yields[-1] if mine else None,
+        previous_yield=yields[0] if mine and len(yields) > 1 else None,
         zone=zone,
     )
 
@@ -229,7 +230,7 @@ def _throttled(spans: Spans) -> dict[tuple[str, str], Throttling]:
     """Return, per device that can throttle, the first slowdown among its comparable segments."""
     found = {}
     for lane, who in enumerate(spans.workers):
-        if CAN_THROTTLE not in who[1].upper():  # AUTO and MULTI name what they chose
+        if CAN_THROTTLE not in who[1].upper():  # AUTO and MULTI name the chosen device
             continue
         mine = np.flatnonzero(spans.lane == lane)
         groups = comparable(spans.film[mine], spans.format[mine])
@@ -244,10 +245,10 @@ def _throttling_of(spans: Spans, mine: NDArray[np.intp]) -> Throttling | None:
 
 
 def comparable(film: NDArray[np.int32], formats: NDArray[np.int32]) -> NDArray[np.int64]:
-    """(n,) segments with equal numbers may be held against each other.
+    """Group segments whose speeds may be compared: (n,) equal numbers mean the same group.
 
-    The segments of a film with enough of them are compared among themselves. Films too short for that are taken
-    together where picture size, codec and frame rate are the same: one camera's clips.
+    Segments of a long video are compared with each other. Short videos are grouped by picture size, codec and frame
+    rate, such as the clips of one camera.
     """
     _, which, segments = np.unique(film, return_inverse=True, return_counts=True)
     long = (segments >= 2 * MEDIAN_OF)[which]
@@ -255,7 +256,7 @@ def comparable(film: NDArray[np.int32], formats: NDArray[np.int32]) -> NDArray[n
 
 
 def share_of_best(frames_per_s: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n,) each segment's speed as a share of the best in its group: the 95th percentile, as one may be a fluke."""
+    """Divide each segment's speed by the 95th percentile of its group, which ignores single outliers: (n,)."""
     share = np.ones(len(group))
     for number in np.unique(group):
         mine = group == number
@@ -280,15 +281,15 @@ def throttling(
     if not len(slow):
         return None
     first = int(slow[0])
-    # The window that is slow first has one fast segment at most: the slowness began with the one after it.
+    # The first slow window contains at most one fast segment. The drop began with the first slow one.
     began = first + int(np.argmax(speeds[first : first + MEDIAN_OF] < THROTTLED * best[first]))
     return Throttling(float(begun[began]), float(levels[slow].min()), float(best[first]))
 
 
 def count_lines(counts: SegmentCounts) -> dict[str, str]:
-    """Segments and frames, label -> text."""
+    """Format the counts of segments and frames, label -> text."""
     if not counts.expected:
-        return {"segments": "nothing new: everything is in the database"}
+        return {"segments": "nothing new, all results are in the database"}
     return {
         "segments": f"{counts.expected:,} expected, {counts.done:,} loaded, {counts.quarantined:,} in quarantine, "
         f"{counts.missing:,} missing",
@@ -300,19 +301,19 @@ def count_lines(counts: SegmentCounts) -> dict[str, str]:
 
 def _rows_line(rows: int, task: str) -> dict[str, str]:
     if task == "classification":
-        return {"labels": f"{rows:,} rows, one per frame that was looked at"}
+        return {"labels": f"{rows:,} rows, one per processed frame"}
     return {"people": f"{rows:,} rows, one per person per frame"}
 
 
 def crowd_table(account: Account) -> list[dict[str, Any]]:
-    """One row per video of `crowds`: the most people in one frame, and where in the video."""
+    """Return one row per video of `crowds`: the most people in one frame, and its time."""
     return [
         {"people": crowd.most_people, "at": film_clock(crowd.second), "video": crowd.video} for crowd in account.crowds
     ]
 
 
 def device_table(account: Account) -> list[dict[str, Any]]:
-    """One row per device, column -> value."""
+    """Return one row per device, column -> value."""
     return [
         {
             "device": f"{device.worker or ''}/{kind(device.device or '')}",
@@ -328,7 +329,7 @@ def device_table(account: Account) -> list[dict[str, Any]]:
 
 
 def video_table(account: Account) -> list[dict[str, Any]]:
-    """One row per video, column -> value; a column of faults is left out where it is 0 in all of them."""
+    """Return one row per video, column -> value. A fault's column is omitted if it is 0 in all rows."""
     rows = [
         {
             "video": video.video,

@@ -1,4 +1,4 @@
-"""Checks of a batch's parameters before it starts. No Prefect, so that a command checks before it starts a server."""
+"""Checks of a batch's parameters before it starts. No Prefect, so that commands check before they start a server."""
 
 from models.inference.devices import check_device
 from models.inference.runtime import refuse_unfit
@@ -8,13 +8,13 @@ from tasks.site.site import Site
 
 
 def check_night(site: Site, spec: NightSpec) -> None:
-    """Check that a batch can begin: model and archive exist, and the device too, if this machine is to do the work."""
+    """Check that model and archive exist, and the device if this machine does the work."""
     check_model_on(site, spec)
     check_archive(site, spec.archive)
 
 
 def check_model_on(site: Site, spec: NightSpec) -> None:
-    """Check that the model exists, and that it fits the device if this machine is to do the work."""
+    """Check that the model exists, and that it fits the device if this machine does the work."""
     manifest = check_model(site, spec.model)
     refuse_other_rate(manifest, spec.model, spec.frames_per_second)
     if spec.own_device is not None:

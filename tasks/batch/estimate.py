@@ -1,7 +1,7 @@
-"""Estimate of a night's duration before it starts, from the speeds that each device had before.
+"""Estimate of a batch's duration before it starts, from the earlier speeds of each device.
 
-Model: what is left of a batch is a start (devices opened, models compiled, runs started), frames shared out by speed,
-and an end (pictures). Nothing is measured for it alone: all of it is in the ledger of earlier batches.
+A batch consists of a start (opening devices, compiling models, starting runs), frames shared out by speed, and an end
+(pictures). All speeds are read from the ledger's earlier batches; nothing is measured for the estimate alone.
 """
 
 import logging
@@ -21,29 +21,29 @@ from tasks.text.wording import count, duration, kind, rate
 
 log = logging.getLogger(__name__)
 
-NAMED = 4  # workers that the text names
+NAMED = 4  # workers named in the text
 DEVICE_IN_NAME = re.compile(r"[-/](CPU|GPU|NPU|AUTO|MULTI|MYRIAD)\b[^/]*$")
 
 
 @dataclass(frozen=True)
 class Work:
-    """Work to be done tonight."""
+    """Work of this batch that is left."""
 
     frames: int
     segments: int
 
 
 @dataclass(frozen=True)
-class Hand:
-    """A worker available tonight. device: its device, as far as it is known"""
+class Worker:
+    """An available worker. device: its device; None = not known"""
 
-    worker: str
+    name: str
     device: str | None
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Assumed speed of a worker. like: the worker whose speed it is, where its own was never measured"""
+    """Assumed speed of a worker. like: source of the speed if the worker itself was never measured"""
 
     worker: str
     device: str | None
@@ -51,27 +51,27 @@ class Pace:
     like: str | None = None
 
     def text(self) -> str:
-        who = self.worker
-        if self.device and not who.endswith(kind(self.device)):
-            who = f"{who}/{kind(self.device)}"
-        return f"{who} ({rate(self.frames_per_s)}{f', taken for {self.like}' if self.like else ''})"
+        name = self.worker
+        if self.device and not name.endswith(kind(self.device)):
+            name = f"{name}/{kind(self.device)}"
+        return f"{name} ({rate(self.frames_per_s)}{f', assumed like {self.like}' if self.like else ''})"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """total_s: from the batch's start to its end; None where nobody is there, or nobody was ever measured"""
+    """Estimated duration. total_s: from the batch's start to its end; None = no worker is online or measured"""
 
     work: Work
     paces: tuple[Pace, ...]
-    hands: int
+    workers: int
     total_s: float | None
 
     def text(self) -> str:
         frames = count(self.work.frames, "frame")
-        if not self.hands:
-            return f"not known, no worker is online: {frames}"
+        if not self.workers:
+            return f"unknown, as no worker is online: {frames}"
         if self.total_s is None:
-            return f"not measured yet: {frames} by {count(self.hands, 'device')} that this model never ran on"
+            return f"unknown, as this model was never measured here: {frames} by {count(self.workers, 'device')}"
         named = [pace.text() for pace in self.paces[:NAMED]]
         if len(self.paces) > NAMED:
             together = sum(pace.frames_per_s for pace in self.paces)
@@ -81,59 +81,61 @@ class Estimate:
 
 
 def estimate(
-    work: Work, hands: Sequence[Hand], speeds: Sequence[WorkerSpeed], overhead: Overhead, elapsed_s: float
+    work: Work, workers: Sequence[Worker], speeds: Sequence[WorkerSpeed], overhead: Overhead, elapsed_s: float
 ) -> Estimate:
-    """elapsed_s: of the batch, until now. More hands never make it longer.
+    """Estimate the duration of the batch. More workers never increase it.
 
-    speeds: of any workers, a worker's device of last time last
+    speeds: of any workers; the device that a worker used last comes last
+    elapsed_s: duration of the batch until now
     """
     paces = sorted(
-        (pace for hand in hands if (pace := _pace(hand, speeds))), key=lambda pace: (-pace.frames_per_s, pace.worker)
+        (pace for worker in workers if (pace := _pace(worker, speeds))),
+        key=lambda pace: (-pace.frames_per_s, pace.worker),
     )
     if not paces or not work.segments:
-        return Estimate(work, (), len(hands), None)
-    # A segment is done by one: of more hands than segments, the fastest ones count.
+        return Estimate(work, (), len(workers), None)
+    # One worker per segment: if there are fewer segments than workers, only the fastest workers count.
     between_s = overhead.segment_s * work.segments / max(work.frames, 1)
     together = sum(1 / (1 / pace.frames_per_s + between_s) for pace in paces[: work.segments])
     total_s = elapsed_s + overhead.start_s + work.frames / together + overhead.end_s
-    return Estimate(work, tuple(paces), len(hands), total_s)
+    return Estimate(work, tuple(paces), len(workers), total_s)
 
 
-def _pace(hand: Hand, speeds: Sequence[WorkerSpeed]) -> Pace | None:
-    """Return the worker's own pace with this device, else with its last one, else the mean of workers of its kind."""
-    own = [speed for speed in speeds if speed.worker == hand.worker]
-    fitting = [speed for speed in own if hand.device is None or kind(speed.device) == kind(hand.device)]
+def _pace(worker: Worker, speeds: Sequence[WorkerSpeed]) -> Pace | None:
+    """Return the worker's speed with this device, else with its last one, else the mean of devices of the same kind."""
+    own = [speed for speed in speeds if speed.worker == worker.name]
+    fitting = [speed for speed in own if worker.device is None or kind(speed.device) == kind(worker.device)]
     if fitting:
-        return Pace(hand.worker, fitting[-1].device, fitting[-1].frames_per_s)
-    alike = [speed for speed in speeds if hand.device and kind(speed.device) == kind(hand.device)]
-    known, like = (alike, f"a {kind(alike[0].device)}") if alike else (speeds, "the mean of all")
+        return Pace(worker.name, fitting[-1].device, fitting[-1].frames_per_s)
+    alike = [speed for speed in speeds if worker.device and kind(speed.device) == kind(worker.device)]
+    known, like = (alike, f"a {kind(alike[0].device)}") if alike else (speeds, "the mean of all workers")
     if not known:
         return None
-    return Pace(hand.worker, hand.device, sum(speed.frames_per_s for speed in known) / len(known), like)
+    return Pace(worker.name, worker.device, sum(speed.frames_per_s for speed in known) / len(known), like)
 
 
-def foretell(site: Site, key: NightKey, counts: SegmentCounts, dispatch: str, device: str) -> None:
-    """Say how long the batch will take, and write it down for the account."""
+def log_estimate(site: Site, key: NightKey, counts: SegmentCounts, dispatch: str, device: str) -> None:
+    """Estimate the duration of the batch, log it and record it for the account."""
     engine = site.engine
     work = Work(counts.frames_missing, counts.missing)
     try:
-        hands = _fleet(site) if dispatch == "fleet" else [Hand(site.settings.worker_name or host_name(), device)]
-    except (NightjarError, *OUTAGES) as error:  # the dispatch waits for Prefect, or fails with a better text
-        log.warning("how long it will take cannot be said: %s", error)
+        workers = _fleet(site) if dispatch == "fleet" else [Worker(site.settings.worker_name or host_name(), device)]
+    except (NightjarError, *OUTAGES) as error:  # the dispatch waits for Prefect, or raises a better error
+        log.warning("The duration cannot be estimated: %s", error)
         return
     speeds = measured_speeds(engine, key.model_version_id)
     overhead = measured_overhead(engine, key.model_version_id, dispatch)
-    found = estimate(work, hands, speeds, overhead, read_batch(engine, key.batch_id).took_s)
+    found = estimate(work, workers, speeds, overhead, read_batch(engine, key.batch_id).took_s)
     write_estimate(engine, key.batch_id, found.total_s)
-    log.info("estimate: %s", found.text())
+    log.info("Estimated duration: %s", found.text())
 
 
-def _fleet(site: Site) -> list[Hand]:
-    """List the online workers of the edge pool. A worker without a name is called by its host and its device."""
+def _fleet(site: Site) -> list[Worker]:
+    """List the online workers of the edge pool. A worker without a name is named after its host and device."""
     devices = last_devices(site.engine)
     with EdgeRuns() as runs:
         names = runs.workers()
-    return [Hand(name, devices.get(name) or named_device(name)) for name in names]
+    return [Worker(name, devices.get(name) or named_device(name)) for name in names]
 
 
 def named_device(worker: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Tasks that find out what there is to do: list the archive, read what is new, plan its segments."""
+"""Tasks that find the work of a batch: list the archive, read new files, plan their segments."""
 
 import logging
 from collections import UserDict, deque
@@ -29,23 +29,24 @@ from tasks.waiting.attempts import pause
 log = logging.getLogger(__name__)
 
 LOG_EVERY_FILES = 200
-TRIES = 5  # of a file whose reading fails for reasons that say nothing of it
+TRIES = 5  # per file, if reading fails for reasons other than its content
 
 
 class Entries(UserDict[int, Entry]):
-    """video_id -> a file of the archive with these bytes. No dict: Prefect would go through one at every task."""
+    """video_id -> a file of the archive with these bytes. Not a dict: Prefect would traverse one at every task."""
 
 
 @dataclass
 class ArchiveListing:
-    """Content of the archive tonight.
+    """Content of the archive in this batch.
 
-    refused: files that are in the quarantine; denied: those of them that may not be read with these credentials
-    unreachable: keys of files that are gone or changed since they were listed: the next run's listing has them
-    unread: keys of files whose reading failed TRIES times, or took too long, for a reason that says nothing of them
-    gone: files that the archive no longer lists
-    growing: keys of recordings that are still being written: a later run takes them
-    probes: of files that were read just now
+    refused: number of files in the quarantine
+    denied: number of these that the credentials do not allow to read
+    unreachable: keys of files that disappeared or changed since they were listed; left for the next run
+    unread: keys of files whose reading failed TRIES times or took too long, for reasons other than their content
+    gone: number of files that the archive no longer lists
+    growing: keys of recordings that are still being written; left for a later run
+    probes: properties of the files that were read in this batch
     """
 
     entries: Entries = field(default_factory=Entries)
@@ -72,21 +73,20 @@ def read_archive(night: Night, segment_s: float) -> ArchiveListing:
     """Put every video of the archive into the database, with its segments planned for this model version.
 
     A file is read once, as long as its size and its ETag or time stay the same. A file that cannot be processed is
-    written down with its reason, and read again by each run where that reason may pass. Where database or store are
-    away it is begun again when they are back, and what was read by then is not read again. Raises StoreError where the
-    archive itself cannot be read.
+    recorded with the reason, and read again by the next run if the reason may be temporary. If database or store are
+    unavailable, reading resumes when they are back. Raises StoreError if the archive itself cannot be read.
     """
     new: set[str] = set()
-    return night.patience(lambda: _read_archive(night, segment_s, new))
+    return night.retry(lambda: _read_archive(night, segment_s, new))
 
 
 def _read_archive(night: Night, segment_s: float, new: set[str]) -> ArchiveListing:
-    """Register new and changed files. new: their keys, including those of earlier attempts"""
+    """Register new and changed files. new: receives their keys, and keeps those of earlier attempts"""
     engine, files = night.site.engine, night.archive.list()
     known = catalogue.known_files(engine, night.location)
     planned = plan.planned_videos(engine, night.model_version_id)
-    files = _with_unnamed(night, files, known)
-    _refuse_nothing(night, files, known)
+    files = _with_unnamed_videos(night, files, known)
+    _refuse_empty_archive(night, files, known)
     listing = ArchiveListing(listed=len(files), ignored=len(night.archive.ignored))
     unchanged, unread = [], []
     for entry in files:
@@ -103,7 +103,7 @@ def _read_archive(night: Night, segment_s: float, new: set[str]) -> ArchiveListi
         else:
             unread.append(entry)
     listing.new = len(new)
-    unread = _leave_growing(night, unread, listing)
+    unread = _without_growing(night, unread, listing)
     _read_all(night, unread, segment_s, listing)
     if 1 < listing.denied == len(files):
         raise StoreError(
@@ -116,8 +116,8 @@ def _read_archive(night: Night, segment_s: float, new: set[str]) -> ArchiveListi
     return listing
 
 
-def _refuse_nothing(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> None:
-    """Refuse an empty archive: a disk that is not mounted looks like one."""
+def _refuse_empty_archive(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> None:
+    """Refuse an empty archive: an unmounted disk looks like one."""
     if not files:
         before = sum(not file.gone for file in known.values())
         raise StoreError(
@@ -128,18 +128,18 @@ def _refuse_nothing(night: Night, files: list[Entry], known: dict[str, KnownFile
 
 
 def _mark_gone(night: Night, known: dict[str, KnownFile], listed: set[str]) -> int:
-    """Mark files that are no longer listed. Returns how many are newly gone."""
+    """Mark files that are no longer listed. Returns the number of newly marked files."""
     absent = [key for key, file in known.items() if key not in listed and not file.gone]
     gone = [key for key in absent if night.archive.is_gone(key)]
     catalogue.mark_gone(night.site.engine, night.location, gone)
     if len(absent) > len(gone):
         hidden = len(absent) - len(gone)
-        log.warning("%s known files lie in empty folders now. Check that their disks are mounted", hidden)
+        log.warning("The folders of %s known files are empty now. Check that their disks are mounted.", hidden)
     return len(gone)
 
 
-def _with_unnamed(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> list[Entry]:
-    """Add the files without a video's name that are videos. Records the ignored ones with the reason."""
+def _with_unnamed_videos(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> list[Entry]:
+    """Add videos whose names do not show that they are videos. Records the ignored files with the reason."""
     engine, archive = night.site.engine, night.archive
     before = catalogue.ignored_files_of(engine, night.location)
     found = {ignored.key: IgnoredFile(None, None, ignored.reason) for ignored in archive.ignored}
@@ -158,7 +158,7 @@ def _with_unnamed(night: Night, files: list[Entry], known: dict[str, KnownFile])
 
 
 def _sniff(archive: Archive, entry: Entry) -> IgnoredFile | None:
-    """Return why the file is ignored; None = it begins like a video. An unreadable one is looked at again later."""
+    """Return the reason to ignore a file; None = it starts like a video. An unreadable file is checked again later."""
     try:
         head = archive.head(entry)
     except ObjectError as error:
@@ -168,17 +168,17 @@ def _sniff(archive: Archive, entry: Entry) -> IgnoredFile | None:
     return IgnoredFile(entry.size_bytes, entry.etag, describe(head) if head else "empty")
 
 
-def _leave_growing(night: Night, entries: list[Entry], listing: ArchiveListing) -> list[Entry]:
-    """Keep the files that have stopped growing."""
+def _without_growing(night: Night, entries: list[Entry], listing: ArchiveListing) -> list[Entry]:
+    """Return the files that have stopped growing."""
     growing = set(night.archive.growing(entries))
     for entry in growing:
         listing.growing.append(entry.key)
-        log.warning("%s is still being written: it is left for the next run", entry.key)
+        log.warning("%s is still being written. It is left for the next run.", entry.key)
     return [entry for entry in entries if entry not in growing]
 
 
 def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: ArchiveListing) -> None:
-    """Read each file; those whose reading fails are tried again after all the others."""
+    """Read each file. Failed files are retried after all others."""
     failed = _read_once(night, entries, segment_s, listing)
     for failures in range(1, TRIES):
         if failed:
@@ -186,30 +186,31 @@ def _read_all(night: Night, entries: list[Entry], segment_s: float, listing: Arc
             failed = _read_once(night, [entry for entry, _ in failed], segment_s, listing)
     for entry, reason in failed:
         listing.unread.append(entry.key)
-        _postpone(night, entry, f"{TRIES} attempts failed, the last one: {reason}", listing)
+        _postpone(night, entry, f"{TRIES} attempts failed. The last error: {reason}", listing)
 
 
 def _read_once(
     night: Night, entries: list[Entry], segment_s: float, listing: ArchiveListing
 ) -> list[tuple[Entry, str]]:
-    """Read each file. Returns those whose attempt failed, each with the reason."""
+    """Read each file. Returns the files that failed, each with the reason."""
     failed = []
     with closing(_probe_ahead(night, entries)) as probing:
         for number, (entry, probed) in enumerate(probing, 1):
             try:
                 _read(night, entry, probed, segment_s, listing)
             except AttemptError as error:
-                log.warning("%s was not read: %s", entry.key, error)
+                log.warning("%s could not be read: %s", entry.key, error)
                 failed.append((entry, str(error)))
             if number % LOG_EVERY_FILES == 0:
-                log.info("read %s of %s files, at %s", number, len(entries), entry.key)
+                log.info("Read %s of %s files, last %s", number, len(entries), entry.key)
     return failed
 
 
 class Probed(NamedTuple):
-    """A file as it was read. former: the video that this file was before, and that its film begins with
+    """Result of reading a file.
 
-    state: of the file just before it was read
+    former: id of the video that this file contained before and that its new content continues; None = no such video
+    state: size and times of the file just before it was read
     """
 
     video: Video
@@ -219,7 +220,7 @@ class Probed(NamedTuple):
 
 
 def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "Future[Probed]"]]:
-    """Each file with what it is; the next one is fetched and looked at while the caller writes this one down."""
+    """Yield each file with its probe. The next file is fetched and probed while the caller records this one."""
 
     def probe(entry: Entry) -> Probed:
         with night.archive.local(entry) as path:
@@ -239,12 +240,12 @@ def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "
 
 
 def _begins_with(night: Night, entry: Entry, path: Path, former: FormerVideo) -> bool:
-    """Return True if the file grew and begins with all bytes of the former one, whatever a demuxer makes of either."""
+    """Return True if the file grew and starts with all bytes of the former one, regardless of its container."""
     return former.size_bytes < entry.size_bytes and night.starts_with(path, former.sha256, former.size_bytes)
 
 
 def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float, listing: ArchiveListing) -> None:
-    """One file: into the database with its plan, or into the quarantine with its reason. Raises AttemptError."""
+    """Register one file with its plan, or quarantine it with the reason. Raises AttemptError."""
     engine = night.site.engine
     try:
         video, index, former, state = probed.result()
@@ -252,13 +253,13 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
         listing.refused += 1
         _quarantine(night, entry, str(error), retry=False)
         return
-    except TooSlowError as error:  # once per night: another try would hold it for as long
+    except TooSlowError as error:  # once per batch: another attempt would take as long
         listing.unread.append(entry.key)
         _postpone(night, entry, str(error), listing)
         return
     except UnansweredError as error:
         raise AttemptError(str(error)) from error
-    except ChangedError as error:  # gone or changed since it was listed: tonight's listing no longer tells
+    except ChangedError as error:  # disappeared or changed since it was listed
         listing.unreachable.append(entry.key)
         log.warning("%s is left for the next run: %s", entry.key, error)
         return
@@ -273,16 +274,15 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
     plan.plan_video(engine, video_id, night.model_version_id, segments)
     catalogue.record_file(engine, night.location, entry.key, entry.size_bytes, entry.etag, video_id=video_id)
     if former is not None and catalogue.supersede(engine, former, video_id):
-        log.info("%s has grown since it was read: the views show all of it from now on", entry.key)
+        log.info("%s has grown since it was last read. The views show the longer version from now on.", entry.key)
     listing.entries[video_id] = entry
     if video.unused_bytes:
-        _warn_of_unused(entry, video)
+        _warn_about_unused_bytes(entry, video)
 
 
-def _warn_of_unused(entry: Entry, video: Video) -> None:
+def _warn_about_unused_bytes(entry: Entry, video: Video) -> None:
     log.warning(
-        "%s: %s of its %s lie behind the last frame and belong to no stream. The film is processed. Check what was "
-        "appended to it",
+        "%s was processed, but %s of its %s are after the last frame and belong to no stream. Check what was appended.",
         entry.key,
         file_size(video.unused_bytes),
         file_size(video.size_bytes),
@@ -290,7 +290,7 @@ def _warn_of_unused(entry: Entry, video: Video) -> None:
 
 
 def _postpone(night: Night, entry: Entry, reason: str, listing: ArchiveListing) -> bool:
-    """Quarantine a file until the next run. Returns False for a known video, which keeps its name instead."""
+    """Quarantine a file until the next run. Returns False for a known video, which is left as it is."""
     known = catalogue.known_file(night.site.engine, night.location, entry.key)
     if known and known.video_id is not None and (known.size_bytes, known.etag) == (entry.size_bytes, entry.etag):
         log.warning("%s is left for the next run: %s", entry.key, reason)

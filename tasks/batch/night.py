@@ -1,4 +1,4 @@
-"""One batch: its key, which tasks are called with, and its resources, which each task opens for itself."""
+"""One batch: the key that tasks receive, and the resources that each task opens itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from tasks.segment.open_video import probe, probe_again, starts_with
 from tasks.segment.result_files import ResultReader
 from tasks.site.settings import read_settings
 from tasks.site.site import Site, reopen_site
-from tasks.waiting.patience import Patience
+from tasks.waiting.retry import OutageRetry
 
 
 @dataclass(frozen=True)
@@ -36,39 +36,39 @@ class NightKey:
 class Night(NightKey):
     """A batch with its resources open.
 
-    results: opens result files of the store
-    patience: with database and store, where they are away
+    results: reader of the store's result files
+    retry: repeats steps while database or store are unavailable
     """
 
     site: Site
     sandbox: Sandbox
     archive: Archive
     results: ResultReader
-    patience: Patience = field(default_factory=Patience)
+    retry: OutageRetry = field(default_factory=OutageRetry)
 
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
-        """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""
+        """Read the properties of a local file in the sandbox. Raises VideoError, SandboxError or AttemptError."""
         return probe(self.sandbox, path, self.site.settings.read_limits)
 
     def probe_again(self, path: Path, former: CodedFilm | None) -> tuple[Video, FrameIndex, bool]:
-        """Probe a file that was another film before: the last value is True where it begins with all of that."""
+        """Probe a file that had other content before. The last value is True if it starts with all of that content."""
         return probe_again(self.sandbox, path, self.site.settings.read_limits, former)
 
     def starts_with(self, path: Path, sha256: str, size_bytes: int) -> bool:
-        """Return whether the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""
+        """Return True if the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""
         return starts_with(self.sandbox, path, self.site.settings.read_limits, sha256, size_bytes)
 
 
 @contextmanager
 def open_night(key: NightKey) -> Iterator[Night]:
-    """Open what a task needs for this batch: database, stores and sandboxes, whose processes start at their first use.
+    """Open the resources of a task: database, stores, and sandboxes, whose processes start at their first use.
 
-    A database that is away is waited for, as long as the settings say. Raises DatabaseError.
+    Waits for an unavailable database, as long as the settings say. Raises DatabaseError.
     """
     settings = read_settings()
-    patience = Patience(settings.outage_s)
+    retry = OutageRetry(settings.outage_s)
     with (
-        reopen_site(patience) as site,
+        reopen_site(retry) as site,
         Sandbox(settings.decoder_memory_bytes) as sandbox,
         ResultReader() as results,
     ):
@@ -78,5 +78,5 @@ def open_night(key: NightKey) -> Iterator[Night]:
             sandbox=sandbox,
             archive=site.archive(key.location),
             results=results,
-            patience=patience,
+            retry=retry,
         )

@@ -1,4 +1,4 @@
-"""Draw what was found into a video's frames, from the rows that were committed. No Prefect."""
+"""Draw the committed results into the frames of a video. No Prefect."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -53,7 +53,7 @@ class DrawnModel:
 
 @dataclass(frozen=True)
 class VideoRenderer:
-    """Draws one video. path: the local file; scratch: a folder for what is not stored yet"""
+    """Draws one video. path: its local file; scratch: folder for files before they are stored"""
 
     site: Site
     sandbox: Sandbox
@@ -72,7 +72,7 @@ class VideoRenderer:
         return moved(rows, catalogue.read_geometry(engine, self.video_id), geometry_of(self.video))
 
     def still(self, number: int, rows: Rows) -> NDArray[np.uint8] | None:
-        """(height, width, 3) uint8 BGR of one frame; None where it could not be read back."""
+        """Draw one frame: (height, width, 3) uint8 BGR; None if the drawn file cannot be read."""
         out = self.scratch / "still.png"
         self._call(write_still, number, rows, out)
         picture = cv2.imread(str(out))
@@ -92,21 +92,21 @@ class VideoRenderer:
 
 
 def part_of(site: Site, model: DrawnModel, video_id: int, start: int, stop: int) -> Part:
-    """Frames [start, stop) of a video, as far as this model has got."""
+    """Return frames [start, stop) of a video, with the number that this model has processed."""
     return Part(start, stop, plan.frames_done_in(site.engine, video_id, model.model_version_id, start, stop))
 
 
 def overlay_prefix(model: DrawnModel, video_sha256: str, part: Part) -> str:
     """Return the overlay's key without its suffix, which depends on the encoder.
 
-    One that was drawn before all rows were there has another name, so that it does not pass for the whole one.
+    An overlay of partly processed frames has another name than the complete one.
     """
     name = f"overlays/{model.version_sha256}/{video_sha256}-{part.start:08d}-{part.stop:08d}"
     return f"{name}-{part.done}-done" if part.missing else name
 
 
 def find_overlay(artifacts: Artifacts, model: DrawnModel, video_sha256: str, part: Part) -> str | None:
-    """Return the address of an overlay that was drawn before; None if there is none."""
+    """Return the address of an existing overlay; None if there is none."""
     prefix = overlay_prefix(model, video_sha256, part)
     keys = (f"{prefix}{suffix}" for suffix in dict.fromkeys(encoder.suffix for encoder in ENCODERS))
     return next((artifacts.url(key) for key in keys if artifacts.exists(key)), None)
@@ -115,7 +115,7 @@ def find_overlay(artifacts: Artifacts, model: DrawnModel, video_sha256: str, par
 def draw_overlay(
     site: Site, name: str, model: str | None = None, from_s: float = 0.0, to_s: float | None = None
 ) -> tuple[str, str]:
-    """Draw a video that was processed, or a part of it. Return the overlay's address and a remark, "" without one.
+    """Draw a processed video, or a part of it. Return the overlay's address and a remark, "" without one.
 
     name: the video's key in its archive, its path, or the start of its hash
     model: a model's name or hash; None = the one that the views show
@@ -134,50 +134,50 @@ def draw_overlay(
         start, stop = frames_between(index, from_s, to_s, name)
         part = part_of(site, drawn, found.video_id, start, stop)
         if not part.done:
-            raise NightjarError(f"{name} has no rows in these seconds. Run 'nightjar run {found.archive}' first")
+            raise NightjarError(f"{name} has no rows in this interval. Run 'nightjar run {found.archive}' first.")
         renderer = VideoRenderer(site, sandbox, drawn, path, video, index, found.video_id, scratch)
         address = renderer.overlay(part)
     if not part.missing:
         return address, ""
-    return address, f"{part.missing} of {stop - start} frames are not processed yet: nothing is drawn there"
+    return address, f"Nothing is drawn on {part.missing} of {stop - start} frames, because they are not processed yet."
 
 
 def frames_between(index: FrameIndex, from_s: float, to_s: float | None, name: str) -> tuple[int, int]:
-    """Frames [start, stop) that are shown between two seconds. Raises NightjarError where there are none."""
+    """Return the frames [start, stop) between two times. Raises NightjarError if there are none."""
     times = index.timestamps_s
     start = int(np.searchsorted(times, from_s))
     stop = len(times) if to_s is None else int(np.searchsorted(times, to_s))
     if start >= stop:
         raise NightjarError(
-            f"{name} has no frame from {from_s:g} s to {'its end' if to_s is None else f'{to_s:g} s'}: its frames are "
-            f"at {times[0]:.2f} to {times[-1]:.2f} s. Give --from and --to between those"
+            f"{name} has no frame from {from_s:g} s to {'its end' if to_s is None else f'{to_s:g} s'}. Give --from and "
+            f"--to between {times[0]:.2f} and {times[-1]:.2f} s."
         )
     return start, stop
 
 
 def find_video(site: Site, name: str) -> ArchivedVideo:
-    """Find the requested video. Raises NightjarError if there is none, or several, or if it is gone."""
+    """Find the requested video. Raises NightjarError if there is none, if there are several, or if it was removed."""
     found = catalogue.find_videos(site.engine, name)
     if not found and Path(name).exists():
         found = catalogue.find_videos(site.engine, str(Path(name).resolve()))
     if not found:
         meant = nearest(name, catalogue.video_keys(site.engine))
-        hint = f"Did you mean {meant!r}?" if meant else "Run 'nightjar videos' for the names of all."
-        raise NightjarError(f"no video {name!r} was read yet. {hint}")
+        hint = f"Did you mean {meant!r}?" if meant else "Run 'nightjar videos' for a list of names."
+        raise NightjarError(f"No run has read a video {name!r}. {hint}")
     there = [each for each in found if each.gone_at is None]
     if not there:
         raise NightjarError(
-            f"{name!r} is no longer in {found[0].archive}. Put it back, and run 'nightjar run {found[0].archive}'"
+            f"{name!r} is no longer in {found[0].archive}. Put it back, and run 'nightjar run {found[0].archive}'."
         )
     if len({each.video_id for each in there}) > 1:
         paths = ", ".join(f"{each.archive}/{each.key}" for each in there[:4])
-        raise NightjarError(f"{name!r} names {len(there)} files: {paths}. Give the whole path")
+        raise NightjarError(f"{name!r} matches {len(there)} files: {paths}. Give the whole path.")
     return there[0]
 
 
 @contextmanager
 def _local(site: Site, found: ArchivedVideo) -> Iterator[Path]:
-    """Open the file as it was listed. Raises NightjarError."""
+    """Open the file if it is still as listed. Raises NightjarError."""
     try:
         with site.archive(found.archive).local(Entry(found.key, found.size_bytes, found.etag)) as path:
             yield path
@@ -187,7 +187,7 @@ def _local(site: Site, found: ArchivedVideo) -> Iterator[Path]:
 
 def _changed(found: ArchivedVideo) -> NightjarError:
     return NightjarError(
-        f"{found.key!r} is gone or changed since it was read. Run 'nightjar run {found.archive}' to read it again"
+        f"{found.key!r} was removed or changed since it was read. Run 'nightjar run {found.archive}' to read it again."
     )
 
 
@@ -198,7 +198,7 @@ def _model(site: Site, found: ArchivedVideo, name: str | None) -> DrawnModel:
     for model_version_id, version in catalogue.shown_versions(site.engine):  # poses before labels
         if found.video_id in plan.videos_done(site.engine, model_version_id):
             return _drawn(model_version_id, version)
-    raise NightjarError(f"no shown model has rows of {found.key}. Give --model NAME, or run one over its archive")
+    raise NightjarError(f"No shown model has rows of {found.key}. Give --model NAME, or run one over its archive.")
 
 
 def _drawn(model_version_id: int, version: ModelVersion) -> DrawnModel:

@@ -1,4 +1,4 @@
-"""Tasks that draw: overlay videos and the batch's picture, from the rows that were committed."""
+"""Tasks that draw overlay videos and the batch's picture from the committed rows."""
 
 import logging
 from collections import defaultdict
@@ -38,7 +38,7 @@ Stills = list[tuple[str, NDArray[np.uint8]]]  # key of the video, (height, width
 
 @dataclass
 class Pictures:
-    """sheet: PNG bytes of the batch's picture, empty where nobody was found; overlays: key of the video -> address"""
+    """Pictures of a batch. sheet: PNG bytes, empty if nobody was found; overlays: key of the video -> address"""
 
     sheet: bytes = b""
     sheet_url: str = ""
@@ -47,7 +47,7 @@ class Pictures:
 
 @task(name="draw pictures", **TASK)
 def draw_pictures_task(key: NightKey, entries: Mapping[int, Entry], overlay: Overlay) -> Pictures:
-    """Draw the pictures of this batch. A video that cannot be drawn is left out."""
+    """Draw the pictures of this batch. Videos that cannot be drawn are skipped."""
     with open_night(key) as night:
         return draw_pictures(night, entries, overlay)
 
@@ -65,27 +65,27 @@ def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) 
     pictures = Pictures()
     stills: Stills = []
     model = DrawnModel(night.model_version_id, night.manifest.version_id, night.manifest.task)
-    with _not_without_room(), scratch_folder("pictures") as scratch:
+    with _skip_if_disk_full(), scratch_folder("pictures") as scratch:
         for rank, video_id in enumerate(order[: max(wanted, SHEET_VIDEOS)]):
             entry, done = entries[video_id], by_video[video_id]
-            with _left_out(entry, scratch), night.archive.local(entry) as path:
+            with _skip_undrawable(entry, scratch), night.archive.local(entry) as path:
                 probed = night.probe(path)
                 renderer = VideoRenderer(night.site, night.sandbox, model, path, *probed, video_id, scratch)
                 if rank < SHEET_VIDEOS:
                     stills += [(entry.key, still) for still in _still(renderer, *_busiest(done))]
                 if rank < wanted:
-                    log.info("drawing the overlay of %s", entry.key)
+                    log.info("Drawing the overlay of %s", entry.key)
                     frames = (0, renderer.video.frames) if overlay == "all" else _busiest(done)
                     pictures.overlays[entry.key] = renderer.overlay(part_of(night.site, model, video_id, *frames))
         if overlay == "all":
             _draw_earlier(night, model, entries, pictures, scratch)
     if stills:
-        _keep_sheet(night, stills, pictures)
+        _store_sheet(night, stills, pictures)
     return pictures
 
 
-def _keep_sheet(night: Night, stills: Stills, pictures: Pictures) -> None:
-    """Put the stills side by side into the artifact store."""
+def _store_sheet(night: Night, stills: Stills, pictures: Pictures) -> None:
+    """Store the stills as one contact sheet in the artifact store."""
     names, images = zip(*stills, strict=True)
     sheet = contact_sheet(images, SHEET_COLUMNS, SHEET_WIDTH, names)
     pictures.sheet = cv2.imencode(".png", sheet)[1].tobytes()
@@ -95,16 +95,16 @@ def _keep_sheet(night: Night, stills: Stills, pictures: Pictures) -> None:
 
 
 @contextmanager
-def _not_without_room() -> Iterator[None]:
-    """Pictures are left out where there is no room to draw them: the rows are in the database."""
+def _skip_if_disk_full() -> Iterator[None]:
+    """Skip all pictures if the disk is full. The rows are in the database already."""
     try:
         yield
     except ScratchError as error:
-        log.warning("the pictures of this batch are left out: %s", error)
+        log.warning("The pictures of this batch are not drawn: %s", error)
 
 
-def _telling(rows: Rows) -> int:
-    """Choose the frame with the most people who last, or the most confident one of the rarest label."""
+def _best_frame_number(rows: Rows) -> int:
+    """Return the frame with the most lasting people, or the most confident frame of the rarest label."""
     if not isinstance(rows, Classifications):
         return best_frame(rows)
     _, which, counts = np.unique(rows.label, return_inverse=True, return_counts=True)
@@ -112,22 +112,22 @@ def _telling(rows: Rows) -> int:
 
 
 def _busiest(done: list[DoneSegment]) -> tuple[int, int]:
-    """Frames [start, stop) of the segment with the most people."""
+    """Return frames [start, stop) of the segment with the most people."""
     best = max(done, key=lambda segment: segment.people)
     return best.start_frame, best.stop_frame
 
 
 def _still(renderer: VideoRenderer, start: int, stop: int) -> list[NDArray[np.uint8]]:
-    """[(height, width, 3) uint8 BGR] of the frame that shows most of what was found; [] where nothing was."""
+    """Draw the frame that shows the most results: [(height, width, 3) uint8 BGR]; [] without results."""
     rows = renderer.rows(start, stop)
-    picture = renderer.still(_telling(rows), rows) if len(rows) else None
+    picture = renderer.still(_best_frame_number(rows), rows) if len(rows) else None
     return [] if picture is None else [picture]
 
 
 def _draw_earlier(
     night: Night, model: DrawnModel, entries: Mapping[int, Entry], pictures: Pictures, scratch: Path
 ) -> None:
-    """Draw the overlays of earlier batches' videos that are not drawn yet."""
+    """Draw the missing overlays of videos from earlier batches."""
     for video_id in sorted(videos_done(night.site.engine, model.model_version_id) & set(entries)):
         entry = entries[video_id]
         if entry.key in pictures.overlays:
@@ -138,18 +138,18 @@ def _draw_earlier(
         if found:
             pictures.overlays[entry.key] = found
             continue
-        with _left_out(entry, scratch), night.archive.local(entry) as path:
-            log.info("drawing the overlay of %s", entry.key)
+        with _skip_undrawable(entry, scratch), night.archive.local(entry) as path:
+            log.info("Drawing the overlay of %s", entry.key)
             renderer = VideoRenderer(night.site, night.sandbox, model, path, *night.probe(path), video_id, scratch)
             pictures.overlays[entry.key] = renderer.overlay(whole)
 
 
 @contextmanager
-def _left_out(entry: Entry, scratch: Path) -> Iterator[None]:
-    """Leave out a video that cannot be drawn, with a warning; not where the disk of `scratch` is at fault."""
+def _skip_undrawable(entry: Entry, scratch: Path) -> Iterator[None]:
+    """Skip a video that cannot be drawn, with a warning. Raises if the disk of `scratch` is full."""
     try:
         yield
     except (VideoError, SandboxError, AttemptError, ObjectError) as error:
         if lacked_room(error, scratch):
             raise
-        log.warning("no picture of %s: %s", entry.key, error)
+        log.warning("%s cannot be drawn: %s", entry.key, error)

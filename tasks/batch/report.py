@@ -17,7 +17,7 @@ from tasks.batch.account import Account, count_lines, crowd_table, device_table,
 from tasks.batch.listing import ArchiveListing
 from tasks.batch.pictures import Pictures
 from tasks.batch.shown_model import views_line
-from tasks.runs.policy import TASK, unwalked
+from tasks.runs.policy import TASK, not_traversed
 from tasks.site.site import Site
 from tasks.text.log_lines import print_line
 from tasks.text.markdown import cell, code, markdown_table, table_rows
@@ -25,16 +25,16 @@ from tasks.text.wording import day_and_clock, kind
 
 log = logging.getLogger(__name__)
 
-UI_PICTURE_WIDTH = 800  # an artifact's data lies in Prefect's database: keep it small
+UI_PICTURE_WIDTH = 800  # an artifact is stored in Prefect's database: keep it small
 TABLE_VIDEOS = 200
 MARKDOWN_VIDEOS = 50
 MARKDOWN_REASONS = 20
 
 
-@unwalked
+@not_traversed
 @dataclass(frozen=True)
 class BatchReport:
-    """The account of one batch. wall_s: of the whole run, opening and closing included; chart: PNG bytes, or none"""
+    """Report of one batch. wall_s: duration of the whole run; chart: PNG bytes, empty without one"""
 
     batch_id: int
     status: str
@@ -57,35 +57,35 @@ class BatchReport:
         listing = self.listing
         files = f"{listing.listed:,} listed, {listing.new:,} new or changed, {listing.refused:,} in quarantine"
         if listing.ignored:
-            files += f", {listing.ignored:,} others ignored ('nightjar videos --ignored' lists them)"
+            files += f", {listing.ignored:,} others ignored (see 'nightjar videos --ignored')"
         if listing.gone:
-            files += f", {listing.gone:,} gone"
+            files += f", {listing.gone:,} no longer present"
         if listing.growing:
             files += f", {len(listing.growing):,} still being written and left for the next run"
         if listing.unreachable:
-            files += f", {len(listing.unreachable):,} gone or changed meanwhile and left for the next run"
+            files += f", {len(listing.unreachable):,} removed or changed during the run and left for the next run"
         if listing.unread:
-            files += f", {len(listing.unread):,} not readable now"
+            files += f", {len(listing.unread):,} not readable in this run"
         found, counted = self.account.found_lines(), count_lines(self.counts)
         return {**found, "files": files, **counted, **time_lines(self.account), "views": self.views}
 
 
 def time_lines(account: Account) -> dict[str, str]:
-    """Duration and estimate, where there was anything to do."""
+    """Format duration and estimate; empty if there was nothing to do."""
     if not account.counts.expected:
         return {}
-    return {"time": f"{account.time_line()}, {account.frames_per_s:,.0f} frames/s over all"}
+    return {"time": f"{account.time_line()}, {account.frames_per_s:,.0f} frames/s overall"}
 
 
 def describe_videos(site: Site, account: Account) -> list[dict[str, Any]]:
-    """One row per video that the batch had to do with, the first TABLE_VIDEOS by name."""
+    """Return one row per video of the batch, the first TABLE_VIDEOS by name."""
     found = "labels" if account.batch.task == "classification" else "people"
     rows = read_whole_videos(site.engine, account.batch.batch_id, TABLE_VIDEOS)
     return [_video_row(row, found) for row in rows]
 
 
 def _video_row(row: WholeVideo, found: str) -> dict[str, Any]:
-    """Results first, then the work behind them. found: what the rows are"""
+    """Return the results, then the work. found: column name of the number of rows"""
     return {
         "video": row.video,
         found: row.people,
@@ -98,14 +98,14 @@ def _video_row(row: WholeVideo, found: str) -> dict[str, Any]:
 
 
 def describe_quarantine(site: Site, archive: str) -> list[dict[str, Any]]:
-    """One row per thing of this archive that could not be processed."""
+    """Return one row per quarantined file or segment of this archive."""
     return [row._asdict() for row in read_refused(site.engine, archive)]
 
 
 def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
-    """Draw the night by device. Returns PNG bytes and their address in the artifact store; empty if nothing was done.
+    """Draw the batch by device. Returns PNG bytes and their address in the artifact store; empty if nothing was done.
 
-    A store that is away costs the address and not the batch, which is over.
+    If the store is unavailable, the address is empty and the batch still succeeds.
     """
     if not len(account.spans.lane):
         return b"", ""
@@ -113,7 +113,7 @@ def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
     try:
         site.artifacts.put_bytes(account.chart_key(), chart)
     except StoreError as error:
-        log.warning("the chart is in the report only: %s", error)
+        log.warning("The chart was not stored and is in the report only: %s", error)
         return chart, ""
     return chart, site.artifacts.url(account.chart_key())
 
@@ -137,13 +137,13 @@ def _markdown(report: BatchReport, title: str) -> str:
         f"| account | |\n|---|---|\n{lines}",
     ]
     if report.pictures.sheet:
-        parts.append(f"![a frame of each video, with what was found]({data_url(report.pictures.sheet)})")
+        parts.append(f"![a frame of each video, with the results drawn in]({data_url(report.pictures.sheet)})")
     if len(report.account.crowds) > 1:
         parts.append(f"## Most people\n\n{markdown_table(crowd_table(report.account))}")
     if report.refused:
         parts.append(f"## In quarantine\n\n{markdown_table(quarantine_table(report.refused)[:MARKDOWN_REASONS])}")
     if report.chart:
-        parts.append(f"![frames per second over the night, by device]({data_url(report.chart)})")
+        parts.append(f"![frames per second during the batch, by device]({data_url(report.chart)})")
     parts += _tables(report.account)
     if report.pictures.overlays:
         parts.append("\n".join(f"- {code(key)}: {code(url)}" for key, url in report.pictures.overlays.items()))
@@ -151,12 +151,12 @@ def _markdown(report: BatchReport, title: str) -> str:
 
 
 def quarantine_table(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per reason, the commonest first, with the first name that has it."""
+    """Return one row per reason, the most frequent first, with the first file of each."""
     names: dict[str, list[str]] = {}
     for row in refused:
         names.setdefault(row["reason"], []).append(row["key"])
     common = sorted(names.items(), key=lambda item: -len(item[1]))
-    return [{"count": len(keys), "such as": keys[0], "reason": reason} for reason, keys in common]
+    return [{"count": len(keys), "for example": keys[0], "reason": reason} for reason, keys in common]
 
 
 def _tables(account: Account) -> list[str]:
@@ -171,12 +171,12 @@ def _tables(account: Account) -> list[str]:
     if account.videos:
         parts.append(f"## By video\n\n{markdown_table(video_table(account)[:MARKDOWN_VIDEOS])}")
     if len(account.videos) > MARKDOWN_VIDEOS:
-        parts.append(f"and {len(account.videos) - MARKDOWN_VIDEOS:,} more: `nightjar batches --last`")
+        parts.append(f"and {len(account.videos) - MARKDOWN_VIDEOS:,} more. Run `nightjar batches --last` to see all.")
     return parts
 
 
 def data_url(png: bytes) -> str:
-    """Embed the picture itself, since a browser may load no file from a disk or a private bucket."""
+    """Embed the picture, since browsers cannot load files from a disk or a private bucket."""
     picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     height = round(picture.shape[0] * UI_PICTURE_WIDTH / picture.shape[1])
@@ -200,7 +200,7 @@ def print_report(report: BatchReport) -> None:
 
 
 def print_account(site: Site, account: Account) -> None:
-    """Knowledge of a batch afterwards, from the ledger alone."""
+    """Print the account of a past batch, from the ledger."""
     batch = account.batch
     times = [day_and_clock(at, account.zone) for at in (batch.started_at, batch.finished_at) if at]
     lines = [
@@ -222,7 +222,7 @@ def print_account(site: Site, account: Account) -> None:
 
 
 def device_lines(account: Account) -> list[tuple[str, str]]:
-    """One line per device."""
+    """Format one line per device."""
     return [
         ("device", f"{device.worker or ''}/{kind(device.device or '')}: {account.device_line(device)}")
         for device in account.devices
@@ -230,6 +230,6 @@ def device_lines(account: Account) -> list[tuple[str, str]]:
 
 
 def print_lines(lines: list[tuple[str, str]]) -> None:
-    """Print labelled lines, unwrapped: a path that is broken in two cannot be copied."""
+    """Print labelled lines without wrapping, so that paths can be copied."""
     for label, text in lines:
         print_line(f"{label:<10}{text}")

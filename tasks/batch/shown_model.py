@@ -1,4 +1,4 @@
-"""The model version that the views show, and the place of a run's rows where it is another one. In words."""
+"""Texts about the model version that the views show, and about the rows of other versions."""
 
 from storage.ledger.account import BatchFacts
 from storage.sql.catalogue import ShownModel, read_shown
@@ -8,16 +8,16 @@ TABLES = {"pose": "poses", "classification": "classifications"}
 
 
 def views_line(engine: Database, batch: BatchFacts) -> str:
-    """Name the shown version beside the batch's own: `show posenet-075, version 0a1b…: this run's rows are in them`."""
+    """Compare the shown version with the batch's: `show posenet-075, version 0a1b…, with the rows of this run`."""
     shown = read_shown(engine, batch.task)
     if shown is None:
         return f"show no {batch.task} model yet"
     if shown.model_version_id == batch.model_version_id:
-        return f"show {described(shown)}: this run's rows are in them"
-    until = "" if shown.chosen_by == "person" else " until this run's model has done every frame that it has done"
+        return f"show {described(shown)}, with the rows of this run"
+    until = "" if shown.chosen_by == "person" else " until this run's model has processed the same frames"
     return (
-        f"show {described(shown)}{until}. This run's rows are in {TABLES[batch.task]} WHERE model_version_id = "
-        f"{batch.model_version_id}. Run 'nightjar models --show {batch.version_sha256[:12]}' to show them"
+        f"show {described(shown)}{until}. The rows of this run are in {TABLES[batch.task]} WHERE model_version_id = "
+        f"{batch.model_version_id}. Run 'nightjar models --show {batch.version_sha256[:12]}' to show them."
     )
 
 

@@ -1,1 +1,1 @@
-"""Put code here when it measures the speed of models and devices, or advises by such measurements."""
+"""Put code here when it measures the speed of models and devices, or recommends models from such measurements."""

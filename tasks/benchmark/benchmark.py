@@ -1,4 +1,4 @@
-"""Tasks of `benchmark-model`: measure a model on a device, alone and with all around it, and write it down."""
+"""Tasks of `benchmark-model`: measure a model on a device, alone and in the whole pipeline, and record the results."""
 
 import dataclasses
 import logging
@@ -18,7 +18,7 @@ from models.inference.spec import BenchmarkSpec
 from models.manifest import XML_FILE
 from models.types import Video
 from storage.sql.benchmarks import BenchmarkRow, record_benchmark
-from tasks.benchmark.machine import describe_machine, forget_peak, load_1m, peak_memory_bytes, temperature_c
+from tasks.benchmark.machine import describe_machine, load_1m, peak_memory_bytes, reset_peak_memory, temperature_c
 from tasks.benchmark.pipeline import PipelineSpeed, measure_pipeline
 from tasks.demo.film import render as render_frames
 from tasks.model.store import take_model
@@ -60,15 +60,15 @@ def benchmark(
     for row in measure(site, name, spec, film, scratch):
         rows.append(dataclasses.replace(row, flow_run_id=flow_run_id))
         record_benchmark(site.engine, rows[-1])
-        log.info("%s, %s: %s", name, row.what, in_words(row))
+        log.info("%s, %s: %s", name, row.what, summary(row))
     return rows
 
 
 def measure(site: Site, name: str, spec: BenchmarkSpec, film: Path, scratch: Path) -> Iterator[BenchmarkRow]:
-    """Two rows, each as soon as it is known; nothing is written down."""
+    """Yield the measurement of the model, then that of the pipeline. Records nothing."""
     model_version_id, folder, manifest = take_model(site, name)
     busy = load_1m()
-    forget_peak()
+    reset_peak_memory()
     runtime = open_runtime(folder, manifest, spec.runtime)
     about: dict[str, Any] = {
         "model_version_id": model_version_id,
@@ -82,11 +82,11 @@ def measure(site: Site, name: str, spec: BenchmarkSpec, film: Path, scratch: Pat
         "load_1m": busy,
     }
     alone = measure_model(runtime, manifest.input.height, manifest.input.width, spec.seconds)
-    yield BenchmarkRow(what="model", **about, **_measured(alone), **_felt(runtime))
+    yield BenchmarkRow(what="model", **about, **_measured(alone), **_memory_and_temperature(runtime))
     whole = measure_pipeline(film, runtime, manifest, spec.seconds, alone.frames_per_s, scratch)
     stages = {name: value for name, value in vars(whole).items() if name.endswith(("_cpu_ms", "_memory_bytes"))}
-    about |= {"video": _film_in_words(film, whole.video)}
-    yield BenchmarkRow(what="pipeline", **about, **{**_measured(whole), **stages}, **_felt(runtime))
+    about |= {"video": _describe_film(film, whole.video)}
+    yield BenchmarkRow(what="pipeline", **about, **{**_measured(whole), **stages}, **_memory_and_temperature(runtime))
 
 
 def _measured(speed: ModelSpeed | PipelineSpeed) -> dict[str, Any]:
@@ -99,43 +99,43 @@ def _measured(speed: ModelSpeed | PipelineSpeed) -> dict[str, Any]:
     }
 
 
-def _felt(runtime: Runtime) -> dict[str, Any]:
-    """After-effects of the work: memory at its peak, heat."""
+def _memory_and_temperature(runtime: Runtime) -> dict[str, Any]:
+    """Return peak memory and temperature after the work."""
     own = runtime.temperature_c() if isinstance(runtime, OpenVinoRuntime) else None
     return {"memory_bytes": peak_memory_bytes(), "temperature_c": temperature_c() if own is None else own}
 
 
-def _film_in_words(film: Path, video: Video) -> str:
+def _describe_film(film: Path, video: Video) -> str:
     rate = f"{video.fps:g} frames/s" if video.fps else "a single frame"
     return f"{film.name}, {video.width}x{video.height}, {video.codec}, {rate}"
 
 
-def in_words(row: BenchmarkRow) -> str:
-    """One measurement in a line."""
+def summary(row: BenchmarkRow) -> str:
+    """Format one measurement as a line."""
     return (
-        f"{rate(row.frames_per_s)} on {row.device} in {row.precision}, {row.requests} at once; "
-        f"half of the frames within {row.latency_p50_ms:.1f} ms, 99 % within {row.latency_p99_ms:.1f} ms"
+        f"{rate(row.frames_per_s)} on {row.device} in {row.precision}, {row.requests} requests in parallel; "
+        f"median latency {row.latency_p50_ms:.1f} ms, 99 % within {row.latency_p99_ms:.1f} ms"
     )
 
 
 def speed_table(measured: Mapping[str, Sequence[BenchmarkRow]]) -> list[dict[str, Any]]:
-    """One row per model, the article's own figure in the last column. measured: model's name -> its two rows"""
+    """Return one row per model, with the article's figure. measured: model's name -> its two rows"""
     return [
         {
             "model": name,
             "video to rows, frames/s": round(whole.frames_per_s, 1),
             "model alone, frames/s": round(alone.frames_per_s, 1),
-            "half of the frames within, ms": round(whole.latency_p50_ms, 1),
-            "99 % within, ms": round(whole.latency_p99_ms, 1),
-            "at once": whole.requests,
-            "the article's frames/s, on its Neural Compute Stick": ARTICLE.get(name),
+            "median latency, ms": round(whole.latency_p50_ms, 1),
+            "99 % latency, ms": round(whole.latency_p99_ms, 1),
+            "parallel requests": whole.requests,
+            "article's frames/s, on a Neural Compute Stick": ARTICLE.get(name),
         }
         for name, (alone, whole) in _by_name(measured)
     ]
 
 
 def cost_table(measured: Mapping[str, Sequence[BenchmarkRow]]) -> list[dict[str, Any]]:
-    """One row per model: CPU milliseconds per frame of each stage from a video to its rows, and peak memory."""
+    """Return one row per model: CPU milliseconds per frame of each pipeline stage, and peak memory."""
     return [
         {
             "model": name,
@@ -147,7 +147,7 @@ def cost_table(measured: Mapping[str, Sequence[BenchmarkRow]]) -> list[dict[str,
 
 
 def _by_name(measured: Mapping[str, Sequence[BenchmarkRow]]) -> list[tuple[str, tuple[BenchmarkRow, BenchmarkRow]]]:
-    """Each model's name with its rows: the model alone, then a video to its rows."""
+    """Return each model's name with its rows: the model alone, then the pipeline."""
     of = {name: {row.what: row for row in rows} for name, rows in measured.items()}
     return [(name, (rows["model"], rows["pipeline"])) for name, rows in of.items()]
 
@@ -158,9 +158,9 @@ def draw_chart(measured: Mapping[str, Sequence[BenchmarkRow]]) -> bytes:
     for name, rows in measured.items():
         of = {row.what: row for row in rows}
         last = of["pipeline"]
-        note = f"{last.precision}, {last.requests} at once"
+        note = f"{last.precision}, {last.requests} parallel requests"
         bars.append(Bar(name, note, of["model"].frames_per_s, last.frames_per_s))
     if last is None:
-        raise ValueError("nothing was measured, expected at least one model")
+        raise ValueError("There are no measurements to draw. Measure at least one model.")
     subtitle = f"{last.machine}; load average {last.load_1m:.1f} at the start"
     return cv2.imencode(".png", draw_speeds(f"Speed on {last.device}", subtitle, bars))[1].tobytes()

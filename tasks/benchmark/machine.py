@@ -1,4 +1,4 @@
-"""The machine that something was measured on: what it is, how warm and how busy. Measures no speed."""
+"""Description of the measuring machine: model, temperature, load and memory. Measures no speed."""
 
 import os
 import platform
@@ -12,13 +12,13 @@ PROC, SYS = Path("/proc"), Path("/sys")
 
 
 def describe_machine(proc: Path = PROC) -> str:
-    """Such as `Raspberry Pi 4 Model B Rev 1.4, 4 cores, 3.7 GB, Debian GNU/Linux 12 (bookworm)`."""
+    """Describe this machine, such as `Raspberry Pi 4 Model B Rev 1.4, 4 cores, 3.7 GB, Debian GNU/Linux 12`."""
     cores, memory = os.cpu_count() or 1, psutil.virtual_memory().total / 2**30
     return f"{_board_or_cpu(proc)}, {cores} core{'s' if cores > 1 else ''}, {memory:.1f} GB, {_system()}"
 
 
 def _board_or_cpu(proc: Path) -> str:
-    """Name of this machine: a small board's own name, otherwise its processor's."""
+    """Return the name of a single-board computer, otherwise that of the processor."""
     with suppress(OSError):
         return (proc / "device-tree/model").read_text().strip("\0 \n")
     with suppress(OSError):
@@ -35,7 +35,7 @@ def _system() -> str:
 
 
 def temperature_c(sys: Path = SYS) -> float | None:
-    """Return the temperature of the hottest sensor; None = none can be read, as in most virtual machines."""
+    """Return the temperature of the hottest sensor; None = no sensor can be read, as in most virtual machines."""
     sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()
     found = [sensor.current for group in sensors.values() for sensor in group]
     for zone in (sys / "class/thermal").glob("thermal_zone*/temp"):
@@ -49,7 +49,7 @@ def load_1m() -> float:
     return os.getloadavg()[0]
 
 
-def forget_peak(proc: Path = PROC) -> None:
+def reset_peak_memory(proc: Path = PROC) -> None:
     """Reset this process's peak memory; if the kernel does not allow it, the peak counts from the process's start."""
     with suppress(OSError):
         (proc / "self/clear_refs").write_text("5")
@@ -62,6 +62,6 @@ def peak_memory_bytes(pid: int | None = None, proc: Path = PROC) -> int:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds that another process has used, user and system."""
+    """Return the CPU seconds of another process, user and system."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)

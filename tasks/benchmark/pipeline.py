@@ -1,6 +1,6 @@
-"""Speed from a video to its rows, stage by stage, by the code of a night: sandbox, device, decoder, Parquet, SQL.
+"""Speed from a video to its rows, by stage, with the code of a batch: sandbox, device, decoder, Parquet, SQL.
 
-Into a database and a store of its own, under a folder that is given: none of it is a result.
+The rows go to a temporary database and store under a given folder and are no results.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from tasks.segment.open_video import LocalVideo, probe
 from tasks.segment.result_files import put, result_key
 from tasks.site.settings import ReadLimits
 
-LONGEST_SEGMENT_S = 60.0  # a night's default
+LONGEST_SEGMENT_S = 60.0  # the default of a batch
 SHORTEST_SEGMENT_S = 1.0
 DECODER_CPU_S = 3600.0
 READ_LIMITS = ReadLimits(DECODER_CPU_S, 2 * DECODER_CPU_S)
@@ -43,9 +43,13 @@ READ_LIMITS = ReadLimits(DECODER_CPU_S, 2 * DECODER_CPU_S)
 class PipelineSpeed:
     """Figures of one measurement. latency: from a frame's start on the device to its decoded result
 
-    CPU milliseconds a frame: decode: of the sandbox's child; inference: OpenVINO's, in this process; reading: outputs
-    to poses or a label; storing: Parquet and SQL; other: frames handed over, rows gathered
-    decoder_memory_bytes: peak of the sandbox's child
+    CPU milliseconds per frame:
+    decode_cpu_ms: decoding, in the sandbox's child
+    inference_cpu_ms: OpenVINO, in this process
+    reading_cpu_ms: decoding outputs to poses or a label
+    storing_cpu_ms: Parquet and SQL
+    other_cpu_ms: passing on frames, collecting rows
+    decoder_memory_bytes: peak memory of the sandbox's child
     """
 
     video: Video
@@ -64,10 +68,10 @@ class PipelineSpeed:
         return self.frames / self.seconds
 
 
-class WatchedRuntime:
-    """A runtime, and a note of when frames begin and end and what its own thread's CPU is spent on.
+class TimedRuntime:
+    """A runtime that records the latency of each frame and the CPU time of its thread.
 
-    The pipeline's `on_frames` calls `seen` when the outputs of the last `wait` were read.
+    The pipeline's `on_frames` calls `record_frame` after the outputs of the last `wait` were read.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -91,15 +95,15 @@ class WatchedRuntime:
         self._waited = slot, ended
         return outputs
 
-    def seen(self, _frames: int) -> None:
+    def record_frame(self, _frames: int) -> None:
         slot, since = self._waited
         self.reading_cpu_s += thread_time() - since
         self.taken_s.append(perf_counter() - self._started_at[slot])
 
 
 @dataclass
-class _Sums:
-    """Seconds, over the segments so far: of the clock, and of the CPU of child, process, this thread and storing."""
+class _TimeSums:
+    """Seconds over the segments so far: wall clock, and CPU time of child, process, this thread and storing."""
 
     clock: float = 0.0
     child: float = 0.0
@@ -113,33 +117,33 @@ def measure_pipeline(
 ) -> PipelineSpeed:
     """Run the video repeatedly for the given number of seconds; at least one segment.
 
-    model_frames_per_s: of the model alone: on a slow device the segments are shorter than a night's, to end in time
+    model_frames_per_s: speed of the model alone; a slow device receives shorter segments, to end in time
 
-    Raises VideoError or SandboxError where the video is at fault, NightjarError where no frame of it can be decoded.
+    Raises VideoError or SandboxError for a faulty video, NightjarError if none of its frames can be decoded.
     """
     with Sandbox() as sandbox:
         video, index = probe(sandbox, path, READ_LIMITS)
         wanted_s = seconds * model_frames_per_s / (video.fps or model_frames_per_s)
         segment_s = min(LONGEST_SEGMENT_S, max(SHORTEST_SEGMENT_S, wanted_s))
-        with closing(_Bench(path, index, runtime, manifest, sandbox, scratch)) as bench:
-            bench.warm_up(*next(_segments(video, index, SHORTEST_SEGMENT_S, 0)))
+        with closing(_PipelineRun(path, index, runtime, manifest, sandbox, scratch)) as run:
+            run.warm_up(*next(_segments(video, index, SHORTEST_SEGMENT_S, 0)))
             for copy, segment in _segments(video, index, segment_s, 1):
-                bench.run(copy, segment)
-                if bench.sums.clock >= seconds:
+                run.run(copy, segment)
+                if run.sums.clock >= seconds:
                     break
-            return _speed(video, bench.watched, bench.sums, peak_memory_bytes(bench.decoder_pid()))
+            return _speed(video, run.timed, run.sums, peak_memory_bytes(run.decoder_pid()))
 
 
 def _segments(video: Video, index: FrameIndex, segment_s: float, first: int) -> Iterator[tuple[Video, Segment]]:
-    """Yield segments without end. Each round, from number `first` on, is of another video, so that its rows are new."""
+    """Yield segments without end. Each round, from number `first` on, has another video hash, so its rows are new."""
     for number in count(first):
         copy = dataclasses.replace(video, sha256=f"{number:064x}")
         for segment in plan_segments(copy.sha256, index.keyframes, index.timestamps_s, copy.frames, segment_s):
             yield copy, segment
 
 
-class _Bench:
-    """Segments one after the other, each inferred and stored, and what that cost."""
+class _PipelineRun:
+    """Infers and stores segments one after the other, and adds up the time."""
 
     def __init__(
         self, path: Path, index: FrameIndex, runtime: Runtime, manifest: Manifest, sandbox: Sandbox, scratch: Path
@@ -150,7 +154,7 @@ class _Bench:
         self._engine: Database = open_database(f"sqlite:///{scratch / 'rows.sqlite'}")
         migrate(self._engine)
         register_model(self._engine, version_of(manifest))
-        self.watched, self.sums = WatchedRuntime(runtime), _Sums()
+        self.timed, self.sums = TimedRuntime(runtime), _TimeSums()
 
     def decoder_pid(self) -> int:
         pid = self._sandbox.pid
@@ -158,13 +162,13 @@ class _Bench:
         return pid
 
     def warm_up(self, video: Video, segment: Segment) -> None:
-        """Run the pipeline once, so that no import and no first use is measured."""
-        self._store(self._infer(video, segment, WatchedRuntime(self._runtime)))
+        """Run the pipeline once, so that imports and first uses are not measured."""
+        self._store(self._infer(video, segment, TimedRuntime(self._runtime)))
 
     def run(self, video: Video, segment: Segment) -> None:
         sums, pid = self.sums, self.decoder_pid()
         clock, child, process, thread = perf_counter(), cpu_s(pid), process_time(), thread_time()
-        result = self._infer(video, segment, self.watched)
+        result = self._infer(video, segment, self.timed)
         sums.child += cpu_s(pid) - child
         sums.thread += thread_time() - thread
         inferred = process_time()
@@ -173,9 +177,9 @@ class _Bench:
         sums.storing += process_time() - inferred
         sums.clock += perf_counter() - clock
 
-    def _infer(self, video: Video, segment: Segment, watched: WatchedRuntime) -> Result:
-        setup = InferenceSetup(self._manifest, watched, self._sandbox, "benchmark", DECODER_CPU_S)
-        return infer_segment(LocalVideo(self._path, video, self._index), segment, setup, watched.seen)
+    def _infer(self, video: Video, segment: Segment, timed: TimedRuntime) -> Result:
+        setup = InferenceSetup(self._manifest, timed, self._sandbox, "benchmark", DECODER_CPU_S)
+        return infer_segment(LocalVideo(self._path, video, self._index), segment, setup, timed.record_frame)
 
     def _store(self, result: Result) -> None:
         stored = put(self._artifacts, result_key(result.version_sha256, result.segment, 1), result)
@@ -185,23 +189,23 @@ class _Bench:
         self._engine.dispose()
 
 
-def _speed(video: Video, watched: WatchedRuntime, sums: _Sums, decoder_memory_bytes: int) -> PipelineSpeed:
-    frames = len(watched.taken_s)
+def _speed(video: Video, timed: TimedRuntime, sums: _TimeSums, decoder_memory_bytes: int) -> PipelineSpeed:
+    frames = len(timed.taken_s)
     if not frames:
-        raise NightjarError("no frame of the video could be decoded, expected some: choose another --video")
-    own = sums.thread - watched.device_cpu_s
+        raise NightjarError("No frame of the video could be decoded. Choose another --video.")
+    own = sums.thread - timed.device_cpu_s
     spent_s = {
         "decode": sums.child,
         "inference": sums.process - own,
-        "reading": watched.reading_cpu_s,
+        "reading": timed.reading_cpu_s,
         "storing": sums.storing,
-        "other": own - watched.reading_cpu_s,
+        "other": own - timed.reading_cpu_s,
     }
     return PipelineSpeed(
         video=video,
         frames=frames,
         seconds=sums.clock,
-        latency=latency_of(np.array(watched.taken_s)),
+        latency=latency_of(np.array(timed.taken_s)),
         decoder_memory_bytes=decoder_memory_bytes,
         **{f"{stage}_cpu_ms": 1000 * max(0.0, value) / frames for stage, value in spent_s.items()},
     )

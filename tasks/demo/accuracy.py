@@ -1,4 +1,4 @@
-"""Accuracy of an archive's rows, where the truth lies beside its videos."""
+"""Accuracy of an archive's rows, by the ground truth files next to its videos."""
 
 import itertools
 import json
@@ -18,16 +18,16 @@ from tasks.site.site import Site
 
 
 def measure_archive(site: Site, folder: Path, model: str) -> Accuracy:
-    """AP and PCK of the rows that the model's newest version has for the videos of a folder with truth files.
+    """Measure AP and PCK of the rows of the model's newest version, for a folder with ground truth files.
 
-    The rows are taken as they are stored: keypoints and people below the model's thresholds are not there.
-    Raises NightjarError where there is no truth.
+    The rows are used as stored, without keypoints and people below the model's thresholds.
+    Raises NightjarError if there is no ground truth or no model.
     """
     found = catalogue.find_model(site.engine, model)
     truths = sorted(folder.glob(f"*{TRUTH_SUFFIX}"))
     if found is None or not truths:
         raise NightjarError(
-            f"{len(truths)} truth files in {folder}, expected some, and a model {model}: 'nightjar demo'"
+            f"{folder} has {len(truths)} ground truth files, or there is no model {model}. Run 'nightjar demo'."
         )
     known = catalogue.known_files(site.engine, canonical(str(folder)))
     truth: list[People] = []
@@ -38,7 +38,7 @@ def measure_archive(site: Site, folder: Path, model: str) -> Accuracy:
         if video_id is not None:
             truth += people
             rows += by_frame(read_poses(site.engine, video_id, found[0], 0, len(people)), len(people))
-    size = (0, 0)  # of no matter to COCO's measure of keypoints
+    size = (0, 0)  # not used by COCO's keypoint measures
     return Accuracy(*coco_ap(truth, rows, size), *pck(truth, rows), len(truth))
 
 

@@ -1,4 +1,4 @@
-"""A small archive of synthetic people, with the truth of every frame beside each video. No database, no Prefect."""
+"""A small archive of synthetic people, with a ground truth file next to each video. No database, no Prefect."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ TRUTH_SUFFIX = ".truth.json"
 
 @dataclass(frozen=True)
 class Clip:
-    """A video of the archive. times_s: of its frames; rotation: degrees clockwise by which a player is to turn it"""
+    """A video of the archive. times_s: times of its frames; rotation: degrees clockwise for the player"""
 
     scene: Scene
     times_s: tuple[float, ...]
@@ -36,7 +36,7 @@ def _steady(duration_s: float) -> tuple[float, ...]:
 
 
 def _uneven(duration_s: float) -> tuple[float, ...]:
-    """Vary the frame rate as telephones do: every third frame comes late."""
+    """Vary the frame rate as telephones do: every third frame is late."""
     return tuple((number + (0.5 if number % 3 == 2 else 0.0)) / FPS for number in range(round(duration_s * FPS)))
 
 
@@ -100,7 +100,7 @@ CLIPS = {
 def render_archive(folder: Path, on_clip: Callable[[str], None] = lambda _: None) -> list[str]:
     """Render the missing clips, their truth files and one broken video. Returns what was rendered.
 
-    A truth file is written last: a video without one was not finished, and is rendered again.
+    The truth file is written after its video. A video without one is incomplete and rendered again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rendered = []
@@ -111,7 +111,7 @@ def render_archive(folder: Path, on_clip: Callable[[str], None] = lambda _: None
         on_clip(name)
         truth.write_text(json.dumps(_render(folder / name, clip)))
         rendered.append(name)
-    if not (folder / BROKEN).exists():  # cut short, as a copy that was interrupted
+    if not (folder / BROKEN).exists():  # truncated, like an interrupted copy
         whole = (folder / next(iter(CLIPS))).read_bytes()
         (folder / BROKEN).write_bytes(whole[: len(whole) * 2 // 3])
         rendered.append(BROKEN)

@@ -12,7 +12,7 @@ from models.synthetic.video import Actor, Scene
 from storage.video.encode import write_video
 
 FILM_FPS = 25
-FILM_FRAMES, FILM_ROUNDS = 150, 5  # there and back: half a minute
+FILM_FRAMES, FILM_ROUNDS = 150, 5  # forwards and backwards: half a minute
 FILM = Scene(
     11,
     (

@@ -1,6 +1,6 @@
-"""The device that a worker works with, and what happens when it is lost. No SQL.
+"""Device of a worker, with an optional fallback to the CPU. No SQL.
 
-Who falls back to the CPU says so in the log, and the results name the CPU: `runtime.device` is always who did the work.
+A fallback is logged, and the results name the CPU: `runtime.device` is always the device that did the work.
 """
 
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class WorkerDevice:
-    """The model, open on a device, or by policy on the CPU where that one is lost."""
+    """A model opened on a device, or on the CPU after the device was lost, if the policy allows it."""
 
     runtime: Runtime
 
@@ -30,10 +30,10 @@ class WorkerDevice:
             self.fall_back(fault)
 
     def fall_back(self, error: RuntimeFault) -> None:
-        """Go on with the CPU, where the policy says so and it is not the CPU that failed; raises `error` otherwise."""
+        """Continue on the CPU if the policy allows it and the CPU itself did not fail; raise `error` otherwise."""
         if self._fallback != "cpu" or self._spec.device == "CPU":
             raise error
-        log.warning("%s. The CPU goes on with the work, as --fallback cpu says", error)
+        log.warning("%s The work continues on the CPU, because of --fallback cpu.", error)
         self._open(replace(self._spec, device="CPU"))
 
     def _open(self, spec: RuntimeSpec) -> None:

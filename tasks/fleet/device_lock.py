@@ -1,6 +1,6 @@
-"""Lock of a device between this machine's processes: one at a time.
+"""Lock of a device among the processes of this machine.
 
-Standard library only: a worker looks at it, too.
+Standard library only, since `nightjar worker` checks it, too.
 """
 
 import fcntl
@@ -13,14 +13,14 @@ from typing import IO
 
 from storage.private import make_folder
 
-ASK_EVERY_S = 0.25
+POLL_EVERY_S = 0.25
 
 
 class DeviceLock:
-    """Held by one process of this machine. A context manager; the kernel frees it when the process dies, however.
+    """Context manager for the exclusive use of a device. The kernel releases the lock when its process ends.
 
-    A stick that a second process opens answers NC_ERROR, and disturbs the first. Locks are by the device's name, under
-    `home`: workers of one machine share it.
+    A stick that is opened twice fails with NC_ERROR and disturbs the first process. The lock is named after the device
+    and lies under `home`, which the workers of a machine share.
     """
 
     def __init__(self, home: Path, device: str) -> None:
@@ -44,11 +44,11 @@ class DeviceLock:
             if not keep_waiting():
                 self._release()
                 return False
-            time.sleep(ASK_EVERY_S)
+            time.sleep(POLL_EVERY_S)
         return True
 
     def _release(self) -> None:
-        """Unlock the file and keep it: removing it would let a third process lock another file of the same name."""
+        """Unlock the file without removing it: otherwise a third process could lock a new file of the same name."""
         file, self._file = self._file, None
         if file is not None:
             file.close()

@@ -1,8 +1,8 @@
 """Messages between parent and worker, as JSON in the artifact store. No SQL, no Prefect: edge workers import it.
 
-The parent's `Call` says what to be ready for. A worker's run that is ready says so in its `Status`; the parent answers
-with an `Order`; the worker goes on telling how far it is. Neither goes by the other's clock: what counts is that the
-status changes. Each file has one writer. Whoever can write to the store can lie: all of it is checked as input is.
+The parent writes a `Call` with the model and archive to prepare. The worker's run reports in its `Status` that it is
+ready, the parent answers with an `Order`, and the run updates its status. Neither depends on the other's clock, only on
+changes of the status. Each file has one writer. All messages are untrusted input and are checked.
 """
 
 from collections.abc import Iterable
@@ -17,36 +17,36 @@ from storage.objects.archive import Entry
 from storage.objects.artifacts import Artifacts
 from storage.objects.places import ObjectError, StoreError
 
-MESSAGE_LIMIT_BYTES = 8 << 20  # an order of 512 segments of as many files, with keys of a kilobyte, has less than one
+MESSAGE_LIMIT_BYTES = 8 << 20  # an order of 512 segments of 512 files, with keys of a kilobyte, has less than 1 MB
 MOST_ENTRIES = 4096  # in a list of a message
-MOST_WORDS_CHARS = 2000
+MAX_TEXT_CHARS = 2000
 
 
 def _printable(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("a name with characters that cannot be printed")
+        raise ValueError("the name contains characters that cannot be printed")
     return text
 
 
 def _cleaned(text: str) -> str:
-    """One line of printable characters: line breaks become spaces, and others a replacement character."""
-    line = " ".join(text[: 2 * MOST_WORDS_CHARS].split())
-    return "".join(char if char.isprintable() else "\ufffd" for char in line)[:MOST_WORDS_CHARS]
+    """Return one printable line: line breaks become spaces, other control characters a replacement character."""
+    line = " ".join(text[: 2 * MAX_TEXT_CHARS].split())
+    return "".join(char if char.isprintable() else "\ufffd" for char in line)[:MAX_TEXT_CHARS]
 
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0, le=2**53)]  # JSON's own integers have no end, and floats made of them overflow
-Frame = Annotated[int, Field(ge=0, le=2**31 - 1)]  # an INTEGER column's
+Count = Annotated[int, Field(ge=0, le=2**53)]  # JSON integers are unbounded, and floats made from them overflow
+Frame = Annotated[int, Field(ge=0, le=2**31 - 1)]  # as an INTEGER column
 Speed = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]  # frames per second
-# A name goes into SQL, logs and tables as it is, so it is refused where it is not plain.
+# Names are used unchanged in SQL, logs and tables, so unprintable ones are refused.
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-# Text for people, from a driver or a decoder perhaps, is cut and cleaned instead.
-Words = Annotated[str, AfterValidator(_cleaned)]
+# Messages, for example of drivers and decoders, are cut and cleaned instead.
+CleanedText = Annotated[str, AfterValidator(_cleaned)]
 Key = Annotated[str, Field(min_length=1, max_length=1024)]
 
 
 class OrderError(NightjarError):
-    """A file that is no order or status."""
+    """An invalid message."""
 
 
 class _Message(BaseModel):
@@ -69,7 +69,7 @@ class File(_Message):
 
 
 class Piece(_Message):
-    """A segment to do. file: index into the order's files; attempt: of the claim, for the result's name"""
+    """A segment to process. file: index into the order's files; attempt: number of the claim, for the result's name"""
 
     file: Frame
     start_frame: Frame
@@ -78,7 +78,7 @@ class Piece(_Message):
 
 
 class Call(_Message):
-    """Preparations of a run, before it gets segments."""
+    """Model and archive that a run prepares before it receives segments."""
 
     version_sha256: Sha256
     archive: str
@@ -86,7 +86,7 @@ class Call(_Message):
 
 
 class Order(_Message):
-    """Segments for one run; without pieces the night is over."""
+    """Segments for one run. Without pieces the batch is over."""
 
     files: Annotated[list[File], Field(max_length=MOST_ENTRIES)] = []
     pieces: Annotated[list[Piece], Field(max_length=MOST_ENTRIES)] = []
@@ -96,7 +96,7 @@ class Order(_Message):
 
 
 class Done(_Message):
-    """A piece whose result lies in the store. piece: index into the order's"""
+    """A piece whose result is in the store. piece: index into the order's pieces"""
 
     piece: Frame
     key: Key
@@ -104,20 +104,22 @@ class Done(_Message):
 
 
 class Fault(_Message):
-    """A piece that failed. kind: "input": no other attempt would mend it; "other": another one may"""
+    """A piece that failed. kind: "input" = every attempt would fail; "other" = another attempt may succeed"""
 
     piece: Frame
     kind: Literal["input", "other"]
-    reason: Words
+    reason: CleanedText
 
 
 class Status(_Message):
     """Progress of a run.
 
-    ready: the device is open; without an order yet, the run waits for one
-    progress: grows with every frame and every step: who stands still is lost; frames: seen in this assignment
-    current: the piece that it is at; ended: it does no more, for `error` where there is one
-    slowest_fps, fastest_fps: of the segments so far: a stick that gets hot throttles
+    ready: the device is open; the run waits for an order if it has none
+    progress: grows with every frame and step; a run without progress is given up
+    frames: number of frames processed in this assignment
+    current: index of the piece in progress
+    ended: the run has ended; error: the reason, if it failed
+    slowest_fps, fastest_fps: speeds of the segments so far, since a hot stick throttles
     """
 
     worker: Name
@@ -129,7 +131,7 @@ class Status(_Message):
     done: Annotated[list[Done], Field(max_length=MOST_ENTRIES)] = []
     faults: Annotated[list[Fault], Field(max_length=MOST_ENTRIES)] = []
     ended: bool = False
-    error: Words | None = None
+    error: CleanedText | None = None
     slowest_fps: Speed | None = None
     fastest_fps: Speed | None = None
 
@@ -147,12 +149,12 @@ def status_key(assignment_id: str) -> str:
 
 
 def revoked_key(assignment_id: str) -> str:
-    """There when the parent has given the rest to another worker: whoever still works on it may stop."""
+    """Return the key of the file that the parent writes when the run must stop, as others have its segments."""
     return _key(assignment_id, "orders", "revoked")
 
 
 def _key(assignment_id: str, kind: str, name: str) -> str:
-    """Build the key of a report. Each batch has its own folder, so that one listing finds its new reports."""
+    """Build the key of a message. Each batch has its own folder, so that one listing finds its new reports."""
     batch, _, rest = assignment_id.partition("-")
     return f"assignments/{batch}/{kind}/{rest or batch}/{name}"
 
@@ -178,12 +180,12 @@ def read_order(artifacts: Artifacts, assignment_id: str) -> Order | None:
 
 def _checked_order(assignment_id: str, order: Order | None) -> Order | None:
     if order and any(piece.file >= len(order.files) or piece.start_frame >= piece.stop_frame for piece in order.pieces):
-        raise OrderError(f"the order of assignment {assignment_id} has pieces of no file: start the batch again")
+        raise OrderError(f"The order of assignment {assignment_id} has pieces without a file. Start the batch again.")
     return order
 
 
 def poll_order(artifacts: Artifacts, assignment_id: str) -> Order | None:
-    """Look for an order by a single request; None where there is none, or it cannot be read just now."""
+    """Look for an order by a single request; None if there is none, or if it cannot be read now."""
     key = order_key(assignment_id)
     try:
         data = artifacts.get_bytes(key, MESSAGE_LIMIT_BYTES)
@@ -197,7 +199,7 @@ def read_status(artifacts: Artifacts, assignment_id: str) -> Status | None:
 
 
 def _read(artifacts: Artifacts, key: str, kind: type[Message]) -> Message | None:
-    """Return the message; None = there is none yet. Raises OrderError, or StoreError where the store is away."""
+    """Return the message; None = there is none yet. Raises OrderError, or StoreError if the store is unavailable."""
     data = _get(artifacts, key)
     return None if data is None else _parse(key, data, kind)
 
@@ -209,8 +211,8 @@ def _parse(key: str, data: bytes, kind: type[Message]) -> Message:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "JSON"
         raise OrderError(
-            f"{key} is no {kind.__name__}: {where}: {first['msg']}; expected one that this version of Nightjar writes: "
-            "bring parent and workers to the same version"
+            f"{key} is not a valid {kind.__name__} of this version of Nightjar: {where}: {first['msg']}. Install the "
+            "same version on the workers and on the machine that runs the batch."
         ) from None
 
 
@@ -218,7 +220,7 @@ def _get(artifacts: Artifacts, key: str) -> bytes | None:
     try:
         return artifacts.get_bytes(key, MESSAGE_LIMIT_BYTES)
     except ObjectError:
-        # Replaced while it was read, or written since: not every store replaces in one step.
+        # The file was replaced or written meanwhile: not every store replaces files atomically.
         return artifacts.get_bytes(key, MESSAGE_LIMIT_BYTES) if artifacts.exists(key) else None
 
 

@@ -1,6 +1,6 @@
-"""Decisions about a fleet's runs: how many frames each gets, which are lost, how many start. Values in, values out.
+"""Decisions about a fleet's runs: frames for each run, lost runs, runs to start. Pure functions.
 
-No ledger, no store, no Prefect and no clock: times are seconds of one clock that only goes forward, and are handed in.
+No ledger, store, Prefect or clock: times are parameters, in seconds of a monotonic clock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 from tasks.runs.run_state import RunState
 
-ASSIGNMENT_S = 30 * 60.0  # of work, at most: what a lost run loses is bounded by its segments, not by this
-LEAST_S = 10.0  # of work, where there is so much: the run that would do the rest costs as much itself
-GUESSED_FPS = 30.0  # of a worker that was never measured, where none was
-START_LIMIT_S = 180.0  # from a worker's taking a run to its first status: a run that died in between reports nothing
-SILENCE_LIMIT_S = 30.0  # of a run that waits for segments, or the lease where that is longer
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0  # after runs that ended without ever being ready
+ASSIGNMENT_S = 30 * 60.0  # of work, at most; a lost run loses at most one segment, not all of this
+LEAST_S = 10.0  # of work, if there is that much: another run for the rest would cost as much
+GUESSED_FPS = 30.0  # of each worker, if none was measured
+START_LIMIT_S = 180.0  # between the start of a run and its first status: a run that died in between reports nothing
+SILENCE_LIMIT_S = 30.0  # of a run that waits for segments, or the lease if that is longer
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0  # after runs that ended before they were ready
 MOST_REASON_CHARS = 500
-FORGOTTEN = "Prefect no longer knows its run (deleted, or its database was reset): another one is started"
+UNKNOWN_TO_PREFECT = "Prefect no longer knows its run, which was deleted or lost with Prefect's database"
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,24 @@ class FleetRun:
 
     worker: name in its status; None: no status was read yet
     ready: its device is open
-    given: it has segments
-    heard_s: time of its last progress; without any, of its start
-    spared: its lease was renewed although nothing was heard since the last renewal
-    taken_s: time at which Prefect first had it with a worker while there was no status; None: it is not so
+    given: it has received segments
+    last_progress_s: time of its last progress, or of its start
+    renewed_unheard: its lease was renewed without a report since the last renewal
+    started_s: time at which Prefect first showed it as started, while it has no status; None otherwise
     """
 
     assignment_id: str
     worker: str | None = None
     ready: bool = False
     given: bool = False
-    heard_s: float = 0.0
-    spared: bool = False
-    taken_s: float | None = None
+    last_progress_s: float = 0.0
+    renewed_unheard: bool = False
+    started_s: float | None = None
 
 
 @dataclass(frozen=True)
 class FreeWork:
-    """Segments of a batch that nobody holds, and the number of their frames."""
+    """Number of segments of a batch that no run holds, and of their frames."""
 
     segments: int = 0
     frames: int = 0
@@ -52,7 +52,7 @@ class FreeWork:
 
 
 class Lost(NamedTuple):
-    """Reason for giving up a run. failed: the next start waits for a while; crash: message for Prefect's own state"""
+    """Reason for giving up a run. failed: delay the next start; crash: message for the run's state in Prefect"""
 
     reason: str
     failed: bool = True
@@ -60,12 +60,12 @@ class Lost(NamedTuple):
 
 
 def share(worker: str, online: Sequence[str], speeds: Mapping[str, float], frames_free: int) -> int:
-    """Return the number of frames for a worker that asks: guided self-scheduling, weighted by speed.
+    """Return the number of frames for a ready worker: guided self-scheduling, weighted by speed.
 
-    Polychronopoulos and Kuck 1987: half of what it would do of the rest if all workers ended together. A worker that
-    was never measured gets one segment, which measures it: what it would hold of a guess, others could do meanwhile.
+    Polychronopoulos and Kuck 1987: half of its share of the rest if all workers ended together. A worker that was never
+    measured receives one segment, which measures it, so that a wrong guess holds back no more work.
 
-    online: names of the workers; speeds: frames per second by name, of those that were measured
+    online: names of the workers; speeds: frames per second by name, of the measured workers
     """
     if worker not in speeds:
         return 1
@@ -76,7 +76,7 @@ def share(worker: str, online: Sequence[str], speeds: Mapping[str, float], frame
 
 
 def speed_of(worker: str, speeds: Mapping[str, float]) -> float:
-    """Frames per second: measured, else the mean of all that were."""
+    """Return frames per second: measured, else the mean of the measured workers."""
     known = speeds.get(worker)
     if known:
         return known
@@ -88,14 +88,14 @@ def waits_for_segments(run: FleetRun) -> bool:
     return run.ready and not run.given
 
 
-def was_deaf(unheard_s: float, lease_s: float) -> bool:
-    """Return True if reports were last read so long ago that leases may have ended by this process's own fault."""
-    return unheard_s > lease_s / 2
+def missed_reports(since_read_s: float, lease_s: float) -> bool:
+    """Return True if reports were not read for so long that leases may have ended because of this process itself."""
+    return since_read_s > lease_s / 2
 
 
-def runs_to_spare(runs: Sequence[FleetRun]) -> list[FleetRun]:
+def runs_to_renew(runs: Sequence[FleetRun]) -> list[FleetRun]:
     """Return the runs whose leases are renewed once after a gap in reading reports; dead runs expire afterwards."""
-    return [run for run in runs if not run.spared]
+    return [run for run in runs if not run.renewed_unheard]
 
 
 def silence_limit_s(lease_s: float) -> float:
@@ -103,47 +103,50 @@ def silence_limit_s(lease_s: float) -> float:
 
 
 def silent_runs(runs: Sequence[FleetRun], now_s: float, lease_s: float) -> list[FleetRun]:
-    """Return the runs that reported, wait for segments and fell silent. Runs with segments depend on their lease."""
+    """Return runs that wait for segments and stopped reporting. Runs with segments depend on their lease."""
     limit_s = silence_limit_s(lease_s)
-    return [run for run in runs if run.worker is not None and not run.given and now_s - run.heard_s > limit_s]
+    return [run for run in runs if run.worker is not None and not run.given and now_s - run.last_progress_s > limit_s]
 
 
-def taken_since(run: FleetRun, state: RunState | None, now_s: float) -> float | None:
-    """Time since when the run is with a worker and has not reported; None where it is not, or has."""
+def started_since(run: FleetRun, state: RunState | None, now_s: float) -> float | None:
+    """Return the time since which the run is started without a report; None if it is not started, or has reported."""
     if state is None or state.over or not state.taken or run.worker is not None:
         return None
-    return now_s if run.taken_s is None else run.taken_s
+    return now_s if run.started_s is None else run.started_s
 
 
-def verdict(run: FleetRun, state: RunState | None, now_s: float) -> Lost | None:
-    """Judge a run by its state in Prefect; None: it goes on.
+def check_run(run: FleetRun, state: RunState | None, now_s: float) -> Lost | None:
+    """Return the reason to give up a run, by its state in Prefect; None: it goes on.
 
-    state: None where Prefect does not know the run. One that has reported lives in spite of that, and its lease
-    decides: the server's database was restored from an older one, perhaps.
+    state: None if Prefect does not know the run. A run that has reported may be alive all the same, for example if the
+    server's database was restored from a backup, so only its lease decides.
     """
     if state is None:
-        return Lost(FORGOTTEN, failed=False) if run.worker is None else None
+        return Lost(UNKNOWN_TO_PREFECT, failed=False) if run.worker is None else None
     if state.over:
         return Lost(f"its run is {state.name}: {state.message}"[:MOST_REASON_CHARS])
-    if run.taken_s is not None and now_s - run.taken_s > START_LIMIT_S:
-        return Lost("its run never began", crash=f"no status in {START_LIMIT_S:.0f} s: it died with its worker")
+    if run.started_s is not None and now_s - run.started_s > START_LIMIT_S:
+        return Lost(
+            "its run did not start", crash=f"No status within {START_LIMIT_S:.0f} s: the run died with its worker."
+        )
     return None
 
 
-def verdict_at_end(error: str | None, undone: int) -> Lost | None:
-    """Judge a run that says it has ended; None: it did all that it was given.
+def check_ended_run(error: str | None, undone: int) -> Lost | None:
+    """Return the reason to treat an ended run as lost; None: it completed its order.
 
-    A run that leaves segments undone without an error is lost, too: it would be given the same ones for ever.
+    A run that left segments without an error is lost, too. Otherwise it would receive the same segments forever.
     """
     if error is None and not undone:
         return None
-    return Lost(error or f"it ended with {undone} segments undone")
+    return Lost(error or f"it ended and left {undone} segments")
 
 
-def piece_at_fault(current: int | None, held: Sequence[bool]) -> int | None:
-    """Index of the piece that counts as tried when its run is lost: the current one, else the first that it holds.
+def piece_in_progress(current: int | None, held: Sequence[bool]) -> int | None:
+    """Return the index of the piece whose attempt counts as failed when its run is lost; None: no piece.
 
-    held: for each piece whether the run still holds it; None: no piece is at fault
+    It is the current piece, else the first that the run holds.
+    held: for each piece, True if the run still holds it
     """
     if current is not None and current < len(held):
         return current if held[current] else None
@@ -153,10 +156,10 @@ def piece_at_fault(current: int | None, held: Sequence[bool]) -> int | None:
 def runs_to_start(runs: Sequence[FleetRun], online: Sequence[str], segments_free: int, night_s: float) -> int:
     """Return the number of runs to start: one waiting run per worker, while segments are free.
 
-    Its imports are then done when the worker's device gets free. In the beginning of a night no worker gets a second
-    run before each has a first: the imports of both would compete.
+    A waiting run has finished its imports when the worker's device becomes free. At the start of a batch no worker
+    receives a second run before each has a first one, since the imports of both would compete.
 
-    night_s: seconds since the night began
+    night_s: seconds since the batch started
     """
     waiting = [run for run in runs if not run.given]
     room = min(len(online), segments_free) - len(waiting)
@@ -169,5 +172,5 @@ def runs_to_start(runs: Sequence[FleetRun], online: Sequence[str], segments_free
 
 
 def pause_s(failures: int) -> float:
-    """Seconds until the next start after so many runs in a row that ended without ever being ready."""
+    """Return the seconds until the next start, after this many consecutive runs that ended before they were ready."""
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))

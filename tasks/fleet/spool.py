@@ -1,4 +1,4 @@
-"""Results that cannot be uploaded now stay on the worker's disk, bounded, and are sent later. No SQL."""
+"""Spool of results on the worker's disk, bounded, for uploads that must wait for the store. No SQL."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -11,18 +11,18 @@ from tasks.segment.result_files import Stored, put
 
 
 class Spool:
-    """Results that wait for the store, kept under the keys that they will have there."""
+    """Results that wait for the store, under the keys that they will have there."""
 
     def __init__(self, folder: Path, artifacts: Artifacts, limit_bytes: int) -> None:
         self._folder, self._artifacts, self._limit_bytes = folder, artifacts, limit_bytes
         self._kept = FolderArtifacts(folder)
 
     def keep(self, key: str, result: Result) -> Stored:
-        """Keep a result on disk. Raises NightjarError if the disk, or the spool's share of it, is full."""
+        """Keep a result on disk. Raises NightjarError if the disk or the spool is full."""
         if self.size_bytes() > self._limit_bytes:
             raise NightjarError(
-                f"{self.size_bytes()} bytes of results wait in {self._folder}, expected {self._limit_bytes} at most: "
-                "see why the store cannot be reached, or raise NIGHTJAR_SPOOL_BYTES"
+                f"The spool {self._folder} is full: it holds {self.size_bytes():,} bytes, and its limit is "
+                f"{self._limit_bytes:,}. Check why the store cannot be reached, or raise NIGHTJAR_SPOOL_BYTES."
             )
         return put(self._kept, key, result)
 
@@ -34,7 +34,7 @@ class Spool:
         return sizes
 
     def send(self) -> bool:
-        """Everything to the store; False where it is still away. Sending twice what another run sent does no harm."""
+        """Upload everything; False if the store is still unavailable. Repeated uploads are harmless."""
         for key in sorted(self._kept.list("")):
             path = Path(self._kept.url(key))
             try:

@@ -1,4 +1,4 @@
-"""A run tells how far it is, from a thread of its own, and hears when the rest was given to another one. No SQL."""
+"""Reports of a run's progress from a separate thread, which also notices a revocation. No SQL."""
 
 import os
 import threading
@@ -12,31 +12,31 @@ from storage.objects.artifacts import Artifacts
 from storage.objects.places import StoreError
 from tasks.fleet.messages import Done, Fault, Status, revoked_key, status_key, write
 
-TELL_EVERY_S = 2.0
-LAST_WORD_S = 30.0  # how long a run that ends tries to say so
-HANGS = 75  # EX_TEMPFAIL: the exit code of a run whose device hangs
+REPORT_EVERY_S = 2.0
+FINAL_REPORT_S = 30.0  # limit for the report of a run's end
+EXIT_HUNG = 75  # EX_TEMPFAIL: the exit code of a run whose device hangs
 
 
-class Teller:
-    """Context manager around the work. Its status is in the store some seconds later, or at once by `now`."""
+class StatusReporter:
+    """Context manager that writes the status of a run to the store, every few seconds or at once by `report_now`."""
 
     def __init__(self, artifacts: Artifacts, assignment_id: str, worker: str, device: str, hang_s: float) -> None:
-        """hang_s: a device that owes an answer for so long hangs, and only the end of the process frees it"""
+        """hang_s: a device without an answer for this long hangs; only the end of the process releases it"""
         self._artifacts, self._assignment_id, self._hang_s = artifacts, assignment_id, hang_s
         self._status = Status(worker=worker, device=device)
-        self._told: Status | None = None
+        self._written: Status | None = None
         self._done: list[Done] = []
         self._faults: list[Fault] = []
         self._speeds: list[float] = []
         self._progress = self._frames = 0
         self._current: int | None = None
         self._moved = time.monotonic()
-        self._owed = True  # by the device: an answer. First of all, that it is there
+        self._expects_answer = True  # of the device, first of all that it opens
         self._fetching = False
         self._wake, self._closed = threading.Event(), False
         self.revoked = False
 
-    def __enter__(self) -> "Teller":
+    def __enter__(self) -> "StatusReporter":
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
@@ -48,10 +48,10 @@ class Teller:
         self._wake.set()
         self._thread.join()
         self._current = None
-        ended = {"ended": True, "error": _in_words(error)}
+        ended = {"ended": True, "error": _error_text(error)}
         self._status = self._status.model_copy(update=ended)
-        deadline = time.monotonic() + LAST_WORD_S
-        while not self._tell() and time.monotonic() < deadline:
+        deadline = time.monotonic() + FINAL_REPORT_S
+        while not self._write_status() and time.monotonic() < deadline:
             time.sleep(1)
 
     def add(self, frames: int) -> None:
@@ -60,19 +60,19 @@ class Teller:
         self.step()
 
     def step(self) -> None:
-        """Something went on."""
+        """Record progress."""
         self._progress += 1
         self._moved = time.monotonic()
 
     def begin(self, piece: int) -> None:
-        """Said before the work: if the process dies of it, the parent knows of what."""
-        self._current, self._owed = piece, True
+        """Report the piece before its work starts: if the process dies of it, the parent knows the piece."""
+        self._current, self._expects_answer = piece, True
         self.step()
-        self.now()
+        self.report_now()
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
-        """Allow work that takes long without a frame, and cannot hang: the store's client gives up by itself."""
+        """Report progress during long work without frames that cannot hang, since the store's client has timeouts."""
         self._fetching = True
         try:
             yield
@@ -90,64 +90,64 @@ class Teller:
         self._pause()
 
     def ready(self, device: str) -> None:
-        """Record that this device is open and does the work from now on."""
+        """Report that this device is open and does the work from now on."""
         self._status = self._status.model_copy(update={"device": device, "ready": True})
-        self._owed = self._current is not None
+        self._expects_answer = self._current is not None
         self.step()
-        self.now()
+        self.report_now()
 
-    def now(self) -> None:
-        """Tell at once; does not wait for it."""
+    def report_now(self) -> None:
+        """Write the status at once, without waiting for the write."""
         self._wake.set()
 
     def _pause(self) -> None:
-        """Between two pieces nothing is owed by the device."""
-        self._current, self._owed = None, False
+        """Expect no answer of the device between two pieces."""
+        self._current, self._expects_answer = None, False
         self.step()
-        self.now()
+        self.report_now()
 
     def _run(self) -> None:
         look_at = 0.0
         while not self._closed:
-            self._wake.wait(TELL_EVERY_S)
+            self._wake.wait(REPORT_EVERY_S)
             self._wake.clear()
             if self._fetching:
                 self.step()
-            self._tell()
+            self._write_status()
             if time.monotonic() >= look_at:
                 self._look_for_revocation()
-                look_at = time.monotonic() + TELL_EVERY_S
-            if self._owed and time.monotonic() - self._moved > self._hang_s:
-                self._give_up()
+                look_at = time.monotonic() + REPORT_EVERY_S
+            if self._expects_answer and time.monotonic() - self._moved > self._hang_s:
+                self._end_hung_process()
 
     def _look_for_revocation(self) -> None:
         with suppress(StoreError):
             self.revoked = self.revoked or self._artifacts.exists(revoked_key(self._assignment_id))
 
-    def _tell(self) -> bool:
+    def _write_status(self) -> bool:
         speeds = {"slowest_fps": min(self._speeds), "fastest_fps": max(self._speeds)} if self._speeds else {}
         counts = {"progress": self._progress, "frames": self._frames, "current": self._current}
-        told = {**counts, **speeds, "done": list(self._done), "faults": list(self._faults)}
-        status = self._status.model_copy(update=told)
-        if status == self._told:
+        changes = {**counts, **speeds, "done": list(self._done), "faults": list(self._faults)}
+        status = self._status.model_copy(update=changes)
+        if status == self._written:
             return True
         try:
             write(self._artifacts, status_key(self._assignment_id), status)
         except StoreError:
             return False
-        self._told = status
+        self._written = status
         return True
 
-    def _give_up(self) -> None:
-        """End the process: the main thread waits inside the device's driver, where no exception reaches it."""
-        error = f"{self._status.device} gave no answer for {self._hang_s:.0f} s"
+    def _end_hung_process(self) -> None:
+        """End the process. The main thread waits inside the device's driver, where no exception reaches it."""
+        error = f"{self._status.device} did not answer for {self._hang_s:.0f} s"
         self._status = self._status.model_copy(update={"ended": True, "error": error})
-        self._tell()
-        os._exit(HANGS)
+        self._write_status()
+        os._exit(EXIT_HUNG)
 
 
-def _in_words(error: BaseException | None) -> str | None:
-    """Describe a run's error. It is SystemExit(1) if the worker was killed: rich ends a process without a terminal."""
+def _error_text(error: BaseException | None) -> str | None:
+    """Describe a run's error. It is SystemExit(1) if the worker was killed, since rich ends processes that way."""
     if error is None or isinstance(error, NightjarError):
         return str(error) if error else None
     return f"{type(error).__name__}: {error}"

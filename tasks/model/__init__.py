@@ -1,1 +1,1 @@
-"""Put code here when it finds, converts, checks, keeps or evaluates a model."""
+"""Put code here when it finds, converts, checks, stores or evaluates a model."""

@@ -1,4 +1,4 @@
-"""Single frames from all over an archive, as the tensors that a model gets: decoded in the sandbox. No SQL."""
+"""Sample frames of an archive as a model's input tensors, decoded in the sandbox. No SQL."""
 
 import hashlib
 import logging
@@ -30,8 +30,12 @@ Tensor = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class ArchiveFrames:
-    """(height, width, 3) uint8 RGB each. chosen: at most as many as were asked for; held_out: others, every fourth one
-    of all that were read; described: where they are from"""
+    """Sampled frames, each (height, width, 3) uint8 RGB.
+
+    chosen: at most as many as requested
+    held_out: other frames, every fourth of all that were read
+    described: their origin, for people
+    """
 
     chosen: list[Tensor]
     held_out: list[Tensor]
@@ -49,9 +53,9 @@ def sample_frames_task(location: str, manifest: Manifest, frames: int) -> Archiv
 
 
 def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) -> ArchiveFrames:
-    """About as many of each video, evenly spread over its frames; of very many videos some, evenly by name.
+    """Sample about the same number of frames from each video, evenly spaced. Large archives are sampled by name.
 
-    The same archive gives the same frames. A video that cannot be read is left out. Raises NightjarError without any.
+    The same archive gives the same frames. Unreadable videos are skipped. Raises NightjarError if none can be read.
     """
     archive, wanted = site.archive(canonical(location)), frames + frames // (HELD_OUT_EVERY - 1) + 1
     entries = archive.list()
@@ -61,16 +65,16 @@ def sample_frames(site: Site, location: str, manifest: Manifest, frames: int) ->
     videos = 0
     with Sandbox(site.settings.decoder_memory_bytes) as sandbox:
         for number, entry in enumerate(entries):
-            share = -(-(wanted - len(found)) // (len(entries) - number))  # more, where those before gave less
+            share = -(-(wanted - len(found)) // (len(entries) - number))  # larger if earlier videos gave fewer frames
             try:
                 read = _read(archive, sandbox, entry, manifest, share, site.settings.read_limits)
             except (VideoError, SandboxError, AttemptError, ObjectError) as error:
-                log.warning("no frames of %s: %s", entry.key, error)
+                log.warning("%s is not sampled: %s", entry.key, error)
                 continue
             found += read
             videos += 1
     if not found:
-        raise NightjarError(f"{location} has no video that can be read, expected some: name an archive of videos")
+        raise NightjarError(f"{location} has no readable video. Give an archive of videos.")
     chosen = [frame for number, frame in enumerate(found) if number % HELD_OUT_EVERY][:frames]
     described = f"{len(chosen)} frames of {videos} videos of {canonical(location)}"
     return ArchiveFrames(chosen, found[::HELD_OUT_EVERY], described)

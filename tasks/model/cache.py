@@ -1,4 +1,4 @@
-"""Converted models on this machine: fetched by their version's hash, verified. No SQL: edge workers import this."""
+"""Local cache of converted models, fetched by version hash and verified. No SQL: edge workers import this."""
 
 import shutil
 from pathlib import Path
@@ -25,8 +25,8 @@ def _verified(folder: Path, version_id: str) -> Manifest:
     manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text())
     if manifest.version_id != version_id:
         raise NightjarError(
-            f"the stored manifest of {manifest.name} is of version {manifest.version_id[:12]}…, "
-            f"expected {version_id[:12]}…: run 'nightjar convert {manifest.name}' again"
+            f"The stored manifest of {manifest.name} has version {manifest.version_id[:12]}…, its folder "
+            f"{version_id[:12]}…. Run 'nightjar convert {manifest.name}' again."
         )
     verify_ir(folder, manifest)
     return manifest

@@ -1,8 +1,8 @@
-"""A conversion in a child process that can write below one folder only, and connect to nobody.
+"""Conversion in a child process that can write to one folder only and has no network.
 
-TensorFlow runs parts of a SavedModel when it loads it, and all of a graph when the IR is compared with it. The list of
-operations that are allowed (operations.py) is one wall, this is the second one. It also keeps TensorFlow's
-memory out of the process that runs the flow.
+TensorFlow runs parts of a SavedModel when it loads it, and the whole graph when the IR is compared with it. The list of
+allowed operations (operations.py) is the first protection, this process is the second. It also keeps TensorFlow's
+memory out of the flow's process.
 """
 
 import logging
@@ -22,24 +22,24 @@ log = logging.getLogger(__name__)
 
 
 def convert_confined(path: Path, spec: ConvertSpec, out: Path, location: str) -> Manifest:
-    """Convert like models.conversion.convert.convert, in a child that can write below the folder of `out` only.
+    """Convert like models.conversion.convert.convert, in a child that can write to the folder of `out` only.
 
-    Raises ConversionError as that does, and where the child died or broke a limit.
+    Raises ConversionError, also if the child dies or exceeds a limit.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with Sandbox(MEMORY_BYTES) as sandbox:
         try:
             answer = sandbox.call(convert_in_child, path, spec, out, location, cpu_s=CPU_S)
         except SandboxKilled as error:
-            raise ConversionError(f"The conversion was killed ({error}). Free some memory, and try again") from error
+            raise ConversionError(f"The conversion was killed ({error}). Free some memory and try again.") from error
         except SandboxError as error:
             raise ConversionError(
-                f"The conversion {error}. The model is damaged, too large, or made to harm: give another one"
+                f"The conversion failed: {error}. The model is damaged, too large or malicious. Give another model."
             ) from error
     if "refused" in answer:
         raise ConversionError(str(answer["refused"]))
     if not answer["confined"]:
-        log.warning("This kernel cannot confine a conversion to its folder. Convert on Linux 5.13 or newer")
+        log.warning("This kernel cannot confine a conversion to its folder. Convert on Linux 5.13 or newer.")
     return Manifest.from_json(str(answer["manifest"]))
 
 

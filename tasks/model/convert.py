@@ -26,7 +26,7 @@ OnBytes = Callable[[int, int | None], None]
 
 @task(name="fetch source", **TASK)
 def fetch_source_task(spec: ConvertSpec) -> tuple[Path, str]:
-    """Fetch the source of a model, with a bar of progress. Raises NightjarError when it cannot be had."""
+    """Fetch the source of a model, with a progress bar. Raises NightjarError if it cannot be fetched."""
     with byte_progress(f"Fetching {spec.name}") as on_bytes:
         return fetch_source(spec, read_settings().download_cache, on_bytes)
 
@@ -34,7 +34,7 @@ def fetch_source_task(spec: ConvertSpec) -> tuple[Path, str]:
 def fetch_source(spec: ConvertSpec, cache: Path, on_bytes: OnBytes) -> tuple[Path, str]:
     """Return the source's local files and their origin. Raises NightjarError if they cannot be fetched.
 
-    cache: folder for what is downloaded
+    cache: folder for downloads
     """
     name, source = spec.name, spec.source
     if not source and name == DEMO_MODEL:
@@ -46,16 +46,18 @@ def fetch_source(spec: ConvertSpec, cache: Path, on_bytes: OnBytes) -> tuple[Pat
         return fetch_url(source, cache, on_bytes), source
     path = Path(source).expanduser()
     if not path.exists():
-        raise NightjarError(f"no file or folder {source}: give --source a path that exists, or an https address")
+        raise NightjarError(
+            f"The file or folder {source} does not exist. Give --source another path or an https address."
+        )
     return path, str(path)
 
 
 def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec) -> Manifest:
     """Convert in a process of its own. Raises ConversionError."""
-    log.info("converting %s, in a process that can write to its own folder only", location)
+    log.info("Converting %s in a process that can write to its own folder only", location)
     manifest = convert_confined(path, spec, out, location)
     if manifest.input_basis:
-        log.info("input: %s (%s)", scaling_of(manifest.input).describe(), manifest.input_basis)
+        log.info("Input: %s (%s)", scaling_of(manifest.input).describe(), manifest.input_basis)
     return manifest
 
 

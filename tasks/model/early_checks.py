@@ -1,4 +1,4 @@
-"""Wrong names, places and files, found before anything is started, by commands and by flows alike.
+"""Checks of names, locations and files before anything is started, for commands and flows.
 
 Each check reads the database, the store or a folder, changes nothing and raises NightjarError. No Prefect and no
 TensorFlow, so that a command checks before it starts a Prefect server.
@@ -32,18 +32,18 @@ def refuse_other_rate(manifest: Manifest, name: str, frames_per_second: float | 
     """Refuse a sampling rate other than the one that the version was made with."""
     if manifest.frames_per_second not in (None, frames_per_second) and frames_per_second is not None:
         raise NightjarError(
-            f"model {name!r} looks at {manifest.frames_per_second:g} frames a second, {frames_per_second:g} were asked "
-            f"for: give its name, {manifest.name!r}"
+            f"Model {name!r} processes {manifest.frames_per_second:g} frames per second, not {frames_per_second:g}. "
+            f"Give its name, {manifest.name!r}, to use another rate."
         )
 
 
 def check_archive(site: Site, location: str) -> None:
-    """Check that the folder or bucket exists and may be read."""
+    """Check that the folder or bucket exists and is readable."""
     site.archive(canonical(location)).check()
 
 
 def check_conversion(spec: ConvertSpec) -> None:
-    """There is something to convert, its scaling can be read, and the folders of pictures are there."""
+    """Check that the source and the folders of pictures exist, and that the scaling is valid."""
     spec.scaling.parse()
     refuse_credentials(spec.source)
     refuse_run_number(spec.name)
@@ -55,7 +55,7 @@ def check_conversion(spec: ConvertSpec) -> None:
 
 
 def check_benchmark(site: Site, spec: BenchmarkSpec) -> None:
-    """All models are there, and so are device and video."""
+    """Check that all models, the device and the video exist."""
     check_device(spec.runtime.device)
     for name in spec.models:
         refuse_unfit(check_model(site, name), spec.runtime.device)
@@ -63,54 +63,52 @@ def check_benchmark(site: Site, spec: BenchmarkSpec) -> None:
 
 
 def check_evaluation(site: Site, spec: EvaluateSpec) -> None:
-    """Model, device and annotations are there."""
+    """Check that model, device and annotations exist."""
     check_device(spec.device)
     check_pose_model(check_model(site, spec.model))
     check_places(spec)
 
 
 def check_quantization(site: Site, spec: QuantizeSpec) -> None:
-    """Model, archive and device are there, and the annotations, where some were named."""
+    """Check that model, archive and device exist, and the annotations if some are given."""
     check_device(spec.device)
     check_pose_model(check_model(site, spec.model))
     if bool(spec.coco) != bool(spec.images):
-        raise NightjarError(
-            "one of --coco and --images was given, expected both or none: annotations need their images"
-        )
+        raise NightjarError("Annotations and their images belong together. Give both --coco and --images, or neither.")
     check_places(spec)
     check_archive(site, spec.archive)
 
 
 def check_pictures(spec: FinetuneSpec) -> None:
-    """Check that pictures are named, that their folders and files exist, and that the new name is not a run's."""
+    """Check that pictures are given, that their folders and files exist, and that the name is not that of a run."""
     named = spec.sources
     refuse_run_number(spec.name)
     _refuse_other_bytes(path for _, path in _places(spec))
     if bool(named.stanford) != bool(named.devkit):
         raise NightjarError(
-            "one of --stanford and --devkit was given, expected both or none: the devkit names the cars"
+            "The labels of Stanford Cars are in its devkit. Give both --stanford and --devkit, or neither."
         )
     if not (named.stanford or named.caltech or named.folders):
         raise NightjarError(
-            "no pictures were named. Give --pictures FOLDER (with car/ and not_car/ in it), --stanford with --devkit, "
-            "or --caltech"
+            "No pictures were given. Give --pictures FOLDER (with car/ and not_car/ in it), --stanford with --devkit, "
+            "or --caltech."
         )
     check_places(spec)
 
 
 def _refuse_other_bytes(paths: Iterable[str]) -> None:
-    """Prefect takes valid UTF-8 alone as a parameter. Names of the files in a folder may be any bytes."""
+    """Refuse paths that are not valid UTF-8, which Prefect needs. Names inside a folder may be any bytes."""
     for path in paths:
         if path.encode("utf-8", "replace").decode() != path:
             raise NightjarError(f"The name {path} is not valid UTF-8. Rename the folder, or give a link to it.")
 
 
 def check_pose_model(manifest: Manifest) -> None:
-    """Check that the model finds people."""
+    """Check that the model is a pose model."""
     if manifest.task != "pose":
         raise NightjarError(
-            f"{manifest.name} is for {manifest.task}, expected a pose model: choose another "
-            "('nightjar compare' shows a classifier's figures)"
+            f"{manifest.name} is a {manifest.task} model. Choose a pose model. Run 'nightjar compare' for the figures "
+            "of a classifier."
         )
 
 
@@ -131,15 +129,15 @@ def _places(spec: Any) -> Iterator[tuple[Parameter, str]]:
 
 def _refuse_absent(flag: str, given: str, kind: str, is_there: Callable[[Path], bool]) -> None:
     if not is_there(Path(given).expanduser()):
-        raise NightjarError(f"no {kind} {given!r}. Give {flag} a path that exists on this machine")
+        raise NightjarError(f"The {kind} {given!r} does not exist. Give {flag} a path that exists on this machine.")
 
 
 def check_writable(path: Path) -> None:
     """Check that a file can be created or replaced at this path."""
     if path.is_dir():
-        raise NightjarError(f"{str(path)!r} is a folder. Give --output the path of a file")
+        raise NightjarError(f"{str(path)!r} is a folder. Give --output the path of a file.")
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise NightjarError(f"no folder {str(folder)!r}. Give --output a path in a folder that exists")
+        raise NightjarError(f"The folder {str(folder)!r} does not exist. Give --output a path in an existing folder.")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise NightjarError(f"{str(path)!r} may not be written. Give --output another path, or change the permissions")
+        raise NightjarError(f"{str(path)!r} is not writable. Give --output another path, or change the permissions.")

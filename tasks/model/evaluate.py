@@ -1,4 +1,4 @@
-"""Tasks of `evaluate-model`: read the annotations, measure, keep what was measured. The work is in models/."""
+"""Tasks of `evaluate-model`: read the annotations, measure, store the figures. The measures are in models/."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ LOG_EVERY_IMAGES = 500
 
 @dataclass(frozen=True)
 class Measured:
-    """sheet: PNG bytes of the best and worst images, empty where there is no picture; url: its address, once kept"""
+    """Figures of a model. sheet: PNG bytes of the best and worst images, may be empty; url: its address once stored"""
 
     protocol: Protocol
     figures: Figures
@@ -42,7 +42,7 @@ class Measured:
     url: str = ""
 
     def lines(self) -> dict[str, str]:
-        """Figures first, then how they were come by, label -> text: the ones are never shown without the other."""
+        """Format the figures, then the protocol that they depend on, label -> text."""
         speed = {"speed": f"{self.inferences_per_s:,.0f} inferences/s"}
         return {**self.figures.lines(), **speed, **self.protocol.lines()}
 
@@ -72,7 +72,7 @@ def evaluate_version(
     plan = plan_evaluation(coco, manifest, runtime, spec.mode, spec.limit)
     known = evaluations.find_evaluation(site.engine, model_version_id, plan.protocol.sha256)
     if known is not None:
-        log.info("the same model by the same protocol: measured before")
+        log.info("This model was measured by the same protocol before. The stored figures are used.")
         return _read(site, manifest, known)
     measured = measure(plan, runtime)
     return keep(site, model_version_id, manifest, measured)
@@ -100,12 +100,12 @@ def measure(plan: Plan, runtime: Runtime) -> Measured:
 
 
 def grey(height: int, width: int) -> NDArray[np.uint8]:
-    """(1, height, width, 3): what is inferred costs the same whatever it shows."""
+    """Return a grey input (1, height, width, 3): the speed does not depend on its content."""
     return np.full((1, height, width, 3), 127, np.uint8)
 
 
 def keep(site: Site, model_version_id: int, manifest: Manifest, measured: Measured) -> Measured:
-    """Into SQL, and the picture into the artifact store. Gives what is written down there."""
+    """Store the figures in SQL and the picture in the artifact store. Returns the stored figures."""
     if measured.sheet:
         site.artifacts.put_bytes(_key(manifest, measured.protocol), measured.sheet)
     protocol = measured.protocol
@@ -137,7 +137,7 @@ def _key(manifest: Manifest, protocol: Protocol) -> str:
 
 
 def table(columns: dict[str, dict[str, str]]) -> str:
-    """Markdown: one row per label of any column, one column per model; heading -> its lines."""
+    """Format a Markdown table: one row per label, one column per model. columns: heading -> its lines"""
     labels = dict.fromkeys(label for lines in columns.values() for label in lines)
     rows = [{"": label, **{name: lines.get(label, "") for name, lines in columns.items()}} for label in labels]
     return markdown_table(rows)

@@ -1,4 +1,4 @@
-"""Tasks of `quantize-model`: quantise on frames, judge against the source, refuse or keep. The work is in models/."""
+"""Tasks of `quantize-model`: quantize on frames, compare with the source, store or refuse."""
 
 import dataclasses
 import logging
@@ -24,19 +24,20 @@ log = logging.getLogger(__name__)
 
 MAX_DROP = 0.02
 MAX_DISAGREEMENT = 0.3
-"""Without annotations: another place for a keypoint is not always a worse one, see docs/decisions/141."""
+"""Limit without annotations, larger because a moved keypoint need not be worse: see docs/decisions/141."""
 
 
 class QuantizationRefused(NightjarError):
-    """The INT8 model is too far from its source, and is not stored."""
+    """The INT8 model is less accurate than allowed and is not stored."""
 
 
 @dataclass(frozen=True)
 class QuantizedScores:
-    """The INT8 model beside its source.
+    """Measurements of the INT8 model and its source.
 
-    source, quantised: measured in the same run; of an agreement the source's is with itself
-    max_drop: what is allowed of AP and mean OKS; speed: of INT8 by its source's
+    source, quantised: measured in the same run; without annotations, the source is compared with itself
+    max_drop: allowed decrease of AP and mean OKS
+    speed: ratio of the two speeds
     """
 
     source: Measured
@@ -46,7 +47,7 @@ class QuantizedScores:
 
 
 def quantize(folder: Path, manifest: Manifest, spec: QuantizeSpec, frames: ArchiveFrames, out: Path) -> Manifest:
-    """`models.conversion.quantize.quantize`, imported here: NNCF is needed by this task alone."""
+    """Call `models.conversion.quantize.quantize`, imported here because only this task needs NNCF."""
     from models.conversion.quantize import quantize
 
     return quantize(folder, manifest, spec, frames.chosen, frames.described, out)
@@ -62,9 +63,9 @@ def judge(
     coco: CocoSet | None,
     spec: QuantizeSpec,
 ) -> QuantizedScores:
-    """Both on the annotated images, or without them, the one's people against the other's on frames held out.
+    """Measure both models on the annotated images; without images, their agreement on held-out frames.
 
-    Raises NightjarError where there is nobody to judge by.
+    Raises NightjarError if the frames show no people.
     """
     runtimes = [open_for_evaluation(folder, manifest, spec.device) for folder, manifest in (source, quantised)]
     if coco is None:
@@ -91,9 +92,9 @@ def refuse_worse(name: str, judged: QuantizedScores) -> None:
         if before is not None and not before - after <= judged.max_drop:
             protocol = judged.quantised.protocol
             raise QuantizationRefused(
-                f"{name} has {label} {after:.4f}, its source {before:.4f}, expected at most {judged.max_drop:g} less "
-                f"({protocol.mode}, {protocol.pictures}, {protocol.people} people): it is not stored. Give frames like "
-                "those that it shall see, more of them, or another --max-drop"
+                f"{name} was not stored: its {label} is {after:.4f}, that of its source {before:.4f}, and at most "
+                f"{judged.max_drop:g} less is allowed ({protocol.mode}, {protocol.pictures}, {protocol.people} "
+                "people). Give more frames, frames closer to its later use, or another --max-drop."
             )
 
 
@@ -105,8 +106,8 @@ def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrame
         agreement, people = mean_agreement(theirs, _people(manifest.decoder, unsure, runtime, frames.held_out))
         if not people:
             raise NightjarError(
-                f"{manifest.name} sees nobody on {len(frames.held_out)} frames of the archive, expected people to "
-                "judge by: name an archive with people in it, or annotated images with --coco and --images"
+                f"{manifest.name} finds nobody in {len(frames.held_out)} frames of the archive. Give an archive with "
+                "people, or annotated images with --coco and --images."
             )
         protocol = Protocol(
             mode="agreement",
@@ -126,7 +127,7 @@ def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrame
         )
         speed = inferences_per_s(runtime, grey(manifest.input.height, manifest.input.width))
         measured.append(Measured(protocol, Figures(agreement), speed))
-    log.info("judged by %s frames with %s people", len(frames.held_out), measured[0].protocol.people)
+    log.info("Compared on %s frames with %s people", len(frames.held_out), measured[0].protocol.people)
     return measured[0], measured[1]
 
 

@@ -1,4 +1,4 @@
-"""Converted models into the artifact store, by their version's hash, and into SQL; and which one a night takes."""
+"""Store converted models by version hash, register them in SQL, and fetch the model of a batch."""
 
 import dataclasses
 import shutil
@@ -34,9 +34,9 @@ def store_model(site: Site, folder: Path, manifest: Manifest) -> int:
 def take_model(site: Site, name: str, frames_per_second: float | None = None) -> tuple[int, Path, Manifest]:
     """Fetch the model of this name or hash: its id, its verified local folder and its manifest.
 
-    frames_per_second: as a version of its own, which processes this many frames per second: its rows and its
-        segments in the ledger are its own. It is made at its first use
-    Raises NightjarError where there is no such model, or it looks at another number of frames already.
+    frames_per_second: use a version that processes this many frames per second, with rows and segments of its own.
+        It is created at its first use
+    Raises NightjarError if there is no such model, or if it already has another rate.
     """
     model_version_id, version = require_model(site, name)
     folder, manifest = fetch_model(site.artifacts, version.version_sha256, site.settings.model_cache)
@@ -47,7 +47,7 @@ def take_model(site: Site, name: str, frames_per_second: float | None = None) ->
 
 
 def _sampling(site: Site, folder: Path, manifest: Manifest) -> tuple[int, Path, Manifest]:
-    """Store the same IR under another manifest."""
+    """Store the same IR with another manifest."""
     with scratch_folder("model") as scratch:
         for name in FILES:
             shutil.copyfile(folder / name, scratch / name)

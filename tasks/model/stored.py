@@ -1,4 +1,4 @@
-"""Models of the artifact store that the database does not know, as in a new database next to an older store."""
+"""Models of the artifact store that are missing in the database, such as a new database for an older store."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ MANIFEST_LIMIT_BYTES = 1 << 20
 
 
 def version_of(manifest: Manifest) -> ModelVersion:
-    """Return the model as SQL knows it."""
+    """Return the model as registered in SQL."""
     return ModelVersion(
         version_sha256=manifest.version_id,
         name=manifest.name,
@@ -31,9 +31,9 @@ def version_of(manifest: Manifest) -> ModelVersion:
 
 
 def register_stored_model(site: Site, name: str) -> None:
-    """Register the stored model of this name, or the one whose hash begins with it. Without such a model, do nothing.
+    """Register the stored model with this name or start of its hash. Without such a model, do nothing.
 
-    Raises NightjarError where several versions have the name: the store does not tell which one was the newest.
+    Raises NightjarError if several versions have the name, as the store does not know the newest.
     """
     meant = {manifest.version_id: manifest for manifest in _manifests(site.artifacts) if _is_meant(manifest, name)}
     if len(meant) > 1:
@@ -61,7 +61,7 @@ def _manifests(artifacts: Artifacts) -> Iterator[Manifest]:
 
 
 def _read_manifest(artifacts: Artifacts, key: str) -> Manifest | None:
-    """Return None for a damaged manifest: only a conversion can repair it."""
+    """Read a manifest; None if it is damaged, which only a new conversion repairs."""
     try:
         text = artifacts.get_bytes(key, MANIFEST_LIMIT_BYTES).decode()
     except (ObjectError, UnicodeDecodeError):

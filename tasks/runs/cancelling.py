@@ -1,4 +1,4 @@
-"""Cancelling a run, by Ctrl-C, by a signal, or by Cancel on Prefect's pages: it ends as cancelled, not as crashed."""
+"""Cancellation of runs by Ctrl-C, a signal or Prefect's UI: they end as Cancelled, not as Crashed."""
 
 import contextvars
 import signal
@@ -21,44 +21,44 @@ from tasks.runs.tags import tag_run
 P = ParamSpec("P")
 R = TypeVar("R")
 
-AGAIN = "What was done is kept. Run it again to continue"
-LOOK_EVERY_S = 3.0
+RESUME_HINT = "What was done is kept. Run it again to continue"
+POLL_EVERY_S = 3.0
 STOPPED = (StateType.CANCELLING, StateType.CANCELLED)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class CalledOff(NightjarError):
-    """Somebody has cancelled the batch in Prefect."""
+class BatchCancelled(NightjarError):
+    """The batch was cancelled in Prefect."""
 
 
 def is_cancel(error: BaseException) -> bool:
-    """Return True if a person or the system requested the end and nothing failed."""
-    return isinstance(error, KeyboardInterrupt | TerminationSignal | CalledOff)
+    """Return True if a user or the system requested the end and nothing failed."""
+    return isinstance(error, KeyboardInterrupt | TerminationSignal | BatchCancelled)
 
 
 def cancellable(function: Callable[P, R]) -> Callable[P, R]:
     """Wrap a flow's function so that a cancelled run ends as Cancelled instead of Crashed.
 
-    Its run has the tags by which the sweep sees the end of a process that was killed.
+    The run gets the tags by which the sweep finds it if its process is killed.
     """
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             tag_run()
-            with _cancel_is_heard():
+            with _cancel_interrupts():
                 return function(*args, **kwargs)
         except BaseException as error:
             if not is_cancel(error):
                 raise
-            return cast(R, Cancelled(message=f"Cancelled. {AGAIN}."))
+            return cast(R, Cancelled(message=f"Cancelled. {RESUME_HINT}."))
 
     return run
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Hold signals back during the final ledger writes: a second Ctrl-C would leave the batch running in it."""
+def signals_ignored() -> Iterator[None]:
+    """Ignore signals during the final ledger writes: a second Ctrl-C would leave the batch as running."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -71,19 +71,19 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def _cancel_is_heard() -> Iterator[None]:
-    """While it lasts, Cancel on Prefect's pages interrupts the main thread as Ctrl-C does.
+def _cancel_interrupts() -> Iterator[None]:
+    """Let Cancel in Prefect's UI interrupt the main thread, as Ctrl-C does.
 
-    Nobody else would tell: a command has no worker, and a worker of Prefect's leaves a run that has begun to itself.
+    A command has no worker that would do this, and Prefect's workers do not cancel a started run.
     """
     run_id = flow_run.get_id()
     if not run_id or threading.current_thread() is not threading.main_thread():
         yield
         return
     over, lock = threading.Event(), threading.Lock()
-    context = contextvars.copy_context()  # Prefect's settings are in it
-    look = threading.Thread(target=context.run, args=(_look, UUID(run_id), over, lock), daemon=True)
-    look.start()
+    context = contextvars.copy_context()  # it contains Prefect's settings
+    poller = threading.Thread(target=context.run, args=(_poll, UUID(run_id), over, lock), daemon=True)
+    poller.start()
     try:
         yield
     finally:
@@ -91,10 +91,10 @@ def _cancel_is_heard() -> Iterator[None]:
             over.set()
 
 
-def _look(run_id: UUID, over: threading.Event, lock: threading.Lock) -> None:
+def _poll(run_id: UUID, over: threading.Event, lock: threading.Lock) -> None:
     with get_client(sync_client=True) as client:
-        while not over.wait(LOOK_EVERY_S):
-            with suppress(Exception):  # the server is away: it is asked again
+        while not over.wait(POLL_EVERY_S):
+            with suppress(Exception):  # the server is unavailable: the next poll may succeed
                 state = client.read_flow_run(run_id).state
                 if state is not None and state.type in STOPPED:
                     break

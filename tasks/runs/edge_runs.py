@@ -1,6 +1,6 @@
-"""Runs of infer-assignment on the edge pool, by Prefect's API. What they did is not asked here: that the ledger knows.
+"""Runs of infer-assignment on the edge pool, by Prefect's API. Their results are in the ledger, not here.
 
-Raises OUTAGES where the API cannot be reached, and NightjarError where the deployment is missing.
+Raises OUTAGES if the API cannot be reached, and NightjarError if the deployment is missing.
 """
 
 from contextlib import ExitStack, suppress
@@ -21,13 +21,13 @@ from tasks.runs.run_state import RunState
 
 DEPLOYMENT = "infer-assignment/edge"
 POOL = "edge"
-# What a server that is away, or restarting, looks like.
+# Errors of a server that is unavailable or restarting.
 OUTAGES = (httpx.TransportError, PrefectHTTPStatusError)
 PASSING = (408, 429)  # timed out, too many requests
-RUNS_AT_ONCE = 100  # Prefect gives at most 200 in an answer
-ANSWER_LIMIT_S = 10.0  # Prefect's own is a minute, half a lease
+RUNS_AT_ONCE = 100  # Prefect returns at most 200 per answer
+ANSWER_LIMIT_S = 10.0  # Prefect's default is a minute, half a lease
 TAKEN = (StateType.PENDING, StateType.RUNNING)
-Wish = Literal["go on", "pause", "stop"]
+RequestedAction = Literal["continue", "pause", "stop"]
 STOPPED = (StateType.CANCELLING, StateType.CANCELLED)
 
 
@@ -50,10 +50,10 @@ def _no_deployment() -> NotDeployedError:
 
 
 class EdgeRuns:
-    """A context manager around one connection."""
+    """Context manager for one connection to Prefect's API."""
 
     def __enter__(self) -> "EdgeRuns":
-        # By itself the client would wait out an outage, minutes long, while results lie in the store.
+        # The client's own retries last minutes, in which no result would be loaded.
         self._held = ExitStack()
         impatient = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: ANSWER_LIMIT_S}
         self._held.enter_context(temporary_settings(impatient))
@@ -67,7 +67,7 @@ class EdgeRuns:
         self._held.close()
 
     def start(self, assignment_id: str, batch_id: int) -> str:
-        """Asks for a run; gives its id. Asked again for the same assignment, it is the same run."""
+        """Start a run and return its id. A repeated call for the same assignment returns the same run."""
         try:
             run = self._client.create_flow_run_from_deployment(
                 self._deployment(),
@@ -75,7 +75,7 @@ class EdgeRuns:
                 idempotency_key=f"nightjar-{assignment_id}",
                 tags=["nightjar", f"batch-{batch_id}"],
             )
-        except ObjectNotFound:  # a deployment that was there: it was deleted, or Prefect's database was reset
+        except ObjectNotFound:  # the deployment was deleted, or Prefect's database was reset
             self._deployment_id = None
             raise _no_deployment() from None
         return str(run.id)
@@ -103,7 +103,7 @@ class EdgeRuns:
 
     def cancel(self, run_id: str) -> None:
         """Cancel the run, unless it has ended."""
-        self._end(run_id, Cancelled(message="the batch needs it no more"))
+        self._end(run_id, Cancelled(message="The batch no longer needs this run."))
 
     def crash(self, run_id: str, why: str) -> None:
         self._end(run_id, Crashed(message=why))
@@ -115,19 +115,19 @@ class EdgeRuns:
                 self._client.set_flow_run_state(UUID(run_id), state, force=True)
 
     def workers(self) -> list[str]:
-        """Names of the edge pool's workers that are online."""
+        """Return the names of the edge pool's online workers."""
         try:
             found = self._client.read_workers_for_work_pool(POOL)
         except ObjectNotFound:
             raise NotDeployedError(f"Prefect's server has no work pool {POOL}. Run 'nightjar deploy'.") from None
         return sorted(worker.name for worker in found if worker.status == WorkerStatus.ONLINE)
 
-    def wish(self, run_id: str) -> Wish:
+    def requested_action(self, run_id: str) -> RequestedAction:
         """Return the action that was requested for this run, for example in the UI."""
         try:
             state = self._client.read_flow_run(UUID(run_id)).state
-        except ObjectNotFound:  # a server that was set up anew knows nothing of us
-            return "go on"
+        except ObjectNotFound:  # a new server does not know this run
+            return "continue"
         if state is not None and state.type in STOPPED:
             return "stop"
-        return "pause" if state is not None and state.type == StateType.PAUSED else "go on"
+        return "pause" if state is not None and state.type == StateType.PAUSED else "continue"

@@ -14,7 +14,7 @@ R = TypeVar("R")
 def form(spec: type[S]) -> Callable[[Callable[[S], R]], Callable[..., R]]:
     """Give a flow's function the parameters of a spec, flat, with defaults, bounds and help; it receives the spec.
 
-    Deployments, schedules and callers know the parameters by their names alone, so that they stay flat.
+    The parameters stay flat because deployments, schedules and callers refer to them by name.
     """
 
     def decorate(function: Callable[[S], R]) -> Callable[..., R]:

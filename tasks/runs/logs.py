@@ -1,8 +1,8 @@
-"""Log lines of Nightjar's modules in Prefect: among those of the run that they belong to, and on its terminal.
+"""Log lines of Nightjar's modules in Prefect: in the log of their run, and on its terminal.
 
-Modules log by `logging.getLogger(__name__)` and know nothing of Prefect. Its setting PREFECT_LOGGING_EXTRA_LOGGERS
-does half of this: it sets no level, so that INFO lines are dropped; it warns of each line outside of a run; and it is
-not set where somebody else starts the process.
+Modules log by `logging.getLogger(__name__)`, without Prefect. Its setting PREFECT_LOGGING_EXTRA_LOGGERS does not
+suffice: it sets no level, so INFO lines are dropped, it warns about each line outside a run, and it is not set in
+processes that other programs start.
 """
 
 import copy
@@ -18,7 +18,7 @@ TEMPLATE = "prefect.extra"
 
 
 class _RunHandler(APILogHandler):
-    """Send lines to the page of the run that they were logged in, and drop those outside of a run."""
+    """Send lines to the log of the current run, and drop lines outside a run."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if TaskRunContext.get() or FlowRunContext.get():
@@ -26,7 +26,7 @@ class _RunHandler(APILogHandler):
 
 
 class _RunFormatter(logging.Formatter):
-    """Show a line of ours as Prefect shows those of its run loggers: by the run's name."""
+    """Show Nightjar's lines as Prefect shows those of its run loggers, with the run's name."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ def _as_line_of_run(record: logging.LogRecord) -> logging.LogRecord:
 def show_log_lines() -> None:
     """Let lines of Nightjar's loggers appear in the logs of runs and on the terminal, each once. Idempotent.
 
-    Prefect's settings decide as for its own loggers: the level, and whether lines go to the server at all.
+    Prefect's settings for its own loggers apply: the level, and sending lines to the server.
     """
     ensure_logging_setup()
     level = logging.getLogger(TEMPLATE).level

@@ -1,4 +1,4 @@
-"""Names of flow runs: after what they do, unless a person typed one."""
+"""Names of flow runs, made from their parameters unless a user typed one."""
 
 from collections.abc import Callable
 from functools import cache
@@ -14,12 +14,12 @@ def named_after(describe: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
 
     def name() -> str:
         present = flow_run.name or ""
-        return describe(flow_run.parameters) if not present or is_made_up(present) else present
+        return describe(flow_run.parameters) if not present or is_generated(present) else present
 
     return name
 
 
-def is_made_up(name: str) -> bool:
+def is_generated(name: str) -> bool:
     """Return True if Prefect generated this name: the server's adjective and animal, or the name of the UI's form."""
     first, _, rest = name.partition("-")
     words = rest.split("-")
@@ -36,7 +36,7 @@ class _Coolnames(NamedTuple):
 
 @cache
 def _coolnames() -> _Coolnames:
-    """Return the words of the package that Prefect's server takes its names from."""
+    """Return the words from which Prefect's server makes its names."""
     from coolname.data import config
 
     known: dict[str, Any] = config

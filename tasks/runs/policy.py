@@ -1,4 +1,4 @@
-"""Common settings of all tasks and flows: nothing is cached or pickled, errors for users show no trace."""
+"""Common settings of all tasks and flows: no caching, no pickling, no tracebacks for users' errors."""
 
 import logging
 from typing import Any, TypeVar
@@ -8,24 +8,24 @@ from prefect.cache_policies import NO_CACHE
 from models.types import NightjarError
 from tasks.runs.logs import show_log_lines
 
-# Prefect pickles results and takes a cached record for the truth; ours is the ledger.
+# Prefect would pickle results and trust its cache. The ledger is the truth here.
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 FLOW: dict[str, Any] = {"persist_result": False}
 T = TypeVar("T")
 
 
-def unwalked(made: type[T]) -> type[T]:
-    """Have Prefect hand on the objects of a dataclass as they are.
+def not_traversed(made: type[T]) -> type[T]:
+    """Let Prefect pass on the objects of a dataclass without traversing them.
 
-    It goes through all fields of a dataclass, and on through lists and dicts, several times per task: minutes where
-    they hold the files of a large archive. It knows a dataclass by this attribute, and the class needs it no more.
+    Prefect visits all fields of a dataclass, with nested lists and dicts, several times per task, which takes minutes
+    for the files of a large archive. It recognises a dataclass by this attribute, which the class no longer needs.
     """
     del made.__dataclass_fields__  # type: ignore[attr-defined]
     return made
 
 
 class _NoTrace(logging.Filter):
-    """A NightjarError says by itself what was found, expected and the remedy: thirty lines of trace hide it."""
+    """Drop the traceback of a NightjarError, whose text explains the error by itself."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], NightjarError):

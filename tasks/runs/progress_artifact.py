@@ -17,12 +17,12 @@ CLOSE_S = 3.0
 
 @contextmanager
 def frames_in_prefect(total_frames: int) -> Iterator[FrameProgress]:
-    """Yield the progress of a task over so many frames, shown on its terminal and on the page of its run."""
+    """Yield the progress of a task over this many frames, shown on the terminal and in Prefect's UI."""
     progress = FrameProgress(total_frames)
     artifact = create_progress_artifact(0.0, key="frames", description=progress.text())
     assert isinstance(artifact, UUID)
     closed = threading.Event()
-    # With this thread's context: Prefect keeps there which server it talks to.
+    # With this thread's context, which contains the server that Prefect uses.
     update = contextvars.copy_context().run
     thread = threading.Thread(target=update, args=(_update, artifact, progress, closed), daemon=True)
     thread.start()
@@ -35,7 +35,7 @@ def frames_in_prefect(total_frames: int) -> Iterator[FrameProgress]:
 
 
 def _update(artifact: UUID, progress: FrameProgress, closed: threading.Event) -> None:
-    """Keep the artifact up to date, in a thread: a Prefect server that is slow must not keep a frame waiting."""
+    """Update the artifact, in a thread, so that a slow Prefect server delays no frame."""
     over = False
     while not over:
         over = closed.wait(ARTIFACT_EVERY_S)

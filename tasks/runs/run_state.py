@@ -1,4 +1,4 @@
-"""State of a run in Prefect, for those who decide by it. Imports no Prefect."""
+"""State of a run in Prefect, for scheduling decisions. Imports no Prefect."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Tags of a flow run, by which the sweep finds it when its process is gone."""
+"""Tags of a flow run, by which the sweep finds it after its process has died."""
 
 from contextlib import suppress
 from uuid import UUID
@@ -13,9 +13,9 @@ TIMEOUT_S = 10.0
 
 
 def tag_run() -> None:
-    """Give this run our tag and its process's, where a script or a deployment of one's own did not.
+    """Tag this run as Nightjar's, and with its process, if its command or deployment did not.
 
-    A run that was started again has another process. A server that does not answer costs the tags, not the run.
+    A restarted run has another process. If the server does not answer, the run goes on without tags.
     """
     run_id = flow_run.get_id()
     if not run_id:

@@ -1,1 +1,1 @@
-"""Put code here when it is done once per segment: open its video, infer, keep and load its result."""
+"""Put code here when it is done once per segment: open its video, infer, store and load its result."""

@@ -1,4 +1,4 @@
-"""One segment through one device: frames from the sandbox, rows from the pipeline. No SQL, no store, no lease."""
+"""Inference of one segment on one device: frames from the sandbox, rows from the pipeline. No SQL, no store."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from storage.sandbox.parent import Sandbox, Stream
 from tasks.segment.open_video import LocalVideo
 from tasks.segment.sandboxed import segment_tensors
 
-# Decoded frames that wait for the device, beside those it has: a keyframe takes ten times as long as the others.
+# Decoded frames that wait for the device, besides those it has: a keyframe takes ten times as long as other frames.
 LOOKAHEAD = 16
 _GATHER: dict[str, Callable[[Any], Rows]] = {"pose": Poses.gather, "classification": Classifications.gather}
 
@@ -28,7 +28,7 @@ _GATHER: dict[str, Callable[[Any], Rows]] = {"pose": Poses.gather, "classificati
 class InferenceSetup:
     """A model on a device, the sandbox that decodes, and limits: the same for all segments of a run.
 
-    worker: name that the results bear
+    worker: name that the results contain
     cpu_s: CPU seconds that decoding one segment may take
     """
 
@@ -46,8 +46,8 @@ def infer_segment(
 
     on_frames: receives the number of frames done since its last call, and may raise to stop the work
 
-    Raises VideoError or SandboxError where the input is at fault, RuntimeFault where the device is, AttemptError where
-    neither is.
+    Raises VideoError or SandboxError for faults of the input, RuntimeFault for faults of the device, AttemptError for
+    other faults.
     """
     path, video, index = local
     manifest, runtime = setup.manifest, setup.runtime
@@ -83,7 +83,7 @@ def _wanted(index: FrameIndex, segment: Segment, frames_per_second: float | None
 
 
 def _shared_frames(stream: Stream, in_flight: int) -> Iterator[FrameTensor]:
-    """Frames in shared memory, each given back when the pipeline, asking for another one, is through with it."""
+    """Yield frames in shared memory, and release each when the pipeline has finished it."""
     for ordinal, ((number, t_s), tensor) in enumerate(stream):
         yield FrameTensor(int(number), t_s, tensor[None])
         if ordinal >= in_flight:

@@ -1,4 +1,4 @@
-"""Load result files of the store into SQL, two at a time: one is read or committed while the other one is sent."""
+"""Load result files of the store into SQL, two at a time, so that downloads and commits overlap."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,16 +11,16 @@ from storage.parquet import Result
 from storage.sql.database import Database
 from tasks.segment.result_files import ResultReader, fetch
 
-# More were no faster on two cores, with either database.
+# More threads were not faster on two cores, with either database.
 AT_ONCE = 2
 
 
 def load_results(
     engine: Database, artifacts: Artifacts, keys: Iterable[str], wanted: Callable[[str, Result], bool]
 ) -> Iterator[tuple[str, "Future[bool]"]]:
-    """Yield each key, in order, with a future: whether its result was loaded now.
+    """Yield each key, in order, with a future that is True if its result was loaded now.
 
-    wanted: whether to load it; may raise. The futures raise that, too, or as `fetch` and `load_result` do
+    wanted: returns True for results to load. The futures raise its errors, and those of `fetch` and `load_result`
     """
     with ExitStack() as stack:
         readers: SimpleQueue[ResultReader] = SimpleQueue()

@@ -1,4 +1,4 @@
-"""The video that is being worked on, as a local file, opened once for all its segments. No SQL."""
+"""The current video as a local file, opened once for all of its segments. No SQL."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,7 +21,7 @@ KEPT_FRAMES = 1_000_000  # of all probes together: 24 MB
 class FileState(NamedTuple):
     """Properties that change when a file is written to or replaced.
 
-    The time of the last change cannot be set by a program.
+    Programs cannot set the time of the last change (changed_ns).
     """
 
     device: int
@@ -41,9 +41,9 @@ def state_of(path: Path) -> FileState | None:
 
 
 class Probes:
-    """Properties of the last probed files: an archive of short clips needs each of them twice in a night.
+    """Cache of the last probed files: an archive of short clips needs each probe twice in a batch.
 
-    A plain class and no dataclass: Prefect would walk through the fields of one at every task.
+    Not a dataclass, whose fields Prefect would traverse at every task.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Probes:
         self._frames = 0
 
     def keep(self, entry: Entry, state: FileState | None, video: Video, index: FrameIndex) -> None:
-        """state: of the file before it was probed. The oldest ones go where frames are too many."""
+        """Keep a probe, and drop the oldest ones beyond KEPT_FRAMES. state: of the file before it was probed"""
         self.drop(entry)
         if state is None:
             return
@@ -65,9 +65,9 @@ class Probes:
             self._frames -= self._kept.pop(entry)[1].frames
 
     def of(self, entry: Entry, path: Path) -> tuple[Video, FrameIndex] | None:
-        """Return the kept probe; None = there is none, or the file changed since: probe it again.
+        """Return the kept probe; None = there is none, or the file has changed since.
 
-        Hashing here would hold the batch, outside of the sandbox and its limits.
+        The file is not hashed here, which would take long and is not bounded by the sandbox's limits.
         """
         kept = self._kept.get(entry)
         return None if kept is None or kept[0] != state_of(path) else kept[1:]
@@ -82,10 +82,10 @@ class LocalVideo(NamedTuple):
 
 
 class OpenVideo:
-    """A context manager; changing to another video closes the one before."""
+    """Context manager for the current video. Opening another video closes it."""
 
     def __init__(self, archive: Archive, sandbox: Sandbox, limits: ReadLimits, probes: Probes) -> None:
-        """probes: of files that need not be probed again"""
+        """probes: probes of files that need not be probed again"""
         self._archive, self._sandbox, self._limits, self._probes = archive, sandbox, limits, probes
         self._file: AbstractContextManager[Path] | None = None
         self._sha256: str | None = None
@@ -99,9 +99,9 @@ class OpenVideo:
         self._close()
 
     def get(self, entry: Entry, sha256: str) -> LocalVideo:
-        """Fetch and probe the video with these bytes, unless it is the one that is open.
+        """Fetch and probe the video with this hash, unless it is open already.
 
-        Raises VideoError, SandboxError or AttemptError, or ObjectError where the bytes are no longer the planned ones.
+        Raises VideoError, SandboxError or AttemptError, or ObjectError if the file has another hash now.
         """
         if self._sha256 != sha256:
             self._close()
@@ -122,20 +122,20 @@ class OpenVideo:
 
 
 def probe(sandbox: Sandbox, path: Path, limits: ReadLimits) -> tuple[Video, FrameIndex]:
-    """Properties of a local file, read in the sandbox. Raises VideoError, SandboxError or AttemptError."""
+    """Read the properties of a local file in the sandbox. Raises VideoError, SandboxError or AttemptError."""
     return probe_again(sandbox, path, limits, None)[:2]
 
 
 def probe_again(
     sandbox: Sandbox, path: Path, limits: ReadLimits, former: CodedFilm | None
 ) -> tuple[Video, FrameIndex, bool]:
-    """Probe a file that was another film before: the last value is True where it begins with all of that."""
+    """Probe a file that had other content before. The last value is True if it starts with all of that content."""
     record = _read(sandbox, limits, probe_record, path, former)
     return *from_record(record), record.get("continues_former") is True
 
 
 def starts_with(sandbox: Sandbox, path: Path, limits: ReadLimits, sha256: str, size_bytes: int) -> bool:
-    """Return whether the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""
+    """Return True if the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""
     return _read(sandbox, limits, begins_with, path, sha256, size_bytes) is True
 
 
@@ -146,6 +146,6 @@ def _read(sandbox: Sandbox, limits: ReadLimits, function: Callable[..., Any], pa
         return sandbox.call(function, path, *arguments, cpu_s=limits.cpu_s, wall_s=wall_s)
     except TooSlowError as error:
         raise TooSlowError(
-            f"reading it took more than {wall_s:,.0f} s: the next run tries again. Check its disk or network share, or "
-            "raise NIGHTJAR_READ_S where they are that slow"
+            f"Reading the file took more than {wall_s:,.0f} s. Check its disk or network share, or raise "
+            "NIGHTJAR_READ_S. The next run reads it again."
         ) from error

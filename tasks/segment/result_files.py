@@ -1,7 +1,7 @@
 """Results in the artifact store: one Parquet file per segment. No SQL: edge workers import this.
 
-Whoever can write to the store can put anything there, so a file is bounded, opened in a sandbox, and checked as a
-whole before anything of it is believed.
+Files of the store are untrusted: their size is bounded, they are opened in a sandbox, and all of a file is checked
+before any of it is used.
 """
 
 import hashlib
@@ -25,16 +25,16 @@ READER_TRIES = 3
 
 
 class Stored(NamedTuple):
-    """A result's file. key: in the artifact store; sha256: of its bytes"""
+    """File of a result. key: its key in the artifact store; sha256: hash of its bytes"""
 
     key: str
     sha256: str
 
 
 class ResultReader:
-    """A context manager that opens result files in a child process, which starts with the first file.
+    """Context manager that reads result files in a child process, which starts with the first file.
 
-    For one thread at a time. A plain class: Prefect would walk through the fields of a dataclass at every task.
+    For one thread at a time. Not a dataclass, whose fields Prefect would traverse at every task.
     """
 
     def __init__(self) -> None:
@@ -52,14 +52,14 @@ class ResultReader:
         self._sandbox.close()
 
     def read(self, data: bytes, name: str) -> Result:
-        """Return the result in these bytes, checked. Raises ResultError for whatever is wrong with them."""
+        """Return the checked result in these bytes. Raises ResultError for any fault."""
         try:
             return from_record(self._record(data), name)
         except (SandboxError, VideoError, AttemptError) as error:
             raise refusal(name, error) from error
 
     def _record(self, data: bytes) -> dict[str, Any]:
-        """Read again where the child was killed from outside, which says nothing of the file."""
+        """Read the file, and retry if the child was killed from outside, which is no fault of the file."""
         for failures in range(1, READER_TRIES):
             try:
                 return self._call(data)
@@ -84,12 +84,12 @@ def segments_with_results(artifacts: Artifacts, version_id: str, video_sha256: s
 
 
 def result_key(version_id: str, segment: Segment, attempt: int) -> str:
-    """Return the key of an attempt's result: a late one never replaces the one that was loaded."""
+    """Return the key of an attempt's result. It contains the attempt, so a late result never replaces a loaded one."""
     return f"{result_prefix(version_id, segment)}{attempt:04d}.parquet"
 
 
 def put(artifacts: Artifacts, key: str, result: Result) -> Stored:
-    """Store the result. Raises StoreError where the store refuses or its disk is full."""
+    """Store the result. Raises StoreError if the store refuses it or its disk is full."""
     data = encode_result(result)
     artifacts.put_bytes(key, data)
     return Stored(key, hashlib.sha256(data).hexdigest())
@@ -98,19 +98,22 @@ def put(artifacts: Artifacts, key: str, result: Result) -> Stored:
 def load(artifacts: Artifacts, reader: ResultReader, stored: Stored, manifest: Manifest, segment: Segment) -> Result:
     """Return the result that a worker announced for this segment of this model.
 
-    Raises ResultError where the file is damaged, another one, or of another segment or model; StoreError where the
-    store is away.
+    Raises ResultError if the file is damaged, has another hash, or belongs to another segment or model; StoreError if
+    the store is unavailable.
     """
     result, found = fetch(artifacts, reader, stored.key)
     if found.sha256 != stored.sha256:
-        raise ResultError(f"{stored.key} has sha256 {found.sha256[:12]}…, expected {stored.sha256[:12]}…: do it again")
+        raise ResultError(
+            f"{stored.key} has the sha256 {found.sha256[:12]}…, its worker reported {stored.sha256[:12]}…. Process the "
+            "segment again."
+        )
     if not _is_of(result, manifest, segment):
-        raise ResultError(f"{stored.key} is of another segment or model: the worker is at fault")
+        raise ResultError(f"{stored.key} belongs to another segment or model. Check the worker that wrote it.")
     return result
 
 
 def fetch(artifacts: Artifacts, reader: ResultReader, key: str) -> tuple[Result, Stored]:
-    """Return the result under this key, and which file that is. Raises ResultError or StoreError."""
+    """Return the result under this key, and its file. Raises ResultError or StoreError."""
     data = artifacts.get_bytes(key, RESULT_LIMIT_BYTES)
     return reader.read(data, key), Stored(key, hashlib.sha256(data).hexdigest())
 
@@ -118,19 +121,19 @@ def fetch(artifacts: Artifacts, reader: ResultReader, key: str) -> tuple[Result,
 def find(
     artifacts: Artifacts, reader: ResultReader, manifest: Manifest, segment: Segment
 ) -> tuple[Result, Stored] | None:
-    """Return a result that an earlier run stored and nobody loaded, or a lost database had; None where none is good.
+    """Return a usable result that an earlier run stored and no database has loaded; None if there is none.
 
-    A file that cannot be used is left alone, with a line in the log: the segment is then done again.
+    An unusable file is logged and ignored, and the segment is processed again.
     """
     for key in sorted(artifacts.list(result_prefix(manifest.version_id, segment))):
         try:
             result, stored = fetch(artifacts, reader, key)
         except (ResultError, ObjectError) as error:
-            log.warning("%s is left alone: %s", key, error)
+            log.warning("%s is ignored: %s", key, error)
             continue
         if _is_of(result, manifest, segment):
             return result, stored
-        log.warning("%s is left alone: it is of another segment or model than its name says", key)
+        log.warning("%s is ignored: its content belongs to another segment or model than its name", key)
     return None
 
 

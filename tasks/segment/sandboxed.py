@@ -1,4 +1,4 @@
-"""Functions for the sandbox's child: frames as tensors, pictures of what was found. No Prefect, no OpenVINO."""
+"""Functions for the sandbox's child: frames as tensors, pictures with results. No Prefect, no OpenVINO."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,9 +28,9 @@ def segment_tensors(
     resize: Resize,
     wanted: NDArray[np.int64] | None,
 ) -> Iterator[tuple[int, float]]:
-    """(frame number, t_s) of each frame of the segment, its tensor (height, width, 3) written into the next slot.
+    """Write each frame's tensor (height, width, 3) into the next slot, and yield (frame number, t_s).
 
-    wanted: only these frames, ascending; None = all
+    wanted: frame numbers to read, ascending; None = all
     """
     size = (resize.inner_width, resize.inner_height)
     for frame in read_frames(path, video, index, start, stop, size, wanted):
@@ -46,7 +46,7 @@ def picked_tensors(
     numbers: NDArray[np.int64],
     resize: Resize,
 ) -> Iterator[tuple[int, float]]:
-    """Read single frames from anywhere in the video as tensors; frames that do not decode are left out."""
+    """Read single frames of the video as tensors. Frames that cannot be decoded are skipped."""
     size = (resize.inner_width, resize.inner_height)
     for number in numbers.tolist():
         with suppress(VideoError):
@@ -70,15 +70,15 @@ def write_overlay(path: Path, video: Video, index: FrameIndex, start: int, stop:
 
 
 def write_still(path: Path, video: Video, index: FrameIndex, number: int, rows: Rows, out: Path) -> None:
-    """One frame with what was found in it, as a PNG."""
+    """Write one frame with its results as a PNG."""
     _, picture = next(drawn_frames(path, video, index, number, number + 1, rows))
-    out.write_bytes(cv2.imencode(".png", picture)[1].tobytes())  # OpenCV's own writer is silent where the disk is full
+    out.write_bytes(cv2.imencode(".png", picture)[1].tobytes())  # OpenCV's writer does not report a full disk
 
 
 def drawn_frames(
     path: Path, video: Video, index: FrameIndex, start: int, stop: int, rows: Rows
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """(t_s, BGR picture with skeletons or its label) of each frame, at most OVERLAY_WIDTH pixels wide."""
+    """Yield (t_s, BGR picture with skeletons or label) of each frame, at most OVERLAY_WIDTH pixels wide."""
     scale = min(1.0, OVERLAY_WIDTH / video.width)
     size = (max(1, round(video.width * scale)), max(1, round(video.height * scale)))
     for frame in read_frames(path, video, index, start, stop, size):
@@ -89,7 +89,7 @@ def drawn_frames(
 
 def _draw(picture: NDArray[np.uint8], rows: Rows, number: int, scale: float, caption: str) -> None:
     first, last = np.searchsorted(rows.frame, [number, number + 1])
-    if isinstance(rows, Classifications):  # of the last frame that was looked at
+    if isinstance(rows, Classifications):  # of the last processed frame
         seen = f"   {rows.label[last - 1]} {rows.scores[last - 1]:.2f}" if last else ""
         draw_caption(picture, caption + seen)
     else:

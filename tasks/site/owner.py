@@ -1,22 +1,22 @@
-"""Names: of this machine, and of this process, told apart from every other one that had or will have its number."""
+"""Unique names of this machine and of this process, which differ from other processes with the same number."""
 
 import platform
 import uuid
 
 import psutil
 
-TAG = "nightjar"  # of all our runs in Prefect: deployments hand it on, commands give it
-PROCESS = "process "  # a command's run has the tag `process host-address:process:start`: the sweep sees when it is gone
+TAG = "nightjar"  # of all Nightjar runs in Prefect, set by deployments and commands
+PROCESS = "process "  # a command's run is tagged `process host-address:process:start`, for the sweep
 
 
 def this_owner() -> str:
-    """host-address:process:start, as in `pi-4-b827eb112233:4711:1795402800`."""
+    """Return host-address:process:start, as in `pi-4-b827eb112233:4711:1795402800`."""
     process = psutil.Process()
     return f"{host_name()}:{process.pid}:{int(process.create_time())}"
 
 
 def is_dead(owner: str) -> bool:
-    """Return True if the owner was a process of this machine and is gone. For other machines: False."""
+    """Return True if the owner was a process of this machine and has ended; False for other machines."""
     host, _, rest = owner.partition(":")
     pid, _, started = rest.partition(":")
     if host != host_name() or not (pid.isdigit() and started.isdigit()):

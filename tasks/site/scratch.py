@@ -12,23 +12,23 @@ from storage.leftovers import remove_leftovers, temporary_below, temporary_folde
 from storage.objects.places import StoreError
 from tasks.site.settings import Settings, temporary_root
 
-LEAST_BYTES = 1 << 20  # a folder with less room is full: a picture would not fit
+LEAST_BYTES = 1 << 20  # with less free space a disk counts as full
 SUFFIX = ".scratch"
 NAME = re.compile(r"nightjar-[a-z]+-[0-9a-f]{8}-[0-9a-f]{16}\.scratch")
 FULL = (errno.ENOSPC, errno.EDQUOT)
-FULL_TEXT = "No space left on device"  # as libraries and the sandbox's child repeat it
+FULL_TEXT = "No space left on device"  # in messages of libraries and the sandbox's child
 
 
 class ScratchError(StoreError):
-    """The machine's folder for temporary files is full, or cannot be used."""
+    """The folder for temporary files is full or cannot be used."""
 
 
 @contextmanager
 def scratch_folder(purpose: str) -> Iterator[Path]:
-    """Create a folder for this process alone and remove it at the end; removes those of killed processes first.
+    """Create a folder for this process and remove it at the end. Folders of killed processes are removed first.
 
-    purpose: a word for its name
-    Raises ScratchError where there is no room, and where the body failed for lack of it.
+    purpose: a word for the folder's name
+    Raises ScratchError if the disk is full, also if the body fails because of it.
     """
     root = temporary_root()
     remove_leftovers(scratch_folders(root))
@@ -81,17 +81,17 @@ def _unusable(root: Path, error: OSError) -> ScratchError:
 
 
 def scratch_folders(root: Path) -> list[Path]:
-    """All that were made here, by this process or another one."""
+    """List all scratch folders of this machine, of all processes."""
     with suppress(OSError):
         return [path for path in root.iterdir() if NAME.fullmatch(path.name)]
     return []
 
 
-def tidy(settings: Settings, artifacts: Path | None = None, dry: bool = False) -> int:
-    """Remove the temporary files of killed processes from the folders that this machine has. Returns how many.
+def clean_up(settings: Settings, artifacts: Path | None = None, dry: bool = False) -> int:
+    """Remove the temporary files of killed processes on this machine. Returns their number.
 
-    artifacts: the artifact store where it is a folder; looking through it takes as long as a listing
-    dry: nothing is removed
+    artifacts: the artifact store if it is a folder, which takes as long as a listing
+    dry: count only, remove nothing
     """
     paths = scratch_folders(temporary_root())
     for root in (settings.model_cache, settings.download_cache, settings.home.resolve() / "spool", artifacts):

@@ -18,21 +18,21 @@ from tasks.text.wording import nearest
 
 _log = logging.getLogger(__name__)
 
-# Read by the project's tests and by the install script of an edge machine, not by the program.
+# Read by the tests and by the install script of an edge machine, not by the program.
 OTHERS = ("NIGHTJAR_TEST_", "NIGHTJAR_SETUPVARS")
-SAID = "_NIGHTJAR_UNKNOWN"  # names that a parent process has warned of
+ALREADY_WARNED = "_NIGHTJAR_UNKNOWN"  # names about which a parent process has warned
 
 PRINTABLE = r"^[^\p{C}]+$"  # no control or formatting characters
 
 
-SLOWEST_BYTES_PER_S = 2_000_000  # a disk of 20 MB/s may be read five times, and be busy half of the time
+SLOWEST_BYTES_PER_S = 2_000_000  # a disk with 20 MB/s, five reads per file, half of the time for other work
 
 
 class ReadLimits(NamedTuple):
     """Limits for probing a file. cpu_s: CPU seconds; base_s: seconds by the clock for any file
 
-    By the clock there is one more second per SLOWEST_BYTES_PER_S: a file is hashed once, and demuxed several times
-    where it has several streams or damaged times.
+    One second is added per SLOWEST_BYTES_PER_S: a file is hashed once, and demuxed several times if it has several
+    streams or damaged times.
     """
 
     cpu_s: float
@@ -48,7 +48,7 @@ class SettingsError(NightjarError):
 
 
 class _PrefectClient(BaseSettings):
-    """Settings that Prefect itself reads, from the same places."""
+    """Settings of Prefect, read from the same places."""
 
     model_config = SettingsConfigDict(env_prefix="PREFECT_", env_file=".env", extra="ignore")
 
@@ -60,60 +60,76 @@ class _PrefectClient(BaseSettings):
 
 
 class Settings(BaseSettings):
-    """Everything has a default under `home`, so that nothing needs to be set on one machine."""
+    """Settings of Nightjar. All have defaults under `home`, so none is needed on a single machine."""
 
     model_config = SettingsConfigDict(env_prefix="NIGHTJAR_", env_file=".env", extra="ignore")
 
-    home: Path = Field(Path(".nightjar"), description="Folder of everything that has no setting of its own.")
+    home: Path = Field(Path(".nightjar"), description="Folder for all files that have no setting of their own.")
     database_url: SecretStr | None = Field(
         None,
-        description="SQLAlchemy's URL of the database, which is migrated when it is opened. [default: SQLite in home]",
+        description="SQLAlchemy URL of the database, which is migrated when it is opened. [default: SQLite in home]",
     )
-    artifacts: str = Field("", description="A folder or s3://bucket/prefix. [default: `artifacts` in home]")
-    s3_endpoint_url: str | None = Field(None, description="For S3 stores that are not Amazon's. [default: Amazon's]")
+    artifacts: str = Field(
+        "", description="Artifact store: a folder or s3://bucket/prefix. [default: `artifacts` in home]"
+    )
+    s3_endpoint_url: str | None = Field(
+        None, description="Endpoint of an S3 store other than Amazon's. [default: Amazon's]"
+    )
     s3_region: str = Field("us-east-1", description="Region of the buckets.")
-    s3_access_key_id: str | None = Field(None, description="Name of the S3 key. [default: boto3's own chain]")
-    s3_secret_access_key: SecretStr | None = Field(None, description="The S3 key. [default: boto3's own chain]")
+    s3_access_key_id: str | None = Field(None, description="S3 access key id. [default: from boto3's own sources]")
+    s3_secret_access_key: SecretStr | None = Field(
+        None, description="S3 secret key. [default: from boto3's own sources]"
+    )
     s3_path_style: bool | None = Field(
         None, description="Address buckets as https://host/bucket. [default: true with an endpoint]"
     )
     s3_verify_tls: bool = Field(True, description="Verify the store's certificate.")
-    s3_ca_bundle: Path | None = Field(None, description="Certificates to trust, for a store with its own authority.")
+    s3_ca_bundle: Path | None = Field(
+        None, description="Certificates to trust, for a store with its own certificate authority."
+    )
     s3_checksum_mode: Literal["when_supported", "when_required"] = Field(
         "when_supported", description="`when_required` for older stores."
     )
-    cache_bytes: int = Field(20 * 2**30, gt=0, description="Videos of an S3 archive kept on disk, at most.")
+    cache_bytes: int = Field(20 * 2**30, gt=0, description="Maximum size of the cache for videos of an S3 archive.")
     decoder_memory_bytes: int = Field(
-        4 * 2**30, gt=0, description="Memory of a decoder; a video beyond is quarantined."
+        4 * 2**30, gt=0, description="Memory limit of a decoder. A video that exceeds it is quarantined."
     )
-    decoder_cpu_s: int = Field(3600, gt=0, description="CPU seconds per segment; a segment beyond is quarantined.")
+    decoder_cpu_s: int = Field(
+        3600, gt=0, description="CPU seconds for decoding a segment. A segment that exceeds them is quarantined."
+    )
     read_s: int = Field(
-        7200, gt=0, description="A file that takes longer to read, plus 1 s per 2 MB, is left for the next run."
+        7200, gt=0, description="Seconds for reading a file, plus 1 s per 2 MB. A slower file is left for the next run."
     )
-    lease_s: int = Field(120, ge=10, description="A segment whose worker is silent this long is given to another one.")
+    lease_s: int = Field(
+        120, ge=10, description="Seconds without progress after which a segment is given to another worker."
+    )
     outage_s: int = Field(
         1800,
         ge=0,
-        description="Time that a night waits for a database, a store or a Prefect server that is away, also at its "
-        "start; 0 to fail at once.",
+        description="Seconds that a batch waits for an unavailable database, store or Prefect server, also at its "
+        "start. 0 = fail at once.",
     )
     worker_name: str | None = Field(
         None,
         min_length=1,
         max_length=100,
         pattern=PRINTABLE,
-        description="Identity of a worker; `nightjar worker` passes it on to its runs. [default: host and device]",
+        description="Name of a worker, which `nightjar worker` passes on to its runs. [default: host and device]",
     )
     device: str = Field(
         "CPU", min_length=1, max_length=100, pattern=PRINTABLE, description="OpenVINO device: CPU, MYRIAD, MULTI:…"
     )
-    fallback: Literal["cpu", "none"] = Field("none", description="Device to continue on when a worker's is lost.")
+    fallback: Literal["cpu", "none"] = Field(
+        "none", description="Continue on the CPU when a worker's device is lost, or stop."
+    )
     timezone: str = Field(
         "",
-        description="Zone of the times in reports, charts and logs, and of the schedule, such as Europe/Berlin; the "
-        "database keeps UTC. [default: the machine's]",
+        description="Time zone of reports, charts, logs and the schedule, such as Europe/Berlin. The database keeps "
+        "UTC. [default: the machine's]",
     )
-    spool_bytes: int = Field(2 * 2**30, gt=0, description="Results kept on a worker's disk while the store is away.")
+    spool_bytes: int = Field(
+        2 * 2**30, gt=0, description="Maximum size of the results that a worker keeps while the store is unavailable."
+    )
 
     @field_validator("artifacts", "s3_endpoint_url")
     @classmethod
@@ -128,22 +144,22 @@ class Settings(BaseSettings):
     @classmethod
     def _known(cls, name: str) -> str:
         if name and name not in available_timezones():
-            raise ValueError(f"there is no time zone {name!r}, give one such as Europe/Berlin or UTC")
+            raise ValueError(f"the time zone {name!r} does not exist. Give one such as Europe/Berlin or UTC.")
         return name
 
     @property
     def read_limits(self) -> ReadLimits:
-        """The limits for probing a file."""
+        """Limits for probing a file."""
         return ReadLimits(self.decoder_cpu_s, self.read_s)
 
     @property
     def zone(self) -> ZoneInfo:
-        """The zone that people read times in."""
+        """Time zone for display."""
         return ZoneInfo(self.timezone or machine_time_zone())
 
     @property
     def database(self) -> str:
-        """The database's address, with its password."""
+        """Address of the database, with its password."""
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{_escaped(self.home.resolve() / 'nightjar.db')}"
@@ -174,7 +190,7 @@ def _escaped(path: Path) -> str:
 def read_settings() -> Settings:
     """Read the settings. Raises SettingsError naming each wrong variable, never a secret's value.
 
-    Warns of variables that nobody reads: a misspelt one would leave its default in place without a word.
+    Warns about unknown variables: a misspelt one would otherwise be ignored silently.
     """
     for line in _unknown_lines():
         _log.warning(line)
@@ -182,11 +198,11 @@ def read_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         wrong = "; ".join(f"NIGHTJAR_{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
-        raise SettingsError(f"{wrong}: correct it in the environment or in .env") from None
+        raise SettingsError(f"{wrong.rstrip('.')}. Correct it in the environment or in .env.") from None
 
 
 def unknown_variables() -> dict[str, str]:
-    """NIGHTJAR_… variables that are no settings -> where each was found, `the environment` or `.env`."""
+    """Return unknown NIGHTJAR_… variables -> their source, `the environment` or `.env`."""
     prefix = str(Settings.model_config["env_prefix"])
     known = {f"{prefix}{name.upper()}" for name in Settings.model_fields}
     in_file = dotenv_values(".env") if Path(".env").is_file() else {}
@@ -200,12 +216,12 @@ def unknown_variables() -> dict[str, str]:
 
 
 def _unknown_lines() -> list[str]:
-    """Warn of each unknown variable once per tree of processes: a child need not repeat its parent's warning."""
+    """Return a warning per unknown variable, unless a parent process has given it already."""
     found = unknown_variables()
-    said = os.environ.get(SAID, "").split()
-    os.environ[SAID] = " ".join(sorted({*said, *found}))
+    said = os.environ.get(ALREADY_WARNED, "").split()
+    os.environ[ALREADY_WARNED] = " ".join(sorted({*said, *found}))
     return [
-        f"{name} in {place} is no setting of Nightjar and changes nothing. {_remedy(name)}"
+        f"{name} in {place} is not a setting of Nightjar and has no effect. {_remedy(name)}"
         for name, place in found.items()
         if name not in said
     ]
@@ -214,17 +230,17 @@ def _unknown_lines() -> list[str]:
 def _remedy(name: str) -> str:
     prefix = str(Settings.model_config["env_prefix"])
     meant = nearest(name.upper().removeprefix(prefix), map(str.upper, Settings.model_fields))
-    return f"Did you mean {prefix}{meant}?" if meant else "Remove it: docs/settings.md lists the settings."
+    return f"Did you mean {prefix}{meant}?" if meant else "Remove it. docs/settings.md lists the settings."
 
 
 def prepare_prefect(settings: Settings) -> None:
-    """Prefect's own settings, where the user has none. To be called before Prefect is first imported."""
+    """Set defaults for Prefect's settings. Call it before the first import of Prefect."""
     if "PREFECT_HOME" not in os.environ:
         folder = settings.home.resolve() / "prefect"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # its database holds the key to Prefect's secrets
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # its database contains the key to Prefect's secrets
         os.environ["PREFECT_HOME"] = str(folder)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # without the internet, its call home waits for DNS
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # without internet access, telemetry waits for DNS
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "20")
 
 
@@ -240,29 +256,29 @@ def prefect_has_own_database() -> bool:
 
 
 def use_prefect_api(url: str) -> None:
-    """Let Prefect, when it is imported, talk to this server."""
+    """Let Prefect use this server. Call it before the first import of Prefect."""
     os.environ["PREFECT_API_URL"] = url
 
 
 def up_lock() -> Path:
-    """Return the file that a running `nightjar up` of this home locks; it holds the address of its server's pages."""
+    """Return the file that a running `nightjar up` of this home locks. It contains the UI's address."""
     return prefect_home() / "up.lock"
 
 
 def prefect_home() -> Path:
-    """Folder of Prefect's own files. After prepare_prefect."""
+    """Return the folder of Prefect's files. Call prepare_prefect first."""
     return Path(os.environ["PREFECT_HOME"]).expanduser()
 
 
 def prefect_password(of: Literal["server", "client"]) -> str | None:
-    """Password that a server here asks for and a client here presents: Prefect's `user:password`."""
+    """Return the `user:password` that a server here requires, or that a client here sends."""
     read = _PrefectClient()
     password = read.server_api_auth_string if of == "server" else read.api_auth_string
     return password.get_secret_value() if password else None
 
 
 def use_prefect_password(password: str) -> None:
-    """Let Prefect, here and in children, show this password."""
+    """Let Prefect's clients in this process and its children send this password."""
     os.environ["PREFECT_API_AUTH_STRING"] = password
 
 
@@ -280,8 +296,8 @@ def fresh_prefect_environment(home: Path) -> dict[str, str]:
 def prefect_server_environment() -> dict[str, str]:
     """Return the environment of a server that is started here.
 
-    It is nobody's client, and a browser finds its API beside its pages, whatever name it was reached by. Leases on the
-    disk are freed when server and worker die together; those in memory are not.
+    It has no API address of its own, so it is no client of another server. The UI uses the API of the address in the
+    browser. Concurrency leases are kept on disk, since those in memory would stay taken if server and worker die.
     """
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     environment.setdefault("PREFECT_SERVER_UI_API_URL", "/api")
@@ -292,25 +308,26 @@ def prefect_server_environment() -> dict[str, str]:
     return environment
 
 
-def become_worker(settings: Settings, name: str, device: str, fallback: str) -> None:
-    """Environment that flow runs inherit from the worker that starts them: its identity, and heartbeats."""
+def set_worker_environment(settings: Settings, name: str, device: str, fallback: str) -> None:
+    """Set the environment that flow runs inherit from their worker: its identity and heartbeats."""
     os.environ["NIGHTJAR_HOME"] = str(settings.home.resolve())
     os.environ["NIGHTJAR_WORKER_NAME"] = name
     os.environ["NIGHTJAR_DEVICE"] = device
     os.environ["NIGHTJAR_FALLBACK"] = fallback
-    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")  # the automation waits for three of them
+    os.environ.setdefault(
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"
+    )  # the automation crashes runs after three missing ones
 
 
 def temporary_root() -> Path:
     """Return the folder for temporary files: TMPDIR if set, even if it is full; else Python's choice.
 
-    Raises SettingsError where there is none. With a full TMPDIR Python would silently take another folder, at last the
-    current one.
+    Raises SettingsError if there is none. With a full TMPDIR Python would silently use another folder.
     """
     try:
         return Path(os.environ.get("TMPDIR") or tempfile.gettempdir()).absolute()
     except FileNotFoundError as error:
-        raise SettingsError(f"{error.strerror}. Let TMPDIR name a folder that can be written and has room") from error
+        raise SettingsError(f"{error.strerror}. Set TMPDIR to a writable folder with free space.") from error
 
 
 def machine_time_zone() -> str:

@@ -1,4 +1,4 @@
-"""Resources that a run holds open: settings, database, artifact store. Checked before anything is started."""
+"""Resources of a run: settings, database, artifact store. They are checked before anything is started."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,12 @@ from storage.sql.database import Database, migrate, open_database
 from tasks.site.settings import Settings, read_settings
 from tasks.site.stores import archive_at, artifact_store, keep_private
 from tasks.text.log_lines import keep_log_lines_whole
-from tasks.waiting.patience import Patience
+from tasks.waiting.retry import OutageRetry
 
 
 @dataclass(frozen=True)
 class Site:
-    """One installation: where its rows and its files go."""
+    """One installation: its settings, database and artifact store."""
 
     settings: Settings
     engine: Database
@@ -28,16 +28,16 @@ class Site:
 
 
 @contextmanager
-def open_site(patience: Patience | None = None) -> Iterator[Site]:
-    """Open the site of the settings: migrate its database, and prove its store by a put, a read back and a compare.
+def open_site(retry: OutageRetry | None = None) -> Iterator[Site]:
+    """Open the site of the settings, migrate its database, and test its store by writing and reading a file.
 
-    patience: with database and store, where they are away; None: none
+    retry: repeats the opening while database or store are unavailable; None: no repetition
     Raises SettingsError, DatabaseError or StoreError.
     """
     settings = read_settings()
     keep_private(settings)
     keep_log_lines_whole()
-    site = patience(lambda: _open(settings)) if patience else _open(settings)
+    site = retry(lambda: _open(settings)) if retry else _open(settings)
     try:
         yield site
     finally:
@@ -57,15 +57,15 @@ def _open(settings: Settings) -> Site:
 
 
 @contextmanager
-def reopen_site(patience: Patience | None = None) -> Iterator[Site]:
-    """Open the site for a task of a flow that has opened it: neither migrates nor tests it again.
+def reopen_site(retry: OutageRetry | None = None) -> Iterator[Site]:
+    """Open the site for a task, without migration and test, since its flow has opened the site before.
 
-    patience: with a database that is away; None: none
+    retry: repeats the opening while the database is unavailable; None: no repetition
     Raises DatabaseError.
     """
     settings = read_settings()
     open_it = partial(open_database, settings.database)
-    engine = patience(open_it) if patience else open_it()
+    engine = retry(open_it) if retry else open_it()
     try:
         yield Site(settings, engine, artifact_store(settings))
     finally:

@@ -1,4 +1,4 @@
-"""The stores that the settings name. No SQL: edge workers import this."""
+"""Stores of the settings. No SQL: edge workers import this."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from storage.objects.s3 import S3Options
 from storage.private import be_private, tighten
 from tasks.site.settings import Settings
 
-# What Nightjar makes in its home, and at the top of its artifact store.
+# Files and folders that Nightjar creates in its home, and at the top of its artifact store.
 DATABASE = ("nightjar.db", "nightjar.db-wal", "nightjar.db-shm", "nightjar.db-journal")
 HOME = {*DATABASE, "artifacts", "cache", "demo", "locks", "prefect", "spool", "training"}
 ARTIFACTS = {"assignments", "batches", "evaluations", "models", "overlays", "results", "training", PROOF}
 
 
 def keep_private(settings: Settings) -> None:
-    """Let only their owner read this process's files, and those that an older version left open to others."""
+    """Restrict this process's files to their owner, and those that an older version left readable by others."""
     be_private()
     tighten(settings.home.resolve(), HOME)
     place = parse_place(settings.artifacts_location)
@@ -25,7 +25,7 @@ def keep_private(settings: Settings) -> None:
 
 
 def artifact_store(settings: Settings) -> Artifacts:
-    """Touches nothing yet."""
+    """Return the artifact store. Reads and writes nothing yet."""
     return open_artifacts(settings.artifacts_location, s3_options(settings))
 
 

@@ -1,1 +1,1 @@
-"""Put code here when it recovers from processes and runs that ended without a word."""
+"""Put code here when it recovers from processes and runs that ended without a report."""

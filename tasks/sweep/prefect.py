@@ -1,6 +1,6 @@
-"""The sweep's part in Prefect: runs whose process is gone are ended, and slots that they held are freed.
+"""Part of the sweep for Prefect: end runs whose process has died, and free the slots that they held.
 
-Prefect's states are for people and for its own limits; the truth is in the ledger, whose word comes first here.
+The ledger decides. Prefect's states are for display and for its own concurrency limits.
 """
 
 import time
@@ -34,17 +34,17 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Crashed
 
-from storage.ledger import recovery as swept
+from storage.ledger import recovery
 from storage.ledger.recovery import LedgerRun
 from storage.sql.database import Database
 from tasks.site.owner import PROCESS, TAG, host_name, is_dead
 from tasks.sweep.report import Report
 
-SILENT_S = 120.0  # of a worker, which tells every 30 s that it lives, and of a flow with heartbeats
-HEARTBEAT_LOST_S = 300.0  # of a flow whose worker lives: it may be cut off from the server for a while
+SILENT_S = 120.0  # of a worker, which sends heartbeats every 30 s, and of a flow with heartbeats
+HEARTBEAT_LOST_S = 300.0  # of a flow whose worker is alive: it may be cut off from the server for a while
 PENDING_S = 600.0  # a process takes seconds to start, on a Pi half a minute
-GRACE_S = 120.0  # after the ledger has its end, a run has something left to do and to say
-SEEN_S = 14 * swept.DAY_S  # batches' runs as old as this are asked for, by whomever they were started
+GRACE_S = 120.0  # for a run to finish after the ledger has recorded its end
+RECENT_S = 14 * recovery.DAY_S  # maximum age of the batches whose runs are checked, whoever started them
 RUNS_AT_ONCE = 200
 SLOT_LOOK_S = 2.0
 ACTIVE = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -52,11 +52,11 @@ OPEN = [*ACTIVE, StateType.SCHEDULED, StateType.PAUSED]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A run as the server shows it. since_s: seconds in this state
+class ObservedRun:
+    """State of a run on the server. since_s: seconds in this state
 
-    worker_s, heartbeat_s: since its worker and itself were last heard of; None = never
-    owner: the command's process that runs it, where there is no worker
+    worker_s, heartbeat_s: seconds since the last heartbeat of its worker and of the run; None = never
+    owner: the command's process that executes it, if there is no worker
     """
 
     name: str
@@ -68,8 +68,8 @@ class Seen:
     owner: str | None = None
 
 
-class Verdict(NamedTuple):
-    """cancelled: it was not to go on; otherwise it crashed"""
+class EndState(NamedTuple):
+    """State in which a run is ended. cancelled: Cancelled, otherwise Crashed"""
 
     cancelled: bool
     reason: str
@@ -79,41 +79,41 @@ class Verdict(NamedTuple):
         return Cancelled(message=message) if self.cancelled else Crashed(message=message)
 
 
-def judge(run: Seen, known: LedgerRun | None) -> Verdict | None:
-    """State in which to end a run, and the reason; None where it may go on."""
-    if known and _is_started_again(run, known):
+def end_state_of(run: ObservedRun, known: LedgerRun | None) -> EndState | None:
+    """Return the state in which to end a run; None if it may go on."""
+    if known and _was_restarted(run, known):
         known = None
     if known and known.ended and run.state in OPEN:
-        over = f"the ledger has {known.what} as {known.status}"
-        return Verdict(run.state not in (StateType.RUNNING, StateType.PENDING), over)
+        over = f"in the ledger, {known.what} is {known.status}"
+        return EndState(run.state not in (StateType.RUNNING, StateType.PENDING), over)
     if run.state == StateType.PENDING and run.since_s > PENDING_S:
-        return Verdict(False, f"pending for {run.since_s / 60:.0f} min: its worker died before it began")
+        return EndState(False, f"it was pending for {run.since_s / 60:.0f} min, so its worker has died")
     if run.state == StateType.CANCELLING and run.since_s > PENDING_S:
-        return Verdict(True, f"being cancelled for {run.since_s / 60:.0f} min: nobody is left to answer")
-    if run.state == StateType.RUNNING and (why := _why_dead(run, known)):
-        return Verdict(False, why)
+        return EndState(True, f"it was cancelling for {run.since_s / 60:.0f} min without an answer")
+    if run.state == StateType.RUNNING and (why := _reason_dead(run, known)):
+        return EndState(False, why)
     return None
 
 
-def _is_started_again(run: Seen, known: LedgerRun) -> bool:
-    """Return True if a newer process has the run than the one in the ledger, as after Retry on Prefect's pages."""
+def _was_restarted(run: ObservedRun, known: LedgerRun) -> bool:
+    """Return True if a newer process has the run than the one in the ledger, as after Retry in Prefect's UI."""
     return bool(run.owner and known.owner) and run.owner != known.owner and not is_dead(str(run.owner))
 
 
-def _why_dead(run: Seen, known: LedgerRun | None) -> str | None:
-    """Return why a running run is taken for dead; None = it may be alive."""
+def _reason_dead(run: ObservedRun, known: LedgerRun | None) -> str | None:
+    """Return the reason to consider a running run dead; None = it may be alive."""
     owner = known.owner if known and known.owner else run.owner
     if owner and is_dead(owner):
-        return f"its process {owner} is gone"
+        return f"its process {owner} has ended"
     if (known and known.leasing) or _is_alive(owner):
         return None
     if run.heartbeat_s is not None and run.heartbeat_s > HEARTBEAT_LOST_S:
-        return f"no heartbeat for {run.heartbeat_s:.0f} s"
+        return f"it sent no heartbeat for {run.heartbeat_s:.0f} s"
     if run.heartbeat_s is not None and run.heartbeat_s <= SILENT_S:
         return None
     if run.worker and run.since_s > SILENT_S and (run.worker_s is None or run.worker_s > SILENT_S):
-        heard = "is unknown" if run.worker_s is None else f"was not heard of for {run.worker_s:.0f} s"
-        return f"its worker {run.worker} {heard}, and no heartbeat came from the run itself"
+        silent = "is unknown" if run.worker_s is None else f"sent no heartbeat for {run.worker_s:.0f} s"
+        return f"its worker {run.worker} {silent}, and neither did the run itself"
     return None
 
 
@@ -122,29 +122,29 @@ def _is_alive(owner: str | None) -> bool:
 
 
 def sweep_prefect(engine: Database | None, second_look_s: float, report: Report) -> None:
-    """End dead runs, then count the slots. Raises httpx's and Prefect's errors if the server is unreachable."""
+    """End dead runs, then correct the slots. Raises httpx's and Prefect's errors if the server is unreachable."""
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}), get_client(sync_client=True) as client:
-        guilty = _judge_all(client, engine)
-        if guilty:
-            # A server that was away has heard nobody for a while: silence is believed when it goes on.
+        suspects = _find_dead_runs(client, engine)
+        if suspects:
+            # A restarted server has received no heartbeats for a while, so silent runs are checked twice.
             time.sleep(second_look_s)
-            again = _judge_all(client, engine)
-            for run_id, (run, verdict) in again.items():
-                if run_id in guilty:
-                    _end(client, run, verdict, report)
+            again = _find_dead_runs(client, engine)
+            for run_id, (run, end_state) in again.items():
+                if run_id in suspects:
+                    _end(client, run, end_state, report)
         _free_slots(client, report)
 
 
-def _judge_all(client: SyncPrefectClient, engine: Database | None) -> dict[UUID, tuple[FlowRun, Verdict]]:
+def _find_dead_runs(client: SyncPrefectClient, engine: Database | None) -> dict[UUID, tuple[FlowRun, EndState]]:
     look = _ServerView(client)
     runs = {run.id: run for run in look.our_runs(engine)}
-    known = swept.known_runs(engine, [str(run_id) for run_id in runs], GRACE_S) if engine is not None else {}
-    verdicts = ((run, judge(look.see(run), known.get(str(run.id)))) for run in runs.values())
-    return {run.id: (run, verdict) for run, verdict in verdicts if verdict}
+    known = recovery.known_runs(engine, [str(run_id) for run_id in runs], GRACE_S) if engine is not None else {}
+    end_states = ((run, end_state_of(look.observe(run), known.get(str(run.id)))) for run in runs.values())
+    return {run.id: (run, end_state) for run, end_state in end_states if end_state}
 
 
 class _ServerView:
-    """State of the server by its own clock. Workers are read once per pool."""
+    """State of the server, by the server's clock. Workers are read once per pool."""
 
     def __init__(self, client: SyncPrefectClient) -> None:
         self._client = client
@@ -152,10 +152,10 @@ class _ServerView:
         self._workers: dict[str, dict[str, datetime]] = {}
 
     def our_runs(self, engine: Database | None) -> Iterator[FlowRun]:
-        """List the runs with our tag, which deployments pass on to their runs, and those of the ledger's batches."""
+        """Yield the runs with Nightjar's tag, and those of the ledger's batches."""
         state = FlowRunFilterState(type=FlowRunFilterStateType(any_=OPEN))
         yield from self._runs(FlowRunFilter(state=state, tags=FlowRunFilterTags(all_=[TAG])))
-        recent = swept.recent_runs(engine, SEEN_S) if engine is not None else []
+        recent = recovery.recent_runs(engine, RECENT_S) if engine is not None else []
         for start in range(0, len(recent), RUNS_AT_ONCE):
             some = [UUID(run_id) for run_id in recent[start : start + RUNS_AT_ONCE]]
             yield from self._runs(FlowRunFilter(state=state, id=FlowRunFilterId(any_=some)))
@@ -166,18 +166,18 @@ class _ServerView:
             yield from page
             offset += len(page)
 
-    def see(self, run: FlowRun) -> Seen:
+    def observe(self, run: FlowRun) -> ObservedRun:
         state = run.state_type or StateType.SCHEDULED
         since_s = self._ago(run.state.timestamp) if run.state else 0.0
         if state != StateType.RUNNING:
-            return Seen(run.name, state, since_s)
+            return ObservedRun(run.name, state, since_s)
         worker = run.labels.get("prefect.worker.name")
         pool = run.labels.get("prefect.work-pool.name") or run.work_pool_name
         heard = self._workers_of(str(pool)).get(str(worker)) if worker and pool else None
         beat = self._last_heartbeat(run.id)
         worker_s, heartbeat_s = self._ago(heard) if heard else None, self._ago(beat) if beat else None
         owner = next((tag.removeprefix(PROCESS) for tag in run.tags if tag.startswith(PROCESS)), None)
-        return Seen(run.name, state, since_s, str(worker) if worker else None, worker_s, heartbeat_s, owner)
+        return ObservedRun(run.name, state, since_s, str(worker) if worker else None, worker_s, heartbeat_s, owner)
 
     def _ago(self, then: datetime) -> float:
         return (self._now - then).total_seconds()
@@ -192,7 +192,7 @@ class _ServerView:
         return self._workers[pool]
 
     def _last_heartbeat(self, run_id: UUID) -> datetime | None:
-        """Time at which the server got it: the run's own clock may be an hour off."""
+        """Return the time at which the server received it, since the run's own clock may be wrong."""
         day = timedelta(days=1)
         wanted = EventFilter(
             event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
@@ -203,63 +203,66 @@ class _ServerView:
         return events[0].received if events else None
 
 
-def _end(client: SyncPrefectClient, run: FlowRun, verdict: Verdict, report: Report) -> None:
-    """End the run by force, which the server's own rules would not. That frees its deployment's slot."""
-    state = verdict.state()
+def _end(client: SyncPrefectClient, run: FlowRun, end_state: EndState, report: Report) -> None:
+    """End the run by force, which the server's own rules would prevent. This frees its deployment's slot."""
+    state = end_state.state()
     if not report.dry:
         try:
             client.set_flow_run_state(run.id, state, force=True)
-        except PrefectHTTPStatusError as error:  # a server on SQLite under load, say: the next sweep tries again
+        except (
+            PrefectHTTPStatusError
+        ) as error:  # for example, a server on SQLite under load: the next sweep tries again
             answer = error.response.status_code
             report.wrong.append(
-                f"run {run.name} could not be ended: {verdict.reason}, and the server answered {answer}"
+                f"run {run.name} could not be ended ({end_state.reason}), because the server answered {answer}. Run "
+                "the sweep again."
             )
             return
-        _end_tasks(client, run, verdict)
-    report.did(f"ended run {run.name} as {state.name}: {verdict.reason}")
+        _end_tasks(client, run, end_state)
+    report.did(f"ended run {run.name} as {state.name}: {end_state.reason}")
 
 
-def _end_tasks(client: SyncPrefectClient, run: FlowRun, verdict: Verdict) -> None:
+def _end_tasks(client: SyncPrefectClient, run: FlowRun, end_state: EndState) -> None:
     mine = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
     still = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=OPEN)))
-    with suppress(PrefectHTTPStatusError):  # they are for people to look at
+    with suppress(PrefectHTTPStatusError):  # they are for display only
         for task in client.read_task_runs(flow_run_filter=mine, task_run_filter=still):
-            client.set_task_run_state(task.id, verdict.state(), force=True)
+            client.set_task_run_state(task.id, end_state.state(), force=True)
 
 
 def _free_slots(client: SyncPrefectClient, report: Report) -> None:
-    """Set each deployment's count of taken slots to the number of runs that take one.
+    """Set each deployment's count of taken slots to the number of its runs.
 
-    A server that died with its leases in memory counts slots of runs that are long over, and a slot that was freed
-    twice lets two nights run at once.
+    A server that died with its leases in memory counts slots of ended runs, and a slot that was freed twice allows two
+    batches at once.
     """
     wrong = _miscounted(client)
     if not wrong:
         return
-    time.sleep(SLOT_LOOK_S)  # a run may have started between the two numbers
+    time.sleep(SLOT_LOOK_S)  # a run may have started between the two counts
     for limit, (taken, runs) in _miscounted(client).items():
         if wrong.get(limit) != (taken, runs):
             continue
-        report.did(f"set the slots taken of limit {limit} from {taken} to {runs}, what its runs take")
+        report.did(f"set the taken slots of limit {limit} from {taken} to {runs}, as its runs need")
         if not report.dry:
             client.update_global_concurrency_limit(limit, GlobalConcurrencyLimitUpdate(active_slots=runs))
 
 
 def _miscounted(client: SyncPrefectClient) -> dict[str, tuple[int, int]]:
-    """Return, per limit, the slots taken and the slots that should be, where these differ."""
+    """Return, per limit with a wrong count, the taken slots and the correct number."""
     found = {}
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     for deployment in client.read_deployments(deployment_filter=ours, limit=RUNS_AT_ONCE):
         if (limit := deployment.global_concurrency_limit) is not None:
             taken = client.read_global_concurrency_limit_by_name(limit.name).active_slots or 0
-            least, most = _takers(client, deployment.id)
+            least, most = _count_slot_holders(client, deployment.id)
             if not least <= taken <= most:
                 found[limit.name] = (taken, max(least, min(taken, most)))
     return found
 
 
-def _takers(client: SyncPrefectClient, deployment_id: UUID) -> tuple[int, int]:
-    """Count the runs that hold a slot: at least, at most. A run that waits to retry in its process keeps its slot."""
+def _count_slot_holders(client: SyncPrefectClient, deployment_id: UUID) -> tuple[int, int]:
+    """Return the minimum and maximum of held slots. A run that waits to retry in its process keeps its slot."""
     mine = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=[*ACTIVE, StateType.SCHEDULED]))
     runs = client.read_flow_runs(

@@ -1,11 +1,11 @@
-"""Report of a sweep: repairs that were made, and what a person must look at."""
+"""Report of a sweep: repairs that were made, and problems that need attention."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Report:
-    """Repairs and complaints of a sweep, one line each. dry: nothing is changed, "would" is said instead."""
+    """Repairs and problems of a sweep, one line each. dry: nothing is changed, repairs are only announced"""
 
     dry: bool = False
     done: list[str] = field(default_factory=list)
@@ -15,6 +15,6 @@ class Report:
         self.done.append(f"would have {line}" if self.dry else line)
 
     def count(self, number: int, line: str) -> None:
-        """Log `line` with its number, unless that is zero: 'freed {} segments'."""
+        """Report `line` with its number, unless that is zero: 'freed {} segments'."""
         if number:
             self.did(line.format(number))

@@ -1,6 +1,6 @@
-"""The sweep: what faults left behind is put right, each step for itself. From cron or a timer, never from Prefect.
+"""The sweep: repair what faults leave behind, in independent steps. Started by cron or a timer, never by Prefect.
 
-What it says is of two kinds: what was done, and what a person must look at. Run again, it finds nothing to do.
+It reports repairs, and problems that need attention. A second sweep finds nothing left to repair.
 """
 
 import hashlib
@@ -12,35 +12,37 @@ from itertools import islice
 from pathlib import Path
 
 from models.types import NightjarError, Segment
-from storage.ledger import assignments, batches
-from storage.ledger import recovery as swept
+from storage.ledger import assignments, batches, recovery
 from storage.ledger.leases import Claim
 from storage.objects.artifacts import Artifacts
 from storage.objects.places import ObjectError, parse_place
 from storage.parquet import Result, ResultError
 from storage.sql import trainings
 from storage.sql.database import Database, check, migrate, open_database
-from tasks.fleet import messages as orders
+from tasks.fleet import messages
 from tasks.segment.load import load_results
 from tasks.segment.result_files import result_prefix
 from tasks.site.owner import host_name, is_dead
-from tasks.site.scratch import scratch_folder, tidy
+from tasks.site.scratch import clean_up, scratch_folder
 from tasks.site.settings import Settings, prefect_api_url
 from tasks.site.stores import artifact_store
 from tasks.sweep.report import Report
 
-ADOPT_S = 900.0  # a parent that was killed may be started again, and adopts what is under way
-IDLE_S = swept.DAY_S  # a batch that nothing is heard of for so long, on a host of which we know nothing
-NAMED = 5  # of many alike, so many are named
-ASKED = 100  # of many missing, so many are asked for one by one
+ADOPT_S = 900.0  # time for a killed parent to restart and adopt its work in progress
+IDLE_S = recovery.DAY_S  # without activity, after which a batch on another host counts as crashed
+NAMED = 5  # keys named in one line
+MAX_LOOKUPS = 100  # missing keys that are looked up one by one
 USER_INFO = re.compile(r"//[^/@\s]*@")  # an address may hold a password
 
 
 @dataclass(frozen=True)
 class Options:
-    """expect_within_h: complain where an archive's newest batch is older; verify: compare the bytes of all results;
+    """Options of a sweep.
 
-    second_look_s: silence is believed when it has lasted this long more
+    dry_run: report repairs without making them
+    verify: compare the content of all result files with the ledger
+    expect_within_h: report archives whose newest batch is older than this
+    second_look_s: seconds before a silent run is checked again
     """
 
     dry_run: bool = False
@@ -50,13 +52,13 @@ class Options:
 
 
 def sweep(settings: Settings, options: Options) -> Report:
-    """All steps, whatever becomes of the others. Prefect's is done without the ledger's word where that is away."""
+    """Run all steps, even if some fail. Prefect's step also works without the ledger."""
     report = Report(options.dry_run)
     engine: Database | None = None
     with _step(report, "database"):
         engine = _open_ledger(settings, options)
     with _step(report, "temporary files"):
-        tidy_up(settings, report)
+        clean_up_temporary_files(settings, report)
     try:
         if engine is not None:
             _sweep_ledger(engine, artifact_store(settings), options, report)
@@ -95,7 +97,7 @@ def _step(report: Report, name: str) -> Iterator[None]:
 
 
 def _sweep_ledger(engine: Database, artifacts: Artifacts, options: Options, report: Report) -> None:
-    """Results first: what is loaded need not be freed for others to do again."""
+    """Sweep the ledger. Results come first, since loaded segments need not be freed and repeated."""
     with _step(report, "results"):
         compare_results(engine, artifacts, options.verify, report)
     with _step(report, "leases"):
@@ -108,7 +110,7 @@ def _sweep_ledger(engine: Database, artifacts: Artifacts, options: Options, repo
         close_trainings(engine, report)
     if options.expect_within_h is not None:
         with _step(report, "nights"):
-            expect_nights(engine, options.expect_within_h, report)
+            report_late_batches(engine, options.expect_within_h, report)
 
 
 def _sweep_prefect(engine: Database | None, options: Options, report: Report) -> None:
@@ -117,43 +119,43 @@ def _sweep_prefect(engine: Database | None, options: Options, report: Report) ->
     sweep_prefect(engine, options.second_look_s, report)
 
 
-def tidy_up(settings: Settings, report: Report) -> None:
+def clean_up_temporary_files(settings: Settings, report: Report) -> None:
     """Remove the temporary files that killed processes left on this machine and in a store that is a folder."""
     place = parse_place(settings.artifacts_location)
-    removed = tidy(settings, place if isinstance(place, Path) else None, dry=report.dry)
-    report.count(removed, "removed {} temporary files and folders of processes that are gone")
+    removed = clean_up(settings, place if isinstance(place, Path) else None, dry=report.dry)
+    report.count(removed, "removed {} temporary files and folders of ended processes")
 
 
 def free_leases(engine: Database, report: Report) -> None:
-    """Free segments of this host's dead owners and those that nobody renewed; mark dead owners' batches crashed."""
-    for owner in sorted(filter(is_dead, swept.owners(engine))):
-        report.did(f"freed what {owner} held: its process is gone")
-    expired = swept.expired_leases(engine)
+    """Free segments of this host's dead owners and expired leases; mark batches of dead owners as crashed."""
+    for owner in sorted(filter(is_dead, recovery.owners(engine))):
+        report.did(f"freed the segments of {owner}, because its process has ended")
+    expired = recovery.expired_leases(engine)
     if not report.dry:
         batches.release_dead(engine, is_dead)
-        expired = swept.free_expired(engine)
-    report.count(expired, "freed {} segments whose lease had ended")
+        expired = recovery.free_expired(engine)
+    report.count(expired, "freed {} segments with an expired lease")
 
 
 def end_abandoned(engine: Database, artifacts: Artifacts, report: Report) -> None:
-    """Free assignments that no parent looks after, and stop a worker that still has one."""
-    for one in swept.abandoned(engine, ADOPT_S):
+    """End assignments without a parent process, and stop workers that still have one."""
+    for one in recovery.abandoned(engine, ADOPT_S):
         if one.held:
-            status, reason = "lost", "silent past its lease, and no batch adopted it"
+            status, reason = "lost", "its lease expired, and no batch adopted it"
         else:
             status = "dismissed" if one.status == "waiting" else "done"
-            reason = "its batch ended, and no other one adopted it"
+            reason = "its batch ended, and no other batch adopted it"
         if not report.dry:
-            culprit = _culprit(engine, artifacts, one.assignment_id) if one.held else None
-            assignments.end(engine, one.assignment_id, status, reason, culprit)
-            artifacts.put_bytes(orders.revoked_key(one.assignment_id), reason.encode())
-        report.did(f"ended assignment {one.assignment_id} as {status}, {one.held} segments are free: {reason}")
+            in_progress = _segment_in_progress(engine, artifacts, one.assignment_id) if one.held else None
+            assignments.end(engine, one.assignment_id, status, reason, in_progress)
+            artifacts.put_bytes(messages.revoked_key(one.assignment_id), reason.encode())
+        report.did(f"ended assignment {one.assignment_id} as {status} and freed {one.held} segments: {reason}")
 
 
-def _culprit(engine: Database, artifacts: Artifacts, assignment_id: str) -> Claim | None:
-    """Return the segment that the run reported to be working on, which counts as tried."""
+def _segment_in_progress(engine: Database, artifacts: Artifacts, assignment_id: str) -> Claim | None:
+    """Return the segment that the run reported as current, whose attempt counts as failed."""
     with suppress(NightjarError):
-        order, status = orders.read_order(artifacts, assignment_id), orders.read_status(artifacts, assignment_id)
+        order, status = messages.read_order(artifacts, assignment_id), messages.read_status(artifacts, assignment_id)
         if order and status and status.current is not None and status.current < len(order.pieces):
             at = order.segment(order.pieces[status.current])
             return next((one for one in assignments.claims(engine, assignment_id) if one.segment == at), None)
@@ -161,66 +163,66 @@ def _culprit(engine: Database, artifacts: Artifacts, assignment_id: str) -> Clai
 
 
 def crash_idle(engine: Database, report: Report) -> None:
-    """Batches that were left running: nothing is held, nothing has moved for a day, and nobody here runs them."""
-    for batch_id, owner in swept.idle_batches(engine, IDLE_S):
+    """Mark batches as crashed that had no activity for a day, hold no segments and have no process on this machine."""
+    for batch_id, owner in recovery.idle_batches(engine, IDLE_S):
         if owner.startswith(f"{host_name()}:") and not is_dead(owner):
             continue
         if not report.dry:
-            batches.finish_batch(engine, batch_id, f"nothing was heard of {owner} for a day")
-        report.did(f"crashed batch {batch_id}: nothing was heard of {owner} for a day")
+            batches.finish_batch(engine, batch_id, f"{owner} showed no activity for a day")
+        report.did(f"marked batch {batch_id} as crashed: {owner} showed no activity for a day")
 
 
 def close_trainings(engine: Database, report: Report) -> None:
-    """Fail trainings whose process is gone, so that nobody waits for them."""
+    """Mark trainings as failed whose process has ended."""
     for training_run_id, owner in trainings.abandoned_trainings(engine, is_dead):
-        reason = f"{owner} is gone. Run the same 'nightjar finetune' again to resume."
+        reason = f"its process {owner} has ended. Run the same 'nightjar finetune' again to resume."
         if not report.dry:
             trainings.fail_training(engine, training_run_id, reason)
-        report.did(f"closed training run {training_run_id} as failed: {reason}")
+        report.did(f"marked training run {training_run_id} as failed: {reason}")
 
 
-def expect_nights(engine: Database, within_h: float, report: Report) -> None:
-    """Complains where the newest batch of an archive that is in use is old, or failed."""
-    for night in swept.last_nights(engine, within_h * 3600):
-        last = f"the newest batch over {night.archive}, {night.batch_id}, started {night.started_at}"
+def report_late_batches(engine: Database, within_h: float, report: Report) -> None:
+    """Report archives in use whose newest batch is too old or failed."""
+    for night in recovery.last_nights(engine, within_h * 3600):
+        last = f"the newest batch over {night.archive}, {night.batch_id}, started at {night.started_at}"
         if night.late:
             report.wrong.append(
-                f"{last}; expected one within {within_h:g} h: see 'nightjar batches --last 1' and Prefect's schedule"
+                f"{last}, more than {within_h:g} h ago. Run 'nightjar batches --last 1', and check Prefect's schedule."
             )
         elif night.status in ("crashed", "incomplete", "cancelled"):
             why = f": {night.error}" if night.error else ""
             report.wrong.append(
-                f"{last} and is {night.status}{why}. Run it again to continue, or take it off the list with "
-                f"'nightjar batches --forget {night.batch_id}'"
+                f"{last} and is {night.status}{why}. Run it again to continue, or hide it with "
+                f"'nightjar batches --forget {night.batch_id}'."
             )
         elif night.status == "completed" and night.files_listed == 0:
-            report.wrong.append(f"{last} and found no videos. Mount the archive's disk, or correct its location")
+            report.wrong.append(f"{last} and found no videos. Mount the archive's disk, or correct its location.")
 
 
 def compare_results(engine: Database, artifacts: Artifacts, verify: bool, report: Report) -> None:
-    """Load what lies in the store and nobody loaded; tell which files are missing and, where asked to verify, changed.
+    """Load results that are in the store only, and report missing files and, with verify, changed ones.
 
-    Only then it names what stays as it is, such as files of attempts that came late: no sweep will ever change that.
+    With verify it also reports the files that stay unused, such as those of late attempts.
     """
     unnamed = 0
-    for version in swept.versions(engine):
-        shelf = _shelf(engine, version)
-        found = _sort_keys(artifacts, version, shelf)
+    for version in recovery.versions(engine):
+        ledger_results = _ledger_results(engine, version)
+        found = _sort_keys(artifacts, version, ledger_results)
         unnamed += found.unnamed
-        _load_forgotten(engine, artifacts, version, found.forgotten, report, verify)
-        _tell_missing(artifacts, version, found.missing, report)
+        _load_unloaded(engine, artifacts, version, found.unloaded, report, verify)
+        _report_missing(artifacts, version, found.missing, report)
         if verify:
             _verify(artifacts, version, found.present, report)
-    report.count(
-        unnamed if verify and not report.dry else 0, "left {} result files that no ledger entry names as they are"
-    )
+    report.count(unnamed if verify and not report.dry else 0, "kept {} result files that no ledger entry uses")
 
 
 @dataclass(frozen=True)
-class _Shelf:
-    """The ledger's results of one version. done: key -> sha256; open, kept: prefixes of segments not done,
+class _LedgerResults:
+    """The ledger's results of one version.
 
-    that nobody or somebody works on now
+    done: key -> sha256
+    open: key prefixes of unfinished segments without a worker
+    kept: key prefixes of unfinished segments in progress
     """
 
     done: dict[str, str]
@@ -228,48 +230,55 @@ class _Shelf:
     kept: set[str]
 
 
-def _shelf(engine: Database, version: str) -> _Shelf:
-    shelf = _Shelf({}, set(), set())
-    for entry in swept.entries(engine, version):
+def _ledger_results(engine: Database, version: str) -> _LedgerResults:
+    ledger_results = _LedgerResults({}, set(), set())
+    for entry in recovery.entries(engine, version):
         if entry.status == "done":
             if entry.result_key and entry.result_sha256:
-                shelf.done[entry.result_key] = entry.result_sha256
+                ledger_results.done[entry.result_key] = entry.result_sha256
         else:
             segment = Segment(entry.video_sha256, entry.start_frame, entry.stop_frame)
-            (shelf.kept if entry.looked_after else shelf.open).add(result_prefix(version, segment))
-    return shelf
+            (ledger_results.kept if entry.looked_after else ledger_results.open).add(result_prefix(version, segment))
+    return ledger_results
 
 
 @dataclass
-class _Found:
-    """forgotten: keys of segments that are not done; present, missing: of done ones, key -> sha256"""
+class _StoreResults:
+    """The store's results of one version.
 
-    forgotten: list[str]
+    unloaded: keys of unfinished segments
+    present, missing: key -> sha256 of finished segments
+    unnamed: number of files that no ledger entry uses
+    """
+
+    unloaded: list[str]
     present: dict[str, str]
     missing: dict[str, str]
     unnamed: int = 0
 
 
-def _sort_keys(artifacts: Artifacts, version: str, shelf: _Shelf) -> _Found:
-    """One listing a version, whatever the number of segments. After the ledger was read: its files were there first."""
-    found = _Found([], {}, dict(shelf.done))
+def _sort_keys(artifacts: Artifacts, version: str, ledger_results: _LedgerResults) -> _StoreResults:
+    """Compare the ledger with one listing of the store, made after the ledger was read, as files are stored first."""
+    found = _StoreResults([], {}, dict(ledger_results.done))
     for key in artifacts.list(f"results/{version}/"):
         prefix = f"{'.'.join(key.split('.')[:-2])}."
         if key in found.missing:
             found.present[key] = found.missing.pop(key)
-        elif prefix in shelf.open:
-            found.forgotten.append(key)
-        elif prefix not in shelf.kept:
+        elif prefix in ledger_results.open:
+            found.unloaded.append(key)
+        elif prefix not in ledger_results.kept:
             found.unnamed += 1
     return found
 
 
-def _load_forgotten(
+def _load_unloaded(
     engine: Database, artifacts: Artifacts, version: str, keys: Iterable[str], report: Report, verify: bool
 ) -> None:
     def wanted(key: str, result: Result) -> bool:
         if result.version_sha256 != version or not key.startswith(result_prefix(version, result.segment)):
-            raise ResultError(f"{key} is of another segment or model, expected what its name says: leave it out")
+            raise ResultError(
+                f"The content of {key} belongs to another segment or model than its name. Remove the file."
+            )
         return not report.dry
 
     loaded = 0
@@ -278,18 +287,18 @@ def _load_forgotten(
             loaded += loading.result() or report.dry
         except (ResultError, ValueError, ObjectError) as error:
             if verify:
-                report.did(f"left {key} alone: {error}")
-    report.count(loaded, f"loaded {{}} results of model version {version[:12]}… that nobody had loaded")
+                report.did(f"ignored {key}: {error}")
+    report.count(loaded, f"loaded {{}} results of model version {version[:12]}… that were in the store only")
 
 
-def _tell_missing(artifacts: Artifacts, version: str, missing: dict[str, str], report: Report) -> None:
-    """Report missing objects. A listing may lag, so the first ones are looked up in the store again."""
-    lost = [key for key in islice(missing, ASKED) if not artifacts.exists(key)]
+def _report_missing(artifacts: Artifacts, version: str, missing: dict[str, str], report: Report) -> None:
+    """Report missing objects. A listing may be outdated, so the first ones are looked up in the store."""
+    lost = [key for key in islice(missing, MAX_LOOKUPS) if not artifacts.exists(key)]
     if lost:
-        number = len(lost) + max(0, len(missing) - ASKED)
+        number = len(lost) + max(0, len(missing) - MAX_LOOKUPS)
         report.wrong.append(
-            f"{number} result files of model version {version[:12]}… are not in the store, expected all that the ledger"
-            f" names ({_some(lost)}): restore them from a copy; the rows are in the database"
+            f"{number} result files of model version {version[:12]}… are missing in the store ({_some(lost)}). Restore "
+            "them from a copy. Their rows are in the database."
         )
 
 
@@ -297,14 +306,14 @@ def _verify(artifacts: Artifacts, version: str, present: dict[str, str], report:
     changed = [key for key, sha256 in present.items() if _sha256_of(artifacts, key) != sha256]
     if changed:
         report.wrong.append(
-            f"{len(changed)} result files of model version {version[:12]}… have other bytes than the ledger says"
-            f" ({_some(changed)}): restore them from a copy, and ask who can write there"
+            f"{len(changed)} result files of model version {version[:12]}… do not match the ledger's hashes "
+            f"({_some(changed)}). Restore them from a copy, and check who can write to the store."
         )
     report.count(len(present), f"compared the bytes of {{}} results of model version {version[:12]}…")
 
 
 def _sha256_of(artifacts: Artifacts, key: str) -> str:
-    """Return the sha256 of the bytes in the store; "" = the store itself calls them damaged."""
+    """Return the sha256 of an object's bytes; "" = the store reports it as damaged."""
     with scratch_folder("sweep") as scratch:
         path = scratch / "result"
         try:

@@ -1,1 +1,1 @@
-"""Put code here when it words something for people: terminals, logs and Prefect's pages."""
+"""Put code here when it formats text for people: terminals, logs and Prefect's UI."""

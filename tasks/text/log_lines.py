@@ -1,4 +1,4 @@
-"""Lines on a terminal and in a log that a name from outside can neither break in two, nor colour, nor forge."""
+"""Log and terminal lines that names from outside can neither split nor colour nor forge."""
 
 import logging
 import sys
@@ -10,15 +10,15 @@ from models.text import visible
 
 
 def print_line(text: str, file: TextIO | None = None) -> None:
-    """Print one line of visible signs: the only way by which a command prints words."""
+    """Print one line with escaped control characters. Commands print all texts by this function."""
     print(visible(text), file=file or sys.stdout)
 
 
 class VisibleRecord(logging.LogRecord):
-    """A record of which no line but the first begins at the margin.
+    """A log record whose lines after the first are indented.
 
-    Its message is one line. A traceback is indented, since the text of somebody else's exception may hold line breaks
-    and what looks like a record.
+    Its message is one line. Tracebacks are indented, since an exception's text may contain line breaks and imitate a
+    record.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -35,5 +35,5 @@ def _indented(text: str) -> str:
 
 
 def keep_log_lines_whole() -> None:
-    """Let every logger of this process, Prefect's too, make such records from now on."""
+    """Let every logger of this process, Prefect's included, create such records from now on."""
     logging.setLogRecordFactory(VisibleRecord)

@@ -1,7 +1,7 @@
-"""Markdown for Prefect's pages, in which a name from outside is a name whatever it looks like. Pure text.
+"""Markdown for Prefect's UI, with names from outside escaped. Pure text.
 
-Prefect's UI renders descriptions and the cells of table artifacts as markdown, too. It knows no character references
-beyond those of HTML's own signs, so that a backslash is the only escape that always works.
+Prefect's UI also renders descriptions and the cells of table artifacts as Markdown. It supports only a few character
+references, so that a backslash is the only escape that always works.
 """
 
 import re
@@ -11,12 +11,12 @@ from typing import Any
 from models.text import visible
 
 _SIGNS = re.compile(r"[\\`*_\[\]<>|~&@#]")
-_LINKS = re.compile(r"(?:ftp|https?)(?=://)|www(?=\.)", re.IGNORECASE)  # made without any markup
+_LINKS = re.compile(r"(?:ftp|https?)(?=://)|www(?=\.)", re.IGNORECASE)  # become links without any markup
 _BLOCKS = re.compile(r"^(?:(?=[-+=])|\d{1,9}(?=[.)](?:\s|$)))")  # rules and lists
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same columns as a table of markdown, numbers to the right."""
+    """Format rows with the same columns as a Markdown table, numbers right-aligned."""
     head = list(rows[0])
     rule = [":--" if isinstance(rows[0][name], str) else "--:" for name in head]
     body = [[cell(row[name]) for name in head] for row in rows]
@@ -24,7 +24,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def cell(value: Any) -> str:
-    """Escape a value for a cell, a line or a block of its own: no markup, HTML, reference or link is made of it."""
+    """Escape a value for a cell, a line or a block, so that it creates no markup, HTML, reference or link."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -39,5 +39,5 @@ def code(text: str) -> str:
 
 
 def table_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of a table artifact. Numbers stay numbers, so that the page can sort by them."""
+    """Return the rows of a table artifact. Numbers stay numbers, so that the UI can sort by them."""
     return [{name: cell(value) if isinstance(value, str) else value for name, value in row.items()} for row in rows]

@@ -1,4 +1,4 @@
-"""Progress that a person can watch: a bar in a terminal, or lines in a log where there is none."""
+"""Display of progress: a bar on a terminal, log lines otherwise."""
 
 import logging
 import sys
@@ -26,9 +26,9 @@ def byte_progress(label: str) -> Iterator[Callable[[int, int | None], None]]:
 
 
 class FrameProgress:
-    """Frames done of frames to do, with the speed and the time left.
+    """Progress in frames, with the speed and the time left.
 
-    Use as a context manager; `add` may be called for every frame.
+    Use it as a context manager. `add` may be called for every frame.
     """
 
     def __init__(self, total_frames: int) -> None:
@@ -57,7 +57,7 @@ class FrameProgress:
         return self.done / max(time.monotonic() - self._begun, 1e-9)
 
     def text(self, what: str = "") -> str:
-        """One line: frames, speed, time left, what is being done."""
+        """Format frames, speed, time left and the current video as one line."""
         if not self.done:
             return f"0 of {self.total:,} frames"
         left_s = (self.total - self.done) / self.frames_per_s
@@ -65,7 +65,7 @@ class FrameProgress:
         return f"{line}, {what}" if what else line
 
     def add(self, frames: int, what: str = "") -> None:
-        """Add newly finished frames; `what` names the video."""
+        """Add newly finished frames. what: name of the current video"""
         self.done += frames
         now = time.monotonic()
         self._bar.update(self._task, completed=self.done, speed=self.frames_per_s, what=visible(what))

@@ -1,4 +1,4 @@
-"""Numbers in words, as reports and logs say them, and the name that was probably meant. Pure text."""
+"""Formats of numbers and times for reports and logs, and the closest known name. Pure text."""
 
 import difflib
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 
 
 def deviation(took_s: float, estimated_s: float) -> str:
-    """Error of an estimate: `7 % longer than estimated`."""
+    """Format the error of an estimate: `7 % longer than estimated`."""
     ratio = took_s / estimated_s
     if ratio >= 2:
         return f"{ratio:.1f} times as long as estimated"
@@ -28,12 +28,12 @@ def deviation(took_s: float, estimated_s: float) -> str:
 
 
 def count(number: int, thing: str) -> str:
-    """1 segment, 1,200 segments."""
+    """Format a number with its noun: 1 segment, 1,200 segments."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def file_size(size_bytes: int) -> str:
-    """Such as 3.4 MB."""
+    """Format a size: 3.4 MB."""
     return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.1f} MB"
 
 
@@ -42,12 +42,12 @@ def rate(frames_per_s: float) -> str:
 
 
 def clock(at: datetime, zone: tzinfo) -> str:
-    """Hour and minute in this zone: `03:12 CEST`."""
+    """Format hour and minute in this zone: `03:12 CEST`."""
     return f"{at.astimezone(zone):%H:%M %Z}"
 
 
 def day_and_clock(at: datetime, zone: tzinfo) -> str:
-    """`2026-11-24 03:12 CET`"""
+    """Format date, hour and minute in this zone: `2026-11-24 03:12 CET`."""
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M %Z}"
 
 
@@ -59,15 +59,15 @@ def film_clock(second: float) -> str:
 
 
 def change(now: float, before: float) -> str:
-    """Format a change in percent of the former value: `+12 %`, `-5 %`, `as before`."""
+    """Format a change in percent of the former value: `+12 %`, `-5 %`, `unchanged`."""
     if not before:
-        return "none before" if now else "as before"
+        return "none before" if now else "unchanged"
     percent = round(100 * (now / before - 1))
-    return f"{percent:+d} %" if percent else "as before"
+    return f"{percent:+d} %" if percent else "unchanged"
 
 
 def kind(device: str) -> str:
-    """Kind of a device, by its full name: `CPU` of `CPU (Intel Xeon …)`, `MYRIAD` of `MYRIAD.1.2-ma2480`."""
+    """Return a device's kind from its full name: `CPU` of `CPU (Intel Xeon …)`, `MYRIAD` of `MYRIAD.1.2-ma2480`."""
     return device.split(" ")[0].split(".")[0].split(":")[0]
 
 

@@ -1,4 +1,4 @@
-"""Tasks of `finetune-classifier`: read the data sets, train, keep. Judging is in judge.py, the work in models/."""
+"""Tasks of `finetune-classifier`: read the data sets, train, store the results. judge.py has the evaluation."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ from tasks.site.settings import read_settings
 from tasks.site.site import Site, reopen_site
 from tasks.text.progress import byte_progress
 
-if TYPE_CHECKING:  # TensorFlow takes seconds, and only the training needs it
+if TYPE_CHECKING:  # TensorFlow takes seconds to import, and only the training needs it
     from models.car_classifier.train import Trained
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,10 @@ FOLDERS_NAMED = 60
 class Data:
     """Pictures of a training.
 
-    pictures: each with its split, in an order that they decide themselves
-    notes: what was left out and found, one line each
-    table: counts by set, class and split, lines
-    left_out: files that are not among the pictures
+    pictures: each with its split, ordered by content
+    notes: skipped files and other findings, one line each
+    table: lines with the counts by set, class and split
+    left_out: skipped files
     """
 
     pictures: list[Picture]
@@ -62,12 +62,12 @@ class Data:
 
 
 def read_pictures(spec: FinetuneSpec) -> Data:
-    """Read every picture of the data sets once; counts and what was left out are logged before anything is refused.
+    """Read every picture of the data sets once, and log the counts and the skipped files.
 
-    Raises PictureError where a set is not what it should be, or a class or split is empty.
+    Raises PictureError if a set is not as expected, or if a class or split is empty.
     """
     data = gather_pictures(spec)
-    log.info("%s pictures, %s left out", len(data.pictures), len(data.left_out))
+    log.info("%s pictures, %s skipped", len(data.pictures), len(data.left_out))
     for line in (*data.table, *folder_lines(data.pictures), *data.notes):
         log.info("%s", line)
     check_classes(data.pictures, left_out=data.left_out)
@@ -78,9 +78,9 @@ read_pictures_task = task(name="read pictures", **TASK)(read_pictures)
 
 
 def gather_pictures(spec: FinetuneSpec) -> Data:
-    """Survey the data sets and give every usable picture its split. The order of folders changes nothing.
+    """Read the data sets and assign every usable picture to a split. The order of folders has no effect.
 
-    Raises PictureError where a set is not what it should be.
+    Raises PictureError if a set is not as expected.
     """
     params, sets = spec.params, _sets(spec.sources, spec.random_splits)
     surveyed = survey(_with_splits(sets, params, spec.random_splits))
@@ -94,19 +94,19 @@ def gather_pictures(spec: FinetuneSpec) -> Data:
 
 
 def folder_lines(pictures: Sequence[Picture]) -> list[str]:
-    """Interpretation of each folder, for as many as a person reads."""
+    """Format the interpretation of each folder, at most FOLDERS_NAMED."""
     rows = folder_rows(pictures)
     lines = [f"{folder}: {count:,} {label}, {split}" for folder, label, split, count in rows[:FOLDERS_NAMED]]
     return [*lines, f"{len(rows) - FOLDERS_NAMED} more folders"] if len(rows) > FOLDERS_NAMED else lines
 
 
 def _canonical(picture: Picture) -> tuple[str, tuple[int, ...]]:
-    """Sort by the pictures themselves, so that the order in which folders were named has no effect."""
+    """Return a sort key from the content, so that the order of the given folders has no effect."""
     return picture.sha256, picture.box or ()
 
 
 def _with_splits(sets: Sequence[PictureSet], params: FinetuneParams, random_splits: bool) -> list[Picture]:
-    """All pictures. Splits of folders of one's own stay; those of published data sets only where the preset says so."""
+    """Return all pictures. Splits of own folders are kept, those of published data sets only if the preset says so."""
     kept = not random_splits
     return [
         one if kept and (params.own_splits or not each.published) else replace(one, split=None)
@@ -120,7 +120,7 @@ def _alike(surveyed: Survey) -> list[str]:
         return []
     one, other = surveyed.alike[0]
     more = f" and {len(surveyed.alike) - 1:,} more pairs" if len(surveyed.alike) > 1 else ""
-    return [visible(f"alike, and of different classes (both are used): {one.path} and {other.path}{more}")]
+    return [visible(f"similar pictures of different classes, both used: {one.path} and {other.path}{more}")]
 
 
 def _leaking(drawn: Drawn, surveyed: Survey) -> list[str]:
@@ -136,7 +136,7 @@ def _sets(sources: PictureSources, random_splits: bool) -> list[PictureSet]:
     sets = []
     if sources.stanford:
         if not sources.devkit:
-            raise PictureError("Stanford Cars without its devkit found, expected both: name the folder of .mat files")
+            raise PictureError("Stanford Cars was given without its devkit. Give --devkit the folder of .mat files.")
         sets.append(stanford_cars(sources.stanford, sources.devkit, crop=sources.crop))
     if sources.caltech:
         sets.append(caltech256(sources.caltech))
@@ -144,21 +144,21 @@ def _sets(sources: PictureSources, random_splits: bool) -> list[PictureSet]:
     own = [plain_folders(folder, own_splits=not random_splits) for folder in folders]
     sets += own if random_splits else named_splits(folders, own)
     if not sets:
-        raise PictureError("no pictures were named, expected some: Stanford Cars, Caltech-256 or folders of your own")
+        raise PictureError("No pictures were given. Give Stanford Cars, Caltech-256 or folders of your own.")
     return sets
 
 
 def fetch_weights(spec: FinetuneSpec, cache: Path) -> Path:
     """Return the backbone's ImageNet weights: the given file, or Keras's published one. Raises NightjarError.
 
-    cache: folder for what is downloaded
+    cache: folder for downloads
     """
     backbone, path = spec.params.backbone, spec.weights
     if path is None:
         with byte_progress(f"Fetching {backbone}") as on_bytes:
             return fetch_url(WEIGHTS_URL[backbone], cache, on_bytes)
     if not path.is_file():
-        raise NightjarError(f"no file {path}: give Keras's .h5 of {backbone} without its top, or none")
+        raise NightjarError(f"The file {path} does not exist. Give Keras's .h5 of {backbone} without its top, or none.")
     return path
 
 
@@ -169,7 +169,7 @@ def fetch_weights_task(spec: FinetuneSpec) -> Path:
 
 
 def plan_training(spec: FinetuneSpec, data: Data, weights: Path) -> TrainingPlan:
-    """Plan the run for the database. Its key covers all that decides the result and no file location."""
+    """Plan the run for the database. Its key depends on all that determines the result, but on no file location."""
     params = spec.params.to_json()
     decides = {
         "name": spec.name,
@@ -189,12 +189,12 @@ def plan_training(spec: FinetuneSpec, data: Data, weights: Path) -> TrainingPlan
 
 
 def _described(spec: FinetuneSpec) -> dict[str, Any]:
-    """Places of the pictures, for the record."""
+    """Return the locations of the pictures, for the record."""
     return {**flatten(spec.sources), "folders": spec.sources.folders or (), "random_splits": spec.random_splits}
 
 
 def prediction_rows(pictures: Sequence[Picture], scores: Mapping[PictureKey, float]) -> list[PredictionRow]:
-    """One row per picture; scores: by hash and box, of those that were scored"""
+    """Return one row per picture. scores: by hash and box, of the scored pictures"""
     return [
         PredictionRow(
             picture.sha256,
@@ -210,13 +210,13 @@ def prediction_rows(pictures: Sequence[Picture], scores: Mapping[PictureKey, flo
 
 
 @contextmanager
-def holding(engine: Database, training_run_id: int) -> Iterator[None]:
-    """Renew the lease of a training while it runs, so that no other process takes it for abandoned."""
+def keeping_lease(engine: Database, training_run_id: int) -> Iterator[None]:
+    """Renew the lease of a training while it runs, so that no other process considers it abandoned."""
     over = Event()
 
     def renew() -> None:
         while not over.wait(trainings.LEASE_S / 10):
-            with suppress(NightjarError):  # the next turn may find the database again
+            with suppress(NightjarError):  # the next renewal may succeed
                 trainings.renew_training(engine, training_run_id)
 
     thread = Thread(target=renew, name="renew-training", daemon=True)
@@ -238,16 +238,16 @@ def train_task(training_run_id: int, params: FinetuneParams, data: Data, weights
 def train(
     site: Site, training_run_id: int, params: FinetuneParams, data: Data, weights: Path, folder: Path
 ) -> "Trained":
-    """Train, or resume from the folder's checkpoint; each epoch is in SQL when it is done. Raises FinetuneError."""
+    """Train, or resume from the folder's checkpoint. Each epoch is recorded in SQL. Raises FinetuneError."""
     from models.car_classifier.train import finetune
 
     def on_features(done: int, total: int) -> None:
-        log.info("the backbone has seen %s of %s pictures that it had not seen before", f"{done:,}", f"{total:,}")
+        log.info("Computed the features of %s of %s new pictures", f"{done:,}", f"{total:,}")
 
     def on_epoch(epoch: Epoch, steps: Sequence[Step]) -> None:
         _record_epoch(site.engine, training_run_id, epoch, steps)
         log.info(
-            "epoch %s of %s: loss %.4f, accuracy %.4f; validation %.4f, %.4f; %.1f s",
+            "Epoch %s of %s: loss %.4f, accuracy %.4f; validation %.4f, %.4f; %.1f s",
             *(epoch.epoch, params.epochs, epoch.loss, epoch.accuracy),
             *(epoch.validation_loss, epoch.validation_accuracy, epoch.seconds),
         )
@@ -256,7 +256,7 @@ def train(
     trained = finetune(
         params, data.pictures, folder, weights=weights, cache=cache, on_epoch=on_epoch, on_features=on_features
     )
-    # A kill between a checkpoint and its rows leaves an epoch that is done and not in SQL.
+    # After a kill between a checkpoint and its rows, a finished epoch is missing in SQL.
     known = {epoch.epoch for epoch in trainings.read_epochs(site.engine, training_run_id)}
     for epoch in trained.epochs:
         if epoch.epoch not in known:
@@ -272,7 +272,7 @@ def _record_epoch(engine: Database, training_run_id: int, epoch: Epoch, steps: S
 
 @task(name="keep pictures", **TASK)
 def keep_task(run_key: str, pictures: Mapping[str, bytes], model: Path) -> dict[str, str]:
-    """Keep the charts and the Keras model of a training. Returns name -> address."""
+    """Store the charts and the Keras model of a training. Returns name -> address."""
     with reopen_site() as site:
         return keep(site, run_key, pictures, model)
 

@@ -1,4 +1,4 @@
-"""Fine-tunings side by side, from what SQL and the artifact store have of them. Trains nothing, runs no model."""
+"""Comparison of fine-tunings, from SQL and the artifact store. Trains nothing, runs no model."""
 
 import json
 from collections import Counter
@@ -24,7 +24,7 @@ NAMED_FAILURES = 20
 
 @dataclass
 class Comparison:
-    """rows: label and a text a run; failures: lines; addresses: of pictures, by what they show"""
+    """Comparison of runs. rows: label and a text per run; failures: lines; addresses: title of a picture -> address"""
 
     rows: list[tuple[str, list[str]]]
     failures: list[str]
@@ -32,12 +32,12 @@ class Comparison:
 
 
 def compare(site: Site, runs: Sequence[int]) -> Comparison:
-    """Hyper-parameters that differ, pictures, curves' best and the test set's figures. Raises DatabaseError."""
+    """Compare hyper-parameters, pictures, epochs and test figures of runs. Raises DatabaseError."""
     found = read_trainings(site.engine, runs)
     pictures = [read_pictures(site.engine, run["training_run_id"]) for run in found]
     tested = [_test_set(run, rows) for run, rows in zip(found, pictures, strict=True)]
     rows = [(name, [str(run[name]) for run in found]) for name in ("name", "preset", "status")]
-    rows += [("model version", [_version(run) for run in found]), ("its name means", _meanings(site, found))]
+    rows += [("model version", [_version(run) for run in found]), ("model of that name now", _meanings(site, found))]
     rows += [*_differing(found), *_figures(found)]
     if len(found) > 1:
         rows.append(("test set", _test_sets(runs, tested)))
@@ -45,7 +45,7 @@ def compare(site: Site, runs: Sequence[int]) -> Comparison:
     for run, rows_of_run in zip(found, pictures, strict=True):
         comparison.failures += _failure_lines(run, rows_of_run)
     if len({each for each in tested if each is not None}) > 1:
-        comparison.failures.append("The test sets differ: figures of these runs are not of the same pictures.")
+        comparison.failures.append("The test sets differ, so the figures of these runs cannot be compared.")
     _add_pictures(site, found, comparison)
     return comparison
 
@@ -70,7 +70,7 @@ def _figures(found: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
         ("average precision", [_text(run["average_precision"]) for run in found]),
         ("accuracy of the IR", [_text(run["ir_accuracy"]) for run in found]),
         ("cars missed", [_text(run["false_negatives"]) for run in found]),
-        ("others taken for cars", [_text(run["false_positives"]) for run in found]),
+        ("others called cars", [_text(run["false_positives"]) for run in found]),
         ("took", [_took(run) for run in found]),
     ]
 
@@ -82,7 +82,7 @@ def _version(run: dict[str, Any]) -> str:
 
 
 def _meanings(site: Site, found: Sequence[dict[str, Any]]) -> list[str]:
-    """Return each name's current model for '--model NAME', which moves with every training of that name."""
+    """Return the model that each run's name refers to now: every training of that name changes it."""
     said = []
     for run in found:
         today = find_model(site.engine, run["name"])
@@ -99,13 +99,13 @@ TestSet = frozenset[tuple[str, str, str]]
 
 
 def _test_set(run: dict[str, Any], pictures: Sequence[PredictionRow]) -> TestSet | None:
-    """Hash, box and label of each test picture; None where a run from before they were stored has failures only."""
+    """Return hash, box and label of each test picture; None for an older run, of which only failures are stored."""
     rows = frozenset((row.sha256, row.box, row.label) for row in pictures if row.split == "test")
     return rows if len(rows) == run["pictures_test"] else None
 
 
 def _test_sets(runs: Sequence[int], tested: Sequence[TestSet | None]) -> list[str]:
-    """Share of the first run's test set in each one."""
+    """Describe how much of the first run's test set each run has."""
     first = tested[0]
     said = []
     for other in tested:
@@ -161,7 +161,7 @@ def _one_sided(run: dict[str, Any], pictures: Sequence[PredictionRow]) -> list[s
     at_own = Confusion(**{name: run[name] for name in names})
     scored = [row for row in pictures if row.split == "test" and row.score is not None]
     cars, scores = (np.array(values) for values in ([r.label == "car" for r in scored], [r.score for r in scored]))
-    whole = len(scored) == run["pictures_test"]  # runs from before there were predictions have their failures only
+    whole = len(scored) == run["pictures_test"]  # older runs have predictions of their failures only
     at_default = confusion(cars, scores) if whole else at_own
     said = [(found, at) for found, at in ((at_own, run["threshold"]), (at_default, THRESHOLD)) if empty_column(found)]
     if not said:

@@ -1,4 +1,4 @@
-"""Tasks of `train-demo-model`: train, write the model, measure it on people that it never saw."""
+"""Tasks of `train-demo-model`: train, write the model, measure it on people that are not in its training data."""
 
 import dataclasses
 import json
@@ -12,19 +12,19 @@ from prefect import task
 
 from tasks.runs.policy import TASK
 
-if TYPE_CHECKING:  # TensorFlow takes seconds, and only these tasks need it
+if TYPE_CHECKING:  # TensorFlow takes seconds to import, and only these tasks need it
     from models.demo_model.accuracy import Accuracy
     from models.demo_model.params import TrainParams
 
 CARD_FILE = "README.md"
 REPORT_FILE = "training.json"
 TEST_FRAMES = 500
-TEST_SEEDS = (101, 102)  # of the test sets with several people and with one; not those that a recipe is tuned on
+TEST_SEEDS = (101, 102)  # of the test sets with several people and with one; not used for tuning
 ROOT = Path(__file__).parents[2]
 
 
 def train_posenet(params: "TrainParams", folder: Path) -> dict[str, Any]:
-    """Train, or go on from the folder's checkpoint; write the TF.js model. Gives what the training was.
+    """Train, or resume from the folder's checkpoint, and write the TF.js model. Returns facts about the training.
 
     Raises TrainingError.
     """
@@ -47,7 +47,7 @@ train_posenet_task = task(name="train", **TASK)(train_posenet)
 
 
 def measure_posenet(model: Path, frames: int = TEST_FRAMES) -> "Accuracy":
-    """AP and PCK of a TF.js PoseNet on rendered frames of 224 x 224, of seeds that no training uses."""
+    """Measure AP and PCK of a TF.js PoseNet on rendered frames of 224 x 224, with seeds that no training uses."""
     from models.demo_model.accuracy import SEVERAL, SINGLE, measure, render_test_set
     from models.demo_model.infer import posenet_from_tfjs
 
@@ -63,7 +63,7 @@ measure_posenet_task = task(name="measure", **TASK)(measure_posenet)
 def write_card(folder: Path, training: dict[str, Any], accuracy: "Accuracy") -> str:
     """Write the model card and, for programs, the same data as JSON. Returns the card.
 
-    Not beside it: a folder to convert holds one .json, the model.
+    The JSON is in the parent folder, since a folder to convert must contain one .json, the model.
     """
     report = {**training, "accuracy": accuracy._asdict()}
     (folder.parent / REPORT_FILE).write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""Judging a fine-tuned classifier: threshold, measures, the exported IR beside Keras, charts, and what to warn of."""
+"""Evaluation of a fine-tuned classifier: threshold, measures, comparison of IR and Keras, charts, warnings."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,11 +31,11 @@ from storage.sql.trainings import PredictionRow
 from tasks.runs.policy import TASK
 from tasks.training.car_classifier import PictureKey
 
-if TYPE_CHECKING:  # TensorFlow takes seconds, and only the training needs it
+if TYPE_CHECKING:  # TensorFlow takes seconds to import, and only the training needs it
     from models.car_classifier.train import Trained
 
 IMBALANCE = 5.0
-"""With so many times more pictures of one class, weights for the classes are proposed."""
+"""Ratio of the class sizes from which class weights are recommended."""
 
 _IR_LOSS = 0.02
 
@@ -45,10 +45,10 @@ class TrainedScores:
     """Results of a training on its test pictures.
 
     metrics: at the threshold that was chosen on the validation pictures
-    at_default: the confusion at 0.5
-    pictures: name -> PNG: curves, scores, confusion and, where there are any, failures and near_misses
-    near: names of the near misses, the nearest first
-    scores: of the validation and test pictures
+    at_default: confusion at a threshold of 0.5
+    pictures: name -> PNG: curves, scores, confusion and, if there are any, failures and near_misses
+    near: the near misses, the nearest first
+    scores: scores of the validation and test pictures
     """
 
     metrics: ClassifierMetrics
@@ -62,7 +62,7 @@ class TrainedScores:
 
 @dataclass(frozen=True)
 class FolderAccuracy:
-    """Accuracy on the test pictures of a folder. folder: its path below the part that all of its set share"""
+    """Accuracy on the test pictures of a folder. folder: its path relative to the common path of its set"""
 
     source: str
     folder: str
@@ -77,7 +77,11 @@ class FolderAccuracy:
 
 @dataclass(frozen=True)
 class IrScores:
-    """The exported IR on the test pictures. changed: labels that are not Keras's; difference: the largest of a score"""
+    """Scores of the exported IR on the test pictures.
+
+    changed: number of labels that differ from Keras
+    difference: largest difference of a score
+    """
 
     accuracy: float
     changed: int
@@ -95,7 +99,7 @@ class IrScores:
 
 
 def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "Trained") -> TrainedScores:
-    """Measure on the test pictures, which nothing was learnt or chosen by; the threshold is of the validation ones."""
+    """Measure on the test pictures, at the threshold chosen on the validation pictures."""
     threshold = choose_threshold(_cars(trained.validation), trained.validation_scores)
     cars = _cars(trained.test)
     metrics = measure(cars, trained.scores, threshold)
@@ -123,7 +127,7 @@ judge_task = task(name="judge", **TASK)(judge)
 
 
 def judge_ir(folder: Path, manifest: Manifest, trained: "Trained", threshold: float) -> IrScores:
-    """Score the test pictures by the IR as a nightly batch does, and compare with Keras's scores."""
+    """Score the test pictures with the IR, as a nightly batch does, and compare with Keras's scores."""
     from models.car_classifier.scores import ir_scores
 
     scores = ir_scores(folder, manifest, trained.test)
@@ -151,7 +155,7 @@ def _scored(trained: "Trained", index: int) -> str:
 
 
 def by_folder(pictures: Sequence[Picture], right: NDArray[np.bool_]) -> list[FolderAccuracy]:
-    """Count what was called right in each folder of each set, the folder with the lowest share first."""
+    """Count correct labels per folder of each set, the folder with the lowest share first."""
     roots = {
         source: commonpath([one.path.parent for one in pictures if one.source == source])
         for source in {one.source for one in pictures}
@@ -195,7 +199,7 @@ def lines(judged: TrainedScores, ir: IrScores) -> dict[str, str]:
 
 
 def warnings(params: FinetuneParams, train: Mapping[bool, int], judged: TrainedScores, ir: IrScores) -> list[str]:
-    """Reasons to look twice before this classifier is used. train: pictures of others (False) and of cars (True)"""
+    """Return warnings about this classifier. train: number of training pictures of others (False) and cars (True)"""
     found = []
     if one_sided := empty_column(judged.metrics.confusion):
         found.append(f"{one_sided} at any threshold worth choosing. Do not use this classifier.")
@@ -204,12 +208,12 @@ def warnings(params: FinetuneParams, train: Mapping[bool, int], judged: TrainedS
     if found or _imbalanced(train):
         found += imbalance(params, train)
     if ir.accuracy < judged.metrics.accuracy - _IR_LOSS:
-        found.append(f"The exported IR is right on {ir.accuracy:.4f} of the test pictures, Keras on more. Report this.")
+        found.append(f"The exported IR has an accuracy of {ir.accuracy:.4f}, less than Keras. Report this.")
     return found
 
 
 def empty_column(found: Confusion) -> str:
-    """Such as "Nothing was called a car"; empty where both classes were called."""
+    """Return the finding that one class was never called, such as "Nothing was called a car"; empty without it."""
     if not found.called_cars:
         return "Nothing was called a car"
     return "" if found.called_others else "Everything was called a car"

@@ -1,1 +1,1 @@
-"""Put code here when it decides how long to wait for what is away, and which errors are worth waiting for."""
+"""Put code here when it decides on waiting for unavailable servers: how long, and after which errors."""

@@ -65,7 +65,7 @@ def speed_section(rows: Sequence[BenchmarkRow]) -> str:
     sum_ms = sum(_stage_ms(whole, stage) for stage in benchmarking.STAGES)
     return "\n\n".join(
         [
-            f"- alone: {benchmarking.in_words(alone)}\n- from the video to its rows: {benchmarking.in_words(whole)}\n"
+            f"- alone: {benchmarking.summary(alone)}\n- from the video to its rows: {benchmarking.summary(whole)}\n"
             f"- ratio of the two: {whole.frames_per_s / alone.frames_per_s:.2f}\n- film: {whole.video}\n"
             f"- memory: {whole.memory_bytes / 1e6:.0f} MB, and {(whole.decoder_memory_bytes or 0) / 1e6:.0f} MB of the "
             f"decoder's process\n- temperature: {_temperature(whole)}",

@@ -124,7 +124,7 @@ def test_models_and_the_one_that_the_views_show() -> None:
     assert "by hand" not in unpinned
     assert nightjar("models", "--unpin", "--show", "posenet-[x]").exit_code == 1
     result = nightjar("models", "--show", "nobody")
-    assert (result.exit_code, "no model 'nobody'" in result.output) == (1, True)
+    assert (result.exit_code, "Model 'nobody' does not exist" in result.output) == (1, True)
 
 
 def test_lists_are_empty_at_first() -> None:

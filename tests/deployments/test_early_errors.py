@@ -1,4 +1,4 @@
-"""What a user got wrong is told at once, once, with a way to repair it: before a Prefect server is started."""
+"""Errors of users are shown once, with a remedy, before a Prefect server is started."""
 
 import logging
 import subprocess
@@ -18,7 +18,7 @@ from models.types import NightjarError
 from storage.sql.catalogue import register_model
 from tasks.model.early_checks import refuse_other_rate
 from tasks.model.stored import version_of
-from tasks.site.settings import SAID, read_settings, unknown_variables
+from tasks.site.settings import ALREADY_WARNED, read_settings, unknown_variables
 from tasks.site.site import open_site
 from tasks.text.wording import nearest
 from tests.tiny_model import write_tiny_classifier, write_tiny_model
@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setenv(SAID, "")
+    monkeypatch.setenv(ALREADY_WARNED, "")
     monkeypatch.setattr(prefect_server, "begin_server", lambda: None)
     monkeypatch.setattr(prefect_server, "ensure_server", refuse)
     (tmp_path / "videos").mkdir()
@@ -70,10 +70,13 @@ def nightjar(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("run videos --model tiyn", "no model 'tiyn' here. Did you mean 'tiny'?"),
+        ("run videos --model tiyn", "Model 'tiyn' does not exist. Did you mean 'tiny'?"),
         ("run videos --model posenet-75", "Did you mean 'posenet-075'? Run 'nightjar convert posenet-075' first"),
         ("run videos --model PoseNet-075", "Did you mean 'posenet-075'?"),
-        ("run videos --model posenet-075", "no model 'posenet-075' here. Run 'nightjar convert posenet-075' first"),
+        (
+            "run videos --model posenet-075",
+            "Model 'posenet-075' does not exist. Run 'nightjar convert posenet-075' first.",
+        ),
         ("run videos --model xyz", "Choose one of: "),
         ("run vidoes --model tiny", "nothing at"),
         ("run file --model tiny", "no folder at"),
@@ -86,32 +89,38 @@ def nightjar(*arguments: str) -> Result:
         ("run videos --model tiny --device SIMULATED:ms=x", "SIMULATED"),
         ("convert posenet-75", "Did you mean 'posenet-075'?"),
         ("convert my-model", "or give --source PATH"),
-        ("convert my-model --source /no/such", "no file or folder '/no/such'. Give --source a path"),
-        ("convert posenet-demo --images /no/such", "no folder '/no/such'. Give --images a path"),
+        ("convert my-model --source /no/such", "The file or folder '/no/such' does not exist. Give --source a path"),
+        ("convert posenet-demo --images /no/such", "The folder '/no/such' does not exist. Give --images a path"),
         ("convert My_Model --source file", "Use small letters, digits and '-'"),
         ("convert posenet-demo --width 3", "0<x<=2"),
-        ("benchmark tiny nobody", "no model 'nobody' here"),
+        ("benchmark tiny nobody", "Model 'nobody' does not exist"),
         ("benchmark tiny --device TOASTER", "no device TOASTER"),
-        ("benchmark tiny --video none.mp4", "no file 'none.mp4'. Give --video a path"),
-        ("evaluate tiny --coco none.json --images videos", "no file 'none.json'. Give --coco a path"),
-        ("evaluate tiny --coco file --images none", "no folder 'none'. Give --images a path"),
-        ("evaluate spotter --coco file --images videos", "expected a pose model"),
+        ("benchmark tiny --video none.mp4", "The file 'none.mp4' does not exist. Give --video a path"),
+        ("evaluate tiny --coco none.json --images videos", "The file 'none.json' does not exist. Give --coco a path"),
+        ("evaluate tiny --coco file --images none", "The folder 'none' does not exist. Give --images a path"),
+        ("evaluate spotter --coco file --images videos", "Choose a pose model"),
         ("evaluate tiny --coco file --images videos --device TOASTER", "no device TOASTER"),
         ("quantize tiny --archive vidoes", "nothing at"),
-        ("quantize tiny --archive videos --coco file", "expected both or none"),
-        ("quantize spotter --archive videos", "expected a pose model"),
+        ("quantize tiny --archive videos --coco file", "Give both --coco and --images, or neither"),
+        ("quantize spotter --archive videos", "Choose a pose model"),
         ("quantize tiny --archive videos --name Small!", "Use small letters"),
         ("finetune", "Give --pictures FOLDER"),
-        ("finetune --stanford videos", "one of --stanford and --devkit was given"),
-        ("finetune --devkit videos --pictures videos", "one of --stanford and --devkit was given"),
-        ("finetune --pictures nowhere", "no folder 'nowhere'. Give --pictures a path"),
-        ("finetune --pictures videos --pictures nowhere", "no folder 'nowhere'. Give --pictures a path"),
+        ("finetune --stanford videos", "Give both --stanford and --devkit, or neither"),
+        ("finetune --devkit videos --pictures videos", "Give both --stanford and --devkit, or neither"),
+        ("finetune --pictures nowhere", "The folder 'nowhere' does not exist. Give --pictures a path"),
+        (
+            "finetune --pictures videos --pictures nowhere",
+            "The folder 'nowhere' does not exist. Give --pictures a path",
+        ),
         ("finetune --caltech nowhere", "Give --caltech a path"),
-        ("finetune --pictures videos --weights none.h5", "no file 'none.h5'. Give --weights a path"),
+        ("finetune --pictures videos --weights none.h5", "The file 'none.h5' does not exist. Give --weights a path"),
         ("models --show tiyn", "Did you mean 'tiny'?"),
-        ("sql SELECT --output /no/such/x.csv", "no folder '/no/such'. Give --output a path in a folder that exists"),
+        (
+            "sql SELECT --output /no/such/x.csv",
+            "The folder '/no/such' does not exist. Give --output a path in an existing folder",
+        ),
         ("sql SELECT --output videos", "is a folder. Give --output the path of a file"),
-        ("sql SELECT --format parquet --output file/x.parquet", "no folder"),
+        ("sql SELECT --format parquet --output file/x.parquet", "Give --output a path in an existing folder"),
         ("rnu", "Did you mean 'run'?"),
         ("run videos --modle tiny", "Did you mean '--model'?"),
     ],
@@ -143,7 +152,9 @@ def test_what_an_edge_environment_lacks_is_one_sentence(monkeypatch: pytest.Monk
     for command in (["videos"], ["sql", "SELECT 1"], ["batches"], ["models"], ["run", "videos", "--model", "tiny"]):
         done = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True)
         assert done.returncode == 1
-        assert done.stderr.startswith("Error: psycopg is not installed: this is an edge worker's environment")
+        assert done.stderr.startswith(
+            "Error: psycopg is not installed, because this is the environment of an edge worker."
+        )
         assert len(done.stderr.splitlines()) == 1, command
 
 
@@ -162,11 +173,11 @@ def test_unknown_variables_are_told_once_with_the_nearest(
     with caplog.at_level(logging.WARNING):
         assert read_settings().lease_s == 60
     assert [record.getMessage() for record in caplog.records] == [
-        "NIGHTJAR_DATABSE_URL in the environment is no setting of Nightjar and changes nothing."
+        "NIGHTJAR_DATABSE_URL in the environment is not a setting of Nightjar and has no effect."
         " Did you mean NIGHTJAR_DATABASE_URL?",
-        "NIGHTJAR_LEASES in .env is no setting of Nightjar and changes nothing. Did you mean NIGHTJAR_LEASE_S?",
-        "NIGHTJAR_ZZZ in .env is no setting of Nightjar and changes nothing."
-        " Remove it: docs/settings.md lists the settings.",
+        "NIGHTJAR_LEASES in .env is not a setting of Nightjar and has no effect. Did you mean NIGHTJAR_LEASE_S?",
+        "NIGHTJAR_ZZZ in .env is not a setting of Nightjar and has no effect."
+        " Remove it. docs/settings.md lists the settings.",
     ]
     child = subprocess.run([NIGHTJAR, "videos"], capture_output=True, text=True)
     assert (child.returncode, child.stderr) == (0, ""), "a child does not repeat what its parent said"
@@ -178,7 +189,7 @@ def test_a_rate_that_the_version_has_is_no_other_rate(manifests: list[Manifest])
     sampling = dataclasses.replace(manifests[0], frames_per_second=2.0)
     for asked in (None, 2.0):
         refuse_other_rate(sampling, "tiny", asked)
-    with pytest.raises(NightjarError, match="give its name, 'tiny'"):
+    with pytest.raises(NightjarError, match="Give its name, 'tiny'"):
         refuse_other_rate(sampling, "abcdef12", 5.0)
 
 

@@ -1,4 +1,4 @@
-"""What a worker at the edge imports, is installed with, and computes: on Python 3.10 too, with OpenVINO 2022.3."""
+"""Imports, installation and results of an edge worker, also on Python 3.10 with OpenVINO 2022.3."""
 
 import configparser
 import fcntl

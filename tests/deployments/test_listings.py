@@ -126,7 +126,7 @@ def test_a_pipe_gets_plain_newlines_and_whole_cells(home: Path) -> None:
 
 
 def test_what_the_views_show_is_said(home: Path) -> None:
-    assert "The views show, of pose: posenet-075" in CliRunner().invoke(main, ["models"]).output
+    assert "The views show this pose model: posenet-075" in CliRunner().invoke(main, ["models"]).output
     assert "chosen by hand" in CliRunner().invoke(main, ["models", "--show", "posenet-075"]).output
 
 

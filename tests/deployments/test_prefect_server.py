@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.prefect_server import HERE, api_candidates, find_api, require_ready, running_up, server_address
+from deployments.prefect_server import HERE, api_candidates, find_api, require_ready, running_up_address, server_address
 from models.types import NightjarError
 from tasks.site.settings import up_lock
 from tasks.waiting.outages import ServerAwayError
@@ -90,7 +90,7 @@ def test_a_server_that_is_starting_is_waited_for_and_another_one_is_not() -> Non
             find_api(address)
     for status in (200, 401, 404):
         with answering(partial(_answer, status, b"<html>")) as address:
-            with pytest.raises(NightjarError, match="no Prefect server answers") as refused:
+            with pytest.raises(NightjarError, match="No Prefect server answers") as refused:
                 find_api(address)
             assert not isinstance(refused.value, ServerAwayError)
 
@@ -100,7 +100,7 @@ def test_an_address_without_a_scheme(origin: str) -> None:
 
 
 def test_nobody_there_is_one_sentence() -> None:
-    with pytest.raises(ServerAwayError, match=r"no Prefect server answers at http://127\.0\.0\.1:1"):
+    with pytest.raises(ServerAwayError, match=r"No Prefect server answers at http://127\.0\.0\.1:1"):
         find_api("http://127.0.0.1:1")
     with pytest.raises(NightjarError, match="a password in it") as caught:
         find_api("http://me:hunter2@127.0.0.1:1")
@@ -117,12 +117,12 @@ def test_only_a_running_up_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert running_up() is None
+    assert running_up_address() is None
     up_lock().write_text("http://127.0.0.1:4321")
-    assert running_up() is None, "it ended, or was killed"
+    assert running_up_address() is None, "it ended, or was killed"
     with up_lock().open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert running_up() == "http://127.0.0.1:4321"
+        assert running_up_address() == "http://127.0.0.1:4321"
         assert server_address(None) == "http://127.0.0.1:4321"
         assert server_address("http://else") == "http://else"
         (tmp_path / ".env").write_text("PREFECT_API_URL=http://mine:4200/api\n")

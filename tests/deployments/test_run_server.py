@@ -30,7 +30,7 @@ def test_task_runs_are_recorded(tmp_path: Path) -> None:
     environment["NIGHTJAR_HOME"] = str(tmp_path)
     done = subprocess.run([sys.executable, "-c", RUN], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Watch it at http://127.0.0.1:" in done.stderr
+    assert "The run can be watched at http://127.0.0.1:" in done.stderr
     time.sleep(0.5)
     with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:
         rows = database.execute("SELECT name, state_type FROM task_run").fetchall()

@@ -35,7 +35,7 @@ ACTIONS = {
 
 
 class Call(NamedTuple):
-    """What was asked of S3. key: or the prefix of a listing"""
+    """One request to S3. key: of the object, or the prefix of a listing"""
 
     operation: str
     bucket: str
@@ -149,7 +149,7 @@ def test_a_workers_run_needs_no_more_than_the_policy_gives(
 
 
 def write_orders(tmp_path: Path, options: Any, videos: str) -> str:
-    """What a parent leaves in the store for one run of two segments; the video's sha256."""
+    """Write the messages of a parent for one run of two segments. Returns the video's sha256."""
     import hashlib
 
     from storage.sandbox.parent import Sandbox

@@ -45,7 +45,7 @@ def test_exit_code_1_only_where_a_person_must_look(site: Site) -> None:
     Path(site.artifacts.url(key)).unlink()
     result = CliRunner().invoke(main, ["sweep", "--dry-run"])
     assert result.exit_code == 1
-    assert "WRONG 1 result files of model version 111111111111… are not in the store" in result.stderr
+    assert "WRONG 1 result files of model version 111111111111… are missing in the store" in result.stderr
     assert key in result.stderr
 
 

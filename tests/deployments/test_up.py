@@ -198,8 +198,8 @@ def test_a_time_that_is_none_is_refused_before_a_server_is_started(tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--archive", "/videos"), "expected both or none"),
-        (("--archive", "/tmp", "--model", "tiny", "--cron", "at night"), "expected five fields"),
+        (("--archive", "/videos"), "Give both --archive and --model, or neither"),
+        (("--archive", "/tmp", "--model", "tiny", "--cron", "at night"), "Give five fields"),
     ],
 )
 def test_a_night_that_cannot_be_is_one_line(up: Up, arguments: tuple[str, ...], words: str) -> None:
@@ -258,7 +258,7 @@ def test_a_worker_tells_its_runs_who_they_are_and_ends_them_when_it_ends(up: Up,
 
 
 def _modules_of_prefect(home: Path) -> set[str]:
-    """Which of them processes for this home were started as."""
+    """Return the modules of Prefect that this home's processes were started with."""
     words: set[str] = set()
     for process in processes_of(home):
         with suppress(psutil.Error):
@@ -267,7 +267,7 @@ def _modules_of_prefect(home: Path) -> set[str]:
 
 
 def _logged(up: Up, run: str) -> str:
-    """What the run said in JSON; logs come a while after the state."""
+    """Wait for the run's log line in JSON, which arrives some time after its state."""
     wanted = {"logs": {"flow_run_id": {"any_": [run]}}}
     said: list[str] = []
 

@@ -19,7 +19,7 @@ from tasks.runs.edge_runs import POOL, EdgeRuns
 
 
 def deploy_edge() -> None:
-    """What `nightjar deploy` makes, as far as a fleet needs it."""
+    """Create the part of `nightjar deploy` that a fleet needs."""
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))

@@ -67,9 +67,9 @@ def test_again_adds_rows_and_the_command_says_what_is_known(tiny_model: Path, fi
     assert ask("SELECT count(*) FROM benchmark_results") == [(4,)]
     listed = CliRunner().invoke(main, ["models", "--frames-per-second", "1"])
     assert listed.output.count("tiny") >= 3
-    assert re.search(r"in f32: take tiny, the only one that is fast enough: .* above 1$", listed.output, re.MULTILINE)
+    assert re.search(r"in f32: use tiny, the only fast enough model\. .* above 1\.$", listed.output, re.MULTILINE)
     too_fast = CliRunner().invoke(main, ["models", "--frames-per-second", "90000"])
-    assert "no model that was measured reaches 90000 frames/s; the fastest, tiny, does" in too_fast.output
+    assert "no measured model reaches 90000 frames/s. The fastest, tiny, reaches" in too_fast.output
 
 
 def test_without_a_video_one_is_rendered(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +95,9 @@ def test_the_table_keeps_the_articles_figures_apart() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"models": ["nobody"]}, "no model 'nobody' here"),
+        ({"models": ["nobody"]}, "Model 'nobody' does not exist"),
         ({"device": "TOASTER"}, "no device TOASTER here"),
-        ({"video": "none.mp4"}, "no file 'none.mp4'"),
+        ({"video": "none.mp4"}, "The file 'none.mp4' does not exist"),
     ],
     ids=str,
 )

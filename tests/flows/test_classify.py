@@ -50,12 +50,12 @@ def test_every_frame_has_the_label_of_its_own_picture(archive: Path) -> None:
     assert [row[1] for row in rows] == ["spot" if has_spot(frame) else "empty" for frame in range(60)]
     assert all(t_s == pytest.approx(frame / 25) and score > 0.99 for frame, _, t_s, score in rows)
     assert ask("SELECT count(*) FROM segments WHERE status = 'done'")[0][0] >= 2
-    assert report.lines()["labels"] == "60 rows, one per frame that was looked at"
+    assert report.lines()["labels"] == "60 rows, one per processed frame"
     assert report.videos == [
         {"video": "one.mp4", "labels": 60, "seconds": 2.4, "frames": 60, "done": 60, "undecodable": 0,
          "in quarantine": 0}
     ]  # fmt: skip
-    assert run(archive).lines()["segments"] == "nothing new: everything is in the database"
+    assert run(archive).lines()["segments"] == "nothing new, all results are in the database"
     assert ask(ROWS) == rows
     intervals = ask("SELECT label, from_s, to_s, frames FROM label_intervals ORDER BY from_s LIMIT 3")
     assert [row[0] for row in intervals] == ["spot", "empty", "spot"]
@@ -92,7 +92,7 @@ def test_some_frames_a_second_are_another_version(archive: Path) -> None:
     assert ask("SELECT labels FROM video_summary") == [(60,)], "the version that was completed last is shown"
     chosen = ask("SELECT version_sha256, model_version_id FROM model_versions WHERE frames_per_second = 2")[0]
     assert CliRunner().invoke(main, ["models", "--show", chosen[0]]).exit_code == 0
-    assert "chosen by hand. This run's rows are in classifications" in run(archive).lines()["views"]
+    assert "chosen by hand. The rows of this run are in classifications" in run(archive).lines()["views"]
     assert ask("SELECT labels, model_version_id FROM video_summary") == [(5, chosen[1])], "a choice by hand stays"
     assert ask("SELECT count(DISTINCT ir_sha256) FROM model_versions WHERE name = 'spotter'") == [(1,)]
 
@@ -109,7 +109,7 @@ def test_a_sampling_version_is_asked_for_by_its_hash_or_with_its_number(archive:
     [(sha256,)] = ask("SELECT version_sha256 FROM model_versions WHERE frames_per_second = 2")
     assert run(archive, model=sha256[:12]).counts.expected == 0
     assert run(archive, model=sha256[:12], frames_per_second=2).counts.expected == 0
-    with pytest.raises(NightjarError, match=re.escape("looks at 2 frames a second, 5 were asked for")):
+    with pytest.raises(NightjarError, match=re.escape("processes 2 frames per second, not 5")):
         run(archive, model=sha256[:12], frames_per_second=5)
 
 
@@ -133,7 +133,7 @@ def test_from_the_command_line(archive: Path) -> None:
     words = ["run", str(archive), "--model", "spotter", "--frames-per-second", "5", "--overlay", "none"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
-    assert "12 rows, one per frame that was looked at" in result.output
+    assert "12 rows, one per processed frame" in result.output
     assert "spotter" in CliRunner().invoke(main, ["models"]).output
     assert CliRunner().invoke(main, ["run", "x", "--model", "y", "--frames-per-second", "0"]).exit_code == 2
 

@@ -37,7 +37,7 @@ def test_a_converted_model_is_stored_by_its_hash_and_again_changes_nothing(data:
     [
         ({"source": "/no/such/file"}, "Give --source a path that exists"),
         ({"source": "http://example.org/model.json"}, "https"),
-        ({"name": "posenet-099"}, "no model 'posenet-099' is published"),
+        ({"name": "posenet-099"}, "No model 'posenet-099' is published"),
     ],
 )
 def test_a_source_that_cannot_be_had_is_one_clear_error(options: dict[str, str], words: str) -> None:

@@ -89,7 +89,7 @@ def test_the_demo_answers_three_questions_and_again_nothing_is_new(
         assert container.streams.video[0].codec_context.name == "h264"
     run_demo()
     second = capsys.readouterr().out
-    assert "0 new, 7 were there" in second
+    assert "0 rendered, 7 already present" in second
     assert "already converted" in second
     assert "nothing new" in second
     measured = [re.findall(r"^  (\d+ frames, as stored: .*|PCK .*)$", said, re.MULTILINE) for said in (first, second)]

@@ -102,7 +102,7 @@ def test_the_command_prints_figures_with_their_protocol(spots: tuple[str, str]) 
 
 
 def test_one_clear_error(spots: tuple[str, str], tmp_path: Path) -> None:
-    with pytest.raises(NightjarError, match="no model 'other'"):
+    with pytest.raises(NightjarError, match="Model 'other' does not exist"):
         evaluate_model("other", *spots)
     with pytest.raises(NightjarError, match="Give --images a path that exists"):
         evaluate_model("tiny", spots[0], str(tmp_path / "none"))

@@ -210,10 +210,10 @@ def test_few_cars_are_found_by_a_threshold_of_their_own_and_weights_are_proposed
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"folders": None}, "no pictures were named"),
-        ({"folders": None, "stanford": "somewhere"}, "one of --stanford and --devkit was given"),
+        ({"folders": None}, "No pictures were given"),
+        ({"folders": None, "stanford": "somewhere"}, "Give both --stanford and --devkit"),
         ({"folders": ["nowhere"]}, "nowhere"),
-        ({"weights": "none.h5"}, "no file 'none.h5'"),
+        ({"weights": "none.h5"}, "The file 'none.h5' does not exist"),
     ],
 )
 def test_one_clear_error(pictures: Path, weights: Path, options: dict[str, Any], words: str) -> None:
@@ -257,8 +257,8 @@ def test_side_by_side(pictures: Path, weights: Path) -> None:
     assert "fails on" in result.output
     [side_by_side] = re.findall(r"side by side: (\S+)", result.output)
     assert cv2.imread(side_by_side) is not None
-    assert found["its name means"][0] == "this model"
-    assert found["its name means"][1].startswith("another one")
+    assert found["model of that name now"][0] == "this model"
+    assert found["model of that name now"][1].startswith("another one")
     assert found["test set"] == ["16 pictures", f"same as run {two}"]
     assert "The test sets differ" not in result.output
     other = run(pictures, weights, seed=5)

@@ -176,7 +176,7 @@ def test_what_a_killed_worker_was_at_is_done_by_another(fleet: dict[str, Worker]
     assert_rows_are_right("one.mp4", FRAMES, first=first)
     assert ask("SELECT max(attempt) FROM segments") == [(2,)]
     assert ask(f"SELECT reason FROM assignments WHERE status = 'lost' AND worker = '{name}'") == [
-        ("silent past its lease",)
+        ("no progress until its lease ended",)
     ]
     [(tried,)] = ask("SELECT count(*) FROM segments WHERE tries > 1")
     assert tried <= 1, "only the one that it was at counts as tried"
@@ -197,7 +197,7 @@ def test_a_worker_that_sleeps_past_its_lease_is_fenced_and_its_late_result_chang
     assert not alive, "it hears that the rest is another one's, and ends"
     assert (rows(), ask("SELECT * FROM segments ORDER BY segment_id")) == before
     assert_rows_are_right("one.mp4", FRAMES, first=first)
-    assert ask("SELECT count(*) FROM assignments WHERE reason = 'silent past its lease'") == [(1,)]
+    assert ask("SELECT count(*) FROM assignments WHERE reason = 'no progress until its lease ended'") == [(1,)]
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def assert_rows_are_right(video: str, frames: int, first: int = 0) -> None:
 def test_videos_become_rows_again_does_nothing_and_a_new_one_is_done_alone(archive: Path) -> None:
     report = run(archive)
     assert (report.status, report.counts.frames_done, report.listing.new) == ("completed", 105, 2)
-    assert report.lines()["views"].endswith("this run's rows are in them")
+    assert report.lines()["views"].endswith("with the rows of this run")
     assert_rows_are_right("one.mp4", 60)
     assert_rows_are_right("cam2/two.mkv", 45, first=500)
 
@@ -187,7 +187,7 @@ def test_a_file_that_takes_too_long_is_left_for_the_next_run_and_costs_no_other(
             run(archive)
     assert asked.count(slow_bytes) == 1, "once per night is enough"
     [(key, reason)] = ask("SELECT key, reason FROM quarantine")
-    assert (key, "the next run tries again" in reason) == ("one.mp4", True)
+    assert (key, "The next run reads it again" in reason) == ("one.mp4", True)
     assert ask("SELECT frames_done FROM batch_summary") == [(45,)]
     again = run(archive)
     assert (again.status, again.counts.frames_done, ask("SELECT key FROM quarantine")) == ("completed", 60, [])
@@ -199,7 +199,7 @@ def test_bytes_behind_a_film_are_said(archive: Path, caplog: pytest.LogCaptureFi
     report = run(archive)
     assert (report.status, report.counts.frames_done) == ("completed", 105)
     [note] = report.account.note_lines()
-    assert note == "one.mp4: 30.0 MB of its 30.0 MB lie behind the last frame and belong to no stream"
+    assert note == "one.mp4: 30.0 MB of its 30.0 MB are after the last frame and belong to no stream"
     assert note in caplog.text
     assert ask("SELECT unused_bytes FROM videos ORDER BY unused_bytes") == [(0,), (30_000_000,)]
 
@@ -237,7 +237,7 @@ def test_odd_stamps_and_streams_are_said_in_the_account(archive: Path, cases: Pa
     said = " | ".join(report.account.note_lines())
     assert "vfr_one_equal.webm: time stamps of 1 frame repaired" in said
     assert "clock_set.mkv: its clock jumped" in said
-    assert "thumb_first_unmarked.mkv: stream 1 taken, of 2 video streams" in said
+    assert "thumb_first_unmarked.mkv: stream 1 used, of 2 video streams" in said
     assert ask("SELECT start_frame, stop_frame, frames FROM time_repairs WHERE clock_s IS NULL") == [(20, 21, 1)]
     assert ask("SELECT fps FROM video_summary WHERE video = 'single_tick.mp4'") == [(None,)]
 
@@ -423,7 +423,7 @@ def test_what_is_missing_fails_the_batch(archive: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"model": "nobody"}, "no model 'nobody' here. Choose one of: tiny"),
+        ({"model": "nobody"}, "Model 'nobody' does not exist. Choose one of: tiny"),
         ({"device": "MYRIAD"}, "no device MYRIAD"),
         ({"archive": "/no/such/folder"}, "/no/such/folder"),
     ],
@@ -471,7 +471,7 @@ def test_prefect_shows_progress_tables_and_the_picture(archive: Path) -> None:
     assert "| film | 4.2 s |" in found["batch-report"]
     assert "| count | such as | reason |" in found["batch-report"]
     assert all(len(row) <= 7 for row in json.loads(found["batch-videos"]))
-    assert "not estimated: no device was measured before" in found["batch-report"]
+    assert "not estimated, as no device was measured before" in found["batch-report"]
     assert Path(report.chart_url).read_bytes() == report.chart
     assert report.chart.startswith(b"\x89PNG")
     assert len(found["batch-report"]) < 400_000
@@ -513,7 +513,7 @@ def test_the_second_night_is_estimated_from_the_first(archive: Path, caplog: pyt
         if wrong[-1] < 3:
             break
     assert min(wrong) < 3
-    assert "estimate: about " in caplog.text
+    assert "Estimated duration: about " in caplog.text
     [(mine,)] = ask("SELECT DISTINCT worker FROM segments")
     assert f"frames by {mine}/CPU (" in caplog.text
 
@@ -526,7 +526,7 @@ def test_the_newest_batch_tells_all_of_itself(archive: Path, home: Path, capsys:
     assert result.exit_code == 0
     said = dict(line.split(maxsplit=1) for line in result.output.splitlines() if line[:1].isalpha())
     assert said["batch"].startswith(f"{report.batch_id}, completed, local, ")
-    assert said["segments"] == "nothing new: everything is in the database"
+    assert said["segments"] == "nothing new, all results are in the database"
     spot_video(archive / "cam2" / "three.mp4", 30, first=700)
     report = run(archive / "cam2")
     result = CliRunner().invoke(main, ["batches", "--last"])

@@ -25,7 +25,7 @@ from storage.objects.places import UnreachableError
 from storage.sql.database import open_database
 from storage.sql.query import query
 from tasks.site.settings import read_settings
-from tasks.waiting import patience
+from tasks.waiting import retry
 from tests.chaos.actors import Database, clean_environment
 from tests.chaos.stage import settings_of
 from tests.flows.conftest import has_spot, register_tiny_model, spot_video
@@ -87,16 +87,16 @@ def test_a_night_that_starts_before_its_servers_waits_for_each(tmp_path: Path, t
             register_tiny_model(tiny_model)
         database.kill()
         process = held.enter_context(night(tmp_path, environment))
-        wait_for(tmp_path, "waiting at most 30 min: postgresql", process)
+        wait_for(tmp_path, "Retrying for at most 30 min", process)
         database.start()
-        wait_for(tmp_path, f"at most 30 min: 127.0.0.1:{port} does not answer", process)
+        wait_for(tmp_path, f"127.0.0.1:{port} does not answer", process)
         held.enter_context(running(gate, port))
-        wait_for(tmp_path, f"waiting at most 30 min: no Prefect server answers at {prefect.api_url}", process)
+        wait_for(tmp_path, f"No Prefect server answers at {prefect.api_url}", process)
         prefect.start()
         held.callback(prefect.kill)
         assert process.wait(180) == 0, (tmp_path / "said").read_text()
         said = (tmp_path / "said").read_text()
-        assert said.count("back after ") == 2, "database and store in one wait, Prefect in the second one"
+        assert said.count("The outage ended after ") == 2, "database and store in one wait, Prefect in the second one"
         assert "Traceback" not in said
         with settings_of(environment):
             assert rows() == [("one.mp4", sum(map(has_spot, range(FRAMES))))]
@@ -120,7 +120,7 @@ def nobody(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_signal_ends_the_wait(tmp_path: Path, nobody: dict[str, str], number: signal.Signals, code: int) -> None:
     with night(tmp_path, nobody) as process:
-        wait_for(tmp_path, "waiting at most", process)
+        wait_for(tmp_path, "Retrying for at most", process)
         process.send_signal(number)
         assert process.wait(10) == code
     said = (tmp_path / "said").read_text()
@@ -132,7 +132,8 @@ def test_the_wait_has_an_end_and_that_is_one_sentence(tmp_path: Path, nobody: di
     with night(tmp_path, {**nobody, "NIGHTJAR_OUTAGE_S": "2"}) as process:
         assert process.wait(60) == 1
     lines = (tmp_path / "said").read_text().splitlines()
-    assert lines[0].startswith("waiting at most 2.0 s: postgresql+psycopg://nightjar:***@127.0.0.1")
+    assert lines[0].startswith("postgresql+psycopg://nightjar:***@127.0.0.1")
+    assert lines[0].endswith(". Retrying for at most 2.0 s.")
     assert lines[-1].startswith("Error: postgresql+psycopg://nightjar:***@127.0.0.1")
     assert len(lines) == 2
 
@@ -172,7 +173,7 @@ def test_a_local_night_goes_on_after_any_outage(
     for number in range(3):
         spot_video(tmp_path / "archive" / f"{number}.mp4", FRAMES, first=100 * number)
     outages = Outages(seed)
-    monkeypatch.setattr(patience, "TRY_EVERY_S", 0.001)
+    monkeypatch.setattr(retry, "TRY_EVERY_S", 0.001)
     for name in ("put_file", "put_bytes", "get_file", "get_bytes", "exists"):
         plain = getattr(FolderArtifacts, name)
 
@@ -221,7 +222,7 @@ def test_a_local_night_goes_on_when_prefect_is_restarted(
         monkeypatch.setattr(batches, "expect_segments", expect_and_restart)
         report = nightly_batch(str(tmp_path / "archive"), model="tiny", overlay="none")
     assert report.status == "completed"
-    assert "waiting at most 30 min" in caplog.text
+    assert "Retrying for at most 30 min" in caplog.text
     assert rows() == [("one.mp4", sum(map(has_spot, range(FRAMES))))]
 
 
@@ -229,6 +230,6 @@ def test_a_local_night_goes_on_when_prefect_is_restarted(
 def test_a_wrong_name_is_not_waited_for(tmp_path: Path, tiny_model: Path) -> None:
     register_tiny_model(tiny_model)
     begun = time.monotonic()
-    with pytest.raises(NightjarError, match="no model"):
+    with pytest.raises(NightjarError, match="Model 'absent' does not exist"):
         nightly_batch(str(tmp_path), model="absent")
     assert time.monotonic() - begun < 30

@@ -29,7 +29,7 @@ NIGHT = "import json, sys; from flows.nightly_batch import nightly_batch; nightl
 
 @dataclass(frozen=True)
 class Place:
-    """Where a night runs: its settings, and all places where something could have leaked to."""
+    """Environment of a batch: its settings, and all places to which a secret could leak."""
 
     environment: dict[str, str]
     prefect: PrefectServer

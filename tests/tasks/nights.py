@@ -12,7 +12,7 @@ from storage.sandbox.parent import Sandbox
 from tasks.batch.night import Night
 from tasks.segment.result_files import ResultReader
 from tasks.site.site import Site
-from tasks.waiting.patience import Patience
+from tasks.waiting.retry import OutageRetry
 from tests.storage.samples import make_poses, must_claim
 
 STICK, CPU = "MYRIAD", "CPU (Cortex-A76)"
@@ -48,7 +48,7 @@ def make_night(site: Site, batch_id: int, model_version_id: int, manifest: Manif
         sandbox=Sandbox(),
         archive=site.archive("archive/"),
         results=results,
-        patience=Patience(0),
+        retry=OutageRetry(0),
     )
 
 
@@ -70,7 +70,7 @@ def at(seconds_after: float) -> str:
 
 
 def set_times(engine: Engine, batch_id: int, started: float, planned: float, ended: list[float], last: float) -> None:
-    """What the database's clock said, as seconds of a made-up night."""
+    """Set the times of a batch and its segments, in seconds of an invented night."""
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE batches SET started_at = :a, finished_at = :b WHERE batch_id = :id"),

@@ -74,7 +74,7 @@ def test_each_device_has_its_frames_speed_retries_and_losses(night: Engine) -> N
     }
     assert sum(row["retries"] for row in rows.values()) == 2, "one was released, one given to the run that was lost"
     assert rows["pi-1/MYRIAD"]["retries"] == 0
-    assert rows["pi-1/MYRIAD"]["throttling"] == "throttled from 01:00 UTC: 5.0 frames/s after 10.0 frames/s"
+    assert rows["pi-1/MYRIAD"]["throttling"] == "throttled from 01:00 UTC: 5.0 frames/s, before 10.0 frames/s"
     assert account.throttling["pi-1", STICK].began_s == pytest.approx(6.0, abs=0.01)
     assert list(account.throttling) == [("pi-1", STICK)]
 
@@ -134,19 +134,19 @@ def test_what_came_in_is_told_with_the_change_against_the_batch_before(engine: E
     lines = read_account(engine, batch_id).found_lines()
     assert lines["people"] == "500 rows, one per person per frame"
     assert lines["film"] == "20 s"
-    assert lines["most"] == "1 at 0:00 of cam1.mp4"
+    assert lines["most"] == "1 in view at 0:00 of cam1.mp4"
     assert lines["change"].startswith(
-        "film +100 %, people per hour of film -50 %, speed +100 % against batch 1 of 2026-"
+        "video length +100 %, people per hour of video -50 %, speed +100 % compared with batch 1 of 2026-"
     )
     first = read_account(engine, batch_id - 1).found_lines()
-    assert (first["most"], "change" in first) == ("2 at 0:00 of cam0.mp4", False)
+    assert (first["most"], "change" in first) == ("2 in view at 0:00 of cam0.mp4", False)
 
 
 def test_reasons_of_the_quarantine_are_counted() -> None:
     refused = [{"key": key, "reason": why} for key, why in (("a", "empty"), ("b", "no video"), ("c", "no video"))]
     assert quarantine_table(refused) == [
-        {"count": 2, "such as": "b", "reason": "no video"},
-        {"count": 1, "such as": "a", "reason": "empty"},
+        {"count": 2, "for example": "b", "reason": "no video"},
+        {"count": 1, "for example": "a", "reason": "empty"},
     ]
 
 
@@ -161,7 +161,7 @@ def test_how_wrong_the_estimate_was_is_said(night: Engine) -> None:
     assert account.time_line() == "took 30 s, 20 % longer than estimated (25 s)"
     with night.begin() as connection:
         connection.execute(text("UPDATE batches SET estimated_s = NULL"))
-    assert read_account(night).time_line() == "took 30 s; not estimated: no device was measured before"
+    assert read_account(night).time_line() == "took 30 s; not estimated, as no device was measured before"
 
 
 def test_a_running_batch_and_none_at_all(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""How long a night will take: properties of the estimate, and what is measured for it, on both databases."""
+"""Estimate of a batch's duration: its properties, and the measurements behind it, on both databases."""
 
 import time
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from storage.ledger.batches import expect_segments, finish_batch, start_batch
 from storage.ledger.plan import plan_video
 from storage.ledger.speeds import Overhead, WorkerSpeed, measured_overhead, measured_speeds
-from tasks.batch.estimate import Hand, Work, estimate, named_device
+from tasks.batch.estimate import Work, Worker, estimate, named_device
 from tests.storage.samples import cut, make_video, planned_batch
 from tests.tasks.nights import CPU, STICK, do, set_times
 
@@ -23,22 +23,22 @@ def speed(worker: str, device: str, frames_per_s: float) -> WorkerSpeed:
     return WorkerSpeed(worker, device, round(frames_per_s * 1000), 1000.0, NOW)
 
 
-def seconds(work: Work, hands: list[Hand], speeds: list[WorkerSpeed], overhead: Overhead = NONE) -> float | None:
-    return estimate(work, hands, speeds, overhead, elapsed_s=0.0).total_s
+def seconds(work: Work, workers: list[Worker], speeds: list[WorkerSpeed], overhead: Overhead = NONE) -> float | None:
+    return estimate(work, workers, speeds, overhead, elapsed_s=0.0).total_s
 
 
 names = st.sampled_from([f"pi-{number}" for number in range(6)])
 devices = st.sampled_from([STICK, CPU, "GPU (some)"])
-hands = st.builds(Hand, names, st.none() | devices)
+workers = st.builds(Worker, names, st.none() | devices)
 speeds = st.builds(speed, names, devices, st.floats(0.1, 500))
 works = st.builds(lambda segments, length: Work(segments * length, segments), st.integers(1, 900), st.integers(1, 3000))
 overheads = st.builds(Overhead, *[st.floats(0, 100)] * 3)
 
 
 @settings(deadline=None)
-@given(works, st.lists(hands, min_size=1, max_size=6), hands, st.lists(speeds, min_size=1, max_size=8), overheads)
+@given(works, st.lists(workers, min_size=1, max_size=6), workers, st.lists(speeds, min_size=1, max_size=8), overheads)
 def test_one_more_worker_never_makes_it_longer(
-    work: Work, there: list[Hand], other: Hand, known: list[WorkerSpeed], overhead: Overhead
+    work: Work, there: list[Worker], other: Worker, known: list[WorkerSpeed], overhead: Overhead
 ) -> None:
     alone, together = seconds(work, there, known, overhead), seconds(work, [*there, other], known, overhead)
     assert alone is not None
@@ -47,9 +47,9 @@ def test_one_more_worker_never_makes_it_longer(
 
 
 @settings(deadline=None)
-@given(works, st.lists(hands, min_size=1, max_size=6), st.lists(speeds, min_size=1, max_size=8), overheads)
+@given(works, st.lists(workers, min_size=1, max_size=6), st.lists(speeds, min_size=1, max_size=8), overheads)
 def test_it_is_never_shorter_than_all_devices_at_their_best_without_a_pause(
-    work: Work, there: list[Hand], known: list[WorkerSpeed], overhead: Overhead
+    work: Work, there: list[Worker], known: list[WorkerSpeed], overhead: Overhead
 ) -> None:
     found = seconds(work, there, known, overhead)
     best = len(there) * max(each.frames_per_s for each in known)
@@ -58,16 +58,16 @@ def test_it_is_never_shorter_than_all_devices_at_their_best_without_a_pause(
 
 
 @settings(deadline=None)
-@given(works, st.lists(hands, max_size=6), overheads)
-def test_where_nothing_was_measured_nothing_is_claimed(work: Work, there: list[Hand], overhead: Overhead) -> None:
+@given(works, st.lists(workers, max_size=6), overheads)
+def test_where_nothing_was_measured_nothing_is_claimed(work: Work, there: list[Worker], overhead: Overhead) -> None:
     found = estimate(work, there, [], overhead, elapsed_s=3.0)
     assert found.total_s is None
-    assert found.text().startswith("not measured yet" if there else "not known, no worker is online")
+    assert found.text().startswith("not measured yet" if there else "unknown, as no worker is online")
 
 
 def test_speeds_add_up_and_overhead_is_on_top() -> None:
     known = [speed("pi-1", STICK, 30), speed("pi-2", STICK, 20)]
-    both = [Hand("pi-1", STICK), Hand("pi-2", STICK)]
+    both = [Worker("pi-1", STICK), Worker("pi-2", STICK)]
     assert seconds(Work(50_000, 50), both, known) == pytest.approx(1000)
     assert seconds(Work(50_000, 50), both, known, Overhead(start_s=7, end_s=5)) == pytest.approx(1012)
     # 20 segments of 1000 frames, each with a pause of 10 s, by one.
@@ -77,30 +77,30 @@ def test_speeds_add_up_and_overhead_is_on_top() -> None:
 
 def test_one_segment_is_done_by_one_worker() -> None:
     known = [speed("pi-1", STICK, 30), speed("pi-2", STICK, 20)]
-    assert seconds(Work(3000, 1), [Hand("pi-2", STICK), Hand("pi-1", STICK)], known) == pytest.approx(100)
+    assert seconds(Work(3000, 1), [Worker("pi-2", STICK), Worker("pi-1", STICK)], known) == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
-    ("hand", "expected"),
+    ("worker", "expected"),
     [
-        (Hand("pi-9", STICK), 25.0),  # the mean of the sticks
-        (Hand("pi-9", CPU), 8.0),
-        (Hand("pi-9", "GPU (new)"), pytest.approx(58 / 3)),  # of no known kind: the mean of all
-        (Hand("pi-9", None), pytest.approx(58 / 3)),
-        (Hand("pi-1", STICK), 30.0),
-        (Hand("pi-3", None), 8.0),  # its own, whatever it works with
-        (Hand("pi-1", CPU), 8.0),  # its stick was measured, its CPU is taken for another's
+        (Worker("pi-9", STICK), 25.0),  # the mean of the sticks
+        (Worker("pi-9", CPU), 8.0),
+        (Worker("pi-9", "GPU (new)"), pytest.approx(58 / 3)),  # of no known kind: the mean of all
+        (Worker("pi-9", None), pytest.approx(58 / 3)),
+        (Worker("pi-1", STICK), 30.0),
+        (Worker("pi-3", None), 8.0),  # its own, whatever it works with
+        (Worker("pi-1", CPU), 8.0),  # its stick was measured, its CPU is taken for another's
     ],
 )
-def test_who_was_never_measured_is_taken_for_the_mean_of_its_like(hand: Hand, expected: float) -> None:
+def test_who_was_never_measured_is_taken_for_the_mean_of_its_like(worker: Worker, expected: float) -> None:
     known = [speed("pi-1", STICK, 30), speed("pi-2", STICK, 20), speed("pi-3", CPU, 8)]
-    [pace] = estimate(Work(100, 1), [hand], known, Overhead(), 0.0).paces
+    [pace] = estimate(Work(100, 1), [worker], known, Overhead(), 0.0).paces
     assert pace.frames_per_s == expected
 
 
 def test_the_text_names_the_fastest_and_counts_the_others() -> None:
     known = [speed(f"pi-{number}", STICK, 30 - number) for number in range(7)]
-    there = [Hand(f"pi-{number}", STICK) for number in range(7)] + [Hand("new", STICK)]
+    there = [Worker(f"pi-{number}", STICK) for number in range(7)] + [Worker("new", STICK)]
     found = estimate(Work(432_000, 240), there, known, Overhead(), 0.0)
     assert found.text() == (
         "about 33 min 20 s: 432,000 frames by pi-0/MYRIAD (30.0 frames/s), pi-1/MYRIAD (29.0 frames/s), "

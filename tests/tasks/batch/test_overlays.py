@@ -73,9 +73,11 @@ def test_a_part_is_drawn_where_players_show_it(site: Site) -> None:
 
 
 def test_frames_that_are_not_processed_are_said(site: Site) -> None:
-    assert draw_overlay(site, "cam.mp4")[1] == "20 of 40 frames are not processed yet: nothing is drawn there"
+    assert (
+        draw_overlay(site, "cam.mp4")[1] == "Nothing is drawn on 20 of 40 frames, because they are not processed yet."
+    )
     with pytest.raises(
-        NightjarError, match=r"cam.mp4 has no rows in these seconds. Run 'nightjar run .*archive' first"
+        NightjarError, match=r"cam.mp4 has no rows in this interval. Run 'nightjar run .*archive' first"
     ):
         draw_overlay(site, "cam.mp4", from_s=1.0)
     assert frames_done_in(site.engine, 1, 1, 10, 30) == 10
@@ -111,7 +113,7 @@ def test_a_file_that_changed_since_is_not_drawn(site: Site, tmp_path: Path) -> N
     for change in (path.touch, path.unlink):
         change()
         with pytest.raises(
-            NightjarError, match=r"'cam.mp4' is gone or changed .* Run 'nightjar run .*archive' to read"
+            NightjarError, match=r"'cam.mp4' was removed or changed .* Run 'nightjar run .*archive' to read"
         ):
             draw_overlay(site, "cam.mp4")
 
@@ -121,7 +123,7 @@ def test_a_file_that_changed_since_is_not_drawn(site: Site, tmp_path: Path) -> N
     [
         ("cam.mp5", None, "Did you mean 'cam.mp4'"),
         ("cam.mp4", "posenet-07", "Did you mean 'posenet-075'"),
-        ("%", None, "no video '%' was read yet. Run 'nightjar videos'"),
+        ("%", None, "No run has read a video '%'. Run 'nightjar videos'"),
     ],
 )
 def test_a_wrong_name_is_a_sentence(site: Site, name: str, model: str | None, reason: str) -> None:
@@ -135,5 +137,5 @@ def test_frames_between_two_seconds() -> None:
     assert frames_between(index, 0, None, "a") == (0, 4)
     assert frames_between(index, 0.5, 4.5, "a") == (1, 3)
     for from_s, to_s in ((5.0, None), (1.0, 0.5), (0.6, 3.9)):
-        with pytest.raises(NightjarError, match=r"its frames are at 0.00 to 4.50 s. Give --from and --to between"):
+        with pytest.raises(NightjarError, match=r"Give --from and --to between 0.00 and 4.50 s."):
             frames_between(index, from_s, to_s, "a")

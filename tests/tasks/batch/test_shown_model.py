@@ -17,16 +17,18 @@ def test_a_run_says_where_its_rows_are(engine: Engine) -> None:
     assert show_when_complete(engine, "pose", first)
     commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 20), make_report(20))
     name = f"posenet-075, version {'1' * 12}"
-    assert views_line(engine, read_batch(engine)) == f"show {name}: this run's rows are in them"
+    assert views_line(engine, read_batch(engine)) == f"show {name}, with the rows of this run"
 
     second = register_model(engine, make_model("9" * 64))
     start_batch(engine, "archive/", second, "local", "me")
     assert not show_when_complete(engine, "pose", second)
     elsewhere = views_line(engine, read_batch(engine))
-    assert elsewhere.startswith(f"show {name} until this run's model has done every frame that it has done. ")
-    assert elsewhere.endswith(f"Run 'nightjar models --show {'9' * 12}' to show them")
+    assert elsewhere.startswith(f"show {name} until this run's model has processed the same frames. ")
+    assert elsewhere.endswith(f"Run 'nightjar models --show {'9' * 12}' to show them.")
     show_model(engine, "pose", first)
-    assert views_line(engine, read_batch(engine)).startswith(f"show {name}, chosen by hand. This run's rows are in ")
+    assert views_line(engine, read_batch(engine)).startswith(
+        f"show {name}, chosen by hand. The rows of this run are in "
+    )
 
 
 def test_the_place_that_is_named_holds_the_rows(engine: Engine) -> None:
@@ -34,5 +36,5 @@ def test_the_place_that_is_named_holds_the_rows(engine: Engine) -> None:
     show_model(engine, "pose", shown)
     _, _, batch_id = planned_batch(engine, make_video(frames=20))
     commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 20), make_report(20))
-    place = views_line(engine, read_batch(engine)).partition("rows are in ")[2].partition(". ")[0]
+    place = views_line(engine, read_batch(engine)).partition("rows of this run are in ")[2].partition(". ")[0]
     assert list(query(engine, f"SELECT count(*) FROM {place}")[1]) == [(40,)]

@@ -1,4 +1,4 @@
-"""What a machine says of itself, on this one and on made-up ones."""
+"""Description of a machine: this one, and invented ones."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_the_peak_is_of_what_came_since() -> None:
     peak = machine.peak_memory_bytes()
     assert peak > block.nbytes
     del block
-    machine.forget_peak()
+    machine.reset_peak_memory()
     assert machine.peak_memory_bytes() < peak - (100 << 20)
     assert machine.peak_memory_bytes(psutil.Process().pid) > 1 << 20
 

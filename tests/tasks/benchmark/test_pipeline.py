@@ -1,4 +1,4 @@
-"""What a stage of a pipeline costs lands at that stage, and a slow device sets the pace."""
+"""The cost of each pipeline stage is attributed to that stage, and a slow device determines the speed."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who holds a device, and what a worker does without it. The model is small, the CPU real."""
+"""Lock of a device, and the fallback of a worker without it. The model is small, the CPU real."""
 
 import signal
 import subprocess
@@ -122,6 +122,6 @@ def test_a_device_lost_in_the_middle_is_replaced_by_the_cpu_and_the_log_says_why
 ) -> None:
     device = WorkerDevice(*model, RuntimeSpec("MULTI:CPU"), "cpu")
     assert device.runtime.device.startswith("MULTI:CPU")
-    device.fall_back(RuntimeFault("the stick was pulled out"))
+    device.fall_back(RuntimeFault("The stick was pulled out."))
     assert device.runtime.device.startswith("CPU (")
-    assert caplog.messages == ["the stick was pulled out. The CPU goes on with the work, as --fallback cpu says"]
+    assert caplog.messages == ["The stick was pulled out. The work continues on the CPU, because of --fallback cpu."]

@@ -1,4 +1,4 @@
-"""What comes out of the store is input: whoever can write there can lie."""
+"""Messages from the store are untrusted input."""
 
 import json
 from contextlib import suppress
@@ -104,7 +104,7 @@ def test_an_order_that_no_parent_writes_is_refused(store: FolderArtifacts, order
 )
 def test_a_status_that_no_worker_writes_is_refused(store: FolderArtifacts, status: object) -> None:
     store.put_bytes(status_key(NAME), json.dumps(status).encode())
-    with pytest.raises(OrderError, match="no Status"):
+    with pytest.raises(OrderError, match="not a valid Status"):
         read_status(store, NAME)
 
 

@@ -31,14 +31,14 @@ from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet.messages import Done, Fault, Order, Status
 from tasks.fleet.parent import Fleet
 from tasks.fleet.schedule import START_LIMIT_S
-from tasks.runs.cancelling import CalledOff
-from tasks.runs.edge_runs import EdgeRuns, NotDeployedError, Wish
+from tasks.runs.cancelling import BatchCancelled
+from tasks.runs.edge_runs import EdgeRuns, NotDeployedError, RequestedAction
 from tasks.runs.run_state import RunState
 from tasks.segment.result_files import ResultReader, put, result_key
 from tasks.site.settings import Settings
 from tasks.site.site import Site
 from tasks.text.progress import FrameProgress
-from tasks.waiting import patience
+from tasks.waiting import retry
 from tests.servers_postgres import write_migrated
 from tests.storage.samples import make_model, make_poses, make_report, make_video, planned_batch
 from tests.tasks.nights import make_manifest, make_night
@@ -63,7 +63,7 @@ class Runs:
 
     def __init__(self) -> None:
         self.is_away = False
-        self.wanted: Wish = "go on"
+        self.wanted: RequestedAction = "continue"
         self.online = ["pi-1"]
         self.after_start: Callable[[], None] = lambda: None
         self.started: list[str] = []
@@ -171,7 +171,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    monkeypatch.setattr(patience, "TRY_EVERY_S", 0.01)
+    monkeypatch.setattr(retry, "TRY_EVERY_S", 0.01)
     stage = Stage(tmp_path)
     yield stage
     stage.reader.close()
@@ -203,7 +203,7 @@ def test_a_night_from_the_first_run_to_the_last_row(stage: Stage) -> None:
 
 
 def test_workers_that_were_never_measured_get_a_segment_each(stage: Stage) -> None:
-    """What a slow one would hold of a guess, the others do meanwhile. The first result tells how fast it is."""
+    """A worker without a measured speed receives one segment, and its first result measures it."""
     names = ["pi-1", "pi-2", "pi-3", "pi-4"]
     stage.runs.online = names
     stage.tick()
@@ -302,7 +302,7 @@ def test_who_ends_with_segments_undone_is_at_fault(stage: Stage) -> None:
     stage.tick()
     assert stage.ask("SELECT max(tries), min(tries) FROM segments") == [(1, 0)]
     [(reason,)] = stage.ask("SELECT reason FROM assignments WHERE status = 'lost'")
-    assert "segments undone" in reason
+    assert "it ended and left" in reason
 
 
 def test_prefects_outage_leaves_no_second_run_and_no_open_assignment(stage: Stage) -> None:
@@ -334,14 +334,14 @@ def test_the_silent_are_lost_but_not_by_a_parent_that_was_deaf(stage: Stage) -> 
     """A store that stalls for a minute must not cost every worker its lease; the dead ones lapse all the same."""
     mine = stage.working()
     stage.expire_all()
-    stage.fleet._listened = time.monotonic() - LEASE_S
+    stage.fleet._statuses_read = time.monotonic() - LEASE_S
     stage.tick()
     assert stage.ask(f"SELECT status FROM assignments WHERE assignment_id = '{mine}'") == [("working",)]
     stage.expire_all()
-    stage.fleet._listened = time.monotonic() - LEASE_S
+    stage.fleet._statuses_read = time.monotonic() - LEASE_S
     stage.tick()
     assert stage.ask(f"SELECT status, reason FROM assignments WHERE assignment_id = '{mine}'") == [
-        ("lost", "silent past its lease")
+        ("lost", "no progress until its lease ended")
     ]
 
 
@@ -350,7 +350,7 @@ def test_a_run_that_died_while_it_waited_gives_its_place_to_another(stage: Stage
     [mine] = stage.runs.started
     stage.say(mine, progress=1)
     stage.tick()
-    stage.fleet._members[mine].heard -= LEASE_S + 1
+    stage.fleet._members[mine].last_progress -= LEASE_S + 1
     stage.tick()
     assert stage.ask("SELECT status FROM assignments LIMIT 1") == [("lost",)]
     stage.fleet._next_start = 0.0
@@ -363,9 +363,9 @@ def test_a_run_of_which_not_a_word_was_heard_is_given_up(stage: Stage) -> None:
     [mine] = stage.runs.started
     stage.runs.told[f"run-{mine}"] = RunState("Pending", False, True, "")
     stage.tick()
-    stage.fleet._members[mine].taken = time.monotonic() - START_LIMIT_S - 1
+    stage.fleet._members[mine].started = time.monotonic() - START_LIMIT_S - 1
     stage.tick()
-    assert stage.ask("SELECT reason FROM assignments LIMIT 1") == [("its run never began",)]
+    assert stage.ask("SELECT reason FROM assignments LIMIT 1") == [("its run did not start",)]
 
 
 def test_what_another_dead_parent_left_leased_is_taken_when_the_lease_ends(stage: Stage) -> None:
@@ -405,7 +405,7 @@ def test_a_pause_hands_nothing_out_and_a_cancellation_ends_it(stage: Stage) -> N
     stage.runs.wanted = "pause"
     stage.tick()
     assert stage.runs.started == []
-    stage.runs.wanted = "go on"
+    stage.runs.wanted = "continue"
     stage.tick()
     [mine] = stage.runs.started
     stage.runs.wanted = "pause"
@@ -414,7 +414,7 @@ def test_a_pause_hands_nothing_out_and_a_cancellation_ends_it(stage: Stage) -> N
     stage.tick()
     assert stage.ask("SELECT count(*) FROM segments WHERE status = 'leased'") == [(0,)]
     stage.runs.wanted = "stop"
-    with pytest.raises(CalledOff):
+    with pytest.raises(BatchCancelled):
         stage.fleet.run()
 
 
@@ -481,7 +481,7 @@ def test_a_forgotten_run_that_works_goes_on(stage: Stage) -> None:
 def test_a_deployment_that_was_there_is_waited_for(stage: Stage) -> None:
     stage.runs.workers = fail(1, NotDeployedError("no work pool"), stage.runs.workers)  # type: ignore[method-assign]
     with pytest.raises(NotDeployedError):
-        stage.fleet._patiently(stage.fleet._ask_prefect)
-    stage.fleet._patiently(stage.fleet._ask_prefect)
+        stage.fleet._retrying(stage.fleet._poll_prefect)
+    stage.fleet._retrying(stage.fleet._poll_prefect)
     stage.runs.workers = fail(2, NotDeployedError("no work pool"), stage.runs.workers)  # type: ignore[method-assign]
-    stage.fleet._patiently(stage.fleet._ask_prefect)
+    stage.fleet._retrying(stage.fleet._poll_prefect)

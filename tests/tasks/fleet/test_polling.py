@@ -14,7 +14,7 @@ from storage.objects.s3 import S3Options
 from tasks.fleet import messages as orders
 from tasks.fleet import parent as fleet_dispatch
 from tasks.fleet import worker as edge
-from tasks.fleet.status_reporter import Teller
+from tasks.fleet.status_reporter import StatusReporter
 from tests.s3_faults import FaultProxy, running
 from tests.storage.samples import make_video
 from tests.tasks.fleet import test_parent as test_fleet_dispatch
@@ -69,9 +69,9 @@ def work(stage: Stage, store: Artifacts, busy: int, held: ExitStack) -> None:
         stage.tick()
     for assignment_id, name in zip(list(stage.runs.started), stage.runs.online, strict=True):
         stage.fleet._speeds[name] = 1e-3
-        teller = held.enter_context(Teller(store, assignment_id, name, "CPU", 60))
-        teller.ready("CPU")
-        thread = threading.Thread(target=count_frames, args=(teller, stopped))
+        reporter = held.enter_context(StatusReporter(store, assignment_id, name, "CPU", 60))
+        reporter.ready("CPU")
+        thread = threading.Thread(target=count_frames, args=(reporter, stopped))
         thread.start()
         held.callback(thread.join)
         held.callback(stopped.set)
@@ -97,9 +97,9 @@ class Silent:
     def step(self) -> None: ...
 
 
-def count_frames(teller: Teller, stopped: threading.Event) -> None:
+def count_frames(reporter: StatusReporter, stopped: threading.Event) -> None:
     while not stopped.wait(1 / 30):
-        teller.add(1)
+        reporter.add(1)
 
 
 def test_a_listing_tells_which_statuses_changed(tmp_path: Path, swift_options: S3Options, swift_bucket: str) -> None:

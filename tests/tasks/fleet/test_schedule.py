@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from tasks.fleet import schedule
 from tasks.fleet.schedule import (
     ASSIGNMENT_S,
-    FORGOTTEN,
     LEAST_S,
     LONGEST_PAUSE_S,
     SILENCE_LIMIT_S,
     START_LIMIT_S,
+    UNKNOWN_TO_PREFECT,
     FleetRun,
     FreeWork,
     Lost,
@@ -171,9 +171,9 @@ def test_a_run_that_waits_is_silent_after_its_lease(now_s: float, lease_s: float
 
 def test_a_lease_is_renewed_once_for_a_process_that_was_deaf() -> None:
     """Dead runs lapse in the end."""
-    assert schedule.was_deaf(LEASE_S / 2 + 0.1, LEASE_S)
-    assert not schedule.was_deaf(LEASE_S / 2, LEASE_S)
-    assert schedule.runs_to_spare([WORKS, replace(WAITS, spared=True)]) == [WORKS]
+    assert schedule.missed_reports(LEASE_S / 2 + 0.1, LEASE_S)
+    assert not schedule.missed_reports(LEASE_S / 2, LEASE_S)
+    assert schedule.runs_to_renew([WORKS, replace(WAITS, renewed_unheard=True)]) == [WORKS]
 
 
 # Runs as Prefect has them, and as they end
@@ -188,38 +188,38 @@ def test_segments_are_for_runs_with_an_open_device_and_none_yet() -> None:
 @pytest.mark.parametrize("state", [SCHEDULED, TAKEN])
 @pytest.mark.parametrize("run", [FleetRun("new"), WAITS, WORKS])
 def test_a_run_that_has_not_ended_goes_on(run: FleetRun, state: RunState) -> None:
-    assert schedule.verdict(run, state, 1e6) is None
+    assert schedule.check_run(run, state, 1e6) is None
 
 
 @pytest.mark.parametrize("run", [FleetRun("new"), WAITS, WORKS])
 def test_a_run_that_has_ended_in_prefect_is_lost(run: FleetRun) -> None:
-    assert schedule.verdict(run, CRASHED, 0.0) == Lost("its run is Crashed: killed")
-    long = schedule.verdict(run, CRASHED._replace(message="x" * 9999), 0.0)
+    assert schedule.check_run(run, CRASHED, 0.0) == Lost("its run is Crashed: killed")
+    long = schedule.check_run(run, CRASHED._replace(message="x" * 9999), 0.0)
     assert long is not None
     assert len(long.reason) == 500
 
 
 def test_a_run_that_prefect_forgot_is_replaced_at_once_unless_it_reports() -> None:
-    assert schedule.verdict(FleetRun("new"), None, 0.0) == Lost(FORGOTTEN, failed=False)
-    assert schedule.verdict(WAITS, None, 0.0) is None
-    assert schedule.verdict(WORKS, None, 0.0) is None
+    assert schedule.check_run(FleetRun("new"), None, 0.0) == Lost(UNKNOWN_TO_PREFECT, failed=False)
+    assert schedule.check_run(WAITS, None, 0.0) is None
+    assert schedule.check_run(WORKS, None, 0.0) is None
 
 
 def test_a_run_that_was_taken_and_never_reported_is_crashed() -> None:
     run, since = FleetRun("new"), 100.0
     for now_s in (since, since + START_LIMIT_S):
-        run = replace(run, taken_s=schedule.taken_since(run, TAKEN, now_s))
-        assert run.taken_s == since
-        assert schedule.verdict(run, TAKEN, now_s) is None
-    lost = schedule.verdict(run, TAKEN, since + START_LIMIT_S + 1)
+        run = replace(run, started_s=schedule.started_since(run, TAKEN, now_s))
+        assert run.started_s == since
+        assert schedule.check_run(run, TAKEN, now_s) is None
+    lost = schedule.check_run(run, TAKEN, since + START_LIMIT_S + 1)
     assert lost is not None
-    assert (lost.reason, lost.crash is not None) == ("its run never began", True)
+    assert (lost.reason, lost.crash is not None) == ("its run did not start", True)
 
 
 @pytest.mark.parametrize("state", [None, SCHEDULED, CRASHED])
 def test_the_time_since_it_was_taken_ends_with_the_worker(state: RunState | None) -> None:
-    assert schedule.taken_since(FleetRun("new", taken_s=5.0), state, 9.0) is None
-    assert schedule.taken_since(WAITS, TAKEN, 9.0) is None
+    assert schedule.started_since(FleetRun("new", started_s=5.0), state, 9.0) is None
+    assert schedule.started_since(WAITS, TAKEN, 9.0) is None
 
 
 @pytest.mark.parametrize(
@@ -228,17 +228,17 @@ def test_the_time_since_it_was_taken_ends_with_the_worker(state: RunState | None
         (None, 0, None),
         ("no device", 0, Lost("no device")),
         ("no device", 3, Lost("no device")),
-        (None, 3, Lost("it ended with 3 segments undone")),
+        (None, 3, Lost("it ended and left 3 segments")),
     ],
 )
 def test_a_run_that_ends_has_done_everything_or_is_lost(error: str | None, undone: int, lost: Lost | None) -> None:
-    assert schedule.verdict_at_end(error, undone) == lost
+    assert schedule.check_ended_run(error, undone) == lost
 
 
 @given(st.none() | st.integers(0, 9), st.lists(st.booleans(), max_size=8))
 def test_the_piece_at_fault_is_held(current: int | None, held: list[bool]) -> None:
     """The one that the run was at, otherwise the first; a worker may name one that does not exist."""
-    at = schedule.piece_at_fault(current, held)
+    at = schedule.piece_in_progress(current, held)
     if at is not None:
         assert held[at]
     if current is not None and current < len(held):

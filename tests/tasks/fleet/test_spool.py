@@ -1,4 +1,4 @@
-"""What cannot be uploaded now: kept, bounded, sent later, whoever sends it."""
+"""Results that cannot be uploaded are kept, bounded, and uploaded later by any run."""
 
 import hashlib
 from collections.abc import Callable, Iterator

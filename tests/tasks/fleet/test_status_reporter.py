@@ -1,4 +1,4 @@
-"""How a run tells of itself: while it works and waits, at its end, and when its device hangs."""
+"""Reports of a run: while it works and waits, at its end, and when its device hangs."""
 
 import subprocess
 import sys
@@ -11,9 +11,9 @@ import pytest
 from models.types import NightjarError
 from storage.objects.artifacts import FolderArtifacts
 from storage.objects.places import StoreError
-from tasks.fleet import status_reporter as tellers
+from tasks.fleet import status_reporter as status_reporter
 from tasks.fleet.messages import Done, Fault, Status, read_status, revoked_key
-from tasks.fleet.status_reporter import HANGS, Teller
+from tasks.fleet.status_reporter import EXIT_HUNG, StatusReporter
 
 NAME = "0123456789abcdef"
 
@@ -32,7 +32,7 @@ class Store(FolderArtifacts):
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(tellers, "TELL_EVERY_S", 0.05)
+    monkeypatch.setattr(status_reporter, "REPORT_EVERY_S", 0.05)
     return Store(tmp_path)
 
 
@@ -47,23 +47,23 @@ def told(store: Store, is_so: Callable[[Status], bool]) -> Status:
 
 
 def test_it_tells_what_goes_on(store: Store) -> None:
-    with Teller(store, NAME, "pi-1", "CPU", 60) as teller:
-        teller.ready("CPU (AMD)")
+    with StatusReporter(store, NAME, "pi-1", "CPU", 60) as reporter:
+        reporter.ready("CPU (AMD)")
         assert not told(store, lambda status: status.ready).ended
-        teller.begin(0)
+        reporter.begin(0)
         assert told(store, lambda status: status.current == 0).device == "CPU (AMD)"
         before = told(store, lambda status: True).progress
-        teller.add(1)
+        reporter.add(1)
         assert told(store, lambda status: status.frames == 1).progress > before
-        teller.done(Done(piece=0, key="k", sha256="a" * 64), 30.0)
-        teller.failed(Fault(piece=1, kind="other", reason="cut"))
+        reporter.done(Done(piece=0, key="k", sha256="a" * 64), 30.0)
+        reporter.failed(Fault(piece=1, kind="other", reason="cut"))
         last = told(store, lambda status: bool(status.faults))
         assert (last.current, len(last.done), last.fastest_fps) == (None, 1, 30.0)
     assert told(store, lambda status: status.ended).error is None
 
 
 def test_what_has_not_changed_is_not_told_again(store: Store) -> None:
-    with Teller(store, NAME, "pi-1", "CPU", 60):
+    with StatusReporter(store, NAME, "pi-1", "CPU", 60):
         told(store, lambda status: True)
         puts = store.puts
         time.sleep(0.5)
@@ -71,24 +71,24 @@ def test_what_has_not_changed_is_not_told_again(store: Store) -> None:
 
 
 def test_an_error_is_its_last_word(store: Store) -> None:
-    with pytest.raises(NightjarError), Teller(store, NAME, "pi-1", "CPU", 60):
+    with pytest.raises(NightjarError), StatusReporter(store, NAME, "pi-1", "CPU", 60):
         raise NightjarError("the stick is gone")
     last = told(store, lambda status: status.ended)
     assert last.error == "the stick is gone"
 
 
 def test_what_is_no_fault_of_ours_is_said_with_its_kind(store: Store) -> None:
-    with pytest.raises(SystemExit), Teller(store, NAME, "pi-1", "CPU", 60):
+    with pytest.raises(SystemExit), StatusReporter(store, NAME, "pi-1", "CPU", 60):
         raise SystemExit(1)
     assert told(store, lambda status: status.ended).error == "SystemExit: 1"
 
 
 def test_the_last_word_waits_for_the_store(store: Store) -> None:
-    with Teller(store, NAME, "pi-1", "CPU", 60) as teller:
+    with StatusReporter(store, NAME, "pi-1", "CPU", 60) as reporter:
         told(store, lambda status: True)
         store.is_away = True
-        teller.ready("CPU")
-        teller.begin(3)
+        reporter.ready("CPU")
+        reporter.begin(3)
         time.sleep(0.2)
         status = read_status(store, NAME)
         assert status is not None
@@ -99,11 +99,11 @@ def test_the_last_word_waits_for_the_store(store: Store) -> None:
 
 
 def test_it_hears_that_the_rest_was_given_to_another_one(store: Store) -> None:
-    with Teller(store, NAME, "pi-1", "CPU", 60) as teller:
-        assert not teller.revoked
+    with StatusReporter(store, NAME, "pi-1", "CPU", 60) as reporter:
+        assert not reporter.revoked
         store.put_bytes(revoked_key(NAME), b"silent past its lease")
         deadline = time.monotonic() + 20
-        while not teller.revoked:
+        while not reporter.revoked:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
@@ -112,9 +112,9 @@ HANG = """
 import sys, time
 from pathlib import Path
 from storage.objects.artifacts import FolderArtifacts
-from tasks.fleet import status_reporter as teller
-teller.TELL_EVERY_S = 0.05
-with teller.Teller(FolderArtifacts(Path(sys.argv[1])), sys.argv[2], "pi-1", "MYRIAD", 0.5) as mine:
+from tasks.fleet import status_reporter as reporter
+reporter.REPORT_EVERY_S = 0.05
+with reporter.StatusReporter(FolderArtifacts(Path(sys.argv[1])), sys.argv[2], "pi-1", "MYRIAD", 0.5) as mine:
     if sys.argv[3] == "opening":
         time.sleep(60)
     mine.ready("MYRIAD")
@@ -130,11 +130,13 @@ with teller.Teller(FolderArtifacts(Path(sys.argv[1])), sys.argv[2], "pi-1", "MYR
 """
 
 
-@pytest.mark.parametrize(("where", "code"), [("opening", HANGS), ("working", HANGS), ("between", 0), ("fetching", 0)])
+@pytest.mark.parametrize(
+    ("where", "code"), [("opening", EXIT_HUNG), ("working", EXIT_HUNG), ("between", 0), ("fetching", 0)]
+)
 def test_a_device_that_hangs_ends_the_process_and_nothing_else_does(store: Store, where: str, code: int) -> None:
     process = subprocess.run(
         [sys.executable, "-c", HANG, str(store.root), NAME, where], timeout=60, cwd=Path(__file__).parents[3]
     )
     assert process.returncode == code
     last = told(store, lambda status: status.ended)
-    assert last.error == ("MYRIAD gave no answer for 0 s" if code else None)
+    assert last.error == ("MYRIAD did not answer for 0 s" if code else None)

@@ -65,7 +65,7 @@ def test_a_manifest_that_is_damaged_or_of_another_version_is_left_out(site: Site
     for number, data in enumerate((b"{", b"[]", whole[:-9], whole, b"\xff")):
         site.artifacts.put_bytes(f"models/{f'{number}' * 64}/{MANIFEST_FILE}", data)
     site.artifacts.put_bytes(f"models/{MANIFEST_FILE}", whole)
-    with pytest.raises(NightjarError, match="no model 'tiny' here"):
+    with pytest.raises(NightjarError, match="Model 'tiny' does not exist"):
         require_model(site, "tiny")
     store(site, other)
     assert require_model(site, "other")[1].name == "other"

@@ -12,7 +12,7 @@ import pytest
 from storage.leftovers import temporary_name
 from storage.objects.places import StoreError
 from tasks.site import scratch
-from tasks.site.scratch import ScratchError, lacked_room, scratch_folder, tidy
+from tasks.site.scratch import ScratchError, clean_up, lacked_room, scratch_folder
 from tasks.site.settings import Settings
 
 FILL = """
@@ -74,9 +74,9 @@ def test_tidy_looks_into_every_folder_that_files_are_made_in(tmpdir: Path, tmp_p
         folder.mkdir(parents=True)
         left.append(folder / temporary_name())
         left[-1].write_bytes(b"x")
-    assert tidy(settings, store, dry=True) == 5
-    assert tidy(settings) == 4
-    assert tidy(settings, store) == 1
+    assert clean_up(settings, store, dry=True) == 5
+    assert clean_up(settings) == 4
+    assert clean_up(settings, store) == 1
     assert not any(path.exists() for path in left)
 
 

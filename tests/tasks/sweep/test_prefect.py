@@ -28,7 +28,7 @@ from storage.sql.database import open_database, writing
 from storage.sql.tables import assignments
 from tasks.site.owner import host_name, this_owner
 from tasks.sweep import prefect as module
-from tasks.sweep.prefect import Seen, judge, sweep_prefect
+from tasks.sweep.prefect import ObservedRun, end_state_of, sweep_prefect
 from tasks.sweep.report import Report
 from tests.servers_postgres import write_migrated
 from tests.servers_prefect import running_prefect
@@ -173,8 +173,8 @@ def test_what_died_with_its_worker_is_crashed_and_its_slot_free_for_the_next_nig
     assert [state(run) for run in runs] == [StateType.RUNNING, StateType.PENDING]
     found = sorted(lines(), key=lambda line: "pending for" in line)
     assert len(found) == 2
-    assert "as Crashed: its worker first was not heard of for" in found[0]
-    assert "as Crashed: pending for" in found[1]
+    assert "as Crashed: its worker first sent no heartbeat for" in found[0]
+    assert "as Crashed: it was pending for" in found[1]
     ended = [client.read_flow_run(run.id).state for run in runs]
     assert [one and one.type for one in ended] == [StateType.CRASHED, StateType.CRASHED]
     assert all(one and (one.message or "").startswith("nightjar sweep: ") for one in ended)
@@ -206,7 +206,7 @@ def test_slots_that_were_miscounted_are_counted_anew(
         client.set_flow_run_state(client.create_flow_run_from_deployment(deployment).id, Pending())
     assert slots(client, deployment) == runs
     client.update_global_concurrency_limit(limit.name, GlobalConcurrencyLimitUpdate(active_slots=counted))
-    said = f"set the slots taken of limit {limit.name} from {counted} to {runs}, what its runs take"
+    said = f"set the taken slots of limit {limit.name} from {counted} to {runs}, as its runs need"
     assert lines(dry=True) == [f"would have {said}"]
     assert slots(client, deployment) == counted
     assert lines() == [said]
@@ -314,33 +314,37 @@ DEAD = LedgerRun("batch 1", "running", ended=False, leasing=True, owner=f"{host_
 @pytest.mark.parametrize(
     ("run", "known", "expected"),
     [
-        (Seen("r", RUNNING, 999, "w", worker_s=500), None, "was not heard of for 500 s"),
-        (Seen("r", RUNNING, 999, "w", worker_s=None), LAPSED, "is unknown"),
-        (Seen("r", RUNNING, 999, "w", worker_s=500), LIVE, None),
-        (Seen("r", RUNNING, 999, "w", worker_s=500), MINE, None),
-        (Seen("r", RUNNING, 999, "w", worker_s=500, heartbeat_s=20), LAPSED, None),
-        (Seen("r", RUNNING, 999, "w", worker_s=20), LAPSED, None),
-        (Seen("r", RUNNING, 60, "w", worker_s=500), LAPSED, None),
-        (Seen("r", RUNNING, 999, "w", worker_s=20, heartbeat_s=400), LAPSED, "no heartbeat for 400 s"),
-        (Seen("r", RUNNING, 999, "w", worker_s=20, heartbeat_s=400), LIVE, None),
-        (Seen("r", RUNNING, 999), None, None),
-        (Seen("r", RUNNING, 999, "w", worker_s=5, heartbeat_s=5), LOST, "as lost"),
-        (Seen("r", RUNNING, 10, "w", worker_s=5), DEAD, "is gone"),
-        (Seen("r", RUNNING, 10, owner=GONE), None, "is gone"),
-        (Seen("r", RUNNING, 10, owner=GONE), OVER, "as crashed"),
-        (Seen("r", RUNNING, 999, owner=this_owner()), OVER, None),  # started again by Retry: another process has it
-        (Seen("r", RUNNING, 999, owner=this_owner()), DEAD, None),
-        (Seen("r", RUNNING, 999, owner="another-host:1:1"), OVER, None),
-        (Seen("r", PENDING, 700), None, "pending for 12 min"),
-        (Seen("r", PENDING, 500), None, None),
-        (Seen("r", SCHEDULED, 99999), None, None),
-        (Seen("r", SCHEDULED, 10), LOST, "as lost"),
-        (Seen("r", StateType.PAUSED, 99999), LAPSED, None),
-        (Seen("r", StateType.CANCELLING, 700), LIVE, "being cancelled"),
+        (ObservedRun("r", RUNNING, 999, "w", worker_s=500), None, "sent no heartbeat for 500 s"),
+        (ObservedRun("r", RUNNING, 999, "w", worker_s=None), LAPSED, "is unknown"),
+        (ObservedRun("r", RUNNING, 999, "w", worker_s=500), LIVE, None),
+        (ObservedRun("r", RUNNING, 999, "w", worker_s=500), MINE, None),
+        (ObservedRun("r", RUNNING, 999, "w", worker_s=500, heartbeat_s=20), LAPSED, None),
+        (ObservedRun("r", RUNNING, 999, "w", worker_s=20), LAPSED, None),
+        (ObservedRun("r", RUNNING, 60, "w", worker_s=500), LAPSED, None),
+        (ObservedRun("r", RUNNING, 999, "w", worker_s=20, heartbeat_s=400), LAPSED, "no heartbeat for 400 s"),
+        (ObservedRun("r", RUNNING, 999, "w", worker_s=20, heartbeat_s=400), LIVE, None),
+        (ObservedRun("r", RUNNING, 999), None, None),
+        (ObservedRun("r", RUNNING, 999, "w", worker_s=5, heartbeat_s=5), LOST, "is lost"),
+        (ObservedRun("r", RUNNING, 10, "w", worker_s=5), DEAD, "has ended"),
+        (ObservedRun("r", RUNNING, 10, owner=GONE), None, "has ended"),
+        (ObservedRun("r", RUNNING, 10, owner=GONE), OVER, "is crashed"),
+        (
+            ObservedRun("r", RUNNING, 999, owner=this_owner()),
+            OVER,
+            None,
+        ),  # started again by Retry: another process has it
+        (ObservedRun("r", RUNNING, 999, owner=this_owner()), DEAD, None),
+        (ObservedRun("r", RUNNING, 999, owner="another-host:1:1"), OVER, None),
+        (ObservedRun("r", PENDING, 700), None, "pending for 12 min"),
+        (ObservedRun("r", PENDING, 500), None, None),
+        (ObservedRun("r", SCHEDULED, 99999), None, None),
+        (ObservedRun("r", SCHEDULED, 10), LOST, "is lost"),
+        (ObservedRun("r", StateType.PAUSED, 99999), LAPSED, None),
+        (ObservedRun("r", StateType.CANCELLING, 700), LIVE, "cancelling"),
     ],
 )
-def test_the_verdict(run: Seen, known: LedgerRun | None, expected: str | None) -> None:
-    verdict = judge(run, known)
+def test_the_verdict(run: ObservedRun, known: LedgerRun | None, expected: str | None) -> None:
+    verdict = end_state_of(run, known)
     if expected is None:
         assert verdict is None
     else:

@@ -27,7 +27,7 @@ NAMES = st.text(max_size=30) | st.sampled_from(
 
 @contextmanager
 def written_by(logger: str) -> Iterator[io.StringIO]:
-    """What a handler writes as Prefect's do, of records that are made as in a run."""
+    """Yield the output of a handler with Prefect's format, for records created as in a run."""
     before = logging.getLogRecordFactory()
     keep_log_lines_whole()
     written = io.StringIO()

@@ -11,9 +11,9 @@ from models.types import NightjarError
 from storage.objects.places import CallFailedError, ObjectError, StoreError, UnreachableError
 from storage.objects.s3 import Bucket, S3Options
 from storage.sql.database import DatabaseAwayError, DatabaseError, DataRefusedError, explain, open_database
-from tasks.waiting import patience
+from tasks.waiting import retry
 from tasks.waiting.outages import ServerAwayError
-from tasks.waiting.patience import Patience, is_away, may_pass
+from tasks.waiting.retry import OutageRetry, is_away, may_recover
 from tests.chaos.actors import Database
 from tests.servers_s3 import S3Server, free_port
 
@@ -22,7 +22,7 @@ AWAY = DatabaseAwayError("nobody listens", "a server", "start it")
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "TRY_EVERY_S", 0.01)
+    monkeypatch.setattr(retry, "TRY_EVERY_S", 0.01)
 
 
 def failing(times: int, error: BaseException) -> Callable[[], str]:
@@ -38,37 +38,37 @@ def failing(times: int, error: BaseException) -> Callable[[], str]:
 
 
 def test_it_is_said_once_what_is_waited_for_and_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
-    assert Patience(1800)(failing(5, AWAY)) == "done"
+    assert OutageRetry(1800)(failing(5, AWAY)) == "done"
     said = [record.getMessage() for record in caplog.records]
-    assert said[0] == "waiting at most 30 min: nobody listens; expected a server: start it"
+    assert said[0] == f"{str(AWAY).rstrip('.')}. Retrying for at most 30 min."
     assert len(said) == 2
-    assert said[1].startswith("back after ")
+    assert said[1].startswith("The outage ended after ")
 
 
 def test_it_is_said_again_while_it_lasts(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "SAY_EVERY_S", 0.0)
-    Patience(1800)(failing(3, AWAY))
-    assert "waiting for 0.0 s so far, at most 30 min" in caplog.text
+    monkeypatch.setattr(retry, "LOG_EVERY_S", 0.0)
+    OutageRetry(1800)(failing(3, AWAY))
+    assert "Retrying for at most 30 min, waited 0.0 s so far." in caplog.text
 
 
 def test_another_thing_that_is_away_is_said_at_once(caplog: pytest.LogCaptureFixture) -> None:
     first, second = failing(2, AWAY), failing(2, ServerAwayError("no Prefect"))
-    Patience(1800)(lambda: first() + second())
-    assert [record.getMessage().partition(": ")[2][:8] for record in caplog.records] == ["nobody l", "no Prefe", ""]
+    OutageRetry(1800)(lambda: first() + second())
+    assert [record.getMessage()[:8] for record in caplog.records] == [str(AWAY)[:8], "no Prefe", "The outa"]
 
 
 def test_nothing_is_said_where_nothing_is_away(caplog: pytest.LogCaptureFixture) -> None:
-    assert Patience()(lambda: "done") == "done"
+    assert OutageRetry()(lambda: "done") == "done"
     assert caplog.records == []
 
 
 def test_the_wait_has_an_end() -> None:
     begun = time.monotonic()
     with pytest.raises(DatabaseAwayError):
-        Patience(0.2)(failing(1_000_000, AWAY))
+        OutageRetry(0.2)(failing(1_000_000, AWAY))
     assert 0.2 <= time.monotonic() - begun < 5
     with pytest.raises(DatabaseAwayError):
-        Patience(0)(failing(1, AWAY))
+        OutageRetry(0)(failing(1, AWAY))
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ def test_the_wait_has_an_end() -> None:
 )
 def test_what_waiting_does_not_repair_is_raised_at_once(error: BaseException) -> None:
     with pytest.raises(type(error)) as raised:
-        Patience()(failing(1, error))
+        OutageRetry()(failing(1, error))
     assert raised.value is error
 
 
 def test_each_wait_has_its_own_limit() -> None:
     steps = [failing(2, AWAY), failing(2, UnreachableError("x", "y", "z")), failing(2, ServerAwayError("z"))]
-    assert [Patience(5)(step) for step in steps] == ["done"] * 3
+    assert [OutageRetry(5)(step) for step in steps] == ["done"] * 3
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_each_wait_has_its_own_limit() -> None:
 )
 def test_words_of_a_server_that_may_answer_later(message: str, away: bool) -> None:
     error = explain(psycopg.OperationalError(message), make_url("postgresql://db/nightjar"))
-    assert may_pass(error) == away
+    assert may_recover(error) == away
     assert is_away(error)
 
 
@@ -127,14 +127,14 @@ def test_a_real_server_that_is_stopped_and_one_that_refuses() -> None:
         for wrong in ({"password": "wrong"}, {"database": "absent"}, {"username": "nobody"}):
             with pytest.raises(DatabaseError) as refused:
                 open_database(make_url(database.url).set(**wrong).render_as_string(hide_password=False))
-            assert not may_pass(refused.value), refused.value
+            assert not may_recover(refused.value), refused.value
         held = engine.connect()
         database.kill()
         with pytest.raises(DatabaseAwayError):
             open_database(database.url)
         with pytest.raises(psycopg.OperationalError) as cut:
             held.connection.driver_connection.execute("SELECT 1")  # type: ignore[union-attr]
-        assert may_pass(explain(cut.value, engine.url))
+        assert may_recover(explain(cut.value, engine.url))
         database.start()
         open_database(database.url).dispose()
         engine.dispose()
@@ -152,4 +152,4 @@ def test_a_store_that_is_stopped_and_one_that_refuses(s3_server: S3Server) -> No
     for bucket in (Bucket("absent", options), Bucket("absent", stranger)):
         with pytest.raises(StoreError) as refused:
             list(bucket.objects(""))
-        assert not may_pass(refused.value), refused.value
+        assert not may_recover(refused.value), refused.value
