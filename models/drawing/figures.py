@@ -79,7 +79,8 @@ class Chart:
 
     def title(self, text: str, at: tuple[int, int], lines: int = 2) -> list[Text]:
         """Write a title, broken between words into at most this many lines. at: start of the first base line"""
-        words, drawn = text.split(), []
+        words = text.split()
+        drawn: list[Text] = []
         while words:
             count = self._count_fitting(words, self.width - at[0] - 32) if len(drawn) < lines - 1 else len(words)
             line_at = at[0], at[1] + len(drawn) * round(1.2 * TITLE_PX)
