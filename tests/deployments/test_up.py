@@ -109,6 +109,7 @@ def test_prefects_files_are_for_their_owner_alone(up: Up) -> None:
     assert [file for file in files if file.stat().st_mode & 0o077] == []
 
 
+@pytest.mark.slow
 def test_deploying_again_and_by_prefects_own_command_gives_the_same(up: Up) -> None:
     before, automations = deployed(up), up.ask("automations/filter", {})
     again = up.nightjar("deploy")
@@ -159,6 +160,7 @@ def register_a_model(home: Path) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_the_running_server_is_found_on_whatever_port(up: Up, tmp_path: Path) -> None:
     """By a second `up` and by `deploy` without an address, and by the address that a browser shows."""
     register_a_model(up.home)
@@ -219,6 +221,7 @@ def test_a_second_one_is_refused(up: Up, tmp_path: Path) -> None:
     assert (done.returncode, "no password is set" in done.stderr) == (1, True), done.stderr
 
 
+@pytest.mark.slow
 def test_a_worker_tells_its_runs_who_they_are_and_ends_them_when_it_ends(up: Up, tmp_path: Path) -> None:
     arguments = ("--device", "CPU", "--fallback", "cpu", "--name", "pi-4", "--server", f"{up.url}/api")
     worker = subprocess.Popen(

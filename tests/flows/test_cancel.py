@@ -102,8 +102,7 @@ def terminate(process: "subprocess.Popen[str]") -> None:
     "cancel",
     [
         ctrl_c_twice,
-        cancel_in_prefect,
-        *(pytest.param(how, marks=pytest.mark.slow) for how in (close_the_terminal, terminate)),
+        *(pytest.param(how, marks=pytest.mark.slow) for how in (cancel_in_prefect, close_the_terminal, terminate)),
     ],
 )
 def test_a_cancelled_batch_says_so_and_is_continued(

@@ -75,6 +75,7 @@ def test_labels_and_keypoints_stand_side_by_side(archive: Path) -> None:
     assert ask(both) == [(spots,)]
 
 
+@pytest.mark.slow
 def test_some_frames_a_second_are_another_version(archive: Path) -> None:
     """Two a second of 60 frames: the five that lie nearest to each half second, in whichever segment; nothing mixed."""
     report = run(archive, frames_per_second=2)
@@ -138,6 +139,7 @@ def test_from_the_command_line(archive: Path) -> None:
     assert CliRunner().invoke(main, ["run", "x", "--model", "y", "--frames-per-second", "0"]).exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.cases
 def test_a_foreign_classifier_with_its_own_scaling_names_films_as_keras_does(cases: Path, tmp_path: Path) -> None:
     """Rescaling(1/255) is found in the file."""

@@ -57,6 +57,7 @@ def test_truth_survives_its_file(rendered: Path) -> None:
     assert coco_truth(people, (240, 320))["annotations"] == truth["annotations"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server", "home")
 def test_accuracy_does_not_drop(rendered: Path) -> None:
     convert_model(DEMO_MODEL)

@@ -68,6 +68,7 @@ def run(pictures: Path, weights: Path, **options: Any) -> int:
     return finetune_classifier(folders=[str(pictures)], weights=str(weights), **{**FAST, **options})
 
 
+@pytest.mark.slow
 def test_pictures_become_a_model_that_labels_a_night(pictures: Path, weights: Path, tmp_path: Path) -> None:
     assert run(pictures, weights, epochs=15, learning_rate=0.05) == 1
     [row] = ask(

@@ -167,6 +167,7 @@ def test_a_night_by_two_workers(fleet: dict[str, Worker], archive: Path, first: 
     assert ask("SELECT DISTINCT attempt, tries FROM segments") == [(1, 1)]
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_was_at_is_done_by_another(fleet: dict[str, Worker], first: int, parent: Actor) -> None:
     """Worker and run at once, as when the power goes: nobody is left to say so, and the lease ends."""
     name, sleepers = asleep(fleet)

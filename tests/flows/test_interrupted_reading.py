@@ -57,7 +57,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, asks: set[int], number: signal.Sign
     return killed
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_decoder_that_is_killed_costs_time_and_no_row(
     archive: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -115,6 +115,7 @@ def store(
         yield proxy
 
 
+@pytest.mark.slow
 def test_an_archived_object_is_quarantined_and_read_when_it_is_restored(store: FaultProxy, swift_bucket: str) -> None:
     """It changes neither its size nor its ETag then."""
     store.refused["two.mp4"] = (403, "InvalidObjectState", "not valid for the object's storage class")
@@ -127,6 +128,7 @@ def test_an_archived_object_is_quarantined_and_read_when_it_is_restored(store: F
     assert (report.status, report.counts.frames_done, report.refused) == ("completed", 45, [])
 
 
+@pytest.mark.slow
 def test_an_archive_of_which_nothing_may_be_read_is_an_error(store: FaultProxy, swift_bucket: str) -> None:
     store.refused["*"] = (403, "AccessDenied", "Access Denied")
     with pytest.raises(StoreError, match=r"none of the 2 files of .* may be read"):
@@ -135,6 +137,7 @@ def test_an_archive_of_which_nothing_may_be_read_is_an_error(store: FaultProxy, 
     assert run(f"s3://{swift_bucket}").status == "completed"
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_empty_is_an_error_and_its_files_are_not_gone(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

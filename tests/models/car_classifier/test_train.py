@@ -191,6 +191,7 @@ def test_a_state_there_and_back_without_an_epoch(tmp_path: Path) -> None:
     assert (found.best, found.steps, found.epochs, found.best_epoch) == ([], [], [], 0)
 
 
+@pytest.mark.slow
 def test_features_give_what_the_base_in_the_loop_gives(pictures: list[Picture], cache: Path, tmp_path: Path) -> None:
     """Without dropout and augmentation; 1e-4 of a probability is what f32 in another order may cost."""
     params = dataclasses.replace(SMALL, dropout=0.0, epochs=2)

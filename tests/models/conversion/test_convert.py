@@ -139,6 +139,7 @@ def test_the_same_source_gives_the_same_bytes(data: Path, tmp_path: Path, conver
     assert second.source.location == "elsewhere"
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_another_process_gives_the_same_bytes_silently_and_calls_nobody(
     data: Path, tmp_path: Path, convert_once: Convert

@@ -60,6 +60,7 @@ def test_it_is_small() -> None:
     assert sum(path.stat().st_size for path in FOLDER.glob("*.bin")) <= LARGEST_BYTES
 
 
+@pytest.mark.slow
 def test_its_keypoints_are_as_right_as_was_asked_for(found: Accuracy) -> None:
     assert found.frames == 2 * FRAMES
     assert found.pck_box >= PCK_ASKED_FOR
