@@ -54,7 +54,7 @@ class Pace:
         name = self.worker
         if self.device and not name.endswith(kind(self.device)):
             name = f"{name}/{kind(self.device)}"
-        return f"{name} ({rate(self.frames_per_s)}{f', assumed like {self.like}' if self.like else ''})"
+        return f"{name} ({rate(self.frames_per_s)}{f', {self.like}' if self.like else ''})"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ def _pace(worker: Worker, speeds: Sequence[WorkerSpeed]) -> Pace | None:
     if fitting:
         return Pace(worker.name, fitting[-1].device, fitting[-1].frames_per_s)
     alike = [speed for speed in speeds if worker.device and kind(speed.device) == kind(worker.device)]
-    known, like = (alike, f"a {kind(alike[0].device)}") if alike else (speeds, "the mean of all workers")
+    known, like = (
+        (alike, f"the mean of all {kind(alike[0].device)} devices") if alike else (speeds, "the mean of all workers")
+    )
     if not known:
         return None
     return Pace(worker.name, worker.device, sum(speed.frames_per_s for speed in known) / len(known), like)

@@ -62,7 +62,9 @@ def test_it_is_never_shorter_than_all_devices_at_their_best_without_a_pause(
 def test_where_nothing_was_measured_nothing_is_claimed(work: Work, there: list[Worker], overhead: Overhead) -> None:
     found = estimate(work, there, [], overhead, elapsed_s=3.0)
     assert found.total_s is None
-    assert found.text().startswith("not measured yet" if there else "unknown, as no worker is online")
+    assert found.text().startswith(
+        "unknown, as this model was never measured" if there else "unknown, as no worker is online"
+    )
 
 
 def test_speeds_add_up_and_overhead_is_on_top() -> None:
@@ -104,7 +106,7 @@ def test_the_text_names_the_fastest_and_counts_the_others() -> None:
     found = estimate(Work(432_000, 240), there, known, Overhead(), 0.0)
     assert found.text() == (
         "about 33 min 20 s: 432,000 frames by pi-0/MYRIAD (30.0 frames/s), pi-1/MYRIAD (29.0 frames/s), "
-        "pi-2/MYRIAD (28.0 frames/s), new/MYRIAD (27.0 frames/s, taken for a MYRIAD) "
+        "pi-2/MYRIAD (28.0 frames/s), new/MYRIAD (27.0 frames/s, the mean of all MYRIAD devices) "
         "and 4 more (216 frames/s all together)"
     )
 
