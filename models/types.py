@@ -1,4 +1,4 @@
-"""The values that the folders hand to each other. Standard library and numpy only; no disk, no network."""
+"""The values that packages pass to each other. Standard library and numpy only; no disk, no network."""
 
 import re
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ErrorWithRemedy as ErrorWithRemedy
 from models.errors import NightjarError as NightjarError
 
 # COCO's keypoints in COCO's order: the order of every array of keypoints, and of the columns of SQL and Parquet.
@@ -51,16 +52,16 @@ def refuse_credentials(address: str) -> None:
     authority = found["authority"]
     if "@" in authority or (":" in authority and not _PORT.fullmatch(authority)):
         raise NightjarError(
-            "an address has a user name or a password in it, which logs and the database would keep. Leave them out of "
-            "it: NIGHTJAR_S3_ACCESS_KEY_ID and NIGHTJAR_S3_SECRET_ACCESS_KEY are for a store, PREFECT_API_AUTH_STRING "
-            "for Prefect"
+            "An address contains a user name or a password, which logs and the database would keep. Remove them from "
+            "the address. Use NIGHTJAR_S3_ACCESS_KEY_ID and NIGHTJAR_S3_SECRET_ACCESS_KEY for a store, and "
+            "PREFECT_API_AUTH_STRING for Prefect."
         )
 
 
 class TimeRepair(NamedTuple):
     """A stretch of frames [start_frame, stop_frame) in which the container's time stamps could not be used as they are.
 
-    frames: how many of them got a time between their neighbours' instead
+    frames: number of frames that received a time between those of their neighbours instead
     clock_s: NULL, or the seconds by which the recording's clock jumped before start_frame, which are left out
     """
 
@@ -83,10 +84,10 @@ class Video:
     crop_left, crop_top, crop_right, crop_bottom: stored pixels that the container excludes from the picture
     pixel_aspect: width of a stored pixel divided by its height
     mirrored: left and right are exchanged, before `rotation`
-    stream: index of the stream that was taken; streams: how many it was chosen from
+    stream: index of the stream that is used; streams: number of video streams in the file
     time_repairs: where the container's time stamps were damaged, ascending
-    unused_bytes: behind the last packet of all streams, which the container does not explain; 0 = none worth a note
-    coded_bytes, coded_sha256: of the coded pictures alone, as storage.video.coded_film takes them; None where not known
+    unused_bytes: bytes after the last packet of all streams, which the container does not explain; 0 = none to report
+    coded_bytes, coded_sha256: of the coded pictures alone, see storage.video.coded_film; None = not known
     """
 
     sha256: str
@@ -122,12 +123,12 @@ class FrameIndex:
     pts: (frames,) int64, ascending, in units of the stream's time base
     timestamps_s: (frames,) float64, seconds on a player's clock (0 = the container's start)
     keyframes: (k,) int64, ascending frame numbers where decoding can start; 0 is always one
-    numbered_by: how a decoded frame is known: by its pts; where the container's cannot be trusted by its packet, by the
-        dts with which it leaves the decoder (`pts` then holds those), or by counting from the file's start
-    packets: (frames,) int64, only where numbered by packet: which packet of the file holds each frame, counted from 0
-    key_stamps, key_bytes: (k,) int64, likewise: pts of the keyframes' packets and their positions in the file, -1 =
-        unknown: where to seek, and how to know that it is this one
-    key_headers: (k,) int64, only where packets carry headers for the decoder: how many do up to each keyframe
+    numbered_by: identification of a decoded frame: by its pts; where the container's are not reliable by its packet, by
+        the dts with which it leaves the decoder (`pts` then contains those), or by counting from the file's start
+    packets: (frames,) int64, only where numbered by packet: number of the packet that contains each frame, from 0
+    key_stamps, key_bytes: (k,) int64, likewise: pts of the keyframes' packets and their positions in the file, for
+        seeking to a keyframe and recognising it; -1 = unknown
+    key_headers: (k,) int64, only where packets carry headers for the decoder: number of them up to each keyframe
     """
 
     pts: NDArray[np.int64]
@@ -234,7 +235,7 @@ class Classifications:
 
 
 Rows = Poses | Classifications
-"""What a model leaves in SQL: of people, or of frames."""
+"""Rows that a model writes to SQL: of people, or of frames."""
 
 
 def _stack(parts: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -243,10 +244,10 @@ def _stack(parts: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One converted model as the database knows it: what decides its rows, by hash, and where it came from.
+    """One converted model as the database knows it: the hash of all that determines its rows, and its origin.
 
     version_sha256: Manifest.version_id; manifest: the whole manifest.json
-    frames_per_second: how many frames of a second it looks at; None = every one
+    frames_per_second: number of frames processed per second of video; None = every frame
     """
 
     version_sha256: str
@@ -263,13 +264,12 @@ class ModelVersion:
 
 @dataclass(frozen=True)
 class SegmentReport:
-    """Report on one segment: what the ledger and the result file hold beside the rows.
+    """Report on one segment: the content of the ledger and the result file besides the rows.
 
-    frames_done: frames that were dealt with as the model version asks: seen by the model, or left out where it looks at
-        some a second only
-    undecodable: frame numbers that the decoder could not give, ascending
-    device: what did the inference, such as "CPU (Intel Xeon …)"; precision: "f32", "bf16", "f16"
-    worker: who did it; wall_s: seconds from the first frame asked for to the last one decoded
+    frames_done: frames that were processed, or skipped because the model version samples some frames per second only
+    undecodable: numbers of the frames that could not be decoded, ascending
+    device: full name of the inference device, such as "CPU (Intel Xeon …)"; precision: "f32", "bf16", "f16"
+    worker: its name; wall_s: seconds from the first frame's request to the last frame's decoding
     """
 
     frames_done: int
@@ -281,7 +281,7 @@ class SegmentReport:
 
 
 class VideoError(NightjarError):
-    """A video that cannot be used; the text is the reason that a person reads in the quarantine."""
+    """A video that cannot be used. The text is the reason that the quarantine shows."""
 
 
 class AttemptError(NightjarError):

@@ -172,7 +172,7 @@ def read_batch(engine: Engine, batch_id: int | None = None) -> BatchFacts:
     with reading(engine) as connection:
         row = connection.execute(rows if batch_id is None else rows.where(batches.c.batch_id == batch_id)).first()
     if row is None:
-        raise DatabaseError("no batch", "one", "run 'nightjar run ARCHIVE --model NAME' first")
+        raise DatabaseError("There is no such batch.", "Run 'nightjar run ARCHIVE --model NAME' first.")
     return BatchFacts(*row)
 
 

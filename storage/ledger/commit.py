@@ -171,9 +171,8 @@ def _model_id(connection: Connection, version_sha256: str) -> int:
     found = connection.execute(select(model_versions.c.model_version_id).where(mine)).scalar()
     if found is None:
         raise DatabaseError(
-            f"a result of model version {version_sha256[:12]}…",
-            "a registered one",
-            "register the model that made it ('nightjar convert' does), then load again",
+            f"The result is of model version {version_sha256[:12]}…, which is not registered.",
+            "Register the model that made it ('nightjar convert' does), then load the result again.",
         )
     return int(found)
 

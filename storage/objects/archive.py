@@ -135,9 +135,7 @@ class FolderArchive:
             if not self.root.is_dir():
                 found = "nothing" if not self.root.exists() else "no folder"
                 raise StoreError(
-                    f"{found} at {str(self.root)!r}",
-                    "a folder with videos",
-                    "correct the archive's location, or mount its disk",
+                    f"{found} at {str(self.root)!r}.", "Correct the archive's location, or mount its disk."
                 )
             with os.scandir(self.root) as items:  # may it be read?
                 next(items, None)
@@ -201,12 +199,14 @@ class FolderArchive:
     def local(self, entry: Entry) -> Iterator[Path]:
         relative = Path(os.fsdecode(decode_name(entry.key)))
         if relative.is_absolute() or ".." in relative.parts or "\0" in entry.key:
-            raise ObjectError(f"key {entry.key!r}", "a key from this archive's listing", "list the archive again")
+            raise ObjectError(
+                f"The key {entry.key!r} does not come from a listing of this archive.", "List the archive again."
+            )
         path = self.root / relative
         found = _readable(path)
         if (found.st_size, str(found.st_mtime_ns)) != (entry.size_bytes, entry.etag):
             raise ChangedError(
-                f"{str(path)!r} is not the version that was listed", "the same size and time", "list the archive again"
+                f"{str(path)!r} no longer has the size and time that were listed.", "List the archive again."
             )
         yield path
 
@@ -227,7 +227,7 @@ class S3Archive:
     def _refuse_nothing(self, found: bool) -> None:
         if self.prefix and not found:
             address = self.bucket.address(self.prefix)
-            raise StoreError(f"nothing at {address}", "the archive's videos", "correct the archive's location")
+            raise StoreError(f"There is nothing at {address}.", "Correct the archive's location.")
 
     def list(self) -> list[Entry]:
         entries: builtins.list[Entry] = []
@@ -271,16 +271,13 @@ class S3Archive:
             self.bucket.fetch(key, file, entry.etag, entry.size_bytes)
         except DeniedError as error:
             raise DeniedObjectError(
-                error.found,
-                "the right to read this object (s3:GetObject)",
-                "correct its owner, ACL or the bucket's policy",
+                error.happened,
+                "Allow s3:GetObject on this object: correct its owner, its ACL or the bucket's policy.",
             ) from error
         except CallFailedError as error:
             if not self.bucket.answers(self.prefix):
                 raise
-            raise UnansweredError(
-                error.found, error.expected, f"look at this object in the store; {error.remedy}"
-            ) from error
+            raise UnansweredError(error.happened, f"Look at this object in the store. {error.remedy}") from error
 
 
 def _readable(path: Path) -> os.stat_result:
@@ -292,10 +289,10 @@ def _readable(path: Path) -> os.stat_result:
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise ChangedError(f"{error.strerror} at {str(path)!r}", "a file", "list the archive again") from error
+            raise ChangedError(f"{error.strerror} at {str(path)!r}.", "List the archive again.") from error
         except PermissionError as error:
             raise DeniedObjectError(
-                f"{error.strerror} at {str(path)!r}", "the right to read it", "give this user that right (chmod, chown)"
+                f"{error.strerror} at {str(path)!r}.", "Give this user the right to read it (chmod, chown)."
             ) from error
         try:
             return os.fstat(descriptor)

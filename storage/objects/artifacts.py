@@ -73,7 +73,7 @@ def prove(store: Artifacts) -> None:
         store._remove(key)
     if found != data:
         raise StoreError(
-            f"{store.url(key)} came back with other bytes", "the bytes just stored", "look at the store's health"
+            f"{store.url(key)} does not return the bytes that were just stored.", "Check the store's health."
         )
 
 
@@ -229,7 +229,7 @@ class S3Artifacts:
 def _check_regular(status: os.stat_result, path: Path, limit_bytes: int) -> None:
     """Raise ObjectError for a pipe, a device or a socket under an object's name, and for a file beyond the limit."""
     if not stat.S_ISREG(status.st_mode):
-        raise ObjectError(f"{path} is not a regular file", "an object", "remove it from the store")
+        raise ObjectError(f"{path} is not a regular file.", "Remove it from the store.")
     if status.st_size > limit_bytes:
         raise too_large(str(path), status.st_size, limit_bytes)
 
@@ -248,15 +248,14 @@ def _checked(key: str) -> str:
     if _is_sound(key):
         return key
     raise ObjectError(
-        f"artifact key {key[:200]!r}",
-        "a relative path of printable parts up to 255 bytes, without '..' or a backslash",
-        "use another key",
+        f"The artifact key {key[:200]!r} is not allowed.",
+        "Use a relative path of printable parts of at most 255 bytes each, without '..' or a backslash.",
     )
 
 
 def _checked_name(name: str) -> str:
     if "/" in name:
-        raise ObjectError(f"file name {name[:200]!r}", "a name without folders", "use another name")
+        raise ObjectError(f"The file name {name[:200]!r} contains a folder.", "Use a name without folders.")
     return _checked(name)
 
 

@@ -96,9 +96,9 @@ class FileCache:
         """Remove the oldest files until `part` fits in; unfinished files of other processes count in full."""
         if size_bytes > self.limit_bytes:
             raise ObjectError(
-                f"a video of {size_bytes:,} bytes",
-                f"at most {self.limit_bytes:,}, the size of the cache {str(self.folder)!r}",
-                "raise the cache's size",
+                f"A video of {size_bytes:,} bytes does not fit into the cache {str(self.folder)!r} of "
+                f"{self.limit_bytes:,} bytes.",
+                "Raise the cache's size.",
             )
         files = sorted(self._files(part), key=lambda file: file[0])
         used = sum(size for _, size, _ in files)
@@ -109,9 +109,9 @@ class FileCache:
                 used -= size
         if used + size_bytes > self.limit_bytes:
             raise StoreError(
-                f"{used:,} of {self.limit_bytes:,} bytes of the cache {str(self.folder)!r} are in use",
-                f"room for {size_bytes:,} more",
-                "raise the cache's size, or run fewer workers beside each other",
+                f"{used:,} of {self.limit_bytes:,} bytes of the cache {str(self.folder)!r} are in use, which leaves no "
+                f"room for {size_bytes:,} more.",
+                "Raise the cache's size, or run fewer workers at once.",
             )
 
     @contextmanager

@@ -7,19 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from models.text import visible
-from models.types import NightjarError, refuse_credentials
+from models.types import ErrorWithRemedy, refuse_credentials
 
 
-class StoreError(NightjarError):
-    """A store that cannot be used: what was found, what was expected, and the remedy. Never contains a secret."""
-
-    def __init__(self, found: str, expected: str, remedy: str) -> None:
-        super().__init__(found, expected, remedy)
-        self.found, self.expected, self.remedy = found, expected, remedy
-
-    def __str__(self) -> str:
-        return visible(f"{self.found}; expected {self.expected}: {self.remedy}")
+class StoreError(ErrorWithRemedy):
+    """A store that cannot be used. Never contains a secret."""
 
 
 class ObjectError(StoreError):
@@ -28,7 +20,10 @@ class ObjectError(StoreError):
 
 def too_large(address: str, size_bytes: int, limit_bytes: int) -> ObjectError:
     """Return the error for an object that is larger than anything Nightjar writes there."""
-    return ObjectError(f"{address} has {size_bytes} bytes", f"at most {limit_bytes}", "remove it from the store")
+    return ObjectError(
+        f"{address} has {size_bytes:,} bytes, and Nightjar writes at most {limit_bytes:,} there.",
+        "Remove it from the store.",
+    )
 
 
 class ChangedError(ObjectError):
@@ -95,31 +90,32 @@ def parse_place(location: str) -> Path | S3Place:
 
 def _not_a_place(location: str) -> StoreError:
     return StoreError(
-        f"location {location!r}", "a folder, file:///folder or s3://bucket/prefix", "correct the setting that names it"
+        f"The location {location!r} is not a folder, file:///folder or s3://bucket/prefix.",
+        "Correct the setting that names it.",
     )
 
 
-_FOLDER_IN_THE_WAY = ("a file", "move the folder that is in its way")
+_FOLDER_IN_THE_WAY = "Move the folder that takes the file's place."
 _OF_THE_OBJECT = {
-    errno.ENOENT: ("a file", "check that it exists and that its disk is mounted"),
-    errno.ESTALE: ("a file", "check that it exists and that its disk is mounted"),
-    errno.ENAMETOOLONG: ("parts of at most 255 bytes", "use a shorter name"),
-    errno.ENOTDIR: ("a folder", "name a folder, or move the file that is in its way"),
+    errno.ENOENT: "Check that the file exists and that its disk is mounted.",
+    errno.ESTALE: "Check that the file exists and that its disk is mounted.",
+    errno.ENAMETOOLONG: "Use a name whose parts have at most 255 bytes.",
+    errno.ENOTDIR: "Name a folder, or move the file that takes its place.",
     errno.EISDIR: _FOLDER_IN_THE_WAY,
     errno.ENOTEMPTY: _FOLDER_IN_THE_WAY,
-    errno.ELOOP: ("a plain file, not a symbolic link", "replace the link by the file itself"),
+    errno.ELOOP: "Replace the symbolic link by the file itself.",
 }
-_PERMISSION = ("permission", "give this user the right to it (ls -ld shows who has it)")
+_PERMISSION = "Give this user the permission ('ls -ld' shows who has it)."
 _OF_THE_STORE = {
-    errno.ENOSPC: ("free space", "free some space on that disk, then try again"),
-    errno.EDQUOT: ("space within the quota", "free some space or raise the quota, then try again"),
-    errno.EFBIG: ("room for the whole file", "raise the limit on file sizes (ulimit -f) or use another file system"),
+    errno.ENOSPC: "Free some space on that disk, then try again.",
+    errno.EDQUOT: "Free some space or raise the quota, then try again.",
+    errno.EFBIG: "Raise the limit on file sizes (ulimit -f), or use another file system.",
     errno.EACCES: _PERMISSION,
     errno.EPERM: _PERMISSION,
-    errno.EROFS: ("a disk that can be written", "mount it read-write or name another folder"),
-    errno.EIO: ("a disk that answers", "look at the kernel's log (dmesg): the disk or its mount is failing"),
+    errno.EROFS: "Mount the disk read-write, or name another folder.",
+    errno.EIO: "Look at the kernel's log (dmesg). The disk or its mount is failing.",
 }
-_OTHER = ("a working disk", "look at the disk and its mount")
+_OTHER = "Check the disk and its mount."
 
 
 @contextmanager
@@ -128,7 +124,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        found, number = f"{error.strerror or error} at {str(path)!r}", error.errno or 0
+        happened, number = f"{error.strerror or error} at {str(path)!r}.", error.errno or 0
         if number in _OF_THE_OBJECT:
-            raise ObjectError(found, *_OF_THE_OBJECT[number]) from error
-        raise StoreError(found, *_OF_THE_STORE.get(number, _OTHER)) from error
+            raise ObjectError(happened, _OF_THE_OBJECT[number]) from error
+        raise StoreError(happened, _OF_THE_STORE.get(number, _OTHER)) from error

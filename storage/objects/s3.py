@@ -89,7 +89,8 @@ def make_client(options: S3Options) -> Any:
         )
     except ValueError as error:
         raise StoreError(
-            f"S3 endpoint {options.server!r}", "an address such as https://host:9000", "correct the S3 endpoint setting"
+            f"The S3 endpoint {options.server!r} is not a valid address.",
+            "Set it to an address such as https://host:9000.",
         ) from error
     except BotoCoreError as error:
         raise explain(error, "S3", options.server) or error from error
@@ -330,11 +331,9 @@ def _pause(failures: int) -> None:
 
 def _changed(address: str) -> ObjectError:
     return ChangedError(
-        f"{address} is not the version that was listed", "the same ETag and size", "list again and take the new one"
+        f"{address} no longer has the ETag and size that were listed.", "List the objects again and read the new one."
     )
 
 
 def _damaged(address: str, difference: str) -> ObjectError:
-    return ObjectError(
-        f"{address} came with {difference}, {TRIES} times", "the bytes that were stored", "store it again"
-    )
+    return ObjectError(f"{address} was returned with {difference}, {TRIES} times.", "Store it again.")

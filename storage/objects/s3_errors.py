@@ -1,4 +1,4 @@
-"""Errors of boto3: the finding and remedy of each, and whether a retry is worthwhile. Makes no calls."""
+"""Errors of boto3: a sentence and a remedy for each, and whether a retry is worthwhile. Makes no calls."""
 
 from storage.objects.places import (
     CallFailedError,
@@ -65,27 +65,25 @@ def explain(error: Exception, address: str, server: str) -> StoreError | None:
         return _of_the_object(error, address, server) or _answered(_code(error), _status(error), address, server)
     if isinstance(error, boto.SSLError | urllib3.exceptions.SSLError):
         return StoreError(
-            f"TLS with {server} failed: {_tls_reason(error)}",
-            "a certificate that this machine trusts",
-            "name the bundle that holds its authority in the S3 TLS setting, or correct https:// in the endpoint",
+            f"TLS with {server} failed: {_tls_reason(error)}.",
+            "Name the bundle that contains its certificate authority in the S3 TLS setting, or correct https:// in the "
+            "endpoint.",
         )
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.CredentialRetrievalError):
-        return StoreError(f"no complete S3 credentials for {server}", "an access key and its secret", "set both")
+        return StoreError(f"The S3 credentials for {server} are not complete.", "Set an access key and its secret.")
     if isinstance(error, boto.ParamValidationError):
-        return StoreError(f"{address!r} is not a valid S3 address", "a valid bucket and key", "correct the location")
+        return StoreError(f"{address!r} is not a valid S3 address.", "Correct the bucket's name or the key.")
     if isinstance(error, boto.ConnectionError | boto.ReadTimeoutError | boto.ConnectionClosedError):
         kind = CallFailedError if _NO_SUCH_HOST in str(getattr(error, "kwargs", {}).get("error")) else UnreachableError
         return kind(
-            f"{server} does not answer ({type(error).__name__}) for {address}",
-            "an S3 server that answers",
-            "check that it runs and that endpoint, port, network and proxy are right",
+            f"{server} does not answer ({type(error).__name__}) for {address}.",
+            "Check that it runs and that endpoint, port, network and proxy are right.",
         )
     broken_off = isinstance(error, boto.BotoCoreError | ResponseParserError | urllib3.exceptions.HTTPError)
     if broken_off or is_unreadable(error):
         return UnreachableError(
-            f"{server} broke off ({type(error).__name__}) at {address}",
-            "a whole S3 answer",
-            "check that the endpoint is an S3 server; where it is an old one, use checksum mode when_required",
+            f"{server} broke off its answer ({type(error).__name__}) for {address}.",
+            "Check that the endpoint is an S3 server. Use checksum mode when_required for an old one.",
         )
     return None
 
@@ -107,28 +105,25 @@ def _tls_reason(error: Exception) -> str:
 def _of_the_object(error: Exception, address: str, server: str) -> ObjectError | None:
     """Return the store's refusal of this one object; None where the store itself may be at fault."""
     code, words = _code(error), _words(error)
-    answer = f"{server} said {code or _status(error)} for {address}"
+    answer = f"{server} answered {code or _status(error)} for {address}"
     if code in _NO_OBJECT:
-        return ChangedError(answer, "an existing object", "check bucket and key; it may have been removed meanwhile")
+        return ChangedError(f"{answer}.", "Check bucket and key. The object may have been removed meanwhile.")
     if code in ("PreconditionFailed", "412"):
-        return ChangedError(f"{address} is not the version that was listed", "the same ETag", "list again")
+        return ChangedError(f"{address} is no longer the version that was listed.", "List the objects again.")
     if code == "InvalidObjectState":
         return RefusedError(
-            f"{answer}: it is archived ({_storage_class(error)})",
-            "an object that can be read at once",
-            "restore it (aws s3api restore-object), then run again",
+            f"{answer}: the object is archived ({_storage_class(error)}).",
+            "Restore it ('aws s3api restore-object'), then run again.",
         )
     if code.startswith("KMS") or (code == "AccessDenied" and "kms:" in words):
         return RefusedError(
-            f"{answer}: its encryption key cannot be used",
-            "a key that is enabled and that these credentials may decrypt with",
-            "enable the key or allow kms:Decrypt on it, then run again",
+            f"{answer}: these credentials cannot use the object's encryption key.",
+            "Enable the key or allow kms:Decrypt on it, then run again.",
         )
     if code in ("InvalidRequest", "InvalidArgument") and _OWN_KEY in words.lower():
         return RefusedError(
-            f"{answer}: it is encrypted with a customer's own key (SSE-C)",
-            "an object that the store can decrypt",
-            "copy it over itself without that key",
+            f"{answer}: the object is encrypted with a customer's own key (SSE-C).",
+            "Copy it onto itself without that key.",
         )
     return None
 
@@ -142,21 +137,19 @@ def _storage_class(error: Exception) -> str:
 
 
 def _answered(code: str, status: int, address: str, server: str) -> StoreError:
-    answer = f"{server} said {code or status} for {address}"
+    answer = f"{server} answered {code or status} for {address}."
     if code == "NoSuchBucket":
-        return StoreError(answer, "an existing bucket", "create the bucket, or correct its name")
+        return StoreError(answer, "Create the bucket, or correct its name.")
     if code in _FULL or status == 507:
-        return StoreError(answer, "free space in the store", "free some space or raise the quota, then try again")
+        return StoreError(answer, "Free some space in the store or raise the quota, then try again.")
     if code == "RequestTimeTooSkewed":
-        return StoreError(answer, "clocks within 15 minutes", "set this machine's clock (timedatectl)")
+        return StoreError(answer, "Set this machine's clock (timedatectl): it is more than 15 minutes off.")
     if code in _WRONG_REGION:
-        return StoreError(answer, "the bucket's own region", "correct the S3 region setting")
+        return StoreError(answer, "Set the S3 region to the bucket's own.")
     if code in _WRONG_KEYS or status in (401, 403):
         kind = StoreError if code in _WRONG_KEYS or status == 401 else DeniedError
-        return kind(answer, "credentials with the right to do this", "check access key, secret and the bucket's policy")
+        return kind(answer, "Check the access key, its secret and the bucket's policy.")
     if status in (400, 501):
-        return CallFailedError(
-            answer, "a request that it understands", "an older store needs checksum mode when_required, or path style"
-        )
+        return CallFailedError(answer, "Use checksum mode when_required or path style if the store is an older one.")
     kind = UnreachableError if status >= 500 else CallFailedError
-    return kind(answer, "success", "look at the server's own log")
+    return kind(answer, "Look at the server's own log.")

@@ -1,7 +1,6 @@
 """Opening and migrating the database, SQLite or PostgreSQL, and its transactions. No tables, no rows of ours.
 
-Every fault becomes one DatabaseError that states what was found, what was expected and the remedy, and never contains
-a password.
+Every fault becomes one DatabaseError that says what happened and what repairs it, and never contains a password.
 """
 
 import sqlite3
@@ -20,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 if TYPE_CHECKING:
     from alembic.config import Config
 
-from models.types import NightjarError
+from models.types import ErrorWithRemedy
 from storage.private import make_file, make_folder, tighten
 from storage.sql.postgresql_session import ENCODING, PostgresqlSession, Server
 from storage.sql.statement_guard import StatementGuard
@@ -37,12 +36,8 @@ GUARD = "statement guard"  # of a connection to SQLite, in its info
 DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
-class DatabaseError(NightjarError):
-    """A fault of the database or its use: the finding, the expectation and the remedy."""
-
-    def __init__(self, found: str, expected: str, remedy: str) -> None:
-        super().__init__(f"{found}; expected {expected}: {remedy}")
-        self.found, self.expected, self.remedy = found, expected, remedy
+class DatabaseError(ErrorWithRemedy):
+    """A fault of the database or its use."""
 
 
 class DataRefusedError(DatabaseError):
@@ -73,28 +68,28 @@ STARTING = (
 REFUSED = ("FATAL", "Name or service not known", "certificate", "SSL")  # not repaired by waiting
 AWAY_STATES = ("08", "53300", "57P01", "57P02", "57P03")  # connection lost, too many, shut down, crashed, starting
 
-# (part of the driver's message, expectation, remedy), of which the first match counts
-FAULTS = (
-    ("file is not a database", "a SQLite database", "give the path of another file, or move this one away"),
-    ("malformed", "a sound SQLite database", "restore a copy, or rebuild it from the Parquet results"),
-    ("readonly database", "a file that may be written", "change its owner or its permissions, or the disk's"),
-    ("unable to open database file", "a file that can be made and opened", "check the path and its permissions"),
-    ("disk is full", "room on the disk", "free some space and run again: nothing was half-written"),
-    ("database is locked", "to write within 30 s", "end the other program that holds the database"),
-    ("password authentication failed", "the right user and password", "correct NIGHTJAR_DATABASE_URL"),
-    ("no password supplied", "a password", "write it into NIGHTJAR_DATABASE_URL"),
-    ("permission denied", "a role that may do this", "grant it the right, or use the database's owner"),
-    ("No space left on device", "room on the server's disk", "free some space there: nothing was half-written"),
-    ("cannot execute", "a server that may be written", "use the primary, not a standby"),
-    ("read-write mode", "a server that may be written", "use the primary, not a standby"),
-    ("statement pooling mode", "a pooler that keeps transactions", "set pool_mode = transaction in PgBouncer"),
-    ("unsupported startup parameter", "a pooler that takes it", "remove it from the URL or from PGOPTIONS"),
-    ("other objects depend on it", "no view of yours on Nightjar's", "drop yours, and create it again afterwards"),
-    ("does not exist", "that it exists", "create it ('createdb NAME' makes a database), or correct the name"),
-    *((words, "a PostgreSQL server that takes connections", "wait until it is up") for words in STARTING),
-    ("connection", "a PostgreSQL server that answers", "start it, or correct NIGHTJAR_DATABASE_URL"),
-    ("resolve host", "a host name that exists", "correct NIGHTJAR_DATABASE_URL"),
-    ("", "an answer", "see 'nightjar doctor'"),
+# (part of the driver's message, remedy), of which the first match counts
+REMEDIES = (
+    ("file is not a database", "Give the path of another file, or move this one away."),
+    ("malformed", "Restore a copy of the database, or rebuild it from the Parquet results."),
+    ("readonly database", "Change the owner or the permissions of the file, or of its disk."),
+    ("unable to open database file", "Check the path and its permissions."),
+    ("disk is full", "Free some space and run again. Nothing was half-written."),
+    ("database is locked", f"End the other program that has held the database for {BUSY_TIMEOUT_S} s."),
+    ("password authentication failed", "Correct the user and the password in NIGHTJAR_DATABASE_URL."),
+    ("no password supplied", "Write the password into NIGHTJAR_DATABASE_URL."),
+    ("permission denied", "Grant the role this right, or use the database's owner."),
+    ("No space left on device", "Free some space on the server's disk. Nothing was half-written."),
+    ("cannot execute", "Use the primary server, not a standby."),
+    ("read-write mode", "Use the primary server, not a standby."),
+    ("statement pooling mode", "Set pool_mode = transaction in PgBouncer."),
+    ("unsupported startup parameter", "Remove the parameter from the URL or from PGOPTIONS: the pooler refuses it."),
+    ("other objects depend on it", "Drop your own view on Nightjar's, and create it again afterwards."),
+    ("does not exist", "Create it ('createdb NAME' creates a database), or correct the name."),
+    *((words, "Wait until the PostgreSQL server takes connections.") for words in STARTING),
+    ("connection", "Start the PostgreSQL server, or correct NIGHTJAR_DATABASE_URL."),
+    ("resolve host", "Correct the host name in NIGHTJAR_DATABASE_URL."),
+    ("", "Run 'nightjar doctor'."),
 )
 
 # An open database as the other folders see it: they pass it to functions of storage, and dispose of it at the end.
@@ -122,12 +117,10 @@ def explain(error: Exception, url: URL) -> DatabaseError:
     original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     message = (str(original).strip() or type(original).__name__).splitlines()[0]
     if isinstance(original, REFUSALS):  # of PostgreSQL: SQLSTATE classes 22 and 23
-        return DataRefusedError(
-            f"{describe(url)} says '{message}'", "values that fit its columns", "see where they come from"
-        )
-    expected, remedy = next((expected, remedy) for fault, expected, remedy in FAULTS if fault in message)
+        return DataRefusedError(f"{describe(url)} says '{message}'.", "Give values that fit the columns.")
+    remedy = next(remedy for part, remedy in REMEDIES if part in message)
     kind = DatabaseAwayError if _is_away(original, message) else DatabaseError
-    return kind(f"{describe(url)} says '{message}'", expected, remedy)
+    return kind(f"{describe(url)} says '{message}'.", remedy)
 
 
 def _is_away(original: BaseException, message: str) -> bool:
@@ -157,15 +150,17 @@ def open_database(url: str) -> Database:
 
 
 def _parse(url: str) -> URL:
-    expected = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
-    remedy = "correct NIGHTJAR_DATABASE_URL, with an @ in the password as %40"
+    remedy = (
+        "Set NIGHTJAR_DATABASE_URL to sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME, with an @ in the "
+        "password as %40."
+    )
     parsed = _make_url(url)
     # An @ in the password moves the rest of it into the host's or the database's name, which errors show.
     if parsed is None or (parsed.host and "@" in f"{parsed.host}{parsed.database}"):
-        raise DatabaseError("a database URL that cannot be read", expected, remedy)
+        raise DatabaseError("The database URL cannot be read.", remedy)
     backend = parsed.drivername.split("+")[0]
     if backend not in DRIVERS or (backend == "sqlite" and parsed.database in (None, "", ":memory:")):
-        raise DatabaseError(f"the database URL {describe(parsed)}", expected, remedy)
+        raise DatabaseError(f"The database URL {describe(parsed)} names no database that Nightjar can use.", remedy)
     if backend == "sqlite":  # SQLAlchemy does not decode a file's name in the URL, where '?' has to be %3F
         parsed = parsed.set(database=unquote(str(parsed.database)))
     return parsed.set(drivername=DRIVERS[backend])
@@ -184,7 +179,9 @@ def _open_sqlite(url: URL) -> Engine:
     try:
         make_folder(folder)
     except OSError as error:
-        raise DatabaseError(f"{folder}: {error.strerror}", "a folder for the database", "give another path") from error
+        raise DatabaseError(
+            f"The database's folder {folder} cannot be created: {error.strerror}.", "Give another path."
+        ) from error
     with suppress(OSError):  # SQLite's own message is better
         _keep_private(Path(str(url.database)))
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S})
@@ -222,7 +219,9 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         else:
             break
     if mode != "wal":
-        raise DatabaseError(f"SQLite's journal mode {mode}", "WAL", "put the database on a local disk")
+        raise DatabaseError(
+            f"SQLite's journal mode is {mode}, and Nightjar needs WAL.", "Put the database on a local disk."
+        )
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -257,9 +256,8 @@ def _begin_postgresql(connection: Connection) -> None:
 def _check_encoding(server: Server, url: URL) -> None:
     if server.encoding != ENCODING:
         raise DatabaseError(
-            f"{describe(url)} stores text as {server.encoding}",
-            f"{ENCODING}, for the names of files and labels",
-            f"create another database with 'createdb --encoding={ENCODING} --locale=C --template=template0 NAME'",
+            f"{describe(url)} stores text as {server.encoding}, and the names of files and labels need {ENCODING}.",
+            f"Create another database with 'createdb --encoding={ENCODING} --locale=C --template=template0 NAME'.",
         )
 
 
@@ -288,9 +286,8 @@ def _explain_values(context: ExceptionContext) -> None:
 def explain_value(error: BaseException, url: URL) -> DataRefusedError:
     message = (str(error).strip() or type(error).__name__).splitlines()[0]
     return DataRefusedError(
-        f"the driver of {describe(url)} says '{storable(message)}'",
-        "numbers within its bounds and text that is valid UTF-8",
-        "correct the value",
+        f"The driver of {describe(url)} says '{storable(message)}'.",
+        "Correct the value: numbers must be within the column's bounds, and text valid UTF-8.",
     )
 
 
@@ -358,9 +355,9 @@ def _revisions(connection: Connection) -> tuple[str | None, str]:
 def _refused_schema(url: URL, found: str, oldest: str, newest: str) -> DatabaseError:
     if not (found.isdecimal() and int(found) < int(oldest)):
         return DatabaseError(
-            f"{describe(url)} has schema {found}",
-            f"{newest} or older",
-            "a newer Nightjar, or another program, has used this database: install that one, or use another database",
+            f"{describe(url)} has schema {found}, and this Nightjar knows {newest} and older. A newer Nightjar or "
+            "another program has used this database.",
+            "Install the newer Nightjar, or use another database.",
         )
     move = (
         "Move this file aside"
@@ -368,10 +365,10 @@ def _refused_schema(url: URL, found: str, oldest: str, newest: str) -> DatabaseE
         else "Create another database ('createdb NAME'), name it in NIGHTJAR_DATABASE_URL"
     )
     return DatabaseError(
-        f"{describe(url)} has schema {found}",
-        f"{oldest} or newer",
-        f"a version from before the first release made this database, and it cannot be migrated. {move} and run "
-        "'nightjar run' again: it fills the new database from the results in the store, and infers no frame again",
+        f"{describe(url)} has schema {found}, and this Nightjar migrates {oldest} and newer. A version from before the "
+        "first release made this database.",
+        f"{move}, then run 'nightjar run' again. It fills the new database from the results in the store, without "
+        "inferring a frame again.",
     )
 
 
@@ -385,6 +382,7 @@ def check(engine: Engine) -> str:
         version = ".".join(str(part) for part in engine.dialect.server_version_info or ())
     if found != newest:
         raise DatabaseError(
-            f"{describe(engine.url)} has schema {found}", f"{newest}", "run any batch, which migrates it"
+            f"{describe(engine.url)} has schema {found}, and this Nightjar needs {newest}.",
+            "Run any batch: it migrates the database.",
         )
     return f"{engine.dialect.name} {version}, schema {found}, at {describe(engine.url)}"

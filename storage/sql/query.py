@@ -56,7 +56,7 @@ SQLITE_FUNCTIONS = frozenset({
 PATTERN_BYTES = 1000  # of a LIKE, whose wildcards SQLite matches without a chance to interrupt it
 ROWS_AT_ONCE = 1000
 ROOM_BYTES = 256 << 20  # of address space, for copies of the answer on its way
-ONE_SELECT, REMEDY = "one SELECT, which changes nothing", "docs/schema.md has the tables, views and columns"
+REMEDY = "Give one SELECT, which changes nothing. docs/schema.md lists the tables, views and columns."
 
 
 @dataclass(frozen=True)
@@ -109,17 +109,15 @@ class _Clock:
 
 def _too_slow(limits: QueryLimits) -> QueryLimitError:
     return QueryLimitError(
-        f"the query was ended after {limits.timeout_s:g} s",
-        "an answer within --timeout",
-        "ask for less, with WHERE or LIMIT, or give it longer, such as --timeout 600",
+        f"The query was ended after {limits.timeout_s:g} s, its --timeout.",
+        "Ask for less, with WHERE or LIMIT, or give it longer, such as --timeout 600.",
     )
 
 
 def _too_large(limits: QueryLimits) -> QueryLimitError:
     return QueryLimitError(
-        f"the answer takes more than {limits.max_bytes / 2**20:,.0f} MB",
-        "an answer within --max-mb",
-        "ask for fewer or smaller columns, add LIMIT, or raise --max-mb",
+        f"The answer takes more than {limits.max_bytes / 2**20:,.0f} MB, its --max-mb.",
+        "Ask for fewer or smaller columns, add LIMIT, or raise --max-mb.",
     )
 
 
@@ -134,9 +132,8 @@ def _limited(rows: Iterator[Row], clock: _Clock) -> Iterator[Row]:
     for number, row in enumerate(rows):
         if number == limits.max_rows:
             raise QueryLimitError(
-                f"the answer has more than {limits.max_rows:,} rows",
-                "an answer within --max-rows",
-                "add LIMIT, or raise --max-rows",
+                f"The answer has more than {limits.max_rows:,} rows, its --max-rows.",
+                "Add LIMIT, or raise --max-rows.",
             )
         size_bytes += sum(len(value) if isinstance(value, str | bytes | memoryview) else 8 for value in row)
         if size_bytes > limits.max_bytes:
@@ -154,9 +151,7 @@ def _guarded(engine: Engine, rows: Iterator[Row], limits: QueryLimits | None) ->
     except MemoryError as error:
         raise _too_large(limits or QueryLimits()) from error
     except VALUE_ERRORS as error:  # only the driver's own work is inside
-        raise DatabaseError(
-            f"{describe(engine.url)} cannot take this: {storable(str(error))}", ONE_SELECT, REMEDY
-        ) from error
+        raise DatabaseError(f"{describe(engine.url)} cannot run this query: {storable(str(error))}.", REMEDY) from error
 
 
 def _sqlite_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
@@ -276,7 +271,7 @@ def _explain(engine: Engine, error: Exception, limits: QueryLimits | None) -> Da
         or _is_statement(error)
     ):
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return DatabaseError(f"{describe(engine.url)} says '{message}'", ONE_SELECT, REMEDY)
+        return DatabaseError(f"{describe(engine.url)} says '{message}'.", REMEDY)
     return explain(error, engine.url)
 
 

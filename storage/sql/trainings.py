@@ -198,7 +198,7 @@ def read_trainings(engine: Engine, training_run_ids: Sequence[int]) -> list[dict
         found = {row.training_run_id: dict(row._mapping) for row in connection.execute(rows)}
     missing = [number for number in training_run_ids if number not in found]
     if missing:
-        raise DatabaseError(f"no training run {missing[0]}", "one that is there", "'nightjar compare' lists them")
+        raise DatabaseError(f"There is no training run {missing[0]}.", "Run 'nightjar compare' for a list of them.")
     return [{**found[number], "epochs": read_epochs(engine, number)} for number in training_run_ids]
 
 

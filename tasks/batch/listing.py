@@ -107,9 +107,8 @@ def _read_archive(night: Night, segment_s: float, new: set[str]) -> ArchiveListi
     _read_all(night, unread, segment_s, listing)
     if 1 < listing.denied == len(files):
         raise StoreError(
-            f"none of the {len(files)} files of {night.location} may be read",
-            "the right to read them",
-            "check the credentials and the bucket's policy (s3:GetObject), or the files' owner and mode",
+            f"None of the {len(files)} files of {night.location} may be read.",
+            "Check the credentials and the bucket's policy (s3:GetObject), or the files' owner and mode.",
         )
     catalogue.mark_seen(engine, night.location, unchanged)
     listing.gone = _mark_gone(night, known, {entry.key for entry in files})
@@ -121,9 +120,8 @@ def _refuse_empty_archive(night: Night, files: list[Entry], known: dict[str, Kno
     if not files:
         before = sum(not file.gone for file in known.values())
         raise StoreError(
-            f"no videos in {night.location}" + (f", where there were {before:,}" if before else ""),
-            "at least one",
-            "mount its disk, or correct the archive's location",
+            f"There are no videos in {night.location}" + (f", where there were {before:,}." if before else "."),
+            "Mount its disk, or correct the archive's location.",
         )
 
 

@@ -111,7 +111,7 @@ class OpenVideo:
             kept = self._probes.of(entry, self._path)
             self._video, self._index = kept or probe(self._sandbox, self._path, self._limits)
             if self._video.sha256 != sha256:
-                raise ObjectError(f"{entry.key} has other bytes now", "those it was planned by", "run again")
+                raise ObjectError(f"{entry.key} has changed since its segments were planned.", "Run again.")
             self._sha256 = sha256
         return LocalVideo(self._path, self._video, self._index)
 

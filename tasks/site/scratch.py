@@ -64,9 +64,8 @@ def _is_full(folder: Path) -> bool:
 
 def _full(root: Path) -> ScratchError:
     return ScratchError(
-        f"no space left in {str(root)!r}, the folder for temporary files",
-        "free space",
-        "free some there, or let TMPDIR name a folder with more room",
+        f"No space is left in {str(root)!r}, the folder for temporary files.",
+        "Free some space there, or set TMPDIR to a folder with more room.",
     )
 
 
@@ -74,9 +73,8 @@ def _unusable(root: Path, error: OSError) -> ScratchError:
     if error.errno in FULL:
         return _full(root)
     return ScratchError(
-        f"{error.strerror} at {str(root)!r}, the folder for temporary files",
-        "one that can be written",
-        "let TMPDIR name a folder that exists and is yours to write",
+        f"{error.strerror} at {str(root)!r}, the folder for temporary files.",
+        "Set TMPDIR to a folder that exists and that you may write.",
     )
 
 

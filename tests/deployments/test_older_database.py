@@ -43,8 +43,8 @@ def test_every_command_that_opens_it_refuses_it(older_url: str) -> None:
         result = CliRunner().invoke(main, shlex.split(command))
         assert result.exit_code == 1, (command, result.output)
         told = " ".join((result.output + result.stderr).split())
-        assert "a version from before the first release made this database" in told, (command, told)
-        assert "run 'nightjar run' again: it fills the new database from the results in the store" in told
+        assert "A version from before the first release made this database" in told, (command, told)
+        assert "run 'nightjar run' again. It fills the new database from the results in the store" in told
     engine = open_database(older_url)
     assert list(query(engine, "SELECT * FROM video_summary")[1]) == [(1, "aa")]
     engine.dispose()

@@ -122,7 +122,7 @@ def test_an_archived_object_is_quarantined_and_read_when_it_is_restored(store: F
     report = run(f"s3://{swift_bucket}")
     assert (report.status, report.counts.frames_done) == ("completed", 60)
     [(key, reason)] = ask("SELECT key, reason FROM quarantine")
-    assert (key, "restore it" in reason) == ("two.mp4", True)
+    assert (key, "Restore it" in reason) == ("two.mp4", True)
     store.refused.clear()
     report = run(f"s3://{swift_bucket}")
     assert (report.status, report.counts.frames_done, report.refused) == ("completed", 45, [])

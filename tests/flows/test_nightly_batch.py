@@ -108,7 +108,7 @@ def test_a_full_folder_for_temporary_files_costs_the_pictures_alone(
     monkeypatch.setattr(scratch, "LEAST_BYTES", 1 << 60)
     report = run(archive, overlay="all")
     assert (report.status, report.counts.frames_done, report.pictures.overlays) == ("completed", 105, {})
-    assert f"no space left in '{tempfile.gettempdir()}'" in caplog.text
+    assert f"No space is left in '{tempfile.gettempdir()}'" in caplog.text
 
 
 def _cached_model(tmp_path: Path) -> Path:
@@ -437,7 +437,7 @@ def test_one_clear_error(archive: Path, options: dict[str, str], words: str) -> 
 def test_a_model_that_was_tampered_with_is_not_run(archive: Path, home: Path) -> None:
     stored = next((home / "artifacts" / "models").rglob("model.bin"))
     stored.write_bytes(b"\0" * stored.stat().st_size)
-    with pytest.raises(NightjarError, match=r"model\.bin sha256 .* is not the manifest's"):
+    with pytest.raises(NightjarError, match=r"The sha256 of model\.bin is .*, the manifest says"):
         run(archive)
 
 

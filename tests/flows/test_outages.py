@@ -154,7 +154,7 @@ class Outages:
 
     def call(self, name: str) -> None:
         if self.fails(name, 0.25):
-            raise UnreachableError("the store does not answer", "that it does", "wait")
+            raise UnreachableError("The store does not answer.", "Wait.")
 
     def fails(self, kind: str, chance: float) -> bool:
         fails = not self.seen[kind] or self.chance.random() < chance

@@ -242,7 +242,7 @@ def test_a_result_of_another_plan_is_refused(engine: Engine) -> None:
 
 
 def test_a_result_of_an_unknown_model_is_refused(engine: Engine) -> None:
-    with pytest.raises(DatabaseError, match="register the model"):
+    with pytest.raises(DatabaseError, match="Register the model"):
         load_result(engine, make_result(0, 20))
     assert dump(engine) == [[], [], [], []]
 

@@ -143,7 +143,7 @@ def test_what_lies_below_an_empty_folder_may_be_on_a_disk_that_is_not_mounted(fo
 def test_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name, found in (("missing", "nothing at"), ("file", "no folder at")):
-        with pytest.raises(StoreError, match=f"{found} .*expected a folder with videos: .*mount") as caught:
+        with pytest.raises(StoreError, match=f"{found} .*Correct the archive's location, or mount") as caught:
             open_folder(tmp_path / name).list()
         assert type(caught.value) is StoreError
 
@@ -187,7 +187,7 @@ open_archive(sys.argv[1], S3Options(), Path("cache"), 0).list()
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
     (folder / "private").chmod(0o755)
     assert "StoreError: Permission denied at" in done.stderr
-    assert "/private'; expected permission" in done.stderr
+    assert "/private'. Give this user the permission" in done.stderr
 
 
 def test_a_changed_file(folder: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_changed_file(folder: Path) -> None:
     first, second = archive.list()
     (folder / "a.mp4").write_text("longer than it was")
     (folder / "b.mp4").unlink()
-    with pytest.raises(ObjectError, match="not the version that was listed"), archive.local(first):
+    with pytest.raises(ObjectError, match="no longer has the size and time that were listed"), archive.local(first):
         pass
     with pytest.raises(ObjectError, match="No such file"), archive.local(second):
         pass
@@ -288,7 +288,7 @@ def test_a_changed_object(s3_options: S3Options, s3_bucket: str, tmp_path: Path)
     with archive.local(old) as path:
         assert path.read_bytes() == b"old"
     without_cache = open_archive(f"s3://{s3_bucket}", s3_options, tmp_path / "2", MEGABYTE)
-    with pytest.raises(ObjectError, match="not the version that was listed"), without_cache.local(old):
+    with pytest.raises(ObjectError, match="no longer the version that was listed"), without_cache.local(old):
         pass
     bucket.remove("a.mp4")
     with pytest.raises(ObjectError, match="NoSuchKey"), without_cache.local(old):
@@ -334,11 +334,11 @@ def test_what_is_no_archive_in_s3(s3_options: S3Options, s3_bucket: str, tmp_pat
     assert listing(f"s3://{s3_bucket}") == []
     with pytest.raises(StoreError, match=r"nothing at .*: correct the archive's location"):
         listing(f"s3://{s3_bucket}/no/such/folder")
-    with pytest.raises(StoreError, match="create the bucket"):
+    with pytest.raises(StoreError, match="Create the bucket"):
         listing("s3://no-such-bucket/a")
-    with pytest.raises(StoreError, match="check access key, secret"):
+    with pytest.raises(StoreError, match="Check the access key, its secret"):
         listing(f"s3://{s3_bucket}", replace(s3_options, secret_key="wrong"))
-    with pytest.raises(StoreError, match="expected a folder, file:///folder or s3://bucket/prefix"):
+    with pytest.raises(StoreError, match="is not a folder, file:///folder or s3://bucket/prefix"):
         listing("")
 
 

@@ -83,7 +83,7 @@ def test_everything_in_use(cache: FileCache, source: Source) -> None:
         for digit in "123":
             stack.enter_context(source.kilobyte(cache, digit))
         with (
-            pytest.raises(StoreError, match=r"3,000 of 3,000 bytes .* in use; expected room for 1,000 more"),
+            pytest.raises(StoreError, match=r"3,000 of 3,000 bytes .* in use, which leaves no room for 1,000 more"),
             source.kilobyte(cache, "4"),
         ):
             pass
@@ -94,7 +94,7 @@ def test_everything_in_use(cache: FileCache, source: Source) -> None:
 
 def test_larger_than_the_cache(cache: FileCache) -> None:
     with (
-        pytest.raises(ObjectError, match="a video of 3,001 bytes; expected at most 3,000"),
+        pytest.raises(ObjectError, match=r"A video of 3,001 bytes does not fit into the cache .* of 3,000 bytes"),
         cache.file("large", "", 3001, lambda file: None),
     ):
         pass
@@ -104,9 +104,9 @@ def test_larger_than_the_cache(cache: FileCache) -> None:
 def test_a_fetch_that_fails_leaves_nothing(cache: FileCache, source: Source) -> None:
     def fail(file: BinaryIO) -> None:
         file.write(b"half of it")
-        raise StoreError("a", "b", "c")
+        raise StoreError("It broke.", "Repair it.")
 
-    with pytest.raises(StoreError, match="a; expected b: c"), cache.file("1", ".mp4", KILOBYTE, fail):
+    with pytest.raises(StoreError, match=r"It broke\. Repair it\."), cache.file("1", ".mp4", KILOBYTE, fail):
         pass
     assert used(cache) == 0
     with source.kilobyte(cache, "1") as path:

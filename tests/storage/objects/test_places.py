@@ -35,27 +35,27 @@ def test_locations(location: str, place: Path | S3Place) -> None:
     "location", ["", " ", "s3://", "s3:///p", "s3://b//", "http://b/p", "file://elsewhere/a", "a\0b"]
 )
 def test_what_is_no_location(location: str) -> None:
-    with pytest.raises(StoreError, match="expected a folder, file:///folder or s3://bucket/prefix"):
+    with pytest.raises(StoreError, match="is not a folder, file:///folder or s3://bucket/prefix"):
         parse_place(location)
 
 
 def test_an_error_says_found_expected_remedy() -> None:
-    error = StoreError("a", "b", "c")
-    assert str(error) == "a; expected b: c"
+    error = StoreError("It broke.", "Repair it.")
+    assert str(error) == "It broke. Repair it."
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 @pytest.mark.parametrize(
     ("number", "kind", "remedy"),
     [
-        (errno.ENOSPC, StoreError, "free some space"),
-        (errno.EACCES, StoreError, "give this user the right"),
-        (errno.ENOENT, ObjectError, "check that it exists"),
-        (errno.EBADF, StoreError, "look at the disk"),
+        (errno.ENOSPC, StoreError, "Free some space"),
+        (errno.EACCES, StoreError, "Give this user the permission"),
+        (errno.ENOENT, ObjectError, "Check that the file exists"),
+        (errno.EBADF, StoreError, "Check the disk"),
     ],
 )
 def test_disk_errors(number: int, kind: type[StoreError], remedy: str) -> None:
     with pytest.raises(StoreError, match=remedy) as caught, disk_errors(Path("/a/b")):
         raise OSError(number, os.strerror(number))
     assert type(caught.value) is kind
-    assert "'/a/b'" in caught.value.found
+    assert "'/a/b'" in caught.value.happened

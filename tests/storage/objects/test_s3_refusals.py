@@ -55,16 +55,16 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("own", "kind", "remedy"),
     [
-        ((403, "InvalidObjectState", "not valid for its storage class"), RefusedError, "restore it"),
-        ((400, "KMS.DisabledException", "the key is disabled"), RefusedError, "enable the key"),
-        ((400, "KMS.KMSInvalidStateException", "pending deletion"), RefusedError, "enable the key"),
+        ((403, "InvalidObjectState", "not valid for its storage class"), RefusedError, "Restore it"),
+        ((400, "KMS.DisabledException", "the key is disabled"), RefusedError, "Enable the key"),
+        ((400, "KMS.KMSInvalidStateException", "pending deletion"), RefusedError, "Enable the key"),
         ((403, "AccessDenied", KMS_DENIED), RefusedError, r"allow kms:Decrypt"),
         ((400, "InvalidRequest", SSE_C), RefusedError, "without that key"),
         ((403, "AccessDenied", "Access Denied"), DeniedObjectError, "bucket's policy"),
         ((404, "NoSuchKey", "The specified key does not exist."), ChangedError, "removed meanwhile"),
-        ((451, "UnavailableForLegalReasons", "by law"), UnansweredError, "look at this object"),
-        ((500, "InternalError", "We encountered an internal error"), UnansweredError, "look at this object"),
-        ((503, "SlowDownRead", "Resource requested is unreadable"), UnansweredError, "look at this object"),
+        ((451, "UnavailableForLegalReasons", "by law"), UnansweredError, "Look at this object"),
+        ((500, "InternalError", "We encountered an internal error"), UnansweredError, "Look at this object"),
+        ((503, "SlowDownRead", "Resource requested is unreadable"), UnansweredError, "Look at this object"),
     ],
 )
 def test_one_object_that_is_refused_is_that_objects_own(
@@ -81,7 +81,7 @@ def test_one_object_that_is_refused_is_that_objects_own(
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestExpired", "AllAccessDisabled"])
 def test_credentials_that_are_refused_are_the_stores(archive: Archive, refused: Refusals, code: str) -> None:
     refused["*"] = (403, code, "No.")
-    with pytest.raises(StoreError, match="check access key") as caught:
+    with pytest.raises(StoreError, match="Check the access key") as caught:
         fetch(archive, "bad.mp4")
     assert not isinstance(caught.value, ObjectError)
 

@@ -88,17 +88,17 @@ def test_a_transaction_that_fails_leaves_nothing(engine: Engine) -> None:
     ],
 )
 def test_an_address_of_something_else_is_refused(url: str) -> None:
-    with pytest.raises(DatabaseError, match="expected sqlite:///PATH or postgresql://") as caught:
+    with pytest.raises(DatabaseError, match="Set NIGHTJAR_DATABASE_URL to sqlite:///PATH or postgresql://") as caught:
         open_database(url)
     assert_tells_no_password(caught.value, "secret-word")
 
 
 PG_FAULTS: dict[str, tuple[dict[str, str], str]] = {
-    "a wrong password": ({"password": "secret-word"}, "expected the right user and password"),
-    "a wrong password among the options": ({"query": "password"}, "expected the right user and password"),
-    "no such database": ({"database": "nowhere"}, "expected that it exists: create it"),
-    "no such host": ({"host": "nowhere.invalid"}, "expected a host name that exists"),
-    "nobody listens": ({"port": "free"}, "expected a PostgreSQL server that answers: start it"),
+    "a wrong password": ({"password": "secret-word"}, "Correct the user and the password"),
+    "a wrong password among the options": ({"query": "password"}, "Correct the user and the password"),
+    "no such database": ({"database": "nowhere"}, "does not exist.*Create it"),
+    "no such host": ({"host": "nowhere.invalid"}, "Correct the host name"),
+    "nobody listens": ({"port": "free"}, "Start the PostgreSQL server"),
 }
 
 
@@ -140,22 +140,22 @@ def test_a_server_that_goes_away_is_one_clear_error_and_comes_back(pg_url: str, 
 def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "holiday.mp4"
     path.write_bytes(b"not a database at all" * 100)
-    with pytest.raises(DatabaseError, match="expected a SQLite database"):
+    with pytest.raises(DatabaseError, match="Give the path of another file"):
         open_database(f"sqlite:///{path}")
     assert path.read_bytes() == b"not a database at all" * 100
 
 
 def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DatabaseError, match="expected a folder"):
+    with pytest.raises(DatabaseError, match=r"The database's folder .* cannot be created"):
         open_database(f"sqlite:///{tmp_path}/file/nightjar.sqlite")
-    with pytest.raises(DatabaseError, match="can be made and opened"):
+    with pytest.raises(DatabaseError, match="Check the path and its permissions"):
         open_database(f"sqlite:///{tmp_path}")
 
 
 SQLITE_FAULTS = {
-    "PRAGMA query_only = ON": "expected a file that may be written",
-    "PRAGMA max_page_count = 1": "expected room on the disk: free some space",
+    "PRAGMA query_only = ON": "Change the owner or the permissions",
+    "PRAGMA max_page_count = 1": "disk is full.*Free some space",
 }
 
 
@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path, pragma
 
 def test_the_doctor_is_told_what_answers_or_what_is_wrong(database_url: str) -> None:
     engine = open_database(database_url)
-    with pytest.raises(DatabaseError, match="has schema None; expected"):
+    with pytest.raises(DatabaseError, match="has schema None, and this Nightjar needs"):
         check(engine)
     migrate(engine)
     assert re.search(r"schema \d{4}, at ", check(engine))
@@ -221,7 +221,7 @@ def test_a_query_of_many_rows_is_not_gathered(engine: Engine) -> None:
 )
 def test_whatever_is_not_one_select_is_refused(engine: Engine, sql: str) -> None:
     register_video(engine, make_video())
-    with pytest.raises(DatabaseError, match=r"expected one SELECT.*docs/schema.md"):
+    with pytest.raises(DatabaseError, match=r"Give one SELECT.*docs/schema.md"):
         list(query(engine, sql)[1])
     assert list(query(engine, "SELECT codec FROM videos")[1]) == [("h264",)]
 

@@ -99,7 +99,9 @@ def test_processes_that_migrate_at_once_do_not_hurt_each_other(database_url: str
 def test_a_newer_database_is_refused(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(DatabaseError, match=r"has schema 9999; expected \d{4} or older: a newer Nightjar"):
+    with pytest.raises(
+        DatabaseError, match=r"has schema 9999, and this Nightjar knows \d{4} and older\. A newer Nightjar"
+    ):
         migrate(engine)
 
 
@@ -119,7 +121,7 @@ def test_a_view_of_a_user_on_ours_is_named_as_what_is_in_the_way(pg_url: str) ->
     migrate(engine)
     with writing(engine) as connection:
         connection.exec_driver_sql("CREATE VIEW mine AS SELECT * FROM keypoints")
-    with pytest.raises(DatabaseError, match="drop yours, and create it again"), writing(engine) as connection:
+    with pytest.raises(DatabaseError, match="Drop your own view"), writing(engine) as connection:
         drop_views(connection)
     assert "keypoints" in inspect(engine).get_view_names()
     engine.dispose()
@@ -144,10 +146,12 @@ def test_a_database_of_before_the_first_release_is_refused_and_left_alone(databa
             use(engine)
         told = str(refused.value)
         assert re.search(
-            rf"has schema {revision}; expected 0024 or newer: a version from before the first release", told
+            rf"has schema {revision}, and this Nightjar migrates 0024 and newer\. "
+            "A version from before the first release",
+            told,
         )
         assert ("Move this file aside" if "sqlite" in database_url else "'createdb NAME'") in told
-        assert "run 'nightjar run' again: it fills the new database from the results in the store" in told
+        assert "run 'nightjar run' again. It fills the new database from the results in the store" in told
     assert set(inspect(engine).get_table_names()) == {"alembic_version", "videos"}
     assert list(query(engine, "SELECT * FROM video_summary")[1]) == [(1, "aa")]
     engine.dispose()

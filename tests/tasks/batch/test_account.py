@@ -165,7 +165,7 @@ def test_how_wrong_the_estimate_was_is_said(night: Engine) -> None:
 
 
 def test_a_running_batch_and_none_at_all(engine: Engine) -> None:
-    with pytest.raises(DatabaseError, match="no batch; expected one: run 'nightjar run"):
+    with pytest.raises(DatabaseError, match=r"There is no such batch\. Run 'nightjar run"):
         read_account(engine)
     _, _, batch_id = planned_batch(engine, make_video())
     account = read_account(engine)

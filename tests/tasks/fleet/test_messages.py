@@ -137,7 +137,7 @@ def test_deep_nesting_is_refused_and_kills_nobody(store: FolderArtifacts) -> Non
 def test_a_store_that_is_away_is_not_taken_for_an_order_that_is_not_there() -> None:
     class Away:
         def get_bytes(self, key: str, limit_bytes: int) -> bytes:
-            raise StoreError("no answer", "one", "wait")
+            raise StoreError("The store does not answer.", "Wait.")
 
     with pytest.raises(StoreError):
         read_order(Away(), NAME)  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def test_what_was_written_while_it_was_asked_for_is_read(store: FolderArtifacts)
         def get_bytes(self, key: str, limit_bytes: int = MESSAGE_LIMIT_BYTES) -> bytes:
             self.asked += 1
             if self.asked == 1:
-                raise ObjectError("nothing", "an object", "wait")
+                raise ObjectError("There is no object.", "Wait.")
             return super().get_bytes(key, limit_bytes)
 
     write(store, order_key(NAME), Order())

@@ -190,8 +190,8 @@ def fail(times: int, error: Exception, call: Callable[..., Any]) -> Callable[...
     return failing
 
 
-DOWN = DatabaseError("no answer", "one", "start it")
-AWAY = StoreError("no answer", "one", "wait")
+DOWN = DatabaseError("The database does not answer.", "Start it.")
+AWAY = StoreError("The store does not answer.", "Wait.")
 
 
 def test_a_night_from_the_first_run_to_the_last_row(stage: Stage) -> None:

@@ -40,7 +40,7 @@ class Store(FolderArtifacts):
 
 
 def away(key: str) -> None:
-    raise StoreError("no answer", "one", "wait")
+    raise StoreError("The store does not answer.", "Wait.")
 
 
 MANIFEST: Any = SimpleNamespace(version_id=VERSION, task="pose")
@@ -93,7 +93,7 @@ def test_what_another_run_sends_meanwhile_hides_nothing_of_ours(store: Store, tm
     def taken(key: str) -> None:
         if key == first:
             (tmp_path / "spool" / key).unlink()
-            raise StoreError("no such file", "one", "none")
+            raise StoreError("There is no such file.", "List again.")
 
     store.before = taken
     assert spool.send()

@@ -25,7 +25,7 @@ class Store(FolderArtifacts):
 
     def put_bytes(self, key: str, data: bytes) -> None:
         if self.is_away:
-            raise StoreError("no answer", "one", "wait")
+            raise StoreError("The store does not answer.", "Wait.")
         self.puts += 1
         super().put_bytes(key, data)
 

@@ -61,7 +61,7 @@ def test_other_bytes_of_the_same_size_and_time_are_refused(archive: FolderArchiv
     before = path.stat()
     path.write_bytes(data)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with OpenVideo(archive, sandbox, LIMITS, probes) as opened, pytest.raises(ObjectError, match="has other bytes now"):
+    with OpenVideo(archive, sandbox, LIMITS, probes) as opened, pytest.raises(ObjectError, match="has changed since"):
         opened.get(entry, video.sha256)
 
 
@@ -70,7 +70,7 @@ def test_a_kept_probe_of_other_bytes_than_the_planned_is_refused(archive: Folder
     probes = Probes()
     path = archive.root / entry.key
     probes.keep(entry, state_of(path), *probe(sandbox, path, LIMITS))
-    with OpenVideo(archive, sandbox, LIMITS, probes) as opened, pytest.raises(ObjectError, match="has other bytes now"):
+    with OpenVideo(archive, sandbox, LIMITS, probes) as opened, pytest.raises(ObjectError, match="has changed since"):
         opened.get(entry, "0" * 64)
 
 

@@ -95,7 +95,7 @@ def run_on_a_small_disk(folder: Path, size: str, before: str, note: Path) -> "su
 
 def test_a_disk_that_fills_up_is_called_by_its_folder(tmpdir: Path, tmp_path: Path) -> None:
     done = run_on_a_small_disk(tmpdir, "4m", "true", tmp_path / "note")
-    assert done.stdout.startswith(f"ScratchError no space left in '{tmpdir}', the folder for temporary files")
+    assert done.stdout.startswith(f"ScratchError No space is left in '{tmpdir}', the folder for temporary files")
     assert "TMPDIR" in done.stdout
     assert (tmp_path / "note").read_text().startswith(f"{tmpdir}/nightjar-fuzz-")
 
@@ -104,7 +104,7 @@ def test_a_full_disk_is_said_before_anything_is_begun(tmpdir: Path, tmp_path: Pa
     """Python by itself would take another folder, at last the current one."""
     fill = f"head -c 3500k /dev/zero > {tmpdir}/film"
     done = run_on_a_small_disk(tmpdir, "4m", fill, tmp_path / "note")
-    assert done.stdout.startswith(f"ScratchError no space left in '{tmpdir}'")
+    assert done.stdout.startswith(f"ScratchError No space is left in '{tmpdir}'")
     assert not (tmp_path / "note").exists()
 
 
@@ -113,18 +113,18 @@ def test_a_disk_without_room_for_one_more_folder_is_full(tmpdir: Path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "mkdir", full)
-    with pytest.raises(ScratchError, match=f"no space left in '{tmpdir}'"), scratch_folder("overlay"):
+    with pytest.raises(ScratchError, match=f"No space is left in '{tmpdir}'"), scratch_folder("overlay"):
         pass
 
 
 def test_a_folder_that_is_missing_is_said(tmpdir: Path) -> None:
     tmpdir.rmdir()
-    with pytest.raises(ScratchError, match=r"folder for temporary files; .*let TMPDIR name"), scratch_folder("model"):
+    with pytest.raises(ScratchError, match=r"folder for temporary files\. Set TMPDIR to"), scratch_folder("model"):
         pass
 
 
 def test_faults_of_other_disks_and_other_faults_stay_what_they_are(tmpdir: Path) -> None:
-    store = StoreError("No space left on device at '/elsewhere/results'", "free space", "free some")
+    store = StoreError("No space left on device at '/elsewhere/results'.", "Free some space.")
     for error in (store, OSError(errno.ENOSPC, "No space left on device", "/elsewhere/x"), ValueError("a bug")):
         with pytest.raises(type(error)) as raised, scratch_folder("model"):
             raise error

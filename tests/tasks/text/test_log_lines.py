@@ -75,9 +75,7 @@ def test_a_traceback_forges_no_record(name: str, kind: type[Exception]) -> None:
     assert "RuntimeError" in written.getvalue()
 
 
-@pytest.mark.parametrize(
-    "error", [NightjarError(FORGED), DatabaseError(FORGED, FORGED, FORGED), ObjectError(FORGED, FORGED, FORGED)]
-)
+@pytest.mark.parametrize("error", [NightjarError(FORGED), DatabaseError(FORGED, FORGED), ObjectError(FORGED, FORGED)])
 def test_an_error_of_ours_is_one_line_in_a_log_and_a_terminal(error: NightjarError) -> None:
     with written_by("prefect.flow_runs") as written:
         logging.getLogger("prefect.flow_runs").error("it failed: %s", error, exc_info=error)

@@ -17,7 +17,7 @@ from tasks.waiting.retry import OutageRetry, is_away, may_recover
 from tests.chaos.actors import Database
 from tests.servers_s3 import S3Server, free_port
 
-AWAY = DatabaseAwayError("nobody listens", "a server", "start it")
+AWAY = DatabaseAwayError("Nothing listens there.", "Start the server.")
 
 
 @pytest.fixture(autouse=True)
@@ -74,11 +74,11 @@ def test_the_wait_has_an_end() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        DatabaseError("a wrong password", "the right one", "correct it"),
-        DataRefusedError("a NUL", "text", "correct it"),
-        StoreError("no videos", "one", "mount it"),
-        CallFailedError("no such host", "a host", "correct it"),
-        ObjectError("missing", "an object", "list again"),
+        DatabaseError("The password is wrong.", "Correct it."),
+        DataRefusedError("The text contains a NUL.", "Correct it."),
+        StoreError("There are no videos.", "Mount the disk."),
+        CallFailedError("There is no such host.", "Correct it."),
+        ObjectError("The object is missing.", "List again."),
         NightjarError("no model"),
         ValueError("a bug"),
         KeyboardInterrupt(),
@@ -91,7 +91,7 @@ def test_what_waiting_does_not_repair_is_raised_at_once(error: BaseException) ->
 
 
 def test_each_wait_has_its_own_limit() -> None:
-    steps = [failing(2, AWAY), failing(2, UnreachableError("x", "y", "z")), failing(2, ServerAwayError("z"))]
+    steps = [failing(2, AWAY), failing(2, UnreachableError("x", "y")), failing(2, ServerAwayError("z"))]
     assert [OutageRetry(5)(step) for step in steps] == ["done"] * 3
 
 
