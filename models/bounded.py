@@ -26,7 +26,7 @@ def check_size(path: Path, limit_bytes: int = MAX_MODEL_BYTES) -> None:
     if found > limit_bytes:
         raise ConversionError(
             f"{path.name} has {found:,} bytes, more than the {limit_bytes:,} that such a file may have. Give the "
-            "model's own file"
+            "model's own file."
         )
 
 
@@ -36,13 +36,15 @@ def parse_json(content: bytes, name: str) -> Any:
     Raises ConversionError where it is too large, nested too deep, or no JSON.
     """
     if len(content) > MAX_JSON_BYTES:
-        raise ConversionError(f"{name} has {len(content):,} bytes of JSON, more than {MAX_JSON_BYTES:,}. Give a model")
+        raise ConversionError(
+            f"{name} has {len(content):,} bytes of JSON, more than {MAX_JSON_BYTES:,}. Give a model's file."
+        )
     try:
         value = json.loads(content)
     except ValueError as error:
-        raise ConversionError(f"{name} is not JSON ({error}): fetch it again") from error
+        raise ConversionError(f"{name} is not JSON ({error}). Fetch it again.") from error
     except RecursionError as error:
-        raise ConversionError(f"{name} is nested too deep for a model. Do not trust this source") from error
+        raise ConversionError(f"{name} is nested too deep for a model. Do not use this source.") from error
     _check_nesting(value, name)
     return value
 
@@ -53,7 +55,9 @@ def _check_nesting(value: Any, name: str) -> None:
         level = [item for outer in level for item in _items(outer)]
         if not level:
             return
-    raise ConversionError(f"{name} is nested deeper than {MAX_NESTING}, no model is. Do not trust this source")
+    raise ConversionError(
+        f"{name} is nested deeper than {MAX_NESTING} levels, which no model is. Do not use this source."
+    )
 
 
 def _items(value: Any) -> Any:
@@ -73,11 +77,13 @@ def check_archive(path: Path) -> None:
     if len(members) > MAX_MEMBERS or unpacked > MAX_MODEL_BYTES:
         raise ConversionError(
             f"{path.name} unpacks to {unpacked:,} bytes in {len(members):,} files, more than a model has. "
-            "Do not trust this source"
+            "Do not use this source."
         )
     for member in members:
         if member.filename.startswith("/") or ".." in Path(member.filename).parts:
-            raise ConversionError(f"{path.name} holds the name {member.filename!r}. Do not trust this source")
+            raise ConversionError(
+                f"{path.name} contains the name {member.filename!r}, which leads out of it. Do not use this source."
+            )
 
 
 def read_member(path: Path, name: str) -> Any:
@@ -85,13 +91,13 @@ def read_member(path: Path, name: str) -> Any:
     with zipfile.ZipFile(path) as archive:
         if archive.getinfo(name).file_size > MAX_JSON_BYTES:
             raise ConversionError(
-                f"{name} in {path.name} has more than {MAX_JSON_BYTES:,} bytes. Do not trust this source"
+                f"{name} in {path.name} has more than {MAX_JSON_BYTES:,} bytes. Do not use this source."
             )
         return parse_json(archive.read(name), f"{name} in {path.name}")
 
 
-class _Enough(Exception):
-    """The first element was seen."""
+class _FirstElementSeen(Exception):
+    """Ends the parsing after the first element."""
 
 
 def root_element(path: Path) -> str | None:
@@ -100,14 +106,14 @@ def root_element(path: Path) -> str | None:
 
     def begin(name: str, _: dict[str, str]) -> None:
         found.append(name)
-        raise _Enough
+        raise _FirstElementSeen
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = begin
     try:
         with path.open("rb") as file:
             parser.Parse(file.read(1 << 16), False)
-    except (_Enough, expat.ExpatError):
+    except (_FirstElementSeen, expat.ExpatError):
         pass
     return found[0] if found else None
 
@@ -120,13 +126,13 @@ def check_xml(path: Path) -> None:
     depth = 0
 
     def refuse(*_: object) -> None:
-        raise ConversionError(f"{path.name} defines a document type, expected a plain IR: do not trust this source")
+        raise ConversionError(f"{path.name} defines a document type, which no IR does. Do not use this source.")
 
     def begin(*_: object) -> None:
         nonlocal depth
         depth += 1
         if depth > MAX_NESTING:
-            raise ConversionError(f"{path.name} is nested deeper than {MAX_NESTING}. Do not trust this source")
+            raise ConversionError(f"{path.name} is nested deeper than {MAX_NESTING} levels. Do not use this source.")
 
     def end(_: str) -> None:
         nonlocal depth
@@ -138,4 +144,4 @@ def check_xml(path: Path) -> None:
     try:
         parser.Parse(read_bounded(path), True)
     except expat.ExpatError as error:
-        raise ConversionError(f"cannot read {path.name} ({error}): damaged XML, fetch it again") from error
+        raise ConversionError(f"{path.name} is damaged XML ({error}). Fetch it again.") from error

@@ -38,7 +38,7 @@ class Source:
 class InputSpec:
     """The model's own input: tensor = (pixel - mean) / scale, float32, in this layout and colour order.
 
-    What the runtime is given is (1, height, width, 3) uint8 RGB, whatever the model's own is.
+    The runtime always receives (1, height, width, 3) uint8 RGB.
     """
 
     name: str
@@ -62,7 +62,8 @@ class InputSpec:
 class Proof:
     """Number of labelled pictures that the converted classifier labels correctly.
 
-    pictures: where they are and how many; right, count: label -> pictures named rightly, and pictures
+    pictures: their place and number
+    right, count: label -> pictures labelled correctly, and all pictures
     """
 
     pictures: str
@@ -70,7 +71,7 @@ class Proof:
     count: dict[str, int]
 
     def describe(self) -> str:
-        """Pictures that are right of those that there are, per label."""
+        """Correctly labelled pictures out of all pictures, per label."""
         return ", ".join(f"{label} {self.right[label]} of {count}" for label, count in self.count.items())
 
 
@@ -78,7 +79,8 @@ class Proof:
 class Parity:
     """Differences between the IR's outputs and its source's, on the named images, computed in f32.
 
-    mean_abs, max_abs: output name -> mean and largest absolute difference; bound: -> what was allowed of the mean
+    mean_abs, max_abs: output name -> mean and largest absolute difference
+    bound: output name -> largest mean difference that was allowed
     """
 
     images: str
@@ -102,7 +104,7 @@ class Stick:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that `nightjar convert` knows of a model when it is done."""
+    """Everything that `nightjar convert` knows about a converted model."""
 
     name: str
     task: Literal["pose", "classification"]
@@ -119,7 +121,7 @@ class Manifest:
     frames_per_second: float | None = None
     """Number of frames processed per second of video; None: every frame."""
     input_basis: str = ""
-    """Why the input is scaled as it is: as asked for, as found in the model, as PoseNet is known. Decides no row."""
+    """Reason for the input's scaling: requested, found in the model, or published with PoseNet. Changes no row."""
     proof: Proof | None = None
     """None where no labelled pictures were given."""
     parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -127,20 +129,20 @@ class Manifest:
 
     @property
     def version_id(self) -> str:
-        """The model version: what decides the rows (IR, input, decoder), and not when or where it was converted."""
+        """Hash of all that determines the rows (IR, input, decoder), without time and place of the conversion."""
         decides: dict[str, Any] = {
             "ir": self.ir_sha256,
             "input": dataclasses.asdict(self.input),
             "decoder": self.decoder,
             "decode_params": self.decode_params,
         }
-        if self.frames_per_second is not None:  # as it was before there was a choice, where every frame is looked at
+        if self.frames_per_second is not None:  # models of every frame keep the hash from before this setting
             decides["frames_per_second"] = self.frames_per_second
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     @property
     def ir_digest(self) -> str:
-        """sha256 of the sorted `name sha256` lines of the IR's files: weights alone are shared by many input sizes."""
+        """sha256 of the sorted `name sha256` lines of the IR's files: models of several input sizes share weights."""
         lines = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(self.ir_sha256.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -162,17 +164,17 @@ class Manifest:
             _check_files(manifest.ir_sha256)
             return manifest
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise NightjarError(f"not a model manifest ({error}): run 'nightjar convert' again") from error
+            raise NightjarError(f"This is not a model manifest ({error}). Run 'nightjar convert' again.") from error
 
 
 def _check_files(ir_sha256: dict[str, str]) -> None:
-    """Raise ValueError unless exactly the IR's files have a sha256 each: what has none is never verified."""
+    """Raise ValueError unless exactly the IR's files have a sha256 each: a file without one is never verified."""
     if set(ir_sha256) != {XML_FILE, BIN_FILE} or not all(map(SHA256.fullmatch, ir_sha256.values())):
-        raise ValueError(f"ir_sha256 does not hold the sha256 of {XML_FILE} and of {BIN_FILE}, and of nothing else")
+        raise ValueError(f"ir_sha256 must contain the sha256 of {XML_FILE} and {BIN_FILE}, and nothing else")
 
 
 def _tuple(value: Any) -> Any:
-    """JSON knows lists only."""
+    """Turn lists into tuples: JSON has lists only."""
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -187,6 +189,6 @@ def verify_ir(folder: Path, manifest: Manifest) -> None:
         found = file_sha256(folder / name)
         if found != expected:
             raise NightjarError(
-                f"{name} sha256 {found[:12]}… is not the manifest's {expected[:12]}…: "
-                f"run 'nightjar convert {manifest.name}' again"
+                f"The sha256 of {name} is {found[:12]}…, the manifest says {expected[:12]}…. "
+                f"Run 'nightjar convert {manifest.name}' again."
             )

@@ -2,13 +2,13 @@
 
 import unicodedata
 
-# Spaces of any width, and the two joiners that Persian and Indic spelling and emoji need: they move nothing.
+# Spaces of any width, and the two joiners that Persian and Indic spelling and emoji need: they are harmless.
 HARMLESS = {"Zs"}
 JOINERS = {"\u200c", "\u200d"}
 
 
 def visible(text: str) -> str:
-    """Show what a text holds, in one line: signs that steer a terminal, break a line or turn its direction as escapes.
+    """Show a text in one line, with escapes for characters that control a terminal, break a line or turn its direction.
 
     These are control characters (ESC, newline, tab), format characters (right-to-left marks, soft hyphens), line and
     paragraph separators, lone surrogates and what Unicode does not assign: `\\n`, `\\x1b`, `\\u202e`.

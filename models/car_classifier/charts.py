@@ -18,7 +18,7 @@ from models.types import Floats
 
 _DPI = 110
 _INK, _GRID, _DEFAULT = "#3c3c3c", "#e4e4e4", "#d2743b"
-# Told apart in print and by colour-blind people: Okabe and Ito (2008), without yellow.
+# Distinguishable in print and by colour-blind people: Okabe and Ito (2008), without yellow.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", "--", "-.", ":")
 
@@ -78,7 +78,7 @@ def draw_compared(runs: Sequence[RunCurve]) -> bytes:
     """
     drawn = [run for run in runs if run.epochs]
     if not drawn:
-        raise ValueError("no epoch was given, expected a training with at least one")
+        raise ValueError("None of the trainings has an epoch. Give one with at least one epoch.")
     figure, (loss, accuracy) = _figure("validation (bold) and training (thin); a ring is the epoch that was kept", 2)
     for number, run in enumerate(drawn):
         color, dash = _COLORS[number % len(_COLORS)], _DASHES[number // len(_COLORS) % len(_DASHES)]

@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """One epoch, from 1. loss, accuracy: the mean over its training pictures, each as it was when its turn came
+    """One epoch, from 1. loss, accuracy: the mean over its training pictures, each measured at its own step
 
     step: the last one's number; seconds: training and validation
     """
@@ -80,11 +80,11 @@ def load_state(identity: str, path: Path) -> State:
         steps = [Step(int(row[0]), int(row[1]), *row[2:]) for row in arrays.pop("steps").tolist()]
         epochs = [Epoch(int(row[0]), int(row[1]), *row[2:]) for row in arrays.pop("epochs").tolist()]
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise FinetuneError(f"{path.name} is no checkpoint ({error}): remove it to begin anew") from error
+        raise FinetuneError(f"{path.name} is not a checkpoint ({error}). Remove it to start again.") from error
     if found != identity:
         raise FinetuneError(
-            f"{path.name} belongs to a fine-tuning with other parameters, pictures or weights: "
-            "give the same ones, or another folder"
+            f"{path.name} belongs to a fine-tuning with other parameters, pictures or weights. "
+            "Give the same ones, or another folder."
         )
     values, best = ([arrays[name] for name in sorted(arrays) if name.startswith(part)] for part in ("value_", "best_"))
     return State(values, best, steps, epochs)

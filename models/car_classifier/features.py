@@ -1,7 +1,7 @@
-"""Heavy: what a frozen backbone sees in pictures, computed once by OpenVINO and kept on disk. No training.
+"""Heavy: the features that a frozen backbone computes from pictures, by OpenVINO, cached on disk. No training.
 
-A cache is a folder for each backbone with one .npz for each part of 256 pictures: written beside and moved in place,
-never touched again. A killed process loses its last part, and two may fill one cache at a time.
+A cache has one folder per backbone with one .npz per 256 pictures, each written to a temporary file, renamed, and never
+changed. A killed process loses its last part only. Two processes may fill one cache at the same time.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _KEY_BYTES = 32
 def features(
     base: Base, pictures: Sequence[Picture], cache: Path, on_progress: Progress = lambda done, total: None
 ) -> Features:
-    """(n, width) float32 of the pictures in their order; 8 KiB a picture of ResNet50, the pictures one part at a time.
+    """(n, width) float32 of the pictures in their order: 8 KiB per picture with ResNet50.
 
     cache: a folder, made where missing; on_progress: receives (computed so far, to compute) after each part
     Raises FinetuneError for a picture without its sha256, PictureError for a file that is no picture.
@@ -67,7 +67,7 @@ def tensor_of(picture: Picture) -> NDArray[np.uint8]:
 
 def _key(picture: Picture) -> bytes:
     if not picture.sha256:
-        raise FinetuneError(f"{picture.path} has no sha256, expected one that was read: survey the pictures first")
+        raise FinetuneError(f"{picture.path} has no sha256. Survey the pictures first.")
     return hashlib.sha256(f"{picture.sha256} {picture.box}".encode()).digest()
 
 
@@ -91,7 +91,7 @@ def _fill_from_disk(folder: Path, rows: dict[bytes, list[int]], found: Features)
 
 
 def _write_part(folder: Path, keys: Sequence[bytes], values: Features) -> None:
-    """Named by its keys: the same part written twice is one file."""
+    """Write a part, named by its keys, so that the same part written twice is one file."""
     joined = b"".join(keys)
     name = hashlib.sha256(joined).hexdigest()[:32]
     beside = folder / f".{name}-{os.getpid()}"
@@ -121,7 +121,7 @@ def _compute(base: Base, pictures: Sequence[Picture]) -> Iterator[Features]:
 
 
 def _decoded(pictures: Sequence[Picture]) -> Iterator[NDArray[np.uint8]]:
-    """Tensors in order, decoded some ahead of their use."""
+    """Yield the tensors in order, decoded ahead of their use."""
     workers = os.cpu_count() or 1
     ahead: deque[Future[NDArray[np.uint8]]] = deque()
     with ThreadPoolExecutor(workers) as pool:

@@ -1,4 +1,4 @@
-"""Heavy: the batches of a fine-tuning: of features that lie ready, or of pictures streamed by tf.data.
+"""Heavy: the batches of a fine-tuning: of cached features, or of pictures streamed by tf.data.
 
 A feed's order and its augmentation follow from the seed and the epoch alone, so that a resumed training gets the
 same batches.
@@ -20,7 +20,7 @@ from models.inference.preprocess import preprocess
 Image = NDArray[np.uint8]
 
 _SMALLEST_CROP = 0.8  # of each side
-_BRIGHTNESS = 0.25  # at most so much darker or brighter
+_BRIGHTNESS = 0.25  # largest change, darker or brighter
 
 
 class PictureBatch(NamedTuple):
@@ -34,7 +34,7 @@ class Feed(Protocol):
     """The pictures of one split as batches."""
 
     def epoch(self, number: int) -> Iterator[PictureBatch]:
-        """Shuffled, as the epoch has it."""
+        """Yield the pictures in the epoch's shuffled order."""
 
     def in_order(self) -> Iterator[PictureBatch]:
         """Yield the pictures in their order, without augmentation."""
@@ -68,7 +68,7 @@ class FeatureFeed:
 
 
 class PictureFeed:
-    """Decodes in parallel while the network learns; holds a few batches at a time."""
+    """Batches of pictures, decoded in parallel to the training, a few in memory at a time."""
 
     def __init__(self, pictures: Sequence[Picture], batch_size: int, seed: int, augment: bool) -> None:
         self.pictures, self.cars = pictures, _truth(pictures)
@@ -102,9 +102,9 @@ class PictureFeed:
 
 
 def augmented(image: Image, random: np.random.Generator) -> Image:
-    """Cut a part of at least 0.8 of each side at random, mirrored or not, up to a quarter darker or brighter.
+    """Crop at least 0.8 of each side, mirror, and change the brightness by up to a quarter, all at random.
 
-    image: (h, w, 3) uint8; what is returned is smaller, and a copy
+    image: (h, w, 3) uint8; the result is a smaller copy
     """
     height, width = image.shape[:2]
     rows, columns = (max(1, round(side * random.uniform(_SMALLEST_CROP, 1.0))) for side in (height, width))

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 from models.types import Floats, NightjarError
 
 THRESHOLD = 0.5
-"""From such a probability on a picture is called a car, where no threshold was chosen."""
+"""Probability from which a picture is labelled a car, unless another threshold is chosen."""
 
 _CONFIDENCE = 0.95
 _Z = 1.959963984540054  # of the normal distribution, for 95 %
@@ -19,7 +19,7 @@ _Z = 1.959963984540054  # of the normal distribution, for 95 %
 
 @dataclass(frozen=True)
 class Confusion:
-    """Numbers of pictures: cars found and missed, others recognised as such and taken for cars."""
+    """Numbers of pictures: cars found and missed, other pictures recognised and mistaken for cars."""
 
     true_positives: int
     false_negatives: int
@@ -40,7 +40,7 @@ class ClassifierMetrics:
     """Measures at one threshold; intervals are of 95 % confidence.
 
     accuracy_low, accuracy_high: Wilson's interval
-    precision: None where nothing was called a car
+    precision: None where no picture was labelled a car
     roc_auc: the chance that a car scores higher than another picture, ties count half
     roc_auc_low, roc_auc_high: Newcombe's score interval, see `auc_interval`
     average_precision: the area under the precision-recall curve, by steps
@@ -92,8 +92,8 @@ def measure(cars: NDArray[np.bool_], scores: Floats, threshold: float = THRESHOL
 def _check(cars: NDArray[np.bool_], scores: Floats) -> None:
     if cars.shape != scores.shape or cars.all() or not cars.any():
         raise NightjarError(
-            f"{int(cars.sum())} cars among {len(cars)} pictures with {len(scores)} scores found, expected some cars, "
-            "some others and a score for each: give the test set pictures of both kinds"
+            f"There are {int(cars.sum())} cars among {len(cars)} pictures with {len(scores)} scores. Give the test set "
+            "pictures of both kinds, and one score for each."
         )
     if not np.isfinite(scores).all():
         raise NightjarError("Scores hold NaN or infinities. Train again with a lower learning rate.")
@@ -112,7 +112,7 @@ def confusion(cars: NDArray[np.bool_], scores: Floats, threshold: float = THRESH
 def choose_threshold(cars: NDArray[np.bool_], scores: Floats) -> float:
     """Choose the threshold with the highest mean of the shares of cars and of others that are right (Youden's index).
 
-    Of all that are as good it is 0.5, else the middle of the widest gap between scores: 8 cars at 0.3 beside 100 others
+    Of equally good ones it is 0.5, otherwise the middle of the widest gap between scores: 8 cars at 0.3 and 100 others
     at 0.1 give 0.2. It lies between 0 and 1, both exclusive.
     Raises NightjarError without pictures of both kinds, or where a score is not a number.
     """
@@ -145,7 +145,7 @@ def auc_interval(auc: float, cars: int, others: int) -> tuple[float, float]:
         variance = area * (1 - area) * (1 + ((cars + others) / 2 - 1) * spread) / (cars * others)
         return (area - auc) ** 2 - _Z**2 * variance
 
-    edge = 1e-12  # at 0 and 1 the variance is 0: an observed 0 or 1 is itself a solution, and not the one sought
+    edge = 1e-12  # at 0 and 1 the variance is 0: an observed 0 or 1 would be a trivial solution
     low = 0.0 if auc <= edge else float(brentq(beyond, 0.0, min(auc, 1 - edge)))
     high = 1.0 if auc >= 1 - edge else float(brentq(beyond, max(auc, edge), 1.0))
     return low, high

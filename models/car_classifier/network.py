@@ -1,6 +1,6 @@
-"""Heavy: the networks of the car / not-a-car classifier: a backbone trained on ImageNet, and the head that is learnt.
+"""Heavy: the networks of the car / not-a-car classifier: a backbone trained on ImageNet, and a head to be trained.
 
-Every network takes what Nightjar's IRs take: (n, 224, 224, 3) float32 RGB in [-1, 1]. Not here: training (train.py),
+Input of every network, as of Nightjar's IRs: (n, 224, 224, 3) float32 RGB in [-1, 1]. Not here: training (train.py),
 running a backbone fast (features.py).
 """
 
@@ -16,7 +16,7 @@ from models.heavy.tensorflow import keras
 
 SIZE = 224
 _LAST_DENSE = 32
-_CAFFE_MEANS = (103.939, 116.779, 123.68)  # blue, green, red of ImageNet: what ResNet50 was trained with
+_CAFFE_MEANS = (103.939, 116.779, 123.68)  # blue, green, red of ImageNet, from ResNet50's training
 _LAYOUT = b"nightjar features 1: 224x224 stretched, RGB in [-1, 1], global average\n"
 
 
@@ -38,7 +38,7 @@ class Base:
 
 
 def build_base(backbone: Backbone, weights: Path | None, seed: int = 0) -> Base:
-    """Build a frozen backbone. weights: Keras's .h5, no top; None = random ones by the seed, for tests and timing
+    """Build a frozen backbone. weights: Keras's .h5 without top; None = random by the seed, for tests and timing
 
     Raises FinetuneError where the file is not this backbone's, or damaged.
     """
@@ -66,15 +66,15 @@ def _load(network: Any, backbone: Backbone, weights: Path) -> None:
         network.load_weights(weights)
     except (OSError, ValueError, KeyError) as error:
         raise FinetuneError(
-            f"{weights.name} does not hold the weights of {backbone} ({error}), expected Keras's .h5 of it without the "
-            "top: give that file"
+            f"{weights.name} does not contain the weights of {backbone} ({error}). Give Keras's .h5 file without the "
+            "top."
         ) from error
     if not all(np.isfinite(value).all() for value in network.get_weights()):
-        raise FinetuneError(f"{weights.name} holds NaN or infinities, expected numbers: fetch it again")
+        raise FinetuneError(f"{weights.name} contains NaN or infinities. Fetch it again.")
 
 
 def _randomise(network: Any, seed: int) -> None:
-    """He's initialisation of the kernels; batch norms and biases stay as Keras begins them."""
+    """Initialise the kernels by He's method. Batch norms and biases keep Keras's initial values."""
     random = np.random.default_rng(seed)
     for variable in network.weights:
         if variable.name.endswith("kernel"):
@@ -123,10 +123,10 @@ def join(base: Base, head: Any) -> Any:
 
 
 def unfreeze(base: Base, blocks: int) -> None:
-    """Lets the last `blocks` of the backbone learn (BLOCKS says what they are), and nothing else of it.
+    """Make the last `blocks` of the backbone trainable (see BLOCKS), and nothing else of it.
 
-    Batch norms stay as ImageNet left them, in the unfrozen blocks too: the statistics of a batch of 32 pictures of two
-    kinds are worse, and the network would compute otherwise in training than in use.
+    Batch norms keep ImageNet's statistics, also in the unfrozen blocks: those of a batch of 32 pictures of two kinds
+    are worse, and training would differ from inference.
     """
     learning = [prefix for block in _prefixes(base.backbone)[BLOCKS[base.backbone] - blocks :] for prefix in block]
     base.inner.trainable = blocks > 0

@@ -18,14 +18,14 @@ Backbone = Literal["resnet50", "mobilenet_0_25"]
 Optimizer = Literal["adam", "sgd", "rmsprop"]
 ClassWeights = Literal["none", "balanced"]
 
-# Keras's own published files without the top, weights only (keras.applications names them so).
+# Names in keras.applications of Keras's published files: weights only, without the top.
 WEIGHTS_URL: dict[Backbone, str] = {
     "resnet50": "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
     "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
     "mobilenet_0_25": "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/"
     "mobilenet_2_5_224_tf_no_top.h5",
 }
-# What `unfrozen_blocks` counts, from the end: ResNet50's residual blocks, conv5_block3 first and conv2_block1 last;
+# Unit of `unfrozen_blocks`, from the end: ResNet50's residual blocks, conv5_block3 first and conv2_block1 last;
 # MobileNet's pairs of a depthwise and a pointwise convolution, 13 first and 1 last.
 BLOCKS: dict[Backbone, int] = {"resnet50": 16, "mobilenet_0_25": 13}
 
@@ -33,7 +33,7 @@ _MOST_DENSE, _WIDEST = 4, 4096
 
 
 class FinetuneError(NightjarError):
-    """A fine-tuning that cannot begin or go on as asked."""
+    """A fine-tuning that cannot start or continue as requested."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class FinetuneParams:
     """Everything that determines the classifier besides the pictures and the backbone's weights. Stored with the run.
 
     dense: extra layers have a ReLU and come before the one of 32; unfrozen_blocks: see BLOCKS
-    own_splits: the data sets' own splits count where they have them; shares: of train, validation and test in what is
-        split at random
+    own_splits: use the data sets' own splits where they exist
+    shares: of train, validation and test among the pictures that are split at random
     Raises FinetuneError where a value is out of its bounds.
     """
 
@@ -102,7 +102,7 @@ class FinetuneParams:
         except (ValueError, TypeError, AttributeError) as error:
             names = ", ".join(field.name for field in dataclasses.fields(cls))
             raise FinetuneError(
-                f"no parameters of a fine-tuning ({error}), expected JSON with any of {names}"
+                f"These are not the parameters of a fine-tuning ({error}). Give JSON with any of {names}."
             ) from error
 
 
@@ -147,7 +147,7 @@ class PictureSources:
 
 @dataclass(frozen=True)
 class FinetuneSpec:
-    """A fine-tuning as it is asked for. overrides: parameters that differ from the preset's"""
+    """Request for a fine-tuning. overrides: parameters that differ from the preset's"""
 
     preset: Annotated[
         Preset,
@@ -176,5 +176,5 @@ class FinetuneSpec:
 
     @property
     def random_splits(self) -> bool:
-        """Return whether all splits are drawn anew, even those of the user's own folders train, validation and test."""
+        """Return whether all splits are drawn at random, even for folders called train, validation and test."""
         return self.overrides.get("own_splits") is False

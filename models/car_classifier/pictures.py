@@ -54,14 +54,14 @@ def draw_training(title: str, steps: Sequence[Step], epochs: Sequence[Epoch]) ->
     the epoch with the lowest validation loss, whose weights the classifier has.
     """
     if not epochs:
-        raise ValueError("no epoch was given, expected a training with at least one")
+        raise ValueError("The training has no epoch. Give one with at least one epoch.")
     chart = Chart(1920, 940)
     chart.text(title, (40, 62), TITLE_PX)
     best = min(range(len(epochs)), key=lambda place: epochs[place].validation_loss)
     loss, accuracy = (chart.panel(left, _TOP, _PANEL_WIDTH, _PANEL_HEIGHT) for left in _LEFTS)
     train, validation = [epoch.loss for epoch in epochs], [epoch.validation_loss for epoch in epochs]
     _draw_course(loss, [step.loss for step in steps], train, validation, best)
-    # Some of the first steps' losses may lie above: a peak shall not flatten all the rest.
+    # A few of the first steps' losses may lie above the axis, so that one peak does not flatten the rest.
     highest = max(*validation, *train, float(np.quantile([step.loss for step in steps], 0.98)))
     loss.set_ylim(0, 1.05 * highest or 1.0)
     _name_panel(chart, _LEFTS[0], "loss", f"validation of epoch {best + 1}: {validation[best]:.3g}")
@@ -122,7 +122,7 @@ def _name_panel(chart: Chart, left: int, name: str, kept: str) -> None:
 
 
 def draw_confusion(title: str, found: Confusion) -> Image:
-    """(760, 960, 3): how many pictures of each kind were called what, darker the larger the share of their kind."""
+    """(760, 960, 3): number of pictures per true and predicted kind, darker for a larger share of the true kind."""
     chart = Chart(960, 760)
     chart.text(title, (40, 62), TITLE_PX)
     axes = chart.panel(294, 200, 630, 520)
@@ -148,7 +148,7 @@ def draw_confusion(title: str, found: Confusion) -> Image:
 
 
 def failure_sheet(pictures: Sequence[Picture], scores: Floats, threshold: float = THRESHOLD) -> Image | None:
-    """Draw the pictures that were called what they are not, the surest mistakes first, at most 48; None without any.
+    """Draw the wrongly labelled pictures, the most confident mistakes first, at most 48; None without any.
 
     scores: (n,) probabilities of a car. Each tile has the file's name with its folder, the truth and the score.
     Raises PictureError for a file that is not a picture.
@@ -159,12 +159,12 @@ def failure_sheet(pictures: Sequence[Picture], scores: Floats, threshold: float 
 
 
 def near_miss_sheet(pictures: Sequence[Picture], scores: Floats, threshold: float) -> Image | None:
-    """Draw the pictures that were called right and hardly so, the nearest to the threshold first; None without any."""
+    """Draw the correct pictures with scores near the threshold, the nearest first; None without any."""
     return _sheet(pictures, scores, near_misses(pictures, scores, threshold))
 
 
 def near_misses(pictures: Sequence[Picture], scores: Floats, threshold: float) -> list[int]:
-    """Return the indices of at most 12 pictures that are right and within 0.2 of the threshold, the nearest first."""
+    """Return the indices of at most 12 correct pictures within 0.2 of the threshold, the nearest first."""
     margins = [abs(float(score) - threshold) for score in scores]
     right = [index for index in range(len(pictures)) if (scores[index] >= threshold) == pictures[index].car]
     near = [index for index in right if margins[index] <= NEAR]
@@ -181,7 +181,7 @@ def _sheet(pictures: Sequence[Picture], scores: Floats, shown: Sequence[int]) ->
 
 
 def _tile(picture: Picture, score: float) -> Image:
-    """Draw the whole picture on a dark ground, with two lines below it and a bar as long as the score."""
+    """Draw the whole picture on a dark background, above two lines of text and a bar of the score's length."""
     tile = np.full((_TILE_HEIGHT, _TILE_WIDTH, 3), _GROUND, np.uint8)
     room = _TILE_HEIGHT - _TILE_TEXT
     image = read_picture(picture)[..., ::-1]

@@ -1,7 +1,7 @@
 """Heavy: fine-tunes the car / not-a-car classifier: the loop, its checkpoint, the whole network as a .keras file.
 
 With a frozen backbone and no augmentation only the head is trained, on features that are computed once. Not here: the
-networks (network.py), features (features.py), batches (feed.py), judging (metrics.py).
+networks (network.py), features (features.py), batches (feed.py), metrics (metrics.py).
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _OPTIMIZERS = {
 class Trained:
     """A classifier. model: the whole network, pictures (1, 224, 224, 3) in [-1, 1] -> probability of a car
 
-    best_epoch: whose weights it has, by validation loss; base_sha256: of the backbone before the training
+    best_epoch: the epoch of its weights, by validation loss; base_sha256: of the backbone before the training
     validation, test: the pictures of these splits
     validation_scores, scores: (n,) float32 their probabilities, in the same order; scores are of the test split
     """
@@ -65,17 +65,17 @@ def finetune(
     on_epoch: Callable[[Epoch, Sequence[Step]], None] = lambda epoch, steps: None,
     on_features: Progress = lambda done, total: None,
 ) -> Trained:
-    """Trains from the start or from the folder's checkpoint of each epoch; leaves checkpoint.npz and model.keras there.
+    """Train from the start or from the folder's checkpoint. Writes checkpoint.npz (after each epoch) and model.keras.
 
     pictures: each with its split and sha256; weights: the backbone's file, None = random ones
-    cache: where features are kept; None = the backbone runs in the loop, as it does where some of it learns or pictures
-        are augmented
+    cache: folder of the features; None = the backbone runs in the loop, as it also does where a part of it is trained
+        or pictures are augmented
     on_epoch: receives each epoch and its steps after its checkpoint; an exception from it ends the training
-    Raises FinetuneError where a split is empty or of one kind only, the checkpoint does not fit, or the loss is no
-    number; PictureError for a file that is no picture.
+    Raises FinetuneError where a split is empty or of one kind only, the checkpoint does not fit, or the loss is not a
+    number; PictureError for a file that is not a picture.
     """
     splits = _by_split(pictures)
-    keras.utils.clear_session()  # Keras counts the names of its layers through the process's life, and saves them
+    keras.utils.clear_session()  # resets Keras's counter of layer names, which are saved with the model
     folder.mkdir(parents=True, exist_ok=True)
     base = build_base(params.backbone, weights, params.seed)
     head = build_head(params, base.width)
@@ -129,8 +129,8 @@ def _by_split(pictures: Sequence[Picture]) -> dict[Split, list[Picture]]:
         cars = sum(picture.car for picture in members)
         if not 0 < cars < len(members):
             raise FinetuneError(
-                f"the split {split} has {cars} cars and {len(members) - cars} others, expected some of both: "
-                "give more pictures, or other shares"
+                f"The split {split} has {cars} cars and {len(members) - cars} others, and needs both. "
+                "Give more pictures, or other shares."
             )
     return splits
 
@@ -166,7 +166,7 @@ def class_weights(params: FinetuneParams, train: Sequence[Picture]) -> tuple[flo
 
 
 def _identity(params: FinetuneParams, pictures: Sequence[Picture], base: Base, on_cached: bool) -> str:
-    """All that must be the same when a training goes on, and nothing of where files lie."""
+    """Hash of everything that must be equal for a training to resume, without the locations of files."""
     parts = {
         "params": params.to_json(),
         "pictures": pictures_sha256(pictures),
@@ -185,12 +185,12 @@ def _run_epoch(learner: "Learner", feeds: dict[Split, Feed], state: State) -> No
         step += 1
         loss, accuracy = learner.step(batch)
         if not math.isfinite(loss):
-            raise _no_number("training", loss, number, step, learner.params)
+            raise _not_finite("training", loss, number, step, learner.params)
         state.steps.append(Step(number, step, loss, accuracy))
         sums += np.array([loss, accuracy, 1.0]) * len(batch.cars)
     validation = learner.evaluate(feeds["validation"])
     if not math.isfinite(validation[0]):
-        raise _no_number("validation", validation[0], number, step, learner.params)
+        raise _not_finite("validation", validation[0], number, step, learner.params)
     seconds = time.monotonic() - began
     loss, accuracy = (sums[:2] / sums[2]).tolist()
     state.epochs.append(Epoch(number, step, loss, accuracy, *validation, seconds))
@@ -199,27 +199,27 @@ def _run_epoch(learner: "Learner", feeds: dict[Split, Feed], state: State) -> No
         state.best = learner.network_values()
 
 
-def _no_number(kind: str, loss: float, epoch: int, step: int, params: FinetuneParams) -> FinetuneError:
+def _not_finite(kind: str, loss: float, epoch: int, step: int, params: FinetuneParams) -> FinetuneError:
     return FinetuneError(
-        f"the {kind} loss of step {step} (epoch {epoch}) is {loss}, expected a number: give a learning rate below "
-        f"{params.learning_rate:g}, or fetch the backbone's weights again"
+        f"The {kind} loss of step {step} (epoch {epoch}) is {loss}. Give a learning rate below "
+        f"{params.learning_rate:g}, or fetch the backbone's weights again."
     )
 
 
 def _write_model(network: Any, path: Path) -> None:
-    """Write the same bytes for the same network: Keras's own file holds the time of day and addresses in memory."""
-    # Fixed names: one training owns the folder, and what a killed one left is written over.
+    """Write equal bytes for equal networks: Keras's own file contains the time of day and memory addresses."""
+    # Fixed names: one training owns the folder and overwrites the files of a killed one.
     saved, timeless = path.with_name(f".saved-{path.name}"), path.with_name(f".new-{path.name}")
     try:
         network.save(saved)
-        _without_chance(saved, timeless)
+        _rewrite_reproducibly(saved, timeless)
         timeless.replace(path)
     finally:
         saved.unlink(missing_ok=True)
         timeless.unlink(missing_ok=True)
 
 
-def _without_chance(saved: Path, timeless: Path) -> None:
+def _rewrite_reproducibly(saved: Path, timeless: Path) -> None:
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(timeless, "w") as copy:
         for name in sorted(source.namelist()):
             content = source.read(name)
@@ -231,7 +231,7 @@ def _without_chance(saved: Path, timeless: Path) -> None:
 
 
 def _numbered(config: Any, numbers: dict[int, int]) -> Any:
-    """Replace the addresses by which Keras knows shared objects with numbers, in the order in which they come."""
+    """Replace the memory addresses that identify shared objects in Keras's configuration with running numbers."""
     if isinstance(config, list):
         return [_numbered(item, numbers) for item in config]
     if isinstance(config, dict):
@@ -243,7 +243,7 @@ def _numbered(config: Any, numbers: dict[int, int]) -> Any:
 
 
 class Learner:
-    """A network and its optimiser: steps, judging, and everything that changes as arrays."""
+    """A network and its optimiser: training steps, evaluation, and their state as arrays."""
 
     def __init__(self, params: FinetuneParams, network: Any, weights: tuple[float, float]) -> None:
         self.params, self.network, self.weights = params, network, weights
@@ -257,7 +257,7 @@ class Learner:
         self._run = tf.function(lambda inputs: network(inputs, training=False), reduce_retracing=True)
 
     def step(self, batch: PictureBatch) -> tuple[float, float]:
-        """Learns from one batch. Returns its loss and accuracy before that."""
+        """Train on one batch. Returns its loss and accuracy before the step."""
         loss, accuracy = self._step(*batch)
         return float(loss), float(accuracy)
 

@@ -52,7 +52,7 @@ from models.types import FrameLabel
 
 INPUT_NAME = "image"
 _TOOLS = ("openvino", "tensorflow", "keras", "tf-keras", "numpy")
-_REMEDY = "try --precision FP32, or report this source"
+_REMEDY = "Try --precision FP32, or report this source."
 _FILES = {XML_FILE, BIN_FILE, MANIFEST_FILE}
 
 
@@ -67,9 +67,9 @@ def convert(
 
     location: where the source came from, for the manifest (default: its path)
     on_stage: receives the name of each stage that begins
-    An OpenVINO IR is taken as it is, byte for byte, unless its weights are to be rounded to FP16.
+    An OpenVINO IR is copied byte for byte, unless its weights are to be rounded to FP16.
     Raises ConversionError where the source is not usable, the IR differs from it beyond the bounds, or a stick was
-    asked for and cannot run it; OSError where the disk does not take it.
+    requested and cannot run it; OSError where it cannot be written.
     """
     stage = on_stage or (lambda _: None)
     stage("reading the source")
@@ -130,13 +130,13 @@ def _trial(
     if spec.labelled is None:
         return None
     if loaded.task == "pose" or not decode_params:
-        raise ConversionError("--labelled was given, but the model is no classifier. Leave --labelled out")
+        raise ConversionError("--labelled was given, but the model is not a classifier. Leave --labelled out.")
     params = ClassifyParams(**decode_params)
     return ScalingTrial(model, given, params, read_labelled(spec.labelled, params))
 
 
 def _prove(folder: Path, manifest: Manifest, labelled: LabelledSet) -> Proof:
-    """Run the written model on the pictures, by the same steps as a frame of a video."""
+    """Run the written model on the pictures, with the same steps as for a frame of a video."""
     runtime = OpenVinoRuntime(folder, manifest)
     size = (manifest.input.width, manifest.input.height)
 
@@ -180,7 +180,7 @@ def _from_ir(source: Path, spec: ConvertSpec, folder: Path, location: str, stage
 
 
 def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
-    """Refuse options that an IR cannot follow: its size, width and rounding are fixed."""
+    """Raise ConversionError for options that do not apply to an IR: its size, width and rounding are fixed."""
     asked = {
         "width": spec.width,
         "size": spec.size,
@@ -191,10 +191,10 @@ def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
     for option, value in asked.items():
         if value:
             raise ConversionError(
-                f"--{option} {value} asked for, but an IR is what it is (input {ir.input.shape}): leave --{option} out"
+                f"--{option} {value} does not apply to an IR (its input is {ir.input.shape}). Leave --{option} out."
             )
     if spec.precision == "FP32" and ir.precision.startswith("FP16"):
-        raise ConversionError(f"the IR's weights are {ir.precision}, --precision FP32 asked for: give the FP32 IR")
+        raise ConversionError(f"The IR's weights are {ir.precision}, but --precision is FP32. Give the FP32 IR.")
 
 
 def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -205,14 +205,14 @@ def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tup
     if len(values) != 1 or len(shapes) != 1:
         if spec.labels:
             raise ConversionError(
-                f"outputs {shapes} found, expected one of (1, values): no classifier, leave labels out"
+                f"The outputs are {shapes}, but a classifier has one of (1, values). Leave the labels out."
             )
         return {}
     labels = spec.labels or (("no", "yes") if values == [1] else tuple(map(str, range(values[0]))))
     if not fits(labels, values[0]):
         raise ConversionError(
-            f"{len(labels)} labels for an output of {values[0]} values, expected one a value (two for a single value, "
-            "which is the probability of the second): name each, in their order"
+            f"There are {len(labels)} labels for an output of {values[0]} values. Give one label per value, in their "
+            "order, or two labels for a single value, which is the probability of the second."
         )
     return dataclasses.asdict(ClassifyParams(labels, spec.threshold))
 
@@ -232,10 +232,10 @@ def _to_openvino(loaded: LoadedModel) -> Any:
     with _logging_untouched():
         try:
             converted = ov.convert_model(graph)
-        except Exception as error:  # the converter has no error class of its own that is public
+        except Exception as error:  # the converter has no public error class
             found = next((line for line in str(error).splitlines() if "No conversion rule" in line), str(error))
             raise ConversionError(
-                f"OpenVINO cannot convert the graph ({found.strip('- ')}): export another graph"
+                f"OpenVINO cannot convert the graph ({found.strip('- ')}). Export another graph."
             ) from error
     converted.reshape([1, loaded.size, loaded.size, 3])
     model = _with_our_names(converted, loaded.outputs)
@@ -245,7 +245,7 @@ def _to_openvino(loaded: LoadedModel) -> Any:
 
 @contextlib.contextmanager
 def _logging_untouched() -> Iterator[None]:
-    """Silence the converter, which logs a page on what it raises anyway, and undo what it does to the root logger."""
+    """Silence the converter, which also logs what it raises, and undo its changes to the root logger."""
     root = logging.getLogger()
     level, filters = root.level, list(root.filters)
     logging.disable(logging.ERROR)
@@ -274,16 +274,16 @@ def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:
 
 
 def _check_shapes(loaded: LoadedModel, model: Any) -> None:
-    """Raise ConversionError where a shape is dynamic, or not that of a PoseNet at output stride 16."""
+    """Raise ConversionError where a shape is dynamic, or does not fit a PoseNet at output stride 16."""
     cells = -(-loaded.size // OUTPUT_STRIDE)
     for name, output in zip(loaded.outputs, model.outputs, strict=True):
         if output.partial_shape.is_dynamic:
-            raise ConversionError(f"output {name} has the dynamic shape {output.partial_shape}, expected a static one")
+            raise ConversionError(f"Output {name} has the dynamic shape {output.partial_shape}. Export a static one.")
         expected = (1, cells, cells, CHANNELS.get(name))
         if loaded.task == "pose" and tuple(output.shape) != expected:
             raise ConversionError(
-                f"output {name} has the shape {tuple(output.shape)}, expected {expected}: "
-                f"give the model of output stride {OUTPUT_STRIDE}, such as model-stride16.json"
+                f"Output {name} has the shape {tuple(output.shape)}, not {expected}. "
+                f"Give the model of output stride {OUTPUT_STRIDE}, such as model-stride16.json."
             )
 
 
@@ -291,8 +291,8 @@ def _fit(folder: Path, precision: Precision, spec: ConvertSpec) -> Stick:
     stick = check_stick(folder / XML_FILE, precision)
     if spec.device_target == "MYRIAD" and not stick.fit:
         raise ConversionError(
-            f"the model does not run on a Neural Compute Stick: {stick.reason}; "
-            "take FP16 and another source, or leave --device-target MYRIAD out"
+            f"The model does not run on a Neural Compute Stick: {stick.reason}. "
+            "Use FP16 and another source, or leave --device-target MYRIAD out."
         )
     return stick
 
@@ -301,7 +301,7 @@ def _compare_written(folder: Path, reference: Reference, spec: ConvertSpec) -> P
     try:
         parity = compare(str(folder / XML_FILE), reference, spec.precision)
     except RuntimeError as error:  # OpenVINO's own, for a file cut short
-        raise ConversionError(f"what was written cannot be read ({error}): is the disk full?") from error
+        raise ConversionError(f"The written IR cannot be read ({error}). Check that the disk is not full.") from error
     refuse_different(parity, _REMEDY)
     return parity
 
@@ -310,7 +310,7 @@ def _compare_written(folder: Path, reference: Reference, spec: ConvertSpec) -> P
 def _replacing(out: Path) -> Iterator[Path]:
     """Provide a temporary folder next to `out` that replaces it at the end, or is removed after an error."""
     if out.exists() and (not out.is_dir() or not {path.name for path in out.iterdir()} <= _FILES):
-        raise ConversionError(f"{out} is there and is not a converted model: give another folder")
+        raise ConversionError(f"{out} exists and is not a converted model. Give another folder.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
         fresh, old = Path(temporary, "new"), Path(temporary, "old")

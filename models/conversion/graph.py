@@ -1,7 +1,7 @@
 """Heavy: surgery on TensorFlow graphs: unfuse, fix the input's shape, find and name the outputs. No files.
 
-A prepared graph is frozen, has one float32 input [1, size, size, 3], one Identity `nightjar/NAME` an output, and
-none of the fused operations that OpenVINO has no rule for.
+A prepared graph is frozen, has one float32 input [1, size, size, 3], one Identity `nightjar/NAME` per output, and
+none of the fused operations that OpenVINO cannot convert.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ _VARIABLES = {"Variable", "VariableV2", "VarHandleOp", "ReadVariableOp"}
 def part_of(graph: GraphDef, outputs: Iterable[str]) -> GraphDef:
     """Return the nodes on which the tensors depend, without control inputs and their side effects.
 
-    Raises ConversionError where a node is not there.
+    Raises ConversionError where a node is missing.
     """
     nodes = {node.name: node for node in graph.node}
     waiting, needed = [_node_of(tensor) for tensor in outputs], set()
@@ -36,7 +36,9 @@ def part_of(graph: GraphDef, outputs: Iterable[str]) -> GraphDef:
         if name in needed:
             continue
         if name not in nodes:
-            raise ConversionError(f"the graph names {name!r}, which is not in it: fetch or export the source again")
+            raise ConversionError(
+                f"The graph refers to {name!r}, which it does not contain. Fetch or export the source again."
+            )
         needed.add(name)
         waiting += [_node_of(tensor) for tensor in nodes[name].input if not tensor.startswith("^")]
     part = GraphDef(versions=graph.versions, library=graph.library)
@@ -85,8 +87,8 @@ def _unfused(node: NodeDef) -> Iterator[NodeDef]:
             yield _activation(name, op, previous, node)
         else:
             raise ConversionError(
-                f"{node.op} {node.name!r} fuses {op}, expected BiasAdd, Prelu, {', '.join(_ACTIVATIONS)}: "
-                "convert the model to TF.js again without fusing"
+                f"{node.op} {node.name!r} fuses {op}, and only BiasAdd, Prelu, {', '.join(_ACTIVATIONS)} are known. "
+                "Convert the model to TF.js again without fusing."
             )
 
 
@@ -98,7 +100,7 @@ def _activation(name: str, op: str, previous: str, fused: NodeDef) -> NodeDef:
 
 
 def _prelu(name: str, x: str, alpha: str) -> list[NodeDef]:
-    """relu(x) - alpha * relu(-x); TensorFlow itself has no Prelu, and TF.js's carries no type: float32."""
+    """relu(x) - alpha * relu(-x) in float32. TensorFlow itself has no Prelu, and TF.js's has no type."""
     return [
         _node(f"{name}/positive", "Relu", [x]),
         _node(f"{name}/minus", "Neg", [x]),
@@ -119,32 +121,32 @@ def _node(name: str, op: str, inputs: list[str], like: NodeDef | None = None) ->
     return node
 
 
-def the_input(graph: GraphDef) -> NodeDef:
+def image_input(graph: GraphDef) -> NodeDef:
     """Return the one placeholder, an image [*, height, width, 3] float32. Raises ConversionError for other inputs."""
     stray = sorted({node.op for node in graph.node} & _VARIABLES)
     if stray:
-        raise ConversionError(f"the graph holds variables ({', '.join(stray)}), expected a frozen one: freeze it first")
+        raise ConversionError(f"The graph contains variables ({', '.join(stray)}). Freeze it first.")
     inputs = [node for node in graph.node if node.op == "Placeholder"]
     if len(inputs) != 1:
         names = ", ".join(node.name for node in inputs) or "none"
-        raise ConversionError(f"inputs found: {names}; expected exactly one, an image: export the model with one input")
+        raise ConversionError(f"The graph's inputs are {names}. Export the model with exactly one input, an image.")
     shape = [dim.size for dim in inputs[0].attr["shape"].shape.dim]
     known_rank = not inputs[0].attr["shape"].shape.unknown_rank and bool(shape)
     fits = not known_rank or (len(shape) == 4 and shape[0] in (-1, 1) and shape[3] in (-1, 3))
     if inputs[0].attr["dtype"].type != tf.float32.as_datatype_enum or not fits:
         kind = tf.dtypes.as_dtype(inputs[0].attr["dtype"].type).name
         raise ConversionError(
-            f"input {inputs[0].name!r} is {kind} {shape}, expected float32 [1, height, width, 3]: "
-            "export the model with a float RGB image, channels last"
+            f"Input {inputs[0].name!r} is {kind} {shape}, not float32 [1, height, width, 3]. "
+            "Export the model with a float RGB image, channels last."
         )
     return inputs[0]
 
 
 def own_size(graph: GraphDef) -> int | None:
     """Return the graph's fixed input size, None where it takes any. Raises ConversionError if it is not square."""
-    dims = [dim.size for dim in the_input(graph).attr["shape"].shape.dim] or [-1] * 4
+    dims = [dim.size for dim in image_input(graph).attr["shape"].shape.dim] or [-1] * 4
     if dims[1] != dims[2]:
-        raise ConversionError(f"the input is fixed to {dims[1]}x{dims[2]}, expected a square: export a square model")
+        raise ConversionError(f"The input is fixed to {dims[1]}x{dims[2]}. Export a model with a square input.")
     return dims[1] if dims[1] > 0 else None
 
 
@@ -163,11 +165,11 @@ def _has_output(op: str) -> bool:
 
 
 def posenet_outputs(graph: GraphDef, candidates: dict[str, str]) -> dict[str, str] | None:
-    """PoseNet's four outputs, IR name -> tensor name, the heatmap as raw logits; None where the graph is no PoseNet.
+    """PoseNet's four outputs, IR name -> tensor name, the heatmap as raw logits; None where the graph is not a PoseNet.
 
-    An output is known by its own name, or by a name that it has before it is renamed; further heads do not matter, also
-    where they are made of the four. Raises ConversionError where only some are there, where the four cannot be told
-    apart, or where the network is not the MobileNetV1 one.
+    An output is recognised by its own name, or by the name before it is renamed. Further heads are ignored, also those
+    that are computed from the four. Raises ConversionError where some of the four are missing or cannot be told apart,
+    or where the network is not MobileNetV1.
     """
     nodes = {node.name: node for node in graph.node}
     names = {tensor: {*name.split("/"), *_former_names(nodes, tensor)} for name, tensor in candidates.items()}
@@ -179,11 +181,13 @@ def posenet_outputs(graph: GraphDef, candidates: dict[str, str]) -> dict[str, st
     chosen = {output: tensor for output in POSENET_OUTPUTS if (tensor := found[output] or within[output])}
     if missing := POSENET_OUTPUTS.keys() - chosen.keys():
         raise ConversionError(
-            f"outputs found: {', '.join(sorted(candidates))}; PoseNet's {', '.join(sorted(missing))} missing: "
-            "give a complete PoseNet"
+            f"The outputs are {', '.join(sorted(candidates))}. PoseNet's {', '.join(sorted(missing))} are missing. "
+            "Give a complete PoseNet."
         )
     if any("resnet" in node.name.lower() for node in part_of(graph, chosen.values()).node):
-        raise ConversionError("PoseNet on ResNet50 found, expected MobileNetV1: its input is scaled in another way")
+        raise ConversionError(
+            "This is PoseNet on ResNet50, whose input is scaled in another way. Give PoseNet on MobileNetV1."
+        )
     return {**chosen, "heatmap": _before_sigmoid(nodes, chosen["heatmap"])}
 
 
@@ -213,13 +217,13 @@ def _within(nodes: dict[str, NodeDef], aliases: tuple[str, ...]) -> str | None:
 
 
 def _refuse_unnamed(graph: GraphDef, candidates: dict[str, str]) -> None:
-    """Raise ConversionError where outputs have the channels of PoseNet's heads but none of the names."""
+    """Raise ConversionError where outputs have the channels of PoseNet's heads but none of their names."""
     channels = {name: _channels(graph, tensor) for name, tensor in candidates.items()} if len(candidates) >= 4 else {}
     if all(list(channels.values()).count(number) >= count for number, count in ((17, 1), (34, 1), (32, 2))):
-        told = ", ".join(f"{name} ({number} channels)" for name, number in channels.items())
+        described = ", ".join(f"{name} ({number} channels)" for name, number in channels.items())
         raise ConversionError(
-            f"the outputs are {told}: they look like PoseNet's, but their names do not tell the two displacements "
-            f"apart. Export the model with a signature that names them {', '.join(POSENET_OUTPUTS)}"
+            f"The outputs are {described}. They look like PoseNet's, but their names do not distinguish the two "
+            f"displacements. Export the model with a signature that names them {', '.join(POSENET_OUTPUTS)}."
         )
 
 
@@ -257,7 +261,8 @@ def mobilenet_width(graph: GraphDef, asked: float | None) -> float:
     first = [shape for shape in shapes if len(shape) == 4 and shape[2] == 3]
     if len(first) != 1:
         raise ConversionError(
-            f"convolutions over 3 channels found: {len(first)}, expected 1: not a PoseNet MobileNetV1"
+            f"The graph has {len(first)} convolutions over 3 channels, and PoseNet on MobileNetV1 has 1. Give such a "
+            "model."
         )
     return width_of(first[0][3], asked)
 
@@ -269,12 +274,12 @@ def prepare(graph: GraphDef, outputs: dict[str, str], size: int) -> GraphDef:
     """
     fixed = own_size(graph)
     if fixed not in (None, size):
-        raise ConversionError(f"the model is fixed to input size {fixed}, {size} was asked for: leave --size out")
+        raise ConversionError(f"The model is fixed to input size {fixed}, but --size is {size}. Leave --size out.")
     ready = GraphDef()
     ready.CopyFrom(graph)
     for node in ready.node:
         node.attr.pop("_output_shapes", None)
-    shape = the_input(ready).attr["shape"].shape
+    shape = image_input(ready).attr["shape"].shape
     shape.CopyFrom(tf.TensorShape([1, size, size, 3]).as_proto())
     names = [f"{OUTPUT_PREFIX}{name}" for name in outputs]
     ready.node.extend(_node(name, "Identity", [tensor]) for name, tensor in zip(names, outputs.values(), strict=True))
@@ -290,6 +295,6 @@ def to_graph(graph: GraphDef) -> tf.Graph:
             tf.graph_util.import_graph_def(graph, name="")
         except (ValueError, TypeError, tf.errors.OpError) as error:
             raise ConversionError(
-                f"not a valid TensorFlow graph ({error}): fetch or export the source again"
+                f"This is not a valid TensorFlow graph ({error}). Fetch or export the source again."
             ) from error
     return imported

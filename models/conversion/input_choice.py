@@ -1,4 +1,4 @@
-"""Heavy: the scaling of a converted model's input: asked for, found in the network, or decided by labelled pictures."""
+"""Heavy: the scaling of a converted model's input: requested, found in the network, or decided by labelled pictures."""
 
 import logging
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from models.types import FrameLabel, NightjarError
 
 log = logging.getLogger(__name__)
 
-_CLEARLY = 0.1  # of the pictures: as many more must be right for the pictures to decide
+_CLEARLY = 0.1  # share of the pictures by which the best scaling must lead
 _NOTHING = FrameLabel("", 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class ScalingTrial:
-    """A converted classifier and pictures of known labels, to try scalings on.
+    """A converted classifier and labelled pictures, to try scalings on.
 
-    model: OpenVINO's, not compiled; given: its input, scaled anyhow
+    model: OpenVINO's, not compiled; given: its input, with any scaling
     """
 
     model: Any
@@ -37,7 +37,7 @@ class ScalingTrial:
     labelled: LabelledSet
 
     def right(self, scaling: Scaling) -> int:
-        """Pictures that are named rightly with this scaling."""
+        """Count the pictures that are labelled correctly with this scaling."""
         spec = scaling.of(self.given)
         infer = infer_one(self.model)
 
@@ -51,7 +51,7 @@ class ScalingTrial:
         return sum(self.labelled.prove(label).right.values())
 
     def all_right(self) -> dict[Scaling, int]:
-        """Count the right answers with every named scaling, in both channel orders."""
+        """Count the correct labels with every named scaling, in both channel orders."""
         scalings = [named(name, color) for name in RANGES for color in ("RGB", "BGR")]
         return {scaling: self.right(scaling) for scaling in scalings}
 
@@ -61,7 +61,7 @@ def choose_scaling(
 ) -> tuple[Scaling, str]:
     """Choose the scaling. Returns it with the reason in words.
 
-    trial: None without labelled pictures. Raises ConversionError where nothing tells what a classifier expects.
+    trial: None without labelled pictures. Raises ConversionError where the scaling of a classifier stays unknown.
     """
     own = own_scaling(loaded.graph, loaded.input, loaded.size)
     asked = spec.scaling.parse()
@@ -78,7 +78,7 @@ def choose_scaling(
         return _by_pictures(trial)
     found = f"{own.describe()}, which fits several ranges" if own else "no Rescaling or Normalization was found in it"
     raise ConversionError(
-        f"The model does not say what range its input has: {found}. Fed another range, a classifier gives wrong labels "
+        f"The model does not say what range its input has: {found}. With another range a classifier gives wrong labels "
         f"without an error. {HOW_TO_SAY}"
     )
 
@@ -94,16 +94,16 @@ def _as_asked(asked: Scaling, own: OwnScaling | None) -> str:
     if own is None or expects is None or (expects.mean, expects.std) == (asked.mean, asked.std):
         return "as asked for"
     log.warning(
-        "The scaling asked for is %s, but %s, which fits %s. Check it with --labelled",
+        "The requested scaling is %s, but %s, which fits %s. Check it with --labelled",
         *(asked.describe(), own.describe(), expects.describe()),
     )
     return f"as asked for, although {own.describe()}"
 
 
 def _by_pictures(trial: ScalingTrial) -> tuple[Scaling, str]:
-    """Find the scaling that is right clearly more often than all others. Raises ConversionError where none is."""
+    """Find the scaling with clearly the most correct labels. Raises ConversionError where there is none."""
     right = trial.all_right()
-    best = max(right, key=lambda scaling: right[scaling])  # of equals the first: RGB
+    best = max(right, key=lambda scaling: right[scaling])  # the first of equal ones: RGB
     rivals = [right[other] for other in right if (other.mean, other.std) not in (_flipped(best), (best.mean, best.std))]
     pictures = len(trial.labelled.pictures)
     said = ", ".join(f"{scaling.describe()}: {count}" for scaling, count in right.items())

@@ -1,6 +1,6 @@
 """Heavy: reading an OpenVINO IR as a source, and writing one: equal operations and weights are equal bytes.
 
-An IR does not say what its numbers mean. So only that is taken which is known by its outputs: OpenPose's.
+An IR does not say what its numbers mean, so only IRs that are recognised by their outputs are accepted: OpenPose's.
 """
 
 import os
@@ -36,18 +36,18 @@ def is_ir(file: Path) -> bool:
 def load_ir(xml: Path) -> LoadedIr:
     """Read model.xml, with the .bin of the same name beside it.
 
-    Raises ConversionError where it is none, is broken, or is not an OpenPose.
+    Raises ConversionError where it is not an IR, is broken, or is not an OpenPose.
     """
     weights = xml.with_suffix(".bin")
     if not weights.is_file():
-        raise ConversionError(f"there is no {weights.name} beside {xml.name}, expected both: put the weights there")
+        raise ConversionError(f"There is no {weights.name} next to {xml.name}. Put the weights there.")
     check_xml(xml)
     check_size(weights)
     try:
         model = ov.Core().read_model(str(xml), str(weights))
         precision = _precision(xml)
     except (RuntimeError, ElementTree.ParseError) as error:
-        raise ConversionError(f"OpenVINO cannot read {xml.name} ({error}): damaged, fetch it again") from error
+        raise ConversionError(f"OpenVINO cannot read {xml.name} ({error}). Fetch it again.") from error
     given = _input(model)
     return LoadedIr(model, given, _outputs(model, given), precision, xml, weights)
 
@@ -68,11 +68,11 @@ def _input(model: Any) -> InputSpec:
     """Return the input as the Open Model Zoo converts it: BGR, 0 to 255, scaled inside."""
     if len(model.inputs) != 1 or model.inputs[0].partial_shape.is_dynamic:
         found = ", ".join(str(port.partial_shape) for port in model.inputs)
-        raise ConversionError(f"the IR's inputs are {found}, expected one of static shape: export it so")
+        raise ConversionError(f"The IR's inputs are {found}. Export it with one input of static shape.")
     (port,) = model.inputs
     shape = tuple(port.shape)
     if len(shape) != 4 or shape[:2] != (1, 3):
-        raise ConversionError(f"the IR's input is {shape}, expected (1, 3, height, width): export it so")
+        raise ConversionError(f"The IR's input is {shape}. Export it with (1, 3, height, width).")
     return InputSpec(port.get_any_name(), shape, layout="NCHW", color="BGR", mean=0, scale=1, resize="corner")
 
 
@@ -82,13 +82,13 @@ def _outputs(model: Any, given: InputSpec) -> dict[str, tuple[int, ...]]:
     names = {name for port in model.outputs for name in port.get_names()}
     if len(model.outputs) != len(expected) or not expected.keys() <= names:
         raise ConversionError(
-            f"the IR's outputs are {', '.join(sorted(names))}, expected {', '.join(expected)} of "
-            "human-pose-estimation-0001: of another model give the TensorFlow or TensorFlow.js weights"
+            f"The IR's outputs are {', '.join(sorted(names))}, not {', '.join(expected)} of "
+            "human-pose-estimation-0001. Give the TensorFlow or TensorFlow.js weights of other models."
         )
     for name, shape in expected.items():
         found = model.output(name).partial_shape
         if found.is_dynamic or tuple(found.to_shape()) != shape:
-            raise ConversionError(f"output {name} has the shape {found}, expected {shape}: is it an OpenPose?")
+            raise ConversionError(f"Output {name} has the shape {found}, not {shape}. Give an OpenPose.")
     return expected
 
 
@@ -96,8 +96,10 @@ XML_BYTES = 1 << 20  # room for the network beside its weights
 
 
 def name_plainly(model: Any) -> None:
-    """Its operations' names tell nothing of where they came from: OpenVINO's and NNCF's own hold a count that runs on
-    through the process's life, and would give every conversion another hash."""
+    """Replace the names of operations by plain ones.
+
+    OpenVINO's and NNCF's contain a count that runs through the process's life, and would change the hash each time.
+    """
     for place, operation in enumerate(model.get_ordered_ops()):
         if operation.get_type_name() not in ("Parameter", "Result"):
             operation.set_friendly_name(f"{operation.get_type_name()}_{place}")
@@ -108,17 +110,17 @@ def save_ir(model: Any, folder: Path, *, fp16: bool) -> None:
     xml = folder / XML_FILE
     try:
         ov.save_model(model, str(xml), compress_to_fp16=fp16)
-    except RuntimeError as error:  # OpenVINO's own, an "iostream error", does not tell why
+    except RuntimeError as error:  # OpenVINO's own, an "iostream error" without the reason
         _refuse_full(folder, model, error)
         raise
-    # The last block names the tools' builds: the same operations and weights must stay the same model version.
+    # The last block names the tools' builds: equal operations and weights must stay the same model version.
     network, block, _ = xml.read_text(encoding="utf-8").rpartition("\t<rt_info>\n")
     if block:
         xml.write_text(f"{network}</net>\n", encoding="utf-8")
 
 
 def _refuse_full(folder: Path, model: Any, cause: Exception) -> None:
-    """Raise OSError where the disk has no room for the weights. What OpenVINO could write of them, it has removed."""
+    """Raise OSError where the disk has no room for the weights. OpenVINO has removed the part that it had written."""
     constants = (operation for operation in model.get_ops() if operation.get_type_name() == "Constant")
     size_bytes = sum(constant.get_byte_size() for constant in constants) // 2 + XML_BYTES  # at the least, as FP16
     try:

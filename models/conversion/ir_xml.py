@@ -1,6 +1,6 @@
-"""Facts that an IR's XML tells: whether a Neural Compute Stick can run it, and its computation. No OpenVINO, no device.
+"""Facts from an IR's XML: its fitness for a Neural Compute Stick, and its multiply-adds. No OpenVINO, no device.
 
-The stick's last OpenVINO is 2022.3 LTS: it knows the operation sets up to opset10 and static shapes.
+The stick's last OpenVINO is 2022.3 LTS, which supports the operation sets up to opset10 and static shapes.
 """
 
 import math
@@ -14,11 +14,11 @@ NEWEST_OPSET = 10  # of OpenVINO 2022.3
 
 
 def check_stick(xml: Path, precision: Precision) -> Stick:
-    """Look at every operation, those inside loops and branches too. The first reason found is the one given."""
+    """Check every operation, also inside loops and branches. The first reason found is reported."""
     layers = list(ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - read by OpenVINO before
     opsets = {layer: _opset(layer.get("version", "")) for layer in layers}
     newest = max((opset for opset in opsets.values() if opset), default=0)
-    unfit = _unfit(opsets, precision)
+    unfit = _unsupported(opsets, precision)
     return Stick(unfit is None, unfit or f"{precision}, static shapes, no operation newer than opset{newest}", newest)
 
 
@@ -27,25 +27,25 @@ def _opset(version: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _unfit(opsets: dict[ElementTree.Element, int | None], precision: str) -> str | None:
+def _unsupported(opsets: dict[ElementTree.Element, int | None], precision: str) -> str | None:
     for layer, opset in opsets.items():
         name = f"operation {layer.get('type')} ({layer.get('name')})"
         if opset is None:
-            return f"{name} is of {layer.get('version')}, a stick knows opset1 to opset{NEWEST_OPSET} only"
+            return f"{name} is of {layer.get('version')}, a stick supports opset1 to opset{NEWEST_OPSET} only"
         if opset > NEWEST_OPSET:
-            return f"{name} is of opset{opset}, a stick knows opset1 to opset{NEWEST_OPSET}"
+            return f"{name} is of opset{opset}, a stick supports opset1 to opset{NEWEST_OPSET}"
         if any(dim.text == "-1" for dim in layer.iter("dim")):
-            return f"{name} has a dynamic shape, a stick knows static shapes only"
+            return f"{name} has a dynamic shape, a stick supports static shapes only"
     return None if precision == "FP16" else f"the weights are {precision}, a stick computes in FP16"
 
 
 def multiply_adds(xml: Path) -> int:
-    """Count the multiply-adds of convolutions and matrix products; all else is little. Shapes must be static."""
+    """Count the multiply-adds of convolutions and matrix products; the rest is negligible. Shapes must be static."""
     return sum(_of_layer(layer) for layer in ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - our own IR
 
 
 def _of_layer(layer: ElementTree.Element) -> int:
-    """Numbers that come out, times the products that each is a sum of."""
+    """Return the number of output values, times the number of products that each one sums."""
     kind = layer.get("type")
     if kind not in ("Convolution", "GroupConvolution", "MatMul"):
         return 0

@@ -1,4 +1,4 @@
-"""Heavy: Keras files and configurations -> a frozen TensorFlow graph. Nothing that comes in a file is run as code.
+"""Heavy: Keras files and configurations -> a frozen TensorFlow graph. No code from a file is run.
 
 Lambda layers (Python byte code in the file) and classes of other modules than Keras's own are refused before Keras
 sees them: its own safe mode did not cover .h5 files in all versions (CVE-2025-9905).
@@ -29,16 +29,18 @@ def refuse_code(config: Any) -> None:
         module = config.get("module")
         if config.get("class_name") in _READ_FILES:
             raise ConversionError(
-                f"a {config['class_name']} layer was found, which reads a vocabulary from a file; expected a model of "
-                "pictures: leave the layer out"
+                f"The model has a {config['class_name']} layer, which reads a vocabulary from a file. Leave the layer "
+                "out."
             )
         if config.get("class_name") in ("Lambda", "TFSMLayer", "__lambda__"):
             raise ConversionError(
-                f"a {config['class_name']} layer was found, expected layers without Python code: "
-                "write the model with Keras's own layers, or export it as a SavedModel or frozen graph"
+                f"The model has a {config['class_name']} layer, which contains Python code. "
+                "Build the model from Keras's own layers, or export it as a SavedModel or frozen graph."
             )
         if "class_name" in config and isinstance(module, str) and module.split(".")[0] not in _OWN_MODULES:
-            raise ConversionError(f"class {module}.{config['class_name']} found, expected Keras's own classes only")
+            raise ConversionError(
+                f"The model names the class {module}.{config['class_name']}. Use Keras's own classes only."
+            )
         for item in config.values():
             refuse_code(item)
 
@@ -49,7 +51,9 @@ def load_config(config: dict[str, Any]) -> Any:
     try:
         return tf_keras.models.model_from_json(json.dumps(config))
     except Exception as error:  # Keras raises what its layers raise
-        raise ConversionError(f"not a Keras network that tf_keras {tf_keras.__version__} reads ({error})") from error
+        raise ConversionError(
+            f"tf_keras {tf_keras.__version__} cannot read this network ({error}). Export it again."
+        ) from error
 
 
 def load_keras(path: Path, size: int | None) -> tuple[GraphDef, dict[str, str]]:
@@ -63,7 +67,7 @@ def load_keras(path: Path, size: int | None) -> tuple[GraphDef, dict[str, str]]:
     try:
         model = library.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises what its layers raise
-        raise ConversionError(f"Keras cannot read {path.name} ({error}): save the whole model again") from error
+        raise ConversionError(f"Keras cannot read {path.name} ({error}). Save the whole model again.") from error
     return freeze_keras(model, size)
 
 
@@ -72,10 +76,10 @@ def _h5_config(path: Path) -> tuple[Any, str]:
         with h5py.File(path, "r") as file:
             config, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "2")
     except OSError as error:
-        raise ConversionError(f"{path.name} is a broken HDF5 file ({error}): fetch it again") from error
+        raise ConversionError(f"{path.name} is a broken HDF5 file ({error}). Fetch it again.") from error
     if config is None:
         raise ConversionError(
-            f"{path.name} holds weights only, expected a whole model: save it with model.save(), not save_weights()"
+            f"{path.name} contains weights only. Save the whole model with model.save(), not save_weights()."
         )
     content = config.encode() if isinstance(config, str) else bytes(config)
     return parse_json(content, f"the configuration in {path.name}"), str(version)
@@ -86,7 +90,7 @@ def _zip_config(path: Path) -> tuple[Any, str]:
         check_archive(path)
         return read_member(path, "config.json"), str(read_member(path, "metadata.json")["keras_version"])
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, TypeError, ValueError) as error:
-        raise ConversionError(f"{path.name} is not a Keras file ({error}): save the whole model again") from error
+        raise ConversionError(f"{path.name} is not a Keras file ({error}). Save the whole model again.") from error
 
 
 def freeze_keras(model: Any, size: int | None) -> tuple[GraphDef, dict[str, str]]:
@@ -94,10 +98,10 @@ def freeze_keras(model: Any, size: int | None) -> tuple[GraphDef, dict[str, str]
     inputs = model.inputs
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (3, None):
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
-        raise ConversionError(f"inputs {shapes} found, expected one image [1, height, width, 3]: export such a model")
+        raise ConversionError(f"The model's inputs are {shapes}. Export a model with one image [1, height, width, 3].")
     shape = [1, *(own or size for own in inputs[0].shape[1:3]), 3]
     if None in shape:
-        raise ConversionError("the model takes any input size: say which with --size")
+        raise ConversionError("The model takes any input size. Choose one with --size.")
     function = tf.function(lambda image: model(image, training=False))
     return freeze(function.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="image")))
 

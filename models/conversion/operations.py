@@ -1,7 +1,7 @@
-"""The TensorFlow operations that a model may hold: arithmetic on tensors, and no way out of the graph.
+"""The TensorFlow operations that a model may contain: arithmetic on tensors, without access to anything outside.
 
-A list of what is allowed and not of what is forbidden: TensorFlow has some 1,450 operations, among them several that
-write files or load libraries, and a new release adds more.
+The list is of allowed operations, not of forbidden ones: TensorFlow has about 1,450, several of which write files or
+load libraries, and a new release adds more.
 """
 
 from collections.abc import Iterable, Iterator
@@ -48,8 +48,7 @@ Quantised weights:
 ARITHMETIC = frozenset(word for line in _GROUPS.splitlines() if line.startswith(" ") for word in line.split())
 VARIABLES = frozenset({"Variable", "VariableV2", "VarHandleOp", "ReadVariableOp", "ResourceGather"})
 """Weights of a graph that is not frozen: read, and never assigned."""
-
-# Every SavedModel holds the graph that saved it and the one that would restore it. TensorFlow runs neither for us.
+# Every SavedModel contains a graph for saving and one for restoring. TensorFlow runs neither here.
 _SAVERS = frozenset(
     {
         *("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "StringJoin", "StaticRegexFullMatch"),
@@ -64,14 +63,14 @@ def refuse_programs(nodes: Iterable[Any], functions: Iterable[Any] = ()) -> None
     nodes: NodeDef, of the part that is converted; functions: FunctionDef, all that the graph carries
     """
     inner = {node.op for function in functions for node in function.node_def}
-    _refuse({node.op for node in nodes} | inner, ARITHMETIC | VARIABLES)  # variables have a refusal of their own
+    _refuse({node.op for node in nodes} | inner, ARITHMETIC | VARIABLES)  # variables have their own error
 
 
 def refuse_saved_programs(graph: Any, callable_names: set[str]) -> None:
     """Check a SavedModel's GraphDef likewise before TensorFlow loads it, which runs some of its functions.
 
-    callable_names: the functions that loading or calling the model may run. What saves and restores may be there, in
-    functions that none of these calls.
+    callable_names: the functions that loading or calling the model may run. Operations that save and restore are
+        allowed in functions that none of these calls.
     """
     functions = {function.signature.name: function for function in graph.library.function}
     for name in _reached(functions, callable_names):
@@ -102,5 +101,5 @@ def _refuse(found: set[str], allowed: frozenset[str]) -> None:
     if strange := sorted(found - allowed):
         raise ConversionError(
             f"The graph holds operations that are not arithmetic on tensors: {', '.join(strange[:8])}. "
-            "Do not use this file unless you know who made it; then export it without them"
+            "Do not use this file unless you trust its author, and then export it without them."
         )

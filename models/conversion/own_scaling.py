@@ -2,7 +2,7 @@
 
 Keras's Rescaling and Normalization layers, `preprocess_input` inside a model, a batch normalisation of the pixels and
 the same written by hand all look alike in a frozen graph: a few operations on each pixel between the input and the
-first operation that looks at neighbours. What they do together is measured by running them on plain pictures.
+first operation that uses neighbouring pixels. Their joint effect is measured by running them on plain pictures.
 """
 
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def own_scaling(graph: GraphDef, given: str, size: int) -> OwnScaling | None:
 
 def _ends(graph: GraphDef, given: str) -> set[str]:
     """Return the tensors that the rest of the network reads and only pointwise operations make from the input."""
-    constant, pointwise = _sorted_out(graph, given)
+    constant, pointwise = _constant_and_pointwise(graph, given)
     ends = set()
     for node in graph.node:
         if node.name in pointwise or node.name in constant or node.op in _SHAPE_ONLY:
@@ -89,8 +89,8 @@ def _ends(graph: GraphDef, given: str) -> set[str]:
     return ends
 
 
-def _sorted_out(graph: GraphDef, given: str) -> tuple[set[str], set[str]]:
-    """Names of the nodes that do not depend on the pixels, and of those that depend on them pointwise.
+def _constant_and_pointwise(graph: GraphDef, given: str) -> tuple[set[str], set[str]]:
+    """Return the names of the nodes that do not depend on the pixels, and of those that depend on them pointwise.
 
     A picture's shape counts as constant: the graph's input is fixed.
     """

@@ -1,4 +1,4 @@
-"""Heavy: how far an IR's outputs are from its source's, on pictures. TensorFlow only where the source is its."""
+"""Heavy: differences between the outputs of an IR and its source on pictures. TensorFlow only for its own models."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ MAX_IMAGES = 16
 SYNTHETIC_IMAGES = 8
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
-# What is allowed of the mean difference: heatmaps in logits, the others in pixels of the input. FP32 asks whether the
-# conversion is right, FP16 what rounding the weights costs. Measured on the published 0.50 and 0.75 weights at 224 and
+# Bounds of the mean difference: heatmaps in logits, the others in pixels of the input. FP32 shows whether the
+# conversion is right, FP16 the cost of rounding the weights. Measured on the published 0.50 and 0.75 weights at 224 and
 # 513, 80 COCO images: FP32 6e-6 and 4e-5 (0 where TensorFlow computes with oneDNN too), FP16 0.06, 0.31 and 0.39. The
 # largest differences of FP16 (2.8 logits, 35 px) are in cells without a person and say little. INT8 shall only catch
 # what is broken, for it is judged by its people: posenet-050 has 0.44, 2.2 and 2.9, posenet-demo 0.12, 0.17 and 0.3.
@@ -29,7 +29,7 @@ _POSENET_BOUNDS = {
     "FP16": {"heatmap": 0.25, "offset_2": 1.0, "displacement_fwd_2": 1.5, "displacement_bwd_2": 1.5},
     "INT8": {"heatmap": 1.5, "offset_2": 6.0, "displacement_fwd_2": 10.0, "displacement_bwd_2": 10.0},
 }
-# Of other models: parts of the output's mean magnitude. Measured on MobileNet 0.25 (softmax): 1e-5 and 0.04.
+# For other models: parts of the output's mean magnitude. Measured on MobileNet 0.25 (softmax): 1e-5 and 0.04.
 _RELATIVE_BOUNDS = {"FP32": 1e-3, "FP16": 0.2, "INT8": 0.5}
 
 Batch = NDArray[np.float32]
@@ -38,7 +38,7 @@ Outputs = dict[str, Batch]
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """Outputs of the source. images: describes the pictures; tensors: each as the model wants it; outputs: of each."""
+    """Outputs of the source. images: describes the pictures; tensors: the model's input for each; outputs: of each."""
 
     images: str
     tensors: list[Batch]
@@ -60,12 +60,12 @@ def run_tensorflow(loaded: "LoadedModel", spec: InputSpec, images: Path | None) 
         with silent_stderr(), tf.compat.v1.Session(graph=graph) as session:
             outputs = [session.run(names, {f"{loaded.input}:0": tensor}) for tensor in tensors]
     except tf.errors.OpError as error:
-        raise ConversionError(f"TensorFlow cannot run the graph ({error.message}): export the source again") from error
+        raise ConversionError(f"TensorFlow cannot run the graph ({error.message}). Export the source again.") from error
     return Reference(described, tensors, outputs)
 
 
 def run_source_ir(model: Any, outputs: list[str], spec: InputSpec, images: Path | None) -> Reference:
-    """Run an OpenVINO model that is a source itself, on the CPU in f32."""
+    """Run an OpenVINO model that is itself the source, on the CPU in f32."""
     described, tensors = _tensors(spec, images)
     return run_ir(model, outputs, described, tensors)
 
@@ -83,7 +83,7 @@ def _tensors(spec: InputSpec, images: Path | None) -> tuple[str, list[Batch]]:
 
 
 def as_tensor(picture: NDArray[np.uint8], spec: InputSpec) -> Batch:
-    """(height, width, 3) uint8 RGB of the input's size, as the model's own input wants it, with a batch of 1."""
+    """Turn (height, width, 3) uint8 RGB of the input's size into the model's own input, with a batch of 1."""
     colored = picture[..., ::-1] if spec.color == "BGR" else picture
     scaled = ((colored - np.array(spec.mean)) / np.array(spec.scale)).astype(np.float32)[None]
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)) if spec.layout == "NCHW" else scaled
@@ -95,7 +95,7 @@ def compare(model: Any, reference: Reference, precision: Literal["FP16", "FP32",
     differences: dict[str, list[Batch]] = {name: [] for name in names}
     for expected, found in zip(reference.outputs, _run_openvino(model, names, reference.tensors), strict=True):
         for name in names:
-            # NaN compares as false with every bound: as infinity it is refused.
+            # NaN compares as false with every bound. As infinity it is refused.
             difference = np.nan_to_num(np.abs(expected[name] - found[name]), nan=np.inf)
             differences[name].append(difference)
     largest = {name: max(float(d.max()) for d in parts) for name, parts in differences.items()}
@@ -108,8 +108,8 @@ def refuse_different(parity: Parity, remedy: str) -> None:
     for name, difference in parity.mean_abs.items():
         if not difference <= parity.bound[name]:
             raise ConversionError(
-                f"output {name} of the IR differs from the source's by {difference:.3g} on average, expected at most "
-                f"{parity.bound[name]:.3g} ({parity.images}): {remedy}"
+                f"Output {name} of the IR differs from the source's by {difference:.3g} on average, and the bound is "
+                f"{parity.bound[name]:.3g} ({parity.images}). {remedy}"
             )
 
 
@@ -150,12 +150,12 @@ def _pictures(images: Path | None, height: int, width: int) -> tuple[str, list[N
         pictures = list(synthetic_pictures(SYNTHETIC_IMAGES, height, width))
         return "synthetic 1/f noise made in code: no pictures were given", pictures
     if not images.is_dir():
-        raise ConversionError(f"there is no folder of pictures {images}: check the path, or leave it out")
+        raise ConversionError(f"There is no folder of pictures {images}. Check the path, or leave it out.")
     files = sorted(path for path in images.iterdir() if path.suffix.lower() in _SUFFIXES)
     decoded = [cv2.imread(str(path), cv2.IMREAD_COLOR) for path in files[:MAX_IMAGES]]
     readable = [picture for picture in decoded if picture is not None]
     if not readable:
-        raise ConversionError(f"{images} holds no readable picture, expected {', '.join(sorted(_SUFFIXES))}")
+        raise ConversionError(f"{images} contains no readable picture. Give files of {', '.join(sorted(_SUFFIXES))}.")
     resized = [cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR) for picture in readable]
     described = f"{len(readable)} of {len(files)} pictures, the first by name, in {images.name}"
     return described, [np.ascontiguousarray(picture[..., ::-1], np.uint8) for picture in resized]

@@ -27,22 +27,22 @@ Variables = Mapping[str, NDArray[np.float32]]
 def width_of(first_channels: int, asked: float | None) -> float:
     """Return the width multiplier by the output channels of the first convolution, checked against the request.
 
-    Raises ConversionError where the channels are no PoseNet's or another width's. 1.01 has the shapes of 1.00.
+    Raises ConversionError where the channels do not fit PoseNet or the width. 1.01 has the shapes of 1.00.
     """
     found = _WIDTHS.get(first_channels)
     if found is None:
         raise ConversionError(
-            f"first convolution has {first_channels} channels, expected 16, 24 or 32 (width 0.50, 0.75, 1.00): "
-            "give the weights of a published PoseNet MobileNetV1"
+            f"The first convolution has {first_channels} channels, not 16, 24 or 32 (width 0.50, 0.75, 1.00). "
+            "Give the weights of a published PoseNet MobileNetV1."
         )
     if asked is None:
         return found
     if asked not in _STRIDES:
-        raise ConversionError(f"width {asked} asked for, expected 0.50, 0.75, 1.00 or 1.01")
+        raise ConversionError(f"--width is {asked}. Give 0.50, 0.75, 1.00 or 1.01.")
     if found != min(asked, 1.00):
         raise ConversionError(
-            f"the weights are of width {found:.2f}, {asked:.2f} was asked for: "
-            f"leave --width out, or give the source of width {asked:.2f}"
+            f"The weights are of width {found:.2f}, but --width is {asked:.2f}. "
+            f"Leave --width out, or give the source of width {asked:.2f}."
         )
     return asked
 
@@ -50,8 +50,8 @@ def width_of(first_channels: int, asked: float | None) -> float:
 def block_strides(width: float) -> list[tuple[int, int]]:
     """(stride, dilation) of the 14 blocks, so that the output stride is 16.
 
-    Where the output stride is reached already, a block keeps stride 1 and hands its nominal stride to the dilation
-    of the blocks after it: at width 1.00 block 12 has stride 1 and block 13 dilation 2.
+    After the output stride is reached, a block has stride 1 and its nominal stride multiplies the dilation of the
+    blocks after it: at width 1.00 block 12 has stride 1 and block 13 dilation 2.
     """
     reached, dilation, blocks = 1, 1, []
     for stride in _STRIDES[width]:
@@ -76,9 +76,9 @@ def build_graph(variables: Variables, width: float, size: int) -> tuple[GraphDef
                 x = _block(x, variables, block, stride, dilation)
             heads = {head: _convolution(x, variables, head, 1, activation=False).name for head in HEADS}
         except KeyError as error:
-            raise ConversionError(f"variable {error} is missing: fetch the source again") from error
+            raise ConversionError(f"Variable {error} is missing. Fetch the source again.") from error
         except ValueError as error:
-            raise ConversionError(f"the variables do not fit together ({error}): fetch the source again") from error
+            raise ConversionError(f"The variables do not fit together ({error}). Fetch the source again.") from error
     return graph.as_graph_def(), heads
 
 

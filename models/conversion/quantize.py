@@ -1,4 +1,4 @@
-"""Heavy: a model's FP16 IR -> INT8 by NNCF's post-training quantisation. Reads no video, judges no accuracy."""
+"""Heavy: a model's FP16 IR -> INT8 by NNCF's post-training quantisation. Reads no video, measures no accuracy."""
 
 import contextlib
 import dataclasses
@@ -16,7 +16,7 @@ from models.conversion.ir import ir_sha256, name_plainly, save_ir
 from models.conversion.ir_xml import check_stick
 from models.conversion.parity import MAX_IMAGES, as_tensor, compare, refuse_different, run_ir
 from models.conversion.spec import QuantizeSpec
-from models.heavy.openvino import ov  # first, for NNCF calls home by the same module
+from models.heavy.openvino import ov  # first: it switches off the telemetry that NNCF shares
 from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, ConversionError, Manifest, Source
 from models.spec import flatten
 
@@ -31,18 +31,18 @@ def quantize(
 ) -> Manifest:
     """Write model.xml, model.bin and manifest.json of the INT8 model into the new folder `out`.
 
-    folder, manifest: of the source; frames: (height, width, 3) uint8 RGB each, of the model's input size, what its
-    ranges are measured on; described: where they are from. The same source and frames give the same bytes.
+    folder, manifest: of the source
+    frames: (height, width, 3) uint8 RGB each, of the model's input size, to measure its ranges on
+    described: origin of the frames
+    The same source and frames give the same bytes.
     Raises ConversionError where the source is INT8 already, the frames are too few, or the outputs differ grossly.
     """
     if manifest.precision not in ("FP16", "FP32"):
-        raise ConversionError(
-            f"{manifest.name} is {manifest.precision} already, expected FP16 or FP32: name its source"
-        )
+        raise ConversionError(f"{manifest.name} is {manifest.precision} already. Name its source of FP16 or FP32.")
     if len(frames) < LEAST_FRAMES:
         raise ConversionError(
-            f"{len(frames)} frames to measure ranges on ({described}), expected at least {LEAST_FRAMES}: "
-            "give a larger archive or --frames"
+            f"There are {len(frames)} frames to measure ranges on ({described}), and {LEAST_FRAMES} are needed. "
+            "Give a larger archive or --frames."
         )
     xml = str(folder / XML_FILE)
     tensors = [as_tensor(frame, manifest.input) for frame in frames]
@@ -53,7 +53,7 @@ def quantize(
     save_ir(quantised, out, fp16=True)
     reference = run_ir(xml, list(manifest.outputs), f"frames, {described}", few)
     parity = compare(str(out / XML_FILE), reference, "INT8")
-    refuse_different(parity, "quantise on frames like those that it shall see, or stay with the source")
+    refuse_different(parity, "Quantise on frames like those of your videos, or keep the source.")
     found = dataclasses.replace(
         manifest,
         name=spec.name_after(manifest.name),
@@ -75,10 +75,10 @@ def quantize(
 
 
 def _quantised(model: Any, tensors: list[NDArray[np.float32]]) -> Any:
-    """Weights symmetric, activations with a zero point of their own, each layer's bias corrected in turn.
+    """Quantise with symmetric weights, asymmetric activations and corrected biases.
 
-    The convolutions that give the outputs stay in floating point: an offset of 100 pixels in 8 bits is a pixel wrong,
-    and they are a small part of the work.
+    The convolutions of the outputs stay in floating point: an offset of 100 pixels in 8 bits is off by a pixel, and
+    they are a small part of the work.
     """
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # progress bars
@@ -93,7 +93,7 @@ def _quantised(model: Any, tensors: list[NDArray[np.float32]]) -> Any:
 
 
 def _heads(model: Any) -> list[str]:
-    """Names of the convolution behind each output."""
+    """Return the name of the convolution before each output."""
     names = set()
     for result in model.get_results():
         operation = result

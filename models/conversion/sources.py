@@ -1,4 +1,4 @@
-"""Heavy: tell the model formats apart by their content, and load any of them as one prepared TensorFlow graph.
+"""Heavy: recognise model formats by their content, and load any of them as one prepared TensorFlow graph.
 
 Not here: how the TF.js and Keras formats are read (tfjs.py, keras_files.py), conversion to OpenVINO (convert.py).
 """
@@ -14,12 +14,12 @@ from google.protobuf.message import DecodeError
 from models.bounded import check_size, root_element
 from models.conversion.graph import (
     candidate_outputs,
+    image_input,
     mobilenet_width,
     own_size,
     part_of,
     posenet_outputs,
     prepare,
-    the_input,
     unfuse,
 )
 from models.conversion.ir import is_ir
@@ -42,10 +42,10 @@ POSENET_SIZE = 224  # the seed article's input
 MIN_SIZE, MAX_SIZE = 32, 1281  # below, a map of PoseNet is 1x1; above, one frame takes seconds and gigabytes
 
 _EXPECTED = (
-    "expected a TF.js manifest.json or model.json, a frozen .pb, a SavedModel folder, a .h5, .keras or IR's .xml file"
+    "Give a TF.js manifest.json or model.json, a frozen .pb, a SavedModel folder, a .h5, .keras or IR's .xml file."
 )
 
-# Models of other kinds, by the bytes at a place of the file.
+# Models of other kinds: (position, bytes there, description)
 _OTHERS = (
     (4, b"TFL3", "a TensorFlow Lite model, whose weights are rounded for phones"),
     (5, b'\0\0\0{"', "a safetensors file, which holds weights without their network"),
@@ -58,7 +58,7 @@ _OTHERS = (
 class LoadedModel:
     """A source, ready to convert.
 
-    graph: frozen, prepared as graph.py says; input: name of its placeholder [1, size, size, 3] float32
+    graph: frozen, prepared as in graph.py; input: name of its placeholder [1, size, size, 3] float32
     outputs: names in the IR, each an Identity node `nightjar/NAME`; width: of a PoseNet, None for others
     files: every file that was read, by its path inside the source
     """
@@ -76,7 +76,7 @@ class LoadedModel:
 def detect_format(path: Path) -> SourceFormat:
     """Detect the format of a file or folder from its content, and never from its name alone.
 
-    Raises ConversionError where it is none of the known ones, saying what it is instead where that can be seen.
+    Raises ConversionError where it is none of the known ones, with the format that it has instead if recognised.
     """
     return _detect(model_file(path))
 
@@ -86,13 +86,13 @@ def model_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise ConversionError(f"there is no {path}: check the path after --source")
+        raise ConversionError(f"{path} does not exist. Check the path after --source.")
     if (path / "saved_model.pb").is_file():
         return path / "saved_model.pb"
     found = sorted(p for p in path.iterdir() if p.suffix in (".json", ".pb", ".h5", ".keras", ".xml") and p.is_file())
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "no such file"
-        raise ConversionError(f"{path} holds {names}, expected one model: name the file itself after --source")
+        raise ConversionError(f"{path} contains {names}. Name the one model file after --source.")
     return found[0]
 
 
@@ -108,10 +108,10 @@ def _detect(file: Path) -> SourceFormat:
     if is_ir(file):
         return "openvino-ir"
     if other := next((words for at, magic, words in _OTHERS if head[at:].startswith(magic)), None):
-        raise ConversionError(f"{file.name} is {other}, {_EXPECTED}")
+        raise ConversionError(f"{file.name} is {other}. {_EXPECTED}")
     text = _as_text(head)
     if text.startswith("<") or root_element(file) is not None:
-        raise ConversionError(f"{file.name} is a web page or XML, {_EXPECTED}: the download went wrong")
+        raise ConversionError(f"{file.name} is a web page or XML, so the download may have failed. {_EXPECTED}")
     if text.startswith(("{", "[")):
         return _detect_json(file)
     return _detect_protobuf(file)
@@ -123,11 +123,11 @@ def _refuse_other_archive(file: Path) -> None:
         with ZipFile(file) as archive:
             names = {name.rpartition("/")[2] for name in archive.namelist()}
     except (BadZipFile, NotImplementedError, ValueError):
-        return  # Keras tells what is wrong with it
+        return  # Keras reports the fault
     if "data.pkl" in names:
-        raise ConversionError(f"{file.name} is a PyTorch file, {_EXPECTED}: export the model to one of those")
+        raise ConversionError(f"{file.name} is a PyTorch file. Export the model. {_EXPECTED}")
     if inside := names & {"model.json", "manifest.json", "saved_model.pb"}:
-        raise ConversionError(f"{file.name} is an archive with {', '.join(inside)}: unpack it and name the folder")
+        raise ConversionError(f"{file.name} is an archive with {', '.join(inside)}. Unpack it and name the folder.")
 
 
 def _as_text(head: bytes) -> str:
@@ -152,7 +152,7 @@ def _detect_json(file: Path) -> SourceFormat:
     entries = list(raw.values()) if isinstance(raw, dict) else []
     if entries and all(isinstance(entry, dict) and entry.keys() >= {"filename", "shape"} for entry in entries):
         return "tfjs-manifest"
-    raise ConversionError(f"{file.name} is JSON, but no TF.js model: {_EXPECTED}")
+    raise ConversionError(f"{file.name} is JSON, but not a TF.js model. {_EXPECTED}")
 
 
 def _detect_protobuf(file: Path) -> SourceFormat:
@@ -167,23 +167,23 @@ def _detect_protobuf(file: Path) -> SourceFormat:
         if known == "frozen-pb" and message.node and all(node.op for node in message.node):
             return "frozen-pb"
     found = f"{file.name} ({len(content)} bytes) starts with {content[:8]!r}" if content else f"{file.name} is empty"
-    raise ConversionError(f"{found}, {_EXPECTED}: wrong, cut short or not fully downloaded")
+    raise ConversionError(f"{found}: it is another kind of file, or not complete. {_EXPECTED}")
 
 
 def load_source(path: Path, *, width: float | None, size: int | None) -> LoadedModel:
     """Read a model of any known format at input size x size (None: 224 for PoseNet, else the model's own).
 
-    Raises ConversionError where the source is not one, is broken, or is not what was asked for.
+    Raises ConversionError where the source is not one, is broken, or does not fit the request.
     """
     if size is not None and not MIN_SIZE <= size <= MAX_SIZE:
-        raise ConversionError(f"input size {size} asked for, expected {MIN_SIZE} to {MAX_SIZE}: give another --size")
+        raise ConversionError(f"--size is {size}. Give {MIN_SIZE} to {MAX_SIZE}.")
     file = model_file(path)
     kind = _detect(file)
     try:
         return _prepared(kind, file, width, size)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        # Damage can show anywhere in a file whose beginning looked right.
-        raise ConversionError(f"{file.name} is damaged ({error!r}): fetch it again") from error
+        # Damage can appear anywhere in a file whose beginning is sound.
+        raise ConversionError(f"{file.name} is damaged ({error!r}). Fetch it again.") from error
 
 
 def _prepared(kind: SourceFormat, file: Path, width: float | None, size: int | None) -> LoadedModel:
@@ -193,12 +193,12 @@ def _prepared(kind: SourceFormat, file: Path, width: float | None, size: int | N
     graph = part_of(whole, outputs.values())
     refuse_programs(graph.node, graph.library.function)
     graph = unfuse(graph)
-    given = the_input(graph)
+    given = image_input(graph)
     if pose is None and width is not None:
-        raise ConversionError(f"--width {width} asked for, but the model is no PoseNet: leave --width out")
+        raise ConversionError(f"--width is {width}, but the model is not a PoseNet. Leave --width out.")
     ready_size = size or own_size(graph) or (POSENET_SIZE if pose else None)
     if ready_size is None:
-        raise ConversionError("the model takes any input size: say which with --size")
+        raise ConversionError("The model takes any input size. Choose one with --size.")
     return LoadedModel(
         format=kind,
         task="pose" if pose else "classification",
@@ -214,7 +214,7 @@ def _prepared(kind: SourceFormat, file: Path, width: float | None, size: int | N
 def _load(kind: SourceFormat, file: Path, width: float | None, size: int | None) -> tuple[GraphDef, dict[str, str]]:
     """Load the frozen graph and its candidate outputs."""
     if kind == "openvino-ir":
-        raise ConversionError(f"{file.name} is an OpenVINO IR, expected TensorFlow's weights: give those")
+        raise ConversionError(f"{file.name} is an OpenVINO IR. Give TensorFlow's weights.")
     if kind == "tfjs-manifest":
         return load_manifest_format(file, width, size or POSENET_SIZE)
     if kind == "tfjs-layers":
@@ -233,19 +233,19 @@ def _load_saved_model(file: Path) -> tuple[GraphDef, dict[str, str]]:
     try:
         model = tf.saved_model.load(str(file.parent))
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ConversionError(f"TensorFlow cannot read the SavedModel ({error}): export it again") from error
+        raise ConversionError(f"TensorFlow cannot read the SavedModel ({error}). Export it again.") from error
     only = next(iter(model.signatures.values())) if len(model.signatures) == 1 else None
     signature = model.signatures.get("serving_default", only)
     if signature is None:
         found = ", ".join(model.signatures) or "none"
-        raise ConversionError(f"signatures found: {found}; expected serving_default: export the model with it")
+        raise ConversionError(f"The signatures are {found}. Export the model with serving_default.")
     return freeze(signature)
 
 
 def _plain_names(candidates: dict[str, str]) -> dict[str, str]:
     """Names for the outputs of other models than PoseNet: `output`, or the source's own where there are several."""
     if not candidates:
-        raise ConversionError("the graph has no output: give a complete model")
+        raise ConversionError("The graph has no output. Give a complete model.")
     if len(candidates) == 1:
         return {"output": next(iter(candidates.values()))}
     return {name.replace("/", "_"): tensor for name, tensor in sorted(candidates.items())}

@@ -15,10 +15,10 @@ NAME_EXPECTED = "small letters, digits and '-', such as my-model"
 
 @dataclass(frozen=True)
 class ConvertSpec:
-    """Parameters of the model to be made of a source.
+    """Parameters of a conversion.
 
-    width: None = what the weights are; size: None = 224 for PoseNet, others' own
-    labels: of a classifier, see models.decoders.classifier.ClassifyParams; without: numbers, or no and yes
+    width: None = read from the weights; size: None = 224 for PoseNet, the model's own for others
+    labels: of a classifier, see models.decoders.classifier.ClassifyParams; empty = numbers, or no and yes
     threshold: of a classifier of a single value, see models.decoders.classifier.ClassifyParams
     """
 
@@ -56,7 +56,7 @@ class ConvertSpec:
         Path | None,
         Option(
             "Folder of pictures for measuring the parity with the source.",
-            when_empty="pictures that are made up",
+            when_empty="generated pictures",
             max_length=PATH_LENGTH,
             place="folder",
         ),

@@ -1,6 +1,6 @@
 """Heavy: the three TF.js formats -> TensorFlow. Weights are checked here, then read and dequantised by tensorflowjs.
 
-Not here: where files come from (storage.objects), telling formats apart (sources.py), graph surgery (graph.py).
+Not here: fetching files (storage.objects), recognising formats (sources.py), editing graphs (graph.py).
 """
 
 import math
@@ -34,29 +34,35 @@ def read_json(path: Path) -> Any:
 def inside(file: Path, name: object) -> Path:
     """Return the path of a file that a manifest names, next to it or in a folder below.
 
-    Raises ConversionError for a name that leads elsewhere, also by a linked folder, and where there is no such file.
+    Raises ConversionError for a name that leads elsewhere, also through a linked folder, and for a missing file.
     """
     if not isinstance(name, str) or not name or "\0" in name:
         raise ConversionError(
-            f"{file.name} names the file {str(name)[:SHOWN_CHARACTERS]!r}, expected a name inside its folder: do not "
-            "trust it"
+            f"{file.name} names the file {str(name)[:SHOWN_CHARACTERS]!r}, which is not inside its folder. Do not use "
+            "this source."
         )
     path = PurePosixPath(name.replace("\\", "/"))
     found, folder = file.parent / path, file.parent.resolve()
     if "://" in name or path.is_absolute() or ".." in path.parts or path.parts == ():
         raise ConversionError(
-            f"{file.name} names the file {name[:SHOWN_CHARACTERS]!r}, expected a name inside its folder: do not trust "
-            "it, or fetch that file, put it beside the model and name it without its address"
+            f"{file.name} names the file {name[:SHOWN_CHARACTERS]!r}, which is not inside its folder. Do not use this "
+            "source, or fetch that file, put it next to the model and name it without its address."
         )
     shown = name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}…"
     try:
         inside_folder, there = found.parent.resolve().is_relative_to(folder), found.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # a part of 300 bytes, a ring of links, half a character
-        raise ConversionError(f"{file.name} names a file that cannot be there, {shown!r}: do not trust it") from error
+        raise ConversionError(
+            f"{file.name} names a file that cannot exist, {shown!r}. Do not use this source."
+        ) from error
     if not inside_folder:
-        raise ConversionError(f"{file.name} names {shown!r}, whose folder is a link to elsewhere: do not trust it")
+        raise ConversionError(
+            f"{file.name} names {shown!r}, whose folder is a link to elsewhere. Do not use this source."
+        )
     if not there:
-        raise ConversionError(f"{file.name} names {shown!r}, which is not there: fetch all its files into one folder")
+        raise ConversionError(
+            f"{file.name} names {shown!r}, which does not exist. Fetch all its files into one folder."
+        )
     return found
 
 
@@ -76,33 +82,38 @@ def _groups(file: Path) -> list[dict[str, Any]]:
             for name, entry in raw.items()
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ConversionError(f"{file.name} lists its weights in an unknown way ({error!r}): fetch it again") from error
+        raise ConversionError(
+            f"{file.name} lists its weights in an unknown way ({error!r}). Fetch it again."
+        ) from error
 
 
 def weight_files(file: Path) -> list[Path]:
-    """Every file with weights that a model JSON or a manifest.json names, in its order, each once.
+    """Return each file of weights that a model JSON or a manifest.json names, once, in its order.
 
-    Raises ConversionError where there are more, or larger ones, than a model has.
+    Raises ConversionError where they are more, or larger, than a model's.
     """
     names = [name for group in _groups(file) for name in group["paths"]]
     if len(names) > MAX_FILES or len(set(map(str, names))) < len(names):
         raise ConversionError(
-            f"{file.name} lists {len(names)} files of weights, {len(set(map(str, names)))} of them different, expected "
-            f"at most {MAX_FILES} and each once. Do not trust this source"
+            f"{file.name} lists {len(names)} files of weights, {len(set(map(str, names)))} of them different, but a "
+            f"model has at most {MAX_FILES} and lists each once. Do not use this source."
         )
     files = [inside(file, name) for name in names]
     size_bytes = sum(path.stat().st_size for path in files)
     if size_bytes > MAX_MODEL_BYTES:
-        raise ConversionError(f"the weights of {file.name} have {size_bytes:,} bytes, more than {MAX_MODEL_BYTES:,}")
+        raise ConversionError(
+            f"The weights of {file.name} have {size_bytes:,} bytes, more than {MAX_MODEL_BYTES:,}. Do not use this "
+            "source."
+        )
     return files
 
 
 def load_manifest_format(file: Path, width: float | None, size: int) -> tuple[GraphDef, dict[str, str]]:
-    """PoseNet from `manifest.json` and one raw float32 file a variable. Returns the graph and its heads."""
+    """Load PoseNet from `manifest.json` and one raw float32 file per variable. Returns the graph and its heads."""
     variables = read_weights(file)
     first = variables.get("MobilenetV1/Conv2d_0/weights")
     if first is None or first.ndim != 4:
-        raise ConversionError(f"{file.name} has no MobilenetV1/Conv2d_0/weights, expected PoseNet's: wrong model")
+        raise ConversionError(f"{file.name} has no MobilenetV1/Conv2d_0/weights. Give a PoseNet.")
     return build_graph(variables, width_of(first.shape[3], width), size)
 
 
@@ -122,27 +133,27 @@ def read_weights(file: Path) -> Weights:
         expected = sum(map(_stored_bytes, entries))
         if expected != len(content):
             names = ", ".join(group["paths"])
-            raise ConversionError(f"{names}: {len(content)} bytes found, {expected} expected: fetch the source again")
+            raise ConversionError(f"{names} have {len(content)} bytes, not {expected}. Fetch the source again.")
         found = decode_weights([{"weights": entries}], content, flatten=True)
         weights |= {weight["name"]: weight["data"] for weight in found}
     for name, values in weights.items():
         if not np.isfinite(values).all():
-            raise ConversionError(f"weight {name!r} holds NaN or infinity, expected finite weights: fetch it again")
+            raise ConversionError(f"Weight {name!r} contains NaN or infinity. Fetch it again.")
     return weights
 
 
 def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts of a weight's entry that tensorflowjs reads, each checked, and no other.
+    """Return only the parts of a weight's entry that tensorflowjs reads, each checked.
 
-    It takes any type that numpy knows, a negative side as "all the rest", and whole numbers for scale and min, with
-    which uint8 and uint16 overflow.
+    tensorflowjs accepts any type of numpy, a negative side as "all the rest", and whole numbers for scale and min,
+    with which uint8 and uint16 overflow.
     """
     name, shape, kind = str(entry["name"]), list(entry["shape"]), entry["dtype"]
     quantization = entry.get("quantization")
     if not all(isinstance(side, int) and side >= 0 for side in shape):
         raise ConversionError(
-            f"weight {name[:SHOWN_CHARACTERS]!r} has the shape {str(shape)[:SHOWN_CHARACTERS]}, expected whole numbers "
-            "from 0 on: fetch it again"
+            f"Weight {name[:SHOWN_CHARACTERS]!r} has the shape {str(shape)[:SHOWN_CHARACTERS]}, not whole numbers "
+            "from 0 on. Fetch it again."
         )
     checked = {"name": name, "shape": shape, "dtype": _one_of(kind, _ITEM_BYTES, name)}
     if not quantization:
@@ -152,15 +163,15 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
         return checked | {"dtype": _one_of(kind, {"float32": 4}, name), "quantization": {"dtype": stored}}
     scale, low = float(quantization["scale"]), float(quantization["min"])
     if not (math.isfinite(scale) and math.isfinite(low)):
-        raise ConversionError(f"weight {name[:SHOWN_CHARACTERS]!r} is scaled by {scale} from {low}: fetch it again")
+        raise ConversionError(f"Weight {name[:SHOWN_CHARACTERS]!r} is scaled by {scale} from {low}. Fetch it again.")
     return checked | {"quantization": {"dtype": stored, "scale": scale, "min": low}}
 
 
 def _one_of(kind: object, known: dict[str, int], name: str) -> str:
     if not isinstance(kind, str) or kind not in known:
         raise ConversionError(
-            f"weight {name[:SHOWN_CHARACTERS]!r} is stored as {str(kind)[:SHOWN_CHARACTERS]}, expected one of "
-            f"{', '.join(known)}. Export the model again"
+            f"Weight {name[:SHOWN_CHARACTERS]!r} is stored as {str(kind)[:SHOWN_CHARACTERS]}, not as one of "
+            f"{', '.join(known)}. Export the model again."
         )
     return kind
 
@@ -178,7 +189,7 @@ def load_graph_model(file: Path) -> tuple[GraphDef, dict[str, str]]:
         graph = json_format.ParseDict(raw["modelTopology"], GraphDef(), max_recursion_depth=MAX_NESTING)
     except json_format.ParseError as error:
         raise ConversionError(
-            f"modelTopology of {file.name} is no TensorFlow graph ({error}): fetch it again"
+            f"modelTopology of {file.name} is not a TensorFlow graph ({error}). Fetch it again."
         ) from error
     weights = read_weights(file)
     for node in graph.node:
@@ -188,7 +199,7 @@ def load_graph_model(file: Path) -> tuple[GraphDef, dict[str, str]]:
             node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(weights[node.name]))
             node.attr["dtype"].type = node.attr["value"].tensor.dtype
         elif "value" not in node.attr:
-            raise ConversionError(f"constant {node.name!r} has no weights in {file.name}: fetch the source again")
+            raise ConversionError(f"Constant {node.name!r} has no weights in {file.name}. Fetch the source again.")
     return graph, _signature(raw, {node.name for node in graph.node})
 
 
@@ -208,11 +219,12 @@ def load_layers_model(file: Path, size: int | None) -> tuple[GraphDef, dict[str,
     weights = read_weights(file)
     named = {variable.name.split(":")[0]: variable for variable in model.weights}
     if missing := named.keys() - weights.keys():
-        raise ConversionError(f"{file.name} has no weights for {', '.join(sorted(missing)[:5])}: fetch it again")
+        raise ConversionError(f"{file.name} has no weights for {', '.join(sorted(missing)[:5])}. Fetch it again.")
     for name, variable in named.items():
         if tuple(variable.shape) != weights[name].shape:
             raise ConversionError(
-                f"weight {name} is {weights[name].shape}, expected {tuple(variable.shape)}: wrong file"
+                f"Weight {name} has the shape {weights[name].shape}, the network needs {tuple(variable.shape)}. Give "
+                "the network's own weights."
             )
         variable.assign(weights[name])
     return freeze_keras(model, size)

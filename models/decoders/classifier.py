@@ -16,9 +16,8 @@ ROUNDING = 1e-3  # of FP16
 class ClassifyParams:
     """Parameters for reading a classifier's output.
 
-    labels: their names in the order of the output's values; for a single value, the probability of the second one, two
-    threshold: at such a probability the second of two labels is the frame's (single value)
-
+    labels: names in the order of the output's values; two for a single value, the probability of the second one
+    threshold: probability from which a frame has the second of two labels (single value)
     Raises ValueError where a value makes no sense.
     """
 
@@ -26,11 +25,11 @@ class ClassifyParams:
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))  # JSON knows lists only
+        object.__setattr__(self, "labels", tuple(self.labels))  # JSON has lists only
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels) or not all(self.labels):
-            raise ValueError(f"labels are {self.labels}, expected two or more different names")
+            raise ValueError(f"The labels are {self.labels}. Give two or more different names.")
         if not 0 < self.threshold < 1:
-            raise ValueError(f"threshold is {self.threshold}, expected a probability between 0 and 1")
+            raise ValueError(f"The threshold is {self.threshold}. Give a probability between 0 and 1.")
 
 
 def fits(labels: tuple[str, ...], values: int) -> bool:
@@ -41,7 +40,7 @@ def fits(labels: tuple[str, ...], values: int) -> bool:
 def classify(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams) -> FrameLabel:
     """Classify a frame. outputs: one array of probabilities, (1, 1) or (1, labels), under any name.
 
-    Raises NightjarError where the values are not so many, or are no probabilities.
+    Raises NightjarError where their number does not fit the labels, or they are not probabilities.
     """
     (values,) = outputs.values()
     flat = values.reshape(-1)
@@ -51,7 +50,8 @@ def classify(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams) -> Fra
         return _label(params.labels[is_second], second if is_second else 1 - second)
     if flat.size != len(params.labels):
         raise NightjarError(
-            f"an output of {flat.size} values, expected one a label: {', '.join(params.labels)}: convert it anew"
+            f"The output has {flat.size} values, which does not fit the labels {', '.join(params.labels)}. Convert the "
+            "model again."
         )
     best = int(np.argmax(flat))
     return _label(params.labels[best], float(flat[best]))
@@ -60,7 +60,7 @@ def classify(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams) -> Fra
 def _label(label: str, score: float) -> FrameLabel:
     if not -ROUNDING <= score <= 1 + ROUNDING:
         raise NightjarError(
-            f"the classifier says {score:.3g} for {label!r}, expected a probability: end the network with a sigmoid or "
-            "softmax and convert it again"
+            f"The classifier's score for {label!r} is {score:.3g}, which is not a probability. End the network with a "
+            "sigmoid or softmax and convert it again."
         )
     return FrameLabel(label, min(max(score, 0.0), 1.0))

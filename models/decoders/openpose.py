@@ -1,13 +1,13 @@
 """OpenPose outputs -> the people of one frame. numpy only: no inference, no picture, no original frame.
 
 For the Open Model Zoo's human-pose-estimation-0001: peaks of the keypoints' heatmaps are joined to people along part
-affinity fields, maps of the direction from one keypoint of a limb to the other. Limb by limb, each pair of peaks is
-judged by how the field runs between them, the best pairs are kept, and what shares a peak is one person.
+affinity fields, maps of the direction from one keypoint of a limb to the other. For each limb, every pair of peaks is
+scored by the field between them, the best pairs are kept, and pairs that share a peak belong to one person.
 tests/models/reference_openpose.py is the same in plain loops.
 
-Where the published decoders (open_model_zoo, demos/human_pose_estimation_demo) leave it open or differ: peaks of equal
-score come in scan order (y, then x), equal limbs in the order of their peaks, people of equal score in the order of
-their first limbs. A keypoint that a person has is never replaced by a later limb's.
+Where the published decoders (open_model_zoo, demos/human_pose_estimation_demo) are silent or differ: peaks of equal
+score are in scan order (y, then x), equal limbs in the order of their peaks, people of equal score in the order of
+their first limbs. A person's keypoint is never replaced by a later limb's.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ LIMBS: tuple[tuple[int, int, int], ...] = tuple(
         ("left_shoulder", "left_ear", 26),
     )
 )
-"""(from, to, channel of the field's x; its y is the next one), in the order in which people are put together.
+"""(from, to, channel of the field's x; its y is the next one), in the order in which people are assembled.
 
 Source: open_model_zoo, model_api/models/open_pose.py, `BODY_PARTS_KPT_IDS` and `BODY_PARTS_PAF_IDS`. The last two close
 loops: they join the halves of people whose neck is hidden.
@@ -78,17 +78,18 @@ CHANNELS = {FIELDS: 2 * len(LIMBS), HEATMAPS: len(PARTS) + 1}
 class OpenPoseParams:
     """Parameters for reading OpenPose's outputs.
 
-    `dataclasses.asdict` and `OpenPoseParams(**it)` go to a plain dict and back.
+    `dataclasses.asdict` and `OpenPoseParams(**values)` convert to a plain dict and back.
 
     cell_px: pixels of the input tensor from one cell of the maps to the next
     origin_px: pixel of the input tensor at the centre of the first cell, down and across: the model was trained with
         its keypoints at the centres of cells
-    keypoint_score_threshold: a less sure peak is not found. 0.1: `score_threshold` of the published decoder
-    field_threshold: a point is in the field where that runs along the limb so much. 0.05: `min_paf_alignment_score`
-    limb_points: points looked at from one end of a limb to the other. 10: `points_per_limb`, ditto
-    limb_share: of a limb's points more than this share are in the field. 0.8, ditto
-    pose_score_threshold: a less sure person is left out; a person's score is the sum of its 17 keypoints' by 17
-    max_peaks: of one keypoint, the surest first; the time for a strange picture grows with its square
+    keypoint_score_threshold: lowest score of a peak. 0.1: `score_threshold` of the published decoder
+    field_threshold: lowest component of the field along the limb for a point to count as inside the field. 0.05:
+        `min_paf_alignment_score`
+    limb_points: points examined from one end of a limb to the other. 10: `points_per_limb`, ditto
+    limb_share: more than this share of a limb's points must be inside the field. 0.8, ditto
+    pose_score_threshold: lowest score of a person, the sum of its 17 keypoints' scores divided by 17
+    max_peaks: of one keypoint, the surest first; the time for an unusual picture grows with its square
 
     Raises ValueError where a value makes no sense.
     """
@@ -105,10 +106,10 @@ class OpenPoseParams:
     def __post_init__(self) -> None:
         for name in ("keypoint_score_threshold", "limb_share", "pose_score_threshold"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+                raise ValueError(f"{name} is {getattr(self, name)}. Give 0 to 1.")
         for name, least in (("cell_px", 1), ("limb_points", 2), ("max_peaks", 1), ("field_threshold", 0)):
             if not getattr(self, name) >= least:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {least}")
+                raise ValueError(f"{name} is {getattr(self, name)}. Give at least {least}.")
 
 
 class _Peaks(NamedTuple):
@@ -138,12 +139,12 @@ def decode_openpose(outputs: Mapping[str, NDArray[Any]], params: OpenPoseParams)
 
     outputs: Mconv7_stage2_L1 (38, h, w), x and y of the fields; Mconv7_stage2_L2 (19, h, w), the heatmaps, 0 to 1;
         floats, with or without a leading batch dimension of 1
-    Returns keypoints in pixels of the model's input tensor, x then y, in COCO's order: the neck only joins.
-    What is not finite counts as 0. Raises ValueError where an output is missing or has another shape.
+    Returns keypoints in pixels of the model's input tensor, x then y, in COCO's order; the neck is left out.
+    Values that are not finite count as 0. Raises ValueError where an output is missing or has another shape.
     """
     heatmaps, fields = _output(outputs, HEATMAPS), _output(outputs, FIELDS)
     if heatmaps.shape[1:] != fields.shape[1:]:
-        raise ValueError(f"fields of {fields.shape} beside heatmaps of {heatmaps.shape}")
+        raise ValueError(f"The fields are {fields.shape} and the heatmaps {heatmaps.shape}. Give maps of one size.")
     peaks = _peaks(heatmaps[: len(PARTS)], params)
     limbs = _best_first(peaks, fields, params)
     return _poses(peaks, _people(peaks.part.tolist(), limbs), params)
@@ -152,12 +153,12 @@ def decode_openpose(outputs: Mapping[str, NDArray[Any]], params: OpenPoseParams)
 def _output(outputs: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
     """(channels, h, w), contiguous, finite."""
     if name not in outputs:
-        raise ValueError(f"the model's outputs are {sorted(outputs)}, expected {sorted(CHANNELS)}: is it an OpenPose?")
+        raise ValueError(f"The model's outputs are {sorted(outputs)}, not {sorted(CHANNELS)}. Give an OpenPose.")
     array = np.ascontiguousarray(outputs[name], np.float32)
     if array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 3 or array.shape[0] != CHANNELS[name] or not array.size:
-        raise ValueError(f"{name} is {np.shape(outputs[name])}, expected ({CHANNELS[name]}, h, w): is it an OpenPose?")
+        raise ValueError(f"{name} is {np.shape(outputs[name])}, not ({CHANNELS[name]}, h, w). Give an OpenPose.")
     return array if np.isfinite(array).all() else np.where(np.isfinite(array), array, np.float32(0))
 
 
@@ -208,7 +209,7 @@ def _best_first(peaks: _Peaks, fields: NDArray[np.float32], params: OpenPosePara
     along = _along(peaks, pairs, fields, params.limb_points)
     inside = along > params.field_threshold
     points = inside.sum(axis=1)
-    # float32 before they are compared: equal sums may differ in a last bit
+    # rounded to float32 before the comparison: equal sums may differ in the last bit
     strength = ((along * inside).sum(axis=1) / np.maximum(points, 1)).astype(np.float32)
     joined = np.flatnonzero(points > params.limb_share * params.limb_points)
     order = joined[np.lexsort((-strength[joined], pairs.limb[joined]))]
@@ -216,7 +217,7 @@ def _best_first(peaks: _Peaks, fields: NDArray[np.float32], params: OpenPosePara
 
 
 def _all_pairs(peaks: _Peaks) -> _Pairs:
-    """Pair, for each limb, every peak of its one end with every peak of its other."""
+    """Pair, for each limb, every peak of one end with every peak of the other."""
     count = np.bincount(peaks.part, minlength=len(PARTS))
     first = np.cumsum(count) - count
     of_limb = count[_FROM] * count[_TO]
@@ -227,12 +228,12 @@ def _all_pairs(peaks: _Peaks) -> _Pairs:
 
 
 def _along(peaks: _Peaks, pairs: _Pairs, fields: NDArray[np.float32], points: int) -> NDArray[np.float64]:
-    """(pairs, points) How much the limb's field runs from a to b, at the cells nearest to points between them."""
+    """(pairs, points) Component of the limb's field from a to b, at the cells nearest to points between them."""
     _, height, width = fields.shape
     x, y = peaks.x[pairs.a, None], peaks.y[pairs.a, None]
     dx, dy = peaks.x[pairs.b, None] - x, peaks.y[pairs.b, None] - y
     length = np.sqrt(dx * dx + dy * dy)
-    length[length == 0] = np.inf  # two peaks in one place have no direction
+    length[length == 0] = np.inf  # two peaks at one position have no direction
     step = np.arange(points) / (points - 1)
     column = np.floor(x + dx * step + 0.5).astype(np.intp)
     row = np.floor(y + dy * step + 0.5).astype(np.intp)
@@ -245,7 +246,7 @@ def _along(peaks: _Peaks, pairs: _Pairs, fields: NDArray[np.float32], points: in
 def _people(part_of: list[int], limbs: _Pairs) -> list[list[int]]:
     """Assemble the peaks of each person, 18 each, -1 where there is none.
 
-    Plain Python, on purpose: each step depends on those before, and there are some twenty for each person.
+    In plain Python on purpose: each step depends on the previous ones, and there are about twenty per person.
     """
     person_of: dict[int, list[int]] = {}
     taken: set[tuple[int, int]] = set()
@@ -258,7 +259,7 @@ def _people(part_of: list[int], limbs: _Pairs) -> list[list[int]]:
 
 
 def _join(person_of: dict[int, list[int]], part_of: list[int], a: int, b: int) -> None:
-    """Make the people of the peaks a and b one, unless they have a part in common."""
+    """Merge the people of the peaks a and b, unless they have a part in common."""
     one, other = (person_of.get(peak) or _alone(peak, part_of) for peak in (a, b))
     if any(p >= 0 and q >= 0 for p, q in zip(one, other, strict=True)):
         return

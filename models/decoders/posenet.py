@@ -34,17 +34,18 @@ CHANNELS = {
 class DecodeParams:
     """Parameters for reading PoseNet's outputs.
 
-    `dataclasses.asdict` and `DecodeParams(**it)` go to a plain dict and back.
+    `dataclasses.asdict` and `DecodeParams(**values)` convert to a plain dict and back.
 
     mode: "multi" = the greedy decoder; "single" = each heatmap's maximum, all taken for one person
     output_stride_px: pixels of the input tensor from one heatmap cell to the next
     origin_px: pixel of the input tensor at the centre of the first cell, down and across: see `cell_origin_px`
-    root_score_threshold: a keypoint this sure may start a pose (multi). 0.5: `scoreThreshold` of tfjs-models posenet
-    nms_radius_px: no two poses have the same keypoint this near (multi). 20: `nmsRadius`, ditto
-    keypoint_score_threshold: a less sure keypoint is not found. 0.3: `minKeypointScore` of tfjs-models body-pix, whose
-        decoder is the same; posenet's demos draw from 0.1, where most keypoints are guesses
-    pose_score_threshold: a less sure person is left out. 0.2: `minPoseConfidence` of posenet's demos/coco.js
-    max_people: poses started at most, the surest roots first (multi). 15: `maxDetections`, ditto
+    root_score_threshold: lowest score of a keypoint that starts a pose (multi). 0.5: `scoreThreshold` of tfjs-models
+        posenet
+    nms_radius_px: no two poses have the same keypoint within this radius (multi). 20: `nmsRadius`, ditto
+    keypoint_score_threshold: lowest score of a keypoint. 0.3: `minKeypointScore` of tfjs-models body-pix, whose decoder
+        is the same; posenet's demos draw from 0.1, where most keypoints are guesses
+    pose_score_threshold: lowest score of a person. 0.2: `minPoseConfidence` of posenet's demos/coco.js
+    max_people: largest number of poses, the surest roots first (multi). 15: `maxDetections`, ditto
 
     Raises ValueError where a value makes no sense.
     """
@@ -60,20 +61,20 @@ class DecodeParams:
 
     def __post_init__(self) -> None:
         if self.mode not in ("multi", "single"):
-            raise ValueError(f"decode mode is {self.mode!r}, expected 'multi' or 'single'")
+            raise ValueError(f"The decode mode is {self.mode!r}. Give 'multi' or 'single'.")
         for name in ("root_score_threshold", "keypoint_score_threshold", "pose_score_threshold"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a score from 0 to 1")
+                raise ValueError(f"{name} is {getattr(self, name)}. Give a score from 0 to 1.")
         for name in ("output_stride_px", "nms_radius_px", "max_people"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+                raise ValueError(f"{name} is {getattr(self, name)}. Give more than 0.")
 
 
 def cell_origin_px(size_px: int) -> int:
     """Centre of the first cell for an input of this height or width: 0 for 16 n + 1, 15 for 16 n.
 
     Each of MobileNet's four layers of stride 2 pads with TensorFlow's "SAME": on both sides where its input is odd, on
-    the far side only where it is even, and all that follows is then shifted by one of that layer's pixels.
+    the far side only where it is even, which shifts all later layers by one of that layer's pixels.
     """
     origin_px, layer_px = 0, 1
     while layer_px < 16:
@@ -83,7 +84,7 @@ def cell_origin_px(size_px: int) -> int:
 
 
 class _Maps(NamedTuple):
-    """One frame's outputs, flat over the h * w cells, all finite but for logits of -inf."""
+    """One frame's outputs, flat over the h * w cells, all finite except logits of -inf."""
 
     height: int
     width: int
@@ -94,7 +95,7 @@ class _Maps(NamedTuple):
 
 
 class _Spots(NamedTuple):
-    """Position of each keypoint, as seen from each cell: the cell's place plus its offset.
+    """Position of each keypoint as predicted by each cell: the cell's position plus its offset.
 
     Flat: cell * 17 + keypoint.
     """
@@ -105,7 +106,7 @@ class _Spots(NamedTuple):
 
 
 class _People(NamedTuple):
-    """(people, 17) each, flat indices cell * 17 + keypoint: into the spots for the place, the logits for the score."""
+    """(people, 17) each, flat indices cell * 17 + keypoint: of spots for positions, of logits for scores."""
 
     spot: NDArray[np.intp]
     score_at: NDArray[np.intp]
@@ -117,7 +118,7 @@ def decode_poses(outputs: Mapping[str, NDArray[Any]], params: DecodeParams) -> F
     outputs: heatmap (h, w, 17) logits; offset_2 (h, w, 34), displacement_fwd_2 and displacement_bwd_2 (h, w, 32),
         pixels, y values before x values; floats, with or without a leading batch dimension of 1
     Returns keypoints in pixels of the model's input tensor, x then y.
-    What is not finite is not there: such a logit or offset makes a score of 0, such a displacement counts as 0.
+    Values that are not finite are ignored: such a logit or offset makes a score of 0, such a displacement counts as 0.
     Raises ValueError where an output is missing or has another shape.
     """
     maps = _maps(outputs)
@@ -131,12 +132,12 @@ def decode_poses(outputs: Mapping[str, NDArray[Any]], params: DecodeParams) -> F
 def _output(outputs: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
     """(h, w, channels), contiguous."""
     if name not in outputs:
-        raise ValueError(f"the model's outputs are {sorted(outputs)}, expected {sorted(CHANNELS)}: is it a PoseNet?")
+        raise ValueError(f"The model's outputs are {sorted(outputs)}, not {sorted(CHANNELS)}. Give a PoseNet.")
     array = np.ascontiguousarray(outputs[name], np.float32)
     if array.ndim == 4 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 3 or array.shape[2] != CHANNELS[name] or not array.size:
-        raise ValueError(f"{name} is {np.shape(outputs[name])}, expected (h, w, {CHANNELS[name]}): is it a PoseNet?")
+        raise ValueError(f"{name} is {np.shape(outputs[name])}, not (h, w, {CHANNELS[name]}). Give a PoseNet.")
     return array
 
 
@@ -145,8 +146,11 @@ def _maps(outputs: Mapping[str, NDArray[Any]]) -> _Maps:
     height, width, _ = logits.shape
     fields = [_output(outputs, name) for name in ("offset_2", "displacement_fwd_2", "displacement_bwd_2")]
     if any(field.shape[:2] != (height, width) for field in fields):
-        raise ValueError(f"outputs of {[field.shape for field in fields]} beside a heatmap of {logits.shape}")
-    # A sum of squares hides no NaN and no infinity, and what overflows it is looked at one by one.
+        raise ValueError(
+            f"The outputs are {[field.shape for field in fields]} and the heatmap {logits.shape}. Give maps of one "
+            "size."
+        )
+    # A sum of squares reveals every NaN and infinity; where it overflows, the values are examined one by one.
     if not all(math.isfinite(np.vdot(array, array)) for array in (logits, *fields)):
         logits, fields = _only_finite(logits, fields)
     offsets, forward, backward = fields
@@ -163,16 +167,16 @@ def _only_finite(
 
 @lru_cache(maxsize=8)
 def _grid(height: int, width: int, stride_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, for the y and x of each spot, (2, cells * 17): its cell's place in pixels, and the last row or column."""
+    """Return, for y and x of each spot, (2, cells * 17): its cell's position in pixels, and the last row or column."""
     cells = np.stack(np.divmod(np.arange(height * width), width)).repeat(KEYPOINTS, axis=1)
     last = np.array([[height - 1.0], [width - 1.0]]).repeat(cells.shape[1], axis=1)
     return np.float64(stride_px) * cells, last
 
 
 def _spots(maps: _Maps, stride_px: int) -> _Spots:
-    """float64, as in JavaScript: the nearest cell must not depend on float32's rounding.
+    """Compute the spots in float64, as JavaScript does: the nearest cell must not depend on float32's rounding.
 
-    All y and all x go through it as one plain array: numpy takes longer for slices of 17, and to broadcast.
+    All y and all x are one plain array: numpy takes longer for slices of 17, and to broadcast.
     """
     grid, last = _grid(maps.height, maps.width, stride_px)
     place = maps.offsets.transpose(1, 0, 2).astype(np.float64, order="C").reshape(2, -1)
@@ -186,7 +190,7 @@ def _spots(maps: _Maps, stride_px: int) -> _Spots:
 
 
 def _greedy(maps: _Maps, spots: _Spots, params: DecodeParams) -> _People:
-    """Only the roots that survive are walked: a scene has some 17 candidates for each person."""
+    """Decode poses from the surviving roots only: a scene has about 17 candidates per person."""
     roots = _roots(maps.logits, _logit(params.root_score_threshold))
     keypoint, y, x = roots % KEYPOINTS, spots.y.take(roots), spots.x.take(roots)
     radius2 = params.nms_radius_px**2
@@ -222,10 +226,10 @@ def _roots(logits: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
 
 
 def _walker(maps: _Maps, spots: _Spots, stride_px: int) -> Callable[[int], list[int]]:
-    """Return a function from a root to its pose's 17 spots.
+    """Return a function from a root to the 17 spots of its pose.
 
-    Plain Python over memory views, on purpose: 16 steps, each depending on the one before, of a few additions are
-    done in the time of some ten numpy calls.
+    In plain Python over memory views on purpose: 16 dependent steps of a few additions take as long as about ten numpy
+    calls.
     """
     y, x, cell = spots.y.data, spots.x.data, spots.cell.data
     fields = (maps.forward.data, maps.backward.data)
@@ -275,11 +279,13 @@ def _poses(maps: _Maps, spots: _Spots, people: _People, params: DecodeParams) ->
     logits = maps.logits.take(people.score_at).astype(np.float64)
     keypoint_scores = 1 / (1 + np.exp(np.minimum(-logits, 700)))  # 709 overflows, 104 gives a score of 0
     sums = (keypoint_scores * _unclaimed(y, x, params.nms_radius_px)).sum(axis=1)
-    scores = (sums / KEYPOINTS).astype(np.float32)  # before they are compared: equal sums may differ in a last bit
+    scores = (sums / KEYPOINTS).astype(
+        np.float32
+    )  # rounded before the comparison: equal sums may differ in the last bit
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= params.pose_score_threshold]
     xy = np.empty((*y.shape, 2), np.float32)
-    xy[..., 0], xy[..., 1] = x, y  # the one place where y and x change places
+    xy[..., 0], xy[..., 1] = x, y  # the only place where y and x are exchanged
     lost = logits < _logit(params.keypoint_score_threshold)
     for values in (xy, keypoint_scores):
         values[lost] = np.nan
@@ -312,5 +318,5 @@ def _logit(score: float) -> float:
     return math.log(score / (1 - score)) if score < 1 else float(np.finfo(np.float32).max)
 
 
-# Low thresholds, for AP wants the unsure people too, with their scores; a keypoint however unsure has a place.
+# Low thresholds: AP also counts unsure people, by their scores, and needs a position for every keypoint.
 EVALUATION_DECODE = DecodeParams(root_score_threshold=0.25, keypoint_score_threshold=0.0, pose_score_threshold=0.05)

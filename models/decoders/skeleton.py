@@ -6,7 +6,7 @@ from models.types import KEYPOINT_NAMES
 
 # PoseNet's order is COCO's (keypoints.ts of tfjs-models).
 COCO_SIGMAS = np.array([26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89], np.float32) / 1000
-"""(17,) How far two people who annotate the same keypoint differ, for the object keypoint similarity.
+"""(17,) Spread between annotators of the same keypoint, for the object keypoint similarity.
 
 Source: cocoapi, PythonAPI/pycocotools/cocoeval.py, `Params.kpt_oks_sigmas`.
 """

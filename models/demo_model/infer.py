@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.conversion.graph import candidate_outputs, posenet_outputs, prepare, the_input, to_graph, unfuse
+from models.conversion.graph import candidate_outputs, image_input, posenet_outputs, prepare, to_graph, unfuse
 from models.conversion.tfjs import load_graph_model
 from models.heavy.tensorflow import tf
 from models.manifest import ConversionError
@@ -26,14 +26,14 @@ def posenet_from_tfjs(file: Path, size: int) -> Callable[[NDArray[np.uint8]], di
     if outputs is None:
         raise ConversionError(f"{file.name} has none of PoseNet's outputs: give a PoseNet in TF.js format")
     ready = prepare(graph, outputs, size)
-    shape = the_input(ready).attr["shape"].shape
+    shape = image_input(ready).attr["shape"].shape
     shape.CopyFrom(tf.TensorShape([None, size, size, 3]).as_proto())
     session = tf.compat.v1.Session(graph=to_graph(ready))
     tensors = {name: f"nightjar/{name}:0" for name in outputs}
 
     def infer(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         found: dict[str, NDArray[Any]] = session.run(
-            tensors, {f"{the_input(ready).name}:0": images.astype(np.float32) / 127.5 - 1}
+            tensors, {f"{image_input(ready).name}:0": images.astype(np.float32) / 127.5 - 1}
         )
         return found
 

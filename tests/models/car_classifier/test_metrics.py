@@ -90,10 +90,10 @@ def test_the_interval_holds_the_true_area_in_95_of_100_samples(distance: float, 
 @pytest.mark.parametrize(
     ("cars", "scores", "words"),
     [
-        ([True, True], [0.1, 0.2], "some others"),
-        ([False], [0.1], "some cars"),
-        ([True, False], [0.1], "a score for each"),
-        ([], [], "some cars"),
+        ([True, True], [0.1, 0.2], "2 cars among 2 pictures"),
+        ([False], [0.1], "0 cars among 1 pictures"),
+        ([True, False], [0.1], "with 1 scores"),
+        ([], [], "0 cars among 0 pictures"),
         ([True, False], [0.1, np.nan], "NaN"),
     ],
 )

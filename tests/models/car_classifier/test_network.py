@@ -73,9 +73,9 @@ def test_the_published_addresses_are_those_of_keras() -> None:
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rubbish.h5").write_bytes(b"rubbish")
-    with pytest.raises(FinetuneError, match=r"rubbish\.h5 does not hold"):
+    with pytest.raises(FinetuneError, match=r"rubbish\.h5 does not contain"):
         build_base("mobilenet_0_25", tmp_path / "rubbish.h5")
-    with pytest.raises(FinetuneError, match="does not hold"):
+    with pytest.raises(FinetuneError, match="does not contain"):
         build_base("mobilenet_0_25", tmp_path / "missing.h5")
 
 
@@ -88,7 +88,7 @@ def test_damaged_weights_are_refused_and_sound_ones_are_not(mobilenet: Base, tmp
     values[7].flat[3] = np.nan
     again.inner.set_weights(values)
     again.inner.save_weights(path)
-    with pytest.raises(FinetuneError, match="holds NaN"):
+    with pytest.raises(FinetuneError, match="contains NaN"):
         build_base("mobilenet_0_25", path)
 
 

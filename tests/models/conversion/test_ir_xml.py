@@ -108,7 +108,7 @@ def test_a_newer_operation_is_named(tmp_path: Path) -> None:
     assert not stick.fit
     assert stick.newest_opset == 12
     assert "operation Pad" in stick.reason
-    assert "opset12, a stick knows opset1 to opset10" in stick.reason
+    assert "opset12, a stick supports opset1 to opset10" in stick.reason
 
 
 def test_a_newer_operation_inside_a_branch_is_found(tmp_path: Path) -> None:

@@ -68,10 +68,10 @@ def test_the_content_decides_and_not_the_name(data: Path, tmp_path: Path) -> Non
         (b"<!DOCTYPE html><html>404", "web page"),
         (b"{", "not JSON"),
         (b'{"modelTopology": ', "not JSON"),
-        (b"{}", "no TF.js model"),
-        (b"[1, 2]", "no TF.js model"),
-        (b'{"hello": {"world": 1}}', "no TF.js model"),
-        (b'{"modelTopology": {"strange": 1}, "weightsManifest": []}', "no TF.js model"),
+        (b"{}", "not a TF.js model"),
+        (b"[1, 2]", "not a TF.js model"),
+        (b'{"hello": {"world": 1}}', "not a TF.js model"),
+        (b'{"modelTopology": {"strange": 1}, "weightsManifest": []}', "not a TF.js model"),
         (bytes(range(256)), "cut short"),
         (pickle.dumps({"weights": [1.0]}), "cut short"),
         (b"PK\x03\x04not a zip", "not a Keras file"),
@@ -123,11 +123,11 @@ def test_damage_anywhere_is_refused_or_harmless(data: Path, tmp_path: Path, sour
 def test_folders_that_are_no_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="there is no"):
         load(tmp_path / "absent")
-    with pytest.raises(ConversionError, match="no such file, expected one model"):
+    with pytest.raises(ConversionError, match=r"contains no such file\. Name the one model file"):
         load(tmp_path)
     (tmp_path / "a.json").write_text("{}")
     (tmp_path / "b.pb").write_text("")
-    with pytest.raises(ConversionError, match=r"a\.json, b\.pb, expected one model"):
+    with pytest.raises(ConversionError, match=r"a\.json, b\.pb\. Name the one model file"):
         load(tmp_path)
 
 
@@ -139,16 +139,16 @@ def test_posenet_sources(data: Path, source: str, width: float) -> None:
     assert loaded.outputs == ("heatmap", "offset_2", "displacement_fwd_2", "displacement_bwd_2")
     load(data / source, width=width)
     for wrong in (0.5 if width == 0.75 else 0.75, 1.0, 1.01):
-        with pytest.raises(ConversionError, match=rf"width {width:.2f}, {wrong:.2f} was asked for"):
+        with pytest.raises(ConversionError, match=rf"width {width:.2f}, but --width is {wrong:.2f}"):
             load(data / source, width=wrong)
-    with pytest.raises(ConversionError, match=r"expected 0\.50, 0\.75"):
+    with pytest.raises(ConversionError, match=r"Give 0\.50, 0\.75"):
         load(data / source, width=0.33)
 
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("size", [0, -224, 16, 5000])
 def test_sizes_that_make_no_sense_are_refused(data: Path, size: int) -> None:
-    with pytest.raises(ConversionError, match=f"input size {size} asked for, expected 32 to"):
+    with pytest.raises(ConversionError, match=rf"--size is {size}\. Give 32 to"):
         load(data / FROZEN, size=size)
 
 
@@ -168,7 +168,7 @@ def test_frozen_and_graph_model_agree(data: Path, tensor: Tensor) -> None:
 
 @pytest.mark.real_data
 def test_weights_without_a_network_are_refused(data: Path) -> None:
-    with pytest.raises(ConversionError, match=r"weights only, expected a whole model: save it with model\.save"):
+    with pytest.raises(ConversionError, match=r"weights only\. Save the whole model with model\.save"):
         load(data / WEIGHTS_ONLY)
 
 
@@ -178,7 +178,7 @@ def test_keras_3_files(small_keras: Any, noise: Tensor, tmp_path: Path, name: st
     loaded = load(tmp_path / name)
     assert (loaded.format, loaded.size, loaded.task) == ("keras", 32, "classification")
     np.testing.assert_allclose(run(loaded, noise)["output"], small_keras(noise, training=False), atol=1e-6)
-    with pytest.raises(ConversionError, match="fixed to input size 32, 48 was asked for"):
+    with pytest.raises(ConversionError, match="fixed to input size 32, but --size is 48"):
         load(tmp_path / name, size=48)
 
 
@@ -187,7 +187,7 @@ def test_keras_2_files(tmp_path: Path, noise: Tensor, name: str) -> None:
     layers = [tf_keras.Input((None, None, 3)), tf_keras.layers.Conv2D(4, 3), tf_keras.layers.GlobalMaxPooling2D()]
     model = tf_keras.Sequential(layers)
     model.save(tmp_path / name)
-    with pytest.raises(ConversionError, match="say which with --size"):
+    with pytest.raises(ConversionError, match="Choose one with --size"):
         load(tmp_path / name)
     np.testing.assert_allclose(run(load(tmp_path / name, size=32), noise)["output"], model(noise), atol=1e-6)
 
@@ -197,7 +197,7 @@ def test_keras_2_files(tmp_path: Path, noise: Tensor, name: str) -> None:
 def test_python_code_in_a_keras_file_is_refused(tmp_path: Path, library: Any, name: str) -> None:
     model = library.Sequential([library.Input((32, 32, 3)), library.layers.Lambda(lambda x: x * 2)])
     model.save(tmp_path / name)
-    with pytest.raises(ConversionError, match="Lambda layer was found, expected layers without Python code"):
+    with pytest.raises(ConversionError, match="has a Lambda layer, which contains Python code"):
         load(tmp_path / name)
 
 
@@ -268,14 +268,14 @@ def test_a_graph_with_two_inputs_or_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="expected exactly one"):
         load(tmp_path)
     save_module(lambda image: {"output": image}, tmp_path / "flat", (1, 10))
-    with pytest.raises(ConversionError, match=r"\[1, 10\], expected float32 \[1, height, width, 3\]"):
+    with pytest.raises(ConversionError, match=r"\[1, 10\], not float32 \[1, height, width, 3\]"):
         load(tmp_path / "flat")
 
 
 def test_a_graph_with_variables_is_refused(tmp_path: Path) -> None:
     graph = json_format.ParseDict({"node": [{"name": "v", "op": "VarHandleOp"}]}, GraphDef())
     (tmp_path / "model.pb").write_bytes(graph.SerializeToString())
-    with pytest.raises(ConversionError, match="freeze it first"):
+    with pytest.raises(ConversionError, match="Freeze it first"):
         load(tmp_path)
 
 
@@ -291,7 +291,7 @@ OTHER_KINDS = {
 def test_a_model_of_another_kind_is_named(tmp_path: Path, words: str) -> None:
     """By its content, also where it is called as one that is read."""
     (tmp_path / "model.json").write_bytes(OTHER_KINDS[words])
-    with pytest.raises(ConversionError, match=rf"model\.json is {words}.*expected a TF\.js"):
+    with pytest.raises(ConversionError, match=rf"model\.json is {words}.*Give a TF\.js"):
         detect_format(tmp_path / "model.json")
 
 
@@ -313,5 +313,5 @@ def test_an_archive_of_another_kind_is_named(tmp_path: Path, inside: str, words:
 @pytest.mark.parametrize("text", [b'{"ab": [{"filename": "a", "shape": [1]}]}', b'{"modelTopology": 7}'])
 def test_a_json_file_is_not_taken_for_one_of_them(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "model.json").write_bytes(text)
-    with pytest.raises(ConversionError, match=r"is JSON, but no TF\.js model"):
+    with pytest.raises(ConversionError, match=r"is JSON, but not a TF\.js model"):
         detect_format(tmp_path / "model.json")

@@ -243,7 +243,7 @@ def test_broken_manifest_formats_are_refused(manifest_copy: Path) -> None:
     with pytest.raises(ConversionError, match="NaN"):
         load(manifest_copy)
     weights.unlink()
-    with pytest.raises(ConversionError, match="which is not there"):
+    with pytest.raises(ConversionError, match="which does not exist"):
         load(manifest_copy)
 
 
@@ -253,7 +253,7 @@ def test_a_manifest_that_names_other_places_is_refused(manifest_copy: Path, name
     manifest = json.loads((manifest_copy / "manifest.json").read_text())
     manifest["MobilenetV1/Conv2d_0/biases"]["filename"] = name
     (manifest_copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ConversionError, match="expected a name inside its folder"):
+    with pytest.raises(ConversionError, match="which is not inside its folder"):
         load(manifest_copy)
 
 
@@ -272,7 +272,7 @@ def test_shards_of_another_length_are_refused(data: Path, tmp_path: Path, change
     Requantised(data).write(tmp_path, "uint8")
     shard = tmp_path / "group1-shard2of2.bin"
     shard.write_bytes(shard.read_bytes()[:change] if change < 0 else shard.read_bytes() + b"x")
-    with pytest.raises(ConversionError, match=r"bytes found, \d+ expected"):
+    with pytest.raises(ConversionError, match=r"bytes, not \d+\. Fetch"):
         load(tmp_path)
 
 

@@ -36,14 +36,14 @@ def test_of_many_values_the_largest_is_the_label(values: list[float]) -> None:
 
 
 def test_an_output_that_is_not_the_labels() -> None:
-    with pytest.raises(NightjarError, match="3 values, expected one a label: not_car, car"):
+    with pytest.raises(NightjarError, match="3 values, which does not fit the labels not_car, car"):
         classify({"out": np.zeros((1, 3), np.float32)}, CAR)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(1.0005, ("car", 1.0)), (-0.0005, ("not_car", 1.0))])
 def test_rounding_is_no_fault_and_logits_are(value: float, expected: tuple[str, float]) -> None:
     assert classify({"out": np.array([[value]], np.float32)}, CAR) == expected
-    with pytest.raises(NightjarError, match="expected a probability: end the network with a sigmoid"):
+    with pytest.raises(NightjarError, match=r"is not a probability\. End the network with a sigmoid"):
         classify({"out": np.array([[4.2]], np.float32)}, CAR)
 
 

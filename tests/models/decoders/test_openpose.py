@@ -183,7 +183,7 @@ def test_outputs_of_another_model_are_refused() -> None:
         decode_openpose({"heatmap": np.zeros((1, 14, 14, 17))}, DEFAULTS)
     with pytest.raises(ValueError, match=r"L2 is \(1, 38, 32, 57\), expected \(19, h, w\)"):
         decode_openpose({**outputs, HEATMAPS: outputs[FIELDS]}, DEFAULTS)
-    with pytest.raises(ValueError, match="beside heatmaps"):
+    with pytest.raises(ValueError, match="and the heatmaps"):
         decode_openpose({**outputs, FIELDS: outputs[FIELDS][:, :, :7]}, DEFAULTS)
 
 

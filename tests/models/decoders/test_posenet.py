@@ -200,7 +200,7 @@ def test_outputs_of_another_model_are_refused() -> None:
         decode_poses({"probabilities": np.zeros((1, 2))}, DecodeParams())
     with pytest.raises(ValueError, match=r"heatmap is \(1, 14, 14, 34\), expected \(h, w, 17\)"):
         decode_poses({**outputs, "heatmap": outputs["offset_2"]}, DecodeParams())
-    with pytest.raises(ValueError, match="beside a heatmap"):
+    with pytest.raises(ValueError, match="and the heatmap"):
         decode_poses({**outputs, "offset_2": outputs["offset_2"][:, :7]}, DecodeParams())
     with pytest.raises(ValueError, match="heatmap is"):
         decode_poses({**outputs, "heatmap": np.zeros((2, 14, 14, 17))}, DecodeParams())

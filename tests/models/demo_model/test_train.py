@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.conversion.graph import candidate_outputs, posenet_outputs, prepare, the_input, to_graph, unfuse
+from models.conversion.graph import candidate_outputs, image_input, posenet_outputs, prepare, to_graph, unfuse
 from models.conversion.tfjs import load_graph_model, read_weights
 from models.decoders.posenet import DecodeParams, cell_origin_px, decode_poses
 from models.decoders.skeleton import PART_CHAIN
@@ -306,7 +306,7 @@ def test_the_exported_model_says_what_the_trained_one_says(tmp_path: Path) -> No
     image = rng.uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
     ready = prepare(graph, outputs, 64)
     with tf.compat.v1.Session(graph=to_graph(ready)) as session:
-        feeds = {f"{the_input(ready).name}:0": image}
+        feeds = {f"{image_input(ready).name}:0": image}
         found = session.run({name: f"nightjar/{name}:0" for name in outputs}, feeds)
     average, counted = (tf.constant(progress.values[name]) for name in ("average", "counted"))
     heads, _ = run_network(average, counted, tf.constant(image), training=False)
