@@ -1,7 +1,7 @@
 """Temporary files and folders, locked by their owner so that those of killed processes can be removed.
 
-The kernel drops a process's locks, however it ends. A name tells the machine, as a lock on a shared disk may be known
-to one machine alone.
+The kernel drops a process's locks, however it ends. A name contains the machine's, as a lock on a shared disk may be
+visible to that machine only.
 """
 
 import fcntl
@@ -63,7 +63,7 @@ def _new_folder(path: Path) -> int:
 
 
 def _make_held(name: Callable[[], Path], make: Callable[[Path], int]) -> tuple[Path, int]:
-    """Make and lock an entry; again, where it was removed as a leftover before it was locked. Path and descriptor."""
+    """Make and lock an entry, again if it was removed as a leftover before that. Returns path and descriptor."""
     while True:
         path = name()
         try:
@@ -90,7 +90,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def temporary_below(root: Path) -> Iterator[Path]:
-    """Entries below the folder with names as temporary_file and temporary_folder give them."""
+    """Yield the entries below the folder that are named like those of temporary_file and temporary_folder."""
     for place, folders, files in os.walk(root):
         for name in (*folders, *files):
             if name.startswith(TEMPORARY):
@@ -125,5 +125,5 @@ def _remove_unless_held(path: Path, dry: bool) -> bool:
 
 
 def _may_be_held_elsewhere(path: Path) -> bool:
-    """Return whether another machine, or an older version of this program, wrote to it lately."""
+    """Return whether another machine, or an older version of this program, wrote to it recently."""
     return f"-{_machine()}-" not in path.name and time.time() - path.lstat().st_mtime < SILENT_S

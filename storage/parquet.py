@@ -92,7 +92,7 @@ def encode_result(result: Result) -> bytes:
     _check(result)
     sink = pa.BufferOutputStream()
     table = _table(result)
-    texts = [field.name for field in table.schema if field.type == pa.string()]  # a dictionary of floats only costs
+    texts = [field.name for field in table.schema if field.type == pa.string()]  # for floats a dictionary saves nothing
     pq.write_table(table, sink, compression="zstd", use_dictionary=texts, write_page_checksum=True)
     return bytes(sink.getvalue().to_pybytes())
 
@@ -112,7 +112,7 @@ def decode_result(data: bytes, name: str) -> Result:
 def refusal(name: str, error: Exception) -> ResultError:
     """Return the error for a file that is not a result, with the cause on one line."""
     found = (str(error).splitlines() or [type(error).__name__])[0][:500]
-    return ResultError(f"{name}: {found}; expected a result file of Nightjar: do the segment again")
+    return ResultError(f"{name} is not a result file of Nightjar ({found.rstrip('.')}). Do the segment again.")
 
 
 def result_record(data: bytes) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def result_record(data: bytes) -> dict[str, Any]:
     Meant for a sandbox's child. Raises OSError, ArrowException or ValueError for any other file, and MemoryError.
     """
     if len(data) > RESULT_LIMIT_BYTES:
-        raise ValueError(f"{len(data)} bytes, expected at most {RESULT_LIMIT_BYTES}")
+        raise ValueError(f"It has {len(data):,} bytes, more than {RESULT_LIMIT_BYTES:,}.")
     with _opened(data) as file:
         text = (file.metadata.metadata or {}).get(METADATA_KEY, b"null")
         kind = _check_shape(file, _parse_about(text))
@@ -141,14 +141,14 @@ def _opened(data: bytes, **options: Any) -> pq.ParquetFile:
 
 def _parse_about(text: bytes | str) -> _About:
     if len(text) > METADATA_LIMIT_BYTES:
-        raise ValueError(f"{len(text)} bytes of metadata, expected at most {METADATA_LIMIT_BYTES}")
+        raise ValueError(f"Its metadata has {len(text):,} bytes, more than {METADATA_LIMIT_BYTES:,}.")
     try:
         return _About.model_validate_json(_with_stored_size(text), strict=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(
-            f"no metadata of Nightjar's result format {FORMAT} ({where or 'JSON'}: {first['msg']})"
+            f"It has no metadata of the result format {FORMAT} ({where or 'JSON'}: {first['msg']})."
         ) from None
 
 
@@ -178,36 +178,36 @@ def _check_shape(file: pq.ParquetFile, about: _About) -> type[Poses] | type[Clas
     """Return the kind of rows. Raises ValueError unless columns, rows and sizes can be a result of this segment."""
     kind = next((kind for kind, expected in SCHEMAS.items() if file.schema_arrow.equals(expected)), None)
     if kind is None:
-        raise ValueError("other columns than a result's")
+        raise ValueError("Its columns are not a result's.")
     frames, rows = about.stop_frame - about.start_frame, file.metadata.num_rows
     if rows > frames * (MOST_PEOPLE_PER_FRAME if kind is Poses else 1):
-        raise ValueError(f"{rows} rows for {frames} frames")
+        raise ValueError(f"It has {rows} rows for {frames} frames.")
     groups = file.metadata.num_row_groups
     if groups > MOST_ROW_GROUPS:
-        raise ValueError(f"{groups} row groups, expected at most {MOST_ROW_GROUPS}")
+        raise ValueError(f"It has {groups} row groups, more than {MOST_ROW_GROUPS}.")
     size = sum(file.metadata.row_group(number).total_byte_size for number in range(groups))
     if size > (rows + groups) * ROW_LIMIT_BYTES + METADATA_LIMIT_BYTES:
-        raise ValueError(f"{size} bytes in {rows} rows")
+        raise ValueError(f"It has {size} bytes in {rows} rows.")
     return kind
 
 
 def _unpack_labels(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int32]]:
     """Return the distinct labels and, for each row, the index of its own."""
     if column.null_count:
-        raise ValueError("rows without a label")
+        raise ValueError("It has rows without a label.")
     array = column.unify_dictionaries().combine_chunks() if column.num_chunks else pa.array([], column.type)
     texts = array.dictionary
     if len(texts) > MOST_LABELS:
-        raise ValueError(f"{len(texts)} different labels, expected at most {MOST_LABELS}")
+        raise ValueError(f"It has {len(texts)} different labels, more than {MOST_LABELS}.")
     if len(texts) and (pc.max(pc.utf8_length(texts)).as_py() or 0) > MOST_LABEL_CHARS:
-        raise ValueError(f"a label of more than {MOST_LABEL_CHARS} characters")
+        raise ValueError(f"It has a label of more than {MOST_LABEL_CHARS} characters.")
     return [str(text) for text in texts.to_pylist()], np.asarray(array.indices.to_numpy(zero_copy_only=False), np.int32)
 
 
 def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
     """Return the column as an array. NULL becomes NaN, which only a column of floats can hold."""
     if column.null_count and not pa.types.is_floating(column.type):
-        raise ValueError("rows without a number")
+        raise ValueError("It has rows without a number.")
     return np.asarray(column.to_numpy())
 
 
@@ -231,16 +231,16 @@ def _rows(labels: list[str] | None, columns: list[NDArray[Any]]) -> Rows:
     frame, codes, t_s, scores = columns
     texts = np.array([*labels, ""], np.str_)[: len(labels)]
     if len(codes) and (codes.min() < 0 or codes.max() >= len(labels)):
-        raise ValueError("labels that are not in the file")
+        raise ValueError("It refers to labels that are not in the file.")
     if len(codes) * texts.dtype.itemsize > LABELS_LIMIT_BYTES:
-        raise ValueError(f"{len(codes)} labels of up to {texts.dtype.itemsize // 4} characters")
+        raise ValueError(f"It has {len(codes)} labels of up to {texts.dtype.itemsize // 4} characters.")
     return Classifications(frame, texts[codes], t_s, scores)
 
 
 def _check(result: Result) -> None:
     video, segment = result.video, result.segment
     if segment.video_sha256 != video.sha256 or not 0 <= segment.start_frame < segment.stop_frame <= video.frames:
-        raise ValueError(f"{segment}, expected frames of the video {video.sha256}, which has {video.frames}")
+        raise ValueError(f"{segment} is not of the video {video.sha256} with its {video.frames} frames.")
     check_video(video)
     check_geometry(video)
     check_rows(result.rows, segment)

@@ -33,9 +33,9 @@ def make_file(path: Path) -> None:
 
 
 def tighten(folder: Path, names: Collection[str]) -> None:
-    """Close these entries of a folder to other users; and the folder itself, where it holds nothing else.
+    """Close these entries of a folder to other users, and the folder itself if it contains nothing else.
 
-    A folder that a user named may hold other files, and then stays as it is.
+    A folder that a user named may contain other files, and then keeps its mode.
     """
     with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         found = {entry.name for entry in folder.iterdir()}

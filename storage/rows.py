@@ -1,6 +1,6 @@
 """Rows of poses and labels in the form of both SQL and Parquet, and the checks before storage. No SQL, no files.
 
-Results come from workers that are not trusted: the checks hold every value to physical bounds.
+Results come from workers that are not trusted, so every value is checked against physical bounds.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ MOST_SECONDS = 366 * 86400.0
 # The types are SQL's. A row: one person in one frame, before its keypoints.
 POSE_HEAD = np.dtype([("frame", "i4"), ("person", "i2"), ("t_s", "f8"), ("score", "f4")])
 POSE_COLUMNS = (*(POSE_HEAD.names or ()), *KEYPOINT_COLUMNS)
-# A row: one second of a segment with somebody in view. frame: the first such one
+# A row: one second of a segment with a person in view. frame: the first such frame
 POSE_SECONDS = np.dtype(
     [
         ("frame", "i4"),
@@ -62,7 +62,7 @@ def pose_heads(poses: Poses) -> NDArray[np.void]:
 
 
 def pose_seconds(poses: Poses) -> NDArray[np.void]:
-    """Array (seconds,) of POSE_SECONDS: frames with somebody in them, by the second in which they begin."""
+    """Return (seconds,) POSE_SECONDS: frames with people in them, by the second in which they begin."""
     first = np.flatnonzero(np.diff(poses.frame, prepend=-1))  # the first row of each frame
     frame, t_s, people = poses.frame[first], poses.t_s[first], poses.person[np.append(first, len(poses))[1:] - 1] + 1
     second = np.floor(t_s)
@@ -84,26 +84,26 @@ def check_poses(poses: Poses, segment: Segment) -> None:
     outside = (poses.frame < segment.start_frame) | (poses.frame >= segment.stop_frame)
     if outside.any():
         raise ValueError(
-            f"poses of frame {poses.frame[outside][0]}, expected frames of "
-            f"[{segment.start_frame}, {segment.stop_frame}): give each segment its own poses"
+            f"The poses of frame {poses.frame[outside][0]} are outside of "
+            f"[{segment.start_frame}, {segment.stop_frame}). Give each segment its own poses."
         )
     step = np.diff(poses.frame)
     unordered = (step < 0) | ((step == 0) & (np.diff(poses.person.astype(np.int64)) <= 0))
     if unordered.any() or poses.person.min() < 0 or poses.person.max() >= MOST_PEOPLE_PER_FRAME:
         row = int(unordered.argmax())
         raise ValueError(
-            f"poses unsorted, duplicated or with an impossible person near row {row} (frame {poses.frame[row]}), "
-            f"expected ascending (frame, person), and persons from 0 to {MOST_PEOPLE_PER_FRAME - 1}"
+            f"The poses are unsorted, duplicated or of an impossible person near row {row} (frame {poses.frame[row]}). "
+            f"Give ascending (frame, person), and persons from 0 to {MOST_PEOPLE_PER_FRAME - 1}."
         )
     check_times(poses.frame, poses.t_s)
     if not _within(poses.scores, 0, MOST_SCORE):
-        raise ValueError("poses with another score than expected: 0 to 1")
+        raise ValueError("A pose has a score outside of 0 to 1.")
     found = ~np.isnan(poses.keypoint_scores)
     if not _within(poses.keypoint_scores[found], 0, MOST_SCORE):
-        raise ValueError("keypoints with a score outside 0 to 1, expected NaN for a keypoint not found")
+        raise ValueError("A keypoint has a score outside of 0 to 1. Give NaN for a keypoint that is not found.")
     places = poses.keypoints[~np.isnan(poses.keypoints)]
     if not _within(places, -MOST_COORDINATE, MOST_COORDINATE):
-        raise ValueError("keypoints far outside of any frame, expected NaN for a keypoint not found")
+        raise ValueError("A keypoint is far outside of any frame. Give NaN for a keypoint that is not found.")
 
 
 def check_times(frame: NDArray[np.int64], t_s: NDArray[np.float64]) -> None:
@@ -112,9 +112,9 @@ def check_times(frame: NDArray[np.int64], t_s: NDArray[np.float64]) -> None:
     frame: (n,) ascending, with repetitions; t_s: (n,) seconds
     """
     if not _within(t_s, 0, MOST_SECONDS):
-        raise ValueError(f"times that are not seconds, expected 0 to {MOST_SECONDS:g}")
+        raise ValueError(f"A time is not 0 to {MOST_SECONDS:g} seconds.")
     if (np.diff(t_s) < 0).any() or (np.diff(t_s)[np.diff(frame) == 0] != 0).any():
-        raise ValueError("times that go back or differ within a frame, expected ascending ones")
+        raise ValueError("The times go back, or differ within a frame.")
 
 
 def _within(values: NDArray[Any], least: float, most: float) -> bool:
@@ -135,7 +135,7 @@ def _check_shapes(poses: Poses) -> None:
     for name, (shape, dtype) in expected.items():
         found = getattr(poses, name)
         if found.shape != shape or found.dtype != dtype:
-            raise ValueError(f"poses.{name} is {found.dtype}{found.shape}, expected {np.dtype(dtype)}{shape}")
+            raise ValueError(f"poses.{name} is {found.dtype}{found.shape}, not {np.dtype(dtype)}{shape}.")
 
 
 LABEL_COLUMNS = ("frame", "label", "t_s", "score")
@@ -161,23 +161,23 @@ def _check_labels(rows: Classifications, segment: Segment) -> None:
     types = {"frame": np.int64, "t_s": np.float64, "scores": np.float32}
     found = {name: getattr(rows, name) for name in types}
     if rows.label.shape != (n,) or rows.label.dtype.kind != "U":
-        raise ValueError(f"labels are {rows.label.dtype}{rows.label.shape}, expected ({n},) texts")
+        raise ValueError(f"The labels are {rows.label.dtype}{rows.label.shape}, not ({n},) texts.")
     for name, kind in types.items():
         if found[name].shape != (n,) or found[name].dtype != kind:
-            raise ValueError(f"{name} is {found[name].dtype}{found[name].shape}, expected {np.dtype(kind)}({n},)")
+            raise ValueError(f"{name} is {found[name].dtype}{found[name].shape}, not {np.dtype(kind)}({n},).")
     if n == 0:
         return
     if rows.frame[0] < segment.start_frame or rows.frame[-1] >= segment.stop_frame or (np.diff(rows.frame) <= 0).any():
         raise ValueError(
-            f"labels of frames {rows.frame[0]} to {rows.frame[-1]}, expected ascending ones of "
-            f"[{segment.start_frame}, {segment.stop_frame}): give each segment its own"
+            f"The labels are of frames {rows.frame[0]} to {rows.frame[-1]}. Give ascending frames of "
+            f"[{segment.start_frame}, {segment.stop_frame})."
         )
     check_times(rows.frame, rows.t_s)
     if not ((rows.scores >= 0) & (rows.scores <= 1)).all():
-        raise ValueError("labels with another score than expected: 0 to 1")
+        raise ValueError("A label has a score outside of 0 to 1.")
     lengths = np.char.str_len(rows.label)
     if lengths.min() < 1 or lengths.max() > MOST_LABEL_CHARS:
-        raise ValueError(f"labels of {lengths.min()} to {lengths.max()} characters, expected 1 to {MOST_LABEL_CHARS}")
+        raise ValueError(f"The labels have {lengths.min()} to {lengths.max()} characters, not 1 to {MOST_LABEL_CHARS}.")
 
 
 def check_report(report: SegmentReport, segment: Segment) -> None:
@@ -185,19 +185,19 @@ def check_report(report: SegmentReport, segment: Segment) -> None:
     for name in ("device", "precision", "worker"):
         _check_text(name, getattr(report, name))
     if not 0 <= report.wall_s <= MOST_SECONDS:
-        raise ValueError(f"wall_s is {report.wall_s}, expected seconds")
+        raise ValueError(f"wall_s is {report.wall_s}, which is not a duration.")
     undecodable = report.undecodable
     ascending = all(earlier < later for earlier, later in pairwise(undecodable))
     inside = not undecodable or (segment.start_frame <= undecodable[0] and undecodable[-1] < segment.stop_frame)
     if not (ascending and inside):
         raise ValueError(
-            f"undecodable frames {undecodable[:5]}…, expected ascending ones of "
-            f"[{segment.start_frame}, {segment.stop_frame})"
+            f"The undecodable frames {undecodable[:5]}… are not ascending frames of "
+            f"[{segment.start_frame}, {segment.stop_frame})."
         )
     if report.frames_done < 0 or report.frames_done + len(undecodable) > segment.frames:
         raise ValueError(
-            f"{report.frames_done} frames done and {len(undecodable)} undecodable, expected {segment.frames} at most: "
-            "a frame was counted twice"
+            f"{report.frames_done} frames are done and {len(undecodable)} undecodable, but the segment has "
+            f"{segment.frames}: a frame was counted twice."
         )
 
 
@@ -206,26 +206,26 @@ def check_video(video: Video) -> None:
     for field in dataclasses.fields(video):
         _check_value(field.name, getattr(video, field.name))
     if not (0 < video.width <= MOST_SIDE and 0 < video.height <= MOST_SIDE and video.frames > 0):
-        raise ValueError(f"a video of {video.width}x{video.height} pixels and {video.frames} frames")
+        raise ValueError(f"The video has {video.width}x{video.height} pixels and {video.frames} frames.")
     if not (0 < (1.0 if video.fps is None else video.fps) <= MOST_FPS and 0 < video.duration_s <= MOST_SECONDS):
-        raise ValueError(f"a video of {video.fps} frames per second and {video.duration_s} s")
+        raise ValueError(f"The video has {video.fps} frames per second and lasts {video.duration_s} s.")
     if not 0 <= video.unused_bytes <= video.size_bytes:
-        raise ValueError(f"{video.unused_bytes} of {video.size_bytes} bytes unused")
+        raise ValueError(f"The video has {video.unused_bytes} unused bytes of {video.size_bytes}.")
     _check_repairs(video)
 
 
 def _check_repairs(video: Video) -> None:
     if len(video.time_repairs) > MOST_REPAIRS:
-        raise ValueError(f"{len(video.time_repairs)} repairs of its times, expected at most {MOST_REPAIRS}")
+        raise ValueError(f"The video has {len(video.time_repairs)} repairs of its times, more than {MOST_REPAIRS}.")
     for repair in video.time_repairs:
         inside = 0 <= repair.start_frame < repair.stop_frame <= video.frames
         if not inside or not 0 <= repair.frames <= repair.stop_frame - repair.start_frame:
-            raise ValueError(f"{repair}, expected frames of [0, {video.frames})")
+            raise ValueError(f"{repair} is not within frames [0, {video.frames}).")
         if not math.isfinite(repair.clock_s or 0.0):
-            raise ValueError(f"{repair}, expected a finite clock_s")
+            raise ValueError(f"{repair} has no finite clock_s.")
     starts = [repair.start_frame for repair in video.time_repairs]
     if any(later <= earlier for earlier, later in pairwise(starts)):
-        raise ValueError("repairs of a video's times that are not ascending")
+        raise ValueError("The repairs of the video's times are not ascending.")
 
 
 def _check_value(name: str, value: Any) -> None:
@@ -234,11 +234,11 @@ def _check_value(name: str, value: Any) -> None:
     elif isinstance(value, int):
         most = MOST_BYTES if name.endswith("_bytes") else MOST_NUMBER
         if not -most <= value <= most:
-            raise ValueError(f"{name} is {value:.3g}, expected at most {most}")
+            raise ValueError(f"{name} is {value:.3g}, more than {most}.")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} is {value}")
+        raise ValueError(f"{name} is {value}.")
 
 
 def _check_text(name: str, text: str) -> None:
     if not (0 < len(text) <= MOST_TEXT_CHARS and text.isprintable()):
-        raise ValueError(f"{name} is {text[:20]!r}, expected 1 to {MOST_TEXT_CHARS} printable characters")
+        raise ValueError(f"{name} is {text[:20]!r}, not 1 to {MOST_TEXT_CHARS} printable characters.")

@@ -66,7 +66,7 @@ class VideoFacts(NamedTuple):
 
 
 class WholeVideo(NamedTuple):
-    """A video with all that one model version has done of it, in any batch. people: rows, also those of labels"""
+    """A video with the work of one model version on it, in all batches. people: rows, also those of labels"""
 
     video: str
     duration_s: float
@@ -99,7 +99,7 @@ class VideoNote(NamedTuple):
     """A video of a batch with an unusual file, and how the file was read.
 
     frames_retimed: with a time interpolated from their neighbours instead of their own stamp
-    clock_changes: how often the recording's clock jumped; clock_s: the longest of these jumps, seconds
+    clock_changes: number of jumps of the recording's clock; clock_s: the longest jump, seconds
     stream: index of the stream that was chosen among `streams`
     unused_bytes: of size_bytes, after the last frame and in no stream
     """
@@ -261,7 +261,7 @@ LIMIT :most
 
 
 def read_whole_videos(engine: Engine, batch_id: int, most: int) -> list[WholeVideo]:
-    """Return the first `most` videos of the batch by name, with all that its model version has done of each.
+    """Return the first `most` videos of the batch by name, with all work of its model version on each.
 
     Videos that were done before the batch are not read.
     """
@@ -323,7 +323,7 @@ def read_crowds(engine: Engine, batch: BatchFacts, most: int) -> list[Crowd]:
 
 
 def read_yields(engine: Engine, batch: BatchFacts) -> list[Yield]:
-    """Return the yield of this batch, after that of the last one before it with the same archive and model name."""
+    """Return the yields of the previous batch with the same archive and model name, if any, and of this batch."""
     took_s = epoch_s(func.coalesce(batches.c.finished_at, database_now())) - epoch_s(batches.c.started_at)
     theirs = (segments.c.batch_id == batches.c.batch_id) & (segments.c.status == "done")
     newest = (

@@ -113,18 +113,18 @@ def lapsed(engine: Engine, batch_id: int) -> list[Assignment]:
 
 
 def end(
-    engine: Engine, assignment_id: str, status: str, reason: str | None = None, culprit: Claim | None = None
+    engine: Engine, assignment_id: str, status: str, reason: str | None = None, in_progress: Claim | None = None
 ) -> int:
     """Free the segments of an assignment that ended. Returns their number; a second call changes nothing.
 
-    culprit: the segment that was in progress, which counts as tried; the others do not
+    in_progress: the segment that was being processed, which counts as tried; the others do not
     """
     mine = (assignments.c.assignment_id == assignment_id) & OPEN
     values = {"status": status, "reason": reason and storable(reason)}
     with writing(engine) as connection:
         left = ledger.claims_of(connection, owner_of(assignment_id))
         for claim in left:
-            tried = culprit is not None and claim.segment_id == culprit.segment_id
+            tried = in_progress is not None and claim.segment_id == in_progress.segment_id
             ledger.give_back(connection, claim, (reason or status) if tried else None)
         connection.execute(update(assignments).where(mine).values(**values, ended_at=database_now()))
         return len(left)

@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 KEY = ("video_id", "model_version_id")
 COLUMNS, SECOND_COLUMNS = (*KEY, *POSE_COLUMNS), (*KEY, *(POSE_SECONDS.names or ()))
-# Rows that are made and sent to SQLite at once: few, so that the numbers are still in the processor's cache.
+# Rows per call of SQLite's driver: few, so that the numbers are still in the processor's cache.
 ROWS_AT_ONCE = 256
 # Rows in one INSERT of SQLite: an eighth faster than one, and other threads interrupt less often for the GIL.
 ROWS_A_STATEMENT = 64
-ROWS_A_COPY = 2048  # in one message to PostgreSQL, which takes them while the next ones are encoded
+ROWS_A_COPY = 2048  # in one message to PostgreSQL, which stores them while the next ones are encoded
 
 
 def commit_segment(
@@ -55,7 +55,7 @@ def commit_segment(
     result_sha256: str | None = None,
     video: Video | None = None,
 ) -> bool:
-    """Commit rows and ledger entry of a claimed segment together. result_*: the Parquet file with the same rows.
+    """Commit the rows and the ledger entry of a claimed segment together. result_*: the Parquet file of these rows.
 
     video: gives the geometry of the coordinates, where it may differ from the one in the database
 
@@ -73,7 +73,7 @@ def commit_segment(
             _replace_rows(connection, claim.video_id, claim.model_version_id, claim.segment, ours)
             return True
     except DatabaseError:
-        # Only the answer to COMMIT may have been lost, so the ledger is asked.
+        # The answer to a successful COMMIT may have been lost, so the ledger decides.
         if _is_done_by(engine, claim):
             return True
         raise
@@ -84,8 +84,8 @@ def load_result(
 ) -> bool:
     """Load rows and ledger entry from a result file, whatever the lease: to rebuild SQL, or after a lost commit.
 
-    Returns False and changes nothing where the ledger has the segment done. Raises ValueError where its segments are
-    cut elsewhere, and DatabaseError, also where the model version is not registered.
+    Returns False and changes nothing where the ledger has the segment done. Raises ValueError where the ledger divides
+    the video differently, and DatabaseError, also where the model version is not registered.
     """
     check_rows(result.rows, result.segment)
     check_report(result.report, result.segment)
@@ -156,7 +156,7 @@ def _done(rows: Rows, report: SegmentReport, result_key: str | None, result_sha2
 
 
 def _in_frame_of_rows(connection: Connection, video_id: int, video: Video, rows: Rows) -> Rows:
-    """Rows in the geometry that the database has of the video, also where the worker's reading of it differs."""
+    """Convert rows to the database's geometry of the video, from which the worker's reading may differ."""
     return moved(rows, geometry_of(video), geometry_of_rows(connection, video_id))
 
 
@@ -190,8 +190,8 @@ def _plan_one(connection: Connection, video_id: int, model_version_id: int, segm
     overlapping = [(start, stop) for start, stop in known if start < segment.stop_frame and segment.start_frame < stop]
     if overlapping or segment.stop_frame > frames:
         raise ValueError(
-            f"a result of frames {wanted}, expected one of the ledger's segments, such as {overlapping[:2]}, "
-            f"within the video's {frames} frames: it belongs to another plan, leave it out"
+            f"The result is of frames {wanted}, which are not a segment of the ledger, such as {overlapping[:2]}, "
+            f"within the video's {frames} frames. Leave it out: it belongs to another plan."
         )
     insert_segments(connection, video_id, model_version_id, [wanted])
 
@@ -211,7 +211,7 @@ def _replace_rows(connection: Connection, video_id: int, model_version_id: int, 
         _copy(driver, "poses", _arrow_rows(*mine, pose_heads(rows), keypoint_matrix(rows)))
         _copy(driver, "pose_seconds", _arrow_rows(*mine, pose_seconds(rows)))
     else:
-        raise TypeError(f"the driver is {type(driver)}, expected sqlite3 or psycopg")
+        raise TypeError(f"The driver is {type(driver)}, not sqlite3 or psycopg.")
 
 
 def _of(

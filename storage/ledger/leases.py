@@ -104,7 +104,7 @@ def holders(engine: Engine, batch_id: int) -> list[tuple[str, int, int]]:
 
 
 def claim_many(connection: Connection, batch_id: int, owner: str, lease_s: float, frames: int) -> list[Claim]:
-    """Claim free segments of the batch in order until they hold `frames` frames; at least one where one is free.
+    """Claim free segments of the batch in order until they have `frames` frames; at least one where one is free.
 
     The owner must have made no other claim: `renew_all` and `claims_of` go by its name alone.
     """

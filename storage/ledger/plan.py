@@ -75,10 +75,10 @@ def _check_tiles(ranges: list[tuple[int, int]], frames: int) -> None:
     covered = 0
     for start, stop in ranges:
         if start != covered:
-            raise ValueError(f"segments that meet at frame {covered} and {start}, expected that each frame is in one")
+            raise ValueError(f"The segments leave a gap or overlap between frames {covered} and {start}.")
         covered = stop
     if covered != frames:
-        raise ValueError(f"segments that end at frame {covered}, expected {frames}, the video's number of frames")
+        raise ValueError(f"The segments end at frame {covered}, but the video has {frames} frames.")
 
 
 def planned_videos(engine: Engine, model_version_id: int) -> set[int]:

@@ -96,13 +96,13 @@ def idle_batches(engine: Engine, idle_s: float) -> list[tuple[int, str]]:
 
 
 class LedgerSegment(NamedTuple):
-    """A segment as the ledger has it. looked_after: it has a valid lease"""
+    """A segment in the ledger. has_lease: its lease is valid"""
 
     video_sha256: str
     start_frame: int
     stop_frame: int
     status: str
-    looked_after: bool
+    has_lease: bool
     result_key: str | None
     result_sha256: str | None
 
@@ -116,14 +116,14 @@ def versions(engine: Engine) -> list[str]:
 
 def entries(engine: Engine, version_sha256: str) -> Iterator[LedgerSegment]:
     """Stream all segments of a model version."""
-    looked_after = func.coalesce(segments.c.lease_until >= database_now(), False)
+    has_lease = func.coalesce(segments.c.lease_until >= database_now(), False)
     rows = (
         select(
             videos.c.sha256,
             segments.c.start_frame,
             segments.c.stop_frame,
             segments.c.status,
-            looked_after,
+            has_lease,
             segments.c.result_key,
             segments.c.result_sha256,
         )
@@ -140,8 +140,8 @@ def entries(engine: Engine, version_sha256: str) -> Iterator[LedgerSegment]:
 class LedgerRun(NamedTuple):
     """The ledger's knowledge of one Prefect run.
 
-    what: for people; owner: of a batch, host:process:start; ended: for longer than the requested grace;
-    leasing: it holds a segment whose lease has not ended
+    what: description for users; owner: of a batch, host:process:start; ended: for longer than the requested grace;
+    leasing: it holds a segment with a valid lease
     """
 
     what: str
@@ -152,7 +152,7 @@ class LedgerRun(NamedTuple):
 
 
 def known_runs(engine: Engine, flow_run_ids: Sequence[str], grace_s: float) -> dict[str, LedgerRun]:
-    """Return the ledger's knowledge of those of these runs that it knows."""
+    """Return the ledger's knowledge of these runs, without unknown ones."""
     found: dict[str, LedgerRun] = {}
     for start in range(0, len(flow_run_ids), IDS_AT_ONCE):
         some = list(flow_run_ids[start : start + IDS_AT_ONCE])
@@ -166,7 +166,8 @@ def known_runs(engine: Engine, flow_run_ids: Sequence[str], grace_s: float) -> d
     return found
 
 
-def _batch_runs(run_ids: list[str], grace_s: float):  # type: ignore[no-untyped-def] # SQLAlchemy's own type is eight deep
+# type: ignore[no-untyped-def] # SQLAlchemy's own type is eight deep
+def _batch_runs(run_ids: list[str], grace_s: float):
     leasing = exists().where(
         segments.c.batch_id == batches.c.batch_id,
         segments.c.status == "leased",

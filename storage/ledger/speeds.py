@@ -12,7 +12,7 @@ from storage.sql.clock import epoch_s
 from storage.sql.database import reading
 from storage.sql.tables import assignments, batches, segments
 
-# Nights differ and sticks age, so only the newest count: by number, so that a worker that was away keeps its speed.
+# Nights differ and sticks age, so only the newest batches count: by number, so that an absent worker keeps its speed.
 SPEED_BATCHES = 30
 SPEED_SEGMENTS = 500
 OVERHEAD_BATCHES = 10
@@ -35,8 +35,9 @@ class WorkerSpeed(NamedTuple):
 class Overhead(NamedTuple):
     """Time that a batch takes outside of its frames, seconds; medians of the newest batches.
 
-    start_s: from the end of the listing to the first segment's begin: devices are opened, models compiled, runs started
-    segment_s: of one worker, between two of its segments; end_s: from the last segment to the account: pictures
+    start_s: from the end of the listing to the first segment's start: opening devices, compiling models, starting runs
+    segment_s: of one worker, between two of its segments
+    end_s: from the last segment to the account: drawing pictures
     """
 
     start_s: float = 0.0
@@ -90,7 +91,7 @@ def last_devices(engine: Engine) -> dict[str, str]:
 def measured_overhead(engine: Engine, model_version_id: int, dispatch: str) -> Overhead:
     """Overhead of the newest ended batches of this model version and dispatch; zero where there is none.
 
-    A segment's begin is its end minus the seconds that it took: all that the ledger has, and in a fleet wrong by the
+    A segment's start is its end minus its duration, as the ledger has no other time. In a fleet it is late by the
     second that passes until its result is found.
     """
     newest = _newest(model_version_id, OVERHEAD_BATCHES).where(

@@ -1,4 +1,4 @@
-"""The videos of an archive: a folder, or S3 through a bounded local cache. They are listed and fetched, not opened.
+"""The videos of an archive: a folder, or S3 through a bounded local cache. They are listed and fetched, never opened.
 
 A key is a video's path below the archive's root, with '/'. It may be any file name: fit to be
 shown quoted and to be bound in SQL, but never to be used as a path.
@@ -48,7 +48,7 @@ BY_SUFFIX = {**SECOND_COPIES, **PARTS, **OTHER_KINDS}
 SOUNDS = dict.fromkeys((".mka", ".m4a", ".m4b", ".oga", ".ogg", ".opus", ".weba", ".flac", ".ac3", ".dts"), "sound")
 TYPES = mimetypes.MimeTypes()  # Python's own table: the system's differs from machine to machine
 RECENT_S = 60.0  # a file that was unchanged for this time is at rest
-REST_S = 5.0  # between two looks at a file that changed lately
+REST_S = 5.0  # between two checks of a file that changed recently
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Entry:
 
 
 class Ignored(NamedTuple):
-    """A file that is not taken as a video. reason: for people"""
+    """A file that is not treated as a video. reason: for users"""
 
     key: str
     reason: str
@@ -71,24 +71,24 @@ class Archive(Protocol):
     """An archive. Every method raises StoreError: ObjectError for a single video, which may be left out for tonight."""
 
     ignored: list[Ignored]
-    """Files of the last `list` that are no videos by their names: hidden, or of another kind."""
+    """Files of the last `list` whose names exclude them: hidden, or of another kind."""
 
     unnamed: list[Entry]
-    """Files of the last `list` without a telling name: their `head` decides whether they are videos."""
+    """Files of the last `list` whose names do not decide: their `head` shows whether they are videos."""
 
     def check(self) -> None:
         """Raise StoreError where there is no such folder or bucket, or it may not be read. Far cheaper than `list`."""
 
     def list(self) -> list[Entry]:
-        """All files that are named as videos, sorted by key."""
+        """List all files with names of videos, sorted by key."""
 
     def head(self, entry: Entry) -> bytes:
         """Return the first HEAD_BYTES of a listed file. Raises ObjectError if it is not as listed."""
 
     def growing(self, entries: Iterable[Entry]) -> Sequence[Entry]:
-        """Entries that are still being written, found by two looks some seconds apart at those that changed lately.
+        """Return the entries that are still being written: those that change within a few seconds.
 
-        Only files that cannot be distinguished from complete ones are looked at.
+        Only recently changed files that cannot be distinguished from complete ones are checked.
         """
 
     def is_gone(self, key: str) -> bool:
@@ -151,7 +151,7 @@ class FolderArchive:
             entry = None if reason else self._entry(path, key)
             if entry is None:
                 self.ignored.append(
-                    Ignored(key, reason or "no file: a link to nothing or to a folder, a pipe or a device")
+                    Ignored(key, reason or "not a file: a broken link, a link to a folder, a pipe or a device")
                 )
             else:
                 (entries if is_video(key) else self.unnamed).append(entry)
@@ -183,7 +183,7 @@ class FolderArchive:
         try:
             with self.local(entry) as path, disk_errors(path), path.open("rb") as file:
                 return not tells_its_end(file, entry.size_bytes)
-        except ObjectError:  # the reading of it reports why
+        except ObjectError:  # reading it reports the reason
             return False
 
     def _entry(self, path: bytes, key: str) -> Entry | None:
@@ -192,7 +192,7 @@ class FolderArchive:
         except OSError as error:
             with suppress(ObjectError), disk_errors(Path(os.fsdecode(path))):
                 raise error
-            return None  # a link to nothing, or removed meanwhile
+            return None  # a broken link, or removed meanwhile
         return Entry(key, found.st_size, str(found.st_mtime_ns)) if stat.S_ISREG(found.st_mode) else None
 
     @contextmanager

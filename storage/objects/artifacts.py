@@ -36,7 +36,7 @@ class Artifacts(Protocol):
         """Store bytes from memory in the same way."""
 
     def get_file(self, key: str, path: Path, limit_bytes: int = FILE_LIMIT_BYTES) -> None:
-        """Write the object to `path`, whole or not at all; its folder is made. A larger object is an ObjectError."""
+        """Write the object to `path`, whole or not at all, and make its folder. A larger one is an ObjectError."""
 
     def get_bytes(self, key: str, limit_bytes: int = MEMORY_LIMIT_BYTES) -> bytes:
         """Return the object. A larger one is an ObjectError: it is never read into memory."""

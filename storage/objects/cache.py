@@ -4,8 +4,8 @@ A killed process needs no cleanup: the files that it used or wrote are marked by
 those. flock is used, so the folder has to be on a local disk.
 
     NAME.SUFFIX      a whole file. Its readers hold a shared lock; its atime is the time of its last request. Its mtime
-                     never changes, because a reader takes a new mtime for new bytes
-    NAME.SIZE.part   a file that is being fetched. Its writer holds an exclusive lock; SIZE is the room it will take
+                     never changes, because readers treat a new mtime as new bytes
+    NAME.SIZE.part   a file that is being fetched. Its writer holds an exclusive lock; SIZE is its final size
     lock             held while room is made
 """
 

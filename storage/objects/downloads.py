@@ -1,7 +1,7 @@
 """Published model files: their addresses, and their download over https into a local cache. No conversion, no S3.
 
-Files that a manifest names are fetched from its folder or below, by plain names only. A checksum is pinned here
-where somebody published one, recorded at the first download otherwise, and compared ever after.
+Files that a manifest names are fetched from its folder or below, by plain names only. A checksum is pinned here if its
+authors publish one, recorded at the first download otherwise, and compared with every later download.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ PINNED = {  # address -> sha256, as published or recorded by others
 def fetch_published(name: str, cache_dir: Path, on_progress: Progress) -> Path:
     """Fetch a published model. Returns the path of its manifest.json or .xml, next to its files. Raises FetchError."""
     if name not in PUBLISHED:
-        raise FetchError(f"no model {name!r} is published, expected {', '.join(PUBLISHED)}: or give --source PATH")
+        raise FetchError(f"There is no published model {name!r}. Give one of {', '.join(PUBLISHED)}, or --source PATH.")
     return fetch_url(PUBLISHED[name].url, cache_dir, on_progress)
 
 
@@ -80,8 +80,8 @@ def fetch_url(url: str, cache_dir: Path, on_progress: Progress) -> Path:
     """Fetch a model by its https address into the cache, with the files that a .json names or the .bin of an .xml.
 
     on_progress: receives (bytes so far, total bytes or None). Unchanged files in the cache are not fetched again.
-    Raises FetchError where the address is not https, does not answer, or its content changed; OSError where
-    the disk does not take it.
+    Raises FetchError where the address is not https, does not answer, or its content changed; OSError where the file
+    cannot be written.
     """
     return _fetch(url, cache_dir, on_progress, _check_https)
 
@@ -123,22 +123,22 @@ def _refuse_other_xml(main: Path) -> None:
     head = main.read_bytes()[:1024].replace(b"\0", b"")  # in UTF-16, too
     if b"<net " not in head:
         _forget(main)
-        raise FetchError(f"{main.name} is XML but no OpenVINO IR: check the address")
+        raise FetchError(f"{main.name} is XML, but not an OpenVINO IR. Check the address.")
 
 
 def _check_https(url: str) -> None:
     refuse_credentials(url)
     parts = urlsplit(url)
     if parts.scheme != "https" or not parts.hostname:
-        raise FetchError(f"address {url!r} found, expected https://…: give such an address, or --source PATH")
+        raise FetchError(f"The address {url!r} does not begin with https://. Give one that does, or --source PATH.")
 
 
 def _plain_name(name: object, origin: object) -> str:
     """Return the plain name of a file. Raises FetchError for anything else: a path, an address, a hidden file."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", name):
-        raise FetchError(f"{origin} names the file {name!r}, expected a plain file name: do not trust this source")
+        raise FetchError(f"{origin} names the file {name!r}, which is not a plain file name. Do not use this source.")
     if name == CHECKSUMS_FILE:
-        raise FetchError(f"{origin} names the file {name}, which is ours: do not trust this source")
+        raise FetchError(f"{origin} names the file {name}, which Nightjar itself writes. Do not use this source.")
     return name
 
 
@@ -154,9 +154,11 @@ def _named_files(main: Path) -> tuple[list[str], int]:
         size_bytes = sum(math.prod(entry["shape"]) * _item_bytes(entry) for entry in entries)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         _forget(main)
-        raise FetchError(f"{main.name} is not a TF.js manifest ({error!r}): check the address") from error
+        raise FetchError(f"{main.name} is not a TF.js manifest ({error!r}). Check the address.") from error
     if len(names) > MAX_FILES:
-        raise FetchError(f"{main.name} names {len(names)} files, expected at most {MAX_FILES}: not a model")
+        raise FetchError(
+            f"{main.name} names {len(names)} files, and a model has at most {MAX_FILES}. Check the address."
+        )
     return [_path_below(name, main.name) for name in names], size_bytes
 
 
@@ -192,8 +194,8 @@ class _ModelDownload:
             file.flush()
             if expected and found != expected:
                 raise FetchError(
-                    f"{url} has sha256 {found[:12]}…, expected {expected[:12]}… as published or first downloaded: "
-                    f"the file was changed; if you trust the change, remove {self.folder} and try again"
+                    f"The sha256 of {url} is {found[:12]}…, but {expected[:12]}… was published or first downloaded. "
+                    f"If you trust the change, remove {self.folder} and try again."
                 )
             temporary.replace(path)
         _record(self.folder, name, found)
@@ -211,7 +213,9 @@ class _ModelDownload:
                 self.total_bytes = self.done_bytes + int(announced)
             for block in response.iter_raw(_BLOCK_BYTES):
                 if response.num_bytes_downloaded > MAX_FILE_BYTES:
-                    raise FetchError(f"{url} is over {MAX_FILE_BYTES} bytes, expected a model: check the address")
+                    raise FetchError(
+                        f"{url} has more than {MAX_FILE_BYTES:,} bytes, which no model has. Check the address."
+                    )
                 digest.update(block)
                 file.write(block)
                 self._count(len(block))
@@ -225,9 +229,14 @@ class _ModelDownload:
 def _refuse_other_content(url: str, response: httpx.Response) -> None:
     """Raise FetchError for a web page (a login portal, or a wrong address), and for a compressed body."""
     if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "text/html":
-        raise FetchError(f"{url} answered with a web page, expected a file: check the address or log in to the network")
+        raise FetchError(
+            f"{url} answered with a web page instead of a file. Check the address, or log in to the network."
+        )
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise FetchError(f"{url} answered compressed though not asked to: download it elsewhere, give --source PATH")
+        raise FetchError(
+            f"{url} sent a compressed answer without a request for it. Download the file elsewhere, and give --source "
+            "PATH."
+        )
 
 
 @contextlib.contextmanager
@@ -238,13 +247,13 @@ def _explained(url: str) -> Iterator[None]:
     except httpx.HTTPStatusError as error:
         answer = error.response
         raise FetchError(
-            f"{url}: the server answered {answer.status_code} {answer.reason_phrase}, expected the file: "
-            "check the address, or download it elsewhere and give it with --source PATH"
+            f"The server answered {answer.status_code} {answer.reason_phrase} for {url}. "
+            "Check the address, or download the file elsewhere and give it with --source PATH."
         ) from error
     except (httpx.RequestError, httpx.InvalidURL) as error:
         raise FetchError(
-            f"cannot fetch {url} ({str(error) or type(error).__name__}): check the internet connection and try again, "
-            "or download it on another machine and give it with --source PATH"
+            f"{url} cannot be fetched ({str(error) or type(error).__name__}). Check the internet connection and try "
+            "again, or download the file on another machine and give it with --source PATH."
         ) from error
 
 
@@ -259,7 +268,7 @@ def _checksums(folder: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise FetchError(f"{folder / CHECKSUMS_FILE} is damaged ({error}): remove {folder} and try again") from error
+        raise FetchError(f"{folder / CHECKSUMS_FILE} is damaged ({error}). Remove {folder} and try again.") from error
     return {str(name): str(sha256) for name, sha256 in found.items()}
 
 
@@ -268,7 +277,7 @@ def _record(folder: Path, name: str, sha256: str) -> None:
 
 
 def _forget(path: Path) -> None:
-    """Remove a file that turned out not to belong to the model, and its checksum."""
+    """Remove a file that does not belong to the model, and its checksum."""
     path.unlink(missing_ok=True)
     _write(path.parent, {name: sha for name, sha in _checksums(path.parent).items() if name != path.name})
 

@@ -24,7 +24,7 @@ from storage.objects.s3_errors import explain, is_transient
 T = TypeVar("T")
 File = BufferedRandom | BytesIO
 
-PART_BYTES = 8 << 20  # boto3's own default; larger files go up in parts of this size
+PART_BYTES = 8 << 20  # boto3's own default; larger files are uploaded in parts of this size
 CHUNK_BYTES = 1 << 20
 TRIES = 5  # without progress, each with boto3's own attempts: 60 of 60 succeeded through a proxy that breaks a quarter
 PATIENCE_S = 20.0  # without progress, where the server is silent

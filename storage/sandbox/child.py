@@ -46,11 +46,11 @@ class Request(NamedTuple):
 
 
 class _Closed(BaseException):
-    """The parent closed the stream. Not an Exception, so that no generator mistakes it for a video's fault."""
+    """The parent closed the stream. Not an Exception, so that no generator treats it as a fault of the video."""
 
 
 def serve(channel_fd: int, lifeline_fd: int) -> None:
-    """Answer requests until the parent is gone."""
+    """Answer requests until the parent has ended."""
     _die_with_parent(lifeline_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -75,7 +75,7 @@ def send_request(channel: socket.socket, request: Request, shared_fd: int | None
 
 def receive_request(channel: socket.socket) -> Request:
     size = REQUEST.unpack(wire.receive_exactly(channel, REQUEST.size))[0]
-    request = pickle.loads(wire.receive_exactly(channel, size))  # noqa: S301 - the parent's own words
+    request = pickle.loads(wire.receive_exactly(channel, size))  # noqa: S301 - sent by the parent
     assert isinstance(request, Request)
     return request
 
@@ -83,14 +83,14 @@ def receive_request(channel: socket.socket) -> Request:
 def _die_with_parent(lifeline_fd: int) -> None:
     """Let the kernel kill this process when the parent's end of the lifeline closes, whatever is running here.
 
-    PR_SET_PDEATHSIG would not do: it signals the end of the starting thread, and a parent's threads are short-lived.
+    PR_SET_PDEATHSIG is not enough: it signals the end of the starting thread, and a parent's threads are short-lived.
     """
     fcntl.fcntl(lifeline_fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline_fd, F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline_fd, fcntl.F_SETFL, fcntl.fcntl(lifeline_fd, fcntl.F_GETFL) | os.O_ASYNC)
     poll = select.poll()
     poll.register(lifeline_fd, 0)
-    if poll.poll(0):  # the parent ended before the kernel was asked
+    if poll.poll(0):  # the parent ended before this request to the kernel
         os._exit(1)
 
 
@@ -128,8 +128,8 @@ def _answer(channel: socket.socket, request: Request, base_bytes: int) -> int:
 def _limit(request: Request, allowed_bytes: int) -> None:
     """Limit memory beyond what is loaded and CPU beyond what is used so far. At the CPU limit the kernel kills.
 
-    A decoder that is refused memory may report a damaged video and skip frames. So the kernel refuses only a
-    quarter later, and a call beyond the allowed memory is recognised by its peak, whatever its outcome.
+    A decoder that is refused memory may report a damaged video and skip frames. So the kernel's limit is a quarter
+    higher, and a call beyond the allowed memory is recognised by its peak, whatever its outcome.
     """
     most = allowed_bytes + request.memory_bytes // 4
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
@@ -139,7 +139,7 @@ def _limit(request: Request, allowed_bytes: int) -> None:
 
 
 def _peak_bytes() -> int:
-    """Return the peak address space of this process. A child that was beyond its limit serves no further call."""
+    """Return the peak address space of this process. A child that exceeded its limit serves no further call."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmPeak:")[2].split()[0]) * 1024
 
@@ -178,13 +178,13 @@ class Slots(Iterator[NDArray[np.uint8]]):
         self._free = len(views)
 
     def __next__(self) -> NDArray[np.uint8]:
-        self._hear(socket.MSG_DONTWAIT)
+        self._receive(socket.MSG_DONTWAIT)
         while not self._free:
-            self._hear(0)
+            self._receive(0)
         self._free -= 1
         return next(self._views)
 
-    def _hear(self, flags: int) -> None:
+    def _receive(self, flags: int) -> None:
         try:
             words = self._channel.recv(4096, flags)
         except BlockingIOError:

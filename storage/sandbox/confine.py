@@ -39,7 +39,7 @@ def confine_writes(folders: Iterable[Path]) -> bool:
             if device.exists():
                 _allow(ruleset, device, rights if device.is_dir() else _WRITE_FILE | (rights & _TRUNCATE))
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-            raise OSError(ctypes.get_errno(), "cannot give up privileges")
+            raise OSError(ctypes.get_errno(), "This process cannot give up its privileges")
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

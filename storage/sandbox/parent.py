@@ -31,9 +31,10 @@ from storage.sandbox.child import CLOSE, RELEASE, Request, send_request, shared_
 from storage.sandbox.entry_points import ENTRY_POINTS
 
 MEMORY_BYTES = 4 << 30
-IDLE_S = 300.0  # a child that owes an answer and uses no CPU for this time hangs, perhaps on a dead network disk
+IDLE_S = 300.0  # a child that owes an answer and uses no CPU for this time is stuck, perhaps on a dead network disk
 CLOSE_S = 2.0  # time for a stream that is closed early to stop, before its child is ended
-TOLD_AT_ONCE = 4  # the child is told of released slots by the quarter
+RELEASES_PER_ROUND = 4  # messages about released slots, each of a quarter of them
+REPLACE_FILE = "Replace the file: it is damaged, too large, or made to harm."
 PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from storage.sandbox.child import serve; serve({}, {})"
 )
@@ -57,7 +58,7 @@ OWN_SIGNALS = frozenset(
 
 
 class SandboxError(NightjarError):
-    """The input of a call made the child crash, break a limit or send nonsense. The text is a reason for people."""
+    """The input of a call made the child crash, exceed a limit or send nonsense. The text is a reason for users."""
 
 
 class SandboxKilled(AttemptError):
@@ -109,10 +110,10 @@ class Sandbox:
 
         Raises VideoError or AttemptError as the function raised it, TooSlowError after wall_s by the clock,
         SandboxKilled where the child was killed from outside, SandboxError where the function failed otherwise,
-        crashed or broke a limit.
+        crashed or exceeded a limit.
         """
         self._ask(function, args, cpu_s, None, 0)
-        answer = self._hear(cpu_s, wall_s)
+        answer = self._receive(cpu_s, wall_s)
         if "result" not in answer:
             self._raise(answer)
         return answer["result"]
@@ -147,11 +148,11 @@ class Sandbox:
         descriptor: int | None = None,
     ) -> None:
         if self._stream is not None:
-            raise RuntimeError("the sandbox serves a stream: close it first")
+            raise RuntimeError("The sandbox serves a stream. Close it first.")
         module, name = function.__module__, function.__qualname__
         if (module, name) not in self._entry_points:
             raise ValueError(
-                f"{module}.{name} is no entry point of the sandbox. List it in storage/sandbox/entry_points.py"
+                f"{module}.{name} is not an entry point of the sandbox. List it in storage/sandbox/entry_points.py."
             )
         request = Request(module, name, args, self._memory_bytes, cpu_s, shape, slots)
         if self._child is not None and self._child.process.poll() is not None:
@@ -163,11 +164,11 @@ class Sandbox:
         except ConnectionError:
             raise self._death(cpu_s) from None
 
-    def _hear(self, cpu_s: float, wall_s: float = math.inf) -> dict[str, Any]:
+    def _receive(self, cpu_s: float, wall_s: float = math.inf) -> dict[str, Any]:
         """Receive the child's next message. Raises SandboxError, SandboxKilled or TooSlowError where none comes."""
         child = self._child
         if child is None:
-            raise SandboxError("the sandbox was closed")
+            raise SandboxError("The sandbox was closed. Open another one.")
         try:
             _wait(child, wall_s)
         except AttemptError:
@@ -179,10 +180,10 @@ class Sandbox:
             raise self._death(cpu_s) from None
         except (wire.WireError, TimeoutError) as error:
             self._end()
-            raise SandboxError(f"the decoder's process sent nonsense ({error}): it was ended") from error
+            raise SandboxError(f"The process that read this file sent nonsense ({error}). {REPLACE_FILE}") from error
         if not isinstance(answer, dict):
             self._end()
-            raise SandboxError("the decoder's process sent nonsense: it was ended")
+            raise SandboxError(f"The process that read this file sent nonsense. {REPLACE_FILE}")
         return answer
 
     def _raise(self, answer: dict[str, Any]) -> None:
@@ -193,19 +194,27 @@ class Sandbox:
             raise AttemptError(text)
         if kind == "memory":
             self._end()  # its remaining memory is fragmented
-            raise SandboxError(f"took more than {self._memory_bytes / 2**30:g} GB of memory")
+            raise SandboxError(
+                f"The process that read this file took more than {self._memory_bytes / 2**30:g} GB of memory. "
+                f"{REPLACE_FILE}"
+            )
         # The child's trace is shown as the cause; a note on the error would need Python 3.11.
-        raise SandboxError(f"failed: {text}") from RuntimeError(f"In the sandbox: {answer.get('trace')}")
+        raise SandboxError(f"The process that read this file failed: {text}. {REPLACE_FILE}") from RuntimeError(
+            f"In the sandbox: {answer.get('trace')}"
+        )
 
     def _death(self, cpu_s: float) -> SandboxError | SandboxKilled:
         code = self._end(patience_s=CLOSE_S)
         if code == -signal.SIGXCPU:
-            return SandboxError(f"took more than {cpu_s:g} s of CPU")
+            return SandboxError(f"The process that read this file took more than {cpu_s:g} s of CPU. {REPLACE_FILE}")
         if code < 0 and -code not in OWN_SIGNALS:
-            return SandboxKilled(f"the decoder was killed (signal {-code}): the machine may be out of memory")
+            return SandboxKilled(
+                f"The process that read this file was killed (signal {-code}). Check whether the machine is out of "
+                "memory."
+            )
         if code < 0:
-            return SandboxError(f"the decoder crashed (signal {-code})")
-        return SandboxError(f"the decoder's process ended by itself (exit code {code})")
+            return SandboxError(f"The process that read this file crashed (signal {-code}). {REPLACE_FILE}")
+        return SandboxError(f"The process that read this file ended by itself (exit code {code}). {REPLACE_FILE}")
 
     def _end(self, patience_s: float = 0.0) -> int:
         """End the child; kill it if it still runs after the patience. Returns its exit code, or minus its signal."""
@@ -226,7 +235,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
 
     An array belongs to this side until `release()`, which returns the oldest one held for the child to overwrite. So
     up to `slots` inferences may read at once, and each ends in order with one `release()`, from any thread.
-    Holding all and asking for one more would wait for ever: that raises RuntimeError. Close it, or use `with`.
+    Asking for one more while all are held raises RuntimeError instead of waiting for ever. Close it, or use `with`.
     """
 
     def __init__(self, sandbox: Sandbox, views: list[NDArray[np.uint8]], cpu_s: float) -> None:
@@ -235,7 +244,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         self._cpu_s = cpu_s
         self._given = 0
         self._released = 0
-        self._told = 0  # released slots that the child knows of
+        self._reported = 0  # released slots that the child knows of
         self._open = True
         self._lock = threading.Lock()  # release() and close() may meet
 
@@ -256,11 +265,11 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         if not self._open:
             raise StopIteration
         if self.held == len(self._views):
-            raise RuntimeError(f"all {len(self._views)} slots are held: release() the oldest first")
+            raise RuntimeError(f"All {len(self._views)} slots are held. Call release() for the oldest first.")
         with self._lock:
-            if self._given - self._told == len(self._views):  # otherwise the child has a free one
-                self._tell()
-        answer = self._hear()
+            if self._given - self._reported == len(self._views):  # otherwise the child has a free one
+                self._report_released()
+        answer = self._receive()
         meta = answer.get("meta")
         if meta is None:
             self._finish()
@@ -269,7 +278,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             self._sandbox._raise(answer)
         if not isinstance(meta, list) or not all(isinstance(number, int | float) for number in meta):
             self._sandbox.close()
-            raise SandboxError("the decoder's process sent nonsense: it was ended")
+            raise SandboxError(f"The process that read this file sent nonsense. {REPLACE_FILE}")
         view = self._views[self._given % len(self._views)]
         self._given += 1
         return tuple(meta), view
@@ -278,10 +287,10 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         """Return the oldest held array to the child. Raises RuntimeError where none is held."""
         with self._lock:
             if self._released == self._given:
-                raise RuntimeError("no slot is held")
+                raise RuntimeError("No slot is held. Take one from the stream first.")
             self._released += 1
-            if self._released - self._told >= len(self._views) // TOLD_AT_ONCE:
-                self._tell()
+            if self._released - self._reported >= len(self._views) // RELEASES_PER_ROUND:
+                self._report_released()
 
     def close(self) -> None:
         """Stop the child's generator. Arrays already yielded stay readable. The sandbox can serve the next call."""
@@ -292,15 +301,15 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             self._finish()
             self._drain(child)
 
-    def _tell(self) -> None:
-        """Tell the child of released slots, with the lock held. Several at once, as each message wakes the child."""
+    def _report_released(self) -> None:
+        """Report released slots to the child, with the lock held. Several at once, as each message wakes the child."""
         if self._open:
-            self._say(RELEASE * (self._released - self._told))
-        self._told = self._released
+            self._send(RELEASE * (self._released - self._reported))
+        self._reported = self._released
 
-    def _hear(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, Any]:
         try:
-            return self._sandbox._hear(self._cpu_s)
+            return self._sandbox._receive(self._cpu_s)
         except (SandboxError, SandboxKilled):
             self._open = False
             raise
@@ -310,18 +319,18 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         with self._lock:
             self._open = False
             self._sandbox._stream = None
-            self._say(CLOSE)
+            self._send(CLOSE)
 
-    def _say(self, word: bytes) -> None:
+    def _send(self, word: bytes) -> None:
         child = self._sandbox._child
         if child is not None:
             try:
                 child.channel.sendall(word)
             except ConnectionError:
-                return  # it died: the next receive reports how
+                return  # it died: the next receive reports the reason
 
     def _drain(self, child: _Child) -> None:
-        """Read up to the end of the child's stream. A child that does not stop soon, deep in a decoder, is ended."""
+        """Read up to the end of the child's stream. A child that does not stop soon, deep in a decoder, is killed."""
         readable = select.poll()
         readable.register(child.channel, select.POLLIN)
         try:
@@ -359,10 +368,12 @@ def _wait(child: _Child, wall_s: float) -> None:
     used, deadline = None, time.monotonic() + wall_s
     while not readable.poll(max(0.0, min(IDLE_S, deadline - time.monotonic())) * 1000):
         if time.monotonic() >= deadline:
-            raise TooSlowError(f"took more than {wall_s:,.0f} s")
+            raise TooSlowError(f"Reading this file took more than {wall_s:,.0f} s. Check its disk or network share.")
         used, before = _cpu_ticks(child.process.pid), used
         if used == before:
-            raise SandboxKilled(f"the decoder did nothing for {IDLE_S:g} s: check its disk or network share")
+            raise SandboxKilled(
+                f"The process that read this file did nothing for {IDLE_S:g} s. Check its disk or network share."
+            )
 
 
 def _cpu_ticks(pid: int) -> int:

@@ -51,7 +51,7 @@ def send(channel: socket.socket, value: Any) -> None:
         if isinstance(item, np.generic):
             return item.item()
         if not isinstance(item, np.ndarray) or item.dtype.kind not in NUMBERS:
-            raise TypeError(f"{type(item).__name__} cannot leave the sandbox: return numbers, texts and arrays")
+            raise TypeError(f"{type(item).__name__} cannot leave the sandbox. Return numbers, texts and arrays.")
         arrays.append(np.ascontiguousarray(item))
         return {"array": item.dtype.str, "shape": item.shape}
 

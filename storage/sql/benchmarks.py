@@ -81,7 +81,7 @@ def record_benchmark(engine: Engine, row: BenchmarkRow) -> int:
 def newest_speeds(engine: Engine) -> list[BenchmarkSpeed]:
     """Newest speeds by task, worker, device, precision; the model that computes least comes first.
 
-    Of each name the version that was measured last: until the newest one is measured, the one before it.
+    Of each name the version that was measured last counts, not the newest version.
     """
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in _newest_rows(engine):

@@ -50,9 +50,9 @@ RUN_NUMBER = re.compile("(?:run-)?([1-9][0-9]{0,6})")
 class KnownFile(NamedTuple):
     """A file of the archive as of its last reading.
 
-    reason: why it cannot be processed, None where video_id is known
+    reason: of its exclusion from processing, None where video_id is known
     retry: the reason may pass without a change of the file
-    former_video_id: of a file that cannot be processed, the video that it was before
+    former_video_id: the former video of a file that cannot be processed
     gone: the archive no longer lists it
     """
 
@@ -129,11 +129,11 @@ def record_file(
 ) -> None:
     """Record that a file was read just now, in place of its former record.
 
-    video_id, reason: the video that it is, or why it cannot be processed
+    video_id, reason: its video, or the reason why it cannot be processed
     retry: the reason may pass without a change of the file, so each batch reads it again
     """
     if (video_id is None) == (reason is None):
-        raise ValueError(f"video_id {video_id} and reason {reason!r} for {key!r}, expected exactly one of them")
+        raise ValueError(f"{key!r} has video_id {video_id} and reason {reason!r}. Give exactly one of them.")
     found = {
         "size_bytes": size_bytes,
         "etag": etag,
@@ -389,7 +389,7 @@ def show_when_complete(engine: Engine, task: str, model_version_id: int) -> bool
     values = {"model_version_id": model_version_id, "since": database_now(), "chosen_by": "batch"}
     mine = shown_models.c.task == task
     with writing(engine) as connection:
-        # Only one of two processes that find the table empty fills it: the other one waits here, and compares.
+        # Only one of two processes that find the table empty fills it. The other one waits here, and compares.
         _upsert(connection, shown_models, {"task": task} | values, unique=("task",), changes={})
         columns = (shown_models.c.model_version_id, shown_models.c.chosen_by)
         shown, chosen_by = connection.execute(select(*columns).where(mine).with_for_update()).one()

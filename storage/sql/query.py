@@ -168,7 +168,7 @@ def _sqlite_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
         try:
             cursor = connection.execute(sql)
             if cursor.description is None:
-                raise sqlite3.ProgrammingError("no SELECT in this text")
+                raise sqlite3.ProgrammingError("There is no SELECT in this text")
             yield tuple(column[0] for column in cursor.description)
             yield from cursor
         except sqlite3.OperationalError:
@@ -198,7 +198,7 @@ def _pg_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
     with engine.connect().execution_options(only_reads=True) as connection, connection.begin():
         driver = connection.connection.driver_connection
         if not isinstance(driver, psycopg.Connection):
-            raise TypeError(f"the driver is {type(driver)}, expected psycopg")
+            raise TypeError(f"The driver is {type(driver)}, not psycopg.")
         with driver.cursor(name="nightjar_query") as cursor, _bounded_memory(clock.limits):
             _give_time(driver, clock)
             cursor.execute(sql)
@@ -214,7 +214,7 @@ def _pg_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
 
 
 def _is_out_of_memory(driver: "psycopg.Connection[Any]", error: psycopg.Error) -> bool:
-    """Return whether libpq could not hold a row: it says so, or drops the row with an error of its own."""
+    """Return whether libpq had no memory for a row: it reports that, or drops the row with an error of its own."""
     gave_up = isinstance(error, psycopg.InternalError) and error.sqlstate is None
     return gave_up or b"out of memory" in driver.pgconn.error_message
 
@@ -254,8 +254,8 @@ def superuser_warning(engine: Engine) -> str | None:
     if engine.dialect.name != "postgresql" or not session_of(engine).superuser:
         return None
     return (
-        f"the role of {describe(engine.url)} is a superuser: a query can read the server's files and end other "
-        "people's sessions. Use the role that owns Nightjar's tables, or one that may only SELECT from them"
+        f"The role of {describe(engine.url)} is a superuser: a query can read the server's files and end other users' "
+        "sessions. Use the role that owns Nightjar's tables, or one that may only SELECT from them."
     )
 
 

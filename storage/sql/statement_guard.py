@@ -23,7 +23,7 @@ class StatementGuard:
         connection.set_progress_handler(looks.__next__, INSTRUCTIONS)
 
     def take_reason(self) -> BaseException | None:
-        """Return once why the last statement ended: the exception of a signal's handler, or the result of `over`."""
+        """Return once the reason for the last statement's end: a signal handler's exception, or that of `over`."""
         reason, self._reason = self._reason, None
         return reason
 

@@ -116,7 +116,7 @@ archive_files = Table(
     Index("ix_archive_files_refused", "archive", postgresql_where=_REFUSED, sqlite_where=_REFUSED),
     CheckConstraint("(video_id IS NULL) <> (reason IS NULL)", name="video_or_reason"),
 )
-# The files of a video, the one that names it first. Ordered by bytes, whatever the server's language.
+# The files of a video, the one that gives its name first. Ordered by bytes, whatever the server's language.
 _names = {"sqlite": ("ix_archive_files_name", "key"), "postgresql": ("ix_archive_files_name_c", 'key COLLATE "C"')}
 for _dialect, (_name, _bytes) in _names.items():
     _order = (archive_files.c.video_id, archive_files.c.gone_at.desc(), text(_bytes), archive_files.c.archive)
@@ -282,7 +282,7 @@ poses = Table(
     sqlite_with_rowid=False,
 )
 
-# Answers questions about crowds or gaps that would otherwise read all of `poses`.
+# For queries of crowds or gaps, which would otherwise read all of `poses`.
 pose_seconds = Table(
     "pose_seconds",
     metadata,

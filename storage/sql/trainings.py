@@ -59,7 +59,7 @@ class PredictionRow(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A run before it begins. params, data: hyper-parameters, and the sources of the pictures, as JSON."""
+    """A run before its start. params, data: hyper-parameters, and the sources of the pictures, as JSON."""
 
     run_key: str
     name: str

@@ -1,10 +1,8 @@
-"""The views: SQL that people query instead of the tables. Each is written here once, for both databases.
+"""The views: SQL that users query instead of the tables. Each is written here once, for both databases.
 
-Before a migration changes the tables all views are dropped, and after it they are created again as they are here. So no
-migration contains a view's SQL. A changed view needs a migration too, if only an empty one: it is what gives existing
-databases the new view.
-
-What each column means is in docs/schema.md.
+A migration drops all views before it changes the tables, and creates them again from this module. So no migration
+contains a view's SQL. A changed view needs a migration too, if only an empty one, so that existing databases get it.
+docs/schema.md explains the columns.
 """
 
 from sqlalchemy import Connection
@@ -51,9 +49,9 @@ def _filled(query: str, parts: dict[str, str]) -> str:
     return query.strip()
 
 
-# The file that gives video `v` its name: one that is there comes before one that is gone, then the one that was there
-# last, then the first by the bytes of its key. This is the order of the index ix_archive_files_name, so that one row of
-# it is read, however many copies a video has.
+# The file that gives video `v` its name: an existing file before a removed one, then the one removed last, then the
+# first by the bytes of its key. This is the order of the index ix_archive_files_name, so that one row of it is read,
+# however many copies a video has.
 NAMING_FILE = """\
 FROM archive_files AS f WHERE f.video_id = v.video_id
        ORDER BY f.gone_at DESC NULLS FIRST, {bytes_of_key}, f.archive LIMIT 1"""
@@ -70,7 +68,7 @@ POSTGRESQL = {
     "batch_seconds": "CAST(extract(epoch FROM b.finished_at - b.started_at) AS double precision)",
     "undecodable_frames": "jsonb_array_elements_text(CAST(s.undecodable AS jsonb)) AS u(value)",
 }
-# SQLite has no LATERAL, and evaluates a subquery only where its column is asked for.
+# SQLite has no LATERAL, and evaluates a subquery only if its column is selected.
 SQLITE = {
     "video": "coalesce({key}, v.sha256)",
     "names": "",
@@ -100,7 +98,7 @@ FROM videos
 WHERE superseded_by IS NULL
 """
 
-# PostgreSQL scans `poses` once for any question; a condition on `keypoint` removes the other arms of the UNION.
+# PostgreSQL scans `poses` once for any query; a condition on `keypoint` removes the other arms of the UNION.
 KEYPOINTS_POSTGRESQL = """
 SELECT {video} AS video, p.frame, p.t_s, p.person, k.keypoint, k.x, k.y, k.score, p.video_id, p.model_version_id
 FROM shown_models AS shown
@@ -129,7 +127,7 @@ WHERE shown.task = 'pose' AND v.superseded_by IS NULL AND p.{name}_x IS NOT NULL
     for name in KEYPOINT_NAMES
 )
 
-# pose_seconds has one row per second with somebody in it. Frames that were not processed split such a row (splits).
+# pose_seconds has one row per second with people in it. Frames that were not processed split such a row (splits).
 # Frames without a person have no row, hence no time of their own. A stretch that was not processed is placed between
 # the nearest rows before and after it, or the video's ends, in proportion to its frame numbers: exact where the frame
 # rate is constant, and never beyond those rows where it is not.
@@ -268,7 +266,7 @@ JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = i.video_id
 {names}
 """
 
-# A run ends where the label changes, or where nothing was looked at for longer than sampling explains.
+# A run ends where the label changes, or where no frame was processed for longer than the sampling interval explains.
 LABEL_INTERVALS = """
 SELECT {video} AS video, r.label, min(r.t_s) AS from_s, max(r.t_s) AS to_s,
        count(*) AS frames, avg(r.score) AS score, r.video_id, r.model_version_id
@@ -366,8 +364,8 @@ JOIN model_versions AS m ON m.model_version_id = b.model_version_id
     ),
 )
 
-# A worker may have done segments, lost assignments, or both. Each arm reads the rows that one table has of a batch, by
-# an index: SQLite applies a condition on `batch_id` in the arms of a UNION ALL, but not below an aggregate over one.
+# A worker may have completed segments, lost assignments, or both. Each arm reads one table's rows of a batch by an
+# index: SQLite applies a condition on `batch_id` in the arms of a UNION ALL, but not below an aggregate over one.
 DEVICE_SUMMARY = """
 SELECT s.batch_id, s.worker, s.device,
        count(*) AS segments_done, sum(s.frames_done) AS frames_done,
@@ -393,8 +391,8 @@ WHERE a.status = 'lost' AND a.worker IS NOT NULL AND NOT EXISTS (
 GROUP BY a.batch_id, a.worker, a.device
 """
 
-# A video that lies in several archives has a row for each. Grouped by the column of ix_segments_quarantined first: by
-# the key alone, SQLite would read all segments in its order.
+# A video in several archives has a row for each. Grouped by the column of ix_segments_quarantined first: by the key
+# alone, SQLite would read all segments in its order.
 QUARANTINE = """
 SELECT archive, key, NULL AS model, NULL AS start_frame, NULL AS stop_frame, reason, read_at AS since
 FROM archive_files

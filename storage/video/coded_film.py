@@ -15,9 +15,9 @@ class CodedFilm(NamedTuple):
 
 
 class CodedDigest:
-    """A film's identity, taken while its packets are read, and whether it begins with a former film.
+    """Digest of a film while its packets are read, and comparison of its beginning with a former film.
 
-    Pictures are joined without their lengths, so that a last one that was cut short is a prefix of the whole one.
+    Pictures are joined without their lengths, so that a truncated last picture is a prefix of the whole one.
     """
 
     def __init__(self, former: CodedFilm | None = None) -> None:
@@ -28,7 +28,7 @@ class CodedDigest:
         self.continues_former = False
 
     def add(self, coded: memoryview) -> None:
-        """Take in the next packet's bytes."""
+        """Add the next packet's bytes."""
         if self._former is not None:
             rest = self._former.size_bytes - self._size_bytes
             if 0 < rest <= len(coded):

@@ -17,7 +17,7 @@ from models.types import AttemptError, VideoError
 
 HEAD_BYTES = 4096
 TAIL_BYTES = 1 << 18
-ZEROS_BYTES = 4096  # at a container's end: more than any padding there
+ZEROS_BYTES = 4096  # at a container's end: more than any padding
 AVI_FLAGS, AVI_HAS_INDEX = 44, 0x10  # dwFlags of the main header; the index is the last chunk
 TS_PACKETS = (188, 192, 204)  # bytes from 0x47 to 0x47: MPEG-TS, Blu-ray's with a time code, DVB's with a checksum
 FLV_TAGS, FLV_ENCRYPTED = {8, 9, 18}, 0x20  # first byte: sound, picture, data; the last 3 of 11 are always 0
@@ -25,8 +25,8 @@ MAX_PIXELS = 8192 * 4320  # of a frame: 8K
 SPARSE_BYTES = 1 << 28  # smaller files are read quickly anyway
 LEAST_WRITTEN = 0.5  # of a file's bytes; the rest are holes, left by downloads and recorders that reserve room
 MOST_EXTENTS = 10_000
-UNFINISHED = "cut short or still being copied: copy it again"
-CHANGED = "changed while it was read: still being copied? It will be tried again when it is at rest"
+UNFINISHED = "Copy it again, or wait for the end of the copy."
+CHANGED = "The file changed while it was read. Let its copy finish: the next batch reads it again."
 
 VIDEO_MAGIC = {
     b"\x1a\x45\xdf\xa3": "matroska",
@@ -91,26 +91,28 @@ def open_regular(path: Path) -> Iterator[tuple[BufferedReader, str]]:
 
     A symlink is followed, because archives contain them and its target is only read as a video; a pipe, a device or
     a folder is refused (O_NONBLOCK: a pipe without a writer would block the batch for ever). The name refers to the
-    descriptor, so that a file swapped in between is not opened, and no name is ever taken for a protocol.
+    descriptor, so that a file swapped in between is not opened, and no name is ever read as a protocol.
     Raises VideoError where it is not a file, AttemptError where it cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise AttemptError(f"cannot be opened ({error.strerror}): check the file and its permissions") from error
+        raise AttemptError(
+            f"The file cannot be opened ({error.strerror}). Check the file and its permissions."
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise VideoError("not a regular file but a folder, pipe or device, expected a video: remove it")
+        raise VideoError("This is a folder, a pipe or a device, not a file. Remove it from the archive.")
     with os.fdopen(descriptor, "rb") as file:
         yield file, f"file:/proc/self/fd/{descriptor}"
 
 
 @contextmanager
 def confirmed(file: BufferedReader, before: os.stat_result, sha256: str) -> Iterator[None]:
-    """Blame a video only if its file can be read and still has these bytes.
+    """Pass a video's error on only if its file can be read and still has these bytes.
 
-    On a failing disk or a file that is being overwritten a demuxer reports the same as on a damaged video: then
-    AttemptError is raised instead. A file with only a new time of change is the same file.
+    A demuxer reports a failing disk, or a file that is being overwritten, like a damaged video: then AttemptError is
+    raised instead. A file of which only the time of change is new is the same file.
     """
     try:
         yield
@@ -140,7 +142,7 @@ def _disk_faults() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise AttemptError(f"cannot be read ({error.strerror}): check its disk") from error
+        raise AttemptError(f"The file cannot be read ({error.strerror}). Check its disk.") from error
 
 
 def check_whole(file: BufferedReader, size: int) -> str:
@@ -154,7 +156,7 @@ def check_whole(file: BufferedReader, size: int) -> str:
 
 def _check_whole(file: BufferedReader, size: int) -> str:
     if size == 0:
-        raise VideoError("the file is empty (0 bytes), expected a video: copy it again")
+        raise VideoError("The file is empty (0 bytes). Copy it again.")
     _check_written(file, size)
     file.seek(0)
     head = file.read(HEAD_BYTES)
@@ -162,23 +164,28 @@ def _check_whole(file: BufferedReader, size: int) -> str:
     if container is None:
         for magic, name in UNSUPPORTED.items():
             if head.startswith(magic):
-                raise VideoError(f"{name}, which is not supported: convert it to MP4 (ffmpeg -i FILE FILE.mp4)")
-        raise VideoError(f"not a video but {describe(head)}, expected {NAMES}: remove it from the archive")
+                raise VideoError(
+                    f"This is {name}, which is not supported. Convert it to MP4 ('ffmpeg -i FILE FILE.mp4')."
+                )
+        raise VideoError(f"This is {describe(head)}, not a video. Remove it from the archive, or give {NAMES}.")
     try:
         promised = PROMISES[container](file, size)
     except (struct.error, IndexError):
         promised = size + 1  # the file ends inside a header
     if promised > size:
-        raise VideoError(f"truncated: found {size} bytes, its container promises {promised} or more; {UNFINISHED}")
+        raise VideoError(
+            f"The file is truncated: it has {size} bytes, and its container promises {promised} or more. {UNFINISHED}"
+        )
     return container
 
 
 def _check_written(file: BufferedReader, size: int) -> None:
-    """Refuse a file that is mostly holes before all of it is read: its zeros are not film, whatever its header says."""
+    """Refuse a file that consists mostly of holes before it is read: its zeros are not film, despite its header."""
     written = _written_bytes(file.fileno(), size) if size >= SPARSE_BYTES else size
     if written < size * LEAST_WRITTEN:
-        found = f"of {size / 1e9:,.1f} GB only {written / 1e6:,.1f} MB are written"
-        raise VideoError(f"sparse: {found}; {UNFINISHED}")
+        raise VideoError(
+            f"The file is sparse: of {size / 1e9:,.1f} GB only {written / 1e6:,.1f} MB are written. {UNFINISHED}"
+        )
 
 
 def _written_bytes(descriptor: int, size: int) -> int:
@@ -223,7 +230,7 @@ def _bare_stream(head: bytes) -> str | None:
 
 
 def describe(head: bytes) -> str:
-    """Describe the kind of a file that is not a video, for people."""
+    """Describe the kind of a file that is not a video, for users."""
     if head[4:8] == b"ftyp":
         return "a HEIF or AVIF picture"
     if head[:4] == b"RIFF":
@@ -232,7 +239,7 @@ def describe(head: bytes) -> str:
         if head.startswith(magic):
             return name
     if not head.strip(b"\x00"):
-        return "nothing but zero bytes (space that was reserved and never filled?)"
+        return "nothing but zero bytes, as of reserved space that was never filled"
     text = head.decode("utf-8", errors="replace").lstrip("\ufeff \r\n\t")
     if text.lower().startswith(tuple(start.lower() for start in PLAYLISTS)):
         return "a playlist or description that names other files"
@@ -272,7 +279,9 @@ def _mov_promise(file: BufferedReader, size: int) -> int:
         indexed |= kind == b"moov"
         position += length
     if not indexed and position <= size:
-        raise VideoError(f"truncated: found {size} bytes without the index (moov box) of an MP4/MOV file; {UNFINISHED}")
+        raise VideoError(
+            f"The file is truncated: its {size} bytes lack the index (moov box) of an MP4/MOV file. {UNFINISHED}"
+        )
     return position
 
 
@@ -295,7 +304,9 @@ def _refuse_zeros(file: BufferedReader, stop: int, size: int) -> None:
     """Raise VideoError where the end, which holds an index in a whole file, is space that a copy reserved."""
     tail = _read_at(file, stop - ZEROS_BYTES, ZEROS_BYTES) if ZEROS_BYTES <= stop <= size else b""
     if tail and not tail.strip(b"\0"):
-        raise VideoError(f"truncated: nothing but zeros before byte {stop}, where its container ends; {UNFINISHED}")
+        raise VideoError(
+            f"The file is truncated: there are only zeros before byte {stop}, where its container ends. {UNFINISHED}"
+        )
 
 
 def ebml_number(file: BufferedReader, position: int, *, keep_marker: bool) -> tuple[int | None, int]:
@@ -359,7 +370,7 @@ def _ts_promise(file: BufferedReader, size: int) -> int:
 def _mpeg_promise(file: BufferedReader, size: int) -> int:
     """Bytes up to the end of the last packet that begins in the file's tail: the only promise of this format.
 
-    Of a Video CD's file, what its RIFF header says.
+    For a Video CD's file, the size in its RIFF header.
     """
     name, length = struct.unpack("<4sI", _read_at(file, 0, 8))
     if name == b"RIFF":

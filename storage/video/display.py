@@ -77,7 +77,7 @@ class FrameGeometries:
         key = frame.width, frame.height, _matrix(frame), aspect
         found = self._known.get(key)
         if found is None:
-            self._known.clear()  # one that changes with every frame must not fill the memory
+            self._known.clear()  # a geometry that changes with every frame must not fill the memory
             found = self._known[key] = self._fitted(*key)
         return found
 
@@ -107,7 +107,7 @@ def _header_size(stream: VideoStream) -> tuple[int, int]:
 
 def _matrix(frame: VideoFrame) -> bytes | None:
     beside = frame.side_data
-    if not len(beside):  # nearly always; an exception per frame would cost more than everything else here
+    if not len(beside):  # nearly always; an exception per frame would cost more than all other code here
         return None
     found = beside.get("DISPLAYMATRIX")
     return bytes(found) if isinstance(found, SideData) else None
@@ -116,8 +116,8 @@ def _matrix(frame: VideoFrame) -> bytes | None:
 def _container_crop(stream: VideoStream) -> Crop:
     """Return the clean aperture of an MP4, or the PixelCrop of a Matroska file.
 
-    FFmpeg reads both, but PyAV does not pass them on. So FFmpeg writes the stream's header, and nothing else, as
-    Matroska into memory, where the four numbers are easy to find for any container.
+    FFmpeg reads both, but PyAV does not expose them. So FFmpeg writes only the stream's header as Matroska into memory,
+    where the four numbers are easy to find for any container.
     """
     header = io.BytesIO()
     try:
@@ -125,7 +125,7 @@ def _container_crop(stream: VideoStream) -> Crop:
             out.add_stream_from_template(stream)
             out.start_encoding()
     except (av.error.FFmpegError, ValueError):
-        return NO_CROP  # a codec that Matroska cannot hold: none of those comes with a crop
+        return NO_CROP  # a codec that Matroska does not support: none of those has a crop
     content = header.getvalue()
     for name in EBML_VIDEO:
         content = next((inner for found, inner in _elements(content) if found == name), b"")

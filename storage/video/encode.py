@@ -50,7 +50,7 @@ def find_encoder() -> Encoder:
             continue
         return encoder
     names = ", ".join(encoder.codec for encoder in ENCODERS)
-    raise RuntimeError(f"found no video encoder, expected one of {names}: install PyAV's own build ('pip install av')")
+    raise RuntimeError(f"There is no video encoder of {names}. Install PyAV's own build ('pip install av').")
 
 
 def write_video(
@@ -79,7 +79,7 @@ def write_video(
             if rotation:
                 stream.set_display_rotation(-rotation)
             if not _encode(container, stream, frames, (height, width, 3)):
-                raise ValueError("no frames came, expected one at least: nothing was written")
+                raise ValueError("There were no frames, so nothing was written. Give at least one.")
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def _encode(
     count, last = 0, -1
     for t_s, bgr in frames:
         if bgr.shape != shape:
-            raise ValueError(f"frame {count} has the shape {bgr.shape}, expected {shape}")
+            raise ValueError(f"Frame {count} has the shape {bgr.shape}, not {shape}.")
         frame = VideoFrame.from_ndarray(_even(bgr), format="bgr24")
         last = max(round(t_s / TIME_BASE), last + 1)
         frame.pts, frame.time_base = last, TIME_BASE

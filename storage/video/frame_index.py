@@ -30,15 +30,15 @@ from storage.video.time_stamps import NO_TIME, ClockRules, Times, repair
 TRIAL_FRAMES = 20  # decoded to verify the packets' times: longer than any reordering (H.264: 16)
 MOST_REORDERED = 32  # packets between a frame's place in the file and in the presentation: 16 frames of two fields
 DEFAULT_FPS = 25.0  # where a single picture has no duration and the header no rate
-HIGHEST_FPS = 1000  # a higher rate in a header is not one: 90000 is the clock's own
-# Their times count from what a player shows as 0, so a first frame at 1 s starts late; the others start anywhere.
+HIGHEST_FPS = 1000  # a higher rate in a header is not a frame rate: 90000 is the clock's
+# Their times count from the player's 0, so a first frame at 1 s starts late; times of others start anywhere.
 TIMED_FROM_ZERO = {"mov", "matroska"}
 # Clocks of broadcasting: 33 bits, and a step of more than 10 s is a new clock to ffmpeg, too (dts_delta_threshold).
 BROADCAST = {"mpegts", "mpeg"}
 BROADCAST_WRAP, BROADCAST_GAP_S = 1 << 33, 10.0
 # Screen recordings and calls pause for minutes; a step of an hour is summer time, or a camera whose date was set.
 LONGEST_GAP_S = 3600.0
-FEW_LOST = 0.1  # of the packets: up to this part give no picture because of damage, more by being half pictures
+FEW_LOST = 0.1  # share of packets without a picture: damage up to here, half pictures beyond
 FIELDS = 2  # half pictures that make one: longer runs of packets without a picture are damage
 MOST_DESCENTS = (
     0.2  # steps back in time of a decoder that lost pictures; stamps without regard to B-frames make a third
@@ -62,7 +62,7 @@ class Packets:
     """Packets that give a frame, in the file's order; each (n,) int64 in units of the stream's time base.
 
     starts: bool, decoding can start here; position: byte in the file, -1 = unknown
-    in_order: every dts that is there is later than the one before
+    in_order: every existing dts is later than the one before
     carriers: (c,) numbers of the packets that carry a header for the decoder, ascending
     """
 
@@ -135,7 +135,7 @@ def index_frames(film: Film, packets: Packets, timing: Timing, trial: DecodedSam
 
 
 def demux(opened: InputContainer, stream: VideoStream, max_frames: int, coded: CodedDigest) -> Packets:
-    """Read the file to its end; coded takes in all packets. Raises VideoError where it is cut short, empty or long."""
+    """Read the file to its end and add all packets to `coded`. Raises VideoError: truncated, empty or too long."""
     codec, extradata = stream.codec_context.codec.canonical_name, stream.codec_context.extradata
     pts, dts, duration, position, starts = array("q"), array("q"), array("q"), array("q"), array("b")
     carriers = array("q")
@@ -157,11 +157,11 @@ def demux(opened: InputContainer, stream: VideoStream, max_frames: int, coded: C
         position.append(-1 if packet.pos is None else packet.pos)
         starts.append(packet.is_keyframe and can_start(codec, extradata, memoryview(packet)))
         if len(pts) > max_frames:
-            raise VideoError(f"more than {max_frames} frames: expected fewer; cut the video")
+            raise VideoError(f"The video has more than {max_frames} frames. Cut it into shorter ones.")
     if damaged:
-        raise VideoError(f"truncated: its last packet is not whole; {UNFINISHED}")
+        raise VideoError(f"The file is truncated: its last packet is not complete. {UNFINISHED}")
     if not pts:
-        raise VideoError("no frames: the video stream is empty; record or copy it again")
+        raise VideoError("The video stream has no frames. Record or copy it again.")
     return Packets(
         np.array(pts),
         np.array(dts),
@@ -180,7 +180,9 @@ def _packets(opened: InputContainer, stream: VideoStream) -> Iterator[VideoPacke
     except MemoryError:
         raise
     except av.error.FFmpegError as error:
-        raise VideoError(f"cannot be read to its end ({error.strerror}): damaged or cut short") from error
+        raise VideoError(
+            f"The file cannot be read to its end ({error.strerror}). Copy it again: it is damaged or truncated."
+        ) from error
 
 
 def timing_of(opened: InputContainer, stream: VideoStream, container: str) -> Timing:
@@ -209,8 +211,8 @@ def try_decoder(film: Film, codec: str, most: int | None) -> DecodedSample:
             return found
         break
     raise VideoError(
-        f"none of its frames can be decoded as {codec}, expected one at least: "
-        "damaged, encrypted, of absurd dimensions, or of a kind without a decoder"
+        f"None of its frames can be decoded as {codec}: they are damaged, encrypted, of absurd dimensions, or of a "
+        "kind without a decoder. Convert it to H.264."
     )
 
 
@@ -256,9 +258,7 @@ def _index_by_pts(packets: Packets, trial: DecodedSample, timing: Timing) -> tup
     if not (packets.in_order and unique and near.all() and _as_promised(trial.pts, pts, clean=trial.clean)):
         return None
     stamps = pts
-    if (
-        timing.container == "avi"
-    ):  # its pts are FFmpeg's guesses: where nothing is reordered, packets are in their places
+    if timing.container == "avi":  # its pts are FFmpeg's guesses; without reordering, packets are in presentation order
         plain = np.array_equal(order, np.arange(len(order))) and packets.dts.min() > NO_TIME
         stamps = packets.dts if plain else pts
         timing = replace(timing, origin_s=float(stamps[0]) * timing.time_base_s)
@@ -269,7 +269,7 @@ def _index_by_pts(packets: Packets, trial: DecodedSample, timing: Timing) -> tup
 
 
 def _as_promised(found: list[int | None], promised: NDArray[np.int64], *, clean: bool) -> bool:
-    """Return whether the first frames came as expected: all in order, or nearly so where some failed to decode."""
+    """Return whether the first frames are the promised ones: all in order, or nearly so where some failed to decode."""
     times = [time for time in found if time is not None]
     if len(times) < len(found):
         return False
@@ -414,7 +414,7 @@ def _repairs(times: Times, frames: int, timing: Timing) -> tuple[TimeRepair, ...
 def _duration_s(index: FrameIndex, packets: Packets, timing: Timing, *, damaged: bool) -> float:
     """Duration to the end of the last frame, whose length its packet states or, failing that, the header.
 
-    damaged: a header's rate is made from stamps, so the last frames' own is taken
+    damaged: a header's rate is computed from the stamps, so the last frames' own rate is used
     """
     frame_s, ticks = timing.frame_s, 0
     if damaged and len(index.timestamps_s) > 1:

@@ -28,13 +28,13 @@ from storage.video.pixels import to_rgb
 from storage.video.streams import VideoPacket, all_packets, film_stream
 
 SEEK_TRIES = 3  # keyframes that are tried, going back, before decoding from the start
-# MPEG-4's errors came late from many threads, by chance: damaged frames passed as sound ones. It is fast without.
+# With many threads MPEG-4's errors arrived late at random, and damaged frames passed as sound. One thread is enough.
 THREADED = {"h264", "hevc", "vp8", "vp9", "av1"}
-# Below so many pixels one thread decodes faster than two cores infer, and several cost a fifth more CPU.
+# Below this number of pixels one thread decodes faster than two cores infer, and several cost a fifth more CPU.
 SMALL_PIXELS = 1 << 19
 # They have no index by time, and a search by time fails where the clock starts again.
 SOUGHT_BY_BYTE = {"mpegts", "mpeg", "h264", "hevc", "mpegvideo", "m4v", "dv"}
-# FFmpeg's decoder drops the frame that it holds back when the size changes: it has to be drained before.
+# FFmpeg's decoder drops the frame that it holds back when the size changes, so it must be drained before.
 LOSES_AT_NEW_SIZE = {"mpeg1video", "mpeg2video"}
 
 
@@ -67,15 +67,15 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Read frames [start_frame, stop_frame) in order, with equal pixels however a video is segmented.
 
-    Each is as large as the video's first frame as a player shows it. A frame of another size keeps its proportions, is
+    Each has the size of the video's first frame as a player shows it. A frame of another size keeps its proportions, is
     as large as fits, and centred.
-    size: (width, height) to resize to, bilinearly; None = as the video is
-    wanted: only these of them, ascending; None = all. Their pixels do not depend on the choice
+    size: (width, height) to resize to, bilinearly; None = the video's
+    wanted: only these frames, ascending; None = all. Their pixels do not depend on the choice
     A frame that does not decode, or that the decoder flags as corrupt, is left out: its number is missing.
     Raises VideoError where no frame of the segment decodes, AttemptError where the file is not the probed one.
     """
     if not 0 <= start_frame < stop_frame <= video.frames:
-        raise ValueError(f"frames [{start_frame}, {stop_frame}) are not inside [0, {video.frames})")
+        raise ValueError(f"Frames [{start_frame}, {stop_frame}) are not inside [0, {video.frames}).")
     chosen = None if wanted is None else set(wanted.tolist())
     if chosen is not None:
         if not chosen:
@@ -90,15 +90,17 @@ def read_frames(
             rgb = to_rgb(frame, size or (video.width, video.height), geometry)
             yield Frame(number, float(index.timestamps_s[number]), rgb)
     if empty:
-        raise VideoError(f"none of the frames {start_frame} to {stop_frame - 1} can be decoded: the video is damaged")
+        raise VideoError(
+            f"None of the frames {start_frame} to {stop_frame - 1} can be decoded. Copy the video again: it is damaged."
+        )
 
 
 def _exact_frames(path: Path, video: Video, index: FrameIndex, start: int, stop: int) -> Iterator[_Numbered]:
     """Decode frames [start, stop) with several threads, and where those are inexact keyframe by keyframe.
 
-    What a decoder makes of a damaged packet depends on what it decoded before, and on the threads' timing. So the first
-    error ends the threads, and the frames up to the next keyframe are done by a new decoder with one thread that starts
-    at their own keyframe: they are the same ones wherever the segment begins. Then the threads go on.
+    A decoder's output for a damaged packet depends on the packets before it, and on the threads' timing. So the first
+    error ends the threads, and a new decoder with one thread decodes the frames up to the next keyframe, starting at
+    their own keyframe: the result is the same wherever the segment begins. Then the threads continue.
     """
     position = start
     while position < stop:
@@ -148,7 +150,9 @@ def _run(
     geometries = FrameGeometries(video)
     with open_regular(path) as (file, name):
         if file.seek(0, 2) != video.size_bytes:
-            raise AttemptError(f"changed since it was probed: found {file.tell()} bytes, expected {video.size_bytes}")
+            raise AttemptError(
+                f"The file has changed since it was probed, from {video.size_bytes} to {file.tell()} bytes. Run again."
+            )
         with confirmed(file, os.fstat(file.fileno()), video.sha256), open_container(name, video.container) as container:
             stream = film_stream(container, video.stream)
             prepare_decoder(stream, MAX_PIXELS, strict=strict)  # a frame may be larger than the first one
@@ -181,7 +185,9 @@ def open_container(name: str, container: str) -> Iterator[InputContainer]:
     except MemoryError:
         raise
     except (av.error.FFmpegError, ValueError) as error:
-        raise VideoError(f"cannot be opened as {container} ({_words(error)}): damaged or cut short") from error
+        raise VideoError(
+            f"The file cannot be opened as {container} ({_words(error)}). Copy it again: it is damaged or truncated."
+        ) from error
     with opened:
         yield opened
 
@@ -195,7 +201,7 @@ def prepare_decoder(stream: VideoStream, max_pixels: int, *, strict: bool) -> No
 
 
 def _pays(stream: VideoStream) -> bool:
-    """Return whether threads are faster although inference needs cores, too."""
+    """Return whether several threads are faster although inference needs cores, too."""
     pixels = stream.codec_context.width * stream.codec_context.height
     return pixels > SMALL_PIXELS or len(os.sched_getaffinity(0)) > 2
 
@@ -203,7 +209,7 @@ def _pays(stream: VideoStream) -> bool:
 def decode(stream: VideoStream, packets: Iterable[VideoPacket], *, strict: bool) -> Iterator[VideoFrame]:
     """Decode frames in presentation order. strict: raise at an error; else leave out the lost frames.
 
-    Empty packets are skipped, as a decoder takes one for the end; None marks the end.
+    Empty packets are skipped, as they mean the end to a decoder; None marks the end.
     """
     drain = stream.codec_context.codec.canonical_name in LOSES_AT_NEW_SIZE
     size: bytes | None = None
@@ -220,7 +226,7 @@ def _decode_packet(stream: VideoStream, packet: VideoPacket | None, *, strict: b
     try:
         return stream.decode(packet)
     except MemoryError:
-        raise  # the sandbox's limit, not the video's damage
+        raise  # the sandbox's limit, not damage of the video
     except av.error.FFmpegError as error:
         if strict:
             raise InexactError from error
@@ -238,7 +244,7 @@ def _packets(container: InputContainer, stream: VideoStream, index: FrameIndex, 
 def count_packets(
     stream: VideoStream, packets: Iterable[VideoPacket], first: int = 0
 ) -> Iterator[tuple[int, VideoPacket]]:
-    """Packets that give a frame, numbered; others, and what gives none, under -1. first: number of the first one."""
+    """Yield packets with the numbers of their frames, -1 for packets without a frame. first: the first frame's"""
     codec, number = stream.codec_context.codec.canonical_name, first
     for packet in packets:
         if packet.size and not packet.is_discard and is_shown(codec, memoryview(packet)):

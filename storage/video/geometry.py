@@ -161,7 +161,7 @@ def check_geometry(video: Video) -> None:
         and video.rotation in _TURNS
     )
     if not possible or geometry.own_size != (video.width, video.height):
-        raise ValueError(f"{geometry} shown as {video.width}x{video.height}, expected a geometry that gives this size")
+        raise ValueError(f"{geometry} does not give the video's size of {video.width}x{video.height}.")
 
 
 def orientation(matrix: bytes | None) -> tuple[bool, int]:

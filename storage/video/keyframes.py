@@ -1,6 +1,6 @@
 """Properties of a coded picture: shown or hidden, usable as a start or not. Bytes only, no codec.
 
-Containers flag keyframes as their writer claims; these few bits are the picture's own.
+Containers flag keyframes as their writer claims; these few bits are of the picture itself.
 """
 
 from collections.abc import Iterator

@@ -33,11 +33,11 @@ class Limits:
 
 
 def probe_video(path: Path, limits: Limits | None = None, coded: CodedDigest | None = None) -> tuple[Video, FrameIndex]:
-    """Properties of a video and positions of its frames; only a few are decoded, unless its times cannot be trusted.
+    """Probe a video's properties and its frames' positions. Only a few frames are decoded if its times are reliable.
 
     coded: digest of the coded pictures, where the caller wants to compare them with a former film
 
-    Raises VideoError with the reason where it cannot be used: empty, no video, cut short, no picture, beyond the
+    Raises VideoError with the reason where it cannot be used: empty, not a video, truncated, no picture, beyond the
     limits, no decoder; AttemptError where it cannot be read now or changes meanwhile.
     """
     limits, coded = limits or Limits(), coded or CodedDigest()
@@ -115,31 +115,42 @@ def from_record(record: dict[str, Any]) -> tuple[Video, FrameIndex]:
         video, index = Video(**{**record["video"], "time_repairs": repairs}), FrameIndex(**record["index"])
         lengths = {video.frames, len(index.pts), len(index.timestamps_s)}
     except (KeyError, TypeError) as error:
-        raise ValueError(f"not the record of a probed video: {error!r}") from error
+        raise ValueError(f"This is not the record of a probed video: {error!r}.") from error
     if len(lengths) != 1:
-        raise ValueError(f"not the record of a probed video: lengths {sorted(lengths)}, expected one")
+        raise ValueError(f"This is not the record of a probed video: it has the lengths {sorted(lengths)}.")
     return video, index
 
 
 def _check_header(stream: VideoStream, limits: Limits) -> None:
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > limits.max_pixels:
-        raise VideoError(f"absurd dimensions: {width}x{height}, expected at most {limits.max_pixels} pixels a frame")
+        raise VideoError(
+            f"The video has absurd dimensions: {width}x{height}, more than {limits.max_pixels} pixels per frame. "
+            "Convert it."
+        )
 
 
 def _check_extent(video: Video, limits: Limits) -> None:
     if video.width * video.height > limits.max_pixels:
         raise VideoError(
-            f"absurd dimensions: {video.width}x{video.height} as shown, expected at most {limits.max_pixels} pixels"
+            f"The video has absurd dimensions: {video.width}x{video.height} as shown, more than {limits.max_pixels} "
+            "pixels. Convert it."
         )
     if video.fps and video.fps > limits.max_fps:
-        raise VideoError(f"absurd frame rate: {video.fps:.6g} a second, expected at most {limits.max_fps:g}")
+        raise VideoError(
+            f"The video has an absurd frame rate: {video.fps:.6g} per second, more than {limits.max_fps:g}. Convert it."
+        )
     if video.duration_s > limits.max_duration_s:
-        raise VideoError(f"absurd duration: {video.duration_s:.0f} s, expected at most {limits.max_duration_s:.0f}")
+        raise VideoError(
+            f"The video has an absurd duration: {video.duration_s:.0f} s, more than {limits.max_duration_s:.0f}. Cut "
+            "it."
+        )
 
 
 def _check_entries(stream: VideoStream, container: str, size: int) -> None:
     """Refuse an MP4 whose boxes are in order but whose index points beyond the end of the file."""
     promised = max((entry.pos + entry.size for entry in stream.index_entries), default=0) if container == "mov" else 0
     if promised > size:
-        raise VideoError(f"truncated: found {size} bytes, its index points to byte {promised}; {UNFINISHED}")
+        raise VideoError(
+            f"The file is truncated: it has {size} bytes, and its index points to byte {promised}. {UNFINISHED}"
+        )

@@ -23,8 +23,8 @@ PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition
 def choose_stream(container: InputContainer) -> tuple[int, int]:
     """Index of the film's stream, and the number of streams that it was chosen from. Raises VideoError.
 
-    As ffmpeg chooses: default before others, then the most pixels, then the most frames, then the first. A track that
-    is disabled in an MP4 is not a default. Where another stream moves, one with a single picture is a thumbnail.
+    ffmpeg's choice: default before others, then the most pixels, then the most frames, then the first. A track that
+    is disabled in an MP4 is not a default. A stream with a single picture is a thumbnail if another one moves.
     Reads the file to its end where there are several streams.
     """
     films = [stream for stream in container.streams.video if not stream.disposition & PICTURES]
@@ -45,15 +45,17 @@ def film_stream(container: InputContainer, index: int) -> VideoStream:
     streams = container.streams
     stream = streams[index] if index < len(streams) else None
     if not isinstance(stream, VideoStream) or stream.codec_context is None:
-        raise VideoError(f"changed since it was probed: its stream {index} is no video; run the batch again")
+        raise VideoError(
+            f"The file has changed since it was probed: its stream {index} is not a video. Run the batch again."
+        )
     return stream
 
 
 def all_packets(container: InputContainer, *streams: VideoStream) -> Iterator[VideoPacket]:
     """Iterate over the packets to the file's end.
 
-    FFmpeg gives up on MPEG-TS after 64 KB without a packet, where a signal or a part of a disk was lost, or space was
-    reserved ahead. It continues when called again. PyAV fails so at a packet of a stream that begins with garbage.
+    FFmpeg gives up on MPEG-TS after 64 KB without a packet, as after a lost signal, a bad disk or reserved space. It
+    continues when called again. PyAV fails in the same way at a packet of a stream that begins with garbage.
     """
     while True:
         try:
@@ -82,8 +84,8 @@ def _count_packets(container: InputContainer, streams: list[VideoStream]) -> Cou
 
 def _what_is_missing(container: InputContainer, films: list[VideoStream]) -> str:
     if films:
-        return "no decoder for its video stream: convert it to H.264"
+        return "There is no decoder for its video stream. Convert it to H.264."
     videos = container.streams.video
     kinds = ", ".join(sorted({stream.type for stream in container.streams if stream not in videos})) or "nothing"
     cover = " and a cover picture" if videos else ""
-    return f"no video stream: found {kinds}{cover}, expected a video"
+    return f"The file has {kinds}{cover}, but no video stream. Remove it from the archive."

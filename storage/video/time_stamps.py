@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_TIME = int(np.iinfo(np.int64).min)
-CLOCK_CHANGE = 3.0  # sound stamps that it must be worth: fewer than four in a row are damage, more are another clock
-IRREGULAR = 0.05  # per e-fold that a step is off the usual one: decides only which of two stamps is damaged
+CLOCK_CHANGE = 3.0  # cost in sound stamps: fewer than four in a row are damage, more are another clock
+IRREGULAR = 0.05  # cost per e-fold between a step and the usual one: decides only which of two stamps is damaged
 MOST_IRREGULAR = 4.0
 REACH = 64  # stamps: the longest stretch of damage that is bridged, and the margin around it
 USUAL_OF = 33  # steps whose median is the rate before or after a gap
-SLOW_STEPS = 10  # usual steps that a gap may always last, so that a slow camera's is none
-RESUMES = 10  # steps within which a clock that comes back to its old count is taken to go on from there
+SLOW_STEPS = 10  # usual steps that a gap may always last, for slow cameras
+RESUMES = 10  # steps within which a clock that returns to its old count continues from there
 
 
 class ClockRules(NamedTuple):
@@ -32,7 +32,7 @@ class ClockRules(NamedTuple):
 
 
 class ClockChange(NamedTuple):
-    """A clock that was set before this frame. ticks: how far it jumped, beyond one frame's length"""
+    """A clock that was set before this frame. ticks: length of the jump beyond one frame's length"""
 
     frame: int
     ticks: float
@@ -60,9 +60,9 @@ class _Chain(NamedTuple):
 def repair(stamps: NDArray[np.int64], rules: ClockRules) -> Times:
     """Repair stamps to strictly ascending times of frames in presentation order. stamps: (n,), NO_TIME = missing.
 
-    Of all readings of the stamps the one that discards the fewest is taken; a change of clock counts as CLOCK_CHANGE
-    discarded stamps. Discarded ones are spaced evenly between their sound neighbours. After a change the clock
-    continues from its last time, at the rate before.
+    The interpretation that discards the fewest stamps is used; a change of clock counts as CLOCK_CHANGE discarded
+    stamps. Frames without a sound stamp are spaced evenly between their sound neighbours. After a change the clock
+    continues from its last time, at the previous rate.
     """
     present = np.flatnonzero(stamps != NO_TIME)
     if not len(present):

@@ -43,7 +43,7 @@ def unused_bytes(file: BufferedReader, film: Film, last_frame: int) -> int:
 
 
 def _end_of_packets(film: Film, size: int) -> int:
-    """Byte behind the last whole packet of any stream; the file's end where it cannot be told."""
+    """Return the byte after the last whole packet of any stream; the file's end where that is unknown."""
     end = -1
     try:
         with open_container(film.name, film.container) as opened:

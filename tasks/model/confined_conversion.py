@@ -31,11 +31,9 @@ def convert_confined(path: Path, spec: ConvertSpec, out: Path, location: str) ->
         try:
             answer = sandbox.call(convert_in_child, path, spec, out, location, cpu_s=CPU_S)
         except SandboxKilled as error:
-            raise ConversionError(f"The conversion was killed ({error}). Free some memory and try again.") from error
+            raise ConversionError(f"The conversion was interrupted. {error}") from error
         except SandboxError as error:
-            raise ConversionError(
-                f"The conversion failed: {error}. The model is damaged, too large or malicious. Give another model."
-            ) from error
+            raise ConversionError(f"The conversion failed. {error}") from error
     if "refused" in answer:
         raise ConversionError(str(answer["refused"]))
     if not answer["confined"]:

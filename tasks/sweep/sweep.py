@@ -238,7 +238,7 @@ def _ledger_results(engine: Database, version: str) -> _LedgerResults:
                 ledger_results.done[entry.result_key] = entry.result_sha256
         else:
             segment = Segment(entry.video_sha256, entry.start_frame, entry.stop_frame)
-            (ledger_results.kept if entry.looked_after else ledger_results.open).add(result_prefix(version, segment))
+            (ledger_results.kept if entry.has_lease else ledger_results.open).add(result_prefix(version, segment))
     return ledger_results
 
 

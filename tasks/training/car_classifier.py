@@ -18,7 +18,7 @@ from models.car_classifier.checkpoint import Epoch, Step
 from models.car_classifier.params import WEIGHTS_URL, FinetuneParams, FinetuneSpec, PictureSources
 from models.datasets.picture import SPLITS, Picture, PictureError, pictures_sha256, read_picture
 from models.datasets.sources import PictureSet, caltech256, named_splits, plain_folders, stanford_cars
-from models.datasets.splits import Drawn, check_classes, counts, draw_splits, folder_rows, leaks
+from models.datasets.splits import DrawnSplits, check_classes, counts, draw_splits, folder_rows, leaks
 from models.datasets.survey import Skipped, Survey, left_out_lines, survey
 from models.manifest import file_sha256
 from models.spec import flatten
@@ -123,7 +123,7 @@ def _alike(surveyed: Survey) -> list[str]:
     return [visible(f"similar pictures of different classes, both used: {one.path} and {other.path}{more}")]
 
 
-def _leaking(drawn: Drawn, surveyed: Survey) -> list[str]:
+def _leaking(drawn: DrawnSplits, surveyed: Survey) -> list[str]:
     prints = {
         (picture.sha256, picture.box): row
         for picture, row in zip(surveyed.pictures, surveyed.fingerprints, strict=True)

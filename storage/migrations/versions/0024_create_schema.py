@@ -11,8 +11,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# A migration is a record: it repeats names and types, and imports nothing that may change. What has no name here gets
-# one from the naming convention in tables.py.
+# A migration is a record: it repeats names and types, and imports nothing that may change. Constraints without a name
+# get one from the naming convention in tables.py.
 INSTANT = sa.DateTime(timezone=True).with_variant(sa.Text(), "sqlite")
 KEYPOINTS = (
     *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),

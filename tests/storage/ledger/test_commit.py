@@ -142,7 +142,7 @@ BAD = {
 def test_rows_that_are_not_the_segments_are_refused(engine: Engine, fault: str) -> None:
     video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=50)
     mine = must_claim(engine, batch_id)
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match=r"(?i)pose|keypoint|time"):
         commit_segment(engine, mine, BAD[fault], make_report(50))
     assert len(read_poses(engine, video_id, model_version_id, 0, 100)) == 0
     assert commit_segment(engine, mine, GOOD, make_report(50))
@@ -153,7 +153,7 @@ def test_rows_that_are_not_the_segments_are_refused(engine: Engine, fault: str) 
 )
 def test_a_report_that_counts_a_frame_twice_is_refused(engine: Engine, report: Any) -> None:
     _, _, batch_id = planned_batch(engine, VIDEO, length=50)
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match="undecodable"):
         commit_segment(engine, must_claim(engine, batch_id), GOOD, report)
 
 

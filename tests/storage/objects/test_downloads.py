@@ -133,7 +133,7 @@ def test_an_ir_brings_its_weights(site: Site, tmp_path: Path) -> None:
 
 def test_other_xml_is_no_model(site: Site, tmp_path: Path) -> None:
     site.pages["/feed.xml"] = Reply(b"<rss/>")
-    with pytest.raises(FetchError, match="no OpenVINO IR"):
+    with pytest.raises(FetchError, match="not an OpenVINO IR"):
         site.fetch("/feed.xml", tmp_path)
     assert files(tmp_path) == {}
     assert site.asked == ["/feed.xml"]
@@ -159,7 +159,7 @@ def test_content_that_changed_since_the_first_download_is_refused(model: Site, t
     manifest = model.fetch("/m/manifest.json", tmp_path)
     (manifest.parent / "a_weights").unlink()
     model.pages["/m/a_weights"] = Reply(bytes(24))
-    with pytest.raises(FetchError, match=r"a_weights has sha256 .* expected .* the file was changed"):
+    with pytest.raises(FetchError, match=r"sha256 of .*a_weights is .* first downloaded\. If you trust the change"):
         model.fetch("/m/manifest.json", tmp_path)
     assert not (manifest.parent / "a_weights").exists()
 
@@ -239,7 +239,7 @@ def test_a_web_page_is_no_model(site: Site, tmp_path: Path) -> None:
 )
 def test_names_that_lead_elsewhere_are_refused(site: Site, tmp_path: Path, name: object) -> None:
     site.pages["/manifest.json"] = Reply(json.dumps({"w": {"filename": name, "shape": [1]}}).encode())
-    with pytest.raises(FetchError, match="do not trust"):
+    with pytest.raises(FetchError, match="Do not use this source"):
         site.fetch("/manifest.json", tmp_path / "cache")
     assert site.asked == ["/manifest.json"]
     assert [p.name for p in tmp_path.iterdir()] == ["cache"]
@@ -264,7 +264,7 @@ def test_a_redirect_is_held_to_the_same_rule(site: Site, tmp_path: Path) -> None
 )
 def test_a_redirect_elsewhere_or_to_another_scheme_is_not_followed(site: Site, tmp_path: Path, location: str) -> None:
     site.pages["/away.pb"] = Reply(b"", 302, {"Location": location})
-    with pytest.raises(FetchError, match=r"not loopback|cannot fetch"):
+    with pytest.raises(FetchError, match=r"not loopback|cannot be fetched"):
         site.fetch("/away.pb", tmp_path)
     assert files(tmp_path) == {}
 
@@ -284,7 +284,7 @@ def test_a_redirect_to_an_address_with_credentials_is_refused(site: Site, tmp_pa
 @pytest.mark.parametrize("location", ["http://127.0.0.1:99999/x.pb", "http://[::1/x.pb", "/loop.pb"])
 def test_a_redirect_that_leads_nowhere_is_explained(site: Site, tmp_path: Path, location: str) -> None:
     site.pages["/loop.pb"] = Reply(b"", 302, {"Location": location})
-    with pytest.raises(FetchError, match=r"cannot fetch .*/loop\.pb .*--source PATH"):
+    with pytest.raises(FetchError, match=r"/loop\.pb cannot be fetched .*--source PATH"):
         site.fetch("/loop.pb", tmp_path)
 
 
@@ -299,7 +299,7 @@ def test_a_compressed_body_is_refused(site: Site, tmp_path: Path) -> None:
     "url", ["http://127.0.0.1/m.pb", "file:///etc/passwd", "ftp://host/m.pb", "https:///m.pb", "m.pb"]
 )
 def test_only_https_is_fetched(url: str, tmp_path: Path) -> None:
-    with pytest.raises(FetchError, match="expected https"):
+    with pytest.raises(FetchError, match="does not begin with https"):
         fetch_url(url, tmp_path, lambda *_: None)
 
 

@@ -22,7 +22,7 @@ def test_an_entry_point_is_a_function_of_that_module(module: str, name: str) -> 
 @pytest.mark.parametrize("function", [eval, Path.read_text, test_an_entry_point_is_a_function_of_that_module])
 def test_another_function_is_refused_before_a_child_starts(function: object) -> None:
     with Sandbox() as sandbox:
-        with pytest.raises(ValueError, match="no entry point of the sandbox"):
+        with pytest.raises(ValueError, match="not an entry point of the sandbox"):
             sandbox.call(function, cpu_s=1)  # type: ignore[arg-type]
         assert sandbox.pid is None
 

@@ -171,5 +171,5 @@ WRONG = [
 def test_a_geometry_that_contradicts_itself_is_refused(fault: dict[str, float]) -> None:
     check_geometry(make_video())
     assert geometry_of(make_video()).size == (640, 480)
-    with pytest.raises(ValueError, match="expected a geometry"):
+    with pytest.raises(ValueError, match="does not give the video's size"):
         check_geometry(dataclasses.replace(make_video(), **fault))
