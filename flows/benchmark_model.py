@@ -1,4 +1,4 @@
-"""Flow benchmark-model: how fast models are on a device, alone and from a video to its rows."""
+"""Flow benchmark-model: the speed of models on a device, alone and from a video to its rows."""
 
 import logging
 
@@ -38,10 +38,10 @@ adds its own.
 @cancellable
 @form(BenchmarkSpec)
 def benchmark_model(spec: BenchmarkSpec) -> dict[str, dict[str, float]]:
-    """Measure models on a device: inference alone, then all that a night does with a video.
+    """Measure models on a device: inference alone, then all work of a batch on a video.
 
-    What is found is in SQL (`benchmark_results`) and, as a chart and a table, in an artifact. Gives frames a second:
-    name -> `model` and `pipeline`. Measuring again adds rows. Raises NightjarError.
+    Writes the results to SQL (`benchmark_results`) and, as a chart and a table, to an artifact. Returns frames per
+    second: name -> `model` and `pipeline`. Measuring again adds rows. Raises NightjarError.
     """
     with open_site() as site, scratch_folder("benchmark") as scratch:
         check_benchmark(site, spec)
@@ -72,14 +72,14 @@ def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:
         f"{cell(where)} The machine's load average was {last.load_1m:.1f} at the start.",
         f"![frames a second]({data_url(chart)})",
         markdown_table(benchmarking.speed_table(measured)),
-        "The last column is what the seed article reports of its own Neural Compute Stick; it was not measured here.",
+        "The last column is the seed article's figure for its own Neural Compute Stick; it was not measured here.",
         "## Where the time goes",
         markdown_table(benchmarking.cost_table(measured)),
         f"In {last.precision}; both processes' memory at its peak.{_heat(last.temperature_c)}",
         f"The chart: {code(site.artifacts.url(key))}",
     ]
     create_markdown_artifact("\n\n".join(parts), key="benchmark", description=f"{title} on {cell(last.device)}")
-    log.info("chart: %s", site.artifacts.url(key))
+    log.info("Stored the chart at %s", site.artifacts.url(key))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Flow convert-model: TensorFlow or TensorFlow.js weights, or an OpenVINO IR, become a model in the artifact store."""
+"""Flow convert-model: TensorFlow or TensorFlow.js weights, or an OpenVINO IR, to a model in the artifact store."""
 
 import logging
 
@@ -41,7 +41,7 @@ def convert_model(spec: ConvertSpec) -> str:
     """Convert a model to OpenVINO IR, measure it against its source, and store it under its hash.
 
     Returns the version's hash. Converting the same source the same way again changes nothing.
-    Raises NightjarError: no source, unknown format, unknown scaling, parity out of bounds, not fit for the device.
+    Raises NightjarError: no source, unknown format, unknown scaling, parity out of bounds, unfit for the device.
     """
     with open_site() as site, scratch_folder("convert") as scratch:
         check_conversion(spec)
@@ -49,7 +49,7 @@ def convert_model(spec: ConvertSpec) -> str:
         manifest = convert_source_task(path, location, scratch / "ir", spec)
         store_model_task(scratch / "ir", manifest)
         url = site.artifacts.url(f"models/{manifest.version_id}/manifest.json")
-    log.info("%s is version %s: %s", spec.name, manifest.version_id[:12], url)
+    log.info("Stored %s as version %s at %s", spec.name, manifest.version_id[:12], url)
     create_markdown_artifact(
         _card(manifest, url), key="conversion", description=f"{spec.name}, {manifest.version_id[:12]}"
     )
@@ -73,7 +73,7 @@ Input {manifest.input.shape}, {scaling_of(manifest.input).describe()}: {cell(man
 |---|--:|--:|--:|---|
 {rows}
 
-The mean is what is judged. The largest difference is in one cell of one picture, often one without a person.
+The mean decides. The largest difference is in one cell of one picture, often one without a person.
 
 Measured on {manifest.parity.image_count} pictures: {cell(manifest.parity.images)}.
 Neural Compute Stick: {"fit" if manifest.stick.fit else "not fit"}. {cell(manifest.stick.reason)}
@@ -83,7 +83,7 @@ Neural Compute Stick: {"fit" if manifest.stick.fit else "not fit"}. {cell(manife
 def _proof(manifest: Manifest) -> str:
     if manifest.proof is None:
         return ""
-    return f" Of {manifest.proof.pictures} it names rightly: {cell(manifest.proof.describe())}."
+    return f" It labels these of {manifest.proof.pictures} correctly: {cell(manifest.proof.describe())}."
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Flow evaluate-model: how right a pose model is on annotated images, with the protocol of the figures."""
+"""Flow evaluate-model: the accuracy of a pose model on annotated images, with the protocol of the figures."""
 
 import logging
 
@@ -21,7 +21,7 @@ from tasks.text.markdown import code
 log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
-Measure how right a pose model is on images with COCO keypoint annotations.
+Measure the accuracy of a pose model on images with COCO keypoint annotations.
 
 The artifact **evaluation** has AP, AR, mean OKS and PCK, the protocol behind them, and the best and worst
 images. The same measurement is not done twice.
@@ -37,9 +37,9 @@ images. The same measurement is not done twice.
 @cancellable
 @form(EvaluateSpec)
 def evaluate_model(spec: EvaluateSpec) -> Measured:
-    """AP and AR by pycocotools, mean OKS and PCK of a model, written down with their protocol.
+    """Measure AP and AR by pycocotools, mean OKS and PCK of a model, and store them with their protocol.
 
-    The same model by the same protocol is not measured again. Raises NightjarError.
+    The same model with the same protocol is not measured again. Raises NightjarError.
     """
     with open_site() as site:
         check_evaluation(site, spec)

@@ -1,4 +1,4 @@
-"""Flow finetune-classifier: pictures of cars and of others become a classifier that a night can run."""
+"""Flow finetune-classifier: pictures of cars and of other things to a classifier for batches."""
 
 import logging
 from collections import Counter
@@ -41,8 +41,8 @@ DESCRIPTION = """\
 Train a classifier on your pictures of cars and of other things, test it, and make it a model that batches can
 use.
 
-The artifact **finetuning** has the test's figures, curves, and the pictures that it gets wrong. A training that
-was interrupted continues when it is started again with the same pictures and parameters.
+The artifact **finetuning** has the test's figures, curves, and the pictures that it gets wrong. An interrupted
+training continues when it is started again with the same pictures and parameters.
 """
 
 
@@ -55,7 +55,7 @@ was interrupted continues when it is started again with the same pictures and pa
 @cancellable
 @form(FinetuneSpec)
 def finetune_classifier(spec: FinetuneSpec) -> int:
-    """Fine-tune a car / not-a-car classifier, judge it on pictures that it never saw, and convert it for the nights.
+    """Fine-tune a car / not-a-car classifier, test it on unseen pictures, and convert it for batches.
 
     Returns the run's number, for `nightjar compare` and as `--model run-NUMBER`. An interrupted training resumes from
     its last epoch when it is started again with the same pictures and parameters; a completed one is not repeated.
@@ -71,7 +71,9 @@ def finetune_classifier(spec: FinetuneSpec) -> int:
             site.engine, plan, flow_run.get_id(), owner=this_owner(), is_dead=is_dead
         )
         if done:
-            said = "run %s has done this with the same pictures, parameters and weights; '--model run-%s' is its model"
+            said = (
+                "Run %s has done this with the same pictures, parameters and weights. Use its model as --model run-%s"
+            )
             log.info(said, run_id, run_id)
             return run_id
         try:
@@ -87,7 +89,7 @@ def finetune_classifier(spec: FinetuneSpec) -> int:
 
 @dataclass(frozen=True)
 class _Run:
-    """A training under way."""
+    """A running training."""
 
     run_id: int
     plan: trainings.TrainingPlan
@@ -96,19 +98,19 @@ class _Run:
 
     @property
     def trained_on(self) -> Counter[bool]:
-        """Training pictures of others (False) and of cars (True)."""
+        """Numbers of training pictures without (False) and with a car (True)."""
         return Counter(picture.car for picture in self.data.pictures if picture.split == "train")
 
 
 def _train(site: Site, run: _Run, weights: Path) -> None:
-    """Train, judge, convert and publish; the run counts as completed when all of it is done."""
+    """Train, test, convert and publish. The run is completed when all of it is done."""
     folder = site.settings.home.resolve() / "training" / "classifier" / run.plan.run_key
     trained = finetuning.train_task(run.run_id, run.params, run.data, weights, folder)
     judged = judging.judge_task(run.run_id, run.params, run.plan.preset, trained)
     addresses = finetuning.keep_task(run.plan.run_key, judged.pictures, trained.model)
     with scratch_folder("finetune") as place:
         pictures = finetuning.parity_pictures(trained.test, place / "pictures")
-        # The range is as models.car_classifier.feed has it.
+        # The range is that of models.car_classifier.feed.
         spec = ConvertSpec(
             run.plan.name,
             images=pictures,
@@ -133,7 +135,7 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
 
 
 def _publish(run: _Run, judged: TrainedScores, ir: IrScores, version: str, addresses: dict[str, str]) -> None:
-    """Show the result to people: a page in Prefect's UI, the main figures and warnings in the log."""
+    """Publish the result: a page in Prefect's UI, the main figures and warnings in the log."""
     said = judging.lines(judged, ir)
     warned = judging.warnings(run.params, run.trained_on, judged, ir)
     title = f"# Run {run.run_id}: {run.plan.name}, {run.plan.preset}"
@@ -141,12 +143,12 @@ def _publish(run: _Run, judged: TrainedScores, ir: IrScores, version: str, addre
     parts.append("\n".join(f"- {name}: {code(address)}" for name, address in addresses.items()))
     description = f"run {run.run_id}, {run.plan.preset}"
     create_markdown_artifact("\n\n".join(parts), key="finetuning", description=description)
-    log.info("run %s: %s", run.run_id, "; ".join(f"{label} {text}" for label, text in said.items()))
-    log.info("'--model run-%s' is this model, version %s", run.run_id, version[:12])
+    log.info("Completed run %s: %s", run.run_id, "; ".join(f"{label} {text}" for label, text in said.items()))
+    log.info("Use this model, version %s, as --model run-%s", version[:12], run.run_id)
     for warning in warned:
         log.warning(warning)
     for name, address in addresses.items():
-        log.info("%s: %s", name, address)
+        log.info("Stored %s at %s", name, address)
 
 
 def _page(run: _Run, judged: TrainedScores, said: dict[str, str], version: str) -> str:

@@ -1,4 +1,4 @@
-"""Flow infer-assignment: a worker of the edge pool does a part of a night. No SQL, no TensorFlow in it."""
+"""Flow infer-assignment: one worker's part of a batch on the edge pool. No SQL, no TensorFlow."""
 
 import logging
 import socket
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def _run_name(given: dict[str, Any]) -> str:
-    """Name the run by its device first: a night's runs differ in nothing else that people know."""
+    """Name the run by worker and device first, as the runs of a batch otherwise look the same to users."""
     settings = read_settings()
     return f"{settings.worker_name or socket.gethostname()}/{settings.device}, assignment {given['assignment'][:6]}"
 
@@ -33,5 +33,5 @@ def infer_assignment(
         str, Option("Key of the segments that a nightly batch gives.", pattern="^[0-9a-f]{8}-[0-9a-f]{16}$")
     ],
 ) -> None:
-    """Do the segments that a nightly batch gives to this worker. Batches start it; by hand there is nothing to do."""
+    """Process the segments that a nightly batch gives to this worker. Started by hand, it has nothing to do."""
     log.info(work_on(assignment, read_settings()))

@@ -1,4 +1,4 @@
-"""Flow nightly-batch: whatever is new in a video archive becomes rows in SQL."""
+"""Flow nightly-batch: rows in SQL for everything that is new in a video archive."""
 
 import logging
 import time
@@ -41,20 +41,20 @@ from tasks.waiting.retry import OutageRetry
 
 log = logging.getLogger(__name__)
 
-# Prefect's client waits twice as long each time, in silence: with five tries a minute, and then this night says it.
+# Prefect's client doubles its silent wait with each retry. Five of them take a minute, and then this flow reports it.
 CLIENT_RETRIES = 5
 
 
 class BatchIncomplete(NightjarError):
-    """The batch came to its end, and something that it expected is not in the database."""
+    """The batch has ended, and something that it expected is not in the database."""
 
 
 DESCRIPTION = """\
-Look at every new video of an archive with a model, and write what it sees into the database.
+Run a model on every new video of an archive, and write the results into the database.
 
-- Videos that were done before are not done again. A run that was interrupted is continued by the next one.
+- Completed videos are not processed again. The next run continues an interrupted one.
 - The result is under *Artifacts*: **batch-report** has the account, pictures and charts, **batch-videos** the
-  figures of each video that it had to do with, **batch-quarantine** what could not be processed and why.
+  figures of each video, **batch-quarantine** the files that could not be processed, with the reasons.
 - The run fails if anything that it expected is missing at the end. Run it again to continue.
 """
 
@@ -68,10 +68,10 @@ Look at every new video of an archive with a model, and write what it sees into 
 @cancellable
 @form(NightSpec)
 def nightly_batch(spec: NightSpec) -> BatchReport:
-    """List the archive, read what is new, run the model on it, load the results, account for every frame.
+    """List the archive, read new videos, run the model on them, load the results, account for every frame.
 
-    Finished segments are not repeated: the next run continues an interrupted one, and a run over an archive
-    that did not change does nothing. Raises NightjarError; BatchIncomplete when anything is missing at the end.
+    Finished segments are not repeated: the next run continues an interrupted one, and a run over an unchanged archive
+    does nothing. Raises NightjarError; BatchIncomplete when anything is missing at the end.
     """
     begun = time.monotonic()
     limit_s = read_settings().outage_s
@@ -104,10 +104,10 @@ def nightly_batch(spec: NightSpec) -> BatchReport:
 
 
 def _begin(site: Site, spec: NightSpec, model_version_id: int, folder: Path, manifest: Manifest) -> NightKey:
-    """Enter the batch into the database. Segments that dead runs held are freed first."""
+    """Record the batch in the database. Segments of dead runs are freed first."""
     location = canonical(spec.archive)
     if not catalogue.knows_archive(site.engine, location):
-        # A mistyped name leaves no batch; a known archive whose disk is away leaves one that crashed.
+        # A mistyped name leaves no batch; a known archive with a missing disk leaves a crashed one.
         site.archive(location).check()
     batches.release_dead(site.engine, is_dead)
     clean_up(site.settings)
@@ -119,11 +119,11 @@ def _begin(site: Site, spec: NightSpec, model_version_id: int, folder: Path, man
 
 
 def _expect(site: Site, key: NightKey, listing: ArchiveListing) -> SegmentCounts:
-    """Write down which segments the batch has to do; their counts."""
+    """Record the segments that the batch has to process. Returns their counts."""
     counts = batches.expect_segments(site.engine, key.batch_id, listing.entries, listing.listed, listing.refused)
     log.info(
-        f"{listing.listed} files listed, {listing.new} new or changed, {listing.refused} in quarantine; "
-        f"to do: {counts.missing} segments, {counts.frames_missing} frames"
+        f"Listed {listing.listed} files: {listing.new} new or changed, {listing.refused} in quarantine. "
+        f"{counts.missing} segments with {counts.frames_missing} frames are to be processed"
     )
     return counts
 

@@ -1,4 +1,4 @@
-"""Flow quantize-model: a model in INT8, its ranges measured on frames of one's own archive, kept if it is as good."""
+"""Flow quantize-model: an INT8 version of a model, with ranges measured on frames of the user's own archive."""
 
 import logging
 
@@ -25,9 +25,8 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
 Make an INT8 version of a pose model, which is smaller and faster, and keep it if it is as good as its source.
-
-Value ranges are measured on frames of your own archive. The artifact **quantization** has both models side by
-side. A model that lost too much is refused, and the run fails.
+Value ranges are measured on frames of your own archive. The artifact **quantization** compares both models. A model
+that lost too much is refused, and the run fails.
 """
 
 
@@ -40,7 +39,7 @@ side. A model that lost too much is refused, and the run fails.
 @cancellable
 @form(QuantizeSpec)
 def quantize_model(spec: QuantizeSpec) -> str:
-    """Quantise a pose model to INT8 and store it as a version of its own, if it is as good as its source.
+    """Quantise a pose model to INT8 and store it as a separate version if it is as good as its source.
 
     Returns the version's hash. The same source and archive give the same version.
     Raises NightjarError; QuantizationRefused with both figures when the INT8 model is worse than allowed.
@@ -57,12 +56,12 @@ def quantize_model(spec: QuantizeSpec) -> str:
         _publish(source, manifest, judged)
         quantization.refuse_worse(manifest.name, judged)
         evaluation.keep(site, store_model_task(out, manifest), manifest, judged.quantised)
-    log.info("%s is version %s", manifest.name, manifest.version_id[:12])
+    log.info("Stored %s as version %s", manifest.name, manifest.version_id[:12])
     return manifest.version_id
 
 
 def _publish(source: Manifest, manifest: Manifest, judged: QuantizedScores) -> None:
-    """Both side by side, also when the one is refused."""
+    """Publish a comparison of both models, also when the INT8 version is refused."""
     columns = {source.name: judged.source.lines(), manifest.name: judged.quantised.lines()}
     speed = judged.speed.describe(source.name, manifest.name)
     source_code = code(manifest.source.location)

@@ -1,4 +1,4 @@
-"""Flow train-demo-model: a small PoseNet, trained from nothing on synthetic people."""
+"""Flow train-demo-model: a small PoseNet, trained from random weights on synthetic people."""
 
 import base64
 import logging
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 DESCRIPTION = """\
 Train the demo's small pose model from random weights on rendered people. No pictures are needed.
 
-The artifact **training** has the losses and the accuracy on people that it never saw. A training that was
-interrupted continues when it is started again with the same parameters.
+The artifact **training** has the losses and the accuracy on unseen people. An interrupted training continues when it
+is started again with the same parameters.
 """
 
 
@@ -34,10 +34,10 @@ interrupted continues when it is started again with the same parameters.
 @cancellable
 @form(TrainSpec)
 def train_demo_model(spec: TrainSpec) -> str:
-    """Train posenet-demo on rendered people, on a GPU if there is one; measure it on people it never saw.
+    """Train posenet-demo on rendered people, on a GPU if there is one, and measure it on unseen people.
 
-    A training that was killed goes on from its last checkpoint when it is started again with the same parameters.
-    Gives the folder of the TF.js model, for `nightjar convert posenet-demo --source`. Raises NightjarError.
+    A killed training resumes from its last checkpoint when it is started again with the same parameters.
+    Returns the folder of the TF.js model, for `nightjar convert posenet-demo --source`. Raises NightjarError.
     """
     from models.demo_model.params import TrainParams
     from models.demo_model.train import CURVES_FILE
@@ -52,7 +52,7 @@ def train_demo_model(spec: TrainSpec) -> str:
         url = site.artifacts.url("training/posenet-demo/losses.png")
     picture = f"![losses](data:image/png;base64,{base64.b64encode(curves).decode()})"
     create_markdown_artifact(f"{text}\n{picture}\n", key="training", description="posenet-demo")
-    log.info("AP %.3f, AP50 %.3f, PCK %.3f; curves: %s", *accuracy[:2], accuracy.pck_box, url)
+    log.info("Measured AP %.3f, AP50 %.3f, PCK %.3f. Stored the curves at %s", *accuracy[:2], accuracy.pck_box, url)
     return str(place / "model")
 
 

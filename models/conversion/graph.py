@@ -181,7 +181,7 @@ def posenet_outputs(graph: GraphDef, candidates: dict[str, str]) -> dict[str, st
     chosen = {output: tensor for output in POSENET_OUTPUTS if (tensor := found[output] or within[output])}
     if missing := POSENET_OUTPUTS.keys() - chosen.keys():
         raise ConversionError(
-            f"The outputs are {', '.join(sorted(candidates))}. PoseNet's {', '.join(sorted(missing))} are missing. "
+            f"The outputs are {', '.join(sorted(candidates))}, without PoseNet's {', '.join(sorted(missing))}. "
             "Give a complete PoseNet."
         )
     if any("resnet" in node.name.lower() for node in part_of(graph, chosen.values()).node):

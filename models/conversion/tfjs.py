@@ -133,7 +133,9 @@ def read_weights(file: Path) -> Weights:
         expected = sum(map(_stored_bytes, entries))
         if expected != len(content):
             names = ", ".join(group["paths"])
-            raise ConversionError(f"{names} have {len(content)} bytes, not {expected}. Fetch the source again.")
+            raise ConversionError(
+                f"The weights in {names} have {len(content)} bytes, not {expected}. Fetch the source again."
+            )
         found = decode_weights([{"weights": entries}], content, flatten=True)
         weights |= {weight["name"]: weight["data"] for weight in found}
     for name, values in weights.items():

@@ -1,6 +1,6 @@
 """The files below a folder, through links to folders as well. Opens no file.
 
-A link to a folder is followed wherever it leads, and said, unless it leads back to a folder that it lies in.
+A link to a folder is followed wherever it leads, with a note, unless it leads back to a folder that contains it.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 from models.datasets.picture import PictureError
 
 MOST_VISITS = 8
-"""Of one real folder by different links: links that lead to each other would multiply without end."""
+"""Visits of one real folder by different links: links that lead to each other would multiply without end."""
 _NAMED = 5
 
 _Identity = tuple[int, int]
@@ -21,7 +21,7 @@ class FolderFiles(NamedTuple):
     """Result of `list_files`.
 
     files: parents before children, each folder by name
-    notes: links followed and links not followed, for people
+    notes: links followed and links not followed, for users
     """
 
     files: list[Path]

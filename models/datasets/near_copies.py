@@ -1,7 +1,8 @@
 """Pictures that are nearly the same, found by a perceptual hash. No files, no splits.
 
-The hash is the difference hash (dHash) of Krawetz, "Kind of Like That" (2013): is a pixel of the shrunken grey picture
-brighter than its left neighbour? His 8 x 8 bits put any two motorbikes before a white wall together; 16 x 16 do not.
+The hash is the difference hash (dHash) of Krawetz, "Kind of Like That" (2013): a bit is set if a pixel of the shrunken
+grey picture is brighter than its left neighbour. His 8 x 8 bits match any two motorbikes in front of a white wall;
+16 x 16 do not.
 """
 
 from collections.abc import Iterator
@@ -12,19 +13,19 @@ from numpy.typing import NDArray
 
 SIDE = 16
 BITS = SIDE * SIDE
-WITHIN = 20  # bits; measured, see docs/decisions/101: halved or recompressed copies, few pairs that only look alike
+WITHIN = 20  # bits; measured, see docs/decisions/101: halved or recompressed copies match, few merely similar pairs do
 
 THUMBNAIL = 24
 SAME_LEVELS = 10
-"""Of 256, in every cell of two thumbnails: between all copies that were saved again (98 % at JPEG quality 75, 82 % at
-30, 48 % when halved) and few pictures of one scene with a small car (2 % where it is 1/20 of the width).
+"""Of 256, in every cell of two thumbnails. It accepts re-saved copies (98 % at JPEG quality 75, 82 % at 30,
+48 % when halved) and few pictures of one scene with a small car (2 % where it is 1/20 of the width).
 """
 
 Pairs = NDArray[np.int64]
 
 
 def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """image: (height, width, 3) RGB -> (2, 32) uint8, the packed bits of the picture and of its mirror image."""
+    """(2, 32) uint8: the packed bits of the picture and of its mirror image. image: (height, width, 3) RGB"""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA)
     both = np.stack([small, small[:, ::-1]])
@@ -32,14 +33,14 @@ def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """image: (height, width, 3) RGB -> (24, 24, 3) uint8, stretched."""
+    """(24, 24, 3) uint8, stretched. image: (height, width, 3) RGB"""
     return np.asarray(cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def same_pictures(thumbnails: NDArray[np.uint8], pairs: Pairs) -> NDArray[np.bool_]:
     """(pairs,) True where two pictures are the same photograph, mirrored or not, and not only the same scene.
 
-    A fingerprint cannot tell a car that comes into the view of a fixed camera; thumbnails can.
+    A fingerprint does not detect a car that enters the view of a fixed camera; thumbnails do.
     thumbnails: (n, 24, 24, 3) uint8; pairs: (pairs, 2 or more) indices in the first two columns
     """
     same = np.empty(len(pairs), bool)
@@ -51,7 +52,7 @@ def same_pictures(thumbnails: NDArray[np.uint8], pairs: Pairs) -> NDArray[np.boo
 
 
 def near_duplicates(fingerprints: NDArray[np.uint8], within: int = WITHIN) -> Pairs:
-    """(pairs, 3) int64: i < j of pictures that differ in at most `within` of 256 bits, mirrored or not; how many.
+    """(pairs, 3) int64: i < j of pictures that differ in at most `within` of 256 bits, mirrored or not; the difference.
 
     fingerprints: (n, 2, 32) uint8. Ordered by i, then j.
     """
@@ -60,7 +61,7 @@ def near_duplicates(fingerprints: NDArray[np.uint8], within: int = WITHIN) -> Pa
 
 
 def _pairs(fingerprints: NDArray[np.uint8], within: int, at_once: int = 512) -> Iterator[Pairs]:
-    """Distances as products of vectors of +1 and -1, which are exact in float32: 20,000 pictures in seconds."""
+    """Compute distances as products of vectors of +1 and -1, exact in float32: 20,000 pictures take seconds."""
     signs = np.unpackbits(fingerprints, axis=2).astype(np.float32) * 2 - 1
     for start in range(0, len(signs), at_once):
         block = signs[start : start + at_once, 0]

@@ -1,4 +1,4 @@
-"""A picture of a data set: which file, what it shows, which split it is of; reading one. No network, no training."""
+"""A picture of a data set: its file, class and split, and reading it. No network, no training."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 MAX_PIXELS = 100_000_000  # 300 MB of RGB; the largest of Stanford Cars has 42 million
 MAX_BYTES = 200_000_000
 STRIPE_PIXELS = 1 << 20
-_FORMATS = "expected a JPEG, PNG, WebP, GIF or BMP"
-# Formats that users have and that are not read here, by their first bytes and by the brands of ISO 23008-12.
+_FORMATS = "JPEG, PNG, WebP, GIF or BMP"
+# Common formats that are not supported, by their first bytes and by the brands of ISO 23008-12.
 _SIGNATURES = {
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
     "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
@@ -35,9 +35,9 @@ _BRANDS = {
 
 
 class PictureError(NightjarError):
-    """A file that is no usable picture, or a data set that is not what it should be.
+    """A file that is not a usable picture, or an invalid data set.
 
-    Names of files may hold bytes that are no UTF-8: they are escaped, so that the text can be stored and sent.
+    Names of files may contain bytes that are not UTF-8. They are escaped, so that the text can be stored and sent.
     """
 
     def __init__(self, text: str) -> None:
@@ -45,7 +45,7 @@ class PictureError(NightjarError):
 
 
 class UnsupportedFormat(PictureError):
-    """A picture of a format that is not read here. format: such as AVIF"""
+    """A picture of a format that is not supported. format: such as AVIF"""
 
     def __init__(self, text: str, format: str) -> None:
         super().__init__(text)
@@ -56,7 +56,7 @@ class UnsupportedFormat(PictureError):
 class Picture:
     """One picture of a data set.
 
-    car: whether it shows a car; source: the data set's name; split: None where it is still to be drawn
+    car: it shows a car; source: the data set's name; split: None where it is still to be drawn
     box: (left, top, right, bottom) pixels to cut out, right and bottom exclusive; None = the whole picture
     sha256: of the file's bytes, empty until the file was read
     """
@@ -70,7 +70,7 @@ class Picture:
 
 
 def pictures_sha256(pictures: Sequence[Picture]) -> str:
-    """Hash what decides a training: bytes, box, class and split of each, in order. The files' places do not count."""
+    """Hash all that affects a training: bytes, box, class and split of each, in order. Paths of files do not count."""
     digest = hashlib.sha256()
     for picture in pictures:
         digest.update(f"{picture.sha256} {picture.box} {picture.car} {picture.split}\n".encode())
@@ -80,8 +80,8 @@ def pictures_sha256(pictures: Sequence[Picture]) -> str:
 def read_picture(picture: Picture) -> NDArray[np.uint8]:
     """(height, width, 3) uint8 RGB as a viewer shows it, cut to its box. Raises PictureError with the reason.
 
-    Grey, palette, CMYK and 16-bit pictures become RGB; transparent ones are put on white (their EXIF is not looked at),
-    others are rotated as EXIF says; of an animation it is the first frame.
+    Grey, palette, CMYK and 16-bit pictures become RGB. Transparent ones are put on white, without regard to their EXIF;
+    others are rotated by EXIF. Of an animation the first frame counts.
     """
     return decode_picture(read_bytes(picture.path), picture)
 
@@ -90,39 +90,43 @@ def read_bytes(path: Path) -> bytes:
     """Read a picture file: a regular file (or a link to one) of a sane size, never a pipe, device or folder."""
     try:
         if not path.is_file():
-            found = "is not a regular file" if path.exists() else "is not there"
-            raise PictureError(f"{path} {found}, expected a picture file: leave it out")
+            found = "is not a regular file" if path.exists() else "does not exist"
+            raise PictureError(f"{path} {found}. Leave it out.")
         size_bytes = path.stat().st_size
         if size_bytes > MAX_BYTES:
-            raise PictureError(f"{path} has {size_bytes} bytes, expected at most {MAX_BYTES}: leave it out")
+            raise PictureError(f"{path} has {size_bytes:,} bytes, more than {MAX_BYTES:,}. Leave it out.")
         return path.read_bytes()
     except OSError as error:
-        raise PictureError(f"{path} cannot be read ({error.strerror}): mend its permissions or its disk") from error
+        raise PictureError(
+            f"{path} cannot be read ({error.strerror}). Correct its permissions, or check its disk."
+        ) from error
 
 
 def decode_picture(content: bytes, picture: Picture) -> NDArray[np.uint8]:
-    """read_picture() of a file's bytes that were read before."""
+    """Decode the bytes of a file that were read before, like read_picture."""
     path = picture.path
     try:
         kind, width, height = _header(content)
     except (IndexError, ValueError) as error:
         what = f"starts with {content[:8]!r}" if content else "is empty"
         if found := _unsupported(content):
-            text = f"{path} {what}, as {found} does, {_FORMATS}: convert it to JPEG or PNG"
+            text = f"{path} {what}, as {found} does, which is not supported. Convert it to JPEG or PNG."
             raise UnsupportedFormat(text, found) from error
-        raise PictureError(f"{path} {what}, {_FORMATS}: fetch it again or leave it out") from error
+        raise PictureError(f"{path} {what}, which is not a {_FORMATS}. Fetch it again or leave it out.") from error
     if not 0 < width * height <= MAX_PIXELS:
-        raise PictureError(f"{path} says it is {width} x {height}, expected up to {MAX_PIXELS} pixels: leave it out")
+        raise PictureError(
+            f"{path} has {width} x {height} by its header, more than {MAX_PIXELS:,} pixels. Leave it out."
+        )
     image = _decode(kind, content)
     if image is None:
-        raise PictureError(f"{path} is a {kind} that is truncated or damaged: fetch it again or leave it out")
+        raise PictureError(f"{path} is a {kind} that is truncated or damaged. Fetch it again or leave it out.")
     return np.ascontiguousarray(_cut(image, picture))
 
 
 def _header(content: bytes) -> tuple[str, int, int]:
     """(format, width, height), before anything is decoded: an allow-list, and the guard against decompression bombs.
 
-    Raises ValueError or IndexError where it is none of the formats.
+    Raises ValueError or IndexError for any other format.
     """
     if content.startswith(b"\xff\xd8\xff"):
         at = _jpeg_frame(content)
@@ -135,11 +139,11 @@ def _header(content: bytes) -> tuple[str, int, int]:
         return "BMP", abs(_little(content[18:22], signed=True)), abs(_little(content[22:26], signed=True))
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         return "WebP", *_webp_size(content)
-    raise ValueError("none of the formats")
+    raise ValueError("This is none of the formats")
 
 
 def _unsupported(content: bytes) -> str | None:
-    """Name of the format, of those that are known and not read."""
+    """Return the name of the format, of those that are known and not supported."""
     if content[4:8] == b"ftyp":  # the box's size, ftyp, the major brand, its version, compatible brands
         brands = {content[at : at + 4] for at in (8, *range(16, min(_big(content[:4]), 256), 4))}
         return next((name for name, known in _BRANDS.items() if brands & known), None)
@@ -147,11 +151,11 @@ def _unsupported(content: bytes) -> str | None:
 
 
 def _jpeg_frame(content: bytes) -> int:
-    """Position of a JPEG's frame header (SOFn). EXIF's own small JPEG is inside a segment, which is jumped over."""
+    """Position of a JPEG's frame header (SOFn). EXIF's own small JPEG is inside a segment, which is skipped."""
     at = 2
     while True:
         if content[at] != 0xFF:
-            raise ValueError("no marker where one should be")
+            raise ValueError("There is no marker where one should be")
         marker = content[at + 1]
         if marker == 0xFF:  # padding
             at += 1
@@ -171,7 +175,7 @@ def _webp_size(content: bytes) -> tuple[int, int]:
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     if kind == b"VP8 ":
         return _little(content[26:28]) & 0x3FFF, _little(content[28:30]) & 0x3FFF
-    raise ValueError("an unknown kind of WebP")
+    raise ValueError("This kind of WebP is unknown")
 
 
 def _big(part: bytes) -> int:
@@ -185,7 +189,7 @@ def _little(part: bytes, *, signed: bool = False) -> int:
 def _decode(kind: str, content: bytes) -> NDArray[np.uint8] | None:
     """Decode the picture; None = the file is truncated or damaged.
 
-    From memory and not by imread: from a file OpenCV lets libjpeg fill what is missing with grey.
+    From memory and not by imread: from a file OpenCV lets libjpeg fill missing parts with grey.
     """
     if kind == "JPEG" and content.find(b"\xff\xd9", _jpeg_frame(content)) < 0:
         return None  # no end: a download whose missing part is zeros, which libjpeg decodes to grey
@@ -201,9 +205,9 @@ def _decode(kind: str, content: bytes) -> NDArray[np.uint8] | None:
 
 
 def _on_white(bgra: NDArray[Any]) -> NDArray[np.uint8]:
-    """RGB uint8 of a transparent picture: on white, as cut-out pictures are shown; under it lies any colour.
+    """Put a transparent picture on white, as cut-out pictures are shown: transparent pixels may have any colour.
 
-    In stripes: as floats, all of a large picture would take gigabytes.
+    In stripes, because a large picture takes gigabytes as floats.
     """
     rgb = np.empty((*bgra.shape[:2], 3), np.uint8)
     rows = max(1, STRIPE_PIXELS // bgra.shape[1])
@@ -227,5 +231,5 @@ def _cut(image: NDArray[np.uint8], picture: Picture) -> NDArray[np.uint8]:
     part = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if not part.size:
         height, width = image.shape[:2]
-        raise PictureError(f"the box {picture.box} is outside {picture.path} ({width} x {height}): mend the box")
+        raise PictureError(f"The box {picture.box} is outside of {picture.path} ({width} x {height}). Correct the box.")
     return part

@@ -1,6 +1,6 @@
-"""Sources of pictures: Stanford Cars, Caltech-256, folders of one's own. Lists files; opens no picture.
+"""Sources of pictures: Stanford Cars, Caltech-256, the user's own folders. Lists files; opens no picture.
 
-A car is what Stanford Cars calls one: saloons, estates, sports cars, vans and pickups. Lorries and buses are not.
+Cars are those of Stanford Cars: saloons, estates, sports cars, vans and pickups. Lorries and buses are not.
 """
 
 import re
@@ -20,8 +20,8 @@ from models.datasets.split_names import RENAME, exact_split, split_of
 
 _DEVKIT: dict[Split, str] = {"train": "cars_train_annos.mat", "test": "cars_test_annos.mat"}
 
-# Caltech-256's categories without number and "-101". All others but NEITHER are not cars; so are school-bus and
-# fire-truck, which a classifier must learn to tell from cars (a tenth of the buses have a car beside them).
+# Caltech-256's categories without number and "-101". All others except NEITHER are not cars, also school-bus and
+# fire-truck, which a classifier must learn to distinguish from cars (a tenth of the buses have a car next to them).
 CALTECH_CARS = frozenset({"car-side"})
 CALTECH_NEITHER = frozenset(
     {
@@ -35,7 +35,7 @@ CALTECH_NEITHER = frozenset(
 )
 _CALTECH_FOLDER = re.compile(r"\d{3}\.(.+?)(-101)?")
 
-# Names of the two folders, without case and whatever separates their words: Cars, not-car, "No Car".
+# Names of the two folders, in any case and with any separator: Cars, not-car, "No Car".
 _CLASSES = {"car": True, "cars": True}
 _CLASSES |= dict.fromkeys(("notcar", "notcars", "nocar", "nocars", "noncar", "noncars", "notacar"), False)
 _NAMED = 5
@@ -45,8 +45,8 @@ class PictureSet(NamedTuple):
     """Pictures of one source.
 
     pictures: ordered by path
-    notes: what was left out and how much of it, one line each, for people
-    published: it is a published data set, whose own splits count where an experiment says so
+    notes: one line for each kind and number of files left out, for users
+    published: it is a published data set, whose own splits an experiment may use
     """
 
     pictures: list[Picture]
@@ -57,8 +57,8 @@ class PictureSet(NamedTuple):
 def stanford_cars(images: Path, devkit: Path, *, crop: bool = False) -> PictureSet:
     """List the pictures that the devkit names under `images`, in its own train and test split; all are cars.
 
-    Both splits use the same file names: a file is of the split that the nearest folder above it names, as
-    cars_train and cars_test do. devkit: the folder of cars_train_annos.mat and cars_test_annos.mat.
+    Both splits use the same file names, so a file belongs to the split in the name of the nearest folder above it, such
+    as cars_train and cars_test. devkit: the folder of cars_train_annos.mat and cars_test_annos.mat.
     crop: cut to the annotated box; not for pictures that were cut already
     """
     listing = list_files(images)
@@ -69,11 +69,11 @@ def stanford_cars(images: Path, devkit: Path, *, crop: bool = False) -> PictureS
         there = [(files[split, file], box) for file, box in sorted(boxes.items()) if (split, file) in files]
         pictures += [Picture(path, True, "stanford-cars", split, box if crop else None) for path, box in there]
         if len(there) < len(boxes):
-            notes.append(f"stanford-cars: {len(boxes) - len(there)} of {len(boxes)} {split} pictures are not there")
+            notes.append(f"stanford-cars: {len(boxes) - len(there)} of {len(boxes)} {split} pictures are missing")
     if not pictures:
         raise PictureError(
-            f"{images} holds none of the pictures that {devkit} names, expected cars_train/00001.jpg and so on: "
-            "unpack cars_train.tgz and cars_test.tgz there"
+            f"{images} contains none of the pictures that {devkit} names, such as cars_train/00001.jpg. "
+            "Unpack cars_train.tgz and cars_test.tgz there."
         )
     return PictureSet(pictures, tuple(notes), published=True)
 
@@ -86,7 +86,9 @@ def _stanford_files(images: Path, paths: Sequence[Path]) -> dict[tuple[Split, st
             continue
         other = files.setdefault((split, path.name), path)
         if other != path:
-            raise PictureError(f"{other} and {path} are both {split}'s {path.name}: leave one of their folders out")
+            raise PictureError(
+                f"{other} and {path} are both the {split} picture {path.name}. Leave one of their folders out."
+            )
     return files
 
 
@@ -100,7 +102,7 @@ def _stanford_split(images: Path, path: Path) -> Split | None:
 def _stanford_boxes(mat: Path) -> dict[str, tuple[int, int, int, int]]:
     """Read the box of each picture by its file name. MATLAB counts from one, and its right and bottom are inclusive."""
     if not mat.is_file():
-        raise PictureError(f"there is no {mat}, expected the devkit's annotations: unpack car_devkit.tgz")
+        raise PictureError(f"The devkit's annotations {mat} do not exist. Unpack car_devkit.tgz.")
     try:
         rows: Any = loadmat(mat, variable_names=["annotations"])["annotations"]
         return {
@@ -113,10 +115,10 @@ def _stanford_boxes(mat: Path) -> dict[str, tuple[int, int, int, int]]:
             for row in rows.ravel()
         }
     except _MAT_DAMAGE as error:
-        raise PictureError(f"{mat} is not the devkit's annotations or is damaged ({error}): unpack it again") from error
+        raise PictureError(f"{mat} is damaged, or not the devkit's annotations ({error}). Unpack it again.") from error
 
 
-# What scipy raises for files cut short at one place or another (tried at every length).
+# Errors that scipy raises for truncated files (tried at every length).
 _MAT_DAMAGE = (
     *(OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError, OverflowError),
     *(MemoryError, zlib.error, MatReadError),
@@ -131,14 +133,16 @@ def caltech256(folder: Path) -> PictureSet:
         if match:
             categories[path] = match[1]
     if not categories:
-        raise PictureError(f"{folder} holds no folders like 252.car-side-101: give 256_ObjectCategories of Caltech-256")
+        raise PictureError(
+            f"{folder} contains no folders like 252.car-side-101. Give 256_ObjectCategories of Caltech-256."
+        )
     pictures: list[Picture] = []
     notes: list[str] = []
     neither: Counter[str] = Counter()
     for path, category in categories.items():
         listing = list_files(path)
         notes += listing.notes
-        # Some copies hold the leftovers of an unpacker: 056.dog/greg, 198.spider/RENAME2.
+        # Some copies contain leftovers of an unpacker: 056.dog/greg, 198.spider/RENAME2.
         files = [file for file in listing.files if file.suffix.lower() in (".jpg", ".jpeg")]
         if category in CALTECH_NEITHER:
             neither[category] += len(files)
@@ -149,7 +153,7 @@ def caltech256(folder: Path) -> PictureSet:
 
 
 def plain_folders(folder: Path, *, own_splits: bool = True) -> PictureSet:
-    """Every file below a folder `car` or `not_car`, whatever it is called; the nearest of the two decides.
+    """List every file below a folder `car` or `not_car`, whatever its name; the nearest of the two decides.
 
     own_splits: folders train, validation or test at any level, in the spellings of split_names.py, are splits
     Raises PictureError where only some pictures are in folders of splits, or a folder could be of several.
@@ -165,15 +169,15 @@ def plain_folders(folder: Path, *, own_splits: bool = True) -> PictureSet:
         split = split_of(parts) if own_splits else None
         pictures.append(Picture(path, car, folder.resolve().name, split))
     if not pictures:
-        raise PictureError(f"{folder} holds no files in folders car or not_car. Put the pictures into these two.")
+        raise PictureError(f"{folder} contains no files in folders car or not_car. Put the pictures into these two.")
     _refuse_half(folder, pictures)
     return PictureSet(pictures, (*listing.notes, *_outside(folder, outside)))
 
 
 def named_splits(folders: Sequence[Path], sets: Sequence[PictureSet]) -> list[PictureSet]:
-    """Let folders given as my/train and my/test be the splits that they are called.
+    """Use folders such as my/train and my/test as the splits in their names.
 
-    Only where at least two different splits are given so, and for sets whose own folders name none.
+    Only where at least two different splits are named, and for sets whose own folders name none.
     """
     names = [_own_split(folder, each) for folder, each in zip(folders, sets, strict=True)]
     if len(set(names) - {None}) < 2:
@@ -193,7 +197,7 @@ def _class_of(name: str) -> bool | None:
 
 
 def _refuse_half(folder: Path, pictures: Sequence[Picture]) -> None:
-    """Pictures beside those of a split would be shared out at random, some of them into training."""
+    """Raise PictureError where only some pictures have a split: others would be drawn at random, some into training."""
     named = [one for one in pictures if one.split]
     others = [one for one in pictures if not one.split]
     if named and others:

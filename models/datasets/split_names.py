@@ -11,7 +11,7 @@ _SPELLINGS: dict[Split, tuple[str, ...]] = {
     "test": ("test", "tests", "testing", "testset"),
 }
 _SPLIT_OF: dict[str, Split] = {word: split for split, words in _SPELLINGS.items() for word in words}
-# Parts of a data set, but which one depends on who says it.
+# Parts of a data set whose meaning differs between authors.
 _UNCLEAR = frozenset({"trainval", "trainvalid", "traintest", "eval", "evaluation", "holdout", "heldout", "unseen"})
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 RENAME = "Name folders of splits train, validation and test, or give --random-splits."
@@ -38,6 +38,6 @@ def exact_split(name: str) -> Split | None:
 
 
 def _words(name: str) -> list[str]:
-    """Lower-case words of a name, and the name without what separates them: hold-out is holdout as well."""
+    """Lower-case words of a name, and the name without separators: hold-out is holdout as well."""
     words = [word.casefold() for word in _WORD.findall(name)]
     return [*words, "".join(words)] if len(words) > 1 else words

@@ -1,4 +1,4 @@
-"""Splits drawn so that no picture's near copy is on the other side; counts, and checks before training."""
+"""Splits that keep near copies of a picture together; counts, and checks before training."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class Leak(NamedTuple):
     distance: int
 
 
-class Drawn(NamedTuple):
+class DrawnSplits(NamedTuple):
     """pictures: each with a split, in the order given; dropped: left out of training, with the reason."""
 
     pictures: list[Picture]
@@ -50,16 +50,16 @@ def draw_splits(
     seed: int,
     keep_own: bool = False,
     within: int = WITHIN,
-) -> Drawn:
-    """Give every picture a split; each class is shared out alike, and near-duplicates stay together.
+) -> DrawnSplits:
+    """Give every picture a split. Each class is divided in the same way, and near-duplicates stay together.
 
-    shares: of train, validation and test, in sum 1. The same pictures and seed give the same splits, in whatever order
-    or folder they are; where no two are alike, a split holds its share of each class to within one picture.
-    keep_own: splits that pictures come with stay. The validation share is then taken from the training pictures, unless
-    some came as validation, and training pictures in a group with one of test or validation are dropped.
+    shares: of train, validation and test, in sum 1. The same pictures and seed give the same splits, whatever their
+    order or folder; without near-duplicates a split has its share of each class to within one picture.
+    keep_own: pictures keep their own splits. The validation share is then taken from the training pictures, unless
+    some have validation as their split, and training pictures in a group with one of test or validation are dropped.
     """
     if min(shares) < 0 or shares[0] == 0 or abs(sum(shares) - 1) > 1e-6:
-        raise PictureError(f"shares {shares}, expected three of at least 0 with the sum 1, and some to train")
+        raise PictureError(f"The shares are {shares}. Give three of at least 0 with the sum 1, the first above 0.")
     given = list(pictures) if keep_own else [replace(picture, split=None) for picture in pictures]
     own = {picture.split for picture in given}
     of_train = (1.0, 0.0, 0.0) if "validation" in own else _without_test(shares)
@@ -83,7 +83,7 @@ def draw_splits(
     rng = np.random.default_rng(seed)
     for wanted, some in to_draw.items():
         splits |= _share_out(given, [some[i] for i in rng.permutation(len(some))], wanted)
-    return Drawn([replace(given[index], split=splits[index]) for index in sorted(splits)], dropped)
+    return DrawnSplits([replace(given[index], split=splits[index]) for index in sorted(splits)], dropped)
 
 
 def _without_test(shares: Shares) -> Shares:
@@ -92,7 +92,7 @@ def _without_test(shares: Shares) -> Shares:
 
 
 def _groups(pictures: Sequence[Picture], pairs: NDArray[np.int64]) -> list[list[int]]:
-    """Group the indices of pictures connected by near-duplicates, in an order that the pictures' bytes decide."""
+    """Group the indices of pictures connected by near-duplicates, in an order that depends on their bytes only."""
     count = len(pictures)
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     labels = connected_components(graph, directed=False)[1]
@@ -119,7 +119,7 @@ def _share_out(pictures: Sequence[Picture], groups: list[list[int]], shares: Sha
 
 
 def counts(pictures: Sequence[Picture]) -> list[str]:
-    """Lines of a table, set x class x split, with a sum: what is printed before training."""
+    """Lines of a table, set x class x split, with a sum, to print before training."""
     columns = [*SPLITS, *([None] if any(picture.split is None for picture in pictures) else [])]
     head = ["set", "class", *(column or "undrawn" for column in columns), "all"]
     number = Counter((picture.source, picture.car, picture.split) for picture in pictures)
@@ -140,14 +140,14 @@ def _row(source: str, car: bool, numbers: list[int]) -> list[str]:
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    """Words to the left, numbers to the right."""
+    """Align words to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     adjust: list[Callable[[str, int], str]] = [str.ljust, str.ljust, *[str.rjust] * (len(widths) - 2)]
     return ["  ".join(put(cell, width) for put, cell, width in zip(adjust, row, widths, strict=True)) for row in rows]
 
 
 def folder_rows(pictures: Sequence[Picture]) -> list[tuple[str, str, str, int]]:
-    """(folder, class, split, pictures), by folder: how each folder was understood."""
+    """(folder, class, split, pictures), by folder: the interpretation of each folder."""
     number = Counter((visible(str(one.path.parent)), one.car, str(one.split)) for one in pictures)
     return [
         (folder, "car" if car else "not_car", split, count) for (folder, car, split), count in sorted(number.items())
@@ -157,20 +157,18 @@ def folder_rows(pictures: Sequence[Picture]) -> list[tuple[str, str, str, int]]:
 def check_classes(
     pictures: Sequence[Picture], splits: Sequence[Split] = SPLITS, left_out: Sequence[Skipped] = ()
 ) -> None:
-    """Raise PictureError where a class has no pictures, or a split that is asked for lacks one.
+    """Raise PictureError where a class has no pictures, or a requested split lacks one.
 
-    left_out: what is not among the pictures, to be counted in the error
+    left_out: files that are not among the pictures, to be counted in the error
     """
     besides = f" (left out: {count_causes(left_out)}; see the log)" if left_out else ""
     for car, name in ((True, "car"), (False, "not_car")):
         if not any(picture.car == car for picture in pictures):
-            raise PictureError(
-                f"{len(pictures)} pictures, none of {name}{besides}, expected both classes: add a set with some"
-            )
+            raise PictureError(f"None of the {len(pictures)} pictures is of {name}{besides}. Add a set with some.")
     for split in splits:
         number = Counter(picture.car for picture in pictures if picture.split == split)
         if not number[True] or not number[False]:
             raise PictureError(
-                f"{split} has {number[True]} pictures of car and {number[False]} of not_car{besides}, expected some of "
-                "both: add pictures, or draw the splits anew with --random-splits or other shares"
+                f"{split} has {number[True]} pictures of car and {number[False]} of not_car{besides}, and needs both. "
+                "Add pictures, or draw other splits with --random-splits or other shares."
             )

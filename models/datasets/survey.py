@@ -1,4 +1,4 @@
-"""Every file of a data set read once: what is usable, what is skipped and why. No splits, no training."""
+"""Survey of a data set's files, each read once: usable ones, and skipped ones with reasons. No splits, no training."""
 
 import hashlib
 import os
@@ -17,14 +17,14 @@ from models.datasets.near_copies import fingerprint, near_duplicates, same_pictu
 from models.datasets.picture import Picture, PictureError, UnsupportedFormat, decode_picture, read_bytes
 from models.text import visible
 
-_KEPT_FIRST = ("test", "validation", "train", None)  # of equal files, so that a test set stays what it was
+_KEPT_FIRST = ("test", "validation", "train", None)  # of equal files, so that a test set does not change
 
 
 UNUSABLE, COPY, BOTH_CLASSES = "unusable", "copies", "in both classes"
 
 
 class Skipped(NamedTuple):
-    """A file that is left out. cause: one of the above, or the format that is not supported, such as AVIF"""
+    """A file that is left out. cause: one of the above, or an unsupported format, such as AVIF"""
 
     picture: Picture
     reason: str
@@ -41,9 +41,9 @@ class _UsablePicture(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """pictures: usable, with sha256, in the order given; skipped: the others
+    """Result of a survey. pictures: usable, with sha256, in the order given; skipped: the others
     fingerprints: (n, 2, 32) uint8 of the pictures, after their box was cut out
-    alike: pairs of the pictures that look alike and are of different classes, as one scene with and without a car
+    alike: pairs of similar pictures of different classes, such as one scene with and without a car
     """
 
     pictures: list[Picture]
@@ -53,12 +53,12 @@ class Survey:
 
 
 def count_causes(skipped: Sequence[Skipped]) -> str:
-    """Such as "40 AVIF, 2 copies"; empty where nothing is left out."""
+    """Summarise the causes, such as "40 AVIF, 2 copies"; empty where nothing is left out."""
     return ", ".join(f"{count:,} {cause}" for cause, count in Counter(one.cause for one in skipped).most_common())
 
 
 def left_out_lines(skipped: Sequence[Skipped], most: int) -> list[str]:
-    """Lines for people: a count, every picture that is in both classes, and of the others `most`."""
+    """Lines for users: a count, every picture that is in both classes, and of the others `most`."""
     if not skipped:
         return []
     both = [one for one in skipped if one.cause == BOTH_CLASSES]
@@ -68,7 +68,7 @@ def left_out_lines(skipped: Sequence[Skipped], most: int) -> list[str]:
 
 
 def survey(pictures: Sequence[Picture], on_progress: Callable[[int], None] = lambda done: None) -> Survey:
-    """Read every picture once, on all cores; at most one picture a core is in memory.
+    """Read every picture once, on all cores, with at most one picture per core in memory.
 
     on_progress: called with the number of pictures read so far
     """
@@ -103,9 +103,9 @@ def _look(picture: Picture) -> _UsablePicture | Skipped:
 
 
 def _copies(pictures: Sequence[Picture]) -> dict[int, Skipped]:
-    """Pictures to skip, by index: of the same bytes (and box) one is kept, whatever the order of the pictures.
+    """Pictures to skip, by index: of equal bytes (and box) one is kept, whatever the order of the pictures.
 
-    The same bytes in both classes cannot both be right, so none of them is kept.
+    Equal bytes in both classes cannot both be right, so none of them is kept.
     """
     files: dict[str, list[int]] = {}
     for index in sorted(range(len(pictures)), key=lambda index: _first_kept(pictures[index])):
@@ -131,7 +131,7 @@ def _first_kept(picture: Picture) -> tuple[int, str]:
 
 
 def _contradictions(looks: Sequence[_UsablePicture]) -> tuple[dict[int, Skipped], list[tuple[Picture, Picture]]]:
-    """Pictures to skip, by index, because a copy that was saved again is of the other class; and pairs only alike."""
+    """Pictures to skip, by index, because a re-saved copy is of the other class; and pairs that are only similar."""
     prints = np.array([look.print for look in looks], np.uint8).reshape(-1, 2, 32)
     cars = np.array([look.picture.car for look in looks], bool)
     pairs = near_duplicates(prints)
@@ -145,13 +145,13 @@ def _contradictions(looks: Sequence[_UsablePicture]) -> tuple[dict[int, Skipped]
 
 
 def _both_classes(picture: Picture, other: Picture) -> Skipped:
-    reason = f"{picture.path} is {other.path}, which is of the other class: leave one out"
+    reason = f"{picture.path} is the same picture as {other.path}, which is of the other class. Leave one out."
     return Skipped(picture, visible(reason), BOTH_CLASSES)
 
 
 @contextmanager
 def _quiet_opencv() -> Iterator[None]:
-    """Broken files are told as Skipped, not by OpenCV's log as well. (What libjpeg and libpng print, they print.)"""
+    """Silence OpenCV's log: broken files are reported as Skipped. Messages of libjpeg and libpng still appear."""
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

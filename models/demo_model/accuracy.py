@@ -1,6 +1,6 @@
 """Accuracy of poses on rendered people: AP by pycocotools, PCK. No network runs here: outputs or poses come in.
 
-Test sets come of seeds that no training uses: theirs begin with synthetic.TEST_SET, a training's with a lower number.
+Test sets use seeds that no training uses: theirs begin with synthetic.TEST_SET, a training's with a lower number.
 """
 
 import dataclasses
@@ -24,9 +24,14 @@ Infer = Callable[[NDArray[np.uint8]], Mapping[str, NDArray[Any]]]
 
 
 class Accuracy(NamedTuple):
-    """ap, ap50, ap75, ar: COCO's for keypoints, all sizes; pck_box: share of keypoints within 0.2 of the longer side of
-    the box around the person's keypoints (Yang and Ramanan 2013); pck_torso: within 0.2 of left shoulder to right hip
-    (Sapp and Taskar 2013). PCK is of frames with one person, decoded as one; frames: how many of both kinds."""
+    """Accuracy of a pose model.
+
+    ap, ap50, ap75, ar: COCO's for keypoints, all sizes
+    pck_box: share of keypoints within 0.2 of the longer side of the box around the person's keypoints (Yang and Ramanan
+        2013)
+    pck_torso: within 0.2 of left shoulder to right hip (Sapp and Taskar 2013)
+    PCK is of frames with one person, decoded as one; frames: number of both kinds
+    """
 
     ap: float
     ap50: float
@@ -50,8 +55,9 @@ def render_test_set(seed: int, frames: int, size: int, scene: SceneParams) -> Te
 
 
 def measure(infer: Infer, several: TestSet, single: TestSet, decode: DecodeParams = EVALUATION_DECODE) -> Accuracy:
-    """infer: (n, size, size, 3) uint8 -> PoseNet's four outputs by name; several: for AP; single: for PCK.
+    """Measure AP on `several` and PCK on `single`.
 
+    infer: (n, size, size, 3) uint8 -> PoseNet's four outputs by name
     decode: for AP; its origin is that of the images' size
     """
     origin_px = cell_origin_px(several.images.shape[1])
@@ -83,8 +89,8 @@ def coco_ap(
 def pck(truth: Sequence[People], found: Sequence[FramePoses], share: float = 0.2) -> tuple[float, float]:
     """(by box, by torso) share of the labelled keypoints found within `share` of the person's size.
 
-    Frames whose truth does not hold exactly one person with keypoints do not count; for the torso, nor do people
-    without both of its ends in the frame.
+    Only frames with exactly one person with keypoints count; for the torso, only people with both of its ends in the
+    frame.
     """
     by_box, by_torso = [], []
     for people, poses in zip(truth, found, strict=True):

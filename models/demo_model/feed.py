@@ -1,7 +1,7 @@
 """Batches of rendered frames from processes of their own, through shared memory. No TensorFlow, no learning.
 
-Batch n holds frames n * batch_size and on, each rendered from its own seed: what a batch holds does not depend on how
-many processes render, nor on where a training was interrupted.
+Batch n has the frames from n * batch_size on, each rendered from its own seed, so that its content depends neither on
+the number of processes nor on interruptions of the training.
 """
 
 import multiprocessing
@@ -21,8 +21,11 @@ _PATIENCE_S = 120.0
 
 
 class FrameBatch(NamedTuple):
-    """images: (n, size, size, 3) uint8 RGB; people: (n, most people, 17, 3) float32: x, y in pixels, visibility;
-    all 0 where there is nobody."""
+    """Frames and their people.
+
+    images: (n, size, size, 3) uint8 RGB
+    people: (n, most people, 17, 3) float32: x, y in pixels, visibility; all 0 = no person
+    """
 
     images: NDArray[np.uint8]
     people: NDArray[np.float32]
@@ -80,14 +83,14 @@ def _render_for_ever(name: str, plan: FeedPlan, first: int, step: int, free: Any
     number = first
     while parent is not None and parent.is_alive():
         if not free.acquire(timeout=5):
-            continue  # nobody takes batches; look whether anybody is left
+            continue  # no batch was taken; check whether the parent still runs
         render_batch(plan, number, _view(memory, plan, (number - first) // step % _SLOTS))
         filled.release()
         number += step
 
 
 class FrameFeed:
-    """A context manager that renders ahead in `processes` processes; `take` gives the batches in order."""
+    """A context manager that renders ahead in `processes` processes; `take` returns the batches in order."""
 
     def __init__(self, plan: FeedPlan, first_batch: int, processes: int) -> None:
         self.plan, self.next, self.first = plan, first_batch, first_batch
@@ -114,8 +117,8 @@ class FrameFeed:
             waited += 1
             if not process.is_alive() or waited > _PATIENCE_S:
                 raise RuntimeError(
-                    f"the process that renders frames ended or stalled (exit code {process.exitcode}), expected batch "
-                    f"{self.next}: see its error above and start the training again, which resumes"
+                    f"The process that renders batch {self.next} ended or stalled (exit code {process.exitcode}). See "
+                    "its error above and start the training again, which resumes."
                 )
         shared = _view(memory, self.plan, turn % _SLOTS)
         batch = FrameBatch(shared.images.copy(), shared.people.copy())

@@ -1,6 +1,6 @@
-"""Heavy: runs a PoseNet in TF.js format with TensorFlow, for measuring a model before it is converted.
+"""Heavy: runs a PoseNet in TF.js format with TensorFlow, for measuring a model before its conversion.
 
-Not for the night: that is runtime.py, with OpenVINO.
+Batches use models/inference/runtime.py with OpenVINO instead.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,12 @@ from models.manifest import ConversionError
 def posenet_from_tfjs(file: Path, size: int) -> Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]:
     """Return a function from (n, size, size, 3) uint8 RGB to PoseNet's four outputs (n, size / 16, size / 16, …).
 
-    Raises ConversionError where the file is no PoseNet.
+    Raises ConversionError where the file is not a PoseNet.
     """
     graph = unfuse(load_graph_model(file)[0])
     outputs = posenet_outputs(graph, candidate_outputs(graph))
     if outputs is None:
-        raise ConversionError(f"{file.name} has none of PoseNet's outputs: give a PoseNet in TF.js format")
+        raise ConversionError(f"{file.name} does not have PoseNet's outputs. Give a PoseNet in TF.js format.")
     ready = prepare(graph, outputs, size)
     shape = image_input(ready).attr["shape"].shape
     shape.CopyFrom(tf.TensorShape([None, size, size, 3]).as_proto())

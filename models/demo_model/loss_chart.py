@@ -1,4 +1,4 @@
-"""Draws curves of losses, for a person to look at. No files."""
+"""Charts of losses. No files."""
 
 import numpy as np
 from matplotlib.ticker import LogLocator
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from models.drawing.figures import BLUE, INK, ORANGE, SMALL_PX, TEAL, Chart, Image, fonts, points
 
-# Told apart without their colours, too.
+# Distinguishable without their colours, too.
 _STYLES = ((INK, "-"), (BLUE, "--"), (TEAL, "-."), (ORANGE, ":"))
 
 

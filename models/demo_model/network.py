@@ -1,9 +1,10 @@
-"""Heavy: PoseNet MobileNetV1 0.50 as a network that learns: layers with batch norm, targets, losses, one step.
+"""Heavy: PoseNet MobileNetV1 0.50 as a trainable network: layers with batch norm, targets, losses, one step.
 
-Not here: where pictures come from (feed.py), the loop and its checkpoints (train.py), files.
-Targets and losses are PersonLab's (Papandreou et al. 2018, sections 3.1 and 3.2), with two differences, each because
-of the decoder of posenet.py: the displacement target is the vector from keypoint to keypoint, and not from the cell,
-for the decoder adds it to the keypoint; and it is not refined in training, for the decoder refines it by the offsets.
+Not here: pictures (feed.py), the loop and its checkpoints (train.py), files.
+
+Targets and losses are PersonLab's (Papandreou et al. 2018, sections 3.1 and 3.2), with two differences that follow from
+the decoder of posenet.py: the displacement target is the vector from keypoint to keypoint, not from the cell, because
+the decoder adds it to the keypoint; and it is not refined in training, because the decoder refines it by the offsets.
 """
 
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from models.types import KEYPOINTS
 WIDTH = 0.50
 _CHANNELS = (16, 32, 64, 64, 128, 128, *(256,) * 8)  # MobileNetV1 0.50, as the published PoseNet has it
 _HEAD_CHANNELS = dict(zip(HEADS, (KEYPOINTS, 2 * KEYPOINTS, 2 * len(PART_CHAIN), 2 * len(PART_CHAIN)), strict=True))
-# Pixels that a head's output of 1 means while it learns, so that all heads learn at one pace; folded in at the end.
+# Pixels per unit of a head's output in training, so that all heads learn at the same rate; folded in at the end.
 _HEAD_SCALE = dict(zip(HEADS, (1.0, 16.0, 32.0, 32.0), strict=True))
 _BATCH_NORM_EPSILON = 1e-3
 _BATCH_NORM_MOMENTUM = 0.98
@@ -46,7 +47,7 @@ def _layers() -> list[tuple[str, str, tuple[int, ...]]]:
 
 
 def _layout() -> tuple[Layout, Layout]:
-    """Learnt variables, and those tracked along (mean and variance of batch norm): names and shapes."""
+    """Names and shapes of the trained variables, and of the tracked ones (mean and variance of batch norm)."""
     learnt: list[tuple[str, tuple[int, ...]]] = []
     counted: list[tuple[str, tuple[int, ...]]] = []
     for name, kernel, shape in _layers():
@@ -67,7 +68,7 @@ def _unpack(flat: Any, layout: Layout) -> dict[str, Any]:
 
 
 def initial_values(seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(learnt, counted), flat. He's initialisation; heatmap biases so that nearly nothing is a keypoint at first."""
+    """(trained, tracked), flat. He's initialisation; heatmap biases so that hardly any cell is a keypoint at first."""
     rng = np.random.default_rng(seed)
     learnt = []
     for name, shape in LEARNT:
@@ -169,11 +170,10 @@ class Targets(NamedTuple):
 def make_targets(people: Any, size_px: int, radius_px: float, size_power: float = 0.5) -> Targets:
     """Compute the targets for (n, people, 17, 3) x, y, visibility: 0 = not there, in square images of this size.
 
-    A cell lies where what it sees is centred (`cell_origin_px`): asked for a place beside it, a network of this size
+    A cell lies at the centre of its receptive field (`cell_origin_px`): with targets next to it, a network of this size
     learns half as well.
-
-    size_power: how much more a small person's errors matter: the weight is the size to the power of -size_power
-    Where several people's keypoints are within the radius of a cell, the nearest one counts.
+    size_power: weight of small people's errors: the size to the power of -size_power
+    Where keypoints of several people are within the radius of a cell, the nearest one counts.
     """
     yx, there = people[..., 1::-1], people[..., 2] > 0
     along = tf.range(-(-size_px // OUTPUT_STRIDE)) * OUTPUT_STRIDE + cell_origin_px(size_px)
@@ -203,7 +203,7 @@ def make_targets(people: Any, size_px: int, radius_px: float, size_power: float 
 
 
 def _size_weight(yx: Any, there: Any, power: float) -> Any:
-    """(n, people): (100 px / size) ** power, for OKS divides an error by the person's size; bounded, about 1."""
+    """(n, people): (100 px / size) ** power, because OKS divides an error by the person's size; bounded, about 1."""
     far = tf.constant(1e6, tf.float32)
     low = tf.reduce_min(tf.where(there[..., None], yx, far), axis=2)
     high = tf.reduce_max(tf.where(there[..., None], yx, -far), axis=2)
@@ -212,15 +212,14 @@ def _size_weight(yx: Any, there: Any, power: float) -> Any:
 
 
 def _ends(offset: Any) -> Any:
-    """(n, h, w, 17): 1 at the cell nearest to the keypoint, where the decoder's walk ends; less at those it only
-    passes."""
+    """(n, h, w, 17): 1 at the cell nearest to the keypoint, where the decoder's walk ends; less at all others."""
     return tf.where(tf.reduce_max(tf.abs(offset), -1) <= OUTPUT_STRIDE / 2, 1.0, _PASSED)
 
 
 def losses(heads: dict[str, Any], targets: Targets, radius_px: float, balance: Any) -> dict[str, Any]:
-    """Sigmoid cross entropy of the heatmap, a positive cell; L1 of offsets and displacements in radii, a disk cell.
+    """Sigmoid cross entropy of the heatmap per positive cell; L1 of offsets and displacements in radii per disk cell.
 
-    balance: (17,) how much each keypoint's offset matters
+    balance: (17,) weight of each keypoint's offset
     """
     cross = tf.nn.sigmoid_cross_entropy_with_logits(targets.heatmap, heads["heatmap_2"])
 

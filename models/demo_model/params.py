@@ -11,16 +11,15 @@ from models.types import NightjarError
 
 
 class TrainingError(NightjarError):
-    """The training cannot go on as asked."""
+    """The training cannot start or continue as requested."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training: until this share of it is done, at this input size, on such scenes.
+    """A part of the training, up to this share of it, with one input size and one kind of scene.
 
-    balance: how much more the offsets of keypoints with a small tolerance matter: their weight is COCO's sigma to the
-        power of -balance
-    size_power: how much more the errors of small people matter: their weight is the size to the power of -size_power
+    balance: weight of the offsets of keypoints with a small tolerance: COCO's sigma to the power of -balance
+    size_power: weight of the errors of small people: the size to the power of -size_power
     weights: of the losses of heatmap, offset, forward and backward displacements
     """
 
@@ -39,8 +38,8 @@ class Stage:
         return of_mean_one
 
 
-# First small frames filled by the people, three times as many a second; then frames as the model will see them, with
-# more people in them, for another person costs 1 ms and another frame 25.
+# First small frames filled by the people, three times as many per second; then frames like the real ones, with more
+# people in them, because another person costs 1 ms and another frame 25 ms.
 STAGES = (
     Stage(0.2, 128, SceneParams(people=(1, 3), height=(0.33, 1.1), overlap=0.35, cut=0.25, actions=EVERYDAY)),
     Stage(1.0, 224, SceneParams(people=(2, 5), height=(0.18, 0.95), overlap=0.3, actions=EVERYDAY)),
@@ -53,9 +52,11 @@ class TrainParams:
 
     The same parameters give the same model, unless `minutes` ends the training before `steps`.
 
-    steps: batches in all; minutes: at most this long, interruptions not counted: the learning rate and the stages
-        follow whichever of the two is further on; radius_px: of the disks around keypoints
-    average: share of the old in the moving average of what is learnt
+    steps: total number of batches
+    minutes: longest duration without interruptions; the learning rate and the stages follow whichever of steps and
+        minutes is further advanced
+    radius_px: of the disks around keypoints
+    average: share of the old values in the moving average of the variables
 
     Raises TrainingError where the seed is one of the test sets'.
     """
@@ -72,4 +73,4 @@ class TrainParams:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < TEST_SET:
-            raise TrainingError(f"the seed is {self.seed}, expected 0 to {TEST_SET - 1}: higher ones are for test sets")
+            raise TrainingError(f"The seed is {self.seed}. Give 0 to {TEST_SET - 1}: higher ones are for test sets.")

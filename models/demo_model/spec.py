@@ -9,7 +9,7 @@ from models.spec import Option
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """A training of posenet-demo. The seed is none of the test sets', see models.demo_model.train.TrainParams."""
+    """A training of posenet-demo. The seed must not be a test set's, see models.demo_model.params.TrainParams."""
 
     minutes: Annotated[float, Option("Time for the training, in minutes.", gt=0, le=600)] = 57
     seed: Annotated[int, Option("Seed of the rendered people and the first weights.", ge=0, le=1_999_999_999)] = 1
@@ -19,7 +19,7 @@ class TrainSpec:
     folder: Annotated[
         Path | None,
         Option(
-            "Folder of the training; one that is there resumes.",
+            "Folder of the training; an existing one resumes.",
             when_empty="training/posenet-demo in Nightjar's home",
             max_length=1000,
         ),

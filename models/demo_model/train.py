@@ -54,7 +54,7 @@ def start(params: TrainParams) -> Progress:
 
 
 def save(progress: Progress, params: TrainParams, path: Path) -> None:
-    """Whole or not at all: written beside, then moved in place."""
+    """Write a checkpoint, whole or not at all."""
     rows = np.array(progress.losses, np.float64).reshape(-1, len(LOSS_COLUMNS))
     beside = path.with_suffix(".tmp.npz")
     with beside.open("wb") as file:
@@ -80,10 +80,10 @@ def load(params: TrainParams, path: Path) -> Progress:
         step, seconds = int(arrays.pop("step")), float(arrays.pop("seconds"))
         rows = arrays.pop("losses").tolist()
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise TrainingError(f"{path.name} is no checkpoint ({error}): remove it to start anew") from error
+        raise TrainingError(f"{path.name} is not a checkpoint ({error}). Remove it to start again.") from error
     if not same:
         raise TrainingError(
-            f"{path.name} belongs to a training with other parameters: give the same ones, or another folder"
+            f"{path.name} belongs to a training with other parameters. Give the same ones, or another folder."
         )
     return Progress(step, seconds, arrays, rows)
 
@@ -101,10 +101,10 @@ def train(
     checkpoint_s: float = 120.0,
     stop: Callable[[Progress], bool] = lambda progress: False,
 ) -> Progress:
-    """Trains from the start or from the folder's checkpoint; leaves a checkpoint, losses.csv and losses.png there.
+    """Train from the start or from the folder's checkpoint. Writes a checkpoint, losses.csv and losses.png.
 
-    processes: how many render; stop: asked after each step, True ends this part of the training
-    Raises TrainingError where the checkpoint does not fit, or the losses are no numbers any more.
+    processes: number of processes that render; stop: called after each step, True ends this part of the training
+    Raises TrainingError where the checkpoint does not fit, or the losses are no longer numbers.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CHECKPOINT_FILE
@@ -128,7 +128,7 @@ def _run_stage(
     folder: Path,
     stop: Callable[[Progress], bool],
 ) -> bool:
-    """Trains to the end of a stage. Returns whether it was told to stop."""
+    """Train to the end of a stage. Returns whether `stop` ended it."""
     plan = FeedPlan(params.seed, stage.batch_size, stage.size, stage.scene)
     stepper.enter(stage)
     with FrameFeed(plan, progress.step, processes) as feed:
@@ -151,15 +151,13 @@ def _run_stage(
 
 def _note(progress: Progress, size: int, rate: float, found: NDArray[Any]) -> None:
     if not np.isfinite(found).all():
-        raise TrainingError(
-            f"the losses of step {progress.step} are {found.tolist()}, expected numbers: lower the learning rate"
-        )
+        raise TrainingError(f"The losses of step {progress.step} are {found.tolist()}. Lower the learning rate.")
     row = [progress.step, progress.seconds / 60, size, rate, *found.tolist()]
     progress.losses.append(row)
     if progress.step % 100 == 0:
         parts = " ".join(f"{name} {value:.3f}" for name, value in zip(LOSS_COLUMNS[4:], found, strict=True))
         minutes = progress.seconds / 60
-        log.info("step %s at %s px, %.1f min, rate %.5f: %s", progress.step, size, minutes, rate, parts)
+        log.info("Step %s at %s px after %.1f min, rate %.5f: %s", progress.step, size, minutes, rate, parts)
 
 
 def _keep(stepper: "Stepper", progress: Progress, params: TrainParams, folder: Path) -> None:
@@ -175,14 +173,14 @@ def _keep(stepper: "Stepper", progress: Progress, params: TrainParams, folder: P
 
 
 def learning_rate(params: TrainParams, progress: Progress) -> float:
-    """Rises over the first steps, then falls along half a cosine to 1 % of its height."""
+    """Compute the rate, which rises over the first steps, then falls along half a cosine to 1 % of its maximum."""
     warm = min(1.0, (progress.step + 1) / params.warmup_steps)
     falling = 0.5 * (1 + math.cos(math.pi * min(1.0, progress.share(params))))
     return params.learning_rate * warm * (0.01 + 0.99 * falling)
 
 
 class Stepper:
-    """Learnt variables, on the training device; one step of Adam (Kingma and Ba 2015) with decoupled decay."""
+    """Trained variables on the training device; one step of Adam (Kingma and Ba 2015) with decoupled decay."""
 
     def __init__(self, params: TrainParams, progress: Progress) -> None:
         self.params = params
@@ -224,7 +222,7 @@ class Stepper:
         count = step + 1.0
         direction = first / (1 - 0.9**count) / (tf.sqrt(second / (1 - 0.999**count)) + 1e-7)
         learnt.assign_sub(rate * (direction + self.params.decay * learnt))
-        # The average forgets fast at first, or the random start would stay in it.
+        # The average forgets fast at first, so that the random start does not stay in it.
         keep = tf.minimum(self.params.average, count / (count + 10.0))
         average = self.variables["average"]
         average.assign(keep * average + (1 - keep) * learnt)

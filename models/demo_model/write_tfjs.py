@@ -1,7 +1,7 @@
 """Heavy: writes a frozen TensorFlow graph as a TF.js graph model, weights in uint16. tfjs.py reads it back.
 
 The format: github.com/tensorflow/tfjs, tfjs-converter, docs/ and python/tensorflowjs/write_weights.py. The graph goes
-into the JSON, the constants into one file beside it, which tensorflowjs writes, each quantised on its own so that 0
+into the JSON, the constants into one file next to it, which tensorflowjs writes, each quantised on its own so that 0
 stays 0: value = stored * scale + min.
 """
 
@@ -23,8 +23,10 @@ _ONE_SHARD_BYTES = 1 << 31
 
 
 def write_posenet(variables: dict[str, NDArray[np.float32]], folder: Path) -> None:
-    """model.json and its weights for the variables of posenet_graph: input `image` [1, any, any, 3], outputs
-    heatmap, offset_2, displacement_fwd_2, displacement_bwd_2."""
+    """Write model.json and its weights for the variables of posenet_graph.
+
+    The input is `image` [1, any, any, 3], the outputs heatmap, offset_2, displacement_fwd_2, displacement_bwd_2.
+    """
     graph, heads = build_graph(variables, WIDTH, 224)
     for node in graph.node:
         if node.op == "Placeholder":
@@ -38,7 +40,7 @@ def write_posenet(variables: dict[str, NDArray[np.float32]], folder: Path) -> No
 
 
 def write_graph_model(graph: GraphDef, folder: Path) -> None:
-    """Write the graph as model.json and its constants beside it: float32 as uint16, other types as they are."""
+    """Write the graph as model.json and its constants next to it: float32 as uint16, other types unchanged."""
     from models.heavy.tensorflowjs import write_weights
 
     bare, weights = GraphDef(), []

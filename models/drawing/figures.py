@@ -1,7 +1,7 @@
 """Charts by matplotlib whose panels and texts are placed in pixels. No pyplot: charts are drawn in worker threads, too.
 
-Colours are told apart by colour-blind people. DejaVu Sans has the letters of Europe; Chinese, Japanese and Korean ones
-are drawn where the machine has a font of them, and as boxes elsewhere.
+Colour-blind people can distinguish the colours. DejaVu Sans has the letters of Europe; Chinese, Japanese and Korean
+ones are drawn where the machine has a font for them, and as boxes elsewhere.
 """
 
 import warnings
@@ -29,13 +29,13 @@ _EAST_ASIAN = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQu
 
 @cache
 def fonts() -> list[str]:
-    """List the families to look for a letter in: DejaVu Sans, which comes with matplotlib, then those of East Asia."""
+    """List the font families in the order of use: DejaVu Sans, which comes with matplotlib, then those of East Asia."""
     there = {font.name for font in fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in _EAST_ASIAN if name in there)]
 
 
 class Chart:
-    """A white picture of a size in pixels. Places are x from the left, y from the top."""
+    """A white picture of a size in pixels. Positions are x from the left, y from the top."""
 
     def __init__(self, width: int, height: int) -> None:
         self.width, self.height = width, height
@@ -60,7 +60,7 @@ class Chart:
         color: str = INK,
         align: Literal["left", "center", "right"] = "left",
     ) -> Text:
-        """Write one line whose base line begins, has its middle or ends at `at`; smaller, then cut, where room ends."""
+        """Write one line whose base line begins, has its middle or ends at `at`; shrunk, then cut, to fit the room."""
         room = {"left": self.width - at[0], "right": at[0], "center": 2 * min(at[0], self.width - at[0])}[align] - 32
         drawn = self.figure.text(
             at[0],
@@ -113,7 +113,7 @@ class Chart:
 
 
 def points(size_px: int) -> float:
-    """Convert a font's size to the unit that matplotlib takes."""
+    """Convert a font's size to matplotlib's unit."""
     return size_px * 72 / _DPI
 
 

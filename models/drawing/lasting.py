@@ -1,4 +1,4 @@
-"""Duration of people in view: a light link from frame to frame, to tell people from flicker. No identities."""
+"""Duration of people in view: a light link from frame to frame that separates people from flicker. No identities."""
 
 import itertools
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from models.types import Poses
 
-SAME_IOU = 0.3  # of two boxes in neighbouring frames: someone who runs still overlaps, someone else does not
-MOST_STEPS = 1.5  # between frames that follow each other: those that are looked at lie unevenly where only some are
+SAME_IOU = 0.3  # of two boxes in neighbouring frames: a running person still overlaps, another person does not
+MOST_STEPS = 1.5  # between consecutive frames: sampled frames are unevenly spaced
 
 
 def best_frame(poses: Poses, enough_s: float = 1.0) -> int:
     """Find the frame with the most and surest people who stay in view.
 
-    Each person counts with the score, in proportion to the time that the person is seen without a gap, up to
+    Each person counts with the score, in proportion to the time in view without a gap, up to
     enough_s: a false person of a single frame hardly counts. Of equal frames the first. poses: at least one row
     """
     worth = poses.scores * np.minimum(lasting_s(poses) / enough_s, 1.0)
@@ -23,7 +23,7 @@ def best_frame(poses: Poses, enough_s: float = 1.0) -> int:
 
 
 def lasting_s(poses: Poses) -> NDArray[np.float64]:
-    """(n,) seconds that each row's person is seen without a gap, before and after; one frame alone lasts a frame."""
+    """(n,) seconds in view without a gap of each row's person, before and after; a single frame lasts one frame."""
     boxes = _boxes(poses)
     frames, first = np.unique(poses.frame, return_index=True)
     rows_of = np.split(np.arange(len(poses)), first[1:])
@@ -38,7 +38,7 @@ def lasting_s(poses: Poses) -> NDArray[np.float64]:
 
 
 def _frame_s(t_s: NDArray[np.float64]) -> float:
-    """Seconds of one step between frames that were looked at; a lone frame is a fiftieth."""
+    """Seconds between processed frames; a fiftieth for a single frame."""
     return float(np.median(np.diff(t_s))) if len(t_s) > 1 else 0.02
 
 
@@ -54,7 +54,7 @@ def _link(
 
 
 def _boxes(poses: Poses) -> NDArray[np.float64]:
-    """(n, 4) left, top, right, bottom of the keypoints that were found; without any, an empty box at nowhere."""
+    """(n, 4) left, top, right, bottom of the found keypoints; without any, an empty box that overlaps none."""
     known = ~np.isnan(poses.keypoints)
     low = np.where(known, poses.keypoints, np.inf).min(axis=1)
     high = np.where(known, poses.keypoints, -np.inf).max(axis=1)

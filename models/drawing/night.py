@@ -1,4 +1,4 @@
-"""Draws a night: frames per second of the whole fleet over time, and below a lane for each device. No files, no SQL.
+"""Chart of a batch: frames per second of the whole fleet over time, above one lane per device. No files, no SQL.
 
 In a lane each segment is a bar, coloured by its speed as a share of the device's best with comparable films: a device
 that gets hot turns orange. A triangle marks a segment that took more than one attempt, a cross an assignment that was
@@ -36,7 +36,7 @@ WIDTH = 1600  # twice what a browser shows of it
 MOST_LANES = 24
 _LEFT, _RIGHT, _TOP, _PLOT, _GAP, _LANE, _BOTTOM = 300, 50, 130, 300, 80, 56, 190
 _BAR = 32
-_SLOWEST = 0.3  # of the best: what is slower has the same colour
+_SLOWEST = 0.3  # of the best: slower segments have the same colour
 _TONES = LinearSegmentedColormap.from_list("speed", [(0, RED), (3 / 7, "#f08c32"), (5 / 7, "#ebcd78"), (1, TEAL)])
 _SPEEDS = ScalarMappable(Normalize(_SLOWEST, 1.0, clip=True), _TONES)
 _TICKS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400)
@@ -55,7 +55,7 @@ _CROSS: dict[str, Any] = {
 
 @dataclass(frozen=True, eq=False)
 class Lane:
-    """One device's night.
+    """One device's segments in a batch.
 
     begun_s, ended_s: (n,) one value per segment, seconds since the start
     frames_per_s, attempt: (n,); share: (n,) of the device's best with comparable films
@@ -75,7 +75,7 @@ class Lane:
 def draw_night(title: str, started_at: datetime, took_s: float, lanes: Sequence[Lane]) -> Image:
     """(height, 1600, 3) uint8 BGR. started_at: in the zone of the time axis
 
-    Of more than MOST_LANES lanes the rest is only in the curve.
+    Lanes beyond MOST_LANES are only in the curve.
     """
     shown, took_s = lanes[:MOST_LANES], max(took_s, 0.1)
     lanes_top, lanes_height = _TOP + _PLOT + _GAP, _LANE * len(shown)
@@ -104,12 +104,12 @@ def draw_night(title: str, started_at: datetime, took_s: float, lanes: Sequence[
 
 
 def _time_ticks(started_at: datetime, took_s: float) -> tuple[list[float], list[str]]:
-    """Seconds since the start and labels of round times of the clock."""
+    """Seconds since the start and labels of the ticks at round clock times."""
     step_s = next((step for step in _TICKS_S if took_s / step <= 8), _TICKS_S[-1])
     form = "%H:%M:%S" if step_s < 60 else "%H:%M"
     midnight = started_at.replace(hour=0, minute=0, second=0, microsecond=0)
     first = -(-(started_at - midnight.astimezone(UTC)).total_seconds() // step_s)
-    at = midnight.astimezone(UTC) + timedelta(seconds=first * step_s)  # UTC: in a zone, clocks may change in the night
+    at = midnight.astimezone(UTC) + timedelta(seconds=first * step_s)  # UTC: clocks of a zone may change in the night
     ticks = []
     while (at_s := (at - started_at).total_seconds()) <= took_s:
         ticks.append((at_s, at.astimezone(started_at.tzinfo).strftime(form)))
@@ -128,7 +128,7 @@ def _curve(axes: Axes, took_s: float, lanes: Sequence[Lane]) -> None:
 
 
 def _rates(edges: NDArray[np.float64], lanes: Sequence[Lane]) -> NDArray[np.float64]:
-    """(columns,) frames a second, each segment's frames spread evenly over its time."""
+    """(columns,) frames per second, each segment's frames spread evenly over its time."""
     done = np.zeros(len(edges))
     for lane in lanes:
         done += _ramps(edges, lane.begun_s, lane.frames_per_s) - _ramps(edges, lane.ended_s, lane.frames_per_s)
@@ -138,7 +138,7 @@ def _rates(edges: NDArray[np.float64], lanes: Sequence[Lane]) -> NDArray[np.floa
 def _ramps(
     at_s: NDArray[np.float64], from_s: NDArray[np.float64], frames_per_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Frames at each time, had every segment gone on from its `from_s` for ever: sums, not a loop over segments."""
+    """Frames at each time if every segment continued from its `from_s` for ever: sums, not a loop over segments."""
     order = np.argsort(from_s)
     begun = np.searchsorted(from_s[order], at_s)
     speeds = np.concatenate([[0.0], np.cumsum(frames_per_s[order])])[begun]

@@ -1,7 +1,7 @@
 """People drawn on pictures, and pictures side by side. OpenCV on arrays: no files, no video, no decoding of poses.
 
-Left is orange and right is blue, whoever it is: people are ordered by score, so a colour for each person would jump
-from frame to frame.
+Left is orange and right is blue for everybody: people are ordered by score, so a colour per person would change from
+frame to frame.
 """
 
 import math
@@ -35,7 +35,7 @@ def draw_poses(
     """Draw people and a caption in place, and return the picture.
 
     image_bgr: (h, w, 3) uint8, contiguous; keypoints: (n, 17, 2) x, y in its pixels, NaN = not found
-    keypoint_scores: (n, 17), sure ones get the larger dots; caption: as draw_caption takes it
+    keypoint_scores: (n, 17), sure ones get larger dots; caption: see draw_caption
     """
     unit = _line_width_px(image_bgr)
     for person, scores in zip(keypoints, keypoint_scores, strict=True):
@@ -48,7 +48,7 @@ def draw_poses(
 def draw_caption(image: Image, caption: str) -> None:
     """Draw, in place, light letters on a darkened strip at the bottom, never wider than the picture.
 
-    image: (h, w, 3) uint8, contiguous; caption: smaller, and at last without its beginning, where it is too wide
+    image: (h, w, 3) uint8, contiguous; caption: shrunk, then without its beginning, if it is too wide
     """
     height, width = image.shape[:2]
     size_px = max(11, min(height, width) // 32)
@@ -64,16 +64,19 @@ def draw_caption(image: Image, caption: str) -> None:
 
 
 def contact_sheet(images: Sequence[Image], columns: int, width_px: int, names: Sequence[str] = ()) -> Image:
-    """Pictures of any sizes as the tiles of one, `columns` per row, each whole in a tile of 4:3 with a margin.
+    """Arrange pictures of any size as tiles of 4:3 with a margin, `columns` per row, each picture whole.
 
-    names: one per picture, above its tile; any script that DejaVu Sans has, a long one loses its beginning
-    Returns (height, width_px, 3) uint8 BGR. Raises ValueError without pictures, or where the tiles would vanish.
+    names: one per picture, above its tile, in any script of DejaVu Sans; a long one loses its beginning
+    Returns (height, width_px, 3) uint8 BGR. Raises ValueError without pictures, or without room for the tiles.
     """
     columns, margin = min(columns, len(images)), max(2, width_px // 160)
     width = (width_px - margin * (columns + 1)) // columns if columns > 0 else 0
     height, line = width * 3 // 4, 3 * margin if names else 0
     if height < 1:
-        raise ValueError(f"{len(images)} pictures in {columns} columns on {width_px} pixels, expected some and room")
+        raise ValueError(
+            f"{len(images)} pictures do not fit into {columns} columns on {width_px} pixels. Give some pictures, and "
+            "more width."
+        )
     rows = -(-len(images) // columns)
     sheet = np.full((rows * (line + height + margin) + margin, width_px, 3), PAPER, np.uint8)
     corners = [
@@ -91,18 +94,18 @@ def contact_sheet(images: Sequence[Image], columns: int, width_px: int, names: S
 def _paste(sheet: Image, image: Image, corner: tuple[int, int], size: tuple[int, int]) -> None:
     scale = min(size[0] / image.shape[1], size[1] / image.shape[0])
     width, height = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR  # AREA: no moiré in what shrinks
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR  # AREA: no moiré when shrinking
     left, top = corner[0] + (size[0] - width) // 2, corner[1] + (size[1] - height) // 2
     sheet[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=method)
 
 
 def _line_width_px(image: Image) -> int:
-    """Thin enough not to hide a person, thick enough to be seen in a thumbnail: 2 at 640x480, 5 at 1768x994."""
+    """Width that does not hide a person and is visible in a thumbnail: 2 at 640x480, 5 at 1768x994."""
     return max(1, round(math.sqrt(image.shape[0] * image.shape[1]) / 270))
 
 
 def _draw_person(image: Image, keypoints: NDArray[np.float32], scores: NDArray[np.float32], unit: int) -> None:
-    """All outlines first, so that no outline crosses a limb's colour."""
+    """Draw a person, all outlines first, so that no outline crosses a limb's colour."""
     places = [_subpixel(place, image) for place in keypoints]
     lines = [(places[a], places[b], _color(a, b)) for a, b in DRAWN_EDGES]
     drawn = [(start, end, color) for start, end, color in lines if start and end]
@@ -122,7 +125,7 @@ def _draw_dot(image: Image, place: tuple[int, int], radius_px: float, color: Col
 
 
 def _subpixel(place: NDArray[np.float32], image: Image) -> tuple[int, int] | None:
-    """OpenCV's fixed point, or None for a keypoint that is not found. Far outside is as good as outside."""
+    """OpenCV's fixed point, clipped far outside of the picture; None for a keypoint that is not found."""
     if not np.isfinite(place).all():
         return None
     height, width = image.shape[:2]

@@ -1,4 +1,4 @@
-"""Draws speeds as bars: measured ones, and below, on a scale of their own, the seed article's. No files."""
+"""Chart of speeds as bars: measured ones, and below, on a separate scale, the seed article's. No files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from models.drawing.figures import (
 )
 
 WIDTH = 1600  # twice what a browser shows of it
-# Frames a second that the article reports, of its own Neural Compute Stick: never measured here.
+# Frames per second that the article reports for its own Neural Compute Stick: never measured here.
 ARTICLE = {"posenet-050": 42, "posenet-075": 30, "posenet-100": 12, "openpose": 2}
 ALONE, WHOLE, THEIRS = PALE_BLUE, BLUE, GREY
 _LEFT, _RIGHT, _TOP = 330, 60, 190
@@ -44,7 +44,7 @@ class Bar:
 def draw_speeds(title: str, subtitle: str, bars: Sequence[Bar]) -> Image:
     """(height, 1600, 3) uint8 BGR. Raises ValueError without a bar."""
     if not bars:
-        raise ValueError("no speed was given, expected at least one model's")
+        raise ValueError("There is no speed to draw. Give at least one model's.")
     group = 2 * _BAR + _PAD
     measured, theirs = group * len(bars), (_BAR + _PAD) * len(ARTICLE)
     floor = _TOP + measured
@@ -64,7 +64,7 @@ def draw_speeds(title: str, subtitle: str, bars: Sequence[Bar]) -> Image:
 
 
 def _panel(chart: Chart, top: int, height: int) -> Axes:
-    """Axes whose y counts pixels from the top."""
+    """Add axes with y in pixels from the top."""
     axes = chart.panel(_LEFT, top, WIDTH - _LEFT - _RIGHT, height)
     axes.set(ylim=(height, 0), yticks=[])
     axes.tick_params(axis="x", labelcolor=PALE)
@@ -73,7 +73,7 @@ def _panel(chart: Chart, top: int, height: int) -> Axes:
 
 
 def _bars(axes: Axes, speeds: Sequence[float | None], tops: NDArray[np.float64], color: str) -> None:
-    """Bars with their numbers; the scale ends a seventh beyond the longest of all that were drawn."""
+    """Draw bars with their numbers. The scale ends a seventh beyond the longest bar."""
     drawn = axes.barh(tops, [speed or 0.0 for speed in speeds], _BAR - 2, align="edge", color=color, linewidth=0)
     labels = axes.bar_label(drawn, [_written(speed) for speed in speeds], padding=8, fontsize=points(TEXT_PX))
     for label, speed in zip(labels, speeds, strict=True):

@@ -9,13 +9,13 @@ from models.evaluation.coco import Labelled, match
 from models.types import FramePoses
 
 AREA_OF_BOX = 0.53
-"""A person's area as a share of the box around the person, as mmpose takes it for data sets without areas."""
+"""A person's area as a share of the box around the person, mmpose's value for data sets without areas."""
 
 
 def mean_agreement(theirs: Sequence[FramePoses], mine: Sequence[FramePoses]) -> tuple[float, int]:
-    """(mean OKS, people) over the people of all frames, `theirs` taken for the truth; NaN without anybody.
+    """(mean OKS, people) over the people of all frames, with `theirs` as the truth; NaN without people.
 
-    Both: frame by frame, in the same pixels. Whom `mine` does not see counts 0; whom only `mine` sees does not count.
+    Both: frame by frame, in the same pixels. A person that `mine` misses counts 0; additional people do not count.
     """
     similarities: list[NDArray[np.float64]] = []
     for one, other in zip(theirs, mine, strict=True):
@@ -27,7 +27,7 @@ def mean_agreement(theirs: Sequence[FramePoses], mine: Sequence[FramePoses]) -> 
 
 
 def _as_labelled(keypoints: NDArray[np.float32]) -> Labelled:
-    """Somebody who was found, as if annotated: the keypoints found count."""
+    """Turn a found person into an annotated one, whose labelled keypoints are the found ones."""
     there = np.isfinite(keypoints).all(axis=1)
     places = keypoints[there].astype(np.float64)
     width, height = np.maximum(places.max(axis=0) - places.min(axis=0), 1.0)

@@ -1,4 +1,4 @@
-"""COCO's keypoint annotations and its measures: OKS and AP. No network runs here, and nothing is decoded."""
+"""COCO's keypoint annotations and its measures: OKS and AP. No inference, no decoding."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ from models.evaluation.spec import Mode
 from models.types import Floats, FramePoses, NightjarError
 
 LEAST_KEYPOINTS = 10
-"""Of the one person of an image, for the mode "single"."""
+"""Of the only person of an image, for the mode "single"."""
 
 
 class CocoError(NightjarError):
@@ -30,7 +30,7 @@ class CocoError(NightjarError):
 class Labelled:
     """A person as annotated.
 
-    keypoints: (17, 2) float64, x then y, pixels of the image; labelled: (17,) bool, which of them count
+    keypoints: (17, 2) float64, x then y, pixels of the image; labelled: (17,) bool, True = counts
     area: of the person, square pixels; side: the longer one of the person's box, pixels
     """
 
@@ -45,7 +45,7 @@ class CocoImage:
     """An image of the annotation file.
 
     width, height: pixels, as annotated; None = not annotated
-    people: those with keypoints, no crowds; annotated: all that are annotated, also crowds and without keypoints
+    people: those with keypoints, no crowds; annotated: all annotations, also of crowds and without keypoints
     """
 
     image_id: int | str
@@ -71,12 +71,12 @@ class CocoImage:
         try:
             pixels = decode_picture(content, Picture(self.path, car=False, source="COCO"))
         except PictureError as error:
-            raise CocoError(f"{self.path} holds no whole picture: fetch the image again ({error})") from error
+            raise CocoError(f"{self.path} is not a complete picture ({error}). Fetch the image again.") from error
         height, width = pixels.shape[:2]
         if (self.width or width, self.height or height) != (width, height):
             raise CocoError(
-                f"{self.path} holds {width}x{height} pixels, the annotations say {self.width}x{self.height}: fetch the "
-                "image again"
+                f"{self.path} has {width}x{height} pixels, the annotations say {self.width}x{self.height}. Fetch the "
+                "image again."
             )
         return pixels
 
@@ -85,9 +85,9 @@ class CocoImage:
 class CocoSet:
     """The people of an annotation file.
 
-    images: those of the file that are in the folder, by image id; in_file: how many the file names
+    images: those of the file that are in the folder, by image id; in_file: number of images that the file names
     dataset: images and annotations for coco_figures; sha256: of the annotation file
-    notes: what was left out or repaired, in words
+    notes: omissions and repairs, in words
     """
 
     images: list[CocoImage]
@@ -98,8 +98,9 @@ class CocoSet:
 
 
 def choose(images: Sequence[CocoImage], mode: Mode) -> list[CocoImage]:
-    """multi: all, also those without people, where each person found is one too many
+    """Choose images by mode.
 
+    multi: all, also those without people, where every person found is wrong
     single: those with exactly one annotated person, not a crowd, of at least LEAST_KEYPOINTS keypoints
     """
     if mode == "multi":
@@ -118,7 +119,7 @@ def oks(found: Floats, person: Labelled) -> NDArray[np.float64]:
 def match(found: Floats, people: Sequence[Labelled]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Match annotated people with the found (n, 17, 2): (people,) index, -1 = none, and (people,) OKS.
 
-    Nobody is counted twice: of all ways to pair them, the one with the highest sum.
+    No person is matched twice. Of all pairings the one with the highest sum is used.
     """
     who, similarity = np.full(len(people), -1, np.intp), np.zeros(len(people))
     if people and len(found):
@@ -131,8 +132,8 @@ def match(found: Floats, people: Sequence[Labelled]) -> tuple[NDArray[np.intp], 
 def coco_figures(dataset: dict[str, Any], found: Mapping[Any, FramePoses]) -> tuple[float, float, float, float]:
     """(AP, AP50, AP75, AR) by pycocotools, all sizes, at most 20 people per image.
 
-    dataset: images and annotations as COCO has them; found: by image id, no other image counts
-    All ids are numbered anew: pycocotools takes an annotation's id of 0 for no match, and one of several annotations
+    dataset: images and annotations in COCO's format; found: by image id, no other image counts
+    All ids are renumbered: pycocotools treats an annotation's id of 0 as no match, and keeps one of several annotations
     with the same id for all of them.
     """
     numbers = {image_id: number for number, image_id in enumerate(found, 1)}
@@ -148,7 +149,7 @@ def coco_figures(dataset: dict[str, Any], found: Mapping[Any, FramePoses]) -> tu
     ]
     if not rows:
         return 0.0, 0.0, 0.0, 0.0
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints as it goes
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco = COCO()
         coco.dataset = _renumbered(dataset, numbers)
         coco.createIndex()

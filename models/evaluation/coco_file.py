@@ -1,9 +1,8 @@
-"""Reading of COCO keypoint annotations, also of files that annotation tools wrote in their own way. No measures here.
+"""Reading of COCO keypoint annotations, also of the variants that annotation tools write. No measures here.
 
-Such files have a person's category other than 1, further categories, annotations without unique ids, ids that are a
-number here and a text there, images in folders, areas of 0. What can be known is repaired, what cannot be used is left
-out, and both are counted; what could mean two things is refused, because a figure of the wrong people looks like any
-other.
+Such files have a person's category other than 1, further categories, annotations without unique ids, ids that are
+numbers in one part and texts in another, images in folders, areas of 0. Unambiguous faults are repaired, unusable parts
+are left out, and both are counted. Ambiguous files are refused, because figures of the wrong people look plausible.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ from models.evaluation.coco_masks import outline_area
 from models.types import KEYPOINT_NAMES, KEYPOINTS
 
 PERSON_NAMES = {"person", "persons", "people", "human", "pedestrian"}
-AREA_OF_BOX = 0.53  # of a person's area in the box's: mmpose's converters, where a data set has no masks
+AREA_OF_BOX = 0.53  # a person's area as a share of the box's: mmpose's converters, for data sets without masks
 
 _ImageId = int | str
 
@@ -30,7 +29,7 @@ _ImageId = int | str
 def read_coco(annotations: Path, images: Path) -> CocoSet:
     """Read the annotated images that are in the folder, by id.
 
-    Raises CocoError where there are none, or the file is not COCO's, or could mean two things.
+    Raises CocoError where there are none, or the file is not COCO's, or ambiguous.
     """
     content, dataset = _parse(annotations)
     notes: Counter[str] = Counter()
@@ -41,8 +40,8 @@ def read_coco(annotations: Path, images: Path) -> CocoSet:
     if not there:
         example = next((path.name for path in paths.values()), "none")
         raise CocoError(
-            f"{images} holds none of the {len(listed)} images that {annotations.name} names, such as {example}: name "
-            "their folder with --images"
+            f"{images} contains none of the {len(listed)} images that {annotations.name} names, such as {example}. "
+            "Name their folder with --images."
         )
     found = [_image(listed[image_id], paths[image_id], people[image_id]) for image_id in there]
     sha256 = hashlib.sha256(content).hexdigest()
@@ -56,7 +55,7 @@ def _parse(file: Path) -> tuple[bytes, dict[str, Any]]:
         dataset = json.loads(content)
         lists = (dataset["images"], dataset["annotations"], dataset.setdefault("categories", []))
         if not all(isinstance(some, list) and all(isinstance(one, dict) for one in some) for some in lists):
-            raise TypeError("images, annotations and categories are no lists of objects")
+            raise TypeError("images, annotations and categories must be lists of objects")
         for image in dataset["images"]:
             if isinstance(image["id"], float) and image["id"].is_integer():
                 image["id"] = int(image["id"])
@@ -64,8 +63,8 @@ def _parse(file: Path) -> tuple[bytes, dict[str, Any]]:
                 raise TypeError("an image without an id or a file name")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CocoError(
-            f"{file} cannot be read as COCO keypoint annotations ({type(error).__name__}: {error}), expected a file "
-            "like person_keypoints_val2017.json: name it with --coco"
+            f"{file} cannot be read as COCO keypoint annotations ({type(error).__name__}: {error}). Name a file like "
+            "person_keypoints_val2017.json with --coco."
         ) from error
     return content, dataset
 
@@ -75,8 +74,8 @@ def _by_id(images: Sequence[dict[str, Any]]) -> dict[_ImageId, dict[str, Any]]:
     repeated = [image_id for image_id, count in Counter(image["id"] for image in images).items() if count > 1]
     if repeated:
         raise CocoError(
-            f"{len(repeated)} image ids are used more than once, such as {repeated[0]!r}, so an annotation does not "
-            "say which image it is of. Give each image an id of its own"
+            f"{len(repeated)} image ids are used more than once, such as {repeated[0]!r}, so the image of an "
+            "annotation is unknown. Give each image its own id."
         )
     return {image["id"]: image for image in sorted(images, key=lambda image: _order(image["id"]))}
 
@@ -110,7 +109,7 @@ def _people(
 
 
 class _Ids:
-    """Ids as one part of a file has them, found by what another part writes: 7, 7.0, "7" or "007"."""
+    """Ids of one part of a file, found by the spelling of another part: 7, 7.0, "7" or "007"."""
 
     def __init__(self, known: Iterable[Any]) -> None:
         self._known = set(known)
@@ -118,7 +117,7 @@ class _Ids:
         self._by_plain = {_plain_id(one): one for one in self._known if plain[_plain_id(one)] == 1}
 
     def find(self, written: Any) -> Any:
-        """Return the id that is meant; the written one where it is an id itself, or matches none or several."""
+        """Return the matching id; the written one where it is an id itself, or matches none or several."""
         if isinstance(written, list | dict):
             return repr(written)
         return written if written in self._known else self._by_plain.get(_plain_id(written), written)
@@ -135,8 +134,8 @@ def _refuse_shares(listed: Mapping[_ImageId, Any], people: Mapping[_ImageId, Seq
     placed = np.concatenate([each[each[:, 2] > 0, :2] for each in rows]) if rows else np.empty((0, 2))
     if len(np.unique(placed, axis=0)) > 1 and placed.min() >= 0 and placed.max() <= 1:
         raise CocoError(
-            f"all keypoints lie between 0 and 1, which are shares of a picture and not pixels ({len(listed)} images). "
-            "Multiply x by the picture's width and y by its height"
+            f"All keypoints lie between 0 and 1, which are shares of a picture and not pixels ({len(listed)} images). "
+            "Multiply x by the picture's width and y by its height."
         )
 
 
@@ -147,15 +146,17 @@ def _person_categories(dataset: dict[str, Any]) -> dict[Any, NDArray[np.intp]]:
     if not categories:
         if len(used) > 1:
             raise CocoError(
-                f"the annotations are of {len(used)} categories and the file names none. List them under `categories`, "
-                "the people's as person"
+                f"The annotations are of {len(used)} categories and the file names none. List them under `categories`, "
+                "the people's as person."
             )
         return {category: np.arange(KEYPOINTS) for category in used}
     named = [one for one in categories if str(one.get("name", "")).strip().lower() in PERSON_NAMES]
     chosen = named or (categories if len(categories) == 1 else [])
     if not chosen:
         names = ", ".join(str(one.get("name")) for one in categories[:5])
-        raise CocoError(f"the categories are {names}, and none is a person. Name the one that is so, and try again")
+        raise CocoError(
+            f"The categories are {names}, and none is called person. Rename the people's category, and try again."
+        )
     return {one.get("id"): _keypoint_order(one) for one in chosen}
 
 
@@ -167,8 +168,8 @@ def _keypoint_order(category: dict[str, Any]) -> NDArray[np.intp]:
     names = [str(name).strip().lower().replace(" ", "_").replace("-", "_") for name in given]
     if sorted(names) != sorted(KEYPOINT_NAMES):
         raise CocoError(
-            f"category {category.get('name')!r} has the {len(names)} keypoints {', '.join(names[:4])} …, expected "
-            f"COCO's {KEYPOINTS} ({', '.join(KEYPOINT_NAMES[:4])} …). Convert the annotations to those"
+            f"The category {category.get('name')!r} has the {len(names)} keypoints {', '.join(names[:4])} …, not "
+            f"COCO's {KEYPOINTS} ({', '.join(KEYPOINT_NAMES[:4])} …). Convert the annotations to those."
         )
     return np.array([names.index(name) for name in KEYPOINT_NAMES])
 
@@ -202,8 +203,8 @@ def _keypoints(annotation: dict[str, Any]) -> NDArray[np.float64]:
     except (ValueError, TypeError) as error:
         found = f"{len(values)} values" if isinstance(values, list) else repr(values)[:40]
         raise CocoError(
-            f"annotation {annotation.get('id')!r} has {found} as keypoints, expected {3 * KEYPOINTS} numbers: x, y and "
-            f"visibility of COCO's {KEYPOINTS}. Convert the annotations to those"
+            f"Annotation {annotation.get('id')!r} has {found} as keypoints, not {3 * KEYPOINTS} numbers: x, y and "
+            f"visibility of COCO's {KEYPOINTS}. Convert the annotations to those."
         ) from error
 
 
@@ -220,7 +221,7 @@ def _box(annotation: dict[str, Any], labelled: NDArray[np.float64]) -> list[floa
 
 
 def _number(value: object) -> float:
-    """Return the number, also of a text; NaN = it is none."""
+    """Return the number, also of a text; NaN for other values."""
     try:
         number = float(value) if isinstance(value, int | float | str) else math.nan
     except (ValueError, OverflowError):
@@ -229,7 +230,7 @@ def _number(value: object) -> float:
 
 
 def _is_yes(value: object) -> bool:
-    """Return whether the value says yes, also as a text, where "0" and "false" say no."""
+    """Return whether the value is true, also as a text, where "0" and "false" are not."""
     return value.strip().lower() not in ("", "0", "false", "no") if isinstance(value, str) else bool(value)
 
 
@@ -239,7 +240,7 @@ def _is_yes(value: object) -> bool:
 def _paths(names: dict[_ImageId, str], folder: Path) -> dict[_ImageId, Path]:
     """Locate each image: by its path inside the folder, or by its plain name where no two images share it.
 
-    A name is data: it leads nowhere but into the folder.
+    A name is data: it never leads out of the folder.
     """
     inside = {image_id: PurePosixPath(name.replace("\\", "/")) for image_id, name in names.items()}
     shared = {name for name, count in Counter(path.name for path in inside.values()).items() if count > 1}
@@ -249,12 +250,12 @@ def _paths(names: dict[_ImageId, str], folder: Path) -> dict[_ImageId, Path]:
         whole, plain = folder / (path if is_safe else path.name), folder / path.name
         if path.name in shared and not whole.is_file() and plain.is_file():
             raise CocoError(
-                f"several images are called {path.name} ({path} is one), and {folder} has one file of that name, which "
-                "may be any of them. Keep the images in the folders that the annotations name"
+                f"Several images are called {path.name} ({path} is one), and {folder} has one file of that name, which "
+                "may be any of them. Keep the images in the folders that the annotations name."
             )
         found[image_id] = whole if whole.is_file() else plain
     if repeated := [path for path, count in Counter(found.values()).items() if count > 1 and path.is_file()]:
-        raise CocoError(f"several images of the file are {repeated[0].name}. List each image once")
+        raise CocoError(f"Several images of the file are {repeated[0].name}. List each image once.")
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def outline_area(segmentation: object) -> float:
-    """Square pixels; NaN where there is no outline, or it is none of COCO's kinds."""
+    """Area in square pixels; NaN where there is no outline of one of COCO's kinds."""
     try:
         if isinstance(segmentation, dict):
             return _run_area(segmentation["counts"])
@@ -28,7 +28,7 @@ def _polygon_area(polygon: Any) -> float:
 
 
 def _run_area(counts: Any) -> float:
-    """Every second run is of the person: of a list of lengths, or of pycocotools' text of them."""
+    """Return the area of run lengths, a list or pycocotools' text of it, in which every second run is of the person."""
     return float(sum((_run_lengths(counts) if isinstance(counts, str) else counts)[1::2]))
 
 
@@ -42,7 +42,7 @@ def _run_lengths(text: str) -> list[int]:
     for letter in text:
         bits = ord(letter) - 48
         if not 0 <= bits < 64:
-            raise ValueError(f"{letter!r} stands for no bits")
+            raise ValueError(f"{letter!r} is not a letter of run lengths")
         value |= (bits & 31) << shift
         shift += 5
         if not bits & 32:

@@ -1,4 +1,4 @@
-"""A pose model over COCO's images: figures, and the protocol without which they say nothing. Opens no device."""
+"""Evaluation of a pose model on COCO's images: figures, and the protocol that they depend on. Opens no device."""
 
 import dataclasses
 import hashlib
@@ -24,26 +24,26 @@ from models.manifest import Manifest
 from models.types import FramePoses
 
 PCK_SHARE = 0.2
-SHEET_TILES = 6  # the best, and as many of the worst
+SHEET_TILES = 6  # of the best, and of the worst
 SHEET_COLUMNS = 4
 SHEET_WIDTH = 1600
 _LATER = ("notes", "outside")  # fields that stored protocols may lack
-_AT_ONCE = 64  # pictures that are looked at before the limit is asked
-# What the evaluation of PoseNet changes of the model's own parameters: see EVALUATION_DECODE.
+_AT_ONCE = 64  # pictures to check before the limit is compared
+# Parameters of PoseNet that an evaluation changes: see EVALUATION_DECODE.
 _THRESHOLDS = ("root_score_threshold", "keypoint_score_threshold", "pose_score_threshold")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Conditions of a measurement: PoseNet's published figures differ tenfold by them.
+    """Conditions of a measurement, by which PoseNet's published figures differ tenfold.
 
     mode: "multi" or "single", see coco.choose; "agreement": with another model's people, no annotations
-    truth, truth_sha256: what the figures were held against, an annotation file or a model version
-    pictures: which images, in words; images, images_sha256: how many, and of their names and bytes
-    people: that count; resize: how an image goes into input_width x input_height pixels
+    truth, truth_sha256: reference of the figures, an annotation file or a model version
+    pictures: description of the images; images, images_sha256: their number, and the hash of their names and bytes
+    people: number of people that count; resize: method of fitting an image into input_width x input_height pixels
     decode_params: of the decoder; device, precision: of the inference
-    notes: what of the annotations was left out or repaired, in words
-    outside: where a keypoint outside the image is put: at its "edge"; "" = left there, as earlier versions did
+    notes: omissions and repairs of the annotations, in words
+    outside: position of a keypoint outside the image: at its "edge"; "" = unchanged, as in earlier versions
     """
 
     mode: Literal["multi", "single", "agreement"]
@@ -73,7 +73,7 @@ class Protocol:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def lines(self) -> dict[str, str]:
-        """In words, label -> text."""
+        """Describe the values: label -> text."""
         decode = ", ".join(f"{name} {value}" for name, value in self.decode_params.items())
         noted = {"left out, repaired": self.notes} if self.notes else {}
         return {
@@ -90,8 +90,10 @@ class Protocol:
 
 
 class Figures(NamedTuple):
-    """ap, ap50, ap75, ar: COCO's for keypoints; mean_oks: over all people that count, who was not found 0
+    """Figures of an evaluation.
 
+    ap, ap50, ap75, ar: COCO's for keypoints
+    mean_oks: over all people that count, 0 for a person that was not found
     pck: share of their labelled keypoints within PCK_SHARE of the longer side of the annotated box
     Without annotations there is OKS only.
     """
@@ -104,7 +106,7 @@ class Figures(NamedTuple):
     pck: float | None = None
 
     def lines(self) -> dict[str, str]:
-        """In words, label -> text."""
+        """Describe the values: label -> text."""
         names = {
             "ap": "AP",
             "ap50": "AP50",
@@ -119,7 +121,7 @@ class Figures(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """images: of the set, what is looked at; protocol: of the figures that come of it."""
+    """Plan of an evaluation. images: the chosen images of the set; protocol: of the figures"""
 
     coco: CocoSet
     images: list[CocoImage]
@@ -128,14 +130,14 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Evaluated:
-    """sheet: the best and the worst images with who was found, (h, w, 3) uint8 BGR"""
+    """Result of an evaluation. sheet: the best and the worst images with the found people, (h, w, 3) uint8 BGR"""
 
     figures: Figures
     sheet: NDArray[np.uint8]
 
 
 class _Seen(NamedTuple):
-    """An image with its people: mean_oks of them, and (n, 17, 2) and (n, 17) those that were taken for them."""
+    """An image with its people: their mean_oks, and the matched poses, (n, 17, 2) and (n, 17)."""
 
     image: CocoImage
     mean_oks: float
@@ -144,11 +146,13 @@ class _Seen(NamedTuple):
 
 
 def plan_evaluation(coco: CocoSet, manifest: Manifest, runtime: Runtime, mode: Mode, limit: int | None) -> Plan:
-    """limit: only so many images, the first by id. Raises CocoError where nobody is annotated, or the mode is not the
-    model's."""
+    """Plan an evaluation. limit: maximum number of images, the first by id
+
+    Raises CocoError where no person is annotated, or the model does not support the mode.
+    """
     chosen = choose(coco.images, mode)
     which = f"the {len(chosen)} with exactly one annotated person, of at least {LEAST_KEYPOINTS} keypoints,"
-    described = f"{'all' if mode == 'multi' else which} of the {len(coco.images)} that are there of {coco.in_file}"
+    described = f"{'all' if mode == 'multi' else which} of the {len(coco.images)} available of {coco.in_file}"
     readable, damaged = _readable(chosen, limit)
     images = [image for image, _ in readable]
     if limit is not None and limit < len(chosen):
@@ -156,7 +160,7 @@ def plan_evaluation(coco: CocoSet, manifest: Manifest, runtime: Runtime, mode: M
     people = sum(len(image.people) for image in images)
     if not people:
         reason = f" {damaged[0]}." if damaged else ""
-        raise CocoError(f"{len(images)} images for {mode} without a person to count.{reason} Choose others")
+        raise CocoError(f"The {len(images)} images for {mode} have no person to count.{reason} Choose other images.")
     names = "".join(f"{image.image_id} {image.path.name} {sha256}\n" for image, sha256 in readable)
     left_out = (f"{len(damaged)} × image left out ({damaged[0]})",) if damaged else ()
     return Plan(
@@ -184,7 +188,7 @@ def plan_evaluation(coco: CocoSet, manifest: Manifest, runtime: Runtime, mode: M
 
 
 def _readable(images: Sequence[CocoImage], limit: int | None) -> tuple[list[tuple[CocoImage, str]], list[str]]:
-    """Images that can be read whole, each with the sha256 of its bytes, up to the limit; and of the others, why not."""
+    """Return the complete images with the sha256 of their bytes, up to the limit; and the reasons of the others."""
     readable: list[tuple[CocoImage, str]] = []
     damaged: list[str] = []
     for start in range(0, len(images), _AT_ONCE):
@@ -201,7 +205,7 @@ def _readable(images: Sequence[CocoImage], limit: int | None) -> tuple[list[tupl
 
 
 class _FileCheck(NamedTuple):
-    """sha256: of the file's bytes, empty where the picture is damaged for the reason `error`"""
+    """Check of a file. sha256: of its bytes; error: the damage of the picture"""
 
     sha256: str
     error: str = ""
@@ -217,9 +221,9 @@ def _look(image: CocoImage) -> _FileCheck:
 
 
 def evaluation_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:
-    """Return the model's own parameters with thresholds so low that unsure people count too, with their scores.
+    """Return the model's parameters with low thresholds, so that unsure people count too, with their scores.
 
-    Of OpenPose's, for several people, they stay as they are. Raises CocoError where the model sees no people.
+    OpenPose's, for several people, are unchanged. Raises CocoError where the model detects no people.
     """
     if manifest.decoder == "posenet" and mode == "multi":
         return {**manifest.decode_params, **{name: getattr(EVALUATION_DECODE, name) for name in _THRESHOLDS}}
@@ -228,7 +232,9 @@ def evaluation_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:
         return {**manifest.decode_params, "mode": "single", **low}
     if manifest.decoder == "openpose":
         return manifest.decode_params | ({"pose_score_threshold": 0.0} if mode == "single" else {})
-    raise CocoError(f"{manifest.name} has the decoder {manifest.decoder}, which sees no people. Choose another model")
+    raise CocoError(
+        f"{manifest.name} has the decoder {manifest.decoder}, which detects no people. Choose another model."
+    )
 
 
 def evaluate(plan: Plan, runtime: Runtime, on_image: Callable[[], None] = lambda: None) -> Evaluated:
@@ -252,7 +258,7 @@ def evaluate(plan: Plan, runtime: Runtime, on_image: Callable[[], None] = lambda
 
 
 def _within(poses: FramePoses, index: int, person: Labelled) -> NDArray[np.bool_]:
-    """Return, per labelled keypoint of the person, whether it was found near enough; NaN = not found, so not."""
+    """Return whether each labelled keypoint of the person was found near enough; NaN = not found."""
     if index < 0:
         return np.zeros(int(person.labelled.sum()), np.bool_)
     error = np.hypot(*(poses.keypoints[index] - person.keypoints).T)

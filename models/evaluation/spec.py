@@ -12,7 +12,7 @@ Mode = Literal["multi", "single"]
 
 @dataclass(frozen=True)
 class EvaluateSpec:
-    """The model, the annotated images, and how the model sees them."""
+    """The model, the annotated images, and the mode of the evaluation."""
 
     model: Annotated[
         str, Option("A model's name (its newest version) or a version's hash.", min_length=1, max_length=100)

@@ -1,1 +1,1 @@
-"""Put code here when it imports TensorFlow or OpenVINO for others: quietly, and without a call home."""
+"""Put code here when it imports TensorFlow or OpenVINO for others: without noise and without telemetry."""

@@ -1,7 +1,7 @@
-"""Heavy: OpenVINO, today's or 2022.3, which must not call home. Nothing else happens here.
+"""Heavy: OpenVINO, today's or 2022.3, imported without its telemetry. Nothing else happens here.
 
-`import openvino` itself sends an event, and every conversion more: a machine without internet waits on DNS. No
-environment variable stops that; a missing openvino_telemetry module does.
+`import openvino` sends an event, and so does every conversion: a machine without internet waits for DNS. No environment
+variable prevents that; a missing openvino_telemetry module does.
 """
 
 import sys

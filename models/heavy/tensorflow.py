@@ -1,8 +1,8 @@
 """Heavy: TensorFlow and both Keras, imported without their start-up noise. Nothing else happens here.
 
 TensorFlow 2.19's shared libraries write to the file descriptor of stderr whatever the log level is ("Unable to
-register cuDNN factory" on every machine), so the descriptor itself is closed off while they load. Whoever needs a part
-of TensorFlow gets it from here.
+register cuDNN factory" on every machine), so the descriptor itself is redirected while they load. All other modules
+import TensorFlow from here.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Nothing that a shared library writes to stderr meanwhile is seen. Python errors come through as ever."""
+    """Discard the output of shared libraries to stderr. Python errors still appear."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -27,7 +27,7 @@ def silent_stderr() -> Iterator[None]:
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# On by itself only where a CPU has AVX-512; without it TensorFlow has no dilated depthwise convolution (PoseNet 1.00).
+# By default only on CPUs with AVX-512; without it TensorFlow has no dilated depthwise convolution (PoseNet 1.00).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TFDF_DISABLE_WELCOME_MESSAGE", "1")  # of TensorFlow Decision Forests, which tensorflowjs loads
 with silent_stderr():

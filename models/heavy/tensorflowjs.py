@@ -1,7 +1,7 @@
 """Heavy: tensorflowjs's reader and writer of weights, imported quietly. Import it inside the function that needs it.
 
-tensorflowjs loads TensorFlow Decision Forests and TensorFlow Hub with itself: 0.3 s of CPU time and
-30 MB beyond TensorFlow's, and a greeting, which models/heavy/tensorflow.py turns off.
+tensorflowjs also loads TensorFlow Decision Forests and TensorFlow Hub: 0.3 s of CPU time and 30 MB beyond
+TensorFlow's, and a welcome message, which models/heavy/tensorflow.py turns off.
 """
 
 import warnings

@@ -1,1 +1,1 @@
-"""Put code here when it carries a frame through a model on a device, or times that."""
+"""Put code here when it runs a model on frames on a device, or measures that."""

@@ -1,6 +1,6 @@
-"""Speed of a model on a device, alone or next to another model's: no video, no decoding, no SQL, no OpenVINO.
+"""Speed of a model on a device, alone or compared with another model: no video, no decoding, no SQL, no OpenVINO.
 
-The requests that the night keeps in flight are kept in flight, on pictures that are in memory before it begins.
+As many requests are in flight as in a batch, on pictures that are already in memory.
 """
 
 import statistics
@@ -22,7 +22,7 @@ PERCENTILES = (50, 90, 99)
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds from a picture's start on the device to its outputs here, the wait behind others included."""
+    """Milliseconds from a picture's start on the device to its outputs here, including the wait behind others."""
 
     p50_ms: float
     p90_ms: float
@@ -33,7 +33,7 @@ class Latency:
 class ModelSpeed:
     """Figures of one measurement.
 
-    inference_cpu_ms: of this process, all its threads, per frame: little where a stick computes
+    inference_cpu_ms: of this process with all its threads, per frame; small if a stick computes
     """
 
     frames: int
@@ -47,7 +47,7 @@ class ModelSpeed:
 
 
 def latency_of(seconds: NDArray[np.float64]) -> Latency:
-    """seconds: (n,) of each frame, n > 0"""
+    """Summarise latencies. seconds: (n,) of each frame, n > 0"""
     p50, p90, p99 = (1000 * float(value) for value in np.percentile(seconds, PERCENTILES))
     return Latency(p50, p90, p99)
 
@@ -55,7 +55,7 @@ def latency_of(seconds: NDArray[np.float64]) -> Latency:
 def measure_model(
     runtime: Runtime, height: int, width: int, seconds: float, warm_up_s: float = WARM_UP_S
 ) -> ModelSpeed:
-    """Inference on made-up pictures for so many seconds, after a warm-up (0: none); at least one picture a slot.
+    """Measure inference on generated pictures for some seconds after a warm-up (0: none); at least one per slot.
 
     Raises RuntimeFault where the device is lost.
     """
@@ -70,10 +70,10 @@ def measure_model(
 
 
 def _infer(runtime: Runtime, pictures: list[NDArray[np.uint8]], seconds: float) -> list[float]:
-    """Seconds of each picture from its start to its outputs.
+    """Infer pictures. Returns the seconds of each one from its start to its outputs.
 
-    A thread a slot: each is filled again as soon as it is empty, whichever that is, so that a core or a stick that is
-    slower than the others does not hold them up.
+    One thread per slot: each refills its slot as soon as it is empty, so that a slow core or stick does not delay the
+    others.
     """
     until, one_at_a_time = perf_counter() + seconds, Lock()
 
@@ -103,9 +103,9 @@ MAX_OTHER_LOAD = 0.1  # share of the machine's CPUs that other processes may use
 
 @dataclass(frozen=True)
 class SpeedRatio:
-    """Speed of one model by another's, from rounds in pairs.
+    """Speed of one model divided by another's, from rounds in pairs.
 
-    ratio: median of the pairs; low, high: their quartiles; pairs: how many
+    ratio: median of the pairs; low, high: their quartiles; pairs: their number
     first_per_s, second_per_s: inferences per second, medians of the rounds
     other_load: share of the machine's CPUs that other processes used meanwhile, 0 to 1
     """
@@ -131,20 +131,20 @@ class SpeedRatio:
         """Describe the ratio and its spread in a sentence, or the reason why there is none."""
         if self.doubt:
             return (
-                f"How much faster {second} is than {first} is not said: {self.doubt}. "
-                "Measure again on a machine that does nothing else"
+                f"The speeds of {second} and {first} cannot be compared: {self.doubt}. "
+                "Measure again on a machine that does nothing else."
             )
         return (
             f"{second} is {self.ratio:.2f} times as fast as {first} on the same device (median of {self.pairs} pairs "
-            f"of rounds, half of them {self.low:.2f} to {self.high:.2f})"
+            f"of rounds, half of them {self.low:.2f} to {self.high:.2f})."
         )
 
 
 def compare_speeds(first: Runtime, second: Runtime, tensor: NDArray[np.uint8]) -> SpeedRatio:
-    """Measure the second model's speed by the first's in pairs of rounds; tensor: (1, height, width, 3) uint8 RGB.
+    """Measure the second model's speed divided by the first's; tensor: (1, height, width, 3) uint8 RGB.
 
-    Each pair is measured at once, and every other one in the reverse order, so that what else the machine does changes
-    both alike. Load of other processes is read but for the ratio's doubt. Raises RuntimeFault.
+    In pairs of consecutive rounds, every other pair in the reverse order, so that other work of the machine affects
+    both alike. The load of other processes only decides whether the ratio is doubtful. Raises RuntimeFault.
     """
     for runtime in (first, second):
         _round(runtime, tensor, PAIR_ROUND_S)  # the first inferences allocate
@@ -161,7 +161,7 @@ def compare_speeds(first: Runtime, second: Runtime, tensor: NDArray[np.uint8]) -
 
 
 class _OtherLoad:
-    """CPU time of all processes but this one since the object was made."""
+    """CPU time of all other processes since the object was made."""
 
     def __init__(self) -> None:
         self._begun = self._times()
@@ -170,7 +170,9 @@ class _OtherLoad:
     def _times() -> tuple[float, float, float]:
         """Seconds of all CPUs together, of these not idle, and of this process."""
         all_cpus, own = psutil.cpu_times(), psutil.Process().cpu_times()
-        guests = getattr(all_cpus, "guest", 0.0) + getattr(all_cpus, "guest_nice", 0.0)  # counted in user and nice too
+        guests = getattr(all_cpus, "guest", 0.0) + getattr(
+            all_cpus, "guest_nice", 0.0
+        )  # already included in user and nice
         total = sum(all_cpus) - guests
         return total, total - all_cpus.idle - getattr(all_cpus, "iowait", 0.0), own.user + own.system
 

@@ -1,4 +1,4 @@
-"""Open the device that a name names, or say at once that there is none. No frames, no model files of its own."""
+"""Open the device of a name, or report at once that there is none. No frames, no model files."""
 
 from pathlib import Path
 

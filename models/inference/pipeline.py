@@ -1,7 +1,7 @@
-"""Frames through a device to what is in them: overlapped, in order, bounded memory. No files, no SQL, no OpenVINO.
+"""Pipeline from frames to results on a device: overlapped, in order, in bounded memory. No files, no SQL, no OpenVINO.
 
-While the device works on the requests in flight, the frames behind them are decoded elsewhere and the outputs before
-them are read here, so that neither waits for the other.
+While the device works on the requests in flight, the next frames are decoded elsewhere and the previous outputs are
+read here, so that neither waits for the other.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ class FrameTensor(NamedTuple):
     """A frame ready for the device.
 
     number: frame of the video; t_s: seconds on a player's clock
-    tensor: (1, height, width, 3) uint8 RGB; it must stay as it is until `Runtime.slots` further frames were asked for
+    tensor: (1, height, width, 3) uint8 RGB, unchanged until `Runtime.slots` further frames were requested
     """
 
     number: int
@@ -57,14 +57,14 @@ DECODERS: dict[str, Callable[[dict[str, Any]], Decoder]] = {
 def decoder_for(manifest: Manifest, resize: Resize) -> Decoder:
     """Return a function from the model's outputs to its people or labels, in pixels of the frame before `resize`.
 
-    Raises NightjarError where the manifest names none of the decoders, or parameters that are not its own.
+    Raises NightjarError where the manifest names an unknown decoder, or parameters that are not the decoder's.
     """
     try:
         read = DECODERS[manifest.decoder](manifest.decode_params)
     except (KeyError, TypeError, ValueError) as error:
         raise NightjarError(
             f"{manifest.name} has the decoder {manifest.decoder!r} with the parameters {manifest.decode_params} "
-            f"({error}), expected one of {', '.join(DECODERS)} and its own: convert the model again, or choose another"
+            f"({error}), and the decoders are {', '.join(DECODERS)}. Convert the model again, or choose another one."
         ) from error
 
     def decode(outputs: Outputs) -> Seen:
@@ -79,17 +79,17 @@ def decoder_for(manifest: Manifest, resize: Resize) -> Decoder:
 def inside_frame(keypoints: NDArray[np.float32], resize: Resize) -> NDArray[np.float32]:
     """(..., 2) x, y in pixels of the tensor -> of the frame; NaN stays NaN.
 
-    A place outside the frame becomes the nearest pixel of its edge. So it comes no farther from any place inside, and
-    no keypoint of an annotated person is measured worse.
+    A position outside the frame becomes the nearest pixel of its edge. It gets no farther from any position inside, so
+    that no keypoint of an annotated person is measured worse.
     """
     last_pixel = np.array([resize.source_width - 1, resize.source_height - 1], np.float32)
     return np.clip(resize.to_original(keypoints), 0, last_pixel)
 
 
 def run_pipeline(frames: Iterable[FrameTensor], runtime: Runtime, decode: Decoder) -> Iterator[FrameResult]:
-    """One result a frame, in the frames' order, with at most `runtime.slots` frames in flight.
+    """Yield one result per frame, in the frames' order, with at most `runtime.slots` frames in flight.
 
-    Raises RuntimeFault when the device is lost or returns what is no number, and whatever `frames` raises.
+    Raises RuntimeFault when the device is lost or returns values that are not numbers, and whatever `frames` raises.
     """
     in_flight: deque[tuple[int, FrameTensor]] = deque()
     try:
@@ -102,9 +102,9 @@ def run_pipeline(frames: Iterable[FrameTensor], runtime: Runtime, decode: Decode
         while in_flight:
             yield _finish(runtime, decode, *in_flight.popleft())
     finally:
-        # Abandoned half-way: the device still reads the tensors, whose memory is about to be used again.
+        # Abandoned half-way: the device still reads the tensors, whose memory is about to be reused.
         for slot, _ in in_flight:
-            with suppress(RuntimeFault):  # of a lost device each says so; the first one was heard
+            with suppress(RuntimeFault):  # every slot of a lost device fails; the first error was raised
                 runtime.wait(slot)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PAD_VALUE = 127
-"""Around a letterboxed picture: mid grey, 0 once the model has scaled it, as its own convolutions pad.
+"""Around a letterboxed picture: mid grey, which is 0 after the model's scaling, like the padding of its convolutions.
 
 PoseNet was published with black. On 72 annotated people of COCO the two do not differ beyond chance.
 """
@@ -25,11 +25,8 @@ Float = TypeVar("Float", np.float32, np.float64)
 
 @dataclass(frozen=True)
 class Resize:
-    """Placement of a picture in a tensor.
-
-    resized to `inner_width` x `inner_height`, its corner at (offset_x, offset_y).
-
-    All in pixels. Made by `plan_resize`.
+    """Placement of a picture in a tensor, in pixels: its size `inner_width` x `inner_height`, its corner at
+    (offset_x, offset_y). Made by `plan_resize`.
     """
 
     source_width: int
@@ -43,7 +40,7 @@ class Resize:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Tensor pixels a source pixel, across and down: nearly equal for a letterbox (whole pixels)."""
+        """Tensor pixels per source pixel, across and down: nearly equal for a letterbox (whole pixels)."""
         return self.inner_width / self.source_width, self.inner_height / self.source_height
 
     def to_tensor(self, xy: NDArray[Float]) -> NDArray[Float]:
@@ -54,7 +51,7 @@ class Resize:
     def to_original(self, xy: NDArray[Float]) -> NDArray[Float]:
         """(..., 2) x, y in pixels of the tensor -> in pixels of the source, of the same type; NaN stays NaN.
 
-        A place in the padding comes back outside of the picture.
+        A position in the padding becomes one outside of the picture.
         """
         moved: NDArray[Float] = ((xy - self._shift) / np.array(self.scale) - 0.5).astype(xy.dtype)
         return moved
@@ -70,7 +67,7 @@ class Resize:
 
         Raises ValueError where one of them has another shape.
         """
-        _expect("the resized picture", inner, (self.inner_height, self.inner_width, 3))
+        _expect("The resized picture", inner, (self.inner_height, self.inner_width, 3))
         _expect("the tensor", tensor, (self.tensor_height, self.tensor_width, 3))
         bottom, right = self.offset_y + self.inner_height, self.offset_x + self.inner_width
         tensor[: self.offset_y] = PAD_VALUE
@@ -83,18 +80,18 @@ class Resize:
 def plan_resize(source_size: tuple[int, int], tensor_size: tuple[int, int], mode: Mode) -> Resize:
     """Placement of a picture of `source_size` in a tensor of `tensor_size`; both (width, height) in pixels.
 
-    mode: "letterbox" keeps the proportions and centres, as PoseNet's published `padAndResizeTo`; "corner" keeps them
-        and begins at the top left, as OpenPose's published demo; "stretch" fills
+    mode: "letterbox" keeps the proportions and centres, like PoseNet's published `padAndResizeTo`; "corner" keeps them
+        and starts at the top left, like OpenPose's published demo; "stretch" fills
     Raises ValueError where a size is not positive or the mode unknown.
     """
     if min(*source_size, *tensor_size) < 1:
         raise ValueError(
-            f"a picture of {source_size} into a tensor of {tensor_size}: expected positive (width, height)"
+            f"A picture of {source_size} cannot be placed in a tensor of {tensor_size}. Give positive (width, height)."
         )
     if mode == "stretch":
         return Resize(*source_size, *tensor_size, *tensor_size, 0, 0)
     if mode not in ("letterbox", "corner"):
-        raise ValueError(f"resize mode is {mode!r}, expected 'letterbox', 'corner' or 'stretch'")
+        raise ValueError(f"The resize mode is {mode!r}. Give 'letterbox', 'corner' or 'stretch'.")
     scale = min(tensor / source for source, tensor in zip(source_size, tensor_size, strict=True))
     width, height = (max(1, round(side * scale)) for side in source_size)
     left, top = (0, 0) if mode == "corner" else ((tensor_size[0] - width) // 2, (tensor_size[1] - height) // 2)
@@ -107,10 +104,12 @@ def preprocess(
     """Make the input tensor of one picture, (height, width, 3) uint8 RGB, and the way back.
 
     image: (h, w, 3) uint8 in the order `color` (OpenCV reads BGR); tensor_size: (width, height) pixels
-    Bilinear, as PoseNet was published. Raises ValueError where the image is none.
+    Bilinear, like PoseNet's published code. Raises ValueError where the array is not an image.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"the picture is {image.shape} {image.dtype}, expected (h, w, 3) uint8: cv2.IMREAD_COLOR")
+        raise ValueError(
+            f"The picture is {image.shape} {image.dtype}. Give (h, w, 3) uint8, as read with cv2.IMREAD_COLOR."
+        )
     resize = plan_resize((image.shape[1], image.shape[0]), tensor_size, mode)
     inner = cv2.resize(image, (resize.inner_width, resize.inner_height), interpolation=cv2.INTER_LINEAR)
     tensor = np.empty((resize.tensor_height, resize.tensor_width, 3), np.uint8)
@@ -121,4 +120,4 @@ def preprocess(
 
 def _expect(what: str, array: Image, shape: tuple[int, int, int]) -> None:
     if array.shape != shape:
-        raise ValueError(f"{what} is {array.shape}, expected {shape}: is it of another Resize?")
+        raise ValueError(f"{what} is {array.shape}, not {shape}. Use the Resize that it was made with.")

@@ -1,7 +1,7 @@
 """OpenVINO behind one small interface, for 2022.3 (a Neural Compute Stick) and today's. No frames, no decoding.
 
-A `Runtime` has numbered slots, one inference request each: start one, do something else, wait for it. Who keeps the
-slots busy in turn has the outputs in order, overlapped, without a callback or a lock.
+A `Runtime` has numbered slots with one inference request each: start one, do other work, wait for it. A caller that
+uses the slots in turn receives the outputs in order, overlapped, without a callback or a lock.
 """
 
 import math
@@ -23,20 +23,20 @@ from models.types import NightjarError
 
 # Requests beyond the device's own optimum, queued so that it has work while Python turns outputs into poses.
 SPARE_SLOTS = 2
-# How much nicer the threads that infer are than who feeds them. Else they take the decoder's turns on two cores, the
-# frames behind a slow one come late, and then nobody has work: 12 % of the cores were idle.
+# Niceness of the inference threads relative to the threads that feed them. Without it they take the decoder's time on
+# two cores, the frames after a slow one are late, and then no thread has work: 12 % of the cores were idle.
 NICENESS = 5
 CPU_SPEC = RuntimeSpec()
 
 
 class RuntimeFault(NightjarError):
-    """The device cannot be opened, was lost, or returns what no model computes."""
+    """The device cannot be opened, was lost, or returns values that no model computes."""
 
 
 class Runtime(Protocol):
     """Interface of a device for the pipeline; the tests have one without OpenVINO."""
 
-    device: str  # who really does the work, as results name it
+    device: str  # the hardware that does the work, as named in results
     precision: str
     slots: int
 
@@ -48,17 +48,17 @@ class Runtime(Protocol):
 
 
 def import_openvino() -> Any:
-    """OpenVINO, imported when a device is opened. Raises RuntimeFault where there is none."""
+    """Import OpenVINO when a device is opened. Raises RuntimeFault where it is missing."""
     try:
         from models.heavy.openvino import ov
 
         return ov
     except ImportError as error:
-        raise RuntimeFault(f"OpenVINO cannot be imported ({error}): install it, see the README") from error
+        raise RuntimeFault(f"OpenVINO cannot be imported ({error}). Install it as in the README.") from error
 
 
 def openvino_version() -> str:
-    """Asked of OpenVINO itself: a stick's comes from an archive, which no package manager knows."""
+    """Return OpenVINO's own version: a stick's comes from an archive that no package manager knows."""
     return str(import_openvino().get_version())
 
 
@@ -71,28 +71,28 @@ def available_devices() -> dict[str, str]:
 def check_outputs(device: str, outputs: Mapping[str, NDArray[np.float32]]) -> None:
     """Raise RuntimeFault where an output has NaN or infinities, as from a stick with faulty memory or a faulty link.
 
-    One pass without a copy, 7 µs for PoseNet's outputs: a sum of squares hides neither. Numbers that are absurd and
-    finite pass: nobody can tell those from a strange picture.
+    One pass without a copy, 7 µs for PoseNet's outputs: a sum of squares reveals both. Absurd but finite numbers pass,
+    as an unusual picture may cause them too.
     """
     for name, output in outputs.items():
         if not math.isfinite(np.vdot(output, output)):
             raise RuntimeFault(
-                f"{device} returned {name} with NaN or infinities, expected finite numbers: what it computes cannot be "
-                "trusted, plug it in anew or replace it (where a CPU does so, convert the model anew)"
+                f"{device} returned {name} with NaN or infinities, so its results are not reliable. Unplug it and plug "
+                "it in again, or replace it. If it is a CPU, convert the model again."
             )
 
 
 class OpenVinoRuntime:
-    """A compiled model on one device, with as many requests in flight as the device is best with.
+    """A compiled model on one device, with the device's optimal number of requests in flight.
 
-    The IR's own input is float32, in its own layout, colour order and range. All that is compiled into the model, so
-    that what crosses from Python is the picture's bytes, a quarter of the memory.
+    The IR's own input is float32, in its own layout, colour order and range. The conversion is compiled into the model,
+    so that Python passes only the picture's bytes, a quarter of the memory.
     """
 
     def __init__(
         self, folder: Path, manifest: Manifest, spec: RuntimeSpec = CPU_SPEC, slots: int | None = None
     ) -> None:
-        """slots: the device's own optimum and some more; where given, the CPU computes each within its `start`.
+        """Compile the model. slots: None = the device's optimum and some more; else the CPU computes in `start`
 
         Raises RuntimeFault where the IR cannot be read or the device cannot be opened.
         """
@@ -145,8 +145,7 @@ class OpenVinoRuntime:
 
 def lost(device: str, why: str) -> RuntimeFault:
     return RuntimeFault(
-        f"{device} was lost in the middle of the work ({why}), expected an answer to every frame: "
-        "see to its power, heat and USB cable, and plug it in anew"
+        f"{device} was lost during the work ({why}). Check its power, temperature and USB cable, and plug it in again."
     )
 
 
@@ -161,24 +160,24 @@ def is_stick(device: str) -> bool:
 
 
 def refuse_unfit(manifest: Manifest, device: str) -> None:
-    """Refuse an unfit model before anything is opened: the stick takes seconds, and names one operation at best."""
+    """Raise RuntimeFault for an unfit model before the stick is opened, which takes seconds and explains little."""
     kinds = {name.split(":")[0].split(".")[0] for name in devices_of(device)}
     if kinds > {"MYRIAD"}:
         raise RuntimeFault(
-            f"{device} mixes sticks, which compute in FP16, with others, expected devices of one precision: rows could "
-            "not say which made them. Start a worker for each device"
+            f"{device} mixes sticks, which compute in FP16, with other devices, so that the precision of its rows "
+            "would be unknown. Start one worker per device."
         )
     if kinds & {"MYRIAD", "SIMULATED"} and not manifest.stick.fit:
         raise RuntimeFault(
-            f"{manifest.name} does not fit a stick ({manifest.stick.reason}), expected a model that does for {device}: "
-            f"nightjar convert {manifest.name} --device-target MYRIAD says what is in the way, or choose --device CPU"
+            f"{manifest.name} does not run on the stick {device} ({manifest.stick.reason}). Run 'nightjar convert "
+            f"{manifest.name} --device-target MYRIAD' for the reason, or choose --device CPU."
         )
 
 
 def refuse_absent(device: str) -> None:
     """Raise RuntimeFault where OpenVINO has no such device here. Compiles nothing."""
     names = [name.partition("(")[0] for name in devices_of(device) if name.partition(":")[0] not in CHOOSERS]
-    if names == ["CPU"]:  # always there, and OpenVINO takes half a second to import
+    if names == ["CPU"]:  # always present, and importing OpenVINO takes half a second
         return
     core = import_openvino().Core()
     there = set(core.available_devices)
@@ -191,7 +190,7 @@ def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
     try:
         from openvino.preprocess import PrePostProcessor
     except ImportError as error:
-        raise RuntimeFault(f"this OpenVINO has no preprocessing ({error}): 2022.3 or newer is needed") from error
+        raise RuntimeFault(f"This OpenVINO has no preprocessing ({error}). Install 2022.3 or newer.") from error
     steps = PrePostProcessor(model)
     port = steps.input(manifest.input.name)
     port.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
@@ -206,16 +205,16 @@ def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
 
 
 def _per_channel(values: ChannelValues) -> float | list[float]:
-    """Return the values as OpenVINO's preprocessing takes them: one number, or a list."""
+    """Return the values in the form of OpenVINO's preprocessing: one number, or a list."""
     return list(values) if isinstance(values, tuple) else values
 
 
 def _hints(spec: RuntimeSpec, slots: int | None) -> dict[str, str]:
-    """f32 unless asked otherwise: on CPUs with AMX, OpenVINO's default of bf16 moves offsets by up to 26 pixels."""
-    # No streams: no threads but the caller's.
+    """Return the hints, f32 by default: on CPUs with AMX, OpenVINO's bf16 moves offsets by up to 26 pixels."""
+    # No streams: only the caller's thread computes.
     own_thread = {"NUM_STREAMS": "0", "INFERENCE_NUM_THREADS": "1"}
     hints = own_thread if slots else {"PERFORMANCE_HINT": "THROUGHPUT"}
-    if not is_stick(spec.device):  # MYRIAD knows FP16 only and rejects the hint
+    if not is_stick(spec.device):  # MYRIAD supports FP16 only and rejects the hint
         hints["INFERENCE_PRECISION_HINT"] = spec.precision
     return hints
 
@@ -232,7 +231,7 @@ def _describe(core: Any, device: str, compiled: Any) -> str:
 
 # OpenVINO's own, which choose among real devices.
 CHOOSERS = ("AUTO", "MULTI", "HETERO", "BATCH")
-# OpenVINO's words where a plugin is missing, or is there and cannot start a stick.
+# OpenVINO's messages for a missing plugin, and for a plugin that cannot start a stick.
 NO_DEVICE = ("is not registered", "No available device", "NC_ERROR", "Can not init", "NO_DEVICE")
 
 
@@ -240,17 +239,17 @@ def _explain(core: Any, device: str, error: str) -> str:
     if any(words in error for words in NO_DEVICE):
         return _no_device(core, device)
     found = ", ".join(core.available_devices) or "none"
-    return f"the model cannot run on {device} (devices here: {found}): {_first_line(error)}"
+    return f"The model cannot run on {device} (devices here: {found}): {_first_line(error)}"
 
 
 def _no_device(core: Any, device: str) -> str:
     found = ", ".join(core.available_devices) or "none"
-    remedy = "choose another --device"
+    remedy = "Choose another --device."
     if device.upper() in core.available_devices:
-        remedy = f"use --device {device.upper()}"
+        remedy = f"Use --device {device.upper()}."
     elif "MYRIAD" in device.upper():
         remedy = why_no_stick(_has_plugin(core, "MYRIAD"))
-    return f"no device {device} here, found {found}: {remedy}"
+    return f"There is no device {device} here, only {found}. {remedy}"
 
 
 def _has_plugin(core: Any, name: str) -> bool:
@@ -262,7 +261,7 @@ def _has_plugin(core: Any, name: str) -> bool:
 
 
 def _first_line(error: str) -> str:
-    """OpenVINO's errors begin with source locations; the last line with letters says what was wrong."""
+    """Return the last line with letters, which explains the fault: OpenVINO's errors begin with source locations."""
     lines = [line.strip() for line in error.splitlines() if line.strip() and not line.startswith("Exception from")]
     return lines[-1] if lines else error
 
@@ -276,27 +275,27 @@ MOVIDIUS = "03e7"
 def why_no_stick(plugin: bool, usb: Path = USB) -> str:
     """Explain why no stick can be opened, with the remedy. plugin: True if OpenVINO has it"""
     if not plugin:
-        return "this OpenVINO has no plugin for a stick, expected 2022.3 LTS from Intel's archive, see docs/edge.md"
+        return "This OpenVINO has no plugin for a stick. Install 2022.3 LTS from Intel's archive, see docs/edge.md."
     found = movidius_products(usb)
     if RUNNING in found and WAITING not in found:
-        return "the stick on the USB runs for another process, expected it free: one process a stick, end the other"
+        return "Another process uses the stick on the USB. End that process."
     if WAITING in found:
         return (
-            "a stick is on the USB and cannot be started: install the udev rules (docs/edge.md), be in group users, "
-            "and give it a powered USB port"
+            "The stick on the USB cannot be started. Install the udev rules (docs/edge.md), add yourself to the group "
+            "users, and use a powered USB port."
         )
     if FIRST_GENERATION in found:
-        return "the stick is of the first generation, which OpenVINO 2020.3 was the last to know: take an NCS2"
-    return "no stick is on the USB, expected a Neural Compute Stick 2: plug it in"
+        return "The stick is of the first generation, which OpenVINO supported up to 2020.3. Use an NCS2."
+    return "There is no stick on the USB. Plug in a Neural Compute Stick 2."
 
 
-# OpenVINO says NC_ERROR whether there is no stick, it may not be used, or another process holds it. The USB tells them
-# apart, because a stick that runs shows itself as another product.
+# OpenVINO reports NC_ERROR for a missing stick, for missing permissions and for a stick in use. The USB distinguishes
+# them, because a running stick appears as another product.
 def movidius_products(usb: Path = USB) -> set[str]:
     """List the product numbers of Movidius devices on this machine's USB."""
     products = set()
     for vendor in usb.glob("*/idVendor"):
-        with suppress(OSError):  # pulled out while we look
+        with suppress(OSError):  # pulled out meanwhile
             if vendor.read_text().strip() == MOVIDIUS:
                 products.add(vendor.with_name("idProduct").read_text().strip())
     return products

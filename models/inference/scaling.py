@@ -16,14 +16,14 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of 0..1, red, green, blue: torchvision.
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 HOW_TO_SAY = (
-    "Give --scale -1..1, 0..1, 0..255 or imagenet, or --mean and --std, as the model was trained; or give --labelled "
-    "FOLDER with one folder of pictures per label, and the pictures decide"
+    "Give --scale -1..1, 0..1, 0..255 or imagenet, or --mean and --std, of the model's training; or give --labelled "
+    "FOLDER with one folder of pictures per label, and the pictures decide."
 )
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """tensor = (pixel - mean) / std, where a pixel is 0 to 255.
+    """Scaling of an input: tensor = (pixel - mean) / std, where a pixel is 0 to 255.
 
     mean, std: one value for all channels, or three in the order of `color`
     color: the channel order of the model's input
@@ -47,14 +47,15 @@ RANGES: dict[ScaleName, tuple[ChannelValues, ChannelValues]] = {
     "-1..1": (127.5, 127.5),
     "0..1": (0, 255),
     "0..255": (0, 1),
-    "imagenet": (tuple(255 * v for v in IMAGENET_MEAN), tuple(255 * v for v in IMAGENET_STD)),  # type: ignore[dict-item]
+    # type: ignore[dict-item]
+    "imagenet": (tuple(255 * v for v in IMAGENET_MEAN), tuple(255 * v for v in IMAGENET_STD)),
 }
 """Name -> mean and standard deviation in pixels, red first."""
 
 
 @dataclass(frozen=True)
 class ScalingRequest:
-    """The scaling that a person asked for: texts as typed, empty where nothing was said.
+    """The scaling that a user requested: texts as typed, empty where not given.
 
     mean, std: in units of `scale` (0..255 without it)
     """
@@ -84,22 +85,24 @@ class ScalingRequest:
     def parse(self) -> Scaling | None:
         """Parse the scaling; None where only the channel order or nothing was given. Raises ConversionError."""
         if self.channels not in ("", "RGB", "BGR"):
-            raise ConversionError(
-                f"the channel order is {self.channels!r}, expected RGB or BGR: give one with --channels"
-            )
+            raise ConversionError(f"The channel order is {self.channels!r}. Give RGB or BGR with --channels.")
         if self.scale and self.scale not in RANGES:
-            raise ConversionError(f"no scale {self.scale!r}: give --scale {', '.join(RANGES)}, or --mean and --std")
+            raise ConversionError(
+                f"There is no scale {self.scale!r}. Give --scale {', '.join(RANGES)}, or --mean and --std."
+            )
         if not (self.mean or self.std):
             return named(self.scale, self.color) if self.scale else None
         if self.scale == "imagenet":
-            raise ConversionError("--scale imagenet has a mean and a standard deviation: leave --mean and --std out")
+            raise ConversionError(
+                "--scale imagenet has its own mean and standard deviation. Leave --mean and --std out."
+            )
         mean, std = _numbers("--mean", self.mean or "0"), _numbers("--std", self.std or "1")
         if min(std) <= 0:
-            raise ConversionError(f"the standard deviation is {self.std}, expected positive numbers: correct --std")
+            raise ConversionError(f"The standard deviation is {self.std}. Give positive numbers with --std.")
         if not self.scale and 0 < max(map(abs, mean)) <= 1 and max(std) <= 1:
             raise ConversionError(
-                f"the mean {self.mean} and standard deviation {self.std or 1} fit pixels of 0 to 1, not of 0 to 255: "
-                "add --scale 0..1"
+                f"The mean {self.mean} and standard deviation {self.std or 1} fit pixels of 0 to 1, not of 0 to 255. "
+                "Add --scale 0..1."
             )
         low, unit = RANGES[self.scale or "0..255"]
         return Scaling(
@@ -110,7 +113,7 @@ class ScalingRequest:
 
     @property
     def color(self) -> Color:
-        """RGB unless BGR was asked for."""
+        """RGB unless BGR was requested."""
         return "BGR" if self.channels == "BGR" else "RGB"
 
 
@@ -131,12 +134,12 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
     except ValueError:
         values = ()
     if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
-        raise ConversionError(f"{option} is {text!r}, expected one number or three between commas: correct it")
+        raise ConversionError(f"{option} is {text!r}. Give one number, or three between commas.")
     return values
 
 
 def _channels(values: Iterable[float]) -> ChannelValues:
-    """One number where all are the same, so that equal scalings are equal."""
+    """Return one number where all are the same, so that equal scalings compare as equal."""
     listed = tuple(values)
     return listed if len(listed) == 3 and len(set(listed)) > 1 else listed[0]
 

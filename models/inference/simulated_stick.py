@@ -1,17 +1,17 @@
-"""A Neural Compute Stick for those who have none: as slow, as hot and as unreliable as told. No stick, no frames.
+"""A simulated Neural Compute Stick with the speed, the throttling and the faults in its name. No stick, no frames.
 
     SIMULATED:ms=33.3,throttle=2x@500,vanish@900,hang@100,garbage@50,id=3,gone=/path
 
-    ms=M            milliseconds a frame; the only part that must be there
-    throttle=Fx@N   from frame N on a frame takes F times as long; may be given again, 1x cools down
-    garbage@N       frame N comes back as NaN; may be given again
-    hang@N          frame N is never answered, nor any after it
-    vanish@N        frame N is answered by an error, and every later frame and opening too
-    gone=PATH       vanished as long as there is such a file: pulled out and plugged in by a test, for all processes
-    id=NAME         tells sticks apart: two with the same name are the same stick
+    ms=M            milliseconds per frame; the only required part
+    throttle=Fx@N   from frame N on a frame takes F times as long; repeatable, 1x cools down
+    garbage@N       frame N returns NaN; repeatable
+    hang@N          frame N and all later ones are never answered
+    vanish@N        frame N, all later ones and every later opening fail
+    gone=PATH       vanished while this file exists: a test unplugs the stick for all processes
+    id=NAME         identifies the stick: two with the same name are the same stick
 
-Frames are counted from 0 over the device's life in this process, however often it is opened. What it returns is the
-CPU's, computed in f32, bit for bit: rows can be compared. Only the time is a stick's.
+Frames are counted from 0 over the device's life in this process, however often it is opened. Its outputs are the CPU's
+in f32, bit for bit, so that rows can be compared. Only the time is a stick's.
 """
 
 import re
@@ -29,7 +29,7 @@ from models.inference.runtime import OpenVinoRuntime, RuntimeFault, lost, refuse
 from models.manifest import Manifest
 
 PREFIX = "SIMULATED"
-SLOTS = 4  # what a real one asks for
+SLOTS = 4  # like a real one
 EXAMPLE = "SIMULATED:ms=33.3,throttle=2x@500,vanish@900,hang@100,garbage@50,id=3,gone=/path"
 _NUMBER = r"\d+(?:\.\d+)?"
 _PART = re.compile(
@@ -40,13 +40,13 @@ _PART = re.compile(
 )
 _MANY_TIMES = {"throttle", "garbage"}
 
-# Frames that each device has begun in this process: all that it remembers when it is opened again.
+# Number of frames that each device has started in this process: its only state when it is opened again.
 _begun: Counter[str] = Counter()
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Faults and slow-downs of the stick, by frame. throttle: (first frame, factor), ascending by frame"""
+    """Faults and throttling of the stick, by frame. throttle: (first frame, factor), ascending by frame"""
 
     ms: float
     throttle: tuple[tuple[int, float], ...] = ()
@@ -70,7 +70,7 @@ def parse(device: str) -> Schedule:
     """Parse a device's name. Raises RuntimeFault that names an invalid part."""
     text = device.removeprefix(f"{PREFIX}:")
     if text == device:
-        raise _misspelt(device, "no milliseconds a frame")
+        raise _misspelt(device, "no milliseconds per frame")
     found = [_parse_part(part, device) for part in text.split(",")]
     for kind, times in Counter(kind for kind, _ in found).items():
         if times > 1 and kind not in _MANY_TIMES:
@@ -78,7 +78,7 @@ def parse(device: str) -> Schedule:
     given = dict(found)
     throttle = tuple(sorted(value for kind, value in found if kind == "throttle"))
     if not given.get("ms") or not all(factor for _, factor in throttle):
-        raise _misspelt(device, "no milliseconds a frame")
+        raise _misspelt(device, "no milliseconds per frame")
     garbage = frozenset(value for kind, value in found if kind == "garbage")
     return Schedule(given["ms"], throttle, garbage, given.get("hang"), given.get("vanish"), given.get("gone"))
 
@@ -94,13 +94,13 @@ def _parse_part(part: str, device: str) -> tuple[str, Any]:
 
 
 def _misspelt(device: str, found: str) -> RuntimeFault:
-    return RuntimeFault(f"no simulated stick is {device!r}: found {found}, expected something like {EXAMPLE}")
+    return RuntimeFault(f"{device!r} does not describe a simulated stick: it has {found}. Write it like {EXAMPLE}.")
 
 
 class SimulatedStick:
-    """A Runtime: requests wait in the device's queue, and each is due when it and all before it would be done.
+    """A Runtime whose requests wait in the device's queue. Each is due when it and all earlier ones would be done.
 
-    Due times follow each other without a gap while the queue is not empty, however late this process wakes up.
+    Due times follow without a gap while the queue is not empty, however late this process wakes up.
     """
 
     precision = "f32"
@@ -111,7 +111,7 @@ class SimulatedStick:
         self._schedule, self._name = parse(device), device
         refuse_unfit(manifest, device)
         if self._schedule.vanished(_begun[device] - 1):
-            raise RuntimeFault(f"no device {device} here, it has vanished: plug it in, or choose another --device")
+            raise RuntimeFault(f"The device {device} has vanished. Plug it in, or choose another --device.")
         self._cpu = OpenVinoRuntime(folder, manifest, slots=SLOTS)
         self.device = f"{device} (simulated by {self._cpu.device})"
         self._free_at = 0.0

@@ -1,1 +1,1 @@
-"""Put code here when it renders people whose joints are known."""
+"""Put code here when it renders people with known joints."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# Joints that turn. The root's own turn (heading, tilt) is given apart.
+# Joints that turn. The root's own turn (heading, tilt) is given separately.
 JOINTS = (
     *("root", "spine", "neck", "left_shoulder", "left_elbow", "right_shoulder", "right_elbow"),
     *("left_hip", "left_knee", "right_hip", "right_knee", "left_ankle", "right_ankle"),
@@ -18,7 +18,7 @@ JOINTS = (
 _J = {name: index for index, name in enumerate(JOINTS)}
 _PARENTS = (-1, 0, 1, 1, 3, 1, 5, 0, 7, 0, 9, 8, 10)
 
-# Where each joint is in its parent's frame. Segment lengths: Winter, Biomechanics of Human Movement, as shares of
+# Position of each joint in its parent's frame. Segment lengths: Winter, Biomechanics of Human Movement, as shares of
 # the height (upper arm 0.186, forearm 0.146, thigh 0.245, shank 0.246, shoulder and hip half widths 0.129, 0.06).
 _OFFSETS = np.array(
     [
@@ -39,7 +39,7 @@ _SIGNS = np.array(
     ]
 )
 
-# Points of the body: name, joint whose frame they are in, place in it. The first 17 are COCO's, in COCO's order.
+# Points of the body: name, joint of their frame, position in it. The first 17 are COCO's, in COCO's order.
 _POINTS: tuple[tuple[str, str, tuple[float, float, float]], ...] = (
     ("nose", "neck", (0, 0.145, 0.115)),
     ("left_eye", "neck", (0.034, 0.18, 0.092)),
@@ -93,8 +93,10 @@ class Shape(NamedTuple):
 
 
 class Pose(NamedTuple):
-    """angles: (13, 3) degrees, flexion, abduction, twist of each of JOINTS; tilt: degrees of the whole body from
-    upright, forwards and to the left."""
+    """A pose. angles: (13, 3) degrees, flexion, abduction, twist of each of JOINTS
+
+    tilt: degrees of the whole body from upright, forwards and to the left
+    """
 
     angles: Array
     tilt: tuple[float, float] = (0.0, 0.0)
@@ -155,7 +157,7 @@ def pose_of(action: str, phase: float, side: int, style: Array) -> Pose:
     """Return a pose of the library.
 
     action: one of ACTIONS; phase: in turns (1 = one cycle; for "fall" from 0 = upright to 1 = on the ground)
-    side: 0 = the left arm waves, 1 = the right one; style: (16,) values from 0 to 1, how this person does it
+    side: 0 = the left arm waves, 1 = the right one; style: (16,) values from 0 to 1, this person's variation
     """
     angles = np.zeros((len(JOINTS), 3))
     angles[_J["left_shoulder"]] = angles[_J["right_shoulder"]] = (4, 6 + 10 * style[0], 0)

@@ -1,7 +1,7 @@
-"""Draws one synthetic person into a picture, part by part, the far ones first. No bodies, no scenes.
+"""Drawing of one synthetic person into a picture, part by part, the far ones first. No bodies, no scenes.
 
-A canvas is (h, w, 4) uint8: red, green, blue, and which part of whom is to be seen at the pixel. It has twice the
-pixels of the frame that comes of it: averaged down, edges are smooth, and the fourth channel stays exact.
+A canvas is (h, w, 4) uint8: red, green, blue, and the visible person's part at the pixel. It has twice the resolution
+of the frame, so that edges are smooth after averaging, and the fourth channel stays exact.
 """
 
 from typing import Any, NamedTuple
@@ -22,11 +22,11 @@ PARTS = (
     *("left_thigh", "left_shank", "right_thigh", "right_shank", "left_foot", "right_foot"),
 )
 PART = {name: index for index, name in enumerate(PARTS)}
-PARTS_A_PERSON = 16  # the fourth channel holds 16 * person + part
-OBJECT = 255  # something that is no person
+PARTS_A_PERSON = 16  # the fourth channel is 16 * person + part
+OBJECT = 255  # anything that is not a person
 MAX_PEOPLE = 15
 
-# Which part must be seen at a keypoint for it to be visible, in COCO's order.
+# Part that must be visible at a keypoint for the keypoint to be visible, in COCO's order.
 KEYPOINT_PARTS: tuple[tuple[str, ...], ...] = (
     *(("head",),) * 5,
     *(("torso", "left_upper_arm"), ("torso", "right_upper_arm")),
@@ -49,7 +49,7 @@ class Looks(NamedTuple):
     """Appearance of one person. Colours: red, green, blue, 0 to 255.
 
     pattern: 0 = plain, 1 = stripes across, 2 = stripes along, 3 = dots, 4 = a print on the chest
-    sleeve, leg: how much of arm and leg is covered, from 0 to 1
+    sleeve, leg: covered share of arm and leg, from 0 to 1
     hair_style: 0 = short, 1 = long, 2 = bald, 3 = cap, 4 = hood
     """
 
@@ -70,8 +70,11 @@ class Looks(NamedTuple):
 
 
 class Projected(NamedTuple):
-    """A body as the camera sees it: xy (points, 2) pixels of the canvas; depth (points,) metres from the camera;
-    scale (points,) pixels a metre there."""
+    """A body in the camera's view.
+
+    xy: (points, 2) pixels of the canvas
+    depth: (points,) metres from the camera; scale: (points,) pixels per metre there
+    """
 
     xy: Array
     depth: Array
@@ -86,7 +89,7 @@ class _Limb(NamedTuple):
     radius_stop_m: float
 
 
-# Radii: half the breadths of Winter's segments, rounded to what reads well as clothed limbs.
+# Radii: half the breadths of Winter's segments, rounded to look like clothed limbs.
 _LIMBS = (
     _Limb("left_upper_arm", "left_shoulder", "left_elbow", 0.058, 0.043),
     _Limb("left_forearm", "left_elbow", "left_wrist", 0.043, 0.031),
@@ -113,7 +116,7 @@ _MIDDLE = [POINT[name] for name in ("left_shoulder", "right_shoulder", "left_hip
 
 
 class Painter:
-    """Draws one person on a canvas, lit from `light`, a direction in the picture."""
+    """Painter of one person on a canvas, lit from `light`, a direction in the picture."""
 
     def __init__(self, canvas: Image, person: int, looks: Looks, body: Projected, light: Array) -> None:
         self.canvas = canvas
@@ -142,8 +145,10 @@ class Painter:
             cv2.fillConvexPoly(self.canvas, outline, tone, cv2.LINE_8, _SHIFT)
 
     def _capsules(self) -> list[list[tuple[NDArray[np.int32], list[float]]]]:
-        """For each limb what to fill: tapered capsules, each in three tones: dark, its colour, a highlight to the
-        side of the light. All in a few calls of numpy, for a person has some sixty of them."""
+        """Return the shapes to fill for each limb: tapered capsules in three tones, dark, plain and highlight.
+
+        In a few calls of numpy, because a person has about sixty of them.
+        """
         index, share, wider, color = self._covers()
         start, stop = self.body.xy[_STARTS[index]], self.body.xy[_STOPS[index]]
         girth = np.where(index < 8, self.looks.girth, 1.0) * wider
@@ -156,12 +161,12 @@ class Painter:
         tones = np.concatenate([tones, np.broadcast_to(part[:, None, None], (len(index), 3, 1))], axis=2).tolist()
         fills: list[list[tuple[NDArray[np.int32], list[float]]]] = [[] for _ in _LIMBS]
         for row, limb in enumerate(index):
-            fine = radius[row].max() > 1.3  # a highlight thinner than this is lost in the picture
+            fine = radius[row].max() > 1.3  # a thinner highlight would be invisible
             fills[limb] += [(outlines[row, tone], tones[row][tone]) for tone in range(3 if fine else 1)]
         return fills
 
     def _covers(self) -> tuple[NDArray[np.intp], Array, Array, Array]:
-        """Skin and cloth of the limbs, in drawing order: which limb, how much of its length, how much wider, colour."""
+        """Skin and cloth of the limbs in drawing order: limb, share of its length, additional width, colour."""
         looks = self.looks
         rows: list[tuple[int, float, float, Color]] = []
         for index in range(8):
@@ -350,10 +355,10 @@ def _fixed(points: Array) -> NDArray[np.int32]:
 
 
 def visibility(parts: Image, person: int, body: Projected, covered_ears: bool) -> NDArray[np.uint8]:
-    """(17,) COCO's flags on a finished canvas: 2 = to be seen, 1 = hidden behind something, 0 = outside.
+    """(17,) COCO's flags on a finished canvas: 2 = visible, 1 = hidden, 0 = outside.
 
-    A keypoint is seen where its own limb is what the canvas shows there and, on trunk and head, where it is on the
-    side of the camera: a far hip is hidden by the belly though both are of the torso.
+    A keypoint is visible where the canvas shows its own limb and, on trunk and head, where it is on the camera's side:
+    the belly hides a far hip although both are of the torso.
     """
     height, width = parts.shape
     pixel = np.floor(body.xy[:17]).astype(int)

@@ -1,8 +1,8 @@
-"""Synthetic people whose every joint is known: frames for training. numpy and OpenCV only; no network, no files.
+"""Frames of synthetic people with known joints, for training. numpy and OpenCV only; no network, no files.
 
-The people are articulated bodies in space (body.py), seen by a camera, drawn limb by limb, the far ones
-first (synthetic_draw.py), before a textured background and behind things (synthetic_scene.py). Videos of people who
-move, and truth files: synthetic_video.py.
+The people are articulated bodies in space (body.py), projected by a camera, drawn limb by limb, the far ones first
+(draw.py), in front of a textured background and behind things (scene.py). Videos of moving people: video.py; truth
+files: truth.py.
 """
 
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ from models.synthetic.draw import (
 from models.synthetic.scene import background, finish, random_looks, things
 from models.types import KEYPOINTS
 
-# How often each of ACTIONS is drawn: what a camera sees most of, most often.
+# Frequency of each of ACTIONS, like in front of a real camera.
 _ACTION_SHARES = np.array([0.17, 0.21, 0.10, 0.08, 0.13, 0.09, 0.05, 0.05, 0.07, 0.05])
 TEST_SET = 2_000_000_011  # seeds of test sets begin with it; those of trainings are lower
-_LEAST_VISIBLE = 3  # keypoints; of whom less is to be seen, nobody could label
-EVERYDAY = ("stand", "walk", "wave", "raise", "sit", "fall")  # what the demo's questions are about
+_LEAST_VISIBLE = 3  # keypoints; a person with fewer could not be labelled
+EVERYDAY = ("stand", "walk", "wave", "raise", "sit", "fall")  # subjects of the demo's queries
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SceneParams:
     overlap: greatest share of the smaller of two people's boxes that they may have in common
     cut: share of a person that the frame's edge may cut off; hidden: share of frames with things in front of people
     blur: share of frames out of focus or moving; noise: strongest grain, as a share of the range
-    actions: of synthetic_body.ACTIONS; None = all of them
+    actions: of models.synthetic.body.ACTIONS; None = all of them
 
     Raises ValueError where a value makes no sense.
     """
@@ -58,20 +58,20 @@ class SceneParams:
 
     def __post_init__(self) -> None:
         if not 0 <= self.people[0] <= self.people[1] < MAX_PEOPLE:
-            raise ValueError(f"people are {self.people}, expected fewest and most, from 0 to {MAX_PEOPLE - 1}")
+            raise ValueError(f"people is {self.people}. Give fewest and most, from 0 to {MAX_PEOPLE - 1}.")
         if not 0 < self.height[0] <= self.height[1]:
-            raise ValueError(f"heights are {self.height}, expected least and greatest, above 0")
+            raise ValueError(f"height is {self.height}. Give least and greatest, above 0.")
         if unknown := set(self.actions or ()) - set(ACTIONS):
-            raise ValueError(f"actions {sorted(unknown)} are unknown, expected some of {', '.join(ACTIONS)}")
+            raise ValueError(f"The actions {sorted(unknown)} are unknown. Give some of {', '.join(ACTIONS)}.")
 
 
 class People(NamedTuple):
     """The truth of one frame.
 
     keypoints: (n, 17, 2) float32, x then y, pixels of the frame, the centre of the first pixel at 0.5
-    visibility: (n, 17) uint8, COCO's: 2 = to be seen, 1 = hidden, 0 = outside of the frame; all 0 where fewer than
-        three keypoints are to be seen
-    area: (n,) float32, square pixels of the person to be seen; bbox: (n, 4) float32, x, y, width, height of these
+    visibility: (n, 17) uint8, COCO's: 2 = visible, 1 = hidden, 0 = outside of the frame; all 0 where fewer than three
+        keypoints are visible
+    area: (n,) float32, visible square pixels of the person; bbox: (n, 4) float32, x, y, width, height of these
     """
 
     keypoints: NDArray[np.float32]
@@ -81,7 +81,7 @@ class People(NamedTuple):
 
 
 class Person(NamedTuple):
-    """One person as drawn."""
+    """One drawn person."""
 
     looks: Looks
     body: Projected
@@ -116,7 +116,7 @@ def _draw_frame(rng: np.random.Generator, pixels: int, params: SceneParams) -> t
 
 
 def _cast(rng: np.random.Generator, pixels: int, params: SceneParams) -> list[Person]:
-    """People at places of the frame, the farthest first."""
+    """Place people in the frame, the farthest first."""
     count = int(rng.integers(params.people[0], params.people[1] + 1))
     camera = (rng.uniform(0.9, 1.8) * pixels, np.deg2rad(rng.uniform(-6, 28)))
     people: list[Person] = []

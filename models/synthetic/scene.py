@@ -1,4 +1,4 @@
-"""Surroundings of synthetic people: textured backgrounds, things that hide, light, blur, noise, clothes. No bodies."""
+"""Surroundings of synthetic people: textured backgrounds, occluding things, light, blur, noise, clothes. No bodies."""
 
 from functools import lru_cache
 
@@ -23,7 +23,7 @@ _HAIRS = ((28, 24, 22), (52, 36, 28), (84, 56, 36), (130, 88, 48), (196, 160, 98
 
 
 def _noise(rng: np.random.Generator, cells: int, channels: int = 1) -> NDArray[np.float32]:
-    """Smooth noise in several octaves, about 0 to 1."""
+    """Compute smooth noise in several octaves, about 0 to 1."""
     total = np.zeros((TEXTURE_PX, TEXTURE_PX, channels), np.float32)
     weight = 1.0
     while cells < 400:
@@ -62,7 +62,7 @@ def _tiles(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _landscape(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Sky or wall above, ground below, in the ground a few lines that run to the horizon."""
+    """Draw sky or wall above, and ground below with a few lines that run to the horizon."""
     picture = _blend(_noise(rng, 3), _color(rng, 110), _color(rng, 140))
     horizon = int(TEXTURE_PX * rng.uniform(0.25, 0.7))
     picture[horizon:] = _blend(_noise(rng, 17), _color(rng, 40, 170), _color(rng, 40, 190))[horizon:]
@@ -79,7 +79,7 @@ def _landscape(rng: np.random.Generator) -> NDArray[np.float32]:
 
 
 def _clutter(rng: np.random.Generator) -> NDArray[np.float32]:
-    """Leaves, crates, branches: many small shapes, of the tones and widths of limbs too."""
+    """Draw leaves, crates, branches: many small shapes, some with the tones and widths of limbs."""
     picture = _plain(rng)
     base = _color(rng)
     for _ in range(int(rng.integers(60, 400))):
@@ -110,7 +110,7 @@ def textures() -> tuple[Image, ...]:
 
 @lru_cache(maxsize=1)
 def _light_fields() -> tuple[Image, ...]:
-    """Soft light and shade over a frame: (64, 64) uint8, 128 = as it is."""
+    """Soft light and shade over a frame: (64, 64) uint8, 128 = unchanged."""
     rng = np.random.default_rng(_TEXTURE_SEED + 1)
     fields = []
     for index in range(_FIELDS):
@@ -126,7 +126,7 @@ def _grain() -> Image:
 
 
 def background(rng: np.random.Generator, size: int) -> Image:
-    """(2 size, 2 size, 4): a piece of a texture, mirrored and tinted by chance."""
+    """(2 size, 2 size, 4): a piece of a texture, mirrored and tinted at random."""
     texture = textures()[int(rng.integers(_TEXTURES))]
     piece = int(rng.integers(TEXTURE_PX // 4, TEXTURE_PX + 1))
     top, left = (int(value) for value in rng.integers(0, TEXTURE_PX - piece + 1, 2))
@@ -142,7 +142,7 @@ def background(rng: np.random.Generator, size: int) -> Image:
 
 
 def things(rng: np.random.Generator, canvas: Image, count: int, in_front: bool) -> None:
-    """Draws boxes, poles, balls and bars: furniture, posts, bags. In front of people they are smaller."""
+    """Draw boxes, poles, balls and bars as furniture, posts and bags; smaller ones in front of people."""
     size = len(canvas)
     for _ in range(count):
         tone = (*(float(c) for c in _color(rng)), float(OBJECT) if in_front else 0.0)
@@ -167,7 +167,7 @@ def things(rng: np.random.Generator, canvas: Image, count: int, in_front: bool) 
 
 
 def random_looks(rng: np.random.Generator) -> Looks:
-    """Clothes, skin and hair of one person."""
+    """Choose clothes, skin and hair of one person at random."""
     u = rng.random(12)
     skin = np.clip(np.array(_SKINS[int(u[0] * 10)]) + rng.normal(0, 8, 3), 15, 252)
     hair = np.clip(np.array(_HAIRS[int(u[1] * 7)]) + rng.normal(0, 9, 3), 5, 250)
@@ -195,7 +195,7 @@ def _rgb(values: NDArray[np.float64]) -> Color:
 
 
 def _cloth(rng: np.random.Generator) -> Color:
-    """Half of all clothes are greyish, half of any colour."""
+    """Choose a colour of clothes: half are greyish, half of any colour."""
     value = rng.uniform(25, 245)
     saturation = rng.uniform(0, 0.25) if rng.random() < 0.45 else rng.uniform(0.3, 0.95)
     hue = rng.uniform(0, 6)
@@ -204,7 +204,7 @@ def _cloth(rng: np.random.Generator) -> Color:
 
 
 def finish(rng: np.random.Generator, canvas: Image, blur: float, noise: float) -> Image:
-    """Turn a canvas into a frame (h / 2, w / 2, 3): averaged down, lit, blurred, grainy.
+    """Turn a canvas into a frame (h / 2, w / 2, 3): average, light, blur and add grain.
 
     blur: share of the frames that are out of focus or moving; noise: strongest grain, as a share of the range
     """
@@ -243,7 +243,7 @@ def _blurred(frame: Image, how: float, amount: float) -> Image:
 
 
 def _developed(rng: np.random.Generator, frame: Image) -> Image:
-    """Exposure, gamma and white balance."""
+    """Change exposure, gamma and white balance at random."""
     gamma, tint = rng.uniform(0.7, 1.4), rng.uniform(0.88, 1.12, 3) * rng.uniform(0.7, 1.15)
     ramp = (np.arange(256) / 255) ** gamma
     table = np.clip(255 * ramp[:, None] * tint + rng.uniform(-8, 20), 0, 255).astype(np.uint8)

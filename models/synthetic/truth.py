@@ -1,4 +1,4 @@
-"""The truth of rendered frames in COCO's keypoint format, as cocodataset.org/#format-data says. No pictures."""
+"""The truth of rendered frames in COCO's keypoint format, see cocodataset.org/#format-data. No pictures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +18,8 @@ def coco_truth(
 ) -> dict[str, Any]:
     """Build a dataset that pycocotools reads: image n is frame n.
 
-    size: height and width; files: a name for each frame; extra: what else to say of each frame, such as its time
-    A person of whom too little is to be seen has no keypoints and is not counted, as COCO has it for unlabelled ones.
+    size: height and width; files: a name for each frame; extra: further values of each frame, such as its time
+    A person with too few visible keypoints has none and does not count, like unlabelled people of COCO.
     """
     images: list[dict[str, Any]] = [{"id": n, "height": size[0], "width": size[1]} for n in range(len(frames))]
     for image, name in zip(images, files or (), strict=False):

@@ -1,7 +1,7 @@
-"""Synthetic people who move: scenes that can be asked for the frame at any time. No encoding, no files.
+"""Scenes of moving synthetic people, with a frame for any time. No encoding, no files.
 
 World: metres, x to the right of the picture, z away from the camera, the ground at y = 0. The truth of a video is
-synthetic_truth.coco_truth of its frames' People.
+truth.coco_truth of its frames' People.
 """
 
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ _NEAREST_M = 0.8
 
 @dataclass(frozen=True)
 class Actor:
-    """Somebody in a scene: there from enters_s until leaves_s, walking along its heading at that speed (0 = standing).
+    """A person in a scene from enters_s until leaves_s, walking along the heading at a speed (0 = standing).
 
-    action: one of synthetic_body.ACTIONS, done from acts_from_s until acts_until_s; who falls lies from then on
+    action: one of models.synthetic.body.ACTIONS, from acts_from_s until acts_until_s; a fallen person stays down
     x_m, z_m: where it enters; heading_deg: 0 = towards the camera, 90 = to the right of the picture
     side: the arm that waves or rises: 0 = left, 1 = right
     """
@@ -43,7 +43,7 @@ class Actor:
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
-            raise ValueError(f"action is {self.action!r}, expected one of {', '.join(ACTIONS)}")
+            raise ValueError(f"The action is {self.action!r}. Give one of {', '.join(ACTIONS)}.")
 
     def acts(self, t_s: float) -> bool:
         """Return whether the action is on at this time."""
@@ -55,7 +55,7 @@ class Actor:
 class Camera:
     """height_m above the ground, looking down by pitch_deg; focal: the focal length as a share of the frame's height.
 
-    pan_deg_s: how fast it turns to the right; sway_deg: how far a hand moves it
+    pan_deg_s: speed of its turn to the right; sway_deg: amplitude of a hand-held camera
     """
 
     height_m: float = 1.6
@@ -73,8 +73,9 @@ class Camera:
 
 @dataclass(frozen=True)
 class Scene:
-    """Actors before a background. size: width and height, pixels, even; noise: strongest grain, a share of the range.
+    """Actors in front of a background. size: width and height, pixels, even
 
+    noise: strongest grain, as a share of the range
     Raises ValueError where there are too many actors or the size is odd.
     """
 
@@ -86,9 +87,9 @@ class Scene:
 
     def __post_init__(self) -> None:
         if len(self.actors) >= MAX_PEOPLE:
-            raise ValueError(f"{len(self.actors)} actors, expected fewer than {MAX_PEOPLE}")
+            raise ValueError(f"The scene has {len(self.actors)} actors. Give fewer than {MAX_PEOPLE}.")
         if any(side % 2 or side <= 0 for side in self.size):
-            raise ValueError(f"size is {self.size}, expected even numbers of pixels")
+            raise ValueError(f"The size is {self.size}. Give even numbers of pixels.")
 
     def frame(self, t_s: float) -> tuple[Image, People]:
         """Render the picture (height, width, 3) uint8 RGB at a time, and the people in it."""
@@ -103,7 +104,7 @@ class Scene:
         self._posts(canvas, t_s)
         truth = truth_of(cv2.extractChannel(canvas, 3), present)
         seen = (truth.visibility > 0).any(axis=1)
-        # The same grain and light in each frame: nothing flickers, and the video stays small.
+        # The same grain and light in each frame, so that nothing flickers and the video stays small.
         image = finish(np.random.default_rng([self.seed, 4]), canvas, 0.0, self.noise)
         return image, People(*(values[seen] for values in truth))
 
@@ -140,7 +141,7 @@ class Scene:
         cv2.line(canvas, ends[0], ends[1], color, max(2, int(0.06 * body.scale[0])))
 
     def _present(self, t_s: float) -> list[Person]:
-        """Everybody who has entered and not left, in the order of `actors`."""
+        """Return the people who have entered and not left, in the order of `actors`."""
         people = []
         for number, actor in enumerate(self.actors):
             if actor.enters_s <= t_s < actor.leaves_s:
@@ -152,7 +153,7 @@ class Scene:
         return people
 
     def _seen(self, points: Array, t_s: float) -> Projected:
-        """points: (n, 3) x, y, and z towards the camera."""
+        """Project points: (n, 3) x, y, and z towards the camera."""
         width, height = (side * SUPERSAMPLING for side in self.size)
         pan, pitch = self.camera.angles(t_s)
         before = (points - (0, self.camera.height_m, 0)) @ turn(0, pan, 0).T @ turn(pitch, 0, 0).T * (1, -1, -1)

@@ -109,7 +109,7 @@ def test_one_clear_error(spots: tuple[str, str], tmp_path: Path) -> None:
     for path in Path(spots[1]).iterdir():
         path.write_bytes(b"no picture")
     with pytest.raises(
-        NightjarError, match=r"0 images for multi without a person to count.*0\.png holds no whole picture"
+        NightjarError, match=r"The 0 images for multi have no person to count.*0\.png is not a complete picture"
     ):
         evaluate_model("tiny", *spots)
     assert ask("SELECT count(*) FROM evaluations") == [(0,)]
@@ -119,7 +119,7 @@ def test_a_damaged_image_is_left_out_and_said(spots: tuple[str, str]) -> None:
     Path(spots[1], "3.png").write_bytes(b"no picture")
     measured = evaluate_model("tiny", *spots)
     assert (measured.protocol.images, measured.figures.pck) == (19, 1)
-    assert "3.png holds no whole picture" in measured.lines()["left out, repaired"]
+    assert "3.png is not a complete picture" in measured.lines()["left out, repaired"]
 
 
 @pytest.mark.slow

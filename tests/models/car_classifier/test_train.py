@@ -180,7 +180,7 @@ def test_a_checkpoint_of_something_else_is_refused(
     with pytest.raises(FinetuneError, match="other parameters, pictures or weights"):
         finetune(SMALL, turned, folder, weights=None, cache=cache)
     (tmp_path / CHECKPOINT_FILE).write_bytes((folder / CHECKPOINT_FILE).read_bytes()[:-500])
-    with pytest.raises(FinetuneError, match="remove it"):
+    with pytest.raises(FinetuneError, match="Remove it"):
         finetune(SMALL, pictures, tmp_path, weights=None, cache=cache)
 
 

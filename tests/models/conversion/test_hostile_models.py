@@ -299,7 +299,7 @@ def test_a_shard_that_is_listed_3000_times_is_refused(tmp_path: Path) -> None:
 def test_shapes_that_are_none(tmp_path: Path, shape: Any) -> None:
     raw = demo_json()
     raw["weightsManifest"][0]["weights"][0]["shape"] = shape
-    in_time(lambda: load(write_demo(tmp_path / "m", raw)), "expected|damaged")
+    in_time(lambda: load(write_demo(tmp_path / "m", raw)), "not|damaged")
 
 
 def huge_zip(path: Path, name: str, size_bytes: int) -> Path:

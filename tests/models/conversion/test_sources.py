@@ -72,8 +72,8 @@ def test_the_content_decides_and_not_the_name(data: Path, tmp_path: Path) -> Non
         (b"[1, 2]", "not a TF.js model"),
         (b'{"hello": {"world": 1}}', "not a TF.js model"),
         (b'{"modelTopology": {"strange": 1}, "weightsManifest": []}', "not a TF.js model"),
-        (bytes(range(256)), "cut short"),
-        (pickle.dumps({"weights": [1.0]}), "cut short"),
+        (bytes(range(256)), "not complete"),
+        (pickle.dumps({"weights": [1.0]}), "not complete"),
         (b"PK\x03\x04not a zip", "not a Keras file"),
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "broken HDF5|weights only|not a Keras"),
     ],
@@ -121,7 +121,7 @@ def test_damage_anywhere_is_refused_or_harmless(data: Path, tmp_path: Path, sour
 
 
 def test_folders_that_are_no_model_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="there is no"):
+    with pytest.raises(ConversionError, match="does not exist"):
         load(tmp_path / "absent")
     with pytest.raises(ConversionError, match=r"contains no such file\. Name the one model file"):
         load(tmp_path)
@@ -213,7 +213,7 @@ def test_classes_of_other_modules_are_refused(tmp_path: Path) -> None:
     config = {"module": "os", "class_name": "system", "config": {"command": "true"}}
     raw = {"modelTopology": {"model_config": config}, "weightsManifest": []}
     (tmp_path / "model.json").write_text(json.dumps(raw))
-    with pytest.raises(ConversionError, match=r"class os\.system found"):
+    with pytest.raises(ConversionError, match=r"names the class os\.system"):
         load(tmp_path)
 
 
@@ -257,7 +257,7 @@ def test_a_posenet_without_an_output_is_refused(data: Path, tmp_path: Path) -> N
     ]
     shutil.copyfile(data / GRAPH / "group1-shard1of1.bin", tmp_path / "group1-shard1of1.bin")
     (tmp_path / "model.json").write_text(json.dumps(raw))
-    with pytest.raises(ConversionError, match="PoseNet's offset_2 missing"):
+    with pytest.raises(ConversionError, match="without PoseNet's offset_2"):
         load(tmp_path)
 
 
@@ -265,7 +265,7 @@ def test_a_graph_with_two_inputs_or_no_image_is_refused(tmp_path: Path) -> None:
     both = {"name": "sum", "op": "AddV2", "input": ["image", "other"], "attr": {"T": {"type": "DT_FLOAT"}}}
     nodes = [{"name": "other", "op": "Placeholder", "attr": {"dtype": {"type": "DT_FLOAT"}}}, both]
     write_graph_model(tmp_path, nodes, {})
-    with pytest.raises(ConversionError, match="expected exactly one"):
+    with pytest.raises(ConversionError, match="with exactly one input"):
         load(tmp_path)
     save_module(lambda image: {"output": image}, tmp_path / "flat", (1, 10))
     with pytest.raises(ConversionError, match=r"\[1, 10\], not float32 \[1, height, width, 3\]"):
@@ -299,8 +299,8 @@ def test_a_model_of_another_kind_is_named(tmp_path: Path, words: str) -> None:
     ("inside", "words"),
     [
         ("archive/data.pkl", "is a PyTorch file"),
-        ("web/model.json", "is an archive with model.json: unpack it"),
-        ("model/saved_model.pb", "is an archive with saved_model.pb: unpack it"),
+        ("web/model.json", "is an archive with model.json. Unpack it"),
+        ("model/saved_model.pb", "is an archive with saved_model.pb. Unpack it"),
     ],
 )
 def test_an_archive_of_another_kind_is_named(tmp_path: Path, inside: str, words: str) -> None:

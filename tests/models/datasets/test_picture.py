@@ -47,7 +47,7 @@ def test_a_file_is_read_by_its_content_not_by_its_name(kind: str, tmp_path: Path
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99, 1.0])
 def test_a_truncated_file_is_refused_at_every_length(kind: str, share: float, tmp_path: Path) -> None:
     length = min(int(len(KINDS[kind]) * share), len(KINDS[kind]) - 1)
-    with pytest.raises(PictureError, match=r"truncated or damaged|expected a JPEG"):
+    with pytest.raises(PictureError, match=r"truncated or damaged|not a JPEG"):
         read(tmp_path, KINDS[kind][:length])
 
 
@@ -156,7 +156,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "_decode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(PictureError, match=r"says it is \d+ x \d+, expected up to 100000000 pixels"):
+    with pytest.raises(PictureError, match=r"has \d+ x \d+ by its header, more than 100,000,000 pixels"):
         read(tmp_path, content)
 
 
@@ -174,7 +174,7 @@ def test_the_pixel_limit_counts_the_true_size(kind: str, tmp_path: Path, monkeyp
 )
 def test_what_is_no_picture_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(
-        PictureError, match=r"picture (is empty|starts with b.*), expected a JPEG, PNG, WebP, GIF or BMP"
+        PictureError, match=r"picture (is empty|starts with b.*), which is not a JPEG, PNG, WebP, GIF or BMP"
     ):
         read(tmp_path, content)
 
@@ -185,13 +185,13 @@ def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.Monke
     for path in (tmp_path / "pipe", tmp_path / "to_pipe", tmp_path, Path("/dev/zero")):
         with pytest.raises(PictureError, match="is not a regular file"):
             read_picture(Picture(path, True, "made-up"))
-    with pytest.raises(PictureError, match="is not there"):
+    with pytest.raises(PictureError, match="does not exist"):
         read_picture(Picture(tmp_path / "gone", True, "made-up"))
     there = put(tmp_path / "there", KINDS["png"])
     (tmp_path / "link").symlink_to("there")
     assert read_picture(Picture(tmp_path / "link", True, "made-up")).shape == (48, 64, 3)
     monkeypatch.setattr(pictures, "MAX_BYTES", 10)
-    with pytest.raises(PictureError, match="expected at most 10"):
+    with pytest.raises(PictureError, match="more than 10"):
         read_picture(there)
 
 

@@ -39,7 +39,7 @@ def test_bad_files_are_skipped_with_their_reason_and_the_others_used(tmp_path: P
     assert result.fingerprints.shape == (1, 2, 32)
     reasons = {skipped.picture.path.name: skipped.reason for skipped in result.skipped}
     assert "cut.jpg is a JPEG that is truncated or damaged" in reasons["cut.jpg"]
-    assert "page.jpg starts with b'<html>', expected a JPEG" in reasons["page.jpg"]
+    assert "page.jpg starts with b'<html>', which is not a JPEG" in reasons["page.jpg"]
     assert "outside" in reasons["boxed.png"]
     assert len(reasons) == 3
 
@@ -60,8 +60,9 @@ def test_the_same_bytes_in_both_classes_are_used_in_neither(tmp_path: Path) -> N
     result = survey([car, put(tmp_path / "d.png", encoded(scene(1))), again, not_car])
     assert [p.path.name for p in result.pictures] == ["d.png"]
     assert [skipped.picture.path.name for skipped in result.skipped] == ["a.png", "b.png", "c.png"]
-    assert result.skipped[0].reason == f"{car.path} is {not_car.path}, which is of the other class: leave one out"
-    assert result.skipped[2].reason == f"{not_car.path} is {car.path}, which is of the other class: leave one out"
+    same = "{} is the same picture as {}, which is of the other class. Leave one out."
+    assert result.skipped[0].reason == same.format(car.path, not_car.path)
+    assert result.skipped[2].reason == same.format(not_car.path, car.path)
 
 
 def jpeg(image: np.ndarray, quality: int) -> bytes:
@@ -118,7 +119,7 @@ def ftyp(major: bytes, *compatible: bytes) -> bytes:
 def test_formats_that_are_not_supported_are_called_by_their_names(tmp_path: Path, content: bytes, found: str) -> None:
     [skipped] = survey([put(tmp_path / "a.jpg", content)]).skipped
     assert skipped.cause == found
-    assert f"as {found} does, expected a JPEG, PNG, WebP, GIF or BMP: convert it" in skipped.reason
+    assert f"as {found} does, which is not supported. Convert it to JPEG or PNG." in skipped.reason
     with pytest.raises(PictureError, match=rf"none of car \(left out: 1 {found}; see the log\)"):
         check_classes([], left_out=[skipped])
 

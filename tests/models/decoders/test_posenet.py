@@ -196,9 +196,9 @@ def test_params_that_make_no_sense_are_refused(wrong: dict[str, object], message
 
 def test_outputs_of_another_model_are_refused() -> None:
     outputs = make_outputs(standing_people(1, CELLS), CELLS)
-    with pytest.raises(ValueError, match=r"expected .*heatmap"):
+    with pytest.raises(ValueError, match=r"not .*heatmap"):
         decode_poses({"probabilities": np.zeros((1, 2))}, DecodeParams())
-    with pytest.raises(ValueError, match=r"heatmap is \(1, 14, 14, 34\), expected \(h, w, 17\)"):
+    with pytest.raises(ValueError, match=r"heatmap is \(1, 14, 14, 34\), not \(h, w, 17\)"):
         decode_poses({**outputs, "heatmap": outputs["offset_2"]}, DecodeParams())
     with pytest.raises(ValueError, match="and the heatmap"):
         decode_poses({**outputs, "offset_2": outputs["offset_2"][:, :7]}, DecodeParams())

@@ -253,7 +253,7 @@ def test_a_checkpoint_of_other_parameters_or_of_rubbish_is_refused(tmp_path: Pat
     with pytest.raises(TrainingError, match="other parameters"):
         load(dataclasses.replace(short, radius_px=20.0), tmp_path / CHECKPOINT_FILE)
     (tmp_path / CHECKPOINT_FILE).write_bytes(b"rubbish")
-    with pytest.raises(TrainingError, match="remove it"):
+    with pytest.raises(TrainingError, match="Remove it"):
         train(short, tmp_path, processes=1)
 
 

@@ -34,5 +34,5 @@ def test_a_model_more_is_higher_and_one_that_was_not_measured_has_no_bar() -> No
 def test_names_of_any_length_and_alphabet_stay_in_the_picture() -> None:
     picture = draw_speeds("über " * 60, "x" * 400, [Bar("model" * 30, "notiz é" * 20, 1e5, 0.01)])
     assert (picture[:, -30:] == 255).all()
-    with pytest.raises(ValueError, match="expected at least one"):
+    with pytest.raises(ValueError, match="Give at least one"):
         draw_speeds("speed", "", [])

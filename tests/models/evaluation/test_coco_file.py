@@ -283,7 +283,7 @@ def as_shares(dataset: Dataset) -> None:
 
 
 REFUSED = {
-    "shares of the picture": (as_shares, "all keypoints lie between 0 and 1"),
+    "shares of the picture": (as_shares, "All keypoints lie between 0 and 1"),
     "no person among several": (two_categories, "the categories are cat, dog, and none is a person"),
     "unnamed categories": (
         lambda dataset: (dataset.update(categories=[]), dataset["annotations"][0].update(category_id=2)),
@@ -325,7 +325,7 @@ def test_equal_names_in_two_folders(written: Written, tmp_path: Path) -> None:
         target.write_bytes((written[1] / f"{number:03d}.png").read_bytes())
     coco = read(dataset, tmp_path / "deep", tmp_path)
     assert figures(coco) == figures(read(written[0], written[1], tmp_path))
-    with pytest.raises(CocoError, match=r"several images are called 000\.png .*Keep the images in the folders"):
+    with pytest.raises(CocoError, match=r"Several images are called 000\.png .*Keep the images in the folders"):
         read(dataset, written[1], tmp_path)
 
 
@@ -437,7 +437,7 @@ def test_the_cases(cases: Path, tmp_path: Path, name: str, demo: tuple[OpenVinoR
             target = tmp_path / f"cam{1 + number // 12}" / f"{number % 12:06d}.jpg"
             target.parent.mkdir(exist_ok=True)
             target.symlink_to(folder / "images" / f"{number:06d}.jpg")
-        with pytest.raises(CocoError, match=r"several images are called 000000\.jpg"):
+        with pytest.raises(CocoError, match=r"Several images are called 000000\.jpg"):
             read_coco(folder / "two_folders.json", folder / "flat")
     protocol, found = measured(read_coco(folder / f"{name}.json", images), demo)
     expected = {"area_0": (0.461, 24, "area computed from the box"), "one_broken": (0.428, 23, "image left out")}

@@ -57,12 +57,12 @@ def test_what_is_typed(request_: ScalingRequest, expected: Scaling | None) -> No
     [
         (ScalingRequest("0-1"), "no scale '0-1'"),
         (ScalingRequest(mean="a"), "--mean is 'a'"),
-        (ScalingRequest(mean="1,2"), "one number or three"),
-        (ScalingRequest(mean="nan"), "one number or three"),
-        (ScalingRequest(std="0"), "expected positive"),
-        (ScalingRequest(mean="0.485,0.456,0.406", std="0.229,0.224,0.225"), "add --scale 0..1"),
-        (ScalingRequest("imagenet", mean="1"), "leave --mean and --std out"),
-        (ScalingRequest(channels="GBR"), "expected RGB or BGR"),
+        (ScalingRequest(mean="1,2"), "Give one number, or three"),
+        (ScalingRequest(mean="nan"), "Give one number, or three"),
+        (ScalingRequest(std="0"), "Give positive numbers"),
+        (ScalingRequest(mean="0.485,0.456,0.406", std="0.229,0.224,0.225"), "Add --scale 0..1"),
+        (ScalingRequest("imagenet", mean="1"), "Leave --mean and --std out"),
+        (ScalingRequest(channels="GBR"), "Give RGB or BGR"),
     ],
 )
 def test_what_is_mistyped(request_: ScalingRequest, words: str) -> None:
@@ -74,7 +74,7 @@ def test_a_mistyped_scaling_is_said_at_once(tmp_path: Path) -> None:
     words = ["convert", "k", "--source", str(tmp_path), "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 1
-    assert "add --scale 0..1" in result.output
+    assert "Add --scale 0..1" in result.output
 
 
 # Detection

@@ -81,7 +81,7 @@ def test_the_nearer_person_hides_the_farther_one() -> None:
 
 @pytest.mark.parametrize("wrong", [{"size": (161, 120)}, {"actors": (Actor(),) * 15}])
 def test_a_scene_that_cannot_be_is_refused(wrong: dict) -> None:
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match="Give"):
         Scene(1, **wrong)
 
 
