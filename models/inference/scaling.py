@@ -47,8 +47,7 @@ RANGES: dict[ScaleName, tuple[ChannelValues, ChannelValues]] = {
     "-1..1": (127.5, 127.5),
     "0..1": (0, 255),
     "0..255": (0, 1),
-    # type: ignore[dict-item]
-    "imagenet": (tuple(255 * v for v in IMAGENET_MEAN), tuple(255 * v for v in IMAGENET_STD)),
+    "imagenet": (tuple(255 * v for v in IMAGENET_MEAN), tuple(255 * v for v in IMAGENET_STD)),  # type: ignore[dict-item]
 }
 """Name -> mean and standard deviation in pixels, red first."""
 

@@ -166,8 +166,7 @@ def known_runs(engine: Engine, flow_run_ids: Sequence[str], grace_s: float) -> d
     return found
 
 
-# type: ignore[no-untyped-def] # SQLAlchemy's own type is eight deep
-def _batch_runs(run_ids: list[str], grace_s: float):
+def _batch_runs(run_ids: list[str], grace_s: float):  # type: ignore[no-untyped-def] # SQLAlchemy's own type is eight deep
     leasing = exists().where(
         segments.c.batch_id == batches.c.batch_id,
         segments.c.status == "leased",

@@ -191,7 +191,7 @@ def test_an_ir_that_differs_from_tensorflow_is_refused_and_nothing_stays(data: P
             weights.write_bytes(content)
 
     with pytest.raises(
-        ConversionError, match=r"output heatmap of the IR differs from the source's by .* and the bound is"
+        ConversionError, match=r"Output heatmap of the IR differs from the source's by .* and the bound is"
     ):
         convert(data / FROZEN, ConvertSpec("a"), tmp_path / "out", on_stage=damage)
     assert files(tmp_path) == []

@@ -125,7 +125,7 @@ def test_broken_and_foreign_irs_are_refused(fp32: Path, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="defines a document type"):
         load_ir(xml)
     xml.with_suffix(".bin").unlink()
-    with pytest.raises(ConversionError, match=r"no tiny\.bin beside tiny\.xml"):
+    with pytest.raises(ConversionError, match=r"no tiny\.bin next to tiny\.xml"):
         load_ir(xml)
     with pytest.raises(ConversionError, match=r"outputs are .*output.*, not Mconv7_stage2_L1"):
         load_ir(write_ir(tmp_path / "foreign", channels={"output": 5}))

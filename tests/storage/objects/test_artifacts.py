@@ -260,5 +260,5 @@ def test_half_of_a_folder_never_counts(store: Artifacts, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["../model.bin", "a/b", "", ".."])
 def test_no_name_leaves_the_cache(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ObjectError, match="use another"):
+    with pytest.raises(ObjectError, match=r"contains a folder|is not allowed"):
         get_folder(open_artifacts(str(tmp_path), NO_S3), "models/12ab", [name], tmp_path / "cache")
