@@ -22,7 +22,7 @@ from tasks.text.markdown import cell, code, markdown_table
 log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
-Measure how fast models are on a device: inference alone, and all that a batch does from a video to its rows.
+Measure the speed of models on a device: inference alone, and all work of a batch from a video to its rows.
 
 Run it while the machine does nothing else. The artifact **benchmark** has a chart and the figures; every run
 adds its own.
@@ -70,7 +70,7 @@ def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:
     parts = [
         f"# Speed of {title}",
         f"{cell(where)} The machine's load average was {last.load_1m:.1f} at the start.",
-        f"![frames a second]({data_url(chart)})",
+        f"![frames per second]({data_url(chart)})",
         markdown_table(benchmarking.speed_table(measured)),
         "The last column is the seed article's figure for its own Neural Compute Stick; it was not measured here.",
         "## Where the time goes",

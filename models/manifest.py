@@ -1,4 +1,4 @@
-"""Description of a converted model: manifest.json beside its IR. Read without OpenVINO or TensorFlow."""
+"""Description of a converted model: manifest.json next to its IR. Read without OpenVINO or TensorFlow."""
 
 import dataclasses
 import hashlib
@@ -164,13 +164,15 @@ class Manifest:
             _check_files(manifest.ir_sha256)
             return manifest
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise NightjarError(f"This is not a model manifest ({error}). Run 'nightjar convert' again.") from error
+            raise NightjarError(
+                f"This is not a model manifest ({str(error).rstrip('.')}). Run 'nightjar convert' again."
+            ) from error
 
 
 def _check_files(ir_sha256: dict[str, str]) -> None:
     """Raise ValueError unless exactly the IR's files have a sha256 each: a file without one is never verified."""
     if set(ir_sha256) != {XML_FILE, BIN_FILE} or not all(map(SHA256.fullmatch, ir_sha256.values())):
-        raise ValueError(f"ir_sha256 must contain the sha256 of {XML_FILE} and {BIN_FILE}, and nothing else")
+        raise ValueError(f"ir_sha256 must contain the sha256 of {XML_FILE} and {BIN_FILE}, and nothing else.")
 
 
 def _tuple(value: Any) -> Any:

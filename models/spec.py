@@ -31,7 +31,7 @@ class Option:
     separator: stands between the parts of a tuple that users write as one text
     address: a text that may be an address; Prefect's server refuses one with a password in it
 
-    Pydantic reads it as it is: it follows the protocol of annotated_types.GroupedMetadata.
+    Pydantic reads it directly, as it follows the protocol of annotated_types.GroupedMetadata.
     """
 
     help: str

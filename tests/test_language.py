@@ -8,11 +8,27 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("deployments", "flows", "tasks", "models", "storage")
+PROGRAMS = ("tests/benchmarks", "tests/chaos", "tests/fuzz")
+# Packages in which every error is a sentence, followed by what repairs it.
+SENTENCES = ("flows", "models", "storage")
+# Never shown to a user: they end a loop or a thread, or are caught and put into a sentence.
+INTERNAL = {
+    "TypeError",
+    "AssertionError",
+    "KeyError",
+    "IndexError",
+    "WireError",
+    "ResponseParserError",
+    "OSError",
+    "ProgrammingError",
+}
 CLAUSE = re.compile(r"(What|Who|Whom|Whose|Which|How|Whether|Where)\b")
 BANNED = re.compile(
     r"\ba (row|line|frame|person|device|keypoint) a (row|line|frame|person|device|video|batch|night|keypoint)\b"
     r"|\bis told (how|that|what|when)\b|\bwho is there tonight\b|\bthose that are there\b"
-    r"|\bwho (dies|infers|comes late)\b|\bhangs? on\b|\bgo(es)? on where\b|\bnought\b",
+    r"|\bwho (dies|infers|comes late)\b|\bhangs? on\b|\bgo(es)? on where\b|\bnought\b"
+    r"|\bto be seen\b|\bwhat it sees\b|\bat their word\b|\bgives how many\b|\bhow many there are\b|\bas told\b"
+    r"|\bdo not trust (this|it)\b|\bone a (second|frame|segment|slot|line|label|value)\b|\bwhat is found\b",
     re.IGNORECASE,
 )
 
@@ -39,7 +55,7 @@ TESTS = ("tests/deployments", "tests/flows", "tests/tasks")
 def test_no_docstring_opens_with_a_clause() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {first}"
-        for path in sources(*PRODUCT, *TESTS)
+        for path in sources(*PRODUCT, *PROGRAMS, *TESTS)
         for line, first in docstrings(path)
         if CLAUSE.match(first)
     ]
@@ -50,11 +66,51 @@ def test_no_banned_phrase() -> None:
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for path in [*sources(*PRODUCT), *documents]
+        for path in [*sources(*PRODUCT, *PROGRAMS), *documents]
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if BANNED.search(line)
     ]
     assert not found, "Write these lines in plain English:\n" + "\n".join(found)
+
+
+def errors(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line number and text of each error that a module raises with a literal text.
+
+    A value in an f-string is `{}`.
+    """
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+            name = getattr(node.exc.func, "id", getattr(node.exc.func, "attr", ""))
+            if name not in INTERNAL and name[:1].isupper():
+                yield from ((node.lineno, text) for text in map(literal, node.exc.args[:2]) if text)
+
+
+def literal(node: ast.expr) -> str:
+    """Return the text of a string or an f-string, empty for any other expression."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(literal(part) or "{}" for part in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def is_sentence(text: str) -> bool:
+    """Return whether a text begins like a sentence, or with a name or value, and ends like one."""
+    return bool(re.match(r"[A-Z{]|--|[a-z]+[A-Z_.]", text)) and text.endswith((".", "}"))
+
+
+def test_errors_are_sentences() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text}"
+        for path in sources(*SENTENCES)
+        for line, text in errors(path)
+        if not is_sentence(text) or re.search(r"[,;:] expected ", text)
+    ]
+    assert not found, "Say what happened, then what repairs it:\n" + "\n".join(found)
+
+
+def test_the_check_of_sentences_finds_other_texts() -> None:
+    sentences = ("The disk is full. Free some space.", "{} is damaged. {}", "segment_s is {}. Give seconds above 0.")
+    others = ("no model: expected one", "The disk is full", "nothing was found.")
+    assert [is_sentence(text) for text in (*sentences, *others)] == [True] * 3 + [False] * 3
 
 
 def test_one_name_one_class() -> None:

@@ -57,8 +57,8 @@ def save_state(state: State, identity: str, path: Path) -> None:
     """Save a state, whole or not at all. identity: hash of the parameters, pictures and weights"""
     arrays = {f"value_{number:04d}": value for number, value in enumerate(state.values)}
     arrays |= {f"best_{number:04d}": value for number, value in enumerate(state.best)}
-    beside = path.with_suffix(".tmp.npz")
-    with beside.open("wb") as file:
+    temporary = path.with_suffix(".tmp.npz")
+    with temporary.open("wb") as file:
         np.savez(
             file,
             **arrays,
@@ -68,7 +68,7 @@ def save_state(state: State, identity: str, path: Path) -> None:
         )
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    temporary.replace(path)
 
 
 def load_state(identity: str, path: Path) -> State:

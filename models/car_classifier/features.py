@@ -37,7 +37,7 @@ def features(
     """(n, width) float32 of the pictures in their order: 8 KiB per picture with ResNet50.
 
     cache: a folder, made where missing; on_progress: receives (computed so far, to compute) after each part
-    Raises FinetuneError for a picture without its sha256, PictureError for a file that is no picture.
+    Raises FinetuneError for a picture without its sha256, PictureError for a file that is not a picture.
     """
     folder = cache / base.sha256[:32]
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,12 +94,12 @@ def _write_part(folder: Path, keys: Sequence[bytes], values: Features) -> None:
     """Write a part, named by its keys, so that the same part written twice is one file."""
     joined = b"".join(keys)
     name = hashlib.sha256(joined).hexdigest()[:32]
-    beside = folder / f".{name}-{os.getpid()}"
-    with beside.open("wb") as file:
+    temporary = folder / f".{name}-{os.getpid()}"
+    with temporary.open("wb") as file:
         np.savez(file, keys=np.frombuffer(joined, np.uint8).reshape(-1, _KEY_BYTES), features=values)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(folder / f"{name}.npz")
+    temporary.replace(folder / f"{name}.npz")
 
 
 def _compute(base: Base, pictures: Sequence[Picture]) -> Iterator[Features]:

@@ -82,7 +82,7 @@ class FinetuneParams:
         if self.unfrozen_blocks > most:
             raise FinetuneError(f"{self.backbone} has {most} blocks. Give unfrozen_blocks a value of 0 to {most}.")
         if not all(0 < share < 1 for share in self.shares) or abs(sum(self.shares) - 1) > 1e-9:
-            raise FinetuneError(f"shares is {self.shares}. Give three positive numbers whose sum is 1.")
+            raise FinetuneError(f"The shares are {self.shares}. Give three positive numbers whose sum is 1.")
 
     @classmethod
     def preset(cls, name: "Preset", overrides: Mapping[str, Any] | None = None) -> "FinetuneParams":

@@ -300,7 +300,7 @@ def _fit(folder: Path, precision: Precision, spec: ConvertSpec) -> Stick:
 def _compare_written(folder: Path, reference: Reference, spec: ConvertSpec) -> Parity:
     try:
         parity = compare(str(folder / XML_FILE), reference, spec.precision)
-    except RuntimeError as error:  # OpenVINO's own, for a file cut short
+    except RuntimeError as error:  # OpenVINO's own, for a truncated file
         raise ConversionError(f"The written IR cannot be read ({error}). Check that the disk is not full.") from error
     refuse_different(parity, _REMEDY)
     return parity

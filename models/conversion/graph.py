@@ -168,7 +168,7 @@ def posenet_outputs(graph: GraphDef, candidates: dict[str, str]) -> dict[str, st
     """PoseNet's four outputs, IR name -> tensor name, the heatmap as raw logits; None where the graph is not a PoseNet.
 
     An output is recognised by its own name, or by the name before it is renamed. Further heads are ignored, also those
-    that are computed from the four. Raises ConversionError where some of the four are missing or cannot be told apart,
+    that are computed from the four. Raises ConversionError where some of the four are missing or ambiguous,
     or where the network is not MobileNetV1.
     """
     nodes = {node.name: node for node in graph.node}

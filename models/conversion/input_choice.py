@@ -92,12 +92,12 @@ def refuse_unproven(trial: ScalingTrial, scaling: Scaling, proof: Proof) -> None
 def _as_asked(asked: Scaling, own: OwnScaling | None) -> str:
     expects = own.expects if own else None
     if own is None or expects is None or (expects.mean, expects.std) == (asked.mean, asked.std):
-        return "as asked for"
+        return "as requested"
     log.warning(
         "The requested scaling is %s, but %s, which fits %s. Check it with --labelled",
         *(asked.describe(), own.describe(), expects.describe()),
     )
-    return f"as asked for, although {own.describe()}"
+    return f"as requested, although {own.describe()}"
 
 
 def _by_pictures(trial: ScalingTrial) -> tuple[Scaling, str]:

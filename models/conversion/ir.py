@@ -34,7 +34,7 @@ def is_ir(file: Path) -> bool:
 
 
 def load_ir(xml: Path) -> LoadedIr:
-    """Read model.xml, with the .bin of the same name beside it.
+    """Read model.xml, with the .bin of the same name next to it.
 
     Raises ConversionError where it is not an IR, is broken, or is not an OpenPose.
     """
@@ -92,7 +92,7 @@ def _outputs(model: Any, given: InputSpec) -> dict[str, tuple[int, ...]]:
     return expected
 
 
-XML_BYTES = 1 << 20  # room for the network beside its weights
+XML_BYTES = 1 << 20  # room for the network in addition to its weights
 
 
 def name_plainly(model: Any) -> None:

@@ -22,8 +22,9 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 # Bounds of the mean difference: heatmaps in logits, the others in pixels of the input. FP32 shows whether the
 # conversion is right, FP16 the cost of rounding the weights. Measured on the published 0.50 and 0.75 weights at 224 and
 # 513, 80 COCO images: FP32 6e-6 and 4e-5 (0 where TensorFlow computes with oneDNN too), FP16 0.06, 0.31 and 0.39. The
-# largest differences of FP16 (2.8 logits, 35 px) are in cells without a person and say little. INT8 shall only catch
-# what is broken, for it is judged by its people: posenet-050 has 0.44, 2.2 and 2.9, posenet-demo 0.12, 0.17 and 0.3.
+# largest differences of FP16 (2.8 logits, 35 px) are in cells without a person and say little. INT8's bound only
+# catches broken models, as its poses are compared later: posenet-050 has 0.44, 2.2 and 2.9, posenet-demo 0.12, 0.17 and
+# 0.3.
 _POSENET_BOUNDS = {
     "FP32": {"heatmap": 1e-4, "offset_2": 1e-3, "displacement_fwd_2": 1e-3, "displacement_bwd_2": 1e-3},
     "FP16": {"heatmap": 0.25, "offset_2": 1.0, "displacement_fwd_2": 1.5, "displacement_bwd_2": 1.5},

@@ -120,7 +120,7 @@ def load_manifest_format(file: Path, width: float | None, size: int) -> tuple[Gr
 def read_weights(file: Path) -> Weights:
     """Read all weights that a model JSON or a manifest.json lists, dequantised: name -> array.
 
-    Raises ConversionError where shards are missing, cut short or too long, or where a weight is of an unknown type or
+    Raises ConversionError where shards are missing, truncated or too long, or where a weight is of an unknown type or
     not finite.
     """
     from models.heavy.tensorflowjs import decode_weights

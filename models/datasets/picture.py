@@ -139,7 +139,7 @@ def _header(content: bytes) -> tuple[str, int, int]:
         return "BMP", abs(_little(content[18:22], signed=True)), abs(_little(content[22:26], signed=True))
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         return "WebP", *_webp_size(content)
-    raise ValueError("This is none of the formats")
+    raise ValueError("This is none of the formats.")
 
 
 def _unsupported(content: bytes) -> str | None:
@@ -155,7 +155,7 @@ def _jpeg_frame(content: bytes) -> int:
     at = 2
     while True:
         if content[at] != 0xFF:
-            raise ValueError("There is no marker where one should be")
+            raise ValueError("There is no marker where one should be.")
         marker = content[at + 1]
         if marker == 0xFF:  # padding
             at += 1
@@ -175,7 +175,7 @@ def _webp_size(content: bytes) -> tuple[int, int]:
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     if kind == b"VP8 ":
         return _little(content[26:28]) & 0x3FFF, _little(content[28:30]) & 0x3FFF
-    raise ValueError("This kind of WebP is unknown")
+    raise ValueError("This kind of WebP is unknown.")
 
 
 def _big(part: bytes) -> int:

@@ -56,8 +56,8 @@ def start(params: TrainParams) -> Progress:
 def save(progress: Progress, params: TrainParams, path: Path) -> None:
     """Write a checkpoint, whole or not at all."""
     rows = np.array(progress.losses, np.float64).reshape(-1, len(LOSS_COLUMNS))
-    beside = path.with_suffix(".tmp.npz")
-    with beside.open("wb") as file:
+    temporary = path.with_suffix(".tmp.npz")
+    with temporary.open("wb") as file:
         np.savez(
             file,
             **progress.values,
@@ -68,7 +68,7 @@ def save(progress: Progress, params: TrainParams, path: Path) -> None:
         )
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    temporary.replace(path)
 
 
 def load(params: TrainParams, path: Path) -> Progress:

@@ -1,1 +1,1 @@
-"""Put code here when it measures how right a model is."""
+"""Put code here when it measures the accuracy of a model."""

@@ -42,7 +42,7 @@ def _run_lengths(text: str) -> list[int]:
     for letter in text:
         bits = ord(letter) - 48
         if not 0 <= bits < 64:
-            raise ValueError(f"{letter!r} is not a letter of run lengths")
+            raise ValueError(f"{letter!r} is not a letter of run lengths.")
         value |= (bits & 31) << shift
         shift += 5
         if not bits & 32:

@@ -58,9 +58,9 @@ class SceneParams:
 
     def __post_init__(self) -> None:
         if not 0 <= self.people[0] <= self.people[1] < MAX_PEOPLE:
-            raise ValueError(f"people is {self.people}. Give fewest and most, from 0 to {MAX_PEOPLE - 1}.")
+            raise ValueError(f"The people are {self.people}. Give fewest and most, from 0 to {MAX_PEOPLE - 1}.")
         if not 0 < self.height[0] <= self.height[1]:
-            raise ValueError(f"height is {self.height}. Give least and greatest, above 0.")
+            raise ValueError(f"The heights are {self.height}. Give least and greatest, above 0.")
         if unknown := set(self.actions or ()) - set(ACTIONS):
             raise ValueError(f"The actions {sorted(unknown)} are unknown. Give some of {', '.join(ACTIONS)}.")
 

@@ -174,7 +174,7 @@ def _item_bytes(entry: dict[str, Any]) -> int:
 
 
 class _ModelDownload:
-    """The files of one address: those beside `url`, into `folder`, with their checksums."""
+    """The files of one address: those next to `url`, into `folder`, with their checksums."""
 
     def __init__(self, folder: Path, url: str, on_progress: Progress, client: httpx.Client) -> None:
         self.folder, self.url, self.on_progress, self.client = folder, url, on_progress, client

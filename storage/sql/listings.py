@@ -133,7 +133,7 @@ QUARANTINE = Listing(
 
 
 class ListedFile(NamedTuple):
-    """A file of an archive that is no video."""
+    """A file of an archive that is not a video."""
 
     key: str
     reason: str

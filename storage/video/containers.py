@@ -87,7 +87,7 @@ PLAYLISTS = ("#EXTM3U", "ffconcat", "file '", "v=0", "[playlist]", "<?xml", "<as
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[tuple[BufferedReader, str]]:
-    """Open a file. Yields it and a name by which the demuxer opens the very same file, whatever its real name is.
+    """Open a file. Yields it and a name by which the demuxer opens the same file, whatever its real name.
 
     A symlink is followed, because archives contain them and its target is only read as a video; a pipe, a device or
     a folder is refused (O_NONBLOCK: a pipe without a writer would block the batch for ever). The name refers to the

@@ -106,10 +106,10 @@ def _header_size(stream: VideoStream) -> tuple[int, int]:
 
 
 def _matrix(frame: VideoFrame) -> bytes | None:
-    beside = frame.side_data
-    if not len(beside):  # nearly always; an exception per frame would cost more than all other code here
+    side_data = frame.side_data
+    if not len(side_data):  # nearly always; an exception per frame would cost more than all other code here
         return None
-    found = beside.get("DISPLAYMATRIX")
+    found = side_data.get("DISPLAYMATRIX")
     return bytes(found) if isinstance(found, SideData) else None
 
 

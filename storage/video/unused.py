@@ -18,7 +18,7 @@ from storage.video.streams import all_packets
 LEAST_BYTES = 1 << 20  # fewer are an index, tags, or a recorder's padding
 LEAST_SHARE = 0.02  # of the file: Matroska's index, or a long film's sound that ends later
 SEGMENT = 0x18538067
-# Matroska's elements beside its clusters: SeekHead, Info, Tracks, Cues, Attachments, Chapters, Tags, Void
+# Matroska's elements other than clusters: SeekHead, Info, Tracks, Cues, Attachments, Chapters, Tags, Void
 MATROSKA_EXPLAINED = {
     *(0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0xEC),
 }

@@ -1,6 +1,6 @@
-"""`make bench`: what this machine does, in a quarter of an hour, on the terminal and in docs/benchmarks.md.
+"""`make bench`: measure this machine in a quarter of an hour, on the terminal and in docs/benchmarks.md.
 
-Absolute figures are this machine's, and of the day; the ratios are measured in one run, in turns, and travel further.
+Absolute figures are of this machine and day. Ratios are measured in turns in one run, so other machines reproduce them.
 """
 
 import os
@@ -27,26 +27,26 @@ from tasks.site.settings import read_settings
 from tasks.site.site import open_site
 from tasks.text.markdown import markdown_table
 from tests.benchmarks.bench_pipeline import DATA, VIDEOS, converted
-from tests.benchmarks.openvino_app import app_frames_per_s, beside_the_app
+from tests.benchmarks.openvino_app import app_frames_per_s, compare_with_app
 
 OUT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 SECONDS = 8.0
 APP_ROUNDS, APP_SECONDS = 3, 3
 TURNS = 20
-# Title -> module and options. What needs real videos is said to be left out where there are none.
+# Title -> module and options. A benchmark that needs real videos is reported as left out without them.
 OTHERS = {
-    "Outputs to poses: the decoder beside the plain one of the tests": ["bench_posenet_decode"],
-    "The pipeline beside its limit": ["bench_pipeline", "--rounds", "3"],
+    "Outputs to poses: the decoder compared with the plain one of the tests": ["bench_posenet_decode"],
+    "The pipeline compared with its limit": ["bench_pipeline", "--rounds", "3"],
     "A night over many short clips": ["bench_clips", "--clips", "500"],
     "Memory over a long video": ["bench_memory", "--minutes", "20"],
     "Rows into and out of SQL": ["bench_load"],
-    "The questions of docs/queries.md on ten million rows of PostgreSQL": ["bench_queries", "--rows", "10000000"],
+    "The queries of docs/queries.md on ten million rows of PostgreSQL": ["bench_queries", "--rows", "10000000"],
 }
 NEED_VIDEOS = {"bench_pipeline", "bench_clips", "bench_memory"}
 
 
 def measure_demo(folder: Path, manifest: Manifest, scratch: Path) -> list[BenchmarkRow]:
-    """As `nightjar benchmark posenet-demo` does it, without Prefect."""
+    """Measure the demo's model like `nightjar benchmark posenet-demo`, without Prefect."""
     os.environ["NIGHTJAR_HOME"] = str(scratch / "home")
     for name in ("NIGHTJAR_ARTIFACTS", "NIGHTJAR_DATABASE_URL"):
         os.environ.pop(name, None)
@@ -61,7 +61,7 @@ def measure_demo(folder: Path, manifest: Manifest, scratch: Path) -> list[Benchm
 
 def speed_section(rows: Sequence[BenchmarkRow]) -> str:
     alone, whole = rows
-    stages = [{"stage": stage, "CPU ms a frame": _stage_ms(whole, stage)} for stage in benchmarking.STAGES]
+    stages = [{"stage": stage, "CPU ms per frame": _stage_ms(whole, stage)} for stage in benchmarking.STAGES]
     sum_ms = sum(_stage_ms(whole, stage) for stage in benchmarking.STAGES)
     return "\n\n".join(
         [
@@ -70,7 +70,7 @@ def speed_section(rows: Sequence[BenchmarkRow]) -> str:
             f"- memory: {whole.memory_bytes / 1e6:.0f} MB, and {(whole.decoder_memory_bytes or 0) / 1e6:.0f} MB of the "
             f"decoder's process\n- temperature: {_temperature(whole)}",
             markdown_table(stages),
-            f"Together {sum_ms:.2f} ms of CPU a frame: {1000 / sum_ms:,.0f} frames a second and core at most.",
+            f"Together {sum_ms:.2f} ms of CPU per frame: at most {1000 / sum_ms:,.0f} frames per second and core.",
         ]
     )
 
@@ -80,21 +80,20 @@ def _stage_ms(row: BenchmarkRow, stage: str) -> float:
 
 
 def _temperature(row: BenchmarkRow) -> str:
-    return "none can be read here" if row.temperature_c is None else f"{row.temperature_c:.1f} °C"
+    return "not readable here" if row.temperature_c is None else f"{row.temperature_c:.1f} °C"
 
 
 def app_section(folder: Path, manifest: Manifest, scratch: Path) -> str:
-    """The program in turns with ours, and its loop in shorter turns."""
+    """Measure the program in turns with ours, and its loop in shorter turns."""
     ours, theirs = [], []
     for _ in range(APP_ROUNDS):
         theirs.append(app_frames_per_s(folder, manifest, APP_SECONDS, scratch))
         ours.append(_own_frames_per_s(folder, manifest))
-    ratio = beside_the_app(folder, manifest, TURNS, TURNS, 0)
+    ratio = compare_with_app(folder, manifest, TURNS, TURNS, 0)
     return (
         f"- the best of {APP_ROUNDS} rounds of {APP_SECONDS} s: {max(ours):,.1f} frames/s, benchmark_app "
-        f"{max(theirs):,.1f}: ratio {max(ours) / max(theirs):.3f}\n"
-        f"- its loop and ours in {TURNS} turns of a fraction of a second: ratio {ratio.frames_per_s:.3f}, of the CPU a "
-        f"frame {ratio.cpu:.3f}"
+        f"{max(theirs):,.1f}: ratio {max(ours) / max(theirs):.3f}\n- its loop and ours in {TURNS} turns of a fraction "
+        f"of a second: ratio {ratio.frames_per_s:.3f}, of the CPU per frame {ratio.cpu:.3f}"
     )
 
 
@@ -105,11 +104,11 @@ def _own_frames_per_s(folder: Path, manifest: Manifest) -> float:
 
 def article_section() -> str:
     rows = [{"model": model, "frames/s": speed} for model, speed in ARTICLE.items()]
-    return "Not measured here: what the article reports of its own Neural Compute Stick.\n\n" + markdown_table(rows)
+    return "Not measured here: the article's figures for its own Neural Compute Stick.\n\n" + markdown_table(rows)
 
 
 def output_of(module: str, options: Sequence[str], models: Path) -> str:
-    """models: where converted models are kept from one benchmark to the next"""
+    """Run a benchmark and return its output. models: folder of converted models, kept between benchmarks"""
     if module in NEED_VIDEOS:
         if missing := [video for video in VIDEOS.values() if not (DATA / video).exists()]:
             return f"Left out: no {missing[0]} in {DATA}, the folder that NIGHTJAR_TEST_DATA names."
@@ -132,7 +131,7 @@ def heading(load_before: float) -> str:
 def main() -> None:
     parts, begun, load_before = [], time.monotonic(), os.getloadavg()[0]
 
-    def tell(title: str, text: str) -> None:
+    def publish(title: str, text: str) -> None:
         parts.append(f"## {title}\n\n{text}")
         print(f"\n{title}\n{text}", flush=True)
 
@@ -140,11 +139,11 @@ def main() -> None:
         scratch, folder = Path(place), Path(place) / "ir"
         converted(DEMO_MODEL, SHIPPED / "model.json", folder)
         manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
-        tell(f"{DEMO_MODEL}, by stage", speed_section(measure_demo(folder, manifest, scratch)))
-        tell(f"{DEMO_MODEL} beside OpenVINO's benchmark_app", app_section(folder, manifest, scratch))
+        publish(f"{DEMO_MODEL}, by stage", speed_section(measure_demo(folder, manifest, scratch)))
+        publish(f"{DEMO_MODEL} and OpenVINO's benchmark_app", app_section(folder, manifest, scratch))
         for title, (module, *options) in OTHERS.items():
-            tell(title, output_of(module, options, scratch / "models"))
-    tell("The seed article's figures", article_section())
+            publish(title, output_of(module, options, scratch / "models"))
+    publish("The seed article's figures", article_section())
     OUT.write_text("\n\n".join(["# Benchmarks", heading(load_before), *parts]) + "\n", encoding="utf-8")
     print(f"\n{OUT}, after {time.monotonic() - begun:.0f} s")
 

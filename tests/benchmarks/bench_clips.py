@@ -1,7 +1,7 @@
-"""What a night over many short clips spends beside the pipeline: `python -m tests.benchmarks.bench_clips --clips 500`.
+"""Time of a batch of short clips outside of the pipeline: `python -m tests.benchmarks.bench_clips --clips 500`.
 
 Clips of two seconds, real frames of 768x432, a real Prefect server, SQLite and a folder. The pipeline's seconds are
-those that the ledger has of each segment, from the first frame asked for to the last one decoded.
+those of each segment in the ledger, from the first frame's request to the last frame's decoding.
 """
 
 import argparse
@@ -35,7 +35,7 @@ STAGES = ("read_archive_task", "run_segments_task", "draw_pictures_task", "_acco
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clips", type=int, default=500)
-    parser.add_argument("--models", type=Path, help="where converted models are kept from one time to the next")
+    parser.add_argument("--models", type=Path, help="folder of converted models, kept between runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
@@ -55,11 +55,11 @@ def main() -> None:
         _, rows = query(open_database(read_settings().database), "SELECT sum(wall_s), count(*) FROM segments")
         ((pipeline_s, segments),) = rows
     print(f"{segments} clips, load {os.getloadavg()[0]:.1f}: {wall_s:.1f} s, of them {pipeline_s:.1f} s pipeline")
-    print(f"  anything else {1 - pipeline_s / wall_s:.1%}; by stage, s: {took}")
+    print(f"  everything else {1 - pipeline_s / wall_s:.1%}; by stage, s: {took}")
 
 
 def render(archive: Path, clips: int) -> None:
-    """Some clips of two seconds, and copies of them that differ in their title."""
+    """Render some clips of two seconds, and copies of them that differ in their title."""
     archive.mkdir()
     frames = decoded(DATA / VIDEOS["768x432"], "AUTO")
     for kind in range(KINDS):

@@ -1,10 +1,10 @@
-"""A night on a fleet of simulated sticks: how much of what the sticks can do reaches the database.
+"""A batch on a fleet of simulated sticks: the share of the sticks' speed that reaches the database.
 
 python -m tests.benchmarks.bench_fleet --sticks 16 --fps 30 --hours 4
 python -m tests.benchmarks.bench_fleet --sticks 1 --fps 30 --hours 0.2
 
-Real: Prefect's server and PostgreSQL, a worker and a process a run for each stick, the decoder, the store, the ledger.
-Simulated: the stick's pace, and the film, one video many times over with other bytes at its end.
+Real: Prefect's server and PostgreSQL, a worker per stick and a process per run, the decoder, the store, the ledger.
+Simulated: the sticks' speed, and the film, one video repeated with other bytes at its end.
 """
 
 import argparse
@@ -39,11 +39,11 @@ from tests.videos import make_video
 
 VIDEO_FRAMES = 9000  # five minutes at 30 frames/s
 SEGMENT_S = 60
-POLL_S = 10  # as `nightjar worker` does
+POLL_S = 10  # like `nightjar worker`
 
 
-class Spots(Sequence[NDArray[np.uint8]]):
-    """The pictures of the film, made when they are asked for: all at once would take 1.4 GB."""
+class FilmFrames(Sequence[NDArray[np.uint8]]):
+    """The pictures of the film, made on request: all at once would take 1.4 GB."""
 
     def __len__(self) -> int:
         return VIDEO_FRAMES
@@ -55,9 +55,12 @@ class Spots(Sequence[NDArray[np.uint8]]):
 
 
 def make_archive(folder: Path, frames: int) -> int:
-    """So many frames of film, at least; how many there are. MP4 ignores a `free` box at its end, the hash does not."""
+    """Make an archive of at least `frames` frames. Returns their number.
+
+    MP4 ignores a `free` box at its end, but the hash does not.
+    """
     folder.mkdir()
-    first = make_video(folder / "000.mp4", pictures=Spots(), fps=30, gop=30)
+    first = make_video(folder / "000.mp4", pictures=FilmFrames(), fps=30, gop=30)
     film = first.read_bytes()
     videos = max(1, -(-frames // VIDEO_FRAMES))
     for number in range(1, videos):
@@ -76,8 +79,8 @@ def seconds(begin: object, end: object) -> float:
     return (end - begin).total_seconds()
 
 
-class Piece(NamedTuple):
-    """A segment that was done. begin_s, end_s: since the first dispatch; the end is its commit"""
+class SegmentTimes(NamedTuple):
+    """A completed segment. begin_s, end_s: since the first dispatch; the end is its commit"""
 
     worker: str
     begin_s: float
@@ -85,36 +88,38 @@ class Piece(NamedTuple):
     frames: int
 
 
-def read_pieces(dispatched: object) -> list[Piece]:
-    """By worker, each one's in the order in which they ended."""
+def read_segment_times(dispatched: object) -> list[SegmentTimes]:
+    """Read the segments by worker, in the order of their ends."""
     rows: list[Any] = ask("SELECT worker, finished_at, wall_s, frames_done FROM segments ORDER BY worker, finished_at")
     ends = [(who, seconds(dispatched, finished), wall_s, frames) for who, finished, wall_s, frames in rows]
-    return [Piece(who, end_s - wall_s, end_s, frames) for who, end_s, wall_s, frames in ends]
+    return [SegmentTimes(who, end_s - wall_s, end_s, frames) for who, end_s, wall_s, frames in ends]
 
 
-def by_minute(pieces: list[Piece]) -> list[float]:
-    """Frames/s in each minute; a segment's are taken as seen evenly while it was worked on."""
-    rates = [0.0] * (int(max(piece.end_s for piece in pieces) / 60) + 1)
-    for piece in pieces:
+def speed_by_minute(segments_done: list[SegmentTimes]) -> list[float]:
+    """Frames/s in each minute, each segment's frames spread evenly over its time."""
+    rates = [0.0] * (int(max(piece.end_s for piece in segments_done) / 60) + 1)
+    for piece in segments_done:
         for minute in range(len(rates)):
             inside_s = min(piece.end_s, 60 * minute + 60) - max(piece.begin_s, 60 * minute)
             rates[minute] += max(inside_s, 0) / (piece.end_s - piece.begin_s) * piece.frames / 60
     return rates
 
 
-def rests_s(pieces: list[Piece]) -> list[float]:
-    """Seconds between the end of a segment and the begin of the same worker's next one."""
-    pairs = itertools.pairwise(pieces)
+def idle_s(segments_done: list[SegmentTimes]) -> list[float]:
+    """Seconds between the end of a segment and the start of the same worker's next one."""
+    pairs = itertools.pairwise(segments_done)
     return [later.begin_s - earlier.end_s for earlier, later in pairs if later.worker == earlier.worker]
 
 
-def costs_s(dispatched: object, pieces: list[Piece]) -> list[float]:
-    """What a segment beyond the first one of its assignment cost, beside the work itself: one figure an assignment."""
+def overheads_s(dispatched: object, segments_done: list[SegmentTimes]) -> list[float]:
+    """Overhead in seconds per further segment of an assignment, without the work itself: one value per assignment."""
     costs = []
     for who, granted, ended in ask("SELECT worker, granted_at, ended_at FROM assignments WHERE granted_at IS NOT NULL"):
         begin_s, end_s = seconds(dispatched, granted), seconds(dispatched, ended)
-        mine = [piece for piece in pieces if piece.worker == who and begin_s < piece.begin_s and piece.end_s < end_s]
-        costs += [mean(rests_s(mine))] if len(mine) > 1 else []
+        mine = [
+            piece for piece in segments_done if piece.worker == who and begin_s < piece.begin_s and piece.end_s < end_s
+        ]
+        costs += [mean(idle_s(mine))] if len(mine) > 1 else []
     return costs
 
 
@@ -123,22 +128,22 @@ def report(frames: int, sticks: int, fps: float) -> None:
     [(committed, attempts, segments)] = ask("SELECT max(finished_at), sum(attempt), count(*) FROM segments")
     runs = ask("SELECT status, count(*) FROM assignments GROUP BY status ORDER BY status")
     whole, best = seconds(dispatched, committed), sticks * fps
-    pieces = read_pieces(dispatched)
-    begins = {piece.worker: piece.begin_s for piece in reversed(pieces)}.values()
-    ends = {piece.worker: piece.end_s for piece in pieces}.values()
+    segments_done = read_segment_times(dispatched)
+    begins = {piece.worker: piece.begin_s for piece in reversed(segments_done)}.values()
+    ends = {piece.worker: piece.end_s for piece in segments_done}.values()
     print(
         f"{frames:,} frames by {sticks} sticks of {fps:g} frames/s: {frames / whole:.1f} frames/s from the first "
         f"dispatch to the last commit, {100 * frames / whole / best:.1f} % of {best:g}"
     )
-    print("frames/s by minute:", " ".join(f"{rate:.0f}" for rate in by_minute(pieces)))
+    print("frames/s by minute:", " ".join(f"{rate:.0f}" for rate in speed_by_minute(segments_done)))
     print(
-        f"a stick began after {mean(begins):.1f} s ({min(begins):.1f} to {max(begins):.1f}), rested "
-        f"{sum(rests_s(pieces)) / sticks:.1f} s between its segments, and had nothing more to do "
+        f"a stick began after {mean(begins):.1f} s ({min(begins):.1f} to {max(begins):.1f}), was idle for "
+        f"{sum(idle_s(segments_done)) / sticks:.1f} s between its segments, and had no more work "
         f"{whole - mean(ends):.1f} s before the last commit ({whole - max(ends):.1f} to {whole - min(ends):.1f})"
     )
-    if costs := costs_s(dispatched, pieces):
+    if costs := overheads_s(dispatched, segments_done):
         print(
-            f"a segment beyond its assignment's first cost {1000 * median(costs):.0f} ms (median of {len(costs)} "
+            f"each further segment of an assignment cost {1000 * median(costs):.0f} ms (median of {len(costs)} "
             f"assignments, worst {1000 * max(costs):.0f})"
         )
     print(f"{segments} segments, {attempts} attempts, assignments: {dict(runs)}")

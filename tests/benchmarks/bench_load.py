@@ -1,7 +1,7 @@
-"""How fast rows get into both databases, from Parquet, and out again: `python -m tests.benchmarks.bench_load`.
+"""Speed of rows from Parquet into both databases, and out again: `python -m tests.benchmarks.bench_load`.
 
-As a sweep loads what nobody had loaded: segments of a minute with four people in each frame. In turns, into new
-databases, and the medians count.
+Like a sweep that loads missing results: segments of a minute with four people in each frame. In turns, into new
+databases; the medians count.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from storage.parquet import Result
 from storage.sql.database import migrate, open_database
 from tasks.segment.load import load_results
 from tasks.segment.result_files import put, result_key
-from tests.benchmarks.people import made_up_people
+from tests.benchmarks.people import generated_people
 from tests.servers_postgres import running_postgres
 from tests.storage.samples import cut, make_model, make_report, make_video, planned_batch
 
@@ -33,7 +33,7 @@ VIDEO = make_video(frames=LENGTH * SEGMENTS)
 
 
 class Speed(NamedTuple):
-    """Person-frames a second."""
+    """Person-frames per second."""
 
     loaded: float
     read: float
@@ -63,7 +63,7 @@ def main() -> None:
 def stored(store: FolderArtifacts, video: Video, number: int) -> str:
     segment = cut(video, LENGTH)[number]
     frames = np.arange(segment.start_frame, segment.stop_frame)
-    poses = made_up_people(frames, np.full(LENGTH, PEOPLE), FPS, np.random.default_rng(number))
+    poses = generated_people(frames, np.full(LENGTH, PEOPLE), FPS, np.random.default_rng(number))
     result = Result(video, segment, make_model().version_sha256, poses, make_report(LENGTH))
     return put(store, result_key(result.version_sha256, segment, 1), result).key
 

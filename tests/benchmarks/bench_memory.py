@@ -1,4 +1,4 @@
-"""Whether a night's memory stays flat over a long video: `python -m tests.benchmarks.bench_memory --minutes 60`.
+"""Memory of a batch over a long video, which must stay flat: `python -m tests.benchmarks.bench_memory --minutes 60`.
 
 768x432, in segments of a minute, by the flow itself with a Prefect server, SQLite and a folder. Every second the
 resident memory of this process and of the decoder's is read; peaks of each sixth of the run are printed.
@@ -30,7 +30,7 @@ SERVES = b"storage.sandbox.child"  # in the command line of a process that decod
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=int, default=60)
-    parser.add_argument("--models", type=Path, help="where converted models are kept from one time to the next")
+    parser.add_argument("--models", type=Path, help="folder of converted models, kept between runs")
     arguments = parser.parse_args()
     samples: list[tuple[float, float]] = []
     over = threading.Event()
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def sample(over: threading.Event, samples: list[tuple[float, float]]) -> None:
-    """MB of this process and of the biggest of its children that decode."""
+    """Sample the MB of this process and of its largest decoding child."""
     while not over.wait(1.0):
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
         decoders = [child for child in children if SERVES in Path(f"/proc/{child}/cmdline").read_bytes()]

@@ -1,10 +1,10 @@
-"""How near the pipeline comes to what its parts cost: `python -m tests.benchmarks.bench_pipeline`.
+"""Speed of the pipeline compared with the limit of its parts: `python -m tests.benchmarks.bench_pipeline`.
 
-The limit is what the machine could do if nothing but decoding, resizing and inference cost anything, each with its best
-library, and no core ever waited: cores / (their CPU seconds a frame, added up). Beside it the pipeline as a night runs
-it, segments from the file to committed rows in SQLite. Rounds are interleaved, so that other work on the machine hits
-all alike, and medians are printed. What the machine had left decides the share by the clock; the one by CPU seconds
-(parts / pipeline) is what the pipeline itself adds, and how busy it kept the cores is the other factor.
+The limit is the machine's speed if only decoding, resizing and inference took time, each with its best library, and no
+core ever waited: cores / (sum of their CPU seconds per frame). The pipeline is a batch's: segments from the file to
+committed rows in SQLite. Rounds are interleaved, so that other work on the machine affects all alike, and medians are
+printed. The share by the clock depends on the machine's free cores. The share by CPU seconds (parts / pipeline) shows
+the pipeline's own cost, and the use of the cores is the other factor.
 """
 
 import argparse
@@ -61,15 +61,15 @@ CONVERT = (
     "from models.conversion.spec import ConvertSpec; "
     "convert(Path(sys.argv[1]), ConvertSpec(sys.argv[2]), Path(sys.argv[3]))"
 )
-FRAMES = 690  # of each video, repeated where it is shorter: a segment, nearly as long as a night's
-KEPT = 60  # decoded frames that are resized again and again
+FRAMES = 690  # of each video, repeated where it is shorter: a segment, nearly as long as a batch's
+KEPT = 60  # decoded frames that are resized repeatedly
 SIZE = (224, 224)
 MIGRATED = "migrated.sqlite"
 CORES = len(os.sched_getaffinity(0))
 
 
 class Cost(NamedTuple):
-    """Of one frame, in milliseconds."""
+    """Cost of one frame in milliseconds."""
 
     cpu_ms: float
     wall_ms: float
@@ -78,10 +78,10 @@ class Cost(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="what the title must hold, such as 'posenet-075, 768'")
-    parser.add_argument("--models", type=Path, help="where converted models are kept from one time to the next")
+    parser.add_argument("--only", default="", help="part of the title, such as 'posenet-075, 768'")
+    parser.add_argument("--models", type=Path, help="folder of converted models, kept between runs")
     arguments = parser.parse_args()
-    print(f"{CORES} cores, load {os.getloadavg()[0]:.1f}; CPU ms a frame, medians of {arguments.rounds} rounds")
+    print(f"{CORES} cores, load {os.getloadavg()[0]:.1f}; CPU ms per frame, medians of {arguments.rounds} rounds")
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.models or Path(scratch) / "models"
         for size, video in VIDEOS.items():
@@ -93,7 +93,7 @@ def main() -> None:
 
 
 def converted(name: str, source: Path, folder: Path) -> Path:
-    """By another process: TensorFlow's memory and threads are none of the pipeline's."""
+    """Convert in another process: TensorFlow's memory and threads do not belong to the pipeline."""
     if not (folder / MANIFEST_FILE).exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([sys.executable, "-c", CONVERT, str(source), name, str(folder)], check=True, capture_output=True)
@@ -101,7 +101,7 @@ def converted(name: str, source: Path, folder: Path) -> Path:
 
 
 def lengthened(source: Path, target: Path, frames: int) -> Path:
-    """The video's first packets, or all of them over and over: so many frames, and nothing is encoded anew."""
+    """Copy the video's packets, repeated if necessary, until it has this number of frames, without encoding."""
     with av.open(str(source)) as given, av.open(str(target), "w") as out:
         stream = given.streams.video[0]
         whole = (packet for packet in given.demux(stream) if packet.size)
@@ -136,19 +136,19 @@ def measure(title: str, path: Path, folder: Path, rounds: int) -> None:
         engine = open_database(f"sqlite:///{scratch}/{MIGRATED}")
         migrate(engine)
         engine.dispose()
-        night = SmallNight(Path(scratch), path, video, index, manifest, runtime, sandbox)
-        night.run()  # warm: the child is started
+        batch = LocalBatch(Path(scratch), path, video, index, manifest, runtime, sandbox)
+        batch.run()  # warm: the child is started
         found: dict[str, list[Cost]] = {}
         for _ in range(rounds):
             for part, ways in parts.items():
                 for way, work in ways.items():
                     found.setdefault(f"{part}: {way}", []).append(cost_of(work))
-            found.setdefault("pipeline", []).append(cost_of(night.run))
+            found.setdefault("pipeline", []).append(cost_of(batch.run))
     report(title, found, list(parts))
 
 
 def report(title: str, found: dict[str, list[Cost]], parts: list[str]) -> None:
-    """found: a cost a round. Shares are taken within each round: from one to the next the machine is not the same."""
+    """Print the figures. found: one cost per round. Shares are per round, as the machine changes between them."""
     print(f"\n{title}")
     costs = {name: Cost(*np.median(rounds, axis=0)) for name, rounds in found.items()}
     best = []
@@ -165,12 +165,12 @@ def report(title: str, found: dict[str, list[Cost]], parts: list[str]) -> None:
     by_clock, by_cpu, busy = leasts / CORES / wall, leasts / cpu, cpu / wall / CORES
     print(
         f"  of the limit {np.median(by_clock):.1%} by the clock ({by_clock.min():.0%} to {by_clock.max():.0%}); "
-        f"{np.median(by_cpu):.1%} by CPU, {np.median(busy):.1%} of the cores had"
+        f"{np.median(by_cpu):.1%} by CPU, {np.median(busy):.1%} of the available cores"
     )
 
 
 def cost_of(work: Callable[[], int]) -> Cost:
-    """work: gives how many frames it did"""
+    """Measure the cost per frame. work: returns its number of frames"""
     cpu_s, begun = all_cpu_s(), time.perf_counter()
     frames = work()
     wall_s = time.perf_counter() - begun
@@ -178,7 +178,7 @@ def cost_of(work: Callable[[], int]) -> Cost:
 
 
 def all_cpu_s() -> float:
-    """Of this process and its living children, which getrusage does not count before they end."""
+    """CPU time of this process and its living children, which getrusage does not count before they end."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     tick_s = 1 / os.sysconf("SC_CLK_TCK")
     theirs = 0
@@ -225,7 +225,7 @@ def repeated(kept: list[VideoFrame], resize: Callable[[VideoFrame, tuple[int, in
 
 
 def infer(runtime: Runtime, tensors: NDArray[np.uint8], frames: int) -> int:
-    """Nothing but inference: the outputs are not looked at."""
+    """Run inference only, without reading the outputs."""
     slots = runtime.slots
     for number in range(frames):
         if number >= slots:
@@ -236,8 +236,8 @@ def infer(runtime: Runtime, tensors: NDArray[np.uint8], frames: int) -> int:
     return frames
 
 
-class SmallNight(NamedTuple):
-    """One video, one segment at a time, as tasks/batch/local.py does it, without Prefect."""
+class LocalBatch(NamedTuple):
+    """One video, one segment at a time, like tasks/batch/local.py, without Prefect."""
 
     scratch: Path
     path: Path
@@ -248,7 +248,7 @@ class SmallNight(NamedTuple):
     sandbox: Sandbox
 
     def run(self) -> int:
-        """Into a database of its own, which is migrated and not yet written to, as a night finds it."""
+        """Run into a new database that is already migrated."""
         with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
             engine = open_database(f"sqlite:///{shutil.copy(self.scratch / MIGRATED, folder)}")
             frames = self._segments(engine, FolderArtifacts(Path(folder)))

@@ -1,4 +1,4 @@
-"""Planning and bookkeeping of 100,000 segments: seconds to plan and enter them, and what one claim and one commit cost.
+"""Planning and bookkeeping of 100,000 segments: seconds to plan and record them, and per claim and commit.
 
 python -m tests.benchmarks.bench_planning
 """
@@ -39,7 +39,7 @@ def make_videos() -> list[Video]:
 
 
 def plan_all(engine: Engine, videos: list[Video], model_version_id: int) -> list[int]:
-    """As tasks/batch/listing.py does it: a plan from the video's keyframes, one transaction a video."""
+    """Plan like tasks/batch/listing.py: from the video's keyframes, one transaction per video."""
     frames = SEGMENTS_A_VIDEO * SEGMENT_FRAMES
     keyframes, timestamps = np.arange(0, frames, 30), np.arange(frames) / 30
     video_ids = []
@@ -71,7 +71,8 @@ def bench(name: str, url: str) -> None:
     counts = expect_segments(engine, batch_id, video_ids, VIDEOS, 0)
     entered = time.perf_counter()
     print(
-        f"{name}: {counts.expected:,} segments planned in {planned - begun:.1f} s, entered in {entered - planned:.1f} s"
+        f"{name}: {counts.expected:,} segments planned in {planned - begun:.1f} s, recorded in {entered - planned:.1f} "
+        "s"
     )
     print(f"{name}: one claim {median_ms(lambda: ledger.claim(engine, batch_id, 'me', 60)):.1f} ms", end=", ")
     print(f"a count of the batch {median_ms(lambda: batches.count_segments(engine, batch_id)):.0f} ms", end=", ")
@@ -79,7 +80,7 @@ def bench(name: str, url: str) -> None:
     begun = time.perf_counter()
     claims = assignments.grant(engine, member, "pi", "stick", 300 * SEGMENT_FRAMES, 60)
     granted_ms = 1000 * (time.perf_counter() - begun) / len(claims)
-    print(f"a grant of {len(claims)}: {granted_ms:.2f} ms a segment", end=", ")
+    print(f"a grant of {len(claims)}: {granted_ms:.2f} ms per segment", end=", ")
     waiting = iter(claims)
     by_sha = {video.sha256: video for video in videos}
 

@@ -1,6 +1,7 @@
-"""How long PoseNet's decoder takes for a frame: `python -m tests.benchmarks.bench_posenet_decode`.
+"""Time of PoseNet's decoder per frame: `python -m tests.benchmarks.bench_posenet_decode`.
 
-The fast decoder beside the plain one of the tests, on made-up scenes. The aim: 0.3 ms in the median with three people.
+The fast decoder compared with the plain one of the tests, on generated scenes. The aim: a median of 0.3 ms with three
+people.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ SCENES = {
 def times_ms(
     decode: Callable[[Outputs, DecodeParams], FramePoses], outputs: Outputs, rounds: int
 ) -> NDArray[np.float64]:
-    """(rounds,) milliseconds a frame."""
+    """(rounds,) milliseconds per frame."""
     params = dataclasses.replace(DecodeParams(), max_people=40)
     times = []
     for _ in range(rounds):

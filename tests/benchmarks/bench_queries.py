@@ -1,6 +1,6 @@
-"""Time of the questions in docs/queries.md on PostgreSQL: `python -m tests.benchmarks.bench_queries --rows 10000000`.
+"""Time of the queries in docs/queries.md on PostgreSQL: `python -m tests.benchmarks.bench_queries --rows 10000000`.
 
-A made-up archive: videos of 100,000 frames at 25 a second with nobody in half of the frames (in stretches of a minute)
+A generated archive: videos of 100,000 frames at 25 frames/s without people in half of the frames (minutes in turn)
 and one person in most of the others.
 """
 
@@ -17,13 +17,13 @@ from storage.ledger.leases import claim
 from storage.sql.catalogue import record_file, show_model
 from storage.sql.database import migrate, open_database, writing
 from storage.sql.query import query
-from tests.benchmarks.people import made_up_people
+from tests.benchmarks.people import generated_people
 from tests.servers_postgres import running_postgres
 from tests.storage.samples import make_report, make_video, planned_batch
 from tests.test_readme import QUERIES
 
 FRAMES, LENGTH, FPS = 100_000, 12_500, 25
-ASKED = 3  # times; the median counts
+REPETITIONS = 3  # of each query; the median counts
 
 
 def main() -> None:
@@ -44,12 +44,12 @@ def main() -> None:
             if arguments.plans:
                 with writing(engine) as connection:
                     print(*connection.exec_driver_sql(f"EXPLAIN ANALYZE {sql}").scalars(), sep="\n")
-            times = [asked(engine, sql) for _ in range(ASKED)]
+            times = [query_s(engine, sql) for _ in range(REPETITIONS)]
             print(f"{np.median(times):8.3f} s, least {min(times):.3f} s   {title[:70]}")
         engine.dispose()
 
 
-def asked(engine: Engine, sql: str) -> float:
+def query_s(engine: Engine, sql: str) -> float:
     begun = time.perf_counter()
     for _ in query(engine, sql)[1]:
         pass
@@ -57,7 +57,7 @@ def asked(engine: Engine, sql: str) -> float:
 
 
 def load(engine: Engine, rows: int) -> int:
-    """Through the ledger, as a night does it; at least so many rows."""
+    """Load at least this number of rows through the ledger, like a batch."""
     loaded, number = 0, 0
     while loaded < rows:
         video = make_video(sha256=f"{number:064x}", frames=FRAMES)
@@ -65,19 +65,19 @@ def load(engine: Engine, rows: int) -> int:
         record_file(engine, "archive/", f"cam{number:03d}.mp4", 1, "etag", video_id=video_id)
         show_model(engine, "pose", model_version_id)
         while mine := claim(engine, batch_id, "bench", 60):
-            poses = here_and_there(mine.segment, number)
+            poses = sparse_poses(mine.segment, number)
             assert commit_segment(engine, mine, poses, make_report(mine.segment.frames), "results/one", "5" * 64)
             loaded += len(poses)
         number += 1
     return loaded
 
 
-def here_and_there(segment: Segment, video: int) -> Poses:
-    """Nobody in every other minute; else mostly one person."""
+def sparse_poses(segment: Segment, video: int) -> Poses:
+    """Poses without people in every other minute, and with mostly one person in the others."""
     rng = np.random.default_rng((video, segment.start_frame))
     numbers = np.arange(segment.start_frame, segment.stop_frame)
     some = rng.choice([1, 2, 3], segment.frames, p=[0.8, 0.15, 0.05])
-    return made_up_people(numbers, np.where(numbers // (60 * FPS) % 2 == 0, some, 0), FPS, rng)
+    return generated_people(numbers, np.where(numbers // (60 * FPS) % 2 == 0, some, 0), FPS, rng)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""A night over an archive in which nothing is new: `python -m tests.benchmarks.bench_second_night --videos 200000`.
+"""A batch over an archive without changes: `python -m tests.benchmarks.bench_second_night --videos 200000`.
 
-A first night really processes one video. The rows that it leaves are then multiplied in the database, and its file is
-copied in the archive, with the size and the time that the rows tell of. So all that follows is real: the command, its
-Prefect server, the listing, the comparison with the catalogue, the account and the report. On top of it, the
-listings that people ask for, and how soon a night ends after SIGTERM.
+A first batch processes one video. Its rows are then multiplied in the database, and its file is copied in the archive,
+with the size and time of the rows. So the rest is real: the command, its Prefect server, the listing, the comparison
+with the catalogue, the account and the report. Also measured: listings for users, and the time to end after SIGTERM.
 """
 
 import argparse
@@ -96,14 +95,14 @@ def copy_files(archive: Path, first: Path, count: int) -> None:
 
 
 def run_night(archive: Path, expected: int) -> tuple[float, float]:
-    """Its seconds and the megabytes that it took. Raises AssertionError where it did not find what is there."""
+    """Run a batch. Returns its seconds and megabytes. Raises AssertionError where it listed another number of files."""
     said, wall_s, memory_mb = timed([str(NIGHTJAR), "run", str(archive), "--model", "tiny"], archive.parent)
     assert f"{expected:,} listed" in said, said
     return wall_s, memory_mb
 
 
 def timed(command: Sequence[str], folder: Path) -> tuple[str, float, float]:
-    """What the command said, its seconds, and the megabytes that its largest process took."""
+    """Run a command. Returns its output, its seconds, and the megabytes of its largest process."""
     with (folder / "said").open("w+") as said:
         begun = time.perf_counter()
         process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
@@ -116,7 +115,7 @@ def timed(command: Sequence[str], folder: Path) -> tuple[str, float, float]:
 
 
 def ended_after(archive: Path, after_s: float) -> float:
-    """Seconds from SIGTERM to the end of a night."""
+    """Seconds from SIGTERM to the end of a batch."""
     command = [str(NIGHTJAR), "run", str(archive), "--model", "tiny"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None

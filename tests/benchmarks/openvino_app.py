@@ -1,7 +1,7 @@
-"""OpenVINO's own benchmark_app, on the very model that the night compiles, pixels as input included.
+"""OpenVINO's own benchmark_app, on the model that a batch compiles, with pixels as its input.
 
-As a program of its own, and as its inner loop beside ours: in turns of a fraction of a second, what else the machine
-does slows both alike.
+Run as a separate program, and as its inner loop in turns with ours: in turns of a fraction of a second, other work of
+the machine slows both alike.
 """
 
 import re
@@ -16,13 +16,13 @@ from models.inference.benchmark import measure_model
 from models.inference.runtime import OpenVinoRuntime, _with_pixels_as_input, import_openvino
 from models.manifest import BIN_FILE, XML_FILE, Manifest
 
-# It must not call home: a machine without the internet waits on DNS.
+# Without telemetry: a machine without internet would wait for DNS.
 APP = "import sys; sys.modules['openvino_telemetry'] = None; from openvino.tools.benchmark.main import main; main()"
 TURN_S = 0.3
 
 
 class Ratio(NamedTuple):
-    """Ours over benchmark_app's: frames a second, and CPU seconds a frame."""
+    """Ours divided by benchmark_app's: frames per second, and CPU seconds per frame."""
 
     frames_per_s: float
     cpu: float
@@ -35,7 +35,7 @@ def with_preprocessing(folder: Path, manifest: Manifest) -> Any:
 
 
 def app_frames_per_s(folder: Path, manifest: Manifest, seconds: int, scratch: Path) -> float:
-    """What the program itself prints, on the CPU, with the hints that the night gives."""
+    """Return the speed that the program prints, on the CPU, with a batch's hints."""
     xml = scratch / "app.xml"
     import_openvino().save_model(with_preprocessing(folder, manifest), str(xml), compress_to_fp16=False)
     options = ["-d", "CPU", "-hint", "throughput", "-infer_precision", "f32", "-t", str(seconds)]
@@ -48,7 +48,7 @@ def app_frames_per_s(folder: Path, manifest: Manifest, seconds: int, scratch: Pa
 
 
 class _AppLoop:
-    """benchmark_app's loop for models of static shapes, with the requests that it would take."""
+    """benchmark_app's loop for models of static shapes, with its number of requests."""
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         model = with_preprocessing(folder, manifest)
@@ -61,15 +61,15 @@ class _AppLoop:
         self._app.first_infer(self._requests)
 
     def turn(self) -> int:
-        """Frames in one turn."""
+        """Run one turn. Returns its number of frames."""
         return int(self._app.async_inference_only(self._requests, self)[2])
 
     def get_next_batch_size(self) -> int:
         return 1
 
 
-def beside_the_app(folder: Path, manifest: Manifest, least: int, most: int, within: float) -> Ratio:
-    """Turns of each, at least and at most so many, until frames a second are within so much of each other."""
+def compare_with_app(folder: Path, manifest: Manifest, least: int, most: int, within: float) -> Ratio:
+    """Measure both in turns, `least` to `most`, until their frames per second are within `within` of each other."""
     app, runtime = _AppLoop(folder, manifest), OpenVinoRuntime(folder, manifest)
     frames, clock, cpu = [0, 0], [0.0, 0.0], [0.0, 0.0]
     size = manifest.input.height, manifest.input.width
@@ -88,4 +88,4 @@ def beside_the_app(folder: Path, manifest: Manifest, least: int, most: int, with
         ratio = Ratio(frames[0] / clock[0] / (frames[1] / clock[1]), cpu[0] / frames[0] / (cpu[1] / frames[1]))
         if turn >= most or (turn >= least and abs(ratio.frames_per_s - 1) <= within):
             return ratio
-    raise AssertionError("never here")
+    raise AssertionError("The last turn returns")

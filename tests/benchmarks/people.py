@@ -1,4 +1,4 @@
-"""People who stand about, for the benchmarks of SQL: as many rows as wanted, in seconds."""
+"""Generated standing people, for benchmarks of SQL: any number of rows in seconds."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +8,10 @@ from models.types import KEYPOINT_NAMES, Poses
 AT = {name: number for number, name in enumerate(KEYPOINT_NAMES)}
 
 
-def made_up_people(frames: NDArray[np.int64], counts: NDArray[np.int64], fps: float, rng: np.random.Generator) -> Poses:
-    """counts: people in each of these frames. A hand is up in one row of a hundred, one of two hundred lies."""
+def generated_people(
+    frames: NDArray[np.int64], counts: NDArray[np.int64], fps: float, rng: np.random.Generator
+) -> Poses:
+    """Generate poses: one row in 100 has a raised hand, one in 200 lies. counts: people in each of these frames"""
     frame = np.repeat(frames, counts)
     person = np.concatenate([np.arange(count, dtype=np.int16) for count in counts])
     places = rng.normal(300, 20, (len(frame), 17, 2)).astype(np.float32)

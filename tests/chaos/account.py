@@ -1,4 +1,4 @@
-"""What must be true after a batch, whatever was killed: rows, ledger, store. Nothing is changed here."""
+"""Checks after a batch with kills: rows, ledger, store. Changes nothing."""
 
 import hashlib
 from collections import Counter
@@ -23,7 +23,7 @@ def ask(engine: Engine, sql: str) -> list[Row]:
 
 
 def read_rows(engine: Engine, archive: str, table: str = "poses") -> Counter[Row]:
-    """Every row of an archive's videos. float32 on one database is the shortest decimal on the other: made alike."""
+    """Read every row of an archive's videos, with float32 values made equal on both databases."""
     columns = ", ".join(f"{table}.{name}" for name in ("frame", "person", "t_s", "score", *KEYPOINT_COLUMNS))
     found = ask(
         engine,
@@ -34,7 +34,7 @@ def read_rows(engine: Engine, archive: str, table: str = "poses") -> Counter[Row
 
 
 class Difference(NamedTuple):
-    """lost: rows of the undisturbed run that are not there; double: rows too many of those; strange: none of its own"""
+    """Differences from the undisturbed run. lost: missing rows; double: repeated rows; strange: rows of neither kind"""
 
     rows: int
     lost: int
@@ -54,7 +54,7 @@ def compare(found: Counter[Row], truth: Counter[Row]) -> Difference:
 
 
 def ledger_faults(engine: Engine, archive: str) -> list[str]:
-    """Whatever has not come to its end."""
+    """List segments, assignments and batches that have not ended."""
     of_archive = f"video_id IN (SELECT video_id FROM archive_files WHERE key LIKE '%{archive}%')"
     checks = {
         "segments": f"SELECT segment_id, status, reason FROM segments WHERE status <> 'done' AND {of_archive}",
@@ -64,16 +64,16 @@ def ledger_faults(engine: Engine, archive: str) -> list[str]:
     return [f"{what}: {row}" for what, sql in checks.items() for row in ask(engine, sql)]
 
 
-class Shelf(NamedTuple):
-    """faults: what is wrong with the stored results; late: whole results that the ledger does not name"""
+class StoreCheck(NamedTuple):
+    """Check of the stored results. faults: one sentence each; late: complete results that the ledger does not name"""
 
     objects: int
     late: int
     faults: list[str]
 
 
-def check_store(engine: Engine, artifacts: Artifacts, archive: str) -> Shelf:
-    """Every object under results/ is a whole result of what its name says, and every done segment's is there."""
+def check_store(engine: Engine, artifacts: Artifacts, archive: str) -> StoreCheck:
+    """Check that every object under results/ is a complete result of its name, and that no done segment lacks one."""
     named = ask(
         engine,
         "SELECT result_key, result_sha256, version_sha256, sha256 FROM segments JOIN videos USING (video_id)"
@@ -85,19 +85,19 @@ def check_store(engine: Engine, artifacts: Artifacts, archive: str) -> Shelf:
     keys = [key for prefix in prefixes for key in artifacts.list(prefix)]
     with ResultReader() as reader:
         faults = [fault for key in keys if (fault := _fault_of(artifacts, reader, key, wanted.get(key)))]
-    faults += [f"{key} is named by the ledger and is not there" for key in wanted.keys() - set(keys)]
-    return Shelf(len(keys), len(set(keys) - wanted.keys()), faults)
+    faults += [f"{key} is named by the ledger and does not exist" for key in wanted.keys() - set(keys)]
+    return StoreCheck(len(keys), len(set(keys) - wanted.keys()), faults)
 
 
 def _fault_of(artifacts: Artifacts, reader: ResultReader, key: str, sha256: str | None) -> str | None:
     try:
         result, stored = fetch(artifacts, reader, key)
     except ResultError as error:
-        return f"{key} is half a result: {error}"
+        return f"{key} is an incomplete result: {error}"
     if not key.startswith(result_prefix(result.version_sha256, result.segment)):
-        return f"{key} holds {_name(result.segment)}"
+        return f"{key} contains {_name(result.segment)}"
     if sha256 not in (None, stored.sha256):
-        return f"{key} has sha256 {stored.sha256}, expected {sha256}"
+        return f"The sha256 of {key} is {stored.sha256}, the ledger says {sha256}"
     return None
 
 
@@ -105,8 +105,8 @@ def _name(segment: Segment) -> str:
     return f"{segment.video_sha256[:12]} [{segment.start_frame}, {segment.stop_frame})"
 
 
-def tallies(engine: Engine) -> dict[str, int]:
-    """What the faults cost, over all that the database holds."""
+def count_costs(engine: Engine) -> dict[str, int]:
+    """Count the costs of the faults in the whole database."""
     counts: Sequence[tuple[str, str]] = (
         ("rows", "SELECT count(*) FROM poses"),
         ("segments", "SELECT count(*) FROM segments"),
@@ -123,5 +123,5 @@ def tallies(engine: Engine) -> dict[str, int]:
 
 
 def fingerprint(rows: Counter[Row]) -> str:
-    """To say in a line which rows these are."""
+    """Identify rows in one line."""
     return hashlib.sha256(repr(sorted(rows.items())).encode()).hexdigest()[:12]

@@ -1,6 +1,6 @@
-"""The parent of a batch as a process of its own, to be killed: `python -m tests.chaos.parent ARCHIVE`. No tests.
+"""The parent of a batch as a separate process to be killed: `python -m tests.chaos.parent ARCHIVE`. No tests.
 
---naive swaps the loader for the usual one, rows first and then the mark: the control that the account must catch.
+--naive replaces the loader by a naive one, rows first and then the mark: a control whose faults the checks must find.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from tasks.fleet import schedule
 from tasks.site.owner import PROCESS, TAG, this_owner
 
 NAIVE_TABLE = "naive_poses"
-BETWEEN_S = 0.2  # rows and mark of the naive loader: a busy database, a garbage collection
+BETWEEN_S = 0.2  # between rows and mark of the naive loader, like a busy database or a garbage collection
 
 
 def load_naively(engine: Engine, result: Any, result_key: str | None = None, result_sha256: str | None = None) -> bool:
-    """What most would write: insert, commit, mark as done, commit."""
+    """Load in two transactions: insert, commit, mark as done, commit."""
     with engine.begin() as connection:
         mine = videos.c.sha256 == result.segment.video_sha256
         video_id = connection.execute(videos.select().where(mine)).one().video_id
@@ -52,15 +52,15 @@ def main() -> None:
     parser.add_argument("archive")
     parser.add_argument("--dispatch", default="fleet", choices=["local", "fleet"])
     parser.add_argument("--segment-s", type=int, default=1)
-    parser.add_argument("--least-s", type=float, help="of work that a run is given; the product's own by default")
+    parser.add_argument("--least-s", type=float, help="of work for a run; the product's own by default")
     parser.add_argument("--naive", action="store_true")
     options = parser.parse_args()
-    # A night has minutes for a worker that died on its way to a run; a draw of kills has not.
+    # A batch waits minutes for a worker that died before its run started; a campaign of kills does not.
     schedule.START_LIMIT_S = 60.0
     schedule.LEAST_S = options.least_s or schedule.LEAST_S
     if options.naive:
         vars(fleet_dispatch)["load_result"] = load_naively
-    with tags(TAG, f"{PROCESS}{this_owner()}"):  # as `nightjar run` gives them
+    with tags(TAG, f"{PROCESS}{this_owner()}"):  # like `nightjar run`
         nightly_batch(options.archive, "tiny", segment_s=options.segment_s, dispatch=options.dispatch, overlay="none")
 
 

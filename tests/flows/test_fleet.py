@@ -22,7 +22,7 @@ from prefect import get_client
 from prefect.client.schemas.objects import State, StateType
 
 from tasks.site.settings import read_settings
-from tests.chaos.actors import Actor, Worker, clean_environment, kill, pause, wake
+from tests.chaos.processes import ManagedProcess, Worker, clean_environment, kill, pause, resume
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.fleet import deploy_edge
 from tests.flows.test_nightly_batch import ask, assert_rows_are_right, run
@@ -98,18 +98,18 @@ def archive(
 
 
 @pytest.fixture
-def parent(archive: Path, home: Path, prefect_fleet: PrefectServer) -> Iterator[Actor]:
+def parent(archive: Path, home: Path, prefect_fleet: PrefectServer) -> Iterator[ManagedProcess]:
     """The batch in a process of its own, started."""
     settings = {name: value for name, value in os.environ.items() if name.startswith("NIGHTJAR_")}
     environment = {**clean_environment(), **settings, "PREFECT_API_URL": prefect_fleet.api_url}
     command = [sys.executable, "-m", "tests.chaos.parent", str(archive), "--least-s", "1"]
-    actor = Actor("parent", home.parent / "parent", command, environment)
+    actor = ManagedProcess("parent", home.parent / "parent", command, environment)
     actor.start()
     yield actor
     actor.end()
 
 
-def wait_for(what: str, ask_for: Callable[[], Any], parent: Actor | None = None) -> Any:
+def wait_for(what: str, ask_for: Callable[[], Any], parent: ManagedProcess | None = None) -> Any:
     """The first answer that is true."""
     deadline = time.monotonic() + LIMIT_S
     while not (found := ask_for()):
@@ -130,8 +130,8 @@ def leased_to(worker: str | None = None) -> int:
     return int(ask(f"SELECT count(*) FROM segments WHERE status = 'leased' AND owner IN ({mine})")[0][0])
 
 
-def ended(parent: Actor) -> int:
-    wait_for("the parent's end", lambda: not parent.lives, parent)
+def ended(parent: ManagedProcess) -> int:
+    wait_for("the parent's end", lambda: not parent.is_running, parent)
     assert parent.process is not None
     return int(parent.process.returncode)
 
@@ -154,7 +154,7 @@ def asleep(fleet: dict[str, Worker]) -> tuple[str, list[psutil.Process]]:
         time.sleep(2)
         if leased_to(name):
             return name, sleepers
-        wake(sleepers)  # that was its last segment
+        resume(sleepers)  # that was its last segment
 
 
 def test_a_night_by_two_workers(fleet: dict[str, Worker], archive: Path, first: int) -> None:
@@ -168,7 +168,9 @@ def test_a_night_by_two_workers(fleet: dict[str, Worker], archive: Path, first: 
 
 
 @pytest.mark.slow
-def test_what_a_killed_worker_was_at_is_done_by_another(fleet: dict[str, Worker], first: int, parent: Actor) -> None:
+def test_what_a_killed_worker_was_at_is_done_by_another(
+    fleet: dict[str, Worker], first: int, parent: ManagedProcess
+) -> None:
     """Worker and run at once, as when the power goes: nobody is left to say so, and the lease ends."""
     name, sleepers = asleep(fleet)
     kill(sleepers)
@@ -185,14 +187,14 @@ def test_what_a_killed_worker_was_at_is_done_by_another(fleet: dict[str, Worker]
 
 @pytest.mark.slow
 def test_a_worker_that_sleeps_past_its_lease_is_fenced_and_its_late_result_changes_nothing(
-    fleet: dict[str, Worker], first: int, parent: Actor
+    fleet: dict[str, Worker], first: int, parent: ManagedProcess
 ) -> None:
     name, sleepers = asleep(fleet)
     try:
         assert ended(parent) == 0
         before = rows(), ask("SELECT * FROM segments ORDER BY segment_id")
     finally:
-        wake(sleepers)
+        resume(sleepers)
     runs = fleet[name].runs()
     _, alive = psutil.wait_procs(runs, timeout=60)
     assert not alive, "it hears that the rest is another one's, and ends"
@@ -203,7 +205,7 @@ def test_a_worker_that_sleeps_past_its_lease_is_fenced_and_its_late_result_chang
 
 @pytest.mark.slow
 def test_a_parent_that_is_killed_and_started_again_goes_on_with_what_is_under_way(
-    fleet: dict[str, Worker], first: int, parent: Actor
+    fleet: dict[str, Worker], first: int, parent: ManagedProcess
 ) -> None:
     busy(fleet)
     parent.kill()
@@ -224,7 +226,7 @@ def set_state(kind: StateType) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["signal", "UI"])
 def test_a_cancelled_batch_frees_everything_and_stops_its_runs(
-    fleet: dict[str, Worker], parent: Actor, how: str
+    fleet: dict[str, Worker], parent: ManagedProcess, how: str
 ) -> None:
     """A worker's cancellation is a SIGTERM; a batch of the command line has only the state to go by."""
     name = busy(fleet)
@@ -245,7 +247,7 @@ def test_a_cancelled_batch_frees_everything_and_stops_its_runs(
 
 @pytest.mark.slow
 def test_a_paused_batch_hands_nothing_out_until_it_is_resumed(
-    fleet: dict[str, Worker], first: int, parent: Actor
+    fleet: dict[str, Worker], first: int, parent: ManagedProcess
 ) -> None:
     busy(fleet)
     set_state(StateType.PAUSED)

@@ -11,7 +11,7 @@ import pytest
 from storage.objects.s3 import Bucket, S3Options
 from tasks.runs.edge_runs import EdgeRuns
 from tasks.site.settings import read_settings
-from tests.chaos.actors import Worker, clean_environment
+from tests.chaos.processes import Worker, clean_environment
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.fleet import deploy_edge
 from tests.flows.test_nightly_batch import ask, assert_rows_are_right, run

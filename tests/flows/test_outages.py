@@ -26,8 +26,8 @@ from storage.sql.database import open_database
 from storage.sql.query import query
 from tasks.site.settings import read_settings
 from tasks.waiting import retry
-from tests.chaos.actors import Database, clean_environment
-from tests.chaos.stage import settings_of
+from tests.chaos.environment import settings_of
+from tests.chaos.processes import Database, clean_environment
 from tests.flows.conftest import has_spot, register_tiny_model, spot_video
 from tests.s3_faults import FaultProxy, running
 from tests.servers_prefect import PrefectServer, running_prefect

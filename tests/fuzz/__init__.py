@@ -1,1 +1,1 @@
-"""A seeded fuzzer of everything that Nightjar reads from outside: `make fuzz`, and a short draw in the suite."""
+"""A seeded fuzzer of everything that Nightjar reads from outside: `make fuzz`, and a short run in the suite."""

@@ -1,4 +1,4 @@
-"""Read damaged inputs of every kind, and count: `python -m tests.fuzz`. The exit code is 1 where one is a fault."""
+"""Read damaged inputs of every kind, and count the outcomes: `python -m tests.fuzz`. It exits with 1 after a fault."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ COUNTS = {"videos": 10_000, "pictures": 2_000, "models": 500, "results": 500, "m
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="default: the time; printed, to repeat it")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="default: the time; printed, for repetition")
     for kind, count in COUNTS.items():
         parser.add_argument(f"--{kind}", type=int, default=count, metavar="N", help=f"default {count}")
     options = parser.parse_args()

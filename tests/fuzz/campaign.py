@@ -1,4 +1,4 @@
-"""Run victims over many inputs, and count what became of them."""
+"""Run reading processes over many inputs, and count the outcomes."""
 
 import json
 import os
@@ -35,7 +35,7 @@ class Tally:
 
 
 def fuzz(kind: str, count: int, seed: int) -> Tally:
-    """Read `count` damaged inputs of this kind. A victim that dies or hangs is followed by another one."""
+    """Read `count` damaged inputs of this kind. A process that dies or is stuck is followed by another one."""
     tally, next_number = Tally(kind), 0
     with tempfile.TemporaryDirectory(prefix="nightjar-fuzz-") as scratch:
         room = Path(scratch) / "a" / "b" / "room"
@@ -50,20 +50,20 @@ def fuzz(kind: str, count: int, seed: int) -> Tally:
 
 
 def _outside(room: Path) -> set[str]:
-    """Names where a path that leaves the victim's folder would lead: beside it, above it, and in the checkout."""
+    """List files next to and above the process's folder and in the checkout, which paths out of it could reach."""
     folders = (room.parent, room.parents[1], room.parents[2], ROOT)
     return {str(path) for folder in folders for path in folder.iterdir() if not path.name.startswith((".", "__"))}
 
 
 def _run(tally: Tally, kind: str, seed: int, first: int, stop: int, folder: Path) -> int:
-    """One victim, until it has read all or is no more; the number of the next input."""
-    command = [sys.executable, "-m", "tests.fuzz.victim", kind, str(seed), str(first), str(stop)]
+    """Run one process until it has read all inputs or has ended. Returns the number of the next input."""
+    command = [sys.executable, "-m", "tests.fuzz.reader", kind, str(seed), str(first), str(stop)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder), "HOME": str(folder)}
     ready, number, how = False, first - 1, None
     with (folder / "stderr").open("w+") as said:
-        victim = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=said, text=True)
+        reader = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=said, text=True)
         try:
-            for line in _lines(victim):
+            for line in _lines(reader):
                 report = json.loads(line)
                 ready = True
                 number = report.get("number", number)
@@ -71,10 +71,10 @@ def _run(tally: Tally, kind: str, seed: int, first: int, stop: int, folder: Path
         except TimeoutError:
             how = f"hung for {HANG_S:g} s"
         finally:
-            victim.kill()
-            code = victim.wait()
+            reader.kill()
+            code = reader.wait()
         if not ready:
-            raise RuntimeError(f"the victim did not start: {(folder / 'stderr').read_text()[-2000:]}")
+            raise RuntimeError(f"The process did not start: {(folder / 'stderr').read_text()[-2000:]}")
     if how is None and number + 1 < stop:
         how = f"died with exit code {code}"
     if how is None:
@@ -84,18 +84,18 @@ def _run(tally: Tally, kind: str, seed: int, first: int, stop: int, folder: Path
     return number + 2
 
 
-def _lines(victim: "subprocess.Popen[str]") -> Iterator[str]:
-    """Its lines. Raises TimeoutError where none comes for too long."""
-    assert victim.stdout is not None
+def _lines(reader: "subprocess.Popen[str]") -> Iterator[str]:
+    """Yield the process's lines. Raises TimeoutError where none arrives for too long."""
+    assert reader.stdout is not None
     with selectors.DefaultSelector() as selector:
-        selector.register(victim.stdout, selectors.EVENT_READ)
+        selector.register(reader.stdout, selectors.EVENT_READ)
         limit_s = START_LIMIT_S
         while True:
             if not selector.select(limit_s):
                 raise TimeoutError
-            line = victim.stdout.readline()
-            if not line:  # it closed its end: it is ending, or has ended
-                victim.wait(START_LIMIT_S)
+            line = reader.stdout.readline()
+            if not line:  # it closed its output: it is ending, or has ended
+                reader.wait(START_LIMIT_S)
                 return
             limit_s = HANG_S
             yield line

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-# Lengths, counts and offsets that a reader may believe.
+# Lengths, counts and offsets that a reader may use unchecked.
 EXTREMES = [
     bytes(4),
     b"\xff" * 4,
@@ -42,7 +42,7 @@ VALUES: list[Any] = [
 
 
 def mutate(data: bytes, chance: random.Random, other: bytes = b"") -> bytes:
-    """The data after one to eight kinds of damage. other: a file to take pieces from."""
+    """Apply one to eight kinds of damage. other: a file to copy pieces from"""
     damaged = bytearray(data)
     for _ in range(chance.choice([1, 1, 1, 2, 3, 8])):
         if damaged:
@@ -51,7 +51,7 @@ def mutate(data: bytes, chance: random.Random, other: bytes = b"") -> bytes:
 
 
 def _place(data: bytearray, chance: random.Random) -> int:
-    """Anywhere, but often near the beginning or the end, where headers and indices are."""
+    """Choose a position, often near the beginning or the end, where headers and indices are."""
     reach = chance.choice([len(data), len(data), min(len(data), 200), min(len(data), 2000)])
     position = chance.randrange(reach)
     return position if chance.random() < 0.7 else len(data) - 1 - position
@@ -112,7 +112,7 @@ DAMAGES: list[Callable[[bytearray, random.Random, bytes], bytearray]] = [
 
 
 def mutate_json(text: str, chance: random.Random) -> bytes:
-    """The JSON with some of its values replaced, removed, repeated or nested; now and then with damage to its bytes."""
+    """Replace, remove, repeat or nest some values of the JSON, and sometimes damage its bytes."""
     value = json.loads(text)
     for _ in range(chance.choice([1, 1, 2, 5])):
         value = _change(value, chance)
@@ -123,7 +123,7 @@ def mutate_json(text: str, chance: random.Random) -> bytes:
 
 
 def _change(value: Any, chance: random.Random) -> Any:
-    """One change somewhere inside."""
+    """Change one value at any depth."""
     if isinstance(value, dict) and value and chance.random() < 0.9:
         key = chance.choice(list(value))
         return _changed_key(dict(value), key, chance)

@@ -1,4 +1,4 @@
-"""What is fuzzed: for each kind of input its good examples, and how the product reads one."""
+"""Targets of the fuzzer: for each kind of input valid examples, and the product's function that reads one."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -14,13 +14,13 @@ SANDBOX_CPU_S = 20.0
 FRAMES = 30  # of a video that can be read
 
 Read = Callable[[random.Random], None]
-"""Read one damaged input. Raises NightjarError where it is refused; anything else is a fault of the product."""
+"""Read one damaged input. Raises NightjarError where it is refused; any other error is a fault of the product."""
 
 Target = Callable[[Path, ExitStack], Read]
 
 
 def videos(folder: Path, held: ExitStack) -> Read:
-    """Probe and decode as the listing and a segment do, in the sandbox."""
+    """Probe and decode in the sandbox, like the listing and a segment."""
     from models.inference.preprocess import plan_resize
     from storage.sandbox.parent import Sandbox
     from storage.video.probe import from_record, probe_record
@@ -58,7 +58,7 @@ def _video_seeds(folder: Path) -> Iterator[Path]:
 
 
 def pictures(folder: Path, held: ExitStack) -> Read:
-    """Decode as the survey of a data set does."""
+    """Decode like the survey of a data set."""
     from models.datasets.picture import decode_picture, read_bytes
     from tests.models.picture_files import animated, cmyk_jpeg, encoded, put, scene, with_exif
 
@@ -74,7 +74,7 @@ def pictures(folder: Path, held: ExitStack) -> Read:
 
 
 def models(folder: Path, held: ExitStack) -> Read:
-    """Load as `nightjar convert` does, up to the graph that would be converted."""
+    """Load like `nightjar convert`, up to the graph before its conversion."""
     from models.conversion.sources import load_source
 
     shipped = Path(__file__).parents[2] / "models" / "data" / "posenet-demo"
@@ -96,7 +96,7 @@ def models(folder: Path, held: ExitStack) -> Read:
 
 
 def results(folder: Path, held: ExitStack) -> Read:
-    """Read result files as a fleet's parent and `nightjar sweep` do."""
+    """Read result files like a fleet's parent and `nightjar sweep`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -126,7 +126,7 @@ def results(folder: Path, held: ExitStack) -> Read:
 
 
 def messages(folder: Path, held: ExitStack) -> Read:
-    """Read what workers and parents leave for each other in the store."""
+    """Read the messages between workers and parents in the store."""
     from storage.objects.artifacts import FolderArtifacts
     from tasks.fleet import messages as orders
 

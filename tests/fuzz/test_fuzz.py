@@ -1,4 +1,4 @@
-"""A short draw of the fuzzer, with a fixed seed."""
+"""A short run of the fuzzer with a fixed seed."""
 
 import os
 import random
@@ -23,7 +23,7 @@ def test_damaged_input_is_read_or_refused(kind: str, count: int) -> None:
     assert sum(tally.outcomes.values()) == count
     assert tally.outcomes["refused"] > 0
     assert 50 < tally.peak_mb < 1500
-    assert tally.child_peak_mb < 2000, "its sandbox may take 1 GiB beyond what is loaded"
+    assert tally.child_peak_mb < 2000, "the sandbox may take 1 GiB beyond its loaded libraries"
 
 
 def test_the_same_seed_damages_alike() -> None:
@@ -61,8 +61,8 @@ def modest(folder: Path, held: ExitStack) -> targets.Read:
     return lambda chance: None
 
 
-def test_the_peak_is_of_the_victim_alone() -> None:
-    """Neither what the suite took before counts, nor is memory forgotten that was freed."""
+def test_the_peak_is_of_the_reader_alone() -> None:
+    """The suite's earlier memory does not count, and freed memory does."""
     ballast = np.ones(400 << 20, np.uint8)
     assert campaign.fuzz("tests.fuzz.test_fuzz:modest", 1, seed=1).peak_mb < 300
     del ballast
@@ -71,7 +71,7 @@ def test_the_peak_is_of_the_victim_alone() -> None:
 
 @pytest.mark.parametrize(("kind", "says"), [("crashing", "exit code -11"), ("hanging", "hung"), ("failing", "a bug")])
 def test_the_fuzzer_notices(kind: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without this, it could pass for ever."""
+    """Control: without it the fuzzer could pass without finding anything."""
     monkeypatch.setattr(campaign, "HANG_S", 1.0)
     tally = campaign.fuzz(f"tests.fuzz.test_fuzz:{kind}", 2, seed=1)
     assert len(tally.faults) == 2

@@ -14,7 +14,7 @@ from models.inference.devices import open_runtime
 from models.inference.runtime import OpenVinoRuntime
 from models.inference.spec import RuntimeSpec
 from tasks.benchmark.machine import load_1m
-from tests.benchmarks.openvino_app import beside_the_app
+from tests.benchmarks.openvino_app import compare_with_app
 from tests.tiny_model import SIZE, write_tiny_model
 
 ops = ov.opset8
@@ -97,7 +97,7 @@ def test_within_five_percent_of_benchmark_app(tmp_path: Path) -> None:
     folder = tmp_path / "ir"
     manifest = replace(write_tiny_model(folder), outputs={"heatmap": (1, 96, 28, 28)})
     convolutions(folder)
-    ratio = beside_the_app(folder, manifest, least=4, most=30, within=0.05)
+    ratio = compare_with_app(folder, manifest, least=4, most=30, within=0.05)
     assert ratio.cpu == pytest.approx(1, abs=0.1)
     if load_1m() < (os.cpu_count() or 1):
         assert ratio.frames_per_s == pytest.approx(1, abs=0.05)

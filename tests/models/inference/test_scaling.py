@@ -227,7 +227,7 @@ def test_a_foreign_classifier_without_a_scaling_is_refused_and_the_way_on_is_nam
         convert(source, ConvertSpec("k", labels=LABELS), tmp_path / "out")
     assert not (tmp_path / "out").exists()
     manifest = convert(source, ConvertSpec("k", labels=LABELS, scaling=ScalingRequest("0..1")), tmp_path / "out")
-    assert (scaling_of(manifest.input), manifest.input_basis) == (named("0..1"), "as asked for")
+    assert (scaling_of(manifest.input), manifest.input_basis) == (named("0..1"), "as requested")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from storage.sql.database import DatabaseAwayError, DatabaseError, DataRefusedEr
 from tasks.waiting import retry
 from tasks.waiting.outages import ServerAwayError
 from tasks.waiting.retry import OutageRetry, is_away, may_recover
-from tests.chaos.actors import Database
+from tests.chaos.processes import Database
 from tests.servers_s3 import S3Server, free_port
 
 AWAY = DatabaseAwayError("Nothing listens there.", "Start the server.")
@@ -145,7 +145,8 @@ def test_a_real_server_that_is_stopped_and_one_that_refuses() -> None:
 def test_a_store_that_is_stopped_and_one_that_refuses(s3_server: S3Server) -> None:
     options = s3_server.options
     quick = {"region": options.region, "path_style": True, "attempts": 1}
-    nobody = S3Options(f"http://127.0.0.1:{free_port()}", access_key="a", secret_key="b", **quick)  # type: ignore[arg-type]
+    # type: ignore[arg-type]
+    nobody = S3Options(f"http://127.0.0.1:{free_port()}", access_key="a", secret_key="b", **quick)
     with pytest.raises(UnreachableError):
         list(Bucket("bucket", nobody).objects(""))
     stranger = S3Options(options.endpoint_url, access_key="a", secret_key="b", **quick)  # type: ignore[arg-type]

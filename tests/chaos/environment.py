@@ -1,4 +1,4 @@
-"""Everything that a fleet's batch needs, all of it real: PostgreSQL, S3 behind faults, Prefect, workers, archives."""
+"""The environment of a fleet's batch, all of it real: PostgreSQL, S3 behind faults, Prefect, workers, archives."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from unittest import mock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.site.settings import read_settings
-from tests.chaos.actors import Actor, Database, Worker, clean_environment
+from tests.chaos.processes import Database, ManagedProcess, Worker, clean_environment
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.fleet import deploy_edge
 from tests.s3_faults import FaultProxy, running
@@ -19,16 +19,16 @@ from tests.servers_prefect import PrefectServer
 from tests.servers_s3 import new_bucket, running_s3
 from tests.tiny_model import write_tiny_model
 
-LEASE_S = 10  # the least that the settings take
-FPS = 5  # of frames a second of video: a segment of a second is five frames, so that there are many
+LEASE_S = 10  # the shortest that the settings allow
+FPS = 5  # frames per second of video: a segment of a second has five frames, so that there are many segments
 FAULT_RATE = 0.08
-MS = 10.0  # a frame, of simulated sticks: the pace of a night is not this machine's
-HEARTBEAT_S = 30  # what 'nightjar worker' sets, and the least that Prefect takes
+MS = 10.0  # per frame, of simulated sticks: the speed does not depend on this machine
+HEARTBEAT_S = 30  # like 'nightjar worker', and the shortest that Prefect allows
 
 
 @dataclass
-class Stage:
-    """database: of the results; faults: in front of the store; sound: settings that go past the faults"""
+class FleetEnvironment:
+    """A fleet's environment. database: of the results; faults: in front of the store; sound: settings without faults"""
 
     folder: Path
     database: Database
@@ -38,27 +38,27 @@ class Stage:
     environment: dict[str, str]
     sound: dict[str, str]
 
-    def parent(self, archive: Path, *options: str, environment: dict[str, str] | None = None) -> Actor:
+    def parent(self, archive: Path, *options: str, environment: dict[str, str] | None = None) -> ManagedProcess:
         command = [sys.executable, "-m", "tests.chaos.parent", str(archive), *options]
-        return Actor("parent", self.folder / "parent", command, {**(environment or self.environment)})
+        return ManagedProcess("parent", self.folder / "parent", command, {**(environment or self.environment)})
 
-    def local_night(self, archive: Path) -> Actor:
-        """A night of this machine alone, at a site of its own on SQLite and a folder, in segments of five frames."""
+    def local_night(self, archive: Path) -> ManagedProcess:
+        """Create a batch of this machine alone, with its own SQLite and folder, in segments of five frames."""
         command = [sys.executable, "-m", "tests.chaos.parent", str(archive), "--dispatch", "local"]
-        return Actor("local night", self.folder / "local-night", command, self.local_environment())
+        return ManagedProcess("local night", self.folder / "local-night", command, self.local_environment())
 
     def local_environment(self) -> dict[str, str]:
         return {**self.truth_environment(), "NIGHTJAR_HOME": str(self.folder / "local")}
 
     def truth_environment(self) -> dict[str, str]:
-        """A site of its own on SQLite and a folder, which nobody disturbs."""
+        """Return the settings of an undisturbed site on SQLite and a folder."""
         home = self.folder / "truth"
         return {**clean_environment(), "PREFECT_API_URL": self.prefect.api_url, "NIGHTJAR_HOME": str(home)}
 
 
 @contextmanager
 def settings_of(environment: dict[str, str]) -> Iterator[None]:
-    """This process reads the settings of that one."""
+    """Make this process read the settings of an environment."""
     own = {name: value for name, value in environment.items() if name.startswith("NIGHTJAR_")}
     others = [name for name in os.environ if name.startswith("NIGHTJAR_")]
     with mock.patch.dict(os.environ, own):
@@ -73,7 +73,7 @@ def settings_of(environment: dict[str, str]) -> Iterator[None]:
 
 
 def make_archive(folder: Path, number: int, videos: int, frames: int) -> Path:
-    """Videos that no other archive has; each row of theirs tells which frame it is of."""
+    """Make videos that no other archive has. Each of their rows reveals its frame."""
     folder.mkdir(parents=True)
     for each in range(videos):
         first = (number * videos + each) * 17
@@ -82,8 +82,8 @@ def make_archive(folder: Path, number: int, videos: int, frames: int) -> Path:
 
 
 @contextmanager
-def set_up(folder: Path, prefect_database_url: str, workers: int, s3: str = "rclone") -> Iterator[Stage]:
-    """The stage with its servers up, the model registered and the workers started."""
+def set_up(folder: Path, prefect_database_url: str, workers: int, s3: str = "rclone") -> Iterator[FleetEnvironment]:
+    """Provide the environment with its servers up, the model registered and the workers started."""
     model = folder / "model"
     write_tiny_model(model)
     with ExitStack() as held:
@@ -111,17 +111,17 @@ def set_up(folder: Path, prefect_database_url: str, workers: int, s3: str = "rcl
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
         }
         sound = {**environment, "NIGHTJAR_S3_ENDPOINT_URL": str(server.options.endpoint_url)}
-        fleet = [_stick(f"pi-{number}", folder, environment) for number in range(1, workers + 1)]
-        stage = Stage(folder, database, prefect, faults, fleet, environment, sound)
-        for each in (sound, stage.truth_environment(), stage.local_environment()):
+        members = [_make_worker(f"pi-{number}", folder, environment) for number in range(1, workers + 1)]
+        fleet = FleetEnvironment(folder, database, prefect, faults, members, environment, sound)
+        for each in (sound, fleet.truth_environment(), fleet.local_environment()):
             with settings_of(each):
                 register_tiny_model(model)
         deploy_edge()
-        for worker in fleet:
+        for worker in members:
             held.callback(worker.end)
             worker.start()
-        yield stage
+        yield fleet
 
 
-def _stick(name: str, folder: Path, environment: dict[str, str]) -> Worker:
+def _make_worker(name: str, folder: Path, environment: dict[str, str]) -> Worker:
     return Worker(name, folder / name, {**environment, "NIGHTJAR_DEVICE": f"SIMULATED:ms={MS},id={name}"})

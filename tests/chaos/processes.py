@@ -17,7 +17,7 @@ from tests.servers_postgres import binaries, free_port, initdb, stop, unprivileg
 
 
 def kill(processes: Iterable[psutil.Process]) -> int:
-    """SIGKILL; how many were still there."""
+    """Send SIGKILL. Returns the number of processes that were still running."""
     killed = 0
     for process in processes:
         with suppress(psutil.NoSuchProcess):
@@ -32,21 +32,21 @@ def pause(processes: Iterable[psutil.Process]) -> None:
             process.suspend()
 
 
-def wake(processes: Iterable[psutil.Process]) -> None:
+def resume(processes: Iterable[psutil.Process]) -> None:
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.resume()
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process and all below it, as far as they live."""
+    """Return a process and its descendants, those that are alive."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
     return []
 
 
-class Actor:
+class ManagedProcess:
     """One command that is started, killed and started again."""
 
     def __init__(self, name: str, home: Path, command: list[str], environment: dict[str, str]) -> None:
@@ -62,26 +62,26 @@ class Actor:
             )
 
     @property
-    def lives(self) -> bool:
+    def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
     def kill(self) -> int:
-        """The process alone; what it started lives on."""
-        if not self.lives or self.process is None:
+        """Kill the process only; its children live on."""
+        if not self.is_running or self.process is None:
             return 0
         self.process.kill()
         self.process.wait()
         return 1
 
     def end(self) -> None:
-        """And all that it started."""
+        """Kill the process and its descendants."""
         if self.process is not None:
             kill(family(self.process.pid))
             self.process.wait()
 
 
-class Worker(Actor):
-    """`nightjar worker` of the edge pool, as on a Pi: a home of its own, the artifact store, no database.
+class Worker(ManagedProcess):
+    """`nightjar worker` of the edge pool, like on a Pi: its own home, the artifact store, no database.
 
     environment: with NIGHTJAR_DEVICE, the device of its runs
     """
@@ -99,18 +99,18 @@ class Worker(Actor):
         super().__init__(name, home, command, {**environment, **own})
 
     def runs(self) -> list[psutil.Process]:
-        """The processes of its flow runs, those too that outlived an earlier life of the worker."""
-        return [one for one in self._mine() if "prefect.engine" in _command_of(one)]
+        """Processes of its flow runs, also those of an earlier life of the worker."""
+        return [one for one in self._own_processes() if "prefect.engine" in _command_of(one)]
 
     def decoders(self) -> list[psutil.Process]:
-        """The sandboxes of its runs."""
-        return [one for one in self._mine() if "sandbox" in " ".join(_command_of(one))]
+        """Sandboxes of its runs."""
+        return [one for one in self._own_processes() if "sandbox" in " ".join(_command_of(one))]
 
     def everything(self) -> list[psutil.Process]:
-        return [each for process in self._mine() for each in [process, *_children(process)]]
+        return [each for process in self._own_processes() for each in [process, *_children(process)]]
 
-    def _mine(self) -> Iterator[psutil.Process]:
-        """By the home in their environment, which is this test's own folder."""
+    def _own_processes(self) -> Iterator[psutil.Process]:
+        """Find processes by the home in their environment, which is this test's own folder."""
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("NIGHTJAR_HOME") == str(
@@ -137,7 +137,7 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 
 class Database:
-    """A PostgreSQL that keeps what it has committed: SIGKILL of all its processes, then on from the same folder."""
+    """A PostgreSQL that keeps committed rows: after SIGKILL of all its processes it starts from the same folder."""
 
     def __init__(self) -> None:
         self._folder, self._user, self._port = Path(tempfile.mkdtemp(prefix="pg-")), unprivileged(), free_port()
@@ -175,7 +175,7 @@ class Database:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's, without settings of a Nightjar or a Prefect; this checkout comes first."""
+    """Return this process's environment without settings of Nightjar and Prefect; this checkout comes first."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("NIGHTJAR_", "PREFECT_API", "PYTEST"))
     }

@@ -1,6 +1,6 @@
-"""One process that reads damaged inputs as the product would: `python -m tests.fuzz.victim KIND SEED FIRST STOP`.
+"""One process that reads damaged inputs like the product: `python -m tests.fuzz.reader KIND SEED FIRST STOP`.
 
-It prints one JSON line per input. The fuzzer that started it sees whether it lives, hangs or dies.
+It prints one JSON line per input. The fuzzer that started it finds out whether it lives, is stuck or dies.
 """
 
 import importlib
@@ -29,11 +29,11 @@ def main(kind: str, seed: int, first: int, stop: int) -> None:
             except Exception as error:
                 outcome, text = "fault", f"{type(error).__name__}: {error}"[:500]
             print(json.dumps({"number": number, "outcome": outcome, "text": text, "peak_mb": peak_mb()}), flush=True)
-    print(json.dumps({"peak_mb": peak_mb()}), flush=True)  # now of the children, too
+    print(json.dumps({"peak_mb": peak_mb()}), flush=True)  # of the children, too
 
 
 def target(kind: str) -> Target:
-    """The target of this name, or `MODULE:NAME`."""
+    """Return the target of this name, or of `MODULE:NAME`."""
     module, _, name = kind.partition(":")
     found: Target = getattr(importlib.import_module(module), name) if name else TARGETS[kind]
     return found
@@ -43,8 +43,8 @@ def peak_mb() -> tuple[float, float]:
     """Return the largest resident memory so far, of this process and of its children that have ended.
 
     ru_maxrss of a process begins with the peak of the process that forked it, here the whole test suite. The kernel's
-    VmHWM begins anew with the program. For ended children only ru_maxrss is left: never less than their own peak, and
-    never less than this process's.
+    VmHWM starts again with the program. For ended children only ru_maxrss is available: never less than their own
+    peak, and never less than this process's.
     """
     children_kb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak_memory_bytes() / (1 << 20), children_kb / 1024
