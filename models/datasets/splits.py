@@ -164,7 +164,7 @@ def check_classes(
     besides = f" (left out: {count_causes(left_out)}; see the log)" if left_out else ""
     for car, name in ((True, "car"), (False, "not_car")):
         if not any(picture.car == car for picture in pictures):
-            raise PictureError(f"None of the {len(pictures)} pictures is of {name}{besides}. Add a set with some.")
+            raise PictureError(f"There are {len(pictures)} pictures, none of {name}{besides}. Add a set with some.")
     for split in splits:
         number = Counter(picture.car for picture in pictures if picture.split == split)
         if not number[True] or not number[False]:

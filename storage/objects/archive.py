@@ -135,7 +135,7 @@ class FolderArchive:
             if not self.root.is_dir():
                 found = "nothing" if not self.root.exists() else "no folder"
                 raise StoreError(
-                    f"{found} at {str(self.root)!r}.", "Correct the archive's location, or mount its disk."
+                    f"There is {found} at {str(self.root)!r}.", "Correct the archive's location, or mount its disk."
                 )
             with os.scandir(self.root) as items:  # may it be read?
                 next(items, None)

@@ -165,7 +165,7 @@ def test_the_pixel_limit_counts_the_true_size(kind: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(pictures, "MAX_PIXELS", 48 * 64)
     assert read(tmp_path, KINDS[kind]).shape == (48, 64, 3)
     monkeypatch.setattr(pictures, "MAX_PIXELS", 48 * 64 - 1)
-    with pytest.raises(PictureError, match="says it is 64 x 48"):
+    with pytest.raises(PictureError, match="has 64 x 48 by its header"):
         read(tmp_path, KINDS[kind])
 
 
@@ -174,7 +174,7 @@ def test_the_pixel_limit_counts_the_true_size(kind: str, tmp_path: Path, monkeyp
 )
 def test_what_is_no_picture_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(
-        PictureError, match=r"picture (is empty|starts with b.*), which is not a JPEG, PNG, WebP, GIF or BMP"
+        PictureError, match=r"picture (is empty|starts with b.*), (which is not a JPEG, PNG, WebP|as TIFF does)"
     ):
         read(tmp_path, content)
 

@@ -247,7 +247,7 @@ def test_the_published_devkit_and_the_pictures_at_hand(data: Path) -> None:
     assert pictures[0].box == (38, 115, 569, 375)
     assert notes == (
         "stanford-cars: 7944 of 8144 train pictures are missing",
-        "stanford-cars: 8041 of 8041 test pictures are not there",
+        "stanford-cars: 8041 of 8041 test pictures are missing",
     )
 
 

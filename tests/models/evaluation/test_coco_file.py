@@ -284,12 +284,12 @@ def as_shares(dataset: Dataset) -> None:
 
 REFUSED = {
     "shares of the picture": (as_shares, "All keypoints lie between 0 and 1"),
-    "no person among several": (two_categories, "the categories are cat, dog, and none is a person"),
+    "no person among several": (two_categories, "The categories are cat, dog, and none is called person"),
     "unnamed categories": (
         lambda dataset: (dataset.update(categories=[]), dataset["annotations"][0].update(category_id=2)),
         "of 2 categories and the file names none",
     ),
-    "14 keypoints": (fourteen_keypoints, "annotation 1 has 42 values as keypoints, expected 51"),
+    "14 keypoints": (fourteen_keypoints, "Annotation 1 has 42 values as keypoints, not 51"),
     "keypoints of another body": (
         lambda dataset: dataset["categories"][0].update(keypoints=["head_top", "thorax"]),
         "has the 2 keypoints head_top, thorax",
@@ -301,7 +301,7 @@ REFUSED = {
     "image ids that repeat": (with_image_ids(lambda number: number // 2), "6 image ids are used more than once"),
     "an image twice": (
         lambda dataset: dataset["images"].append({**dataset["images"][0], "id": 77}),
-        r"several images of the file are 000\.png",
+        r"Several images of the file are 000\.png",
     ),
 }
 

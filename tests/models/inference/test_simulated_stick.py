@@ -160,7 +160,7 @@ def test_it_vanishes_at_its_frame_and_stays_away(model: tuple[Path, Manifest], n
     assert len(list(run(runtime, pictures(1) * 20))) == 20
     assert frames_before_the_fault(open_runtime(*model, RuntimeSpec(device)), 20) == 5
     assert frames_before_the_fault(runtime, 20) == 0
-    with pytest.raises(RuntimeFault, match=r"no device SIMULATED.* choose another --device"):
+    with pytest.raises(RuntimeFault, match=r"The device SIMULATED.* choose another --device"):
         open_runtime(*model, RuntimeSpec(device))
     open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=0.1,vanish@25,id={name}-other"))
 
@@ -234,7 +234,7 @@ def test_the_form_is_read_whole() -> None:
     ("device", "words"),
     [
         ("SIMULATED", "no milliseconds"),
-        ("SIMULATED:", "found ''"),
+        ("SIMULATED:", "it has ''"),
         ("SIMULATED:id=3", "no milliseconds"),
         ("SIMULATED:ms=0", "no milliseconds"),
         ("SIMULATED:ms=5,throttle=0x@3", "no milliseconds"),
@@ -242,7 +242,7 @@ def test_the_form_is_read_whole() -> None:
         ("SIMULATED:ms=nan", "'ms=nan'"),
         ("SIMULATED:ms=5,ms=6", "ms twice"),
         ("SIMULATED:ms=5,vanish@1,vanish@2", "vanish twice"),
-        ("SIMULATED:ms=5,", "found ''"),
+        ("SIMULATED:ms=5,", "it has ''"),
         ("SIMULATED:ms=5, id=3", "' id=3'"),
         ("SIMULATED:ms=5,explode@3", "'explode@3'"),
         ("SIMULATED:ms=5,throttle=2@500", "'throttle=2@500'"),
