@@ -112,16 +112,17 @@ class _People(NamedTuple):
     score_at: NDArray[np.intp]
 
 
-def decode_poses(outputs: Mapping[str, NDArray[Any]], params: DecodeParams) -> FramePoses:
+def decode_poses(outputs: Mapping[str, NDArray[Any]], params: DecodeParams, *, finite: bool = False) -> FramePoses:
     """Decode the people that PoseNet finds in one frame, the surest first.
 
     outputs: heatmap (h, w, 17) logits; offset_2 (h, w, 34), displacement_fwd_2 and displacement_bwd_2 (h, w, 32),
         pixels, y values before x values; floats, with or without a leading batch dimension of 1
+    finite: the caller has checked that all values are finite
     Returns keypoints in pixels of the model's input tensor, x then y.
     Values that are not finite are ignored: such a logit or offset makes a score of 0, such a displacement counts as 0.
     Raises ValueError where an output is missing or has another shape.
     """
-    maps = _maps(outputs)
+    maps = _maps(outputs, finite)
     if params.mode == "multi" and maps.logits.max() < np.float32(_logit(params.root_score_threshold)):
         return FramePoses(np.empty(0, np.float32), np.empty((0, 17, 2), np.float32), np.empty((0, 17), np.float32))
     spots = _spots(maps, params.output_stride_px)
@@ -141,7 +142,7 @@ def _output(outputs: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float3
     return array
 
 
-def _maps(outputs: Mapping[str, NDArray[Any]]) -> _Maps:
+def _maps(outputs: Mapping[str, NDArray[Any]], finite: bool) -> _Maps:
     logits = _output(outputs, "heatmap")
     height, width, _ = logits.shape
     fields = [_output(outputs, name) for name in ("offset_2", "displacement_fwd_2", "displacement_bwd_2")]
@@ -151,7 +152,7 @@ def _maps(outputs: Mapping[str, NDArray[Any]]) -> _Maps:
             "size."
         )
     # A sum of squares reveals every NaN and infinity; where it overflows, the values are examined one by one.
-    if not all(math.isfinite(np.vdot(array, array)) for array in (logits, *fields)):
+    if not (finite or all(math.isfinite(np.vdot(array, array)) for array in (logits, *fields))):
         logits, fields = _only_finite(logits, fields)
     offsets, forward, backward = fields
     return _Maps(height, width, logits, offsets.reshape(-1, 2, KEYPOINTS), forward.ravel(), backward.ravel())

@@ -46,9 +46,9 @@ class FrameResult(NamedTuple):
     seen: Seen
 
 
-# By manifest.decoder: from its parameters to a reader of the outputs. People are in pixels of the tensor.
+# By manifest.decoder: from its parameters to a reader of outputs that are finite. People are in pixels of the tensor.
 DECODERS: dict[str, Callable[[dict[str, Any]], Decoder]] = {
-    "posenet": lambda params: partial(decode_poses, params=DecodeParams(**params)),
+    "posenet": lambda params: partial(decode_poses, params=DecodeParams(**params), finite=True),
     "openpose": lambda params: partial(decode_openpose, params=OpenPoseParams(**params)),
     "classifier": lambda params: partial(classify, params=ClassifyParams(**params)),
 }

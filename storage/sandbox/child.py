@@ -208,7 +208,7 @@ def _stream(
     try:
         with closing(function(slots, *request.args)) as metas:
             for meta in metas:
-                wire.send(channel, {"meta": meta})
+                wire.send_numbers(channel, meta)
     except _Closed:
         closed = True
     _check_memory(allowed_bytes)

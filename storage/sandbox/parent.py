@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from types import TracebackType
+from types import TracebackType, UnionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,8 +164,11 @@ class Sandbox:
         except ConnectionError:
             raise self._death(cpu_s) from None
 
-    def _receive(self, cpu_s: float, wall_s: float = math.inf) -> dict[str, Any]:
-        """Receive the child's next message. Raises SandboxError, SandboxKilled or TooSlowError where none comes."""
+    def _receive(self, cpu_s: float, wall_s: float = math.inf, kind: type | UnionType = dict) -> Any:
+        """Receive the child's next message, which is of this kind.
+
+        Raises SandboxError, SandboxKilled or TooSlowError where none comes.
+        """
         child = self._child
         if child is None:
             raise SandboxError("The sandbox was closed. Open another one.")
@@ -181,7 +184,7 @@ class Sandbox:
         except (wire.WireError, TimeoutError) as error:
             self._end()
             raise SandboxError(f"The process that read this file sent nonsense ({error}). {REPLACE_FILE}") from error
-        if not isinstance(answer, dict):
+        if not isinstance(answer, kind):
             self._end()
             raise SandboxError(f"The process that read this file sent nonsense. {REPLACE_FILE}")
         return answer
@@ -270,18 +273,14 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             if self._given - self._reported == len(self._views):  # otherwise the child has a free one
                 self._report_released()
         answer = self._receive()
-        meta = answer.get("meta")
-        if meta is None:
+        if isinstance(answer, dict):
             self._finish()
             if "end" in answer:
                 raise StopIteration
             self._sandbox._raise(answer)
-        if not isinstance(meta, list) or not all(isinstance(number, int | float) for number in meta):
-            self._sandbox.close()
-            raise SandboxError(f"The process that read this file sent nonsense. {REPLACE_FILE}")
         view = self._views[self._given % len(self._views)]
         self._given += 1
-        return tuple(meta), view
+        return answer, view
 
     def release(self) -> None:
         """Return the oldest held array to the child. Raises RuntimeError where none is held."""
@@ -307,9 +306,9 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
             self._send(RELEASE * (self._released - self._reported))
         self._reported = self._released
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self) -> Any:
         try:
-            return self._sandbox._receive(self._cpu_s)
+            return self._sandbox._receive(self._cpu_s, kind=tuple | dict)
         except (SandboxError, SandboxKilled):
             self._open = False
             raise
@@ -338,7 +337,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
                 answer = wire.receive(child.inbox)
                 if "end" in answer:
                     return
-                if "meta" not in answer:
+                if not isinstance(answer, tuple):
                     break
         except (EOFError, OSError, TypeError, wire.WireError):
             pass

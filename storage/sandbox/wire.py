@@ -1,8 +1,10 @@
 """Values on a socket as JSON and raw arrays, so that reading them runs no code: the answers of a sandbox's child."""
 
 import json
+import math
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ HEADER = struct.Struct("<II")  # bytes of JSON, bytes of arrays behind it
 MOST_JSON_BYTES = 1 << 24
 MOST_ARRAY_BYTES = 1 << 30  # the index of five million frames has 120 MB, the poses of a crowded hour some hundreds
 AT_ONCE_BYTES = 1 << 16
+NUMBER_BYTES = 8
+MOST_NUMBERS = 64  # of a message without JSON
 NUMBERS = "biuf"  # numpy's kinds, without objects, which would be unpickled
 
 
@@ -61,9 +65,20 @@ def send(channel: socket.socket, value: Any) -> None:
         channel.sendall(array.reshape(-1).view(np.uint8).data)
 
 
+def send_numbers(channel: socket.socket, numbers: Sequence[float]) -> None:
+    """Send a few numbers as float64, without JSON: one message per frame is worth it."""
+    payload = struct.pack(f"<{len(numbers)}d", *numbers)
+    channel.sendall(HEADER.pack(0, len(payload)) + payload)
+
+
 def receive(channel: socket.socket | Inbox) -> Any:
-    """Receive a value, tuples as lists. Raises WireError for an invalid message, EOFError where the peer is gone."""
+    """Receive a value, tuples as lists; what `send_numbers` has sent is a tuple of finite floats.
+
+    Raises WireError for an invalid message, EOFError where the peer is gone.
+    """
     text_bytes, array_bytes = HEADER.unpack(receive_exactly(channel, HEADER.size))
+    if not text_bytes:
+        return _receive_numbers(channel, array_bytes)
     if text_bytes > MOST_JSON_BYTES or array_bytes > MOST_ARRAY_BYTES:
         raise WireError(f"a message of {text_bytes} + {array_bytes} bytes")
     text = receive_exactly(channel, text_bytes)
@@ -86,6 +101,16 @@ def receive(channel: socket.socket | Inbox) -> Any:
         return json.loads(text, object_hook=detach)
     except (ValueError, TypeError, RecursionError) as error:
         raise WireError(f"a message that cannot be read: {error}") from error
+
+
+def _receive_numbers(channel: socket.socket | Inbox, size_bytes: int) -> tuple[float, ...]:
+    count, rest = divmod(size_bytes, NUMBER_BYTES)
+    if rest or count > MOST_NUMBERS:
+        raise WireError(f"{size_bytes} bytes of numbers")
+    numbers = struct.unpack(f"<{count}d", receive_exactly(channel, size_bytes))
+    if not all(map(math.isfinite, numbers)):
+        raise WireError(f"numbers that are not finite: {numbers}")
+    return numbers
 
 
 def receive_exactly(channel: socket.socket | Inbox, count: int) -> bytearray:
