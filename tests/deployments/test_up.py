@@ -216,7 +216,7 @@ def test_a_second_one_is_refused(up: Up, tmp_path: Path) -> None:
     done = nightjar("up", "--port", str(free_port()), "--edge", "CPU", home=up.home)
     assert (done.returncode, "nightjar worker --pool edge --device CPU" in done.stderr) == (1, True), done.stderr
     done = nightjar("up", "--port", port, home=tmp_path)
-    assert (done.returncode, "a Prefect server answers" in done.stderr) == (1, True), done.stderr
+    assert (done.returncode, "A Prefect server is already running" in done.stderr) == (1, True), done.stderr
     done = nightjar("up", "--host", "192.0.2.1", home=tmp_path)
     assert (done.returncode, "no password is set" in done.stderr) == (1, True), done.stderr
 

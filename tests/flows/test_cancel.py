@@ -144,7 +144,7 @@ def test_a_mistyped_archive_leaves_no_batch_and_one_that_is_away_can_be_forgotte
     assert command(main, ["sweep", "--expect-within", "26"], env=NO_PREFECT).exit_code == 0
     assert "crashed" not in command(main, ["batches"]).output
     assert ask("SELECT count(*) FROM batches WHERE forgotten_at IS NOT NULL") == [(1,)]
-    for number, words in (("9", "no batch 9"), ("3", "no batch 3")):
+    for number, words in (("9", "Batch 9 does not exist"), ("3", "Batch 3 does not exist")):
         result = command(main, ["batches", "--forget", number])
         assert (result.exit_code, words in result.output) == (1, True)
 
