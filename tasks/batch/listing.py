@@ -280,7 +280,8 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
 
 def _warn_about_unused_bytes(entry: Entry, video: Video) -> None:
     log.warning(
-        "%s was processed, but %s of its %s are after the last frame and belong to no stream. Check what was appended.",
+        "%s: %s of its %s are after the last frame and belong to no stream. The video is processed. Check what was "
+        "appended to it.",
         entry.key,
         file_size(video.unused_bytes),
         file_size(video.size_bytes),

@@ -59,7 +59,7 @@ def test_two_rows_a_model_a_chart_and_nothing_else(
 def test_again_adds_rows_and_the_command_says_what_is_known(tiny_model: Path, film: Path) -> None:
     register_tiny_model(tiny_model)
     nothing = CliRunner().invoke(main, ["models", "--frames-per-second", "1"])
-    assert "No speed was measured yet: run 'nightjar benchmark MODEL'" in nothing.output
+    assert "No speed was measured yet. Run 'nightjar benchmark MODEL'" in nothing.output
     for _ in range(2):
         result = CliRunner().invoke(main, ["benchmark", "tiny", "--seconds", "0.1", "--video", str(film)])
         assert result.exit_code == 0, result.output
