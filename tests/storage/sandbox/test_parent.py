@@ -73,11 +73,11 @@ def test_a_video_is_probed_as_it_is_here(sandbox, tmp_path):
 @pytest.mark.parametrize(
     ("function", "cpu_s", "reason"),
     [
-        (sandboxed.eat_memory, 60, r"^took more than 0.5 GB of memory$"),
-        (sandboxed.spin, 0.1, r"^took more than 0.1 s of CPU$"),
-        (sandboxed.crash, 5, r"^the decoder crashed \(signal 11\)$"),
+        (sandboxed.eat_memory, 60, r"^The process that read this file took more than 0\.5 GB of memory\. Replace"),
+        (sandboxed.spin, 0.1, r"^The process that read this file took more than 0\.1 s of CPU\. Replace"),
+        (sandboxed.crash, 5, r"^The process that read this file crashed \(signal 11\)\. Replace"),
         (sandboxed.leave, 5, r"ended by itself \(exit code 3\)"),
-        (sandboxed.fail, 5, r"^failed: KeyError: 'the key'"),
+        (sandboxed.fail, 5, r"^The process that read this file failed: KeyError: 'the key'"),
         (sandboxed.give_object, 5, r"cannot leave the sandbox"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_child_that_waits_for_a_dead_disk_is_no_fault_of_its_input(sandbox, mo
 @pytest.mark.parametrize("function", [sandboxed.sleep, sandboxed.spin])
 def test_a_child_that_takes_too_long_by_the_clock_is_no_fault_of_its_input(sandbox, function):
     begun = time.monotonic()
-    with pytest.raises(TooSlowError, match=r"^took more than 1 s$"):
+    with pytest.raises(TooSlowError, match=r"^Reading this file took more than 1 s\. Check"):
         sandbox.call(function, cpu_s=60, wall_s=1.0)
     assert 1.0 <= time.monotonic() - begun < 10.0
     assert sandbox.call(sandboxed.echo, "well", cpu_s=5, wall_s=60.0) == "well"
@@ -284,7 +284,7 @@ def test_a_small_file_that_takes_much_memory_is_stopped(tmp_path):
     assert path.stat().st_size < 100_000
     size = (48, 32)
     with Sandbox(64 << 20, sandboxed.ENTRY_POINTS) as small:
-        with pytest.raises(SandboxError, match=r"^took more than 0.0625 GB of memory$"):
+        with pytest.raises(SandboxError, match=r"^The process that read this file took more than 0\.0625 GB"):
             list(released(small.stream(sandboxed.video_frames, path, size, shape=(32, 48, 3), slots=2, cpu_s=60)))
         assert small.call(sandboxed.echo, 1, cpu_s=5) == 1
 
