@@ -467,9 +467,9 @@ def test_prefect_shows_progress_tables_and_the_picture(archive: Path) -> None:
     assert found["batch-report"].count("data:image/jpeg;base64,") == 2, "the picture and the chart of the night"
     assert "| one.mp4 | 52 | 60 |" in found["batch-report"], "people first: 52 of 60 frames have a spot"
     assert "| device | frames/s | frames | segments | retries | lost | throttling |" in found["batch-report"]
-    assert "| most | 1 at 0:00 of " in found["batch-report"]
+    assert "| most | 1 in view at 0:00 of " in found["batch-report"]
     assert "| film | 4.2 s |" in found["batch-report"]
-    assert "| count | such as | reason |" in found["batch-report"]
+    assert "| count | for example | reason |" in found["batch-report"]
     assert all(len(row) <= 7 for row in json.loads(found["batch-videos"]))
     assert "not estimated, as no device was measured before" in found["batch-report"]
     assert Path(report.chart_url).read_bytes() == report.chart
@@ -500,7 +500,7 @@ def test_the_second_night_is_estimated_from_the_first(archive: Path, caplog: pyt
     """Within a factor of three; the best of three nights, as this machine may be busy with something else."""
     first = run(archive, segment_s=1)
     assert ask("SELECT estimated_s FROM batches") == [(None,)]
-    assert "not measured yet: 105 frames by 1 device" in caplog.text
+    assert "never measured here: 105 frames by 1 device" in caplog.text
     assert "not estimated" in first.lines()["time"]
     wrong = []
     for night in range(3):
