@@ -22,6 +22,7 @@ from models.evaluation.spec import EvaluateSpec
 from models.inference.spec import BenchmarkSpec
 from storage.private import be_private
 from tasks.batch.spec import NightSpec
+from tasks.model.interval_request import IntervalRequest
 
 PATH = click.Path(path_type=Path)
 
@@ -159,6 +160,26 @@ def models(shown: str | None, unpin: bool, frames_per_second: float | None, chos
     from deployments.commands import list_models
 
     list_models(shown, unpin, frames_per_second, chosen)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--enter", type=click.FloatRange(0, 1), help="Probability at which an interval begins.")
+@click.option("--leave", type=click.FloatRange(0, 1), help="It ends before the first frame with a lower probability.")
+@click.option(
+    "--min-duration", type=click.FloatRange(0, 86400), default=0.0, help="Leave out intervals of fewer seconds."
+)
+@click.option("--label", default="", help="Label whose intervals are meant.  [default: the model's second]")
+@click.option("--off", is_flag=True, help="Let intervals end where the label changes again.")
+@_plain_errors
+def intervals(model: str, enter: float | None, leave: float | None, min_duration: float, label: str, off: bool) -> None:
+    """Show or set at which probabilities the intervals of a classifier MODEL begin and end in label_intervals.
+
+    The rows of its frames stay as they are.
+    """
+    from deployments.commands import show_intervals
+
+    show_intervals(model, IntervalRequest(label, enter, leave, min_duration, off))
 
 
 @main.command()

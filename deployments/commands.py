@@ -27,6 +27,7 @@ from tasks.text.log_lines import print_line
 if TYPE_CHECKING:
     from storage.sql.database import Database
     from storage.sql.query import QueryLimits
+    from tasks.model.interval_request import IntervalRequest
 
 TABLE = Format()
 
@@ -134,6 +135,22 @@ def list_models(shown: str | None, unpin: bool, frames_per_second: float | None,
     if chosen.form == "table":
         _print_shown()
         _list_speeds(frames_per_second, chosen.wide)
+
+
+def show_intervals(name: str, request: "IntervalRequest") -> None:
+    """Print how the intervals of a classifier begin and end, after changing it where asked to."""
+    from tasks.model.intervals import settings_of
+    from tasks.site.site import open_site
+
+    with open_site() as site:
+        found = settings_of(site, name, request)
+    if found is None:
+        print_line(f"An interval of {name} ends where the label changes")
+        return
+    print_line(
+        f"An interval of {found.label} begins at a probability of {found.enter_score:g}, ends below "
+        f"{found.leave_score:g}, and lasts {found.min_duration_s:g} s at least"
+    )
 
 
 def _print_shown() -> None:

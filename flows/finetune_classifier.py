@@ -29,6 +29,7 @@ from tasks.site.site import Site, open_site
 from tasks.text.markdown import cell, code
 from tasks.training import car_classifier as finetuning
 from tasks.training import judge as judging
+from tasks.training.backgrounds import cut_backgrounds_task
 from tasks.training.car_classifier import LABELS, folder_lines
 from tasks.training.judge import IrScores, TrainedScores
 
@@ -64,7 +65,7 @@ def finetune_classifier(spec: FinetuneSpec) -> int:
     params = spec.params
     with open_site() as site:
         check_pictures(spec)
-        data = finetuning.read_pictures_task(spec)  # before 100 MB of weights are fetched
+        data = finetuning.read_pictures_task(spec, cut_backgrounds_task(spec))  # before 100 MB of weights are fetched
         file = finetuning.fetch_weights_task(spec)
         plan = finetuning.plan_training(spec, data, file)
         run_id, done = trainings.start_training(
@@ -117,6 +118,7 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
             labels=LABELS,
             scaling=ScalingRequest("-1..1"),
             threshold=judged.metrics.threshold,
+            regions=run.params.regions,
         )
         ir_folder = place / "ir"
         manifest = convert_source_task(trained.model, addresses["model"], ir_folder, spec)

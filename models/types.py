@@ -167,11 +167,25 @@ class FramePoses(NamedTuple):
     keypoint_scores: NDArray[np.float32]
 
 
+class Region(NamedTuple):
+    """Part of a frame, in whole pixels of the displayed frame. (0, 0) is its top left pixel."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
 class FrameLabel(NamedTuple):
-    """Label of one frame by a classifier. score: the label's probability, 0 to 1"""
+    """Label of one frame by a classifier.
+
+    score: the label's probability, 0 to 1
+    region: where the score is from; None = the classifier looks at whole frames
+    """
 
     label: str
     score: float
+    region: Region | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,12 +227,15 @@ class Classifications:
     """Labels of many frames by a classifier, one row per frame, in the frames' order.
 
     frame: (n,) int64; label: (n,) str; t_s: (n,) float64 seconds; scores: (n,) float32, the label's probability
+    regions: (n, 4) int32 left, top, width, height: where in the displayed frame each score is from, in pixels;
+        None = the classifier looks at whole frames
     """
 
     frame: NDArray[np.int64]
     label: NDArray[np.str_]
     t_s: NDArray[np.float64]
     scores: NDArray[np.float32]
+    regions: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -226,11 +243,13 @@ class Classifications:
     @classmethod
     def gather(cls, frames: Sequence[tuple[int, float, FrameLabel]]) -> "Classifications":
         """Rows from (frame number, t_s, label) of each frame, in frame order."""
+        regions = [seen.region for _, _, seen in frames if seen.region is not None]
         return cls(
             frame=np.array([number for number, _, _ in frames], np.int64),
             label=np.array([seen.label for _, _, seen in frames], np.str_),
             t_s=np.array([t_s for _, t_s, _ in frames], np.float64),
             scores=np.array([seen.score for _, _, seen in frames], np.float32),
+            regions=np.array(regions, np.int32) if regions else None,
         )
 
 

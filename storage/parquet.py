@@ -25,6 +25,8 @@ from storage.rows import (
     MOST_LABEL_CHARS,
     MOST_PEOPLE_PER_FRAME,
     POSE_COLUMNS,
+    REGION_COLUMNS,
+    check_inside,
     check_report,
     check_rows,
     check_video,
@@ -36,6 +38,7 @@ from storage.video.geometry import check_geometry
 FORMAT = 1
 METADATA_KEY = b"nightjar"
 TYPES = {"frame": pa.int64(), "person": pa.int16(), "t_s": pa.float64(), "label": pa.string()}
+TYPES |= dict.fromkeys(REGION_COLUMNS, pa.int32())
 
 # Limits of a file, checked before anything of it is unpacked. An hour at 60 frames/s with five people is 160 MB.
 RESULT_LIMIT_BYTES = 512 << 20
@@ -52,7 +55,8 @@ def _schema(columns: tuple[str, ...]) -> pa.Schema:
     )
 
 
-SCHEMAS = {Poses: _schema(POSE_COLUMNS), Classifications: _schema(LABEL_COLUMNS)}
+POSE_SCHEMA, LABEL_SCHEMA = _schema(POSE_COLUMNS), _schema(LABEL_COLUMNS)
+REGION_SCHEMA = _schema((*LABEL_COLUMNS, *REGION_COLUMNS))  # of a classifier that looks at regions
 
 
 class ResultError(NightjarError):
@@ -129,9 +133,9 @@ def result_record(data: bytes) -> dict[str, Any]:
         if kind is Poses:
             return {"about": text.decode(), "labels": None, "columns": [_numbers(each) for each in file.read().columns]}
     with _opened(data, read_dictionary=["label"]) as file:  # each distinct label once, however often it is repeated
-        frame, label, t_s, scores = file.read().columns
+        frame, label, *others = file.read().columns
         labels, codes = _unpack_labels(label)
-        columns = [_numbers(frame), codes, _numbers(t_s), _numbers(scores)]
+        columns = [_numbers(frame), codes, *map(_numbers, others)]
         return {"about": text.decode(), "labels": labels, "columns": columns}
 
 
@@ -176,9 +180,9 @@ def _with_stored_size(text: bytes | str) -> bytes:
 
 def _check_shape(file: pq.ParquetFile, about: _About) -> type[Poses] | type[Classifications]:
     """Return the kind of rows. Raises ValueError unless columns, rows and sizes can be a result of this segment."""
-    kind = next((kind for kind, expected in SCHEMAS.items() if file.schema_arrow.equals(expected)), None)
-    if kind is None:
+    if not any(file.schema_arrow.equals(expected) for expected in (POSE_SCHEMA, LABEL_SCHEMA, REGION_SCHEMA)):
         raise ValueError("Its columns are not a result's.")
+    kind = Poses if file.schema_arrow.equals(POSE_SCHEMA) else Classifications
     frames, rows = about.stop_frame - about.start_frame, file.metadata.num_rows
     if rows > frames * (MOST_PEOPLE_PER_FRAME if kind is Poses else 1):
         raise ValueError(f"It has {rows} rows for {frames} frames.")
@@ -228,13 +232,13 @@ def _rows(labels: list[str] | None, columns: list[NDArray[Any]]) -> Rows:
         frame, person, t_s, scores, *keypoints = columns
         matrix = np.stack([np.asarray(column, np.float32) for column in keypoints], axis=1)
         return poses_from_columns(frame, person, t_s, scores, matrix)
-    frame, codes, t_s, scores = columns
+    frame, codes, t_s, scores, *regions = columns
     texts = np.array([*labels, ""], np.str_)[: len(labels)]
     if len(codes) and (codes.min() < 0 or codes.max() >= len(labels)):
         raise ValueError("It refers to labels that are not in the file.")
     if len(codes) * texts.dtype.itemsize > LABELS_LIMIT_BYTES:
         raise ValueError(f"It has {len(codes)} labels of up to {texts.dtype.itemsize // 4} characters.")
-    return Classifications(frame, texts[codes], t_s, scores)
+    return Classifications(frame, texts[codes], t_s, scores, np.stack(regions, axis=1) if regions else None)
 
 
 def _check(result: Result) -> None:
@@ -244,11 +248,12 @@ def _check(result: Result) -> None:
     check_video(video)
     check_geometry(video)
     check_rows(result.rows, segment)
+    check_inside(result.rows, video)
     check_report(result.report, segment)
 
 
 def _table(result: Result) -> pa.Table:
-    schema = SCHEMAS[type(result.rows)]
+    schema = _schema_of(result.rows)
     arrays = [_array(values, field) for values, field in zip(_columns(result.rows), schema, strict=True)]
     about = {
         "format": FORMAT,
@@ -260,6 +265,12 @@ def _table(result: Result) -> pa.Table:
         "report": asdict(result.report),
     }
     return pa.table(arrays, schema.with_metadata({METADATA_KEY: json.dumps(about, sort_keys=True)}))
+
+
+def _schema_of(rows: Rows) -> pa.Schema:
+    if isinstance(rows, Poses):
+        return POSE_SCHEMA
+    return LABEL_SCHEMA if rows.regions is None else REGION_SCHEMA
 
 
 def _array(values: NDArray[Any], field: pa.Field) -> pa.Array:
@@ -279,5 +290,6 @@ def _own_version() -> str:
 
 def _columns(rows: Rows) -> list[NDArray[Any]]:
     if isinstance(rows, Classifications):
-        return [rows.frame, rows.label, rows.t_s, rows.scores]
+        regions = () if rows.regions is None else np.ascontiguousarray(rows.regions.T)
+        return [rows.frame, rows.label, rows.t_s, rows.scores, *regions]
     return [rows.frame, rows.person, rows.t_s, rows.scores, *np.ascontiguousarray(keypoint_matrix(rows).T)]

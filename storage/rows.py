@@ -139,6 +139,7 @@ def _check_shapes(poses: Poses) -> None:
 
 
 LABEL_COLUMNS = ("frame", "label", "t_s", "score")
+REGION_COLUMNS = ("region_left", "region_top", "region_width", "region_height")
 MOST_LABEL_CHARS = 200
 MOST_TEXT_CHARS = 200
 MOST_NUMBER = 2**31 - 1  # of an INTEGER column
@@ -175,9 +176,27 @@ def _check_labels(rows: Classifications, segment: Segment) -> None:
     check_times(rows.frame, rows.t_s)
     if not ((rows.scores >= 0) & (rows.scores <= 1)).all():
         raise ValueError("A label has a score outside of 0 to 1.")
+    if rows.regions is not None:
+        _check_regions(rows.regions, n)
     lengths = np.char.str_len(rows.label)
     if lengths.min() < 1 or lengths.max() > MOST_LABEL_CHARS:
         raise ValueError(f"The labels have {lengths.min()} to {lengths.max()} characters, not 1 to {MOST_LABEL_CHARS}.")
+
+
+def _check_regions(regions: NDArray[np.int32], rows: int) -> None:
+    if regions.shape != (rows, 4) or regions.dtype != np.int32:
+        raise ValueError(f"regions are {regions.dtype}{regions.shape}, expected int32({rows}, 4)")
+    corners, sides = regions[:, :2], regions[:, 2:]
+    if (corners < 0).any() or (sides < 1).any() or (regions > MOST_SIDE).any():
+        raise ValueError(f"regions from {regions.min(0)} to {regions.max(0)}, expected parts of a frame in pixels")
+
+
+def check_inside(rows: Rows, video: Video) -> None:
+    """Raise ValueError where a label's region is not inside the frames of its video."""
+    if isinstance(rows, Classifications) and rows.regions is not None and len(rows):
+        right, bottom = (rows.regions[:, :2].astype(np.int64) + rows.regions[:, 2:]).max(0)
+        if right > video.width or bottom > video.height:
+            raise ValueError(f"regions up to {right}, {bottom}, expected parts of {video.width}x{video.height} pixels")
 
 
 def check_report(report: SegmentReport, segment: Segment) -> None:

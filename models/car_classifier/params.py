@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from models.conversion.spec import NAME_EXPECTED, NAME_PATTERN, PATH_LENGTH
+from models.decoders.regions import MOST_LEVELS, MOST_MOVING, SMALLEST_LEVEL, RegionSpec
 from models.errors import NightjarError
 from models.spec import Option, Overrides, complaints
 
@@ -73,6 +74,21 @@ class FinetuneParams:
             flags="--own-splits/--random-splits",
         ),
     ] = False
+    moving_regions: Annotated[
+        int,
+        Option(
+            "Number of regions in which something moves to look at in each frame of a video, besides the whole frame.",
+            ge=0,
+            le=MOST_MOVING,
+        ),
+    ] = 0
+    tiles: Annotated[
+        tuple[Annotated[float, Option("", ge=SMALLEST_LEVEL, le=1)], ...],
+        Option(
+            "Side of square tiles to look at in each frame, too, as a fraction of its shorter side.",
+            max_length=MOST_LEVELS,
+        ),
+    ] = ()
     shares: tuple[float, float, float] = (0.5, 0.3, 0.2)
 
     def __post_init__(self) -> None:
@@ -89,8 +105,20 @@ class FinetuneParams:
         """Return the parameters of a preset, some of them replaced. Raises FinetuneError."""
         return cls(**{**PRESETS[name], **(overrides or {})})
 
+    @property
+    def regions(self) -> RegionSpec | None:
+        """Regions of a frame that the classifier will look at; None = the whole frame only."""
+        if not self.moving_regions and not self.tiles:
+            return None
+        return RegionSpec(levels=self.tiles, moving=self.moving_regions)
+
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        """Return the parameters as JSON. Those of regions are left out where there are none, as in earlier runs."""
+        found = dataclasses.asdict(self)
+        for name in ("moving_regions", "tiles"):
+            if not found[name]:
+                del found[name]
+        return json.dumps(found, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "FinetuneParams":
@@ -139,6 +167,14 @@ class PictureSources:
             "Folder with car/ and not_car/; any number. Folders train, validation and test in it are its splits.",
             max_length=100,
             flags="--pictures",
+            place="folder",
+        ),
+    ] = None
+    backgrounds: Annotated[
+        Path | None,
+        Option(
+            "Folder of videos without cars: what moves in them, and parts of their frames, are pictures of others.",
+            max_length=PATH_LENGTH,
             place="folder",
         ),
     ] = None

@@ -214,7 +214,7 @@ def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tup
             f"There are {len(labels)} labels for an output of {values[0]} values. Give one label per value, in their "
             "order, or two labels for a single value, which is the probability of the second."
         )
-    return dataclasses.asdict(ClassifyParams(labels, spec.threshold))
+    return ClassifyParams(labels, spec.threshold, spec.regions).to_dict()
 
 
 def _source(kind: SourceFormat, paths: dict[str, Path], location: str) -> Source:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from models.decoders.regions import RegionSpec
 from models.inference.scaling import ScalingRequest
 from models.inference.spec import DeviceName
 from models.spec import Option
@@ -19,7 +20,7 @@ class ConvertSpec:
 
     width: None = read from the weights; size: None = 224 for PoseNet, the model's own for others
     labels: of a classifier, see models.decoders.classifier.ClassifyParams; empty = numbers, or no and yes
-    threshold: of a classifier of a single value, see models.decoders.classifier.ClassifyParams
+    threshold, regions: of a classifier of two labels, see models.decoders.classifier.ClassifyParams
     """
 
     name: Annotated[
@@ -80,6 +81,7 @@ class ConvertSpec:
         ),
     ] = None
     threshold: float = 0.5
+    regions: RegionSpec | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A classifier's output -> the label of a frame. numpy only: no inference, no training."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.types import FrameLabel, NightjarError
+from models.decoders.regions import RegionScore, RegionSpec, best_of
+from models.types import FrameLabel, NightjarError, Region
 
 ROUNDING = 1e-3  # of FP16
 
@@ -17,19 +19,35 @@ class ClassifyParams:
     """Parameters for reading a classifier's output.
 
     labels: names in the order of the output's values; two for a single value, the probability of the second one
-    threshold: probability from which a frame has the second of two labels (single value)
+    threshold: probability from which a frame has the second of two labels (single value, or regions)
+    regions: parts of a frame in which the second of two labels is looked for; None = the whole frame is classified
+
     Raises ValueError where a value makes no sense.
     """
 
     labels: tuple[str, ...]
     threshold: float = 0.5
+    regions: RegionSpec | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))  # JSON has lists only
+        if isinstance(self.regions, Mapping):
+            object.__setattr__(self, "regions", RegionSpec(**self.regions))
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels) or not all(self.labels):
             raise ValueError(f"The labels are {self.labels}. Give two or more different names.")
         if not 0 < self.threshold < 1:
             raise ValueError(f"The threshold is {self.threshold}. Give a probability between 0 and 1.")
+        if self.regions is not None and len(self.labels) != 2:
+            raise ValueError(f"The labels are {self.labels}. Give two labels for a classifier that looks at regions.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameters as a manifest holds them. Without regions they are as they were before there were any,
+        so that the versions of models that look at whole frames stay the same.
+        """
+        found = dataclasses.asdict(self)
+        if self.regions is None:
+            del found["regions"]
+        return found
 
 
 def fits(labels: tuple[str, ...], values: int) -> bool:
@@ -42,25 +60,46 @@ def classify(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams) -> Fra
 
     Raises NightjarError where their number does not fit the labels, or they are not probabilities.
     """
+    flat = _values(outputs, params)
+    if flat.size == 1:
+        return _of_two(float(flat[0]), params)
+    best = int(np.argmax(flat))
+    return FrameLabel(params.labels[best], _probability(float(flat[best]), params.labels[best]))
+
+
+def score_region(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams, region: Region) -> RegionScore:
+    """Return the probability of the second of two labels in a region. Raises NightjarError as `classify` does."""
+    second = float(_values(outputs, params)[-1])
+    return RegionScore(_probability(second, params.labels[1]), region)
+
+
+def classify_regions(scores: list[RegionScore], params: ClassifyParams) -> FrameLabel:
+    """Classify a frame by the scores of its regions, at least one."""
+    best = best_of(scores, params.regions.best if params.regions else 1)
+    return _of_two(best.probability, params)._replace(region=best.region)
+
+
+def _values(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams) -> NDArray[Any]:
     (values,) = outputs.values()
-    flat = values.reshape(-1)
-    if flat.size == 1 and len(params.labels) == 2:
-        second = float(flat[0])
-        is_second = second >= params.threshold
-        return _label(params.labels[is_second], second if is_second else 1 - second)
-    if flat.size != len(params.labels):
+    if not fits(params.labels, values.size):
         raise NightjarError(
-            f"The output has {flat.size} values, which does not fit the labels {', '.join(params.labels)}. Convert the "
+            f"The output has {values.size} values, which does not fit the labels {', '.join(params.labels)}. Convert the "
             "model again."
         )
-    best = int(np.argmax(flat))
-    return _label(params.labels[best], float(flat[best]))
+    return values.reshape(-1)
 
 
-def _label(label: str, score: float) -> FrameLabel:
+def _of_two(second: float, params: ClassifyParams) -> FrameLabel:
+    """Choose one of two labels by the probability of the second."""
+    is_second = second >= params.threshold
+    label = params.labels[is_second]
+    return FrameLabel(label, _probability(second if is_second else 1 - second, label))
+
+
+def _probability(score: float, label: str) -> float:
     if not -ROUNDING <= score <= 1 + ROUNDING:
         raise NightjarError(
             f"The classifier's score for {label!r} is {score:.3g}, which is not a probability. End the network with a "
             "sigmoid or softmax and convert it again."
         )
-    return FrameLabel(label, min(max(score, 0.0), 1.0))
+    return min(max(score, 0.0), 1.0)

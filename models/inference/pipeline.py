@@ -5,24 +5,26 @@ read here, so that neither waits for the other.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from functools import partial
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoders.classifier import ClassifyParams, classify
+from models.decoders.classifier import ClassifyParams, classify, classify_regions, score_region
 from models.decoders.openpose import OpenPoseParams, decode_openpose
 from models.decoders.posenet import DecodeParams, decode_poses
+from models.decoders.regions import RegionScore, RegionSpec
 from models.inference.preprocess import Resize
 from models.inference.runtime import Runtime, RuntimeFault, check_outputs
 from models.manifest import Manifest
-from models.types import FrameLabel, FramePoses, NightjarError
+from models.types import FrameLabel, FramePoses, NightjarError, Region
 
 Outputs = Mapping[str, NDArray[np.float32]]
-Seen = FramePoses | FrameLabel
+Seen = FramePoses | FrameLabel | RegionScore
 Decoder = Callable[[Outputs], Seen]
 
 
@@ -76,6 +78,17 @@ def decoder_for(manifest: Manifest, resize: Resize) -> Decoder:
     return decode
 
 
+def regions_of(manifest: Manifest) -> tuple[ClassifyParams, RegionSpec] | None:
+    """Return how a classifier looks at regions of a frame; None = the model looks at whole frames.
+
+    The manifest must have been accepted by `decoder_for`.
+    """
+    if manifest.decoder != "classifier":
+        return None
+    params = ClassifyParams(**manifest.decode_params)
+    return None if params.regions is None else (params, params.regions)
+
+
 def inside_frame(keypoints: NDArray[np.float32], resize: Resize) -> NDArray[np.float32]:
     """(..., 2) x, y in pixels of the tensor -> of the frame; NaN stays NaN.
 
@@ -86,7 +99,9 @@ def inside_frame(keypoints: NDArray[np.float32], resize: Resize) -> NDArray[np.f
     return np.clip(resize.to_original(keypoints), 0, last_pixel)
 
 
-def run_pipeline(frames: Iterable[FrameTensor], runtime: Runtime, decode: Decoder) -> Iterator[FrameResult]:
+def run_pipeline(
+    frames: Iterable[FrameTensor], runtime: Runtime, decode: Decoder
+) -> Generator[FrameResult, None, None]:
     """Yield one result per frame, in the frames' order, with at most `runtime.slots` frames in flight.
 
     Raises RuntimeFault when the device is lost or returns values that are not numbers, and whatever `frames` raises.
@@ -106,6 +121,29 @@ def run_pipeline(frames: Iterable[FrameTensor], runtime: Runtime, decode: Decode
         for slot, _ in in_flight:
             with suppress(RuntimeFault):  # every slot of a lost device fails; the first error was raised
                 runtime.wait(slot)
+
+
+def label_regions(
+    tensors: Iterable[tuple[FrameTensor, Region]], runtime: Runtime, params: ClassifyParams
+) -> Generator[FrameResult, None, None]:
+    """Yield one label per frame from the scores of its regions, one inference each.
+
+    tensors: all regions of a frame before the next frame's. Raises as `run_pipeline` does.
+    """
+    in_flight: deque[Region] = deque()
+
+    def noted() -> Iterator[FrameTensor]:
+        for tensor, region in tensors:
+            in_flight.append(region)
+            yield tensor
+
+    def decode(outputs: Outputs) -> RegionScore:
+        return score_region(outputs, params, in_flight.popleft())  # outputs come in the order of the tensors
+
+    with closing(run_pipeline(noted(), runtime, decode)) as scored:
+        for (number, t_s), group in groupby(scored, key=lambda result: result[:2]):
+            scores = [result.seen for result in group if isinstance(result.seen, RegionScore)]
+            yield FrameResult(number, t_s, classify_regions(scores, params))
 
 
 def _finish(runtime: Runtime, decode: Decoder, slot: int, frame: FrameTensor) -> FrameResult:

@@ -6,11 +6,15 @@ be off by half a tensor pixel, which is 4 pixels of a 1768 pixels wide frame.
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from models.decoders.regions import RegionSpec, plan_tiles
+from models.inference.motion import smallest_side
+from models.types import Region
 
 PAD_VALUE = 127
 """Around a letterboxed picture: mid grey, which is 0 after the model's scaling, like the padding of its convolutions.
@@ -116,6 +120,43 @@ def preprocess(
     rgb = inner if color == "RGB" else inner[:, :, ::-1]
     resize.place(np.asarray(rgb, np.uint8), tensor)
     return tensor, resize
+
+
+class RegionCuts(NamedTuple):
+    """Regions to cut out of frames. read_size: (width, height) in which a frame is read to that end"""
+
+    spec: RegionSpec
+    read_size: tuple[int, int]
+
+
+def plan_cuts(frame_size: tuple[int, int], spec: RegionSpec, tensor_size: tuple[int, int]) -> RegionCuts:
+    """Choose the smallest size to read a frame in that gives every region all pixels of its tensor, or all there are.
+
+    All sizes are (width, height) in pixels.
+    """
+    sizes = [(region.width, region.height) for region in plan_tiles(frame_size, spec)]
+    if spec.moving:
+        sizes.append((smallest_side(frame_size),) * 2)
+    needed = max(tensor / side for size in sizes for tensor, side in zip(tensor_size, size, strict=True))
+    width, height = (max(1, round(side * min(1.0, needed))) for side in frame_size)
+    return RegionCuts(spec, (width, height))
+
+
+def cut_region(picture: Image, region: Region, frame_size: tuple[int, int], tensor: Image) -> None:
+    """Write a region of a frame into a tensor, stretched.
+
+    picture: (h, w, 3) uint8, the frame in any size; region: in pixels of the frame, of which frame_size is the size
+    tensor: (height, width, 3) uint8
+    """
+    height, width = picture.shape[:2]
+    across, down = width / frame_size[0], height / frame_size[1]
+    left, top = min(round(region.left * across), width - 1), min(round(region.top * down), height - 1)
+    right = max(left + 1, round((region.left + region.width) * across))
+    bottom = max(top + 1, round((region.top + region.height) * down))
+    part = picture[top:bottom, left:right]
+    shrinks = part.shape[0] > tensor.shape[0] or part.shape[1] > tensor.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    tensor[:] = cv2.resize(part, (tensor.shape[1], tensor.shape[0]), interpolation=interpolation)
 
 
 def _expect(what: str, array: Image, shape: tuple[int, int, int]) -> None:

@@ -18,6 +18,7 @@ from storage.rows import (
     LABEL_COLUMNS,
     POSE_COLUMNS,
     POSE_SECONDS,
+    REGION_COLUMNS,
     check_report,
     check_rows,
     keypoint_matrix,
@@ -121,10 +122,16 @@ def read_labels(
     engine: Engine, video_id: int, model_version_id: int, start_frame: int, stop_frame: int
 ) -> Classifications:
     """Return a classifier's rows of frames [start_frame, stop_frame), as they were committed."""
-    found = _read(engine, tables.classifications, LABEL_COLUMNS, (video_id, model_version_id, start_frame, stop_frame))
-    frame, label, t_s, scores = zip(*found, strict=True) if found else ((), (), (), ())
+    columns = (*LABEL_COLUMNS, *REGION_COLUMNS)
+    found = _read(engine, tables.classifications, columns, (video_id, model_version_id, start_frame, stop_frame))
+    frame, label, t_s, scores, *regions = zip(*found, strict=True) if found else ((),) * len(columns)
+    has_regions = bool(found) and regions[0][0] is not None
     return Classifications(
-        np.array(frame, np.int64), np.array(label, np.str_), np.array(t_s, np.float64), np.array(scores, np.float32)
+        np.array(frame, np.int64),
+        np.array(label, np.str_),
+        np.array(t_s, np.float64),
+        np.array(scores, np.float32),
+        np.array(regions, np.int32).T if has_regions else None,
     )
 
 
@@ -225,10 +232,13 @@ def _of(
 
 def _insert_labels(connection: Connection, video_id: int, model_version_id: int, rows: Classifications) -> None:
     """Insert labels, at most one row per frame: too few to need a COPY."""
-    own = zip(rows.frame.tolist(), rows.label.tolist(), rows.t_s.tolist(), rows.scores.tolist(), strict=True)
+    columns = [rows.frame.tolist(), rows.label.tolist(), rows.t_s.tolist(), rows.scores.tolist()]
+    names: tuple[str, ...] = LABEL_COLUMNS
+    if rows.regions is not None:
+        names, columns = (*names, *REGION_COLUMNS), columns + rows.regions.T.tolist()
     values = [
-        {"video_id": video_id, "model_version_id": model_version_id, **dict(zip(LABEL_COLUMNS, row, strict=True))}
-        for row in own
+        {"video_id": video_id, "model_version_id": model_version_id, **dict(zip(names, row, strict=True))}
+        for row in zip(*columns, strict=True)
     ]
     if values:
         connection.execute(insert(tables.classifications), values)

@@ -10,6 +10,7 @@ ENTRY_POINTS = frozenset(
         ("storage.video.probe", "probe_record"),
         ("tasks.model.confined_conversion", "convert_in_child"),
         ("tasks.segment.sandboxed", "picked_tensors"),
+        ("tasks.segment.sandboxed", "region_tensors"),
         ("tasks.segment.sandboxed", "segment_tensors"),
         ("tasks.segment.sandboxed", "write_overlay"),
         ("tasks.segment.sandboxed", "write_still"),

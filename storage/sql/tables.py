@@ -160,6 +160,20 @@ shown_models = Table(
     _one_of("chosen_by", CHOOSERS),
 )
 
+label_settings = Table(
+    "label_settings",
+    metadata,
+    Column("model_version_id", ForeignKey("model_versions.model_version_id"), primary_key=True),
+    Column("label", Text, nullable=False),
+    Column("other_label", Text, nullable=False),
+    Column("enter_score", Double, nullable=False),
+    Column("leave_score", Double, nullable=False),
+    Column("min_duration_s", Double, nullable=False),
+    CheckConstraint("label <> other_label", name="labels"),
+    CheckConstraint("0 <= leave_score AND leave_score <= enter_score AND enter_score <= 1", name="scores"),
+    CheckConstraint("0 <= min_duration_s", name="duration"),
+)
+
 batches = Table(
     "batches",
     metadata,
@@ -312,6 +326,11 @@ classifications = Table(
     Column("label", Text, nullable=False),
     Column("t_s", Double, nullable=False),
     Column("score", REAL, nullable=False),
+    # Where in the frame the score is from; NULL where the model looks at whole frames.
+    Column("region_left", Integer),
+    Column("region_top", Integer),
+    Column("region_width", Integer),
+    Column("region_height", Integer),
     PrimaryKeyConstraint("video_id", "model_version_id", "frame", "label"),
     sqlite_with_rowid=False,
 )

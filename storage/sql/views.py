@@ -266,26 +266,65 @@ JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = i.video_id
 {names}
 """
 
-# A run ends where the label changes, or where no frame was processed for longer than the sampling interval explains.
+# A run ends where the label changes, or where no frame was processed for longer than sampling explains (stretch).
+# Where label_settings has a row of the model, the frames of the label that it names are those from the first whose
+# probability reaches enter_score until the first below leave_score (mark: the last that is not NULL decides), and a run
+# of them that is too short is counted as the other label.
+# All windows partition by video and model first, so that a condition on them is applied before the rows are sorted.
 LABEL_INTERVALS = """
-SELECT {video} AS video, r.label, min(r.t_s) AS from_s, max(r.t_s) AS to_s,
-       count(*) AS frames, avg(r.score) AS score, r.video_id, r.model_version_id
-FROM (
-    SELECT b.video_id, b.model_version_id, b.label, b.t_s, b.score,
-           sum(b.begins) OVER (PARTITION BY b.video_id, b.model_version_id ORDER BY b.frame) AS run
-    FROM (
-        SELECT c.video_id, c.model_version_id, c.frame, c.label, c.t_s, c.score,
-               CASE WHEN c.label = lag(c.label) OVER w
-                     AND c.t_s - lag(c.t_s) OVER w <= CASE WHEN m.frames_per_second < 2
-                                                           THEN 2 / m.frames_per_second ELSE 1 END
-                    THEN 0 ELSE 1 END AS begins
-        FROM shown_models AS shown
-        JOIN classifications AS c ON c.model_version_id = shown.model_version_id
-        JOIN model_versions AS m ON m.model_version_id = shown.model_version_id
-        WHERE shown.task = 'classification'
-        WINDOW w AS (PARTITION BY c.video_id, c.model_version_id ORDER BY c.frame)
-    ) AS b
-) AS r
+WITH steps AS (
+    SELECT c.video_id, c.model_version_id, c.frame, c.t_s, c.label AS own_label, c.score,
+           h.label AS sought, h.other_label, h.min_duration_s,
+           CASE WHEN CASE WHEN c.label = h.label THEN c.score ELSE 1 - c.score END >= h.enter_score THEN 1
+                WHEN CASE WHEN c.label = h.label THEN c.score ELSE 1 - c.score END < h.leave_score THEN 0 END AS mark,
+           CASE WHEN c.t_s - lag(c.t_s) OVER w <= CASE WHEN m.frames_per_second < 2
+                                                       THEN 2 / m.frames_per_second ELSE 1 END
+                THEN 0 ELSE 1 END AS gap
+    FROM shown_models AS shown
+    JOIN classifications AS c ON c.model_version_id = shown.model_version_id
+    JOIN model_versions AS m ON m.model_version_id = shown.model_version_id
+    LEFT JOIN label_settings AS h ON h.model_version_id = shown.model_version_id
+    WHERE shown.task = 'classification'
+    WINDOW w AS (PARTITION BY c.video_id, c.model_version_id ORDER BY c.frame)
+),
+stretches AS (
+    SELECT s.*, sum(gap) OVER w AS stretch, count(mark) OVER w AS marks
+    FROM steps AS s
+    WINDOW w AS (PARTITION BY video_id, model_version_id ORDER BY frame)
+),
+states AS (
+    SELECT s.*,
+           CASE WHEN sought IS NULL THEN own_label
+                WHEN max(mark) OVER (PARTITION BY video_id, model_version_id, stretch, marks) = 1 THEN sought
+                ELSE other_label END AS label
+    FROM stretches AS s
+),
+changes AS (
+    SELECT s.*, CASE WHEN label = lag(label) OVER w THEN 0 ELSE 1 END AS begins
+    FROM states AS s
+    WINDOW w AS (PARTITION BY video_id, model_version_id, stretch ORDER BY frame)
+),
+runs AS (
+    SELECT s.*, sum(begins) OVER (PARTITION BY video_id, model_version_id ORDER BY frame) AS run FROM changes AS s
+),
+lasting AS (
+    SELECT video_id, model_version_id, frame, t_s, stretch, score, own_label,
+           CASE WHEN label = sought AND max(t_s) OVER w - min(t_s) OVER w < min_duration_s
+                THEN other_label ELSE label END AS label
+    FROM runs
+    WINDOW w AS (PARTITION BY video_id, model_version_id, run)
+),
+kept_changes AS (
+    SELECT s.*, CASE WHEN label = lag(label) OVER w THEN 0 ELSE 1 END AS begins
+    FROM lasting AS s
+    WINDOW w AS (PARTITION BY video_id, model_version_id, stretch ORDER BY frame)
+),
+kept AS (
+    SELECT s.*, sum(begins) OVER (PARTITION BY video_id, model_version_id ORDER BY frame) AS run FROM kept_changes AS s
+)
+SELECT {video} AS video, r.label, min(r.t_s) AS from_s, max(r.t_s) AS to_s, count(*) AS frames,
+       avg(CASE WHEN r.label = r.own_label THEN r.score ELSE 1 - r.score END) AS score, r.video_id, r.model_version_id
+FROM kept AS r
 JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = r.video_id
 {names}
 GROUP BY {video}, r.video_id, r.model_version_id, r.run, r.label

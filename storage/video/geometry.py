@@ -145,9 +145,23 @@ def geometry_of(video: Video) -> DisplayGeometry:
 
 def moved(rows: Rows, found: DisplayGeometry, wanted: DisplayGeometry) -> Rows:
     """Convert the coordinates of rows to the shown picture of another geometry of the same video."""
-    if isinstance(rows, Classifications) or found == wanted:
+    if found == wanted:
         return rows
+    if isinstance(rows, Classifications):
+        return rows if rows.regions is None else dataclasses.replace(rows, regions=_moved_regions(rows, found, wanted))
     return dataclasses.replace(rows, keypoints=wanted.to_shown(found.to_stored(rows.keypoints)))
+
+
+def _moved_regions(rows: Classifications, found: DisplayGeometry, wanted: DisplayGeometry) -> NDArray[np.int32]:
+    """Return the smallest regions of the wanted picture that hold those of the found one, inside of it."""
+    assert rows.regions is not None
+    corners = np.stack([rows.regions[:, :2], rows.regions[:, :2] + rows.regions[:, 2:]], axis=1) - 0.5
+    moved_corners = wanted.to_shown(found.to_stored(corners)) + 0.5
+    most = np.array(wanted.own_size)
+    first = np.clip(np.floor(moved_corners.min(axis=1) + 1e-6), 0, most - 1)
+    last = np.clip(np.ceil(moved_corners.max(axis=1) - 1e-6), first + 1, most)
+    found_regions: NDArray[np.int32] = np.concatenate([first, last - first], axis=1).astype(np.int32)
+    return found_regions
 
 
 def check_geometry(video: Video) -> None:

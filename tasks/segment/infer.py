@@ -1,23 +1,32 @@
 """Inference of one segment on one device: frames from the sandbox, rows from the pipeline. No SQL, no store."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.inference.pipeline import FrameResult, FrameTensor, decoder_for, run_pipeline
-from models.inference.preprocess import plan_resize
+from models.inference.pipeline import (
+    FrameResult,
+    FrameTensor,
+    decoder_for,
+    label_regions,
+    regions_of,
+    run_pipeline,
+)
+from models.inference.preprocess import plan_cuts, plan_resize
 from models.inference.runtime import Runtime
 from models.inference.segments import sampled_frames
 from models.manifest import Manifest
-from models.types import Classifications, FrameIndex, Poses, Rows, Segment, SegmentReport
+from models.types import Classifications, FrameIndex, Poses, Region, Rows, Segment, SegmentReport, Video
 from storage.parquet import Result
-from storage.sandbox.parent import Sandbox, Stream
+from storage.sandbox.parent import Sandbox, SandboxError, Stream
 from tasks.segment.open_video import LocalVideo
-from tasks.segment.sandboxed import segment_tensors
+from tasks.segment.sandboxed import region_tensors, segment_tensors
 
 # Decoded frames that wait for the device, besides those it has: a keyframe takes ten times as long as other frames.
 LOOKAHEAD = 16
@@ -49,16 +58,11 @@ def infer_segment(
     Raises VideoError or SandboxError for faults of the input, RuntimeFault for faults of the device, AttemptError for
     other faults.
     """
-    path, video, index = local
     manifest, runtime = setup.manifest, setup.runtime
-    size = (manifest.input.width, manifest.input.height)
-    resize = plan_resize((video.width, video.height), size, manifest.input.resize)
-    decode, wanted = decoder_for(manifest, resize), _wanted(index, segment, manifest.frames_per_second)
-    arguments = (path, video, index, segment.start_frame, segment.stop_frame, resize, wanted)
-    shape, slots = (*size[::-1], 3), 2 * runtime.slots + LOOKAHEAD
+    wanted = _wanted(local.frame_index, segment, manifest.frames_per_second)
     begun, results, next_frame = time.monotonic(), [], segment.start_frame
-    with setup.sandbox.stream(segment_tensors, *arguments, shape=shape, slots=slots, cpu_s=setup.cpu_s) as stream:
-        for result in run_pipeline(_shared_frames(stream, runtime.slots), runtime, decode):
+    with closing(_results(local, segment, setup, wanted)) as found:  # on_frames may raise
+        for result in found:
             results.append(result)
             on_frames(result.number + 1 - next_frame)
             next_frame = result.number + 1
@@ -71,7 +75,31 @@ def infer_segment(
         worker=setup.worker,
         wall_s=time.monotonic() - begun,
     )
-    return Result(video, segment, manifest.version_id, _GATHER[manifest.task](results), report)
+    return Result(local.video, segment, manifest.version_id, _GATHER[manifest.task](results), report)
+
+
+def _results(
+    local: LocalVideo, segment: Segment, setup: InferenceSetup, wanted: NDArray[np.int64] | None
+) -> Generator[FrameResult, None, None]:
+    """Yield the model's result for each frame, from the frame as a whole or from its regions."""
+    path, video, index = local
+    manifest, runtime = setup.manifest, setup.runtime
+    size = (manifest.input.width, manifest.input.height)
+    resize = plan_resize((video.width, video.height), size, manifest.input.resize)
+    decode, by_region = decoder_for(manifest, resize), regions_of(manifest)
+    frames = (path, video, index, segment.start_frame, segment.stop_frame)
+    stream_of = partial(
+        setup.sandbox.stream, shape=(*size[::-1], 3), slots=2 * runtime.slots + LOOKAHEAD, cpu_s=setup.cpu_s
+    )
+    if by_region is None:
+        with stream_of(segment_tensors, *frames, resize, wanted) as stream:
+            frames_only = (frame for frame, _ in _shared_tensors(stream, runtime.slots))
+            yield from run_pipeline(frames_only, runtime, decode)
+        return
+    (params, spec), shown = by_region, (video.width, video.height)
+    with stream_of(region_tensors, *frames, plan_cuts(shown, spec, size), wanted) as stream:
+        tensors = ((frame, _region(place, video)) for frame, place in _shared_tensors(stream, runtime.slots))
+        yield from label_regions(tensors, runtime, params)
 
 
 def _wanted(index: FrameIndex, segment: Segment, frames_per_second: float | None) -> NDArray[np.int64] | None:
@@ -82,12 +110,23 @@ def _wanted(index: FrameIndex, segment: Segment, frames_per_second: float | None
     return sampled[np.searchsorted(sampled, segment.start_frame) : np.searchsorted(sampled, segment.stop_frame)]
 
 
-def _shared_frames(stream: Stream, in_flight: int) -> Iterator[FrameTensor]:
-    """Yield frames in shared memory, and release each when the pipeline has finished it."""
-    for ordinal, ((number, t_s), tensor) in enumerate(stream):
-        yield FrameTensor(int(number), t_s, tensor[None])
+def _shared_tensors(stream: Stream, in_flight: int) -> Iterator[tuple[FrameTensor, list[float]]]:
+    """Yield tensors in shared memory, each with the place of its region, which is empty for a whole frame.
+
+    Each is released when the pipeline, asking for another one, has finished with it.
+    """
+    for ordinal, ((number, t_s, *place), tensor) in enumerate(stream):
+        yield FrameTensor(int(number), t_s, tensor[None]), place
         if ordinal >= in_flight:
             stream.release()
+
+
+def _region(place: list[float], video: Video) -> Region:
+    """Return the region that the sandbox named. Raises SandboxError where it is not inside the frame."""
+    region = Region(*map(int, place))
+    if min(region) < 0 or region.left + region.width > video.width or region.top + region.height > video.height:
+        raise SandboxError("the decoder's process named a region outside of the frame")
+    return region
 
 
 def _missing(segment: Segment, wanted: NDArray[np.int64] | None, results: list[FrameResult]) -> tuple[int, ...]:

@@ -8,11 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.decoders.regions import plan_tiles
 from models.drawing.people import draw_caption, draw_poses
-from models.inference.preprocess import Resize
+from models.inference.motion import Grey, frames_before, moving_regions, shrink
+from models.inference.preprocess import RegionCuts, Resize, cut_region
 from models.types import Classifications, FrameIndex, Rows, Video, VideoError
 from storage.video.encode import write_video
-from storage.video.frames import read_frames
+from storage.video.frames import Frame, read_frames
 
 OVERLAY_WIDTH = 960
 STILL_FPS = 1.0  # a video of a single frame has no rate
@@ -36,6 +38,63 @@ def segment_tensors(
     for frame in read_frames(path, video, index, start, stop, size, wanted):
         resize.place(frame.rgb, next(slots))
         yield frame.number, frame.t_s
+
+
+def region_tensors(
+    slots: Iterator[NDArray[np.uint8]],
+    path: Path,
+    video: Video,
+    index: FrameIndex,
+    start: int,
+    stop: int,
+    cuts: RegionCuts,
+    wanted: NDArray[np.int64] | None,
+) -> Iterator[tuple[int, float, int, int, int, int]]:
+    """Yield (frame number, t_s, left, top, width, height) of each region of the segment's frames, frame by frame.
+
+    The region's tensor (height, width, 3) is written into the next slot. wanted: as in `segment_tensors`
+    The regions of a frame depend on it and on one earlier frame, and not on where the segment begins.
+    """
+    shown = video.width, video.height
+    tiles = plan_tiles(shown, cuts.spec)
+    for frame, before in _with_earlier(path, video, index, range(start, stop), cuts, wanted):
+        moving = () if before is None else moving_regions(before, shrink(frame.rgb), shown, cuts.spec.moving)
+        for region in (*tiles, *moving):
+            cut_region(frame.rgb, region, shown, next(slots))
+            yield frame.number, frame.t_s, *region
+
+
+def _with_earlier(
+    path: Path, video: Video, index: FrameIndex, numbers: range, cuts: RegionCuts, wanted: NDArray[np.int64] | None
+) -> Iterator[tuple[Frame, Grey | None]]:
+    """Yield each frame with the shrunken one that moving regions are found by; None = there is none, or none wanted."""
+    own = np.arange(numbers.start, numbers.stop) if wanted is None else wanted
+    if not cuts.spec.moving:
+        frames = read_frames(path, video, index, numbers.start, numbers.stop, cuts.read_size, wanted)
+        yield from ((frame, None) for frame in frames)
+        return
+    earlier = dict(zip(own.tolist(), frames_before(index.timestamps_s, own, cuts.spec.gap_s).tolist(), strict=True))
+    needed = np.unique(np.fromiter(earlier.values(), np.int64))
+    shrunken = _shrunken(path, video, index, needed[needed < numbers.start], cuts.read_size)
+    asked = np.union1d(own, needed[needed >= numbers.start])
+    for frame in read_frames(path, video, index, numbers.start, numbers.stop, cuts.read_size, asked):
+        shrunken[frame.number] = shrink(frame.rgb)
+        if frame.number in earlier:
+            oldest = earlier[frame.number]
+            shrunken = {number: grey for number, grey in shrunken.items() if number >= oldest}
+            yield frame, shrunken.get(oldest)
+
+
+def _shrunken(
+    path: Path, video: Video, index: FrameIndex, numbers: NDArray[np.int64], size: tuple[int, int]
+) -> dict[int, Grey]:
+    """Read frames from before a segment. One that cannot be decoded is left out, as it would be inside a segment."""
+    found: dict[int, Grey] = {}
+    if len(numbers):
+        with suppress(VideoError):
+            for frame in read_frames(path, video, index, int(numbers[0]), int(numbers[-1]) + 1, size, numbers):
+                found[frame.number] = shrink(frame.rgb)
+    return found
 
 
 def picked_tensors(

@@ -61,12 +61,12 @@ class Data:
     left_out: list[Skipped]
 
 
-def read_pictures(spec: FinetuneSpec) -> Data:
+def read_pictures(spec: FinetuneSpec, backgrounds: PictureSet | None = None) -> Data:
     """Read every picture of the data sets once, and log the counts and the skipped files.
 
     Raises PictureError if a set is not as expected, or if a class or split is empty.
     """
-    data = gather_pictures(spec)
+    data = gather_pictures(spec, backgrounds)
     log.info("%s pictures, %s skipped", len(data.pictures), len(data.left_out))
     for line in (*data.table, *folder_lines(data.pictures), *data.notes):
         log.info("%s", line)
@@ -77,12 +77,13 @@ def read_pictures(spec: FinetuneSpec) -> Data:
 read_pictures_task = task(name="read pictures", **TASK)(read_pictures)
 
 
-def gather_pictures(spec: FinetuneSpec) -> Data:
+def gather_pictures(spec: FinetuneSpec, backgrounds: PictureSet | None = None) -> Data:
     """Read the data sets and assign every usable picture to a split. The order of folders has no effect.
 
     Raises PictureError if a set is not as expected.
     """
-    params, sets = spec.params, _sets(spec.sources, spec.random_splits)
+    params = spec.params
+    sets = _sets(spec.sources, spec.random_splits) + ([backgrounds] if backgrounds else [])
     surveyed = survey(_with_splits(sets, params, spec.random_splits))
     drawn = draw_splits(
         surveyed.pictures, surveyed.fingerprints, params.shares, seed=params.seed, keep_own=not spec.random_splits

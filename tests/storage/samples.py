@@ -79,6 +79,9 @@ def assert_same(found: Rows, expected: Rows) -> None:
     assert type(found) is type(expected)
     for name in expected.__dataclass_fields__:
         mine, theirs = getattr(found, name), getattr(expected, name)
+        if mine is None or theirs is None:
+            assert mine is theirs, name
+            continue
         assert mine.dtype.kind == theirs.dtype.kind == "U" or mine.dtype == theirs.dtype
         np.testing.assert_array_equal(mine, theirs, err_msg=name)
 
@@ -121,4 +124,5 @@ def labels_of(draw: st.DrawFn, segment: Segment) -> Classifications:
         label=np.array(draw(st.lists(texts, min_size=n, max_size=n)), np.str_),
         t_s=_times(draw, frames),
         scores=draw(hnp.arrays(np.float32, n, elements=st.floats(0, 1, width=32))),
+        regions=draw(hnp.arrays(np.int32, (n, 4), elements=st.integers(1, 40))) if n and draw(st.booleans()) else None,
     )

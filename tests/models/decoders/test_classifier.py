@@ -25,14 +25,14 @@ CAR = ClassifyParams(("not_car", "car"))
 )
 def test_one_value_is_the_probability_of_the_second_label(value: float, threshold: float, expected: tuple) -> None:
     params = dataclasses.replace(CAR, threshold=threshold)
-    assert classify({"any": np.array([[value]], np.float32)}, params) == expected
+    assert classify({"any": np.array([[value]], np.float32)}, params) == FrameLabel(*expected)
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=9, unique=True))
 def test_of_many_values_the_largest_is_the_label(values: list[float]) -> None:
     params = ClassifyParams(tuple(map(str, range(len(values)))))
     found = classify({"out": np.array([values], np.float32)}, params)
-    assert found == (str(values.index(max(values))), max(values))
+    assert found == FrameLabel(str(values.index(max(values))), max(values))
 
 
 def test_an_output_that_is_not_the_labels() -> None:
@@ -42,7 +42,7 @@ def test_an_output_that_is_not_the_labels() -> None:
 
 @pytest.mark.parametrize(("value", "expected"), [(1.0005, ("car", 1.0)), (-0.0005, ("not_car", 1.0))])
 def test_rounding_is_no_fault_and_logits_are(value: float, expected: tuple[str, float]) -> None:
-    assert classify({"out": np.array([[value]], np.float32)}, CAR) == expected
+    assert classify({"out": np.array([[value]], np.float32)}, CAR) == FrameLabel(*expected)
     with pytest.raises(NightjarError, match=r"is not a probability\. End the network with a sigmoid"):
         classify({"out": np.array([[4.2]], np.float32)}, CAR)
 
@@ -74,4 +74,4 @@ def test_how_many_labels_an_output_has(labels: int, values: int, fit: bool) -> N
 
 
 def test_two_values_for_two_labels_are_one_each() -> None:
-    assert classify({"out": np.array([[0.7, 0.3]], np.float32)}, CAR) == ("not_car", pytest.approx(0.7))
+    assert classify({"out": np.array([[0.7, 0.3]], np.float32)}, CAR) == FrameLabel("not_car", pytest.approx(0.7))

@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.inference.pipeline import FrameResult, FrameTensor, inside_frame, run_pipeline
+from models.decoders.classifier import ClassifyParams
+from models.decoders.regions import RegionSpec
+from models.inference.pipeline import FrameResult, FrameTensor, inside_frame, label_regions, run_pipeline
 from models.inference.preprocess import Mode, plan_resize
 from models.inference.runtime import RuntimeFault
-from models.types import FramePoses
+from models.types import FramePoses, Region
 
 
 class FakeRuntime:
@@ -118,3 +120,31 @@ def test_a_keypoint_outside_the_frame_comes_to_its_edge_and_no_farther_from_any_
     assert np.all((inside[there] >= 0) & (inside[there] <= (639, 359)))
     was, now = (np.linalg.norm(places[there] - truth, axis=1) for places in (before, inside))
     assert np.all(now <= was + 1e-3)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+@pytest.mark.parametrize("regions", [1, 3])
+def test_a_frame_has_one_label_from_the_best_of_its_regions(slots: int, regions: int) -> None:
+    params = ClassifyParams(("dark", "bright"), threshold=0.5, regions=RegionSpec())
+    places = [Region(place, 0, 4, 4) for place in range(regions)]
+    random = np.random.default_rng(1)
+    values = random.integers(0, 2, (40, regions)) * random.integers(0, 2, (40, 1))  # some frames are dark
+    tensors = [
+        (FrameTensor(number * 2, number / 10, np.full((1, 2, 2, 3), value, np.uint8)), place)
+        for number, row in enumerate(values)
+        for place, value in zip(places, row, strict=True)
+    ]
+    results = list(label_regions(iter(tensors), FakeRuntime(slots), params))
+    assert [(result.number, result.t_s) for result in results] == [(number * 2, number / 10) for number in range(40)]
+    expected = [("bright" if row.any() else "dark", 1.0, places[row.argmax()]) for row in values]
+    assert [result.seen for result in results] == expected
+
+
+def test_regions_that_are_abandoned_leave_nothing_in_flight() -> None:
+    params = ClassifyParams(("dark", "bright"), regions=RegionSpec())
+    runtime = FakeRuntime(4)
+    tensors = ((tensor, Region(0, 0, 2, 2)) for tensor in ring_of_frames(100, 4, []))
+    results = label_regions(tensors, runtime, params)
+    next(results)
+    results.close()
+    assert not runtime.busy

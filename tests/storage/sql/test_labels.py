@@ -1,6 +1,7 @@
 """A classifier's rows: written and read back alike, in SQL and Parquet, refused where they are not the segment's."""
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from storage.ledger.leases import claim
 from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
 from storage.rows import check_rows
 from storage.sql.catalogue import record_file, show_when_complete
+from storage.sql.label_settings import LabelSettings, read_label_settings, set_label_settings
 from storage.sql.query import query
 from tests.storage.samples import (
     assert_same,
@@ -154,3 +156,100 @@ def test_frames_a_second_apart(engine: Engine, frames_per_second: float | None, 
     """28 frames are 1.12 s: a step where one frame a second is looked at, a hole where every frame is."""
     night(engine, frames_per_second, [0, 28])
     assert [row[2:5] for row in query(engine, ASK)[1]] == runs
+
+
+HYSTERESIS = LabelSettings("car", "not_car", enter_score=0.7, leave_score=0.4)
+
+
+def intervals_of(engine: Engine, cars: list[float], settings: LabelSettings | None, frames: list[int]) -> list[Any]:
+    """Store frames with these probabilities of a car, 25 frames/s; return the intervals as (label, from, to) frames."""
+    video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=100, model=CAR)
+    record_file(engine, "archive/", "street.mp4", 1, "e", video_id=video_id)
+    show_when_complete(engine, "classification", model_version_id)
+    p = np.array(cars, np.float32)
+    number, is_car = np.array(frames), p >= 0.5
+    labels = np.where(is_car, "car", "not_car")
+    rows = Classifications(number, labels, number / 25, np.where(is_car, p, 1 - p).astype(np.float32))
+    assert commit_segment(engine, must_claim(engine, batch_id), rows, make_report(100))
+    finish_batch(engine, batch_id)
+    set_label_settings(engine, model_version_id, settings)
+    return [(row[1], round(row[2] * 25), round(row[3] * 25)) for row in query(engine, ASK)[1]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (None, [("not_car", 0, 1), ("car", 2, 3), ("not_car", 4, 4), ("car", 5, 5), ("not_car", 6, 9)]),
+        (HYSTERESIS, [("not_car", 0, 2), ("car", 3, 6), ("not_car", 7, 9)]),
+        (dataclasses.replace(HYSTERESIS, leave_score=0.7), [("not_car", 0, 2), ("car", 3, 3), ("not_car", 4, 9)]),
+        (dataclasses.replace(HYSTERESIS, min_duration_s=0.11), [("not_car", 0, 2), ("car", 3, 6), ("not_car", 7, 9)]),
+        (dataclasses.replace(HYSTERESIS, min_duration_s=0.13), [("not_car", 0, 9)]),
+    ],
+)
+def test_intervals_do_not_flicker(engine: Engine, settings: LabelSettings | None, expected: list[Any]) -> None:
+    cars = [0.1, 0.2, 0.6, 0.9, 0.45, 0.6, 0.41, 0.3, 0.45, 0.1]
+    assert intervals_of(engine, cars, settings, list(range(10))) == expected
+
+
+def test_the_score_of_an_interval_is_of_its_own_label(engine: Engine) -> None:
+    intervals_of(engine, [0.9, 0.45, 0.1], HYSTERESIS, [0, 1, 2])
+    assert [(row[1], row[5]) for row in query(engine, ASK)[1]] == [
+        ("car", pytest.approx(0.675)),
+        ("not_car", pytest.approx(0.9)),
+    ]
+
+
+def test_a_hole_ends_an_interval_and_its_hysteresis(engine: Engine) -> None:
+    found = intervals_of(engine, [0.9, 0.6, 0.6, 0.9], HYSTERESIS, [0, 1, 60, 61])
+    assert found == [("car", 0, 1), ("not_car", 60, 60), ("car", 61, 61)]
+
+
+def reference_intervals(cars: list[float], settings: LabelSettings) -> list[tuple[str, int, int]]:
+    """The same by a plain loop."""
+    inside, states = False, []
+    for p in np.array(cars, np.float32).astype(float):
+        inside = p >= settings.enter_score or (inside and p >= settings.leave_score)
+        states.append(inside)
+    runs = [
+        (state, [n for n, _ in run]) for state, run in itertools.groupby(enumerate(states), key=lambda each: each[1])
+    ]
+    kept = [
+        state and (numbers[-1] - numbers[0]) / 25 >= settings.min_duration_s for state, numbers in runs for _ in numbers
+    ]
+    return [
+        ("car" if state else "not_car", (numbers := [n for n, _ in run])[0], numbers[-1])
+        for state, run in itertools.groupby(enumerate(kept), key=lambda each: each[1])
+    ]
+
+
+@given(
+    cars=st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 1.0]), min_size=1, max_size=40),
+    leave=st.sampled_from([0.25, 0.375, 0.5]),
+    enter=st.sampled_from([0.5, 0.625, 0.75]),
+    least=st.sampled_from([0.0, 0.06, 0.1]),
+)
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_intervals_equal_those_of_a_plain_loop(
+    engine: Engine, cars: list[float], leave: float, enter: float, least: float
+) -> None:
+    with engine.begin() as connection:
+        for table in ("classifications", "label_settings", "batch_segments", "segments", "archive_files"):
+            connection.execute(text(f"DELETE FROM {table}"))
+    chosen = LabelSettings("car", "not_car", enter, leave, least)
+    assert intervals_of(engine, cars, chosen, list(range(len(cars)))) == reference_intervals(cars, chosen)
+
+
+def test_settings_are_replaced_and_removed(engine: Engine) -> None:
+    _, model_version_id, _ = planned_batch(engine, VIDEO, length=100, model=CAR)
+    assert read_label_settings(engine, model_version_id) is None
+    for chosen in (HYSTERESIS, dataclasses.replace(HYSTERESIS, min_duration_s=2.0), None):
+        set_label_settings(engine, model_version_id, chosen)
+        assert read_label_settings(engine, model_version_id) == chosen
+
+
+@pytest.mark.parametrize(
+    "bad", [{"leave_score": 0.8}, {"enter_score": 1.1}, {"min_duration_s": -1}, {"other_label": "car"}]
+)
+def test_settings_that_make_no_sense(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="Give"):
+        dataclasses.replace(HYSTERESIS, **bad)
