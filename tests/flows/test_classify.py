@@ -155,3 +155,22 @@ def test_a_foreign_classifier_with_its_own_scaling_names_films_as_keras_does(cas
     )
     assert [row[:2] for row in found] == [("bright.mp4", "bright"), ("dark.mp4", "dark")]
     assert found[0][2] == pytest.approx(0.9999, abs=1e-3)
+
+
+def test_intervals_are_steadied_by_a_command(archive: Path) -> None:
+    run(archive)
+    runner, rows = CliRunner(), ask(ROWS)
+    intervals = "SELECT label, frames FROM label_intervals ORDER BY from_s"
+    flickering = ask(intervals)
+    assert len(flickering) > 10
+    said = runner.invoke(main, ["intervals", "spotter"], catch_exceptions=False).output
+    assert said == "An interval of spotter ends where the label changes\n"
+    answer = runner.invoke(main, ["intervals", "spotter", "--enter", "0.9", "--leave", "0.5", "--min-duration", "1"])
+    assert "An interval of spot begins at a probability of 0.9, ends below 0.5, and lasts 1 s at least" in answer.output
+    assert ask(intervals) == [("empty", 60)]  # a spot lasts six frames of 25 a second
+    assert ask(ROWS) == rows
+    refused = runner.invoke(main, ["intervals", "spotter", "--enter", "0.4", "--leave", "0.5"])
+    assert refused.exit_code == 1
+    assert "the first no smaller than the second" in refused.output
+    runner.invoke(main, ["intervals", "spotter", "--off"], catch_exceptions=False)
+    assert ask(intervals) == flickering
