@@ -83,8 +83,8 @@ def _values(outputs: Mapping[str, NDArray[Any]], params: ClassifyParams) -> NDAr
     (values,) = outputs.values()
     if not fits(params.labels, values.size):
         raise NightjarError(
-            f"The output has {values.size} values, which does not fit the labels {', '.join(params.labels)}. Convert the "
-            "model again."
+            f"The output has {values.size} values, which does not fit the labels {', '.join(params.labels)}. Convert "
+            "the model again."
         )
     return values.reshape(-1)
 
