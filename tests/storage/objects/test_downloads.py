@@ -169,7 +169,7 @@ def test_a_pinned_checksum_is_compared_at_the_first_download(
 ) -> None:
     url = f"{model.url}/m/a_biases"
     monkeypatch.setitem(PINNED, url, hashlib.sha256(b"the true file").hexdigest())
-    with pytest.raises(FetchError, match=r"a_biases has sha256"):
+    with pytest.raises(FetchError, match=r"sha256 of .*a_biases is"):
         model.fetch("/m/manifest.json", tmp_path)
     assert "a_biases" not in files(tmp_path)
     monkeypatch.setitem(PINNED, url, hashlib.sha256(bytes(12)).hexdigest())
@@ -205,7 +205,7 @@ def test_shards_in_folders_below_are_fetched_into_such(site: Site, tmp_path: Pat
 
 def test_a_missing_file_names_the_address(model: Site, tmp_path: Path) -> None:
     del model.pages["/m/a_biases"]
-    with pytest.raises(FetchError, match=r"/m/a_biases: the server answered 404 .*--source PATH"):
+    with pytest.raises(FetchError, match=r"The server answered 404 .*/m/a_biases\. .*--source PATH"):
         model.fetch("/m/manifest.json", tmp_path)
 
 
@@ -213,7 +213,7 @@ def test_offline_names_the_address_and_the_way_on(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     site = Site(f"http://127.0.0.1:{port}")
-    with pytest.raises(FetchError, match=rf"cannot fetch http://127.0.0.1:{port}/manifest.json .*--source PATH"):
+    with pytest.raises(FetchError, match=rf"http://127.0.0.1:{port}/manifest.json cannot be fetched .*--source PATH"):
         site.fetch("/manifest.json", tmp_path)
     assert files(tmp_path) == {}
 
@@ -247,7 +247,7 @@ def test_names_that_lead_elsewhere_are_refused(site: Site, tmp_path: Path, name:
 
 def test_too_many_bytes_are_not_kept(model: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published, "MAX_FILE_BYTES", 20)
-    with pytest.raises(FetchError, match="over 20 bytes"):
+    with pytest.raises(FetchError, match="more than 20 bytes"):
         model.fetch("/m/manifest.json", tmp_path)
     assert files(tmp_path) == {}
 

@@ -184,7 +184,7 @@ def test_a_segment_in_which_nothing_decodes_is_an_error(tmp_path):
     for packet in range(10, 20):
         path = damage(path, tmp_path / "a.mp4", packet)
     video, index = probe_video(path)
-    with pytest.raises(VideoError, match="none of the frames 10 to 19 can be decoded"):
+    with pytest.raises(VideoError, match="None of the frames 10 to 19 can be decoded"):
         list(read_frames(path, video, index, 10, 20))
     assert len(list(read_frames(path, video, index, 0, 30))) == 20
 
@@ -299,7 +299,7 @@ NOT_VIDEOS = {
     "unknown data": bytes(range(255, 0, -1)),
     "a HEIF or AVIF picture": b"\x00\x00\x00\x18ftypheic" + bytes(200),
     "a WAV sound file": b"RIFF\x00\x01\x00\x00WAVEfmt " + bytes(200),
-    "without the index": b"\x00\x00\x00\x18ftypmp42" + b"\xaa" * 500,
+    "lack the index": b"\x00\x00\x00\x18ftypmp42" + b"\xaa" * 500,
     "0 bytes|truncated": b"\x00\x00\x01\xba",
     "truncated": b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
 }
@@ -475,7 +475,7 @@ def test_any_name_and_a_symlink_will_do_but_pipes_and_folders_do_not(tmp_path):
     assert probe_video(path)[0] == probe_video(link)[0]
     os.mkfifo(tmp_path / "pipe.mp4")
     for bad in (tmp_path / "pipe.mp4", tmp_path):
-        with pytest.raises(VideoError, match="not a regular file"):
+        with pytest.raises(VideoError, match="not a file"):
             probe_video(bad)
     with pytest.raises(AttemptError, match="cannot be opened"):
         probe_video(tmp_path / "absent.mp4")
@@ -557,7 +557,7 @@ def test_a_file_that_is_mostly_holes_is_refused_at_once(tmp_path: Path) -> None:
         file.write(struct.pack(">I4sQ", 1, b"free", (64 << 30) - path.stat().st_size))
         file.truncate(64 << 30)
     begun = time.monotonic()
-    with pytest.raises(VideoError, match=r"sparse: of 68\.7 GB only 0\.0 MB are written; cut short"):
+    with pytest.raises(VideoError, match=r"sparse: of 68\.7 GB only 0\.0 MB are written\. Copy it again"):
         probe_video(path)
     assert time.monotonic() - begun < 5
 
