@@ -23,7 +23,7 @@ class Matching(click.ParamType[str, Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         longest = self.option.max_length
         if not re.fullmatch(self.option.pattern or "", value) or (longest and len(value) > longest):
-            self.fail(f"{value!r} is not a valid name. Use {self.option.expected}.", param, ctx)
+            self.fail(f"{value!r} is not valid. Use {self.option.expected}.", param, ctx)
         return str(value)
 
 

@@ -38,6 +38,8 @@ class Source:
 class InputSpec:
     """The model's own input: tensor = (pixel - mean) / scale, float32, in this layout and colour order.
 
+    An IR whose input is uint8, such as MoveNet's, takes the pixels as they are: mean 0, scale 1.
+
     The runtime always receives (1, height, width, 3) uint8 RGB.
     """
 
@@ -47,7 +49,7 @@ class InputSpec:
     color: Literal["RGB", "BGR"] = "RGB"
     mean: ChannelValues = 127.5
     scale: ChannelValues = 127.5
-    resize: Literal["letterbox", "corner", "stretch"] = "stretch"
+    resize: Literal["letterbox", "corner", "stretch", "fit"] = "stretch"
 
     @property
     def height(self) -> int:

@@ -30,6 +30,7 @@ class Option:
     place: kind of a path, which must exist before anything is started
     separator: stands between the parts of a tuple that users write as one text
     address: a text that may be an address; Prefect's server refuses one with a password in it
+    numbers: of a text: a number or None is taken as a text, too
 
     Pydantic reads it directly, as it follows the protocol of annotated_types.GroupedMetadata.
     """
@@ -49,6 +50,7 @@ class Option:
     place: Literal["", "file", "folder"] = ""
     separator: str = ""
     address: bool = False
+    numbers: bool = False
 
     __is_annotated_types_grouped_metadata__ = True
 
@@ -58,15 +60,24 @@ class Option:
         return f"{self.help} Default: {self.when_empty}." if self.when_empty else self.help
 
     def __iter__(self) -> Iterator[Any]:
-        from pydantic import Field
+        from pydantic import BeforeValidator, Field
 
         bounds = {name: value for name in _BOUNDS if (value := getattr(self, name)) is not None}
         if bounds:
             yield Field(**bounds)
+        if self.numbers:
+            yield BeforeValidator(_as_text)
         yield _Described(self.described, PLAIN_ADDRESS if self.address else None)
 
 
 _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
+
+
+def _as_text(value: object) -> object:
+    """Return a number or None as a text, and anything else as it is."""
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 @dataclass(frozen=True)

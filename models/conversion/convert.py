@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,9 @@ from models.conversion.sources import LoadedModel, SourceFormat, load_source, mo
 from models.conversion.spec import ConvertSpec
 from models.datasets.labelled import LabelledSet, read_labelled
 from models.decoders.classifier import ClassifyParams, classify, fits
+from models.decoders.movenet import MULTI_SHAPE, MoveNetParams
 from models.decoders.openpose import OpenPoseParams
-from models.decoders.posenet import CHANNELS, DecodeParams, cell_origin_px
+from models.decoders.posenet import CHANNELS, DecodeParams, cell_origins_px
 from models.heavy.openvino import ov
 from models.inference.preprocess import preprocess
 from models.inference.runtime import OpenVinoRuntime
@@ -84,12 +85,12 @@ def convert(
 def _from_tensorflow(
     source: Path, spec: ConvertSpec, folder: Path, location: str, stage: Callable[[str], None]
 ) -> Manifest:
-    loaded = load_source(source, width=spec.width, size=spec.size)
+    loaded = load_source(source, width=spec.width, size=spec.input_size)
     stage("converting to OpenVINO IR")
     model = _to_openvino(loaded)
     shapes = {output.get_any_name(): tuple(output.shape) for output in model.outputs}
     decode_params = _decode_params(loaded, spec, shapes)
-    unscaled = InputSpec(name=INPUT_NAME, shape=(1, loaded.size, loaded.size, 3))
+    unscaled = InputSpec(INPUT_NAME, (1, *loaded.size, 3), resize=_resize_mode(loaded, shapes))
     trial = _trial(loaded, spec, model, unscaled, decode_params)
     scaling, basis = choose_scaling(loaded, spec, trial, is_classifier=bool(decode_params))
     given = scaling.of(unscaled)
@@ -108,7 +109,7 @@ def _from_tensorflow(
         precision=spec.precision,
         input=given,
         outputs=shapes,
-        decoder="posenet" if loaded.task == "pose" else "classifier",
+        decoder=loaded.family,
         decode_params=decode_params,
         ir_sha256=ir_sha256(folder),
         parity=_compare_written(folder, reference, spec),
@@ -149,10 +150,10 @@ def _prove(folder: Path, manifest: Manifest, labelled: LabelledSet) -> Proof:
 
 
 def _from_ir(source: Path, spec: ConvertSpec, folder: Path, location: str, stage: Callable[[str], None]) -> Manifest:
-    ir = load_ir(model_file(source))
+    ir = load_ir(model_file(source), spec.input_size)
     _refuse_changes(ir, spec)
     stage("writing")
-    if ir.precision.startswith(spec.precision):
+    if ir.precision.startswith(spec.precision) and not ir.reshaped:
         shutil.copyfile(ir.xml, folder / XML_FILE)
         shutil.copyfile(ir.bin, folder / BIN_FILE)
         precision, zero = ir.precision, dict.fromkeys(ir.outputs, 0.0)
@@ -180,10 +181,9 @@ def _from_ir(source: Path, spec: ConvertSpec, folder: Path, location: str, stage
 
 
 def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
-    """Raise ConversionError for options that do not apply to an IR: its size, width and rounding are fixed."""
+    """Raise ConversionError for options that do not apply to an IR: its width and rounding are fixed."""
     asked = {
         "width": spec.width,
-        "size": spec.size,
         "labels": ",".join(spec.labels),
         "labelled": spec.labelled,
         **dataclasses.asdict(spec.scaling),
@@ -199,8 +199,10 @@ def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
 
 def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     """Empty for a network without its top: it converts, and runs over no video."""
-    if loaded.task == "pose":
-        return dataclasses.asdict(DecodeParams(origin_px=cell_origin_px(loaded.size)))
+    if loaded.family == "posenet":
+        return dataclasses.asdict(DecodeParams(origin_px=cell_origins_px(*loaded.size)))
+    if loaded.family == "movenet":
+        return dataclasses.asdict(MoveNetParams(*loaded.size))
     values = [shape[1] for shape in shapes.values() if len(shape) == 2]
     if len(values) != 1 or len(shapes) != 1:
         if spec.labels:
@@ -237,8 +239,8 @@ def _to_openvino(loaded: LoadedModel) -> Any:
             raise ConversionError(
                 f"OpenVINO cannot convert the graph ({found.strip('- ')}). Export another graph."
             ) from error
-    converted.reshape([1, loaded.size, loaded.size, 3])
-    model = _with_our_names(converted, loaded.outputs)
+    converted.reshape([1, *loaded.size, 3])
+    model = _with_our_names(converted, loaded)
     _check_shapes(loaded, model)
     return model
 
@@ -257,15 +259,16 @@ def _logging_untouched() -> Iterator[None]:
         root.filters[:] = filters
 
 
-def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:
-    """Put the outputs into the order of `outputs`, and replace names that reveal the model's origin."""
+def _with_our_names(converted: Any, loaded: LoadedModel) -> Any:
+    """Put the outputs into the order of the source's, and replace names that reveal the model's origin."""
     results = []
-    for name in outputs:
+    for name in loaded.outputs:
         output = converted.output(f"{OUTPUT_PREFIX}{name}:0")
         output.get_tensor().set_names({name})
         output.get_node().set_friendly_name(name)
         results.append(output.get_node())
     (given,) = converted.get_parameters()
+    given = _with_pixels(given) if loaded.whole_numbers else given
     given.output(0).get_tensor().set_names({INPUT_NAME})
     given.set_friendly_name(INPUT_NAME)
     model = ov.Model(results, [given], "nightjar")
@@ -273,14 +276,28 @@ def _with_our_names(converted: Any, outputs: tuple[str, ...]) -> Any:
     return model
 
 
+def _with_pixels(given: Any) -> Any:
+    """Put an input of uint8 in the place of one of floats. Returns it."""
+    pixels = ov.opset8.parameter(list(given.shape), ov.Type.u8)
+    floats = ov.opset8.convert(pixels, "f32")
+    for reader in given.output(0).get_target_inputs():
+        reader.replace_source_output(floats.output(0))
+    return pixels
+
+
+def _resize_mode(loaded: LoadedModel, shapes: dict[str, tuple[int, ...]]) -> Literal["stretch", "fit"]:
+    """Choose how a frame goes into the tensor, by what was measured: docs/decisions/144-movenet.md."""
+    return "fit" if loaded.family == "movenet" and MULTI_SHAPE in shapes.values() else "stretch"
+
+
 def _check_shapes(loaded: LoadedModel, model: Any) -> None:
     """Raise ConversionError where a shape is dynamic, or does not fit a PoseNet at output stride 16."""
-    cells = -(-loaded.size // OUTPUT_STRIDE)
+    cells = [-(-side // OUTPUT_STRIDE) for side in loaded.size]
     for name, output in zip(loaded.outputs, model.outputs, strict=True):
         if output.partial_shape.is_dynamic:
             raise ConversionError(f"Output {name} has the dynamic shape {output.partial_shape}. Export a static one.")
-        expected = (1, cells, cells, CHANNELS.get(name))
-        if loaded.task == "pose" and tuple(output.shape) != expected:
+        expected = (1, *cells, CHANNELS.get(name))
+        if loaded.family == "posenet" and tuple(output.shape) != expected:
             raise ConversionError(
                 f"Output {name} has the shape {tuple(output.shape)}, not {expected}. "
                 f"Give the model of output stride {OUTPUT_STRIDE}, such as model-stride16.json."

@@ -1,6 +1,6 @@
 """Heavy: surgery on TensorFlow graphs: unfuse, fix the input's shape, find and name the outputs. No files.
 
-A prepared graph is frozen, has one float32 input [1, size, size, 3], one Identity `nightjar/NAME` per output, and
+A prepared graph is frozen, has one float32 input [1, height, width, 3], one Identity `nightjar/NAME` per output, and
 none of the fused operations that OpenVINO cannot convert.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from models.conversion.posenet_graph import width_of
 from models.heavy.tensorflow import GraphDef, NodeDef, op_def_registry, tf
+from models.inference.sizes import InputSize
 from models.manifest import ConversionError
 
 OUTPUT_PREFIX = "nightjar/"
@@ -142,12 +143,15 @@ def image_input(graph: GraphDef) -> NodeDef:
     return inputs[0]
 
 
-def own_size(graph: GraphDef) -> int | None:
-    """Return the graph's fixed input size, None where it takes any. Raises ConversionError if it is not square."""
-    dims = [dim.size for dim in image_input(graph).attr["shape"].shape.dim] or [-1] * 4
-    if dims[1] != dims[2]:
-        raise ConversionError(f"The input is fixed to {dims[1]}x{dims[2]}. Export a model with a square input.")
-    return dims[1] if dims[1] > 0 else None
+def own_size(graph: GraphDef) -> InputSize | None:
+    """Return the graph's fixed input size, None where it takes any. Raises ConversionError if one side alone is."""
+    _, height, width, _ = [dim.size for dim in image_input(graph).attr["shape"].shape.dim] or [-1] * 4
+    if (height > 0) != (width > 0):
+        raise ConversionError(
+            f"One side of the input {height}x{width} is fixed, the other (-1) is not. Export the model with both or "
+            "none fixed."
+        )
+    return InputSize(height, width) if height > 0 else None
 
 
 def candidate_outputs(graph: GraphDef) -> dict[str, str]:
@@ -267,8 +271,8 @@ def mobilenet_width(graph: GraphDef, asked: float | None) -> float:
     return width_of(first[0][3], asked)
 
 
-def prepare(graph: GraphDef, outputs: dict[str, str], size: int) -> GraphDef:
-    """Cut out the part of the graph that makes the outputs, fix its input to [1, size, size, 3], name the outputs.
+def prepare(graph: GraphDef, outputs: dict[str, str], size: InputSize) -> GraphDef:
+    """Cut out the part of the graph that makes the outputs, fix its input to [1, *size, 3], name the outputs.
 
     Raises ConversionError where the graph is fixed to another size or is no valid TensorFlow.
     """
@@ -280,7 +284,7 @@ def prepare(graph: GraphDef, outputs: dict[str, str], size: int) -> GraphDef:
     for node in ready.node:
         node.attr.pop("_output_shapes", None)
     shape = image_input(ready).attr["shape"].shape
-    shape.CopyFrom(tf.TensorShape([1, size, size, 3]).as_proto())
+    shape.CopyFrom(tf.TensorShape([1, *size, 3]).as_proto())
     names = [f"{OUTPUT_PREFIX}{name}" for name in outputs]
     ready.node.extend(_node(name, "Identity", [tensor]) for name, tensor in zip(names, outputs.values(), strict=True))
     ready = part_of(ready, names)

@@ -14,7 +14,7 @@ from models.conversion.sources import LoadedModel
 from models.conversion.spec import ConvertSpec
 from models.datasets.labelled import LabelledSet, refuse_chance
 from models.decoders.classifier import ClassifyParams, classify
-from models.inference.scaling import HOW_TO_SAY, RANGES, Scaling, named
+from models.inference.scaling import HOW_TO_SAY, RANGES, Color, Scaling, named
 from models.manifest import ConversionError, InputSpec, Proof
 from models.types import FrameLabel, NightjarError
 
@@ -63,8 +63,10 @@ def choose_scaling(
 
     trial: None without labelled pictures. Raises ConversionError where the scaling of a classifier stays unknown.
     """
-    own = own_scaling(loaded.graph, loaded.input, loaded.size)
     asked = spec.scaling.parse()
+    if loaded.whole_numbers:
+        return _of_whole_numbers(asked, spec.scaling.color)
+    own = own_scaling(loaded.graph, loaded.input, loaded.size)
     if asked is not None:
         return asked, _as_asked(asked, own)
     if own is not None and own.expects is not None:
@@ -81,6 +83,17 @@ def choose_scaling(
         f"The model does not say what range its input has: {found}. With another range a classifier gives wrong labels "
         f"without an error. {HOW_TO_SAY}"
     )
+
+
+def _of_whole_numbers(asked: Scaling | None, color: Color) -> tuple[Scaling, str]:
+    """Return the only scaling of an input of integers. Raises ConversionError where another one was asked for."""
+    scaling = named("0..255", "RGB")
+    if color != "RGB" or asked not in (None, scaling):
+        raise ConversionError(
+            f"The model's input is of whole numbers, the pixels as they are ({scaling.describe()}), and another "
+            "scaling was asked for. Leave --scale, --mean, --std and --channels out"
+        )
+    return scaling, "whole numbers, the pixels as they are"
 
 
 def refuse_unproven(trial: ScalingTrial, scaling: Scaling, proof: Proof) -> None:

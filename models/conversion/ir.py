@@ -13,12 +13,16 @@ from typing import Any, get_args
 from models.bounded import check_size, check_xml, root_element
 from models.decoders.openpose import CHANNELS, OpenPoseParams
 from models.heavy.openvino import ov
+from models.inference.sizes import InputSize
 from models.manifest import BIN_FILE, XML_FILE, ConversionError, InputSpec, Precision, file_sha256
 
 
 @dataclass(frozen=True)
 class LoadedIr:
-    """model: OpenVINO's, shapes static; outputs: name -> shape; precision: of the weights; xml, bin: its files"""
+    """model: OpenVINO's, shapes static; outputs: name -> shape; precision: of the weights; xml, bin: its files
+
+    reshaped: the model has another input size than its files
+    """
 
     model: Any
     input: InputSpec
@@ -26,6 +30,7 @@ class LoadedIr:
     precision: Precision
     xml: Path
     bin: Path
+    reshaped: bool = False
 
 
 def is_ir(file: Path) -> bool:
@@ -33,8 +38,8 @@ def is_ir(file: Path) -> bool:
     return root_element(file) == "net"
 
 
-def load_ir(xml: Path) -> LoadedIr:
-    """Read model.xml, with the .bin of the same name next to it.
+def load_ir(xml: Path, size: InputSize | None = None) -> LoadedIr:
+    """Read model.xml, with the .bin of the same name next to it. size: of the input; None = the file's own
 
     Raises ConversionError where it is not an IR, is broken, or is not an OpenPose.
     """
@@ -48,8 +53,21 @@ def load_ir(xml: Path) -> LoadedIr:
         precision = _precision(xml)
     except (RuntimeError, ElementTree.ParseError) as error:
         raise ConversionError(f"OpenVINO cannot read {xml.name} ({error}). Fetch it again.") from error
-    given = _input(model)
-    return LoadedIr(model, given, _outputs(model, given), precision, xml, weights)
+    own = _input(model)
+    given = own if size in (None, (own.height, own.width)) else _reshape(model, size)
+    return LoadedIr(model, given, _outputs(model, given), precision, xml, weights, given != own)
+
+
+def _reshape(model: Any, size: InputSize) -> InputSpec:
+    """Give the model another input size. Raises ConversionError where it cannot have it."""
+    cell_px = OpenPoseParams.cell_px
+    if size.height % cell_px or size.width % cell_px:
+        raise ConversionError(f"--size is {size}. Give multiples of {cell_px} for OpenPose.")
+    try:
+        model.reshape([1, 3, *size])
+    except RuntimeError as error:
+        raise ConversionError(f"The IR cannot have the input size {size} ({error}). Leave --size out.") from error
+    return _input(model)
 
 
 def _precision(xml: Path) -> Precision:

@@ -14,6 +14,7 @@ import h5py  # type: ignore[import-untyped]
 
 from models.bounded import check_archive, parse_json, read_member
 from models.heavy.tensorflow import GraphDef, convert_variables_to_constants_v2, keras, silent_stderr, tf, tf_keras
+from models.inference.sizes import InputSize
 from models.manifest import ConversionError
 
 _OWN_MODULES = ("keras", "tf_keras", "builtins")
@@ -56,7 +57,7 @@ def load_config(config: dict[str, Any]) -> Any:
         ) from error
 
 
-def load_keras(path: Path, size: int | None) -> tuple[GraphDef, dict[str, str]]:
+def load_keras(path: Path, size: InputSize | None) -> tuple[GraphDef, dict[str, str]]:
     """Load a whole model from .h5 or .keras, of Keras 2 or 3. Returns the frozen graph and its outputs.
 
     Raises ConversionError for a file of weights only, code inside, or what Keras cannot read.
@@ -93,13 +94,14 @@ def _zip_config(path: Path) -> tuple[Any, str]:
         raise ConversionError(f"{path.name} is not a Keras file ({error}). Save the whole model again.") from error
 
 
-def freeze_keras(model: Any, size: int | None) -> tuple[GraphDef, dict[str, str]]:
-    """Freeze a model at size x size (None: its own input size): (graph, output name -> tensor name)."""
+def freeze_keras(model: Any, size: InputSize | None) -> tuple[GraphDef, dict[str, str]]:
+    """Freeze a model at a size (None: its own input size): (graph, output name -> tensor name)."""
     inputs = model.inputs
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (3, None):
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
         raise ConversionError(f"The model's inputs are {shapes}. Export a model with one image [1, height, width, 3].")
-    shape = [1, *(own or size for own in inputs[0].shape[1:3]), 3]
+    asked = size or (None, None)
+    shape = [1, *(own or side for own, side in zip(inputs[0].shape[1:3], asked, strict=True)), 3]
     if None in shape:
         raise ConversionError("The model takes any input size. Choose one with --size.")
     function = tf.function(lambda image: model(image, training=False))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.conversion.graph import part_of, to_graph
 from models.heavy.tensorflow import GraphDef, tf
 from models.inference.scaling import IMAGENET_MEAN, Color, Scaling, named
+from models.inference.sizes import InputSize
 
 # Operations after which a plain picture is still a plain picture, each channel a function of the pixel's channels.
 _POINTWISE = {
@@ -66,10 +67,10 @@ class OwnScaling:
         return f"the network subtracts {mean} and divides by {std} itself"
 
 
-def own_scaling(graph: GraphDef, given: str, size: int) -> OwnScaling | None:
+def own_scaling(graph: GraphDef, given: str, size: InputSize) -> OwnScaling | None:
     """Find the scaling at the beginning of a frozen graph; None where there is none or it is not linear per channel.
 
-    given: name of the placeholder [1, size, size, 3] float32. Only its first operations are run.
+    given: name of the placeholder [1, *size, 3] float32. Only its first operations are run.
     """
     ends = _ends(graph, given)
     if len(ends) != 1 or ends == {f"{given}:0"}:
@@ -131,14 +132,14 @@ def _tensor(name: str) -> str:
 
 
 def _response(
-    graph: GraphDef, given: str, end: str, size: int
+    graph: GraphDef, given: str, end: str, size: InputSize
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Measure the matrix (3, 3) and offset (3,) between input and end; None where the relation is not affine."""
     colors = np.vstack([np.zeros(3), 255 * np.eye(3), [[40, 90, 200]]]).astype(np.float32)
     needed = part_of(graph, [end])
     with tf.compat.v1.Session(graph=to_graph(needed)) as session:
         try:
-            seen = [session.run(end, {f"{given}:0": np.full((1, size, size, 3), color)}) for color in colors]
+            seen = [session.run(end, {f"{given}:0": np.full((1, *size, 3), color)}) for color in colors]
         except tf.errors.OpError:
             return None  # a fault of the graph is reported when all of it runs
     middles = [_middle(values) for values in seen]

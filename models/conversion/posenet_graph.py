@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.heavy.tensorflow import GraphDef, tf
+from models.inference.sizes import InputSize
 from models.manifest import ConversionError
 
 OUTPUT_STRIDE = 16
@@ -64,13 +65,13 @@ def block_strides(width: float) -> list[tuple[int, int]]:
     return blocks
 
 
-def build_graph(variables: Variables, width: float, size: int) -> tuple[GraphDef, dict[str, str]]:
-    """Build the frozen graph with input `image` [1, size, size, 3], and its heads: name -> tensor name.
+def build_graph(variables: Variables, width: float, size: InputSize) -> tuple[GraphDef, dict[str, str]]:
+    """Build the frozen graph with input `image` [1, *size, 3], and its heads: name -> tensor name.
 
     Raises ConversionError where a variable is missing or does not fit its neighbours.
     """
     with tf.Graph().as_default() as graph:
-        x = tf.compat.v1.placeholder(tf.float32, [1, size, size, 3], name="image")
+        x = tf.compat.v1.placeholder(tf.float32, [1, *size, 3], name="image")
         try:
             for block, (stride, dilation) in enumerate(block_strides(width)):
                 x = _block(x, variables, block, stride, dilation)

@@ -24,6 +24,7 @@ from models.conversion.graph import (
 )
 from models.conversion.ir import is_ir
 from models.conversion.keras_files import freeze, load_keras
+from models.conversion.movenet_graph import MOVENET_OUTPUT, MULTIPOSE_STRIDE, movenet_output, with_float_input
 from models.conversion.operations import refuse_programs, refuse_saved_programs
 from models.conversion.tfjs import (
     load_graph_model,
@@ -33,13 +34,16 @@ from models.conversion.tfjs import (
     weight_files,
 )
 from models.heavy.tensorflow import GraphDef, SavedModel, tf
+from models.inference.sizes import InputSize, checked
 from models.manifest import ConversionError
 
 SourceFormat = Literal["tfjs-manifest", "tfjs-graph", "tfjs-layers", "frozen-pb", "saved-model", "keras", "openvino-ir"]
 Task = Literal["pose", "classification"]
+Family = Literal["posenet", "movenet", "classifier"]
+"""The decoders of models that come as TensorFlow graphs."""
 
-POSENET_SIZE = 224  # the seed article's input
-MIN_SIZE, MAX_SIZE = 32, 1281  # below, a map of PoseNet is 1x1; above, one frame takes seconds and gigabytes
+POSENET_SIZE = InputSize(224, 224)  # the seed article's input
+MULTIPOSE_SIZE = InputSize(256, 256)  # the longer side that pose-detection gives it
 
 _EXPECTED = (
     "Give a TF.js manifest.json or model.json, a frozen .pb, a SavedModel folder, a .h5, .keras or IR's .xml file."
@@ -58,19 +62,25 @@ _OTHERS = (
 class LoadedModel:
     """A source, ready to convert.
 
-    graph: frozen, prepared as in graph.py; input: name of its placeholder [1, size, size, 3] float32
+    graph: frozen, prepared as in graph.py; input: name of its placeholder [1, *size, 3] float32
+    whole_numbers: the source's own input is of integers, the pixels as they are
     outputs: names in the IR, each an Identity node `nightjar/NAME`; width: of a PoseNet, None for others
     files: every file that was read, by its path inside the source
     """
 
     format: SourceFormat
-    task: Task
+    family: Family
     graph: GraphDef
     input: str
     outputs: tuple[str, ...]
-    size: int
+    size: InputSize
     width: float | None
     files: dict[str, Path]
+    whole_numbers: bool = False
+
+    @property
+    def task(self) -> Task:
+        return "classification" if self.family == "classifier" else "pose"
 
 
 def detect_format(path: Path) -> SourceFormat:
@@ -170,13 +180,13 @@ def _detect_protobuf(file: Path) -> SourceFormat:
     raise ConversionError(f"{found}: it is another kind of file, or not complete. {_EXPECTED}")
 
 
-def load_source(path: Path, *, width: float | None, size: int | None) -> LoadedModel:
-    """Read a model of any known format at input size x size (None: 224 for PoseNet, else the model's own).
+def load_source(path: Path, *, width: float | None, size: InputSize | None) -> LoadedModel:
+    """Read a model of any known format at an input size (None: 224 for PoseNet, else the model's own).
 
     Raises ConversionError where the source is not one, is broken, or does not fit the request.
     """
-    if size is not None and not MIN_SIZE <= size <= MAX_SIZE:
-        raise ConversionError(f"--size is {size}. Give {MIN_SIZE} to {MAX_SIZE}.")
+    if size is not None:
+        checked(size)
     file = model_file(path)
     kind = _detect(file)
     try:
@@ -186,32 +196,49 @@ def load_source(path: Path, *, width: float | None, size: int | None) -> LoadedM
         raise ConversionError(f"{file.name} is damaged ({error!r}). Fetch it again.") from error
 
 
-def _prepared(kind: SourceFormat, file: Path, width: float | None, size: int | None) -> LoadedModel:
+def _prepared(kind: SourceFormat, file: Path, width: float | None, size: InputSize | None) -> LoadedModel:
     whole, candidates = _load(kind, file, width, size)
     pose = posenet_outputs(whole, candidates)
     outputs = pose or _plain_names(candidates)
     graph = part_of(whole, outputs.values())
     refuse_programs(graph.node, graph.library.function)
-    graph = unfuse(graph)
+    graph, whole_numbers = with_float_input(unfuse(graph))
+    family: Family = "posenet" if pose else "classifier"
+    if pose is None and whole_numbers and (people := movenet_output(graph, list(outputs.values()))):
+        family, outputs = "movenet", {MOVENET_OUTPUT: people}
     given = image_input(graph)
     if pose is None and width is not None:
         raise ConversionError(f"--width is {width}, but the model is not a PoseNet. Leave --width out.")
-    ready_size = size or own_size(graph) or (POSENET_SIZE if pose else None)
-    if ready_size is None:
-        raise ConversionError("The model takes any input size. Choose one with --size.")
+    ready_size = _ready_size(family, size, own_size(graph))
     return LoadedModel(
         format=kind,
-        task="pose" if pose else "classification",
+        family=family,
         graph=prepare(graph, outputs, ready_size),
         input=given.name,
         outputs=tuple(outputs),
         size=ready_size,
         width=mobilenet_width(graph, width) if pose else None,
         files=_files(kind, file),
+        whole_numbers=whole_numbers,
     )
 
 
-def _load(kind: SourceFormat, file: Path, width: float | None, size: int | None) -> tuple[GraphDef, dict[str, str]]:
+def _ready_size(family: Family, asked: InputSize | None, own: InputSize | None) -> InputSize:
+    """Choose the input size. Raises ConversionError where none is known, or the model cannot have the one asked for."""
+    size = asked or own or {"posenet": POSENET_SIZE, "movenet": MULTIPOSE_SIZE}.get(family)
+    if size is None:
+        raise ConversionError("The model takes any input size. Choose one with --size.")
+    if family == "movenet" and own is None and (size.height % MULTIPOSE_STRIDE or size.width % MULTIPOSE_STRIDE):
+        near = InputSize(*(max(1, round(side / MULTIPOSE_STRIDE)) * MULTIPOSE_STRIDE for side in size))
+        raise ConversionError(
+            f"--size is {size}, but MoveNet multipose takes multiples of {MULTIPOSE_STRIDE}. Give --size {near}."
+        )
+    return size
+
+
+def _load(
+    kind: SourceFormat, file: Path, width: float | None, size: InputSize | None
+) -> tuple[GraphDef, dict[str, str]]:
     """Load the frozen graph and its candidate outputs."""
     if kind == "openvino-ir":
         raise ConversionError(f"{file.name} is an OpenVINO IR. Give TensorFlow's weights.")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from models.decoders.regions import RegionSpec
 from models.inference.scaling import ScalingRequest
+from models.inference.sizes import SIZE_EXPECTED, SIZE_PATTERN, InputSize, parse_size
 from models.inference.spec import DeviceName
 from models.spec import Option
 
@@ -18,7 +19,7 @@ NAME_EXPECTED = "small letters, digits and '-', such as my-model"
 class ConvertSpec:
     """Parameters of a conversion.
 
-    width: None = read from the weights; size: None = 224 for PoseNet, the model's own for others
+    width: None = read from the weights; size: as users write it, empty = what suits the weights
     labels: of a classifier, see models.decoders.classifier.ClassifyParams; empty = numbers, or no and yes
     threshold, regions: of a classifier of two labels, see models.decoders.classifier.ClassifyParams
     """
@@ -26,7 +27,8 @@ class ConvertSpec:
     name: Annotated[
         str,
         Option(
-            "The model's name here. posenet-050, -075, -100, -101, openpose and posenet-demo have known weights.",
+            "The model's name here. movenet-multipose, -thunder, -lightning, posenet-050, -075, -100, -101, openpose "
+            "and posenet-demo have known weights.",
             pattern=NAME_PATTERN,
             max_length=100,
             expected=NAME_EXPECTED,
@@ -46,9 +48,17 @@ class ConvertSpec:
         Option("MobileNet's width: 0.5, 0.75, 1.0 or 1.01.", when_empty="read from the weights", gt=0, le=2),
     ] = None
     size: Annotated[
-        int | None,
-        Option("Input height and width in pixels.", when_empty="224, or what the weights say", ge=65, le=2049),
-    ] = None
+        str,
+        Option(
+            "Input size in pixels: N for a square, or HEIGHTxWIDTH, such as 192x320 for wide videos.",
+            when_empty="what the weights say, or 224 for PoseNet",
+            pattern=SIZE_PATTERN,
+            max_length=9,
+            expected=SIZE_EXPECTED,
+            metavar="N|HxW",
+            numbers=True,
+        ),
+    ] = ""
     precision: Annotated[Literal["FP16", "FP32"], Option("Data type of the weights in the IR.")] = "FP16"
     device_target: Annotated[
         Literal["CPU", "MYRIAD"], Option("MYRIAD refuses what a Neural Compute Stick cannot run.")
@@ -82,6 +92,14 @@ class ConvertSpec:
     ] = None
     threshold: float = 0.5
     regions: RegionSpec | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", str(self.size or ""))  # a number in schedules that earlier versions stored
+
+    @property
+    def input_size(self) -> InputSize | None:
+        """Input size; None = what suits the weights. Raises ConversionError where it cannot be read."""
+        return parse_size(self.size)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from models.bounded import MAX_JSON_BYTES, MAX_MODEL_BYTES, MAX_NESTING, parse_j
 from models.conversion.keras_files import freeze_keras, load_config
 from models.conversion.posenet_graph import build_graph, width_of
 from models.heavy.tensorflow import GraphDef, tf
+from models.inference.sizes import InputSize
 from models.manifest import ConversionError
 
 Weights = dict[str, NDArray[Any]]
@@ -108,7 +109,7 @@ def weight_files(file: Path) -> list[Path]:
     return files
 
 
-def load_manifest_format(file: Path, width: float | None, size: int) -> tuple[GraphDef, dict[str, str]]:
+def load_manifest_format(file: Path, width: float | None, size: InputSize) -> tuple[GraphDef, dict[str, str]]:
     """Load PoseNet from `manifest.json` and one raw float32 file per variable. Returns the graph and its heads."""
     variables = read_weights(file)
     first = variables.get("MobilenetV1/Conv2d_0/weights")
@@ -213,7 +214,7 @@ def _signature(raw: dict[str, Any], nodes: set[str]) -> dict[str, str]:
     return tensors if all(tensor.split(":")[0] in nodes for tensor in tensors.values()) else {}
 
 
-def load_layers_model(file: Path, size: int | None) -> tuple[GraphDef, dict[str, str]]:
+def load_layers_model(file: Path, size: InputSize | None) -> tuple[GraphDef, dict[str, str]]:
     """Load a Keras network in JSON with its weights. Returns the frozen graph and its outputs."""
     topology = read_json(file)["modelTopology"]
     config = topology.get("model_config", topology)

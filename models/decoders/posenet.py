@@ -38,7 +38,8 @@ class DecodeParams:
 
     mode: "multi" = the greedy decoder; "single" = each heatmap's maximum, all taken for one person
     output_stride_px: pixels of the input tensor from one heatmap cell to the next
-    origin_px: pixel of the input tensor at the centre of the first cell, down and across: see `cell_origin_px`
+    origin_px: pixel of the input tensor at the centre of the first cell, down and across, or (down, across) where the
+        two differ: see `cell_origin_px`
     root_score_threshold: lowest score of a keypoint that starts a pose (multi). 0.5: `scoreThreshold` of tfjs-models
         posenet
     nms_radius_px: no two poses have the same keypoint within this radius (multi). 20: `nmsRadius`, ditto
@@ -52,7 +53,7 @@ class DecodeParams:
 
     mode: Literal["multi", "single"] = "multi"
     output_stride_px: int = 16
-    origin_px: int = 0
+    origin_px: int | tuple[int, int] = 0
     root_score_threshold: float = 0.5
     nms_radius_px: float = 20.0
     keypoint_score_threshold: float = 0.3
@@ -60,6 +61,8 @@ class DecodeParams:
     max_people: int = 15
 
     def __post_init__(self) -> None:
+        if isinstance(self.origin_px, list):  # JSON knows lists only
+            object.__setattr__(self, "origin_px", tuple(self.origin_px))
         if self.mode not in ("multi", "single"):
             raise ValueError(f"The decode mode is {self.mode!r}. Give 'multi' or 'single'.")
         for name in ("root_score_threshold", "keypoint_score_threshold", "pose_score_threshold"):
@@ -81,6 +84,12 @@ def cell_origin_px(size_px: int) -> int:
         origin_px += layer_px if size_px % 2 == 0 else 0
         size_px, layer_px = -(-size_px // 2), 2 * layer_px
     return origin_px
+
+
+def cell_origins_px(height_px: int, width_px: int) -> int | tuple[int, int]:
+    """Return `DecodeParams.origin_px` for an input of this size."""
+    down, across = cell_origin_px(height_px), cell_origin_px(width_px)
+    return down if down == across else (down, across)
 
 
 class _Maps(NamedTuple):
@@ -292,9 +301,16 @@ def _poses(maps: _Maps, spots: _Spots, people: _People, params: DecodeParams) ->
         values[lost] = np.nan
     return FramePoses(
         scores.take(order),
-        xy.take(order, axis=0) + np.float32(params.origin_px),
+        xy.take(order, axis=0) + _origin_xy(params.origin_px),
         keypoint_scores.take(order, axis=0).astype(np.float32),
     )
+
+
+@lru_cache(maxsize=8)
+def _origin_xy(origin_px: int | tuple[int, int]) -> NDArray[np.float32]:
+    """(2,) x then y, pixels."""
+    down, across = origin_px if isinstance(origin_px, tuple) else (origin_px, origin_px)
+    return np.array([across, down], np.float32)
 
 
 def _unclaimed(y: NDArray[np.float64], x: NDArray[np.float64], radius_px: float) -> NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from models.conversion.graph import candidate_outputs, image_input, posenet_outputs, prepare, to_graph, unfuse
 from models.conversion.tfjs import load_graph_model
 from models.heavy.tensorflow import tf
+from models.inference.sizes import InputSize
 from models.manifest import ConversionError
 
 
@@ -25,7 +26,7 @@ def posenet_from_tfjs(file: Path, size: int) -> Callable[[NDArray[np.uint8]], di
     outputs = posenet_outputs(graph, candidate_outputs(graph))
     if outputs is None:
         raise ConversionError(f"{file.name} does not have PoseNet's outputs. Give a PoseNet in TF.js format.")
-    ready = prepare(graph, outputs, size)
+    ready = prepare(graph, outputs, InputSize(size, size))
     shape = image_input(ready).attr["shape"].shape
     shape.CopyFrom(tf.TensorShape([None, size, size, 3]).as_proto())
     session = tf.compat.v1.Session(graph=to_graph(ready))

@@ -16,6 +16,7 @@ from models.conversion.graph import POSENET_OUTPUTS
 from models.conversion.posenet_graph import build_graph
 from models.demo_model.network import WIDTH
 from models.heavy.tensorflow import GraphDef, NodeDef, tf
+from models.inference.sizes import InputSize
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "group1-shard1of1.bin"
@@ -27,7 +28,7 @@ def write_posenet(variables: dict[str, NDArray[np.float32]], folder: Path) -> No
 
     The input is `image` [1, any, any, 3], the outputs heatmap, offset_2, displacement_fwd_2, displacement_bwd_2.
     """
-    graph, heads = build_graph(variables, WIDTH, 224)
+    graph, heads = build_graph(variables, WIDTH, InputSize(224, 224))
     for node in graph.node:
         if node.op == "Placeholder":
             node.attr["shape"].shape.CopyFrom(tf.TensorShape([1, None, None, 3]).as_proto())

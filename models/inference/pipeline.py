@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.decoders.classifier import ClassifyParams, classify, classify_regions, score_region
+from models.decoders.movenet import MoveNetParams, decode_movenet
 from models.decoders.openpose import OpenPoseParams, decode_openpose
 from models.decoders.posenet import DecodeParams, decode_poses
 from models.decoders.regions import RegionScore, RegionSpec
@@ -52,6 +53,7 @@ class FrameResult(NamedTuple):
 DECODERS: dict[str, Callable[[dict[str, Any]], Decoder]] = {
     "posenet": lambda params: partial(decode_poses, params=DecodeParams(**params), finite=True),
     "openpose": lambda params: partial(decode_openpose, params=OpenPoseParams(**params)),
+    "movenet": lambda params: partial(decode_movenet, params=MoveNetParams(**params)),
     "classifier": lambda params: partial(classify, params=ClassifyParams(**params)),
 }
 

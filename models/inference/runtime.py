@@ -195,10 +195,11 @@ def _with_pixels_as_input(openvino: Any, model: Any, manifest: Manifest) -> Any:
     port = steps.input(manifest.input.name)
     port.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
     port.model().set_layout(openvino.Layout(manifest.input.layout))
-    scaled = port.preprocess().convert_element_type(openvino.Type.f32)
-    if manifest.input.color == "BGR":
-        scaled.reverse_channels()
-    scaled.mean(_per_channel(manifest.input.mean)).scale(_per_channel(manifest.input.scale))
+    if model.input().get_element_type() != openvino.Type.u8:  # else the IR takes the pixels as they are
+        scaled = port.preprocess().convert_element_type(openvino.Type.f32)
+        if manifest.input.color == "BGR":
+            scaled.reverse_channels()
+        scaled.mean(_per_channel(manifest.input.mean)).scale(_per_channel(manifest.input.scale))
     for name in manifest.outputs:
         steps.output(name).tensor().set_element_type(openvino.Type.f32)
     return steps.build()

@@ -31,6 +31,7 @@ _BLOCK_BYTES = 1 << 16
 CHECKSUMS_FILE = "checksums.json"
 
 _TFJS = "https://storage.googleapis.com/tfjs-models/"
+_TFHUB = "https://tfhub.dev/google/tfjs-model/movenet/{}/model.json?tfjs-format=file"  # as TF.js asks; Kaggle answers
 _OPENPOSE = (
     "https://storage.openvinotoolkit.org/repositories/open_model_zoo/2023.0/models_bin/1/"
     "human-pose-estimation-0001/FP16/human-pose-estimation-0001"
@@ -43,7 +44,7 @@ class FetchError(NightjarError):
 
 @dataclass(frozen=True)
 class Published:
-    """A model that its authors publish. url: of its manifest.json or .xml; width: of a PoseNet's MobileNetV1"""
+    """A model that its authors publish. url: of its .json or .xml; width: of a PoseNet's MobileNetV1"""
 
     url: str
     width: float | None = None
@@ -52,7 +53,12 @@ class Published:
 PUBLISHED = {
     f"posenet-{width}": Published(f"{_TFJS}weights/posenet/mobilenet_v1_{width}/manifest.json", int(width) / 100)
     for width in ("050", "075", "100", "101")
-} | {"openpose": Published(f"{_OPENPOSE}.xml")}
+} | {
+    "openpose": Published(f"{_OPENPOSE}.xml"),
+    "movenet-lightning": Published(_TFHUB.format("singlepose/lightning/4")),
+    "movenet-thunder": Published(_TFHUB.format("singlepose/thunder/4")),
+    "movenet-multipose": Published(_TFHUB.format("multipose/lightning/1")),
+}
 
 PINNED = {  # address -> sha256, as published or recorded by others
     f"{_TFJS}savedmodel/posenet/mobilenet/{path}": sha256
@@ -183,7 +189,7 @@ class _ModelDownload:
 
     def get(self, name: str) -> Path:
         """Fetch one file unless it is there unchanged."""
-        path, url = self.folder / name, urljoin(self.url, name)
+        path, url = self.folder / name, _beside(self.url, name)
         expected = PINNED.get(url) or _checksums(self.folder).get(name)
         if expected and path.is_file() and _sha256(path) == expected:
             self._count(path.stat().st_size)
@@ -208,7 +214,7 @@ class _ModelDownload:
             response.raise_for_status()
             _refuse_other_content(url, response)
             announced = response.headers.get("Content-Length", "")
-            if self.total_bytes is None and announced.isdigit() and not url.endswith((".json", ".xml")):
+            if self.total_bytes is None and announced.isdigit() and not urlsplit(url).path.endswith((".json", ".xml")):
                 # The last file or the only one; a manifest's whole size is known once it is read.
                 self.total_bytes = self.done_bytes + int(announced)
             for block in response.iter_raw(_BLOCK_BYTES):
@@ -224,6 +230,12 @@ class _ModelDownload:
     def _count(self, size_bytes: int) -> None:
         self.done_bytes += size_bytes
         self.on_progress(self.done_bytes, self.total_bytes)
+
+
+def _beside(url: str, name: str) -> str:
+    """Return the address of a file beside another one, with the same query, as TF.js has it."""
+    query = urlsplit(url).query
+    return urljoin(url, name) + (f"?{query}" if query else "")
 
 
 def _refuse_other_content(url: str, response: httpx.Response) -> None:

@@ -14,6 +14,7 @@ from models.conversion.spec import ConvertSpec, QuantizeSpec
 from models.evaluation.spec import EvaluateSpec
 from models.inference.devices import check_device
 from models.inference.runtime import refuse_unfit
+from models.inference.sizes import parse_size
 from models.inference.spec import BenchmarkSpec
 from models.manifest import Manifest
 from models.spec import Parameter, flatten, parameters
@@ -45,6 +46,7 @@ def check_archive(site: Site, location: str) -> None:
 def check_conversion(spec: ConvertSpec) -> None:
     """Check that the source and the folders of pictures exist, and that the scaling is valid."""
     spec.scaling.parse()
+    parse_size(spec.size)
     refuse_credentials(spec.source)
     refuse_run_number(spec.name)
     if not spec.source:

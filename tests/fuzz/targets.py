@@ -76,6 +76,7 @@ def pictures(folder: Path, held: ExitStack) -> Read:
 def models(folder: Path, held: ExitStack) -> Read:
     """Load like `nightjar convert`, up to the graph before its conversion."""
     from models.conversion.sources import load_source
+    from models.inference.sizes import InputSize
 
     shipped = Path(__file__).parents[2] / "models" / "data" / "posenet-demo"
     topology = (shipped / "model.json").read_text()
@@ -90,7 +91,7 @@ def models(folder: Path, held: ExitStack) -> Read:
         else:
             path = folder / "model.pb"
             path.write_bytes(mutate(frozen, chance))
-        load_source(path, width=None, size=chance.choice([None, 224, 65]))
+        load_source(path, width=None, size=chance.choice([None, InputSize(224, 224), InputSize(65, 97)]))
 
     return read
 

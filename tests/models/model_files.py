@@ -14,6 +14,7 @@ from models.conversion.graph import OUTPUT_PREFIX, to_graph
 from models.conversion.sources import LoadedModel, load_source
 from models.conversion.tfjs import read_weights
 from models.heavy.tensorflow import tf
+from models.inference.sizes import InputSize
 
 MANIFEST = "posenet/tfjs_manifest_075"
 GRAPH = "posenet/tfjs_graph_uint16_050"
@@ -33,7 +34,7 @@ def run(loaded: LoadedModel, tensor: Tensor) -> dict[str, Tensor]:
 
 
 def load(path: Path, width: float | None = None, size: int | None = None) -> LoadedModel:
-    return load_source(path, width=width, size=size)
+    return load_source(path, width=width, size=None if size is None else InputSize(size, size))
 
 
 class Requantised:

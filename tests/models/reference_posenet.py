@@ -174,10 +174,12 @@ def finish(poses: list[Pose], params: DecodeParams) -> FramePoses:
     sure.sort(key=lambda pose: -np.float32(pose.score))
     keypoints = np.full((len(sure), PARTS, 2), np.nan, np.float32)
     keypoint_scores = np.full((len(sure), PARTS), np.nan, np.float32)
+    origin = params.origin_px
+    down, across = origin if isinstance(origin, tuple) else (origin, origin)
     for person, pose in enumerate(sure):
         for keypoint, (position, score) in enumerate(pose.keypoints):
             if score >= params.keypoint_score_threshold and score > 0:
-                keypoints[person, keypoint] = position.x + params.origin_px, position.y + params.origin_px
+                keypoints[person, keypoint] = position.x + across, position.y + down
                 keypoint_scores[person, keypoint] = score
     return FramePoses(np.array([pose.score for pose in sure], np.float32), keypoints, keypoint_scores)
 

@@ -85,6 +85,21 @@ def test_rounding_is_measured_against_the_source(fp32: Path, tmp_path: Path) -> 
     assert convert(fp32, ConvertSpec("b"), tmp_path / "again").version_id == manifest.version_id
 
 
+@pytest.mark.parametrize("precision", ["FP16", "FP32"])
+def test_another_input_size_is_compared_with_the_source_of_that_size(tmp_path: Path, precision: str) -> None:
+    xml = write_ir(tmp_path / "source", precision == "FP16")
+    spec = ConvertSpec("a", size="96x160", precision=precision)  # type: ignore[arg-type]
+    manifest = convert(xml, spec, tmp_path / "out")
+    assert (manifest.input.height, manifest.input.width, manifest.precision) == (96, 160, precision)
+    assert manifest.outputs == {name: (1, channels, 96 // CELL, 160 // CELL) for name, channels in CHANNELS.items()}
+    assert manifest.parity.image_count == 8
+    own = convert(xml, ConvertSpec("a", precision=precision), tmp_path / "own")  # type: ignore[arg-type]
+    assert own.version_id != manifest.version_id
+    runtime = OpenVinoRuntime(tmp_path / "out", manifest)
+    runtime.start(0, np.zeros((1, 96, 160, 3), np.uint8))
+    assert {name: output.shape for name, output in runtime.wait(0).items()} == manifest.outputs
+
+
 def test_pictures_reach_the_model_in_its_own_colours_and_layout(fp32: Path, tmp_path: Path) -> None:
     """RGB bytes go in; the model sees blue first, 0 to 255, and what is right in a wide picture stays right."""
     manifest = convert(fp32, ConvertSpec("a", precision="FP32"), tmp_path / "out")
@@ -102,8 +117,8 @@ def test_pictures_reach_the_model_in_its_own_colours_and_layout(fp32: Path, tmp_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 224}, r"--size 224 does not apply to an IR \(its input is \(1, 3, 64, 96\)\)"),
-        ({"width": 0.5}, "--width 0.5 does not apply"),
+        ({"size": "64x100"}, "Give multiples of 8 for OpenPose"),
+        ({"width": 0.5}, r"--width 0.5 does not apply to an IR \(its input is \(1, 3, 64, 96\)\)"),
         ({"scaling": ScalingRequest("0..1")}, r"--scale 0\.\.1 does not apply"),
         ({"precision": "FP32"}, "weights are FP16, but --precision is FP32"),
     ],

@@ -135,7 +135,7 @@ def test_folders_that_are_no_model_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("source", "width"), [(MANIFEST, 0.75), (GRAPH, 0.50), (FROZEN, 0.50)])
 def test_posenet_sources(data: Path, source: str, width: float) -> None:
     loaded = load(data / source)
-    assert (loaded.task, loaded.size, loaded.width) == ("pose", 224, width)
+    assert (loaded.task, loaded.size, loaded.width) == ("pose", (224, 224), width)
     assert loaded.outputs == ("heatmap", "offset_2", "displacement_fwd_2", "displacement_bwd_2")
     load(data / source, width=width)
     for wrong in (0.5 if width == 0.75 else 0.75, 1.0, 1.01):
@@ -176,7 +176,7 @@ def test_weights_without_a_network_are_refused(data: Path) -> None:
 def test_keras_3_files(small_keras: Any, noise: Tensor, tmp_path: Path, name: str) -> None:
     small_keras.save(tmp_path / name)
     loaded = load(tmp_path / name)
-    assert (loaded.format, loaded.size, loaded.task) == ("keras", 32, "classification")
+    assert (loaded.format, loaded.size, loaded.task) == ("keras", (32, 32), "classification")
     np.testing.assert_allclose(run(loaded, noise)["output"], small_keras(noise, training=False), atol=1e-6)
     with pytest.raises(ConversionError, match="fixed to input size 32, but --size is 48"):
         load(tmp_path / name, size=48)

@@ -12,6 +12,7 @@ from models.conversion.graph import to_graph
 from models.conversion.posenet_graph import block_strides, build_graph
 from models.conversion.tfjs import inside, read_weights
 from models.heavy.tensorflow import tf, tf_keras
+from models.inference.sizes import InputSize
 from models.manifest import ConversionError
 from tests.models.model_files import (
     CHANNELS_100,
@@ -200,7 +201,7 @@ def test_wide_ones_dilate_block_13(width: float) -> None:
 def test_width_100_from_random_weights_equals_dilated_convolutions(tmp_path: Path) -> None:
     """The published 1.00 is not at hand; its rule is: the last block looks at every second cell."""
     variables = random_variables(CHANNELS_100)
-    graph, heads = build_graph(variables, 1.00, 65)
+    graph, heads = build_graph(variables, 1.00, InputSize(65, 65))
     image = np.random.default_rng(6).uniform(-1, 1, (1, 65, 65, 3)).astype(np.float32)
     before = "Conv2d_12_pointwise/relu6:0"
     with tf.compat.v1.Session(graph=to_graph(graph)) as session:

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.inference.preprocess import PAD_VALUE, Mode, plan_resize, preprocess
+from models.inference.preprocess import MAX_STRETCH, PAD_VALUE, Mode, plan_resize, preprocess
 
 sizes = st.tuples(st.integers(1, 4000), st.integers(1, 4000))
-modes = st.sampled_from(["letterbox", "corner", "stretch"])
+modes = st.sampled_from(["letterbox", "corner", "stretch", "fit"])
 points = st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=5).map(np.array)
 
 
@@ -48,6 +48,32 @@ def test_a_letterbox_fits_is_centred_and_keeps_proportions(source: tuple[int, in
     assert (inner == tensor).any()
     exact = np.multiply(source, min(np.divide(tensor, source)))
     assert (abs(inner - np.maximum(exact, 1)) <= 0.5 + 1e-6).all()
+
+
+@settings(deadline=None)
+@given(source=sizes, tensor=sizes)
+def test_a_fit_is_a_centred_letterbox_that_stretches_into_its_bars(
+    source: tuple[int, int], tensor: tuple[int, int]
+) -> None:
+    fit, letterbox = (plan_resize(source, tensor, mode) for mode in ("fit", "letterbox"))
+    inner, plain = (np.array([each.inner_width, each.inner_height]) for each in (fit, letterbox))
+    rest = tensor - np.array([fit.offset_x, fit.offset_y]) - inner
+    assert ((rest - [fit.offset_x, fit.offset_y] >= 0) & (rest - [fit.offset_x, fit.offset_y] <= 1)).all()
+    assert (inner >= plain).all()
+    assert (inner == tensor).any()
+    fills = np.divide(tensor, source)
+    assert ((inner == tensor) | (fills > MAX_STRETCH * min(fills))).all()
+    assert (inner <= np.maximum(np.ceil(np.multiply(source, MAX_STRETCH * min(fills))), 1)).all()
+
+
+def test_a_wide_video_has_no_bars_in_a_tensor_of_nearly_its_proportions() -> None:
+    for source in ((1920, 1080), (1280, 720), (768, 432), (1768, 994)):
+        resize = plan_resize(source, (320, 192), "fit")
+        assert (resize.inner_width, resize.inner_height) == (320, 192)
+    assert plan_resize((640, 480), (320, 192), "fit").inner_width == 282
+    tensor, _ = preprocess(np.full((480, 640, 3), 200, np.uint8), (320, 192), "fit")
+    assert (tensor[:, :19] == 0).all(), "black, as MoveNet was trained"
+    assert (tensor[:, 19:301] == 200).all()
 
 
 @pytest.mark.parametrize("mode", ["letterbox", "corner", "stretch"])
@@ -106,7 +132,7 @@ def test_what_is_no_picture_is_refused() -> None:
             preprocess(wrong, (224, 224), "stretch")
     with pytest.raises(ValueError, match="Give positive"):
         preprocess(np.zeros((0, 5, 3), np.uint8), (224, 224), "stretch")
-    with pytest.raises(ValueError, match="Give 'letterbox', 'corner' or 'stretch'"):
+    with pytest.raises(ValueError, match="Give 'letterbox', 'corner', 'stretch' or 'fit'"):
         plan_resize((5, 5), (5, 5), "crop")  # type: ignore[arg-type]
     resize = plan_resize((640, 480), (224, 224), "letterbox")
     with pytest.raises(ValueError, match=r"resized picture is \(224, 224, 3\), not \(168, 224, 3\)"):

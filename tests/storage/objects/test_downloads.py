@@ -309,7 +309,7 @@ def test_an_address_without_a_file_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_published_names_and_addresses() -> None:
-    posenets = {name: model for name, model in PUBLISHED.items() if name != "openpose"}
+    posenets = {name: model for name, model in PUBLISHED.items() if name.startswith("posenet-")}
     assert list(posenets) == ["posenet-050", "posenet-075", "posenet-100", "posenet-101"]
     assert [model.width for model in posenets.values()] == [0.50, 0.75, 1.00, 1.01]
     assert all(
@@ -320,6 +320,37 @@ def test_the_published_names_and_addresses() -> None:
     assert "/FP16/" in openpose
     assert {openpose, openpose.replace(".xml", ".bin")} <= PINNED.keys()
     assert all(url.startswith("https://") and len(sha256) == 64 for url, sha256 in PINNED.items())
+
+
+def test_movenets_published_addresses_are_those_that_tfjs_asks() -> None:
+    """`fromTFHub` of tfjs-converter's loadGraphModel: model.json below the model's address, with this query."""
+    movenets = {name: model.url for name, model in PUBLISHED.items() if name.startswith("movenet-")}
+    for name, path in (
+        ("lightning", "singlepose/lightning/4"),
+        ("thunder", "singlepose/thunder/4"),
+        ("multipose", "multipose/lightning/1"),
+    ):
+        url = f"https://tfhub.dev/google/tfjs-model/movenet/{path}/model.json?tfjs-format=file"
+        assert movenets.pop(f"movenet-{name}") == url
+    assert not movenets
+
+
+def test_the_query_of_an_address_goes_with_its_shards(site: Site, tmp_path: Path) -> None:
+    """TF Hub answers shards only with the query with which it answered the model; a redirect leads to a store."""
+    weights = [{"name": "w", "shape": [5], "dtype": "uint8"}]
+    raw = {"modelTopology": {}, "weightsManifest": [{"paths": ["s1.bin"], "weights": weights}]}
+    site.pages = {
+        "/hub/1/model.json?tfjs-format=file": Reply(b"", 302, {"Location": f"{site.url}/store/model.json?signed=1"}),
+        "/store/model.json?signed=1": Reply(json.dumps(raw).encode()),
+        "/hub/1/s1.bin?tfjs-format=file": Reply(b"", 302, {"Location": f"{site.url}/store/s1.bin?signed=2"}),
+        "/store/s1.bin?signed=2": Reply(b"12345"),
+    }
+    main = site.fetch("/hub/1/model.json?tfjs-format=file", tmp_path)
+    assert main.name == "model.json"
+    assert files(tmp_path)["s1.bin"] == b"12345"
+    site.asked.clear()
+    site.fetch("/hub/1/model.json?tfjs-format=file", tmp_path)
+    assert site.asked == [], "the files that are there are known by their checksums"
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
