@@ -24,7 +24,7 @@ END = "<!-- end of the generated part -->"
 
 GROUPS = {
     "Videos to rows": ("run", "videos", "sql", "overlay", "batches", "quarantine"),
-    "Models": ("convert", "models", "benchmark", "evaluate", "quantize", "finetune", "compare"),
+    "Models": ("convert", "models", "benchmark", "evaluate", "quantize", "finetune", "compare", "intervals"),
     "Every night and fleets": ("up", "deploy", "worker", "edge-gate", "sweep"),
     "Trying it out": ("demo", "train-demo", "doctor"),
 }

@@ -185,10 +185,10 @@ def _check_labels(rows: Classifications, segment: Segment) -> None:
 
 def _check_regions(regions: NDArray[np.int32], rows: int) -> None:
     if regions.shape != (rows, 4) or regions.dtype != np.int32:
-        raise ValueError(f"regions are {regions.dtype}{regions.shape}, expected int32({rows}, 4)")
+        raise ValueError(f"The regions are {regions.dtype}{regions.shape}, not int32({rows}, 4).")
     corners, sides = regions[:, :2], regions[:, 2:]
     if (corners < 0).any() or (sides < 1).any() or (regions > MOST_SIDE).any():
-        raise ValueError(f"regions from {regions.min(0)} to {regions.max(0)}, expected parts of a frame in pixels")
+        raise ValueError(f"The regions from {regions.min(0)} to {regions.max(0)} are not parts of a frame.")
 
 
 def check_inside(rows: Rows, video: Video) -> None:
@@ -196,7 +196,9 @@ def check_inside(rows: Rows, video: Video) -> None:
     if isinstance(rows, Classifications) and rows.regions is not None and len(rows):
         right, bottom = (rows.regions[:, :2].astype(np.int64) + rows.regions[:, 2:]).max(0)
         if right > video.width or bottom > video.height:
-            raise ValueError(f"regions up to {right}, {bottom}, expected parts of {video.width}x{video.height} pixels")
+            raise ValueError(
+                f"A region reaches to {right}, {bottom}, outside of a frame of {video.width}x{video.height} pixels."
+            )
 
 
 def check_report(report: SegmentReport, segment: Segment) -> None:

@@ -35,16 +35,18 @@ class RegionSpec:
         object.__setattr__(self, "levels", tuple(self.levels))  # JSON knows lists only
         if len(self.levels) > MOST_LEVELS or not all(SMALLEST_LEVEL <= level <= 1 for level in self.levels):
             raise ValueError(
-                f"levels are {self.levels}. Give up to {MOST_LEVELS} fractions from {SMALLEST_LEVEL} to 1."
+                f"The levels are {self.levels}. Give up to {MOST_LEVELS} fractions from {SMALLEST_LEVEL} to 1."
             )
         if not 0 <= self.overlap <= 0.9:
-            raise ValueError(f"overlap is {self.overlap}. Give a fraction from 0 to 0.9.")
+            raise ValueError(f"The overlap is {self.overlap}. Give a fraction from 0 to 0.9.")
         if not 0 <= self.moving <= MOST_MOVING:
-            raise ValueError(f"moving is {self.moving}. Give a number of regions from 0 to {MOST_MOVING}.")
+            raise ValueError(
+                f"The number of moving regions is {self.moving}. Give one of regions from 0 to {MOST_MOVING}."
+            )
         if not 0 < self.gap_s <= MOST_GAP_S:
-            raise ValueError(f"gap_s is {self.gap_s}. Give seconds above 0, up to {MOST_GAP_S}.")
+            raise ValueError(f"The value of gap_s is {self.gap_s}. Give seconds above 0, up to {MOST_GAP_S}.")
         if not 1 <= self.best <= MOST_BEST:
-            raise ValueError(f"best is {self.best}. Give a number of regions from 1 to {MOST_BEST}.")
+            raise ValueError(f"The number of best regions is {self.best}. Give one from 1 to {MOST_BEST}.")
 
 
 class RegionScore(NamedTuple):

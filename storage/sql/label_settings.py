@@ -30,14 +30,14 @@ class LabelSettings:
 
     def __post_init__(self) -> None:
         if self.label == self.other_label:
-            raise ValueError(f"both labels are {self.label!r}. Give two different ones.")
+            raise ValueError(f"Both labels are {self.label!r}. Give two different ones.")
         if not 0 <= self.leave_score <= self.enter_score <= 1:
             raise ValueError(
-                f"intervals would begin at {self.enter_score} and end below {self.leave_score}. Give two "
+                f"Intervals would begin at {self.enter_score} and end below {self.leave_score}. Give two "
                 "probabilities, the first no smaller than the second."
             )
         if not 0 <= self.min_duration_s < math.inf:
-            raise ValueError(f"min_duration_s is {self.min_duration_s}. Give seconds, 0 or more.")
+            raise ValueError(f"The shortest duration is {self.min_duration_s}. Give seconds, 0 or more.")
 
 
 def read_label_settings(engine: Engine, model_version_id: int) -> LabelSettings | None:

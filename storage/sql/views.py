@@ -266,68 +266,87 @@ JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = i.video_id
 {names}
 """
 
-# A run ends where the label changes, or where no frame was processed for longer than sampling explains (stretch).
-# Where label_settings has a row of the model, the frames of the label that it names are those from the first whose
-# probability reaches enter_score until the first below leave_score (mark: the last that is not NULL decides), and a run
-# of them that is too short is counted as the other label.
-# All windows partition by video and model first, so that a condition on them is applied before the rows are sorted.
+# Without a row in label_settings, an interval ends where the label changes. With one, the frames of the label that it
+# names are those from the first whose probability reaches enter_score until the first below leave_score: a frame
+# between the two has no mark, and is as the last frame with a mark before it (`part`). A run of them that is too short
+# counts as the other label. Two arms, because the second one takes several times as long.
+# A gap, where no frame was processed for longer than the sampling interval explains, ends an interval.
 LABEL_INTERVALS = """
 WITH steps AS (
-    SELECT c.video_id, c.model_version_id, c.frame, c.t_s, c.label AS own_label, c.score,
-           h.label AS sought, h.other_label, h.min_duration_s,
-           CASE WHEN CASE WHEN c.label = h.label THEN c.score ELSE 1 - c.score END >= h.enter_score THEN 1
-                WHEN CASE WHEN c.label = h.label THEN c.score ELSE 1 - c.score END < h.leave_score THEN 0 END AS mark,
+    SELECT c.video_id, c.model_version_id, c.frame, c.t_s, c.label, c.score,
            CASE WHEN c.t_s - lag(c.t_s) OVER w <= CASE WHEN m.frames_per_second < 2
                                                        THEN 2 / m.frames_per_second ELSE 1 END
-                THEN 0 ELSE 1 END AS gap
+                THEN 0 ELSE 1 END AS gap,
+           CASE WHEN c.label = lag(c.label) OVER w THEN 0 ELSE 1 END AS changes
     FROM shown_models AS shown
     JOIN classifications AS c ON c.model_version_id = shown.model_version_id
     JOIN model_versions AS m ON m.model_version_id = shown.model_version_id
-    LEFT JOIN label_settings AS h ON h.model_version_id = shown.model_version_id
     WHERE shown.task = 'classification'
     WINDOW w AS (PARTITION BY c.video_id, c.model_version_id ORDER BY c.frame)
 ),
-stretches AS (
-    SELECT s.*, sum(gap) OVER w AS stretch, count(mark) OVER w AS marks
+plain AS (
+    SELECT s.video_id, s.model_version_id, s.label, s.t_s, s.score,
+           sum(CASE WHEN s.gap = 1 OR s.changes = 1 THEN 1 ELSE 0 END)
+               OVER (PARTITION BY s.video_id, s.model_version_id ORDER BY s.frame) AS run
     FROM steps AS s
-    WINDOW w AS (PARTITION BY video_id, model_version_id ORDER BY frame)
+    WHERE NOT EXISTS (SELECT 1 FROM label_settings AS h WHERE h.model_version_id = s.model_version_id)
+),
+marks AS (
+    SELECT s.video_id, s.model_version_id, s.frame, s.t_s, s.label AS own_label, s.score, s.gap,
+           h.label AS sought, h.other_label, h.min_duration_s,
+           CASE WHEN CASE WHEN s.label = h.label THEN s.score ELSE 1 - s.score END >= h.enter_score THEN 1
+                WHEN CASE WHEN s.label = h.label THEN s.score ELSE 1 - s.score END < h.leave_score THEN 0 END AS mark
+    FROM label_settings AS h
+    JOIN steps AS s ON s.model_version_id = h.model_version_id
+),
+parts AS (
+    SELECT s.*, sum(CASE WHEN mark IS NOT NULL OR gap = 1 THEN 1 ELSE 0 END)
+               OVER (PARTITION BY video_id, model_version_id ORDER BY frame) AS part
+    FROM marks AS s
 ),
 states AS (
-    SELECT s.*,
-           CASE WHEN sought IS NULL THEN own_label
-                WHEN max(mark) OVER (PARTITION BY video_id, model_version_id, stretch, marks) = 1 THEN sought
-                ELSE other_label END AS label
-    FROM stretches AS s
+    SELECT s.*, CASE WHEN max(mark) OVER (PARTITION BY video_id, model_version_id, part) = 1 THEN sought
+                     ELSE other_label END AS label
+    FROM parts AS s
 ),
 changes AS (
-    SELECT s.*, CASE WHEN label = lag(label) OVER w THEN 0 ELSE 1 END AS begins
+    SELECT s.*, CASE WHEN gap = 0 AND label = lag(label) OVER w THEN 0 ELSE 1 END AS begins
     FROM states AS s
-    WINDOW w AS (PARTITION BY video_id, model_version_id, stretch ORDER BY frame)
+    WINDOW w AS (PARTITION BY video_id, model_version_id ORDER BY frame)
 ),
 runs AS (
     SELECT s.*, sum(begins) OVER (PARTITION BY video_id, model_version_id ORDER BY frame) AS run FROM changes AS s
 ),
 lasting AS (
-    SELECT video_id, model_version_id, frame, t_s, stretch, score, own_label,
+    SELECT video_id, model_version_id, frame, t_s, gap, score, own_label,
            CASE WHEN label = sought AND max(t_s) OVER w - min(t_s) OVER w < min_duration_s
                 THEN other_label ELSE label END AS label
     FROM runs
     WINDOW w AS (PARTITION BY video_id, model_version_id, run)
 ),
 kept_changes AS (
-    SELECT s.*, CASE WHEN label = lag(label) OVER w THEN 0 ELSE 1 END AS begins
+    SELECT s.*, CASE WHEN gap = 0 AND label = lag(label) OVER w THEN 0 ELSE 1 END AS begins
     FROM lasting AS s
-    WINDOW w AS (PARTITION BY video_id, model_version_id, stretch ORDER BY frame)
+    WINDOW w AS (PARTITION BY video_id, model_version_id ORDER BY frame)
 ),
 kept AS (
     SELECT s.*, sum(begins) OVER (PARTITION BY video_id, model_version_id ORDER BY frame) AS run FROM kept_changes AS s
+),
+intervals AS (
+    SELECT video_id, model_version_id, label, min(t_s) AS from_s, max(t_s) AS to_s, count(*) AS frames,
+           avg(score) AS score
+    FROM plain
+    GROUP BY video_id, model_version_id, run, label
+    UNION ALL
+    SELECT video_id, model_version_id, label, min(t_s), max(t_s), count(*),
+           avg(CASE WHEN label = own_label THEN score ELSE 1 - score END)
+    FROM kept
+    GROUP BY video_id, model_version_id, run, label
 )
-SELECT {video} AS video, r.label, min(r.t_s) AS from_s, max(r.t_s) AS to_s, count(*) AS frames,
-       avg(CASE WHEN r.label = r.own_label THEN r.score ELSE 1 - r.score END) AS score, r.video_id, r.model_version_id
-FROM kept AS r
-JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = r.video_id
+SELECT {video} AS video, i.label, i.from_s, i.to_s, i.frames, i.score, i.video_id, i.model_version_id
+FROM intervals AS i
+JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = i.video_id
 {names}
-GROUP BY {video}, r.video_id, r.model_version_id, r.run, r.label
 """
 
 # Column of video_summary -> its value over the segments `s` of video `v` by the shown model.

@@ -125,7 +125,7 @@ def _region(place: list[float], video: Video) -> Region:
     """Return the region that the sandbox named. Raises SandboxError where it is not inside the frame."""
     region = Region(*map(int, place))
     if min(region) < 0 or region.left + region.width > video.width or region.top + region.height > video.height:
-        raise SandboxError("the decoder's process named a region outside of the frame")
+        raise SandboxError("The decoder's process named a region outside of the frame.")
     return region
 
 
