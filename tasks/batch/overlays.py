@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from models.types import FrameIndex, ModelVersion, NightjarError, Rows, Video
 from storage.ledger import plan
-from storage.ledger.commit import read_labels, read_poses
 from storage.objects.archive import Entry
 from storage.objects.artifacts import Artifacts
 from storage.objects.places import ChangedError
 from storage.sandbox.parent import Sandbox
 from storage.sql import catalogue
 from storage.sql.catalogue import ArchivedVideo
+from storage.sql.result_rows import read_labels, read_poses
 from storage.video.encode import ENCODERS
 from storage.video.geometry import geometry_of, moved
 from tasks.model.names import require_model

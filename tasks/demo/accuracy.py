@@ -10,9 +10,9 @@ from models.demo_model.accuracy import Accuracy, coco_ap, pck
 from models.synthetic.frame import People
 from models.synthetic.truth import people_of
 from models.types import FramePoses, NightjarError, Poses
-from storage.ledger.commit import read_poses
 from storage.objects.archive import canonical
 from storage.sql import catalogue
+from storage.sql.result_rows import read_poses
 from tasks.demo.archive import TRUTH_SUFFIX
 from tasks.site.site import Site
 

@@ -17,10 +17,10 @@ import numpy as np
 from sqlalchemy import Engine, make_url, text
 
 from models.types import Video
-from storage.ledger.commit import read_poses
 from storage.objects.artifacts import FolderArtifacts
 from storage.parquet import Result
 from storage.sql.database import migrate, open_database
+from storage.sql.result_rows import read_poses
 from tasks.segment.load import load_results
 from tasks.segment.result_files import put, result_key
 from tests.benchmarks.people import generated_people

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select, text
 
 from models.types import Poses, Segment
-from storage.ledger.commit import commit_segment, load_result, read_poses
+from storage.ledger.commit import commit_segment, load_result
 from storage.ledger.leases import claim, release
 from storage.ledger.plan import plan_video
 from storage.parquet import Result
 from storage.sql.catalogue import register_model
 from storage.sql.database import DatabaseError
 from storage.sql.query import query
+from storage.sql.result_rows import read_poses
 from storage.sql.tables import segments
 from tests.storage.samples import (
     assert_same,

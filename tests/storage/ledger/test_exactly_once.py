@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from sqlalchemy import Engine, func, select, text
 
 from storage.ledger.batches import count_segments
-from storage.ledger.commit import read_poses
+from storage.sql.result_rows import read_poses
 from storage.sql.tables import segments
 from tests.storage.samples import assert_same, make_poses, make_video, planned_batch
 from tests.storage.workers import LEASE_S, NAIVE_TABLE, work

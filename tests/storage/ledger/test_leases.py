@@ -18,12 +18,13 @@ from storage.ledger.batches import (
     requeue_quarantined,
     start_batch,
 )
-from storage.ledger.commit import commit_segment, read_poses
+from storage.ledger.commit import commit_segment
 from storage.ledger.leases import MAX_TRIES, claim, quarantine_segment, release, renew
 from storage.ledger.plan import plan_video
 from storage.sql.catalogue import record_file, register_model, register_video
 from storage.sql.database import DatabaseError
 from storage.sql.query import query
+from storage.sql.result_rows import read_poses
 from storage.sql.tables import segments
 from tests.storage.samples import (
     assert_same,

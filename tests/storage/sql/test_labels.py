@@ -16,13 +16,14 @@ from sqlalchemy import Engine, text
 
 from models.types import Classifications, Segment
 from storage.ledger.batches import finish_batch
-from storage.ledger.commit import commit_segment, load_result, read_labels
+from storage.ledger.commit import commit_segment, load_result
 from storage.ledger.leases import claim
 from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
 from storage.rows import check_rows
 from storage.sql.catalogue import record_file, show_when_complete
 from storage.sql.label_settings import LabelSettings, read_label_settings, set_label_settings
 from storage.sql.query import query
+from storage.sql.result_rows import read_labels
 from tests.storage.samples import (
     assert_same,
     labels_of,
