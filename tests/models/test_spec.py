@@ -78,8 +78,12 @@ def test_flat_values_there_and_back(job: Job) -> None:
 @given(jobs)
 @settings(deadline=None, max_examples=50)
 def test_flat_values_are_json_that_the_form_admits(job: Job) -> None:
-    for name, value in flatten(job).items():
-        TypeAdapter(parameters(Job)[name].form_annotation).validate_json(TypeAdapter(Any).dump_json(value))
+    flat = flatten(job)
+    admitted = {
+        name: TypeAdapter(parameters(Job)[name].form_annotation).validate_json(TypeAdapter(Any).dump_json(value))
+        for name, value in flat.items()
+    }
+    assert build(Job, admitted) == job
 
 
 def test_what_is_left_out_has_its_default() -> None:

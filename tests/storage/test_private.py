@@ -83,8 +83,10 @@ def test_a_folder_that_is_closed_is_not_walked_again(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     tighten(tmp_path / "nowhere", {"results"})
-    (tmp_path / "file").touch()
+    assert not (tmp_path / "nowhere").exists()
+    (tmp_path / "file").write_bytes(b"rows")
     tighten(tmp_path / "file", {"results"})
+    assert (tmp_path / "file").read_bytes() == b"rows"
 
 
 @pytest.fixture
