@@ -30,7 +30,8 @@ from storage.objects.places import (
     parse_place,
 )
 from storage.objects.s3 import Bucket, File, S3Options
-from storage.video.containers import HEAD_BYTES, tells_its_end
+from storage.video.containers.completeness import tells_its_end
+from storage.video.containers.signatures import HEAD_BYTES
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from models.types import FrameIndex, TimeRepair, VideoError
 from storage.video.coded_film import CodedDigest
-from storage.video.containers import UNFINISHED
 from storage.video.decoder_headers import carries_header
 from storage.video.display import StreamAspects, geometry_of_first
 from storage.video.frames import InexactError, count_packets, decode, open_container, prepare_decoder
 from storage.video.geometry import DisplayGeometry
 from storage.video.keyframes import can_start
+from storage.video.regular_file import UNFINISHED
 from storage.video.streams import VideoPacket, all_packets, film_stream
 from storage.video.time_stamps import NO_TIME, ClockRules, Times, repair
 

@@ -19,14 +19,16 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from models.types import AttemptError, FrameIndex, Video, VideoError
-from storage.video.containers import HEAD_BYTES, MAX_PIXELS, confirmed, open_regular
+from storage.video.containers.signatures import HEAD_BYTES
 from storage.video.decoder_headers import give_headers, headers_after
 from storage.video.display import ASPECT_IN_STREAM, AspectChanged, FrameGeometries, StreamAspects
 from storage.video.geometry import DisplayGeometry
 from storage.video.keyframes import is_shown, mpeg2_size
 from storage.video.pixels import to_rgb
+from storage.video.regular_file import confirmed, open_regular
 from storage.video.streams import VideoPacket, all_packets, film_stream
 
+MAX_PIXELS = 8192 * 4320  # of a frame: 8K
 SEEK_TRIES = 3  # keyframes that are tried, going back, before decoding from the start
 # With many threads MPEG-4's errors arrived late at random, and damaged frames passed as sound. One thread is enough.
 THREADED = {"h264", "hevc", "vp8", "vp9", "av1"}

@@ -13,9 +13,10 @@ from av.video.stream import VideoStream
 
 from models.types import FrameIndex, TimeRepair, Video, VideoError
 from storage.video.coded_film import CodedDigest, CodedFilm
-from storage.video.containers import MAX_PIXELS, UNFINISHED, check_whole, confirmed, digest, open_regular
+from storage.video.containers.completeness import check_whole
 from storage.video.frame_index import TRIAL_FRAMES, Film, demux, index_frames, timing_of, try_decoder
-from storage.video.frames import open_container
+from storage.video.frames import MAX_PIXELS, open_container
+from storage.video.regular_file import UNFINISHED, confirmed, digest, open_regular
 from storage.video.streams import choose_stream, film_stream
 from storage.video.unused import unused_bytes
 

@@ -10,7 +10,7 @@ from io import BufferedReader
 
 import av
 
-from storage.video.containers import ebml_number
+from storage.video.containers.matroska import ebml_number
 from storage.video.frame_index import Film
 from storage.video.frames import open_container
 from storage.video.streams import all_packets

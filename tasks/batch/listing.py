@@ -19,7 +19,7 @@ from storage.objects.places import ChangedError, DeniedObjectError, ObjectError,
 from storage.sandbox.parent import SandboxError
 from storage.sql import catalogue
 from storage.sql.catalogue import FormerVideo, IgnoredFile, KnownFile
-from storage.video.containers import container_of, describe
+from storage.video.containers.signatures import container_of, describe
 from tasks.batch.night import Night, NightKey, open_night
 from tasks.runs.policy import TASK
 from tasks.segment.open_video import FileState, Probes, state_of

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from storage.objects.archive import Archive, Entry, canonical, decode_name, encode_name, is_video, open_archive
 from storage.objects.places import ObjectError, StoreError
 from storage.objects.s3 import PART_BYTES, Bucket, S3Options
-from storage.video.containers import HEAD_BYTES
+from storage.video.containers.signatures import HEAD_BYTES
 
 NO_S3 = S3Options()
 MEGABYTE = 1 << 20

@@ -18,12 +18,13 @@ import pytest
 from models.files import sha256_of
 from models.types import AttemptError, FrameIndex, Video
 from storage.video import probe as video_module
-from storage.video.containers import open_regular, tells_its_end
+from storage.video.containers.completeness import tells_its_end
 from storage.video.frame_index import demux as demux_packets
 from storage.video.frames import open_container, read_frames
 from storage.video.geometry import DisplayGeometry
 from storage.video.pixels import to_rgb
 from storage.video.probe import Limits, VideoError, from_record, probe_record, probe_video
+from storage.video.regular_file import open_regular
 from tests.videos import cut, damage, make_sound, make_video, number_of, numbered_picture, patched
 
 MPEG4 = {"codec": "mpeg4", "options": {}}
@@ -240,7 +241,7 @@ def test_an_io_error_of_the_demuxer_is_the_disks_only_if_the_disk_has_one(tmp_pa
     """FFmpeg says the same of some damaged files: reading the bytes tells which it is."""
     path = make_video(tmp_path / "a.mp4", 10)
     reads = iter([sha256_of, fail_to_read if unreadable else sha256_of])
-    monkeypatch.setattr("storage.video.containers.sha256_of", lambda file, _count: next(reads)(file))
+    monkeypatch.setattr("storage.video.regular_file.sha256_of", lambda file, _count: next(reads)(file))
 
     def fail() -> None:
         raise av.error.OSError(errno.EIO, "Input/output error")

@@ -108,7 +108,7 @@ def test_the_start_of_a_file_is_compared_in_the_sandbox(
     archive: FolderArchive, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = archive.root / "one.mp4"
-    monkeypatch.setattr("storage.video.containers.sha256_of", lambda *_: pytest.fail("hashed here"))
+    monkeypatch.setattr("storage.video.regular_file.sha256_of", lambda *_: pytest.fail("hashed here"))
     start = hashlib.sha256(path.read_bytes()[:500]).hexdigest()
     assert starts_with(sandbox, path, LIMITS, start, 500)
     assert not starts_with(sandbox, path, LIMITS, start, 499)
