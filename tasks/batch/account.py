@@ -29,6 +29,7 @@ from storage.ledger.account import (
 )
 from storage.ledger.batches import SegmentCounts
 from storage.sql.database import Database
+from tasks.model.names import RECOMMENDED
 from tasks.text.wording import (
     change,
     clock,
@@ -125,7 +126,10 @@ class Account:
         """Format rows, video length, the most people and the change since the previous batch, label -> text."""
         if self.own_yield is None:
             return {}
-        lines = {**_rows_line(self.counts.people, self.batch.task), "film": duration(self.own_yield.film_s)}
+        lines = {
+            **_rows_line(self.counts.people, self.batch.task, self.batch.model),
+            "film": duration(self.own_yield.film_s),
+        }
         if self.crowds:
             crowd = self.crowds[0]
             lines["most"] = f"{crowd.most_people} in view at {film_clock(crowd.second)} of {crowd.video}"
@@ -299,10 +303,19 @@ def count_lines(counts: SegmentCounts) -> dict[str, str]:
     }
 
 
-def _rows_line(rows: int, task: str) -> dict[str, str]:
+def _rows_line(rows: int, task: str, model: str) -> dict[str, str]:
     if task == "classification":
         return {"labels": f"{rows:,} rows, one per processed frame"}
+    if rows == 0:
+        return {"people": f"{model} found nobody in any frame. {_better_than(model)}"}
     return {"people": f"{rows:,} rows, one per person per frame"}
+
+
+def _better_than(model: str) -> str:
+    """Name a model that finds more people."""
+    if model.startswith(RECOMMENDED):
+        return f"If people are in the videos, convert {RECOMMENDED} with a larger --size"
+    return f"If people are in the videos, try {RECOMMENDED} ('nightjar convert {RECOMMENDED}')"
 
 
 def crowd_table(account: Account) -> list[dict[str, Any]]:

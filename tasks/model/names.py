@@ -11,6 +11,8 @@ from tasks.site.site import Site
 from tasks.text.wording import nearest
 
 DEMO_MODEL = "posenet-demo"
+RECOMMENDED = "movenet-multipose"
+"""The most people of annotated images per CPU millisecond, see docs/models.md. Not for a Neural Compute Stick."""
 CONVERTIBLE = (*PUBLISHED, DEMO_MODEL)
 """Names that `nightjar convert NAME` accepts without --source."""
 

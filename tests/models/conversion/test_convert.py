@@ -17,7 +17,7 @@ from models.conversion.parity import synthetic_pictures
 from models.conversion.spec import ConvertSpec
 from models.heavy.tensorflow import keras, tf
 from models.inference.pipeline import decoder_for
-from models.inference.preprocess import plan_resize
+from models.inference.preprocess import plan_resize, preprocess
 from models.inference.runtime import OpenVinoRuntime
 from models.inference.scaling import ScalingRequest
 from models.manifest import (
@@ -28,6 +28,7 @@ from models.manifest import (
     Manifest,
     verify_ir,
 )
+from models.types import FramePoses
 from tests.conftest import ROOT
 from tests.models.conftest import Convert
 from tests.models.model_files import (
@@ -114,6 +115,26 @@ def test_any_input_size(data: Path, tmp_path: Path, size: int) -> None:
     assert manifest.outputs["heatmap"] == (1, cells, cells, 17)
     assert manifest.parity.images.startswith("synthetic")
     assert max(manifest.parity.max_abs.values()) < 0.01
+
+
+@pytest.mark.real_data
+def test_a_wide_posenet_finds_the_person_where_the_square_one_does(data: Path, tmp_path: Path) -> None:
+    """Its rows are of an even height, whose first cell is centred 15 pixels down, its columns of an odd width."""
+    image = reference_images(data)[0].read()
+    places = []
+    for size, origin in (("257", 0), ("240x353", (15, 0))):
+        manifest = convert(data / FROZEN, ConvertSpec("a", size=size, precision="FP32"), tmp_path / size)
+        assert manifest.decode_params["origin_px"] == origin
+        again = Manifest.from_json(manifest.to_json())
+        assert again.version_id == manifest.version_id
+        runtime = OpenVinoRuntime(tmp_path / size, manifest)
+        tensor, resize = preprocess(image, (manifest.input.width, manifest.input.height), "stretch", color="RGB")
+        runtime.start(0, tensor[None])
+        seen = decoder_for(again, resize)(runtime.wait(0))
+        assert isinstance(seen, FramePoses)
+        places.append(seen.keypoints[0])
+    apart = np.linalg.norm(places[0] - places[1], axis=1)
+    assert np.nanmedian(apart) < 0.03 * max(image.shape)
 
 
 @pytest.mark.real_data

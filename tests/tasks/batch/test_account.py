@@ -23,7 +23,16 @@ from storage.ledger.leases import quarantine_segment, release
 from storage.objects.artifacts import FolderArtifacts
 from storage.sql.catalogue import record_file
 from storage.sql.database import DatabaseError
-from tasks.batch.account import Account, comparable, device_table, read_account, share_of_best, throttling, video_table
+from tasks.batch.account import (
+    Account,
+    _rows_line,
+    comparable,
+    device_table,
+    read_account,
+    share_of_best,
+    throttling,
+    video_table,
+)
 from tasks.batch.report import _tables, print_account, quarantine_table
 from tasks.site.settings import Settings
 from tasks.site.site import Site
@@ -405,3 +414,17 @@ def test_the_accounts_chart_has_a_lane_a_device(night: Engine) -> None:
     picture = account.chart()
     assert picture.shape[0] == draw(*[lane("a", [1.0])] * 3).shape[0]
     assert account.chart_key() == f"batches/{account.batch.batch_key}/night.png"
+
+
+@pytest.mark.parametrize(
+    ("model", "remedy"),
+    [
+        ("posenet-075", "try movenet-multipose ('nightjar convert movenet-multipose')"),
+        ("movenet-multipose", "convert movenet-multipose with a larger --size"),
+    ],
+)
+def test_a_batch_that_finds_nobody_names_a_better_model(model: str, remedy: str) -> None:
+    lines = _rows_line(0, "pose", model)
+    assert lines["people"] == f"{model} found nobody in any frame. If people are in the videos, {remedy}"
+    assert _rows_line(7, "pose", model) == {"people": "7 rows, one per person per frame"}
+    assert _rows_line(0, "classification", model) == {"labels": "0 rows, one per processed frame"}
