@@ -90,8 +90,8 @@ def _of_whole_numbers(asked: Scaling | None, color: Color) -> tuple[Scaling, str
     scaling = named("0..255", "RGB")
     if color != "RGB" or asked not in (None, scaling):
         raise ConversionError(
-            f"The model's input is of whole numbers, the pixels as they are ({scaling.describe()}), and another "
-            "scaling was asked for. Leave --scale, --mean, --std and --channels out"
+            f"The model takes the pixels as they are, as whole numbers ({scaling.describe()}), and another scaling was "
+            "given. Leave out --scale, --mean, --std and --channels."
         )
     return scaling, "whole numbers, the pixels as they are"
 

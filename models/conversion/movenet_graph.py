@@ -33,7 +33,7 @@ def with_float_input(graph: GraphDef) -> tuple[GraphDef, bool]:
             if node.op not in ("Cast", "Shape", "Identity"):
                 raise ConversionError(
                     f"The input is of whole numbers, and {node.op} {node.name!r} computes with them. Export the model "
-                    "with an input of floats, or with a Cast to float32 behind the input"
+                    "with an input of floats, or with a Cast to float32 after the input."
                 )
             for attribute in _TYPES:
                 if attribute in node.attr:

@@ -46,10 +46,10 @@ class MoveNetParams:
     def __post_init__(self) -> None:
         for name in ("pose_score_threshold", "keypoint_score_threshold"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a score from 0 to 1")
+                raise ValueError(f"{name} is {getattr(self, name)}. Give a score from 0 to 1.")
         for name in ("height_px", "width_px"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected more than 0")
+                raise ValueError(f"{name} is {getattr(self, name)}. Give more than 0.")
 
 
 def decode_movenet(outputs: Mapping[str, NDArray[Any]], params: MoveNetParams) -> FramePoses:
@@ -81,8 +81,8 @@ def _rows(output: NDArray[Any]) -> NDArray[Any]:
     if output.ndim and output.shape[-1] == _BOX_SCORE + 1:
         return output.reshape(-1, _BOX_SCORE + 1)
     raise NightjarError(
-        f"The output has the shape {output.shape}, MoveNet's is {SINGLE_SHAPE} or {MULTI_SHAPE}. Convert the model "
-        "again"
+        f"The output has the shape {output.shape}. MoveNet's is {SINGLE_SHAPE} or {MULTI_SHAPE}. Convert the model "
+        "again."
     )
 
 

@@ -12,7 +12,7 @@ from tasks.text.wording import nearest
 
 DEMO_MODEL = "posenet-demo"
 RECOMMENDED = "movenet-multipose"
-"""The most people of annotated images per CPU millisecond, see docs/models.md. Not for a Neural Compute Stick."""
+"""A good balance of accuracy and cost on a PC, see docs/models.md. It does not run on a Neural Compute Stick."""
 CONVERTIBLE = (*PUBLISHED, DEMO_MODEL)
 """Names that `nightjar convert NAME` accepts without --source."""
 

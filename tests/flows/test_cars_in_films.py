@@ -1,8 +1,8 @@
 """Cars in whole frames of real films, second by second, against labels by eye.
 
 labels.csv: film, second, label. A second is `car` where a car, or a part of one that tells, is in view in half of its
-frames; labelled by eye on every frame of intel_car-detection.mp4 and on one frame per second of the two films without
-cars. No frame of these three films is trained on.
+frames. Labelled by eye: intel_car-detection.mp4 on two frames per second, and every frame around arrivals and
+departures; the two films without cars on one frame per second. No frame of these three films is trained on.
 """
 
 import csv

@@ -38,7 +38,7 @@ def test_the_presets_are_the_three_experiments() -> None:
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_its_name(name: str, value: object) -> None:
-    with pytest.raises(FinetuneError, match=f"^{name} is .*(should|Give)"):
+    with pytest.raises(FinetuneError, match=f"^(The )?{name} (is|are) .*(should|Give)"):
         FinetuneParams(**{name: value})  # type: ignore[arg-type]
 
 

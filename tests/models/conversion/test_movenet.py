@@ -109,7 +109,7 @@ def test_a_multiple_of_32_is_taken_and_another_size_refused(data: Path) -> None:
 @pytest.mark.real_data
 def test_pixels_are_not_scaled(data: Path, tmp_path: Path) -> None:
     for scaling in (ScalingRequest("-1..1"), ScalingRequest(channels="BGR"), ScalingRequest(mean="10")):
-        with pytest.raises(ConversionError, match="whole numbers, the pixels as they are"):
+        with pytest.raises(ConversionError, match="takes the pixels as they are, as whole numbers"):
             convert(data / "movenet/lightning", ConvertSpec("m", scaling=scaling), tmp_path / "out")
 
 
