@@ -309,3 +309,27 @@ class AttemptError(NightjarError):
 
 class TooSlowError(AttemptError):
     """An attempt that took too long by the clock: a slow disk or a busy machine, so the next night may succeed."""
+
+
+class Step(NamedTuple):
+    """One batch of training. epoch: from 1; step: from 1, through all epochs; accuracy: 0 to 1"""
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+
+
+class Epoch(NamedTuple):
+    """One epoch, from 1. loss, accuracy: the mean over its training pictures, each measured at its own step
+
+    step: the last one's number; seconds: training and validation
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from models.car_classifier.checkpoint import Epoch
 from models.car_classifier.metrics import THRESHOLD, ClassifierMetrics, confusion
-from models.types import Floats
+from models.drawing.figures import GRID, INK
+from models.types import Epoch, Floats
 
 _DPI = 110
-_INK, _GRID, _DEFAULT = "#3c3c3c", "#e4e4e4", "#d2743b"
+_DEFAULT = "#d2743b"
 # Distinguishable in print and by colour-blind people: Okabe and Ito (2008), without yellow.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _DASHES = ("-", "--", "-.", ":")
@@ -41,7 +41,7 @@ def draw_scores(title: str, cars: NDArray[np.bool_], scores: Floats, metrics: Cl
     figure, (roc, recall) = _figure(title, 2)
     false_share, true_share, _ = roc_curve(cars, scores)
     roc.plot(false_share, true_share, color=_COLORS[0], linewidth=2)
-    roc.plot([0, 1], [0, 1], color=_GRID, linewidth=1)
+    roc.plot([0, 1], [0, 1], color=GRID, linewidth=1)
     area = f"area {metrics.roc_auc:.4f} [{metrics.roc_auc_low:.3f}, {metrics.roc_auc_high:.3f}]"
     _name(roc, f"ROC curve, {area}", "share of others taken for cars", "share of cars found")
     precision, found, _ = precision_recall_curve(cars, scores)
@@ -113,15 +113,15 @@ def draw_compared(runs: Sequence[RunCurve]) -> bytes:
 def _figure(title: str, panels: int) -> tuple[Figure, NDArray[np.object_]]:
     figure = Figure(figsize=(6.4 * panels, 5.6), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, color=_INK)
+    figure.suptitle(title, color=INK)
     return figure, figure.subplots(1, panels)
 
 
 def _name(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, color=_INK, fontsize=11)
+    axes.set_title(title, color=INK, fontsize=11)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    axes.grid(color=_GRID)
+    axes.grid(color=GRID)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -4,38 +4,14 @@ import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.car_classifier.params import FinetuneError
+from models.types import Epoch, Step
 
 Arrays = list[NDArray[np.generic]]
-
-
-class Step(NamedTuple):
-    """One batch of training. epoch: from 1; step: from 1, through all epochs; accuracy: 0 to 1"""
-
-    epoch: int
-    step: int
-    loss: float
-    accuracy: float
-
-
-class Epoch(NamedTuple):
-    """One epoch, from 1. loss, accuracy: the mean over its training pictures, each measured at its own step
-
-    step: the last one's number; seconds: training and validation
-    """
-
-    epoch: int
-    step: int
-    loss: float
-    accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    seconds: float
 
 
 @dataclass(eq=False)

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from models.car_classifier.checkpoint import Epoch, Step
 from models.car_classifier.metrics import THRESHOLD, Confusion
 from models.datasets.picture import Picture, read_picture
 from models.drawing.figures import (
@@ -35,7 +34,7 @@ from models.drawing.figures import (
 )
 from models.drawing.people import contact_sheet
 from models.drawing.text import fitting, put_text
-from models.types import Floats
+from models.types import Epoch, Floats, Step
 
 _GROUND, _LIGHT, _DIM = (46, 41, 38), (240, 240, 240), (175, 175, 175)
 

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.car_classifier.checkpoint import Epoch, State, Step, load_state, save_state
+from models.car_classifier.checkpoint import State, load_state, save_state
 from models.car_classifier.features import Progress, features
 from models.car_classifier.feed import FeatureFeed, Feed, PictureBatch, PictureFeed
 from models.car_classifier.network import Base, build_base, build_head, join, unfreeze
 from models.car_classifier.params import FinetuneError, FinetuneParams
 from models.datasets.picture import SPLITS, Picture, Split, pictures_sha256
 from models.heavy.tensorflow import disable_op_determinism, keras, tf
+from models.types import Epoch, Step
 
 CHECKPOINT_FILE = "checkpoint.npz"
 MODEL_FILE = "model.keras"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from models.types import NightjarError
+from models.types import Epoch, NightjarError, Step
 from storage.sql.clock import database_now
 from storage.sql.database import DatabaseError, reading, storable, writing
 from storage.sql.tables import model_versions, training_epochs, training_predictions, training_runs, training_steps
@@ -19,27 +19,6 @@ LEASE_S = 300.0
 """A training process renews its lease ten times in this time; after it, another host's process is taken as dead."""
 
 NO_OWNER = {"owner": None, "lease_until": None}
-
-
-class StepRow(NamedTuple):
-    """One batch of training. step: from 1, through all epochs"""
-
-    step: int
-    epoch: int
-    loss: float
-    accuracy: float
-
-
-class EpochRow(NamedTuple):
-    """One epoch, from 1. step: its last one; seconds: training and validation"""
-
-    epoch: int
-    step: int
-    loss: float
-    accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    seconds: float
 
 
 class PredictionRow(NamedTuple):
@@ -140,7 +119,7 @@ def _replace_pictures(connection: Connection, of: dict[str, int], rows: Sequence
         connection.execute(insert(training_predictions), values)
 
 
-def record_epoch(engine: Engine, training_run_id: int, epoch: EpochRow, steps: Sequence[StepRow]) -> None:
+def record_epoch(engine: Engine, training_run_id: int, epoch: Epoch, steps: Sequence[Step]) -> None:
     """Record one epoch and its steps. A repetition after a kill gives the same rows."""
     with writing(engine) as connection:
         for table in (training_epochs, training_steps):
@@ -202,13 +181,13 @@ def read_trainings(engine: Engine, training_run_ids: Sequence[int]) -> list[dict
     return [{**found[number], "epochs": read_epochs(engine, number)} for number in training_run_ids]
 
 
-def read_epochs(engine: Engine, training_run_id: int) -> list[EpochRow]:
+def read_epochs(engine: Engine, training_run_id: int) -> list[Epoch]:
     """Read the epochs of a run, in order."""
-    columns = (training_epochs.c[name] for name in EpochRow._fields)
+    columns = (training_epochs.c[name] for name in Epoch._fields)
     mine = training_epochs.c.training_run_id == training_run_id
     with reading(engine) as connection:
         rows = connection.execute(select(*columns).where(mine).order_by(training_epochs.c.epoch))
-        return [EpochRow(*row) for row in rows]
+        return [Epoch(*row) for row in rows]
 
 
 def read_pictures(engine: Engine, training_run_id: int, split: str | None = None) -> list[PredictionRow]:

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 from prefect import task
 
-from models.car_classifier.checkpoint import Epoch, Step
 from models.car_classifier.params import WEIGHTS_URL, FinetuneParams, FinetuneSpec, PictureSources
 from models.datasets.picture import SPLITS, Picture, PictureError, pictures_sha256, read_picture
 from models.datasets.sources import PictureSet, caltech256, named_splits, plain_folders, stanford_cars
@@ -23,11 +22,11 @@ from models.datasets.survey import Skipped, Survey, left_out_lines, survey
 from models.manifest import file_sha256
 from models.spec import flatten
 from models.text import visible
-from models.types import NightjarError
+from models.types import Epoch, NightjarError, Step
 from storage.objects.downloads import fetch_url
 from storage.sql import trainings
 from storage.sql.database import Database
-from storage.sql.trainings import EpochRow, PredictionRow, StepRow, TrainingPlan
+from storage.sql.trainings import PredictionRow, TrainingPlan
 from tasks.runs.policy import TASK
 from tasks.site.settings import read_settings
 from tasks.site.site import Site, reopen_site
@@ -246,7 +245,7 @@ def train(
         log.info("Computed the features of %s of %s new pictures", f"{done:,}", f"{total:,}")
 
     def on_epoch(epoch: Epoch, steps: Sequence[Step]) -> None:
-        _record_epoch(site.engine, training_run_id, epoch, steps)
+        trainings.record_epoch(site.engine, training_run_id, epoch, steps)
         log.info(
             "Epoch %s of %s: loss %.4f, accuracy %.4f; validation %.4f, %.4f; %.1f s",
             *(epoch.epoch, params.epochs, epoch.loss, epoch.accuracy),
@@ -262,13 +261,8 @@ def train(
     for epoch in trained.epochs:
         if epoch.epoch not in known:
             steps = [step for step in trained.steps if step.epoch == epoch.epoch]
-            _record_epoch(site.engine, training_run_id, epoch, steps)
+            trainings.record_epoch(site.engine, training_run_id, epoch, steps)
     return trained
-
-
-def _record_epoch(engine: Database, training_run_id: int, epoch: Epoch, steps: Sequence[Step]) -> None:
-    rows = [StepRow(**step._asdict()) for step in steps]
-    trainings.record_epoch(engine, training_run_id, EpochRow(**epoch._asdict()), rows)
 
 
 @task(name="keep pictures", **TASK)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from models.car_classifier.charts import RunCurve, draw_compared
-from models.car_classifier.checkpoint import Epoch
 from models.car_classifier.metrics import THRESHOLD, Confusion, confusion
 from models.car_classifier.params import FinetuneParams
 from models.datasets.picture import SPLITS
+from models.types import Epoch
 from storage.sql.catalogue import find_model
 from storage.sql.trainings import PredictionRow, read_pictures, read_trainings
 from tasks.site.site import Site

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from models.car_classifier.charts import RunCurve, draw_compared, draw_scores
-from models.car_classifier.checkpoint import Epoch
 from models.car_classifier.metrics import measure
+from models.types import Epoch
 
 
 def pixels(png: bytes) -> np.ndarray:

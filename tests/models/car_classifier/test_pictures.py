@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 import pytest
 
-from models.car_classifier.checkpoint import Epoch, Step
 from models.car_classifier.metrics import Confusion
 from models.car_classifier.pictures import MOST_FAILURES, draw_confusion, draw_training, failure_sheet
 from models.datasets.picture import Picture
 from models.drawing import figures
 from models.drawing.figures import bgr
+from models.types import Epoch, Step
 
 BLUE, ORANGE = bgr(figures.BLUE), bgr(figures.ORANGE)
 

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
+from models.types import Epoch, Step
 from storage.sql.catalogue import find_model, register_model
 from storage.sql.clock import database_now
 from storage.sql.database import DatabaseError, writing
 from storage.sql.query import query
 from storage.sql.tables import training_runs
 from storage.sql.trainings import (
-    EpochRow,
     PredictionRow,
-    StepRow,
     TrainingBusyError,
     TrainingPlan,
     abandoned_trainings,
@@ -67,12 +66,12 @@ def status(engine: Engine) -> list[Any]:
     return list(query(engine, "SELECT status, error, finished_at IS NULL FROM training_runs")[1])
 
 
-def epoch(number: int) -> EpochRow:
-    return EpochRow(number, 10 * number, 1 / number, 0.9, 1.5 / number, 0.8, 0.25)
+def epoch(number: int) -> Epoch:
+    return Epoch(number, 10 * number, 1 / number, 0.9, 1.5 / number, 0.8, 0.25)
 
 
-def steps(number: int) -> list[StepRow]:
-    return [StepRow(10 * (number - 1) + step, number, 0.5, 1.0) for step in range(1, 11)]
+def steps(number: int) -> list[Step]:
+    return [Step(number, 10 * (number - 1) + step, 0.5, 1.0) for step in range(1, 11)]
 
 
 def test_a_run_that_was_killed_or_failed_goes_on_in_its_row(engine: Engine) -> None:
