@@ -31,11 +31,11 @@ def archive(tmp_path: Path, home: Path, tiny_model: Path, monkeypatch: pytest.Mo
 def test_a_fleets_second_night_is_estimated_from_its_workers(
     archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Within a factor of three, or the night after; a worker that is new is taken for one of its kind."""
+    """Within a factor of three, or the night after; a new worker is assumed as fast as others of its kind."""
     with ExitStack() as workers:
         workers.enter_context(worker("pi-1", tmp_path / "pi-1"))
         first = run(archive, dispatch="fleet", segment_s=4)
-        assert "not measured yet: 345 frames by 1 device" in caplog.text
+        assert "unknown, as this model was never measured here: 345 frames by 1 device" in caplog.text
         workers.enter_context(worker("pi-2-CPU", tmp_path / "pi-2"))
         wrong = []
         for night in range(2):
@@ -49,6 +49,6 @@ def test_a_fleets_second_night_is_estimated_from_its_workers(
     assert min(wrong) < 3
     assert "300 frames by " in caplog.text
     assert "pi-1/CPU (" in caplog.text
-    assert "taken for a CPU" in caplog.text
+    assert "the mean of all CPU devices" in caplog.text
     done = dict(ask(f"SELECT worker, sum(frames_done) FROM segments WHERE batch_id = {first.batch_id} GROUP BY worker"))
     assert {device.worker: device.frames_done for device in first.account.devices} == done == {"pi-1": 345}
