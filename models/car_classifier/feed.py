@@ -4,8 +4,8 @@ A feed's order and its augmentation follow from the seed and the epoch alone, so
 same batches.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -23,25 +23,28 @@ _SMALLEST_CROP = 0.8  # of each side
 _BRIGHTNESS = 0.25  # largest change, darker or brighter
 
 
-class PictureBatch(NamedTuple):
-    """inputs: (n, width) features or (n, 224, 224, 3) in [-1, 1]; cars: (n, 1) float32, 1 = a car"""
-
-    inputs: Any
-    cars: Any
-
-
 class Feed(Protocol):
-    """The pictures of one split as batches."""
+    """The pictures of one split as tf.data's datasets of batches (inputs, cars).
 
-    def epoch(self, number: int) -> Iterator[PictureBatch]:
+    inputs: (n, width) features or (n, 224, 224, 3) in [-1, 1], float32; cars: (n, 1) float32, 1 = a car
+    sizes: pictures of each batch
+    """
+
+    sizes: list[int]
+
+    def epoch(self, number: int) -> Any:
         """Yield the pictures in the epoch's shuffled order."""
 
-    def in_order(self) -> Iterator[PictureBatch]:
+    def in_order(self) -> Any:
         """Yield the pictures in their order, without augmentation."""
 
 
 def _truth(pictures: Sequence[Picture]) -> NDArray[np.float32]:
     return np.array([[picture.car] for picture in pictures], np.float32).reshape(-1, 1)
+
+
+def _sizes(count: int, batch_size: int) -> list[int]:
+    return [min(batch_size, count - begin) for begin in range(0, count, batch_size)]
 
 
 def _shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -53,18 +56,17 @@ class FeatureFeed:
 
     def __init__(self, pictures: Sequence[Picture], features: NDArray[np.float32], batch_size: int, seed: int) -> None:
         self.features, self.cars = features, _truth(pictures)
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.sizes = batch_size, seed, _sizes(len(pictures), batch_size)
 
-    def epoch(self, number: int) -> Iterator[PictureBatch]:
+    def epoch(self, number: int) -> Any:
         return self._batches(_shuffled(len(self.cars), self.seed, number))
 
-    def in_order(self) -> Iterator[PictureBatch]:
+    def in_order(self) -> Any:
         return self._batches(np.arange(len(self.cars)))
 
-    def _batches(self, order: NDArray[np.int64]) -> Iterator[PictureBatch]:
-        for begin in range(0, len(order), self.batch_size):
-            rows = order[begin : begin + self.batch_size]
-            yield PictureBatch(tf.constant(self.features[rows]), tf.constant(self.cars[rows]))
+    def _batches(self, order: NDArray[np.int64]) -> Any:
+        rows = (self.features[order], self.cars[order])
+        return tf.data.Dataset.from_tensor_slices(rows).batch(self.batch_size)
 
 
 class PictureFeed:
@@ -73,14 +75,15 @@ class PictureFeed:
     def __init__(self, pictures: Sequence[Picture], batch_size: int, seed: int, augment: bool) -> None:
         self.pictures, self.cars = pictures, _truth(pictures)
         self.batch_size, self.seed, self.augment = batch_size, seed, augment
+        self.sizes = _sizes(len(pictures), batch_size)
 
-    def epoch(self, number: int) -> Iterator[PictureBatch]:
+    def epoch(self, number: int) -> Any:
         return self._batches(_shuffled(len(self.cars), self.seed, number), number if self.augment else None)
 
-    def in_order(self) -> Iterator[PictureBatch]:
+    def in_order(self) -> Any:
         return self._batches(np.arange(len(self.cars)), None)
 
-    def _batches(self, order: NDArray[np.int64], epoch: int | None) -> Iterator[PictureBatch]:
+    def _batches(self, order: NDArray[np.int64], epoch: int | None) -> Any:
         """epoch: of the augmentation, None = without"""
 
         def read(row: NDArray[np.int64]) -> Image:
@@ -93,12 +96,11 @@ class PictureFeed:
         def load(row: Any, car: Any) -> tuple[Any, Any]:
             # Not stateful: TensorFlow would run stateful functions one after the other to keep their order.
             pixels = tf.numpy_function(read, [row], tf.uint8, stateful=False)
-            return tf.ensure_shape(pixels, (SIZE, SIZE, 3)), car
+            return tf.cast(tf.ensure_shape(pixels, (SIZE, SIZE, 3)), tf.float32) / 127.5 - 1.0, car
 
         rows = tf.data.Dataset.from_tensor_slices((order, self.cars[order]))
         loaded = rows.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        for pixels, cars in loaded.batch(self.batch_size).prefetch(2):
-            yield PictureBatch(tf.cast(pixels, tf.float32) / 127.5 - 1.0, cars)
+        return loaded.batch(self.batch_size).prefetch(2)
 
 
 def augmented(image: Image, random: np.random.Generator) -> Image:

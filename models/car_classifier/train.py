@@ -1,4 +1,4 @@
-"""Heavy: fine-tunes the car / not-a-car classifier: the loop, its checkpoint, the whole network as a .keras file.
+"""Heavy: fine-tunes the car / not-a-car classifier: Keras's fit, its checkpoint, the whole network as a .keras file.
 
 With a frozen backbone and no augmentation only the head is trained, on features that are computed once. Not here: the
 networks (network.py), features (features.py), batches (feed.py), metrics (metrics.py).
@@ -9,8 +9,10 @@ import json
 import math
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.car_classifier.checkpoint import State, load_state, save_state
 from models.car_classifier.features import Progress, features
-from models.car_classifier.feed import FeatureFeed, Feed, PictureBatch, PictureFeed
+from models.car_classifier.feed import FeatureFeed, Feed, PictureFeed
 from models.car_classifier.network import Base, build_base, build_head, join, unfreeze
 from models.car_classifier.params import FinetuneError, FinetuneParams
 from models.datasets.picture import SPLITS, Picture, Split, pictures_sha256
@@ -28,6 +30,9 @@ from models.types import Epoch, Step
 
 CHECKPOINT_FILE = "checkpoint.npz"
 MODEL_FILE = "model.keras"
+
+OnEpoch = Callable[[Epoch, Sequence[Step]], None]
+Logs = Mapping[str, Any] | None  # of Keras: name -> number
 
 _OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -63,7 +68,7 @@ def finetune(
     *,
     weights: Path | None,
     cache: Path | None,
-    on_epoch: Callable[[Epoch, Sequence[Step]], None] = lambda epoch, steps: None,
+    on_epoch: OnEpoch = lambda epoch, steps: None,
     on_features: Progress = lambda done, total: None,
 ) -> Trained:
     """Train from the start or from the folder's checkpoint. Writes checkpoint.npz (after each epoch) and model.keras.
@@ -93,10 +98,10 @@ def finetune(
     state = load_state(identity, path) if path.exists() else State(learner.values(), [])
     learner.set_values(state.values)
     with _determinism():
-        while len(state.epochs) < params.epochs:
-            _run_epoch(learner, feeds, state)
-            save_state(state, identity, path)
-            on_epoch(state.epochs[-1], [step for step in state.steps if step.epoch == len(state.epochs)])
+        if len(state.epochs) < params.epochs:
+            save = partial(save_state, identity=identity, path=path)
+            backup = EpochBackup(learner, state, save, feeds["train"].sizes, on_epoch)
+            learner.fit(feeds["train"], feeds["validation"], backup)
         learner.set_network(state.best)
         validation_scores, scores = (learner.scores(feeds[split]) for split in ("validation", "test"))
     _write_model(whole, folder / MODEL_FILE)
@@ -177,32 +182,63 @@ def _identity(params: FinetuneParams, pictures: Sequence[Picture], base: Base, o
     return json.dumps(parts, sort_keys=True)
 
 
-def _run_epoch(learner: "Learner", feeds: dict[Split, Feed], state: State) -> None:
-    began = time.monotonic()
-    number = len(state.epochs) + 1
-    step = state.steps[-1].step if state.steps else 0
-    sums = np.zeros(3)  # loss, accuracy, pictures
-    for batch in feeds["train"].epoch(number):
-        step += 1
-        loss, accuracy = learner.step(batch)
-        if not math.isfinite(loss):
-            raise _not_finite("training", loss, number, step, learner.params)
-        state.steps.append(Step(number, step, loss, accuracy))
-        sums += np.array([loss, accuracy, 1.0]) * len(batch.cars)
-    validation = learner.evaluate(feeds["validation"])
-    if not math.isfinite(validation[0]):
-        raise _not_finite("validation", validation[0], number, step, learner.params)
-    seconds = time.monotonic() - began
-    loss, accuracy = (sums[:2] / sums[2]).tolist()
-    state.epochs.append(Epoch(number, step, loss, accuracy, *validation, seconds))
-    state.values = learner.values()
-    if state.best_epoch == number:
-        state.best = learner.network_values()
+class EpochBackup(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """Save the state of a training after each epoch, then report the epoch.
+
+    Keras's own BackupAndRestore does not save the state of dropout's generator.
+    """
+
+    def __init__(
+        self,
+        learner: "Learner",
+        state: State,
+        save: Callable[[State], None],
+        sizes: Sequence[int],
+        on_epoch: OnEpoch,
+    ) -> None:
+        """sizes: pictures of each batch of an epoch"""
+        super().__init__()
+        self.learner, self.state, self._save, self._sizes, self._on_epoch = learner, state, save, sizes, on_epoch
+        self._began, self._steps = 0.0, list[Step]()
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._began, self._steps = time.monotonic(), []
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        self.model.reset_metrics()  # Keras would report the mean over the epoch so far
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        before = self.state.steps[-1].step if self.state.steps else 0
+        step = Step(len(self.state.epochs) + 1, before + batch + 1, *_loss_and_accuracy(logs))
+        if not math.isfinite(step.loss):
+            raise _not_finite("training", step.loss, step, self.learner.params)
+        self._steps.append(step)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        validation, last = _loss_and_accuracy(logs, "val_"), self._steps[-1]
+        if not math.isfinite(validation[0]):
+            raise _not_finite("validation", validation[0], last, self.learner.params)
+        loss, accuracy = np.average(
+            [(step.loss, step.accuracy) for step in self._steps], axis=0, weights=self._sizes
+        ).tolist()
+        seconds = time.monotonic() - self._began
+        self.state.steps += self._steps
+        self.state.epochs.append(Epoch(epoch + 1, last.step, loss, accuracy, *validation, seconds))
+        self.state.values = self.learner.values()
+        if self.state.best_epoch == epoch + 1:
+            self.state.best = self.learner.network_values()
+        self._save(self.state)
+        self._on_epoch(self.state.epochs[-1], self._steps)
 
 
-def _not_finite(kind: str, loss: float, epoch: int, step: int, params: FinetuneParams) -> FinetuneError:
+def _loss_and_accuracy(logs: Logs, prefix: str = "") -> tuple[float, float]:
+    assert logs is not None
+    return float(logs[f"{prefix}loss"]), float(logs[f"{prefix}binary_accuracy"])
+
+
+def _not_finite(kind: str, loss: float, step: Step, params: FinetuneParams) -> FinetuneError:
     return FinetuneError(
-        f"The {kind} loss of step {step} (epoch {epoch}) is {loss}. Give a learning rate below "
+        f"The {kind} loss of step {step.step} (epoch {step.epoch}) is {loss}. Give a learning rate below "
         f"{params.learning_rate:g}, or fetch the backbone's weights again."
     )
 
@@ -244,36 +280,41 @@ def _numbered(config: Any, numbers: dict[int, int]) -> Any:
 
 
 class Learner:
-    """A network and its optimiser: training steps, evaluation, and their state as arrays."""
+    """A network in training by Keras's fit, and everything that changes in it as arrays."""
 
     def __init__(self, params: FinetuneParams, network: Any, weights: tuple[float, float]) -> None:
-        self.params, self.network, self.weights = params, network, weights
-        self.optimizer = _OPTIMIZERS[params.optimizer](params.learning_rate)
-        self.optimizer.build(network.trainable_variables)
+        self.params, self._weights = params, dict(enumerate(weights))
+        # Another model of the same layers, so that the network itself is saved without an optimizer.
+        self._model = keras.Model(network.inputs, network.outputs)
+        optimizer = _OPTIMIZERS[params.optimizer](params.learning_rate)
+        self._model.compile(optimizer, "binary_crossentropy", metrics=["binary_accuracy"], jit_compile=False)
+        optimizer.build(network.trainable_variables)
         own = {id(variable) for variable in network.weights}
         states = [variable for variable in network.variables if id(variable) not in own]  # of dropout's generator
         self._network_variables = list(network.trainable_variables)
-        self._variables = [*self._network_variables, *states, *self.optimizer.variables]
-        self._step = tf.function(self._learn, reduce_retracing=True)
-        self._run = tf.function(lambda inputs: network(inputs, training=False), reduce_retracing=True)
+        self._variables = [*self._network_variables, *states, *optimizer.variables]
 
-    def step(self, batch: PictureBatch) -> tuple[float, float]:
-        """Train on one batch. Returns its loss and accuracy before the step."""
-        loss, accuracy = self._step(*batch)
-        return float(loss), float(accuracy)
-
-    def evaluate(self, feed: Feed) -> tuple[float, float]:
-        """Return the mean loss and accuracy over a feed's pictures, each picture counting the same."""
-        losses, right = [], []
-        for batch in feed.in_order():
-            found = self._run(batch.inputs)
-            losses.append(keras.losses.binary_crossentropy(batch.cars, found).numpy())
-            right.append(((found.numpy() >= 0.5) == (batch.cars.numpy() >= 0.5)).ravel())
-        return float(np.concatenate(losses).mean()), float(np.concatenate(right).mean())
+    def fit(self, train: Feed, validation: Feed, backup: "EpochBackup") -> None:
+        """Train from the epoch after the last one of the backup's state to the last one of the parameters."""
+        done = len(backup.state.epochs)
+        self._model.fit(
+            tf.data.Dataset.from_generator(
+                lambda: chain.from_iterable(map(train.epoch, count(done + 1))),
+                output_signature=train.in_order().element_spec,
+            ),
+            steps_per_epoch=len(train.sizes),
+            initial_epoch=done,
+            epochs=self.params.epochs,
+            validation_data=validation.in_order(),
+            class_weight=self._weights,
+            shuffle=False,
+            callbacks=[backup],
+            verbose=0,
+        )
 
     def scores(self, feed: Feed) -> NDArray[np.float32]:
         """(n,) probabilities of a car."""
-        return np.concatenate([self._run(batch.inputs).numpy()[:, 0] for batch in feed.in_order()])
+        return np.asarray(self._model.predict(feed.in_order(), verbose=0)[:, 0], np.float32)
 
     def values(self) -> list[NDArray[np.generic]]:
         return [variable.numpy() for variable in self._variables]
@@ -288,14 +329,3 @@ class Learner:
     def set_network(self, values: Sequence[NDArray[np.generic]]) -> None:
         for variable, value in zip(self._network_variables, values, strict=True):
             variable.assign(value)
-
-    def _learn(self, inputs: Any, cars: Any) -> tuple[Any, Any]:
-        with tf.GradientTape() as tape:
-            found = self.network(inputs, training=True)
-            others_weigh, cars_weigh = self.weights
-            weight = tf.where(cars[:, 0] > 0.5, cars_weigh, others_weigh)
-            loss = tf.reduce_mean(weight * keras.losses.binary_crossentropy(cars, found))
-        variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
-        right = tf.equal(found >= 0.5, cars >= 0.5)
-        return loss, tf.reduce_mean(tf.cast(right, tf.float32))

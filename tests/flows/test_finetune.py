@@ -234,7 +234,7 @@ def test_a_class_without_pictures(pictures: Path, weights: Path) -> None:
 def test_a_loss_that_is_no_number_is_said_and_the_run_is_failed(
     pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune.Learner, "step", lambda *_: (float("nan"), 0.5))
+    monkeypatch.setattr(finetune, "_loss_and_accuracy", lambda *_: (float("nan"), 0.5))
     with pytest.raises(NightjarError, match=r"loss of step 1 .* is nan"):
         run(pictures, weights)
     [(status, error)] = ask("SELECT status, error FROM training_runs")
