@@ -32,6 +32,7 @@ from models.demo_model.train import (
 )
 from models.demo_model.write_tfjs import WEIGHTS_FILE, write_graph_model, write_posenet
 from models.heavy.tensorflow import tf
+from models.inference.sizes import InputSize
 from models.synthetic.frame import TEST_SET, SceneParams
 
 SCENE = SceneParams(people=(1, 2), height=(0.5, 0.9))
@@ -304,7 +305,7 @@ def test_the_exported_model_says_what_the_trained_one_says(tmp_path: Path) -> No
     outputs = posenet_outputs(graph, candidate_outputs(graph))
     assert outputs is not None
     image = rng.uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)
-    ready = prepare(graph, outputs, 64)
+    ready = prepare(graph, outputs, InputSize(64, 64))
     with tf.compat.v1.Session(graph=to_graph(ready)) as session:
         feeds = {f"{image_input(ready).name}:0": image}
         found = session.run({name: f"nightjar/{name}:0" for name in outputs}, feeds)
