@@ -108,7 +108,7 @@ def assert_same(mine: list[FramePoses], oracle: list[Any], *, person_scores: boo
             assert not person_scores or abs(poses.scores[index] - person["score"]) < SCORE
 
 
-@pytest.mark.parametrize(("name", "size"), [("multipose", 256)])
+@pytest.mark.parametrize(("name", "size"), [("multipose", 256), ("lightning", 192), ("thunder", 256)])
 def test_movenet(
     modules: Path, data: Path, pictures: list[NDArray[np.uint8]], tmp_path: Path, name: str, size: int
 ) -> None:
@@ -123,3 +123,16 @@ def test_movenet(
     low = {"keypoint_score_threshold": 0.0, "pose_score_threshold": 0.1 if multi else 0.01}
     mine = ours(tmp_path / "ir", folder, str(size) if multi else "", tensors, **low)
     assert_same(mine, theirs(modules, tmp_path, request, tensors), person_scores=multi)
+
+
+def test_posenets_decoder(modules: Path, data: Path, pictures: list[NDArray[np.uint8]], tmp_path: Path) -> None:
+    size = 257
+    tensors = [np.ascontiguousarray(cv2.resize(picture, (size, size)), np.uint8) for picture in pictures]
+    folder = data / "posenet/tfjs_graph_uint16_050"
+    request = {
+        "kind": "posenet",
+        "model": str(folder / "model-stride16.json"),
+        "weights": [str(file) for file in sorted(folder.glob("*.bin"))],
+    }
+    low = {"keypoint_score_threshold": 0.0, "pose_score_threshold": 0.0}
+    assert_same(ours(tmp_path / "ir", folder, str(size), tensors, **low), theirs(modules, tmp_path, request, tensors))
