@@ -563,3 +563,25 @@ def test_a_night_with_openpose(data: Path, tmp_path: Path) -> None:
         " USING (model_version_id)"
     )
     assert (decoder, source) == ("openpose", "openvino-ir")
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_a_night_with_movenet_of_the_archives_proportions(data: Path, tmp_path: Path) -> None:
+    """A wide street through 192x320: the people at the same places as through another size, under another version."""
+    source = str(data / "movenet/multipose")
+    wide = convert_model("movenet-multipose", source, size="192x320")
+    assert convert_model("movenet-wide", source, size="256x448") != wide
+    (tmp_path / "archive").mkdir()
+    shutil.copy(data / "videos/mmpose_demo.mp4", tmp_path / "archive")
+    for model in ("movenet-multipose", "movenet-wide"):
+        assert run(tmp_path / "archive", model=model).status == "completed"
+    assert ask("SELECT DISTINCT frames_done FROM video_summary") == [(5,)]
+    both = ask(
+        "SELECT a.frame, min(abs(a.left_hip_x - b.left_hip_x) + abs(a.left_hip_y - b.left_hip_y))"
+        " FROM poses AS a JOIN model_versions AS m ON m.model_version_id = a.model_version_id"
+        " JOIN poses AS b ON b.frame = a.frame AND b.model_version_id <> a.model_version_id"
+        " WHERE m.name = 'movenet-multipose' AND a.person = 0 GROUP BY a.frame"
+    )
+    assert [frame for frame, _ in both] == list(range(5))
+    assert max(apart for _, apart in both) < 15
