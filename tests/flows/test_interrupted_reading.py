@@ -158,7 +158,7 @@ def test_renamed_and_removed_files_are_followed(archive: Path) -> None:
     (archive / "one.mp4").rename(archive / "z.mp4")
     (archive / "two.mp4").unlink()
     report = run(archive)
-    assert report.lines()["files"].endswith("2 gone")
+    assert report.lines()["files"].endswith("2 no longer present")
     assert ask("SELECT video, gone_at IS NOT NULL FROM video_summary ORDER BY video") == [("two.mp4", 1), ("z.mp4", 0)]
 
 

@@ -255,7 +255,7 @@ def test_a_new_database_is_filled_from_the_store(
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0023'")
     refused = CliRunner().invoke(main, ["run", str(archive), "--model", "tiny"])
     assert refused.exit_code == 1
-    assert "Move this file aside and run 'nightjar run' again" in refused.stderr
+    assert "Move this file aside, then run 'nightjar run' again" in refused.stderr
 
     monkeypatch.setenv("NIGHTJAR_DATABASE_URL", database_url)
     read_settings.cache_clear()
