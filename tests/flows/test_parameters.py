@@ -47,8 +47,8 @@ AGREED = {
     "finetune": Agreed(
         FinetuneSpec,
         "finetune",
-        "preset stanford devkit caltech folders crop weights name backbone learning_rate optimizer epochs batch_size "
-        "seed dropout dense unfrozen_blocks augment class_weights own_splits",
+        "preset stanford devkit caltech folders backgrounds crop weights name backbone learning_rate optimizer epochs "
+        "batch_size seed dropout dense unfrozen_blocks augment class_weights own_splits moving_regions tiles",
     ),
     "evaluate": Agreed(EvaluateSpec, "evaluate", "model coco images mode device limit"),
     "quantize": Agreed(QuantizeSpec, "quantize", "model archive frames name coco images max_drop device"),
