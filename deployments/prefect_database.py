@@ -47,14 +47,14 @@ def place_database(home: Path) -> bool:
     template, target = template_path(), home / DATABASE
     if prefect_has_own_database() or target.exists() or not template.exists():
         return False
-    with tempfile.TemporaryDirectory(dir=home) as folder:
-        copy = Path(folder) / DATABASE
-        shutil.copyfile(template, copy)
-        copy.chmod(0o600)
-        try:
+    try:
+        with tempfile.TemporaryDirectory(dir=home) as folder:
+            copy = Path(folder) / DATABASE
+            shutil.copyfile(template, copy)
+            copy.chmod(0o600)
             os.link(copy, target)
-        except OSError:  # another command was first, or a file system without links: Prefect migrates
-            return False
+    except OSError:  # another command was first, the disk is full, or its file system has no links: Prefect migrates
+        return False
     return True
 
 

@@ -53,7 +53,7 @@ class FaultProxy:
         return next((own for part, own in self.refused.items() if part == "*" or part in path), None)
 
     async def _answer(self, request: bytes, fault: str) -> bytes:
-        """What comes back of the server's answer; the server has done its work in any case."""
+        """The part of the server's answer that arrives; the server has done its work in any case."""
         answer = await self._forward(request)
         if fault == "cut body":
             head, end, body = answer.partition(b"\r\n\r\n")

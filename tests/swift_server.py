@@ -32,7 +32,7 @@ POLICY = "[storage-policy:0]\nname = one\ndefault = yes\n"
 
 
 class Cache(dict[str, Any]):
-    """What Swift asks of memcached, as far as one process needs it."""
+    """The part of memcached that Swift needs in one process."""
 
     def get(self, key: str, raise_on_error: bool = False) -> Any:  # type: ignore[override]
         return dict.get(self, key)

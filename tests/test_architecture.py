@@ -1,4 +1,4 @@
-"""Who may import whom, and what is imported when: the shape that DESIGN.md draws."""
+"""Allowed imports, and the time of heavy ones: the structure of docs/architecture.md."""
 
 import ast
 import json

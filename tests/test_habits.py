@@ -1,4 +1,4 @@
-"""What a contributor relies on: hooks that run the project's own tools, and a changelog that names the version."""
+"""Habits that contributors rely on: hooks run the project's own tools, the changelog names the version."""
 
 import re
 import tomllib

@@ -49,13 +49,10 @@ def docstrings(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.body[0].lineno, text.splitlines()[0]
 
 
-TESTS = ("tests/deployments", "tests/flows", "tests/tasks")
-
-
 def test_no_docstring_opens_with_a_clause() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {first}"
-        for path in sources(*PRODUCT, *PROGRAMS, *TESTS)
+        for path in sources(*PRODUCT, "tests")
         for line, first in docstrings(path)
         if CLAUSE.match(first)
     ]

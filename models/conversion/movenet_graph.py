@@ -4,11 +4,10 @@ Not here: reading files (tfjs.py), decoding people (models/decoders/movenet.py).
 """
 
 from models.conversion.graph import to_graph
-from models.decoders.movenet import MULTI_SHAPE, OUTPUT, SINGLE_SHAPE
+from models.decoders.movenet import MULTI_SHAPE, SINGLE_SHAPE
 from models.heavy.tensorflow import GraphDef, tf
 from models.manifest import ConversionError
 
-MOVENET_OUTPUT = OUTPUT
 MULTIPOSE_STRIDE = 32  # pixels; its sides are multiples of it
 
 _INTEGERS = {tf.int32.as_datatype_enum, tf.uint8.as_datatype_enum}

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoders.movenet import OUTPUT as MOVENET_OUTPUT
+from models.decoders.movenet import MOVENET_OUTPUT
 from models.heavy.openvino import ov
 from models.manifest import ConversionError, InputSpec, Parity
 

@@ -24,7 +24,7 @@ from models.conversion.graph import (
 )
 from models.conversion.ir import is_ir
 from models.conversion.keras_files import freeze, load_keras
-from models.conversion.movenet_graph import MOVENET_OUTPUT, MULTIPOSE_STRIDE, movenet_output, with_float_input
+from models.conversion.movenet_graph import MULTIPOSE_STRIDE, movenet_output, with_float_input
 from models.conversion.operations import refuse_programs, refuse_saved_programs
 from models.conversion.tfjs import (
     load_graph_model,
@@ -33,6 +33,7 @@ from models.conversion.tfjs import (
     read_json,
     weight_files,
 )
+from models.decoders.movenet import MOVENET_OUTPUT
 from models.heavy.tensorflow import GraphDef, SavedModel, tf
 from models.inference.sizes import InputSize, checked
 from models.manifest import ConversionError

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.types import KEYPOINTS, FramePoses, NightjarError
 
-OUTPUT = "people"
+MOVENET_OUTPUT = "people"
 SINGLE_SHAPE = (1, 1, KEYPOINTS, 3)
 MULTI_SHAPE = (1, 6, 56)
 _KEYPOINT_VALUES = 3 * KEYPOINTS  # y, x and score of each; a person's box (4 values) and score follow in multipose

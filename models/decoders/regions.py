@@ -40,13 +40,11 @@ class RegionSpec:
         if not 0 <= self.overlap <= 0.9:
             raise ValueError(f"The overlap is {self.overlap}. Give a fraction from 0 to 0.9.")
         if not 0 <= self.moving <= MOST_MOVING:
-            raise ValueError(
-                f"The number of moving regions is {self.moving}. Give one of regions from 0 to {MOST_MOVING}."
-            )
+            raise ValueError(f"The number of moving regions is {self.moving}. Give 0 to {MOST_MOVING}.")
         if not 0 < self.gap_s <= MOST_GAP_S:
-            raise ValueError(f"The value of gap_s is {self.gap_s}. Give seconds above 0, up to {MOST_GAP_S}.")
+            raise ValueError(f"The gap is {self.gap_s} s. Give seconds above 0, up to {MOST_GAP_S}.")
         if not 1 <= self.best <= MOST_BEST:
-            raise ValueError(f"The number of best regions is {self.best}. Give one from 1 to {MOST_BEST}.")
+            raise ValueError(f"The number of best regions is {self.best}. Give 1 to {MOST_BEST}.")
 
 
 class RegionScore(NamedTuple):

@@ -63,3 +63,8 @@ def test_a_database_that_the_user_has_chosen_is_used(
 def test_without_a_template_prefect_migrates_by_itself(tmp_path: Path, template: Path) -> None:
     template.unlink()
     assert not place_database(tmp_path)
+
+
+def test_a_home_that_takes_no_copy_is_left_to_prefect(tmp_path: Path, template: Path) -> None:
+    """As on a full disk: the command must not end there."""
+    assert not place_database(tmp_path / "absent")

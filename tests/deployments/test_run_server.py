@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,30 @@ def test_task_runs_are_recorded(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "prefect" / "prefect.db") as database:
         rows = database.execute("SELECT name, state_type FROM task_run").fetchall()
     assert [(name.split("-")[0], state) for name, state in rows] == [("look", "COMPLETED")]
+
+
+def test_a_wrong_command_ends_the_server_that_it_began(tmp_path: Path) -> None:
+    """The server starts beside the checks, and what is wrong is said without waiting for it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment["NIGHTJAR_HOME"] = str(tmp_path)
+    command = [sys.executable, "-m", "deployments.cli", "run", str(tmp_path / "absent"), "--model", "absent"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
+        began = False
+        while run.poll() is None:
+            began = began or bool(servers_of(tmp_path))
+        assert run.stderr is not None
+        assert run.stderr.read().startswith("Error: ")
+    assert run.returncode == 1
+    assert began
+    assert not servers_of(tmp_path)
+
+
+def servers_of(home: Path) -> list[int]:
+    """Return the ids of the Prefect servers of a site."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes()
+            if b"prefect\0server\0start" in command and str(home).encode() in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found

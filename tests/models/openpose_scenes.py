@@ -13,7 +13,7 @@ Outputs = dict[str, NDArray[np.float32]]
 
 
 def make_outputs(people: NDArray[np.float64], cells: tuple[int, int]) -> Outputs:
-    """What a perfect OpenPose would give for `people`, (n, 17, 2) x, y in pixels; cells: the maps' (h, w).
+    """Return the outputs of a perfect OpenPose for `people`, (n, 17, 2) x, y in pixels; cells: the maps' (h, w).
 
     NaN = out of sight. The neck is in the middle of the shoulders.
     """

@@ -20,7 +20,7 @@ STANDING = np.array(
 
 
 def make_outputs(people: NDArray[np.float64], cells: tuple[int, int]) -> dict[str, NDArray[np.float32]]:
-    """What a perfect PoseNet would give for `people`, (n, 17, 2) x, y in pixels; cells: the maps' (h, w).
+    """Return the outputs of a perfect PoseNet for `people`, (n, 17, 2) x, y in pixels; cells: the maps' (h, w).
 
     As PersonLab trains it: every vector starts at the cell itself and ends at the keypoint of the nearest person.
     """

@@ -1,4 +1,4 @@
-"""What the tests of the sandbox run inside it: good, hungry, endless, crashing and lying functions."""
+"""Functions that the sandbox's tests run inside it: good, hungry, endless, crashing and lying ones."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""What Nightjar writes is its owner's alone: new files whatever makes them, and older ones at the next open."""
+"""Files are readable by their owner only: new ones whatever makes them, older ones from the next open on."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""What the tests of exactly-once run in processes of their own, to be killed there. No tests."""
+"""Functions that the tests of exactly-once run in processes of their own, to be killed there. No tests."""
 
 import time
 

@@ -29,7 +29,7 @@ def pictures(tmp_path: Path) -> list[Picture]:
 
 
 class Computed(list[tuple[int, int]]):
-    """What `on_progress` was told."""
+    """The arguments of all calls of `on_progress`."""
 
     def __call__(self, done: int, total: int) -> None:
         self.append((done, total))

@@ -125,7 +125,7 @@ def test_the_shipped_model_compiles_and_wants_four_requests(python_39: Path, dem
 
 
 def test_a_stick_rejects_the_precision_hint(python_39: Path, demo: Path) -> None:
-    """Why the runtime leaves it out for sticks."""
+    """The plugin refuses it, so the runtime leaves it out for sticks."""
     assert compile_for_stick(python_39, demo, "INFERENCE_PRECISION_HINT=f32")["status"] != 0
 
 

@@ -1,4 +1,4 @@
-"""What moves between two frames is found, and nothing else."""
+"""Regions in which two frames differ are found, and no others."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a fleet's runs are given, on both databases: who holds what, until when, and who may still speak of it."""
+"""Assignments of a fleet's runs, on both databases: their holders, their ends, and late reports."""
 
 import time
 

@@ -228,7 +228,7 @@ with FileCache(Path(sys.argv[1]), 3000).file("1", ".mp4", 1000, fetch):
 
 @pytest.mark.parametrize("moment", ["while fetching", "before the name"])
 def test_killed(moment: str, cache: FileCache, source: Source) -> None:
-    """What a killed process leaves is no file, is fetched again if wanted, and makes room if not."""
+    """The rest of a killed process is no file, is fetched again if wanted, and makes room if not."""
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", KILLED, str(cache.folder), moment], check=False)
         assert done.returncode == -9

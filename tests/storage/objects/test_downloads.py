@@ -30,7 +30,7 @@ class Reply:
 
 @dataclass
 class Site:
-    """What the server answers by path, and what it was asked for."""
+    """The server's answers by path, and the requests that it received."""
 
     url: str
     pages: dict[str, Reply] = field(default_factory=dict)

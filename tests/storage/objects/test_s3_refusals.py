@@ -26,7 +26,7 @@ KMS_DENIED = "User: arn:aws:iam::1:user/n is not authorized to perform: kms:Decr
 
 @pytest.fixture
 def refused() -> Refusals:
-    """What the proxy refuses: to be filled by the test."""
+    """The requests that the proxy refuses, filled in by the test."""
     return {}
 
 

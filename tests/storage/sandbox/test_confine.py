@@ -66,7 +66,7 @@ for write in (
 
 
 def confined(program: str, tmp_path: Path, port: int = 9) -> str:
-    """What the program prints; afterwards `outside` holds what it held."""
+    """Return the program's output; afterwards `outside` is unchanged."""
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
     outside.mkdir()

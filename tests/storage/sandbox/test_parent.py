@@ -32,7 +32,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def gone(pid: int, within_s: float = 5.0) -> bool:
-    """Whether a process that is not our child ends, or is a zombie, in time."""
+    """Return whether a process that is not our child ends, or is a zombie, in time."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:
         try:

@@ -1,4 +1,4 @@
-"""What is asked of a large archive costs what is asked for: plans, and counts of the steps that SQLite takes."""
+"""Query plans on a large archive, and counts of the steps that SQLite takes: the cost follows the answer's size."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Engi
 
 
 def steps(engine: Engine, sql: str) -> int:
-    """What the answer costs, in STEPs."""
+    """Return the cost of the answer, in STEPs."""
     count = 0
 
     def look() -> None:

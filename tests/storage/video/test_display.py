@@ -211,7 +211,7 @@ def test_a_size_that_changes_loses_no_frame_and_stretches_none(
 
 
 def same_in_parts(path: Path, frames: list[np.ndarray]) -> bool:
-    """Whether reading segment by segment gives the same pixels."""
+    """Return whether reading segment by segment gives the same pixels."""
     video, index = probe_video(path)
     cuts = [0, 7, 13, 20, 26, video.frames]
     parts = [
