@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from models.conversion.spec import NAME_EXPECTED, NAME_PATTERN, PATH_LENGTH
-from models.decoders.regions import MOST_LEVELS, MOST_MOVING, SMALLEST_LEVEL, RegionSpec
+from models.decoders.region_spec import MOST_LEVELS, MOST_MOVING, SMALLEST_LEVEL, RegionSpec
 from models.errors import NightjarError
 from models.spec import Option, Overrides, complaints
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from models.decoders.regions import RegionSpec
+from models.decoders.region_spec import RegionSpec
 from models.inference.scaling import ScalingRequest
 from models.inference.sizes import SIZE_EXPECTED, SIZE_PATTERN, InputSize, parse_size
 from models.inference.spec import DeviceName

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoders.regions import RegionScore, RegionSpec, best_of
+from models.decoders.region_spec import RegionSpec
+from models.decoders.regions import RegionScore, best_of
 from models.types import FrameLabel, NightjarError, Region
 
 ROUNDING = 1e-3  # of FP16

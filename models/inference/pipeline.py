@@ -18,7 +18,8 @@ from models.decoders.classifier import ClassifyParams, classify, classify_region
 from models.decoders.movenet import MoveNetParams, decode_movenet
 from models.decoders.openpose import OpenPoseParams, decode_openpose
 from models.decoders.posenet import DecodeParams, decode_poses
-from models.decoders.regions import RegionScore, RegionSpec
+from models.decoders.region_spec import RegionSpec
+from models.decoders.regions import RegionScore
 from models.inference.preprocess import Resize
 from models.inference.runtime import Runtime, RuntimeFault, check_outputs
 from models.manifest import Manifest

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoders.regions import RegionSpec, plan_tiles
+from models.decoders.region_spec import RegionSpec
+from models.decoders.regions import plan_tiles
 from models.inference.motion import smallest_side
 from models.types import Region
 

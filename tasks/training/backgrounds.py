@@ -14,7 +14,7 @@ from prefect import task
 from models.car_classifier.params import FinetuneSpec
 from models.datasets.picture import SPLITS, Picture, PictureError, Split
 from models.datasets.sources import PictureSet
-from models.decoders.regions import RegionSpec
+from models.decoders.region_spec import RegionSpec
 from models.inference.preprocess import plan_cuts
 from models.types import AttemptError, Region, VideoError
 from storage.objects.archive import Archive, Entry, canonical

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.decoders.classifier import ClassifyParams, classify, classify_regions, score_region
-from models.decoders.regions import MOST_PER_SIDE, RegionScore, RegionSpec, best_of, plan_tiles
+from models.decoders.region_spec import RegionSpec
+from models.decoders.regions import MOST_PER_SIDE, RegionScore, best_of, plan_tiles
 from models.types import Region
 
 CAR = ClassifyParams(("not_car", "car"), 0.6, RegionSpec())

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.decoders.regions import RegionSpec
+from models.decoders.region_spec import RegionSpec
 from models.inference.motion import frames_before, moving_regions, shrink, smallest_side
 from models.inference.preprocess import cut_region, plan_cuts
 from models.types import Region

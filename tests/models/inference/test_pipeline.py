@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.decoders.classifier import ClassifyParams
-from models.decoders.regions import RegionSpec
+from models.decoders.region_spec import RegionSpec
 from models.inference.pipeline import FrameResult, FrameTensor, inside_frame, label_regions, run_pipeline
 from models.inference.preprocess import Mode, plan_resize
 from models.inference.runtime import RuntimeFault

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.decoders.regions import RegionSpec
+from models.decoders.region_spec import RegionSpec
 from models.inference.preprocess import RegionCuts, plan_cuts
 from models.types import FrameIndex, Video
 from storage.sandbox.parent import Sandbox
