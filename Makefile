@@ -4,12 +4,14 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c "" 2>/dev/nu
 # Folder that may contain real weights. Without it, `make demo VIDEOS=…` downloads the published ones.
 DATA ?= ../shared/data
 VIDEOS ?=
+# Checkout of github.com/rwightman/posenet-python, which `make bench` compares with.
+POSENET_PYTHON ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 UV_INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet
 
-.PHONY: demo test test-all chaos fuzz bench lint format docs hooks lock edge-cpu edge-stick clean help
+.PHONY: demo test test-all chaos fuzz bench reference lint format docs hooks lock edge-cpu edge-stick clean help
 
 help:            ## list these commands
 	@grep -hE '^[a-z -]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -35,10 +37,13 @@ $(VENV)/.dev: deployments/locks/dev.lock $(VENV)/.runtime
 demo: $(VENV)/.runtime  ## install, then turn a few videos into SQL rows (VIDEOS=folder for your own)
 	$(BIN)/nightjar demo --data "$(DATA)" $(if $(VIDEOS),--videos "$(VIDEOS)")
 
-# Each file runs on one core, as its tests share servers. The slowest files come first (tests/conftest.py).
-PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Each file runs in one process, as its tests share servers. The slowest files come first (tests/conftest.py).
+# Three processes for two cores: a fifth of the time, tests wait for leases, polls and servers that start. Each process
+# takes up to 3 GB, with its own PostgreSQL and Prefect server.
+PROCESSES ?= 3
+PYTEST = $(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.dev  ## install, then run all tests except the slow ones, on two cores
+test: $(VENV)/.dev  ## install, then run all tests except the slow ones, in three processes (PROCESSES=6 for four cores)
 	$(PYTEST) -m "not slow"
 
 test-all: lint  ## lint, then run every test: before a merge and in CI
@@ -47,11 +52,15 @@ test-all: lint  ## lint, then run every test: before a merge and in CI
 chaos: $(VENV)/.dev  ## kill a fleet 200 times and decoders of local nights 40 times, and compare every row (half an hour and more)
 	$(BIN)/python -m tests.chaos --kills 200
 
-fuzz: $(VENV)/.dev  ## read 13,500 damaged videos, pictures, models, results and messages (a quarter of an hour)
+fuzz: $(VENV)/.dev  ## read 14,000 damaged videos, pictures, models, results and messages (a quarter of an hour)
 	$(BIN)/python -m tests.fuzz
 
 bench: $(VENV)/.dev  ## measure this machine in a quarter of an hour, print ratios, and write docs/benchmarks.md
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(if $(POSENET_PYTHON),--posenet-python "$(POSENET_PYTHON)")
+
+reference: $(VENV)/.dev  ## measure the published models in five minutes, for models/data/reference.json (DATA=folder)
+	NIGHTJAR_TEST_DATA="$(DATA)" $(BIN)/python -m tests.benchmarks.compare_models
+	$(BIN)/python -m deployments.reference
 
 lint: $(VENV)/.dev  ## run ruff, mypy and the import contracts
 	$(BIN)/ruff check .
@@ -67,7 +76,7 @@ format: $(VENV)/.dev  ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev  ## write the generated parts of docs/: commands, settings, index of decisions
+docs: $(VENV)/.dev  ## write the generated parts of docs/: commands, settings, models, index of decisions
 	$(BIN)/python -m deployments.reference
 
 hooks: $(VENV)/.dev  ## let git check what it commits: ruff, mypy, import contracts, generated documents

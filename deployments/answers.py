@@ -5,19 +5,22 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, BinaryIO, Literal, TextIO
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from models.errors import NightjarError
 from models.text import visible
 from tasks.text.log_lines import print_line
 from tasks.text.wording import count, duration
@@ -49,11 +52,12 @@ class Format:
 class Column:
     """A column of a listing's narrow table.
 
+    heading: or its lines
     show: formats a value
     flexible: the column is folded where space is short
     """
 
-    heading: str
+    heading: str | tuple[str, ...]
     show: Callable[[Any], str] | None = None
     flexible: bool = False
 
@@ -85,7 +89,8 @@ def print_table(columns: Mapping[str, Column], rows: Rows, file: TextIO | None =
     for place, column in enumerate(columns.values()):
         numeric = any(isinstance(row[place], int | float | Decimal) for row in first)
         justify: Literal["left", "right"] = "right" if numeric else "left"
-        heading = Text(visible(column.heading))
+        lines = (column.heading,) if isinstance(column.heading, str) else column.heading
+        heading = Text("\n".join(map(visible, lines)))
         table.add_column(heading, justify=justify, no_wrap=not column.flexible, overflow="fold")
     for row in first:
         table.add_row(*(_cell(value, column.show) for value, column in zip(row, columns.values(), strict=True)))
@@ -93,6 +98,13 @@ def print_table(columns: Mapping[str, Column], rows: Rows, file: TextIO | None =
     number = len(first) + sum(1 for _ in rest)
     shown = f"the first {TABLE_ROWS:,} of " if number > TABLE_ROWS else ""
     print_line(f"{shown}{count(number, 'row')}", file)
+
+
+def print_text(text: str) -> None:
+    """Print a sentence: in lines of whole words on a terminal, in one line to a pipe or a file."""
+    width = Console(file=sys.stdout).width if sys.stdout.isatty() else UNCUT
+    for line in textwrap.wrap(visible(text), width, break_on_hyphens=False):
+        print_line(line)
 
 
 def _cell(value: Any, show: Callable[[Any], str] | None) -> Text:
@@ -103,12 +115,12 @@ def _cell(value: Any, show: Callable[[Any], str] | None) -> Text:
         return Text(visible(show(value)))
     if isinstance(value, float):
         return Text(f"{value:.6g}")
-    return Text(visible(value.isoformat(" ", "seconds") if isinstance(value, datetime) else str(_plain(value))))
+    return Text(visible(value.isoformat(" ", "seconds") if isinstance(value, datetime) else str(plain(value))))
 
 
 def _write_csv(columns: Sequence[str], rows: Rows, spreadsheet: bool, file: TextIO) -> None:
     """Write CSV: escaped control characters on a terminal, unchanged texts in a pipe or a file."""
-    shown = _defused if spreadsheet else _plain
+    shown = _defused if spreadsheet else plain
     writer = csv.writer(_PlainLines(file))
     for row in chain([columns], rows):
         writer.writerow([_on_terminal(shown(value)) if file.isatty() else shown(value) for value in row])
@@ -136,15 +148,15 @@ def _defused(value: Any) -> Any:
 
     In languages with decimal commas a semicolon starts a new cell, too.
     """
-    plain = _plain(value)
-    return _FORMULA.sub(r"\g<0>'", plain) if isinstance(plain, str) else plain
+    shown = plain(value)
+    return _FORMULA.sub(r"\g<0>'", shown) if isinstance(shown, str) else shown
 
 
 def _write_json(columns: Sequence[str], rows: Rows, file: TextIO) -> None:
     """Write one object per line, while the rows arrive."""
     separator = "["
     for row in rows:
-        named = dict(zip(columns, map(_plain, row), strict=True))
+        named = dict(zip(columns, map(plain, row), strict=True))
         file.write(f"{separator}\n {_readable(json.dumps(named))}")
         separator = ","
     file.write("[]\n" if separator == "[" else "\n]\n")
@@ -165,7 +177,7 @@ def _readable(text: str) -> str:
     return _ESCAPES.sub(shown, text)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Convert a value for CSV and JSON: times to ISO 8601, bytes to hexadecimal digits, NaN and infinity to null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -177,20 +189,61 @@ def _plain(value: Any) -> Any:
         return bytes(value).hex()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else str(value)
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else str(value)
 
 
 def write_parquet(columns: Sequence[str], rows: Rows, output: Path) -> None:
-    """Write all rows to a Parquet file and print their number. All of them are held in memory, as columns."""
+    """Write all rows to a Parquet file and print their number."""
+    with output.open("wb") as file:
+        number = write_parquet_to(columns, rows, file)
+    print_line(f"{output}: {count(number, 'row')}")
+
+
+def write_parquet_to(columns: Sequence[str], rows: Rows, output: BinaryIO) -> int:
+    """Write all rows as Parquet to a stream, in bounded memory. Returns their number.
+
+    Raises NightjarError for a column with values of several types.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rest, parts = iter(rows), [pa.table({name: [] for name in columns})]
+    with tempfile.TemporaryFile() as spill:
+        schemas = [pa.schema([(name, pa.null()) for name in columns])]
+        for part in _parts(columns, rows):
+            with pa.ipc.new_stream(spill, part.schema) as stream:
+                stream.write_table(part)
+            schemas.append(part.schema)
+        try:  # the last row may give a column its type, as integers become floating-point numbers
+            schema = pa.unify_schemas(schemas, promote_options="permissive")
+        except pa.ArrowTypeError as error:
+            raise _mixed(error) from error
+        spill.seek(0)
+        number = 0
+        with pq.ParquetWriter(pa.PythonFile(output, mode="w"), schema) as writer:
+            for _ in schemas[1:]:
+                part = pa.ipc.open_stream(spill).read_all()
+                writer.write_table(pa.concat_tables([schema.empty_table(), part], promote_options="permissive"))
+                number += part.num_rows
+        return number
+
+
+def _parts(columns: Sequence[str], rows: Rows) -> Iterator[Any]:
+    """Yield tables of some rows each."""
+    import pyarrow as pa
+
+    rest = iter(rows)
     while some := list(islice(rest, ROWS_AT_ONCE)):
-        parts.append(pa.table(dict(zip(columns, map(list, zip(*some, strict=True)), strict=True))))
-    whole = pa.concat_tables(parts, promote_options="permissive")
-    pq.write_table(whole, output)
-    print_line(f"{output}: {count(whole.num_rows, 'row')}")
+        try:
+            yield pa.table(dict(zip(columns, map(list, zip(*some, strict=True)), strict=True)))
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise _mixed(error) from error
+
+
+def _mixed(error: Exception) -> NightjarError:
+    return NightjarError(
+        f"A column has values of several types, and one of Parquet has one ({str(error).splitlines()[0]}). Convert it, "
+        "such as by CAST(column AS text), or choose CSV."
+    )
 
 
 def minute(instant: Any) -> str:
@@ -203,5 +256,23 @@ def whole(number: Any) -> str:
     return f"{number:,}"
 
 
+def share(number: Any) -> str:
+    """Format a value from 0 to 1, such as AP."""
+    return f"{number:.3f}"
+
+
+def three_digits(number: Any) -> str:
+    """Format a speed or a time: 1,234; 123; 12.3; 1.23."""
+    return f"{number:,.0f}" if number >= 99.95 else f"{number:.1f}" if number >= 9.995 else f"{number:.2f}"
+
+
 def seconds(number: Any) -> str:
     return duration(float(number))
+
+
+def tenths(number: Any) -> str:
+    return f"{number:.1f}"
+
+
+def hundredths(number: Any) -> str:
+    return f"{number:.2f}"

@@ -21,6 +21,7 @@ from models.errors import NightjarError
 from models.evaluation.spec import EvaluateSpec
 from models.inference.spec import BenchmarkSpec
 from storage.private import be_private
+from tasks.analysis.spec import AnalyzeSpec
 from tasks.batch.spec import NightSpec
 from tasks.model.interval_request import IntervalRequest
 
@@ -39,6 +40,8 @@ CENTRAL_ONLY = (
     "pycocotools",
     "matplotlib",
     "sklearn",
+    "duckdb",
+    "sqlglot",
 )
 
 
@@ -110,10 +113,10 @@ def main() -> None:
     """Nightjar turns a video archive into SQL.
 
     \b
-    nightjar convert posenet-075                   get a published model
-    nightjar run /my/videos --model posenet-075    turn videos into rows
-    nightjar sql "SELECT * FROM video_summary"     query the rows
-    nightjar up --archive /my/videos --model posenet-075   run every night, and from Prefect's UI
+    nightjar convert movenet-multipose                   get a published model
+    nightjar run /my/videos --model movenet-multipose    turn videos into rows
+    nightjar sql "SELECT * FROM video_summary"           query the rows
+    nightjar up --archive /my/videos --model movenet-multipose   run every night, and from Prefect's UI
 
     Settings are NIGHTJAR_… environment variables or lines of .env. All files are kept in ./.nightjar/ by default.
     """
@@ -127,7 +130,7 @@ def main() -> None:
 @spec_options(ConvertSpec)
 @_plain_errors
 def convert(spec: ConvertSpec) -> None:
-    """Convert a TensorFlow or TensorFlow.js model to OpenVINO IR, or import an IR, under NAME."""
+    """Convert a model of TensorFlow, TensorFlow.js or ONNX to OpenVINO IR, or import an IR, under NAME."""
     from deployments.commands import run_convert
 
     run_convert(spec)
@@ -156,7 +159,11 @@ def run(spec: NightSpec) -> None:
 @_listing
 @_plain_errors
 def models(shown: str | None, unpin: bool, frames_per_second: float | None, chosen: Any) -> None:
-    """List the model versions and their measured speeds. An arrow marks the version that the views show."""
+    """List the model versions, and accuracy and speed of models side by side, with the recommended ones.
+
+    An arrow marks the version that the views show. The figures are those that 'nightjar evaluate' and 'nightjar
+    benchmark' measured here, and those of the published models.
+    """
     from deployments.commands import list_models
 
     list_models(shown, unpin, frames_per_second, chosen)
@@ -201,6 +208,70 @@ def videos(ignored: bool, chosen: Any) -> None:
     from deployments.commands import list_videos
 
     list_videos(ignored, chosen)
+
+
+@main.command()
+@_listing
+@_plain_errors
+def recordings(chosen: Any) -> None:
+    """List the recordings of each camera, with the number of people who were followed through each.
+
+    Files of a camera that follow each other are one recording. A file without a clock is a recording of its own.
+    """
+    from deployments.commands import list_recordings
+
+    list_recordings(chosen)
+
+
+@main.command()
+@click.argument("video")
+@_listing
+@_plain_errors
+def tracks(video: str, chosen: Any) -> None:
+    """List the people who were followed through VIDEO, each under one number, with the times of their visits.
+
+    VIDEO is a name from 'nightjar videos', a path, or the start of the file's sha256.
+    """
+    from deployments.commands import list_tracks
+
+    list_tracks(video, chosen)
+
+
+@main.command()
+@click.option("--since", metavar="DAY", help="Only events that begin on this day or later: 2026-11-23.")
+@click.option("--camera", help="Only events of this camera.")
+@click.option("--rule", help="Only events of this rule: a name from 'nightjar rules'.")
+@_listing
+@_plain_errors
+def events(since: str | None, camera: str | None, rule: str | None, chosen: Any) -> None:
+    """List the events, the latest first: intervals in which a rule held.
+
+    Events of videos without a clock come last. --since leaves them out.
+    """
+    from deployments.commands import list_events
+
+    list_events(since or "", camera, rule, chosen)
+
+
+@main.group(invoke_without_command=True)
+@_listing
+@click.pass_context
+@_plain_errors
+def rules(context: click.Context, chosen: Any) -> None:
+    """List the rules, with the settings of the site file: name, meaning, condition, severity."""
+    if context.invoked_subcommand is None:
+        from deployments.commands import list_rules
+
+        list_rules(chosen)
+
+
+@rules.command(name="check")
+@_plain_errors
+def check_rules() -> None:
+    """Check the rules of the site file: their settings, and their conditions against the columns of their rows."""
+    from deployments.commands import check_rules
+
+    check_rules()
 
 
 @main.command()
@@ -282,11 +353,76 @@ def sql(
 ) -> None:
     """Run a read-only query on the database."""
     from deployments.answers import Format
-    from deployments.commands import print_query
+    from deployments.commands import print_query, print_query_page
     from storage.sql.query import QueryLimits
 
     limits = QueryLimits(timeout_s, max_rows, max_mb << 20)
     print_query(statement, Format(form, spreadsheet=spreadsheet), output, limits)
+    print_query_page(statement)
+
+
+@main.command()
+@spec_options(AnalyzeSpec)
+@_plain_errors
+def analyze(spec: AnalyzeSpec) -> None:
+    """Follow the people of all stored videos, and measure their motion. Nothing is inferred again.
+
+    A nightly batch does this for its own videos. The views show the result of changed parameters when all videos are
+    analysed. An interrupted run resumes.
+    """
+    from deployments.commands import run_analysis
+
+    run_analysis(spec)
+
+
+@main.group()
+def zones() -> None:
+    """List, show or draw the zones of the cameras: areas and lines of [[zones]] in the site file."""
+
+
+@zones.command(name="list")
+@click.argument("camera", required=False)
+@_listing
+@_plain_errors
+def list_zones(camera: str | None, chosen: Any) -> None:
+    """List the zones of the site file, of all cameras or of CAMERA."""
+    from deployments.commands import list_zones
+
+    list_zones(camera, chosen)
+
+
+def _still_options(command: Callable[..., None]) -> Callable[..., None]:
+    options = (
+        click.argument("camera", metavar="CAMERA|VIDEO"),
+        click.option("--at", "at_s", type=click.FloatRange(0), help="Second of the video.  [default: its middle]"),
+        click.option("--output", type=PATH, help="File to write.  [default: a new one in the store of artifacts]"),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@zones.command(name="show")
+@_still_options
+@_plain_errors
+def show_zones(camera: str, at_s: float | None, output: Path | None) -> None:
+    """Draw the zones on a frame of the camera's newest video, or of VIDEO, and print the picture's path."""
+    from deployments.commands import print_zone_picture
+
+    print_zone_picture(camera, at_s, output)
+
+
+@zones.command(name="draw")
+@_still_options
+@_plain_errors
+def draw_zones(camera: str, at_s: float | None, output: Path | None) -> None:
+    """Write a page to draw the camera's zones on a frame of its newest video, and print its path.
+
+    Open the page in a browser. It works offline, and shows the text for the site file.
+    """
+    from deployments.commands import print_drawing_page
+
+    print_drawing_page(camera, at_s, output)
 
 
 @main.command()
@@ -294,15 +430,37 @@ def sql(
 @click.option("--model", metavar="NAME", help="Draw the results of this model.  [default: the one that the views show]")
 @click.option("--from", "from_s", type=click.FloatRange(0), default=0, help="Start, in seconds of the video.")
 @click.option("--to", "to_s", type=click.FloatRange(0), help="End, in seconds of the video.  [default: its end]")
+@click.option("--output", type=PATH, help="File to write, readable by you only.  [default: a new one in the store]")
+@click.option("--blur-faces", is_flag=True, help="Blur the heads of the people whom the model found.")
 @_plain_errors
 def overlay(**options: Any) -> None:
-    """Draw the results into a copy of VIDEO, and print its path.
+    """Export a copy of VIDEO, or a part of it, with the results drawn in, and print its path.
 
-    VIDEO is a name from 'nightjar videos', a path, or the start of the file's sha256.
+    VIDEO is a name from 'nightjar videos', a path, or the start of the file's sha256. 'nightjar browse' shows the same
+    without a copy.
     """
     from deployments.commands import print_overlay
+    from tasks.batch.spec import OverlayRequest
 
-    print_overlay(**options)
+    print_overlay(OverlayRequest(**options))
+
+
+@main.group()
+def site() -> None:
+    """Cameras, clocks, zones and rules: the site file nightjar.toml."""
+
+
+@site.command(name="check")
+@click.argument("archive", required=False)
+@_plain_errors
+def check_site(archive: str | None) -> None:
+    """Check the site file, and show which camera and time it gives to the files of ARCHIVE, or of all known ones.
+
+    ARCHIVE may be new. Nothing is changed.
+    """
+    from deployments.commands import check_site_file
+
+    sys.exit(check_site_file(archive))
 
 
 @main.command()
@@ -332,6 +490,19 @@ def sweep(**options: Any) -> None:
 
 
 @main.command()
+@click.option("--test", is_flag=True, help="Send a test message to every address, and print whether it was accepted.")
+@_plain_errors
+def notify(test: bool) -> None:
+    """Send the messages that wait, and show those that still wait or were given up.
+
+    Addresses are in the setting NIGHTJAR_NOTIFY_URLS; the section [notify] of the site file chooses the messages.
+    """
+    from deployments.commands import run_notify
+
+    sys.exit(run_notify(test))
+
+
+@main.command()
 @_plain_errors
 def doctor() -> None:
     """Check the installation, the devices, the database and the store."""
@@ -341,8 +512,8 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option("--videos", type=PATH, help="Process your own folder of videos, with posenet-075.")
-@click.option("--data", type=PATH, help="Folder with the weights of posenet-075.  [default: download them]")
+@click.option("--videos", type=PATH, help="Process your own folder of videos, with movenet-multipose.")
+@click.option("--data", type=PATH, help="Folder with the weights of movenet-multipose.  [default: download them]")
 @_plain_errors
 def demo(videos: Path | None, data: Path | None) -> None:
     """Render videos of people with known joints, turn them into rows, and measure the accuracy."""
@@ -384,6 +555,29 @@ def evaluate(spec: EvaluateSpec) -> None:
     run_evaluation(spec)
 
 
+@main.command(name="evaluate-tracks")
+@click.argument("truth", type=PATH)
+@click.option("--model", default="", help="Model whose people are tracked.  [default: the one that the views show]")
+@click.option("--true-keypoints", is_flag=True, help="Track the people of the truth files instead of a model's.")
+@click.option(
+    "--frames-per-second",
+    type=click.FloatRange(0, 1000, min_open=True),
+    help="Frame rate of det.txt, where no seqinfo.ini has it.  [default: 25]",
+)
+@_plain_errors
+def evaluate_tracks(truth: Path, model: str, true_keypoints: bool, frames_per_second: float | None) -> None:
+    """Compare tracks with TRUTH and print IDF1, HOTA, MOTA and others, one per line.
+
+    TRUTH is a folder with det.txt and gt.txt in MOTChallenge's format, or an archive with a file NAME.truth.json next
+    to each video: COCO's keypoint format with a track_id per person. Gaps in tracks of boxes are filled before they are
+    compared.
+    """
+    from deployments.commands import print_track_figures
+    from tasks.analysis.evaluate_tracks import ArchiveRequest
+
+    print_track_figures(truth, ArchiveRequest(model, true_keypoints), frames_per_second)
+
+
 @main.command()
 @spec_options(QuantizeSpec)
 @_plain_errors
@@ -417,6 +611,11 @@ def _night_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+MARKS = click.option(
+    "--marks", is_flag=True, help="Let events be marked as right or wrong on the pages. Nothing else is ever written."
+)
+
+
 @main.command()
 @click.option(
     "--host",
@@ -424,7 +623,15 @@ def _night_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="Address to listen on. A password is required beyond loopback.",
 )
-@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Port to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Port of Prefect's UI.")
+@click.option(
+    "--browse-port",
+    type=click.IntRange(1, 65535),
+    default=4270,
+    show_default=True,
+    help="Port of the pages of 'nightjar browse'.",
+)
+@MARKS
 @_night_options
 @click.option(
     "--edge", metavar="DEVICE", help="Also process segments on this machine, on this device: CPU, MYRIAD, MULTI:…"
@@ -437,12 +644,34 @@ def _night_options(command: Callable[..., None]) -> Callable[..., None]:
     help="With --edge: continue on the CPU when the device is lost, or stop.",
 )
 @_plain_errors
-def up(host: str, port: int, edge: str | None, fallback: str, **night: str | None) -> None:
-    """Start Prefect's server with its UI, deploy the flows and start a worker. Ctrl-C stops all of them."""
+def up(
+    host: str, port: int, browse_port: int, marks: bool, edge: str | None, fallback: str, **night: str | None
+) -> None:
+    """Start Prefect's server with its UI, the pages of results and a worker, and deploy the flows. Ctrl-C stops all."""
     from deployments.deploy import NightSchedule
-    from deployments.up import bring_up
+    from deployments.up import Listeners, bring_up
 
-    bring_up(host, port, NightSchedule(**night), edge, fallback)
+    bring_up(Listeners(host, port, browse_port, marks), NightSchedule(**night), edge, fallback)
+
+
+@main.command()
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. A password is required beyond loopback.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 = any free one.  [default: 4270]")
+@MARKS
+@_plain_errors
+def browse(host: str, port: int | None, marks: bool) -> None:
+    """Show nights, videos with skeletons, events and queries as pages in a browser. Ctrl-C stops it.
+
+    'nightjar up' serves the same pages. While they run, this only prints their address.
+    """
+    from deployments.browse.serve import serve
+
+    serve(host, port, marks=marks)
 
 
 @main.command()

@@ -11,19 +11,20 @@ from pathlib import Path
 import click
 
 from models.conversion.spec import ConvertSpec
+from models.evaluation.reference import RECOMMENDED
 from models.types import NightjarError
 from tasks.batch.spec import NightSpec
 from tasks.site.settings import prepare_prefect, read_settings
 
-MODEL, OWN_VIDEOS_MODEL = "posenet-demo", "posenet-075"
-WEIGHTS = Path("posenet/tfjs_manifest_075/manifest.json")
+MODEL = "posenet-demo"
+WEIGHTS = Path("movenet/multipose")  # of RECOMMENDED["PC"]
 PICTURES = Path("coco_mini/train2017")
 
 
 def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
     """Render, convert, run, compare and query. Raises NightjarError.
 
-    videos: a folder of the user's own, processed instead, by posenet-075
+    videos: a folder of the user's own, processed instead, by movenet-multipose
     data: folder that may contain its weights and pictures
     """
     from deployments.commands import TABLE, print_query, run_batch
@@ -34,15 +35,15 @@ def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
             f"The folder {videos} does not exist. Give a folder of videos, as in 'make demo VIDEOS=/my/videos'."
         )
     prepare_prefect(read_settings())
-    model = OWN_VIDEOS_MODEL if videos else MODEL
+    spec = _own_videos_spec(data) if videos else ConvertSpec(MODEL)
     archive = videos or read_settings().home / "demo"
     if not videos:
         with _step("Render a small archive and its ground truth"):
             _render(archive)
-    with _step(f"Convert {model}: TensorFlow.js to TensorFlow to OpenVINO"):
-        _convert_once(model, data if videos else None)
+    with _step(f"Convert {spec.name}: TensorFlow.js to TensorFlow to OpenVINO"):
+        _convert_once(spec)
     with _step(f"Run a batch over {archive}: frames to people to SQL"):
-        run_batch(NightSpec(str(archive), model))
+        run_batch(NightSpec(str(archive), spec.name))
     if not videos:
         with _step("Compare the rows with the ground truth"):
             _compare(archive)
@@ -50,6 +51,7 @@ def run_demo(videos: Path | None = None, data: Path | None = None) -> None:
         click.secho(f"\n{question}", bold=True)
         print_query(" ".join(statement.split()), TABLE)
     click.echo('\nWrite your own query: .venv/bin/nightjar sql "SELECT …". docs/schema.md lists the tables.')
+    click.echo("Watch the videos with their skeletons: .venv/bin/nightjar browse")
 
 
 def _render(archive: Path) -> None:
@@ -59,31 +61,39 @@ def _render(archive: Path) -> None:
     click.echo(f"  {len(rendered)} rendered, {len(CLIPS) + 1 - len(rendered)} already present: {archive}")
 
 
-def _convert_once(model: str, data: Path | None) -> None:
+def _own_videos_spec(data: Path | None) -> ConvertSpec:
+    """Return the recommended model at its recommended size, from the weights in `data` if they are there."""
+    name, size = RECOMMENDED["PC"]
+    source = str(data / WEIGHTS) if data and (data / WEIGHTS).exists() else ""
+    return ConvertSpec(name, source, size=size, images=data / PICTURES if data and (data / PICTURES).is_dir() else None)
+
+
+def _convert_once(spec: ConvertSpec) -> None:
     from deployments.commands import run_convert
     from storage.sql import catalogue
     from tasks.site.site import open_site
 
     with open_site() as site:
-        known = catalogue.find_model(site.engine, model)
+        known = catalogue.find_model(site.engine, spec.name)
     if known:
         click.echo(f"  already converted: version {known[1].version_sha256[:12]}")
         return
-    source = str(data / WEIGHTS) if data and (data / WEIGHTS).exists() else ""
-    images = data / PICTURES if data and (data / PICTURES).is_dir() else None
-    run_convert(ConvertSpec(model, source, images=images))
+    run_convert(spec)
 
 
 def _compare(archive: Path) -> None:
+    from tasks.analysis.evaluate_tracks import ArchiveRequest, evaluate_archive
     from tasks.demo.accuracy import measure_archive
     from tasks.site.site import open_site
 
     with open_site() as site:
         accuracy = measure_archive(site, archive, MODEL)
+        tracks = evaluate_archive(site, archive, ArchiveRequest(MODEL))
     click.echo(f"  {accuracy.frames} frames, as stored: AP {accuracy.ap:.3f}, AP50 {accuracy.ap50:.3f} (COCO's OKS),")
     click.echo(
         f"  PCK (0.2 of box) {accuracy.pck_box:.3f} where one person is in view. Ground truth: {archive}/*.truth.json"
     )
+    click.echo(f"  {tracks.people} people, {tracks.tracks} tracks: IDF1 {tracks.idf1:.3f} (one number per person)")
 
 
 @contextmanager

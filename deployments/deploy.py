@@ -257,8 +257,8 @@ async def _describe(client: "PrefectClient") -> str:
     active = [schedule.schedule for schedule in nightly.schedules if schedule.active]
     if not active:
         return (
-            "Deployed. No schedule is active. Run 'nightjar deploy --archive /my/videos --model posenet-075', or set "
-            "one in the UI."
+            "Deployed. No schedule is active. Run 'nightjar deploy --archive /my/videos --model movenet-multipose', or "
+            "set one in the UI."
         )
     what = f"{nightly.parameters.get('model')} on {nightly.parameters.get('archive')}"
     return "\n".join(f"Deployed. {what}: {_in_words(schedule)}." for schedule in active)

@@ -31,7 +31,9 @@ def examine() -> int:
         "artifact store": lambda: _store(settings),
     }
     if not _is_edge():
+        checks["site file"] = lambda: _site_file(settings)
         checks["database"] = lambda: _database(settings)
+        checks["messages"] = lambda: _messages(settings)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(no_wrap=True)
@@ -89,12 +91,28 @@ def _disk(settings: Settings) -> str:
     return f"{free_bytes / 2**30:.0f} GiB free at {folder}"
 
 
+def _site_file(settings: Settings) -> str:
+    from tasks.site_file.load import read_site_file
+
+    found = read_site_file(settings)
+    if not settings.site_file_path.exists():
+        return "none: files have no camera and no time of day"
+    return f"{settings.site_file_path}, [[cameras]]: {len(found.cameras)}"
+
+
 def _database(settings: Settings) -> str:
     from storage.sql.database import check, migrate, open_database
 
     engine = open_database(settings.database)
     migrate(engine)
     return check(engine)
+
+
+def _messages(settings: Settings) -> str:
+    from tasks.notify.addresses import read_addresses
+
+    found = ", ".join(map(str, read_addresses(settings)))
+    return f"{found}. 'nightjar notify --test' tries them" if found else "no address in NIGHTJAR_NOTIFY_URLS"
 
 
 def _store(settings: Settings) -> str:

@@ -243,7 +243,7 @@ async def check_heartbeat(gate: Gate, edge_request: EdgeRequest) -> bytes:
 
 
 async def check_logs(gate: Gate, edge_request: EdgeRequest) -> bytes:
-    """Check log lines of runs of the pool. Lines beyond the allowance are dropped, and the run goes on.
+    """Check log lines of runs of the pool. Lines beyond the allowance are dropped, and the run continues.
 
     Task run ids are removed: edge runs have no task runs, so an id would belong to another pool.
     """

@@ -1,20 +1,25 @@
-"""Calls of flows by commands: errors are found before Prefect is started, and shown once."""
+"""Calls of flows by commands, and of what needs no flow: errors are found before Prefect is started, and shown once."""
 
 import logging
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.types import NightjarError
+from tasks.runs.run_state import RESUME_HINT
 from tasks.site.owner import PROCESS, TAG, this_owner
 from tasks.site.settings import prefect_api_url, prepare_prefect, read_settings
 from tasks.site.site import Site, open_site
+from tasks.text.log_lines import log_lines_on_terminal
 from tasks.waiting.retry import OutageRetry
 
 if TYPE_CHECKING:
     from prefect import Flow
+
+T = TypeVar("T")
+PACKAGES = ("deployments", "models", "storage", "tasks")
 
 # Prefect logs one failure up to six times, by task, flow and state. The command prints it once, at its end.
 REPEATED = (
@@ -26,6 +31,24 @@ REPEATED = (
     "Crash detected!",
     "Still processing items",  # at the end, about events that the ending server no longer takes
 )
+
+
+def without_prefect(work: Callable[[], T | None]) -> T | None:
+    """Do work that nobody needs to watch in this process, without Prefect.
+
+    Returns None where a flow has to do it: where the user has a Prefect server, which shows all runs, or where the work
+    itself returns None. Raises NightjarError.
+    """
+    from deployments.prefect_server import has_server
+
+    prepare_prefect(read_settings())
+    if has_server():
+        return None
+    try:
+        with _signals_interrupt(), log_lines_on_terminal(PACKAGES):
+            return work()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Cancelled. {RESUME_HINT}.") from None
 
 
 def prepare(check: Callable[[Site], None], *, wait_for_outages: bool = False) -> None:
@@ -63,7 +86,6 @@ def call(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, wait_for_outa
     from prefect.exceptions import CancelledRun, ParameterBindError, ParameterTypeError
 
     from deployments.prefect_server import ensure_server
-    from tasks.runs.cancelling import RESUME_HINT
     from tasks.runs.edge_runs import prefect_is_away
 
     _hide_repeated_failures()

@@ -63,20 +63,25 @@ class OwnServer:
     api_url: str
 
 
+def has_server() -> bool:
+    """Return True if a server is configured, or that of this home's `nightjar up` runs. Call prepare_prefect first."""
+    return bool(prefect_api_url() or running_up_address())
+
+
 @cache
 def begin_server() -> OwnServer | None:
     """Start a server for this process without waiting for it; None: another server is configured or running.
 
     The start takes seconds, in which this process can import and check. Prefect may be imported from now on.
     """
-    if prefect_api_url() or running_up_address():
+    if has_server():
         return None
     port = _free_port()
     place_database(prefect_home())
     command = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     server = start_child(command, quiet=True, environment=environment_with(_one_run_services()))
     atexit.register(stop_child, server, 0.0)  # until it is up, it has nothing to write
-    use_prefect_api(f"http://{HOST}:{port}/api")
+    use_prefect_api(f"http://{HOST}:{port}/api", of_one_command=True)
     return OwnServer(server, f"http://{HOST}:{port}/api")
 
 
@@ -108,17 +113,22 @@ def _one_run_services() -> dict[str, str]:
 
 
 def start_child(
-    arguments: Sequence[str], *, quiet: bool = False, environment: Mapping[str, str] | None = None, umask: int = -1
+    arguments: Sequence[str],
+    *,
+    quiet: bool = False,
+    silent: bool = False,
+    environment: Mapping[str, str] | None = None,
+    umask: int = -1,
 ) -> subprocess.Popen[bytes]:
     """Start this Python as a child that ends with this process. A session of its own protects it from Ctrl-C.
 
-    quiet: discard its output
+    quiet: discard its output; silent: discard its standard output, but not its errors
     umask: permissions that its files lack
     """
     return subprocess.Popen(
         [sys.executable, *arguments],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if quiet else None,
+        stdout=subprocess.DEVNULL if quiet or silent else None,
         stderr=subprocess.DEVNULL if quiet else None,
         env=environment,
         umask=umask,
@@ -162,6 +172,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a host name may have any address
+
+
+def address_host(host: str) -> str:
+    """Return the host for a URL; loopback for a server that listens on all addresses."""
+    if host in ("", "0.0.0.0"):  # noqa: S104 (compared, not listened on)
+        return "127.0.0.1"
+    if host == "::":
+        return "[::1]"
+    return f"[{host}]" if ":" in host else host
 
 
 def is_prefect(api_url: str) -> bool:

@@ -1,31 +1,58 @@
-"""The generated parts of docs/cli.md, docs/settings.md and docs/decisions/README.md, written by `make docs`.
+"""The generated parts of the documents, written by `make docs`.
 
-The sources are the `nightjar` command line, the class Settings, and the titles of the decisions. Everything outside
-the two markers in these documents is written by hand.
+The sources are the `nightjar` command line, the class Settings, the titles of the decisions, the figures of the
+published models in models/data/reference.json, and the layouts of recorders. Everything outside the two markers in
+these documents is written by hand.
 """
 
 import re
-from collections.abc import Callable, Iterable
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, get_args, get_origin
 
 import click
-from annotated_types import Ge
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from deployments.answers import three_digits
 from deployments.cli import main as nightjar
+from models.evaluation.reference import advice, read_reference
 from tasks.site.settings import Settings
+from tasks.site_file.layouts import LAYOUTS, LOCAL, Layout
 
 FOLDER = Path(__file__).parents[1] / "docs"
 BEGIN = "<!-- generated from the code by 'make docs' -->"
 END = "<!-- end of the generated part -->"
 
 GROUPS = {
-    "Videos to rows": ("run", "videos", "sql", "overlay", "batches", "quarantine"),
-    "Models": ("convert", "models", "benchmark", "evaluate", "quantize", "finetune", "compare", "intervals"),
-    "Every night and fleets": ("up", "deploy", "worker", "edge-gate", "sweep"),
+    "Videos to rows": (
+        "run",
+        "videos",
+        "recordings",
+        "browse",
+        "sql",
+        "overlay",
+        "tracks",
+        "analyze",
+        "batches",
+        "quarantine",
+    ),
+    "Models": (
+        "convert",
+        "models",
+        "benchmark",
+        "evaluate",
+        "evaluate-tracks",
+        "quantize",
+        "finetune",
+        "compare",
+        "intervals",
+    ),
+    "Every night and fleets": ("up", "deploy", "worker", "edge-gate", "sweep", "notify"),
+    "Cameras, zones and events": ("site", "zones", "rules", "events"),
     "Trying it out": ("demo", "train-demo", "doctor"),
 }
 _DEFAULT = re.compile(r"\s*\[default: (.*)\]$")
@@ -38,8 +65,18 @@ def cli_reference() -> str:
     parts = []
     for title, names in GROUPS.items():
         parts.append(f"## {title}")
-        parts.extend(_command(name, nightjar.commands[name]) for name in names)
+        parts.extend(_command(name, command) for name, command in commands_of(names))
     return "\n\n".join(parts)
+
+
+def commands_of(names: Iterable[str]) -> Iterator[tuple[str, click.Command]]:
+    """Yield commands with their names; for a group, such as `zones`, those in it."""
+    for name in names:
+        command = nightjar.commands[name]
+        if not isinstance(command, click.Group) or command.invoke_without_command:
+            yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", each) for inner, each in command.commands.items())
 
 
 def settings_reference() -> str:
@@ -55,6 +92,48 @@ def decisions_index() -> str:
     return "\n".join(f"- {page.name[:3]}: [{title}]({page.name})" for page, title in zip(pages, titles, strict=True))
 
 
+def layouts_reference() -> str:
+    """Return a table of the recorders' layouts that the site file knows by name."""
+    rows = ((f"`{name}`", layout.devices, f"`{layout.example}`", *_layout(layout)) for name, layout in LAYOUTS.items())
+    return _table(("layout", "device or program", "example", "camera in the path", "times in"), rows)
+
+
+def _layout(layout: Layout) -> tuple[str, str]:
+    first = layout.times[0]
+    in_path = all("{camera}" in time.pattern for time in layout.times)
+    written = "local time" if first.time_zone == LOCAL else first.time_zone
+    return "yes" if in_path else "no", written if first.is_ == "start" else f"{written}, of the end"
+
+
+MODEL_COLUMNS = {
+    "model": "model",
+    "size": "size",
+    "ap": "AP",
+    "mean_oks": "mean OKS",
+    "single_mean_oks": "one person: mean OKS",
+    "frames_per_s": "frames/s",
+    "cpu_ms": "CPU ms per frame",
+    "purpose": "recommended for",
+}
+
+
+def models_reference() -> str:
+    """Return a table of the published models' accuracy and cost, its protocol, and the recommended models."""
+    found = read_reference()
+    rows = (tuple(_figure(getattr(model, name)) for name in MODEL_COLUMNS) for model in found.models)
+    return "\n\n".join([_table(tuple(MODEL_COLUMNS.values()), rows), *_wrapped([*advice(), found.protocol])])
+
+
+def _figure(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.3f}" if value < 1 else three_digits(value)
+
+
+def _wrapped(sentences: Iterable[str]) -> list[str]:
+    return [textwrap.fill(re.sub(r"'(nightjar [^']*)'", r"`\1`", sentence), 120) for sentence in sentences]
+
+
 def with_reference(document: str, reference: str) -> str:
     """Return the document with its generated part replaced."""
     before, begin, rest = document.partition(BEGIN)
@@ -65,7 +144,14 @@ def with_reference(document: str, reference: str) -> str:
 
 
 DOCUMENTS: MappingProxyType[str, Callable[[], str]] = MappingProxyType(
-    {"cli.md": cli_reference, "settings.md": settings_reference, "decisions/README.md": decisions_index}
+    {
+        "cli.md": cli_reference,
+        "settings.md": settings_reference,
+        "decisions/README.md": decisions_index,
+        "models.md": models_reference,
+        "../README.md": models_reference,
+        "site.md": layouts_reference,
+    }
 )
 
 
@@ -132,8 +218,10 @@ def _setting_values(field: FieldInfo) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
     if field.annotation is not int:
         return ""
-    [limit] = field.metadata
-    return f"`N`, {f'at least {limit.ge}' if isinstance(limit, Ge) else 'above 0'}"
+    limits: dict[str, int] = {}
+    for bound in field.metadata:
+        limits |= asdict(bound)
+    return "`N`" + _bounds(limits.get("gt", limits.get("ge")), limits.get("le"), above="gt" in limits)
 
 
 def _without_default(text: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from models.inference.spec import BenchmarkSpec
 from storage.sql.benchmarks import BenchmarkRow
 from tasks.batch.report import data_url
 from tasks.benchmark import benchmark as benchmarking
+from tasks.browse.links import MODELS, pages_of
 from tasks.model.early_checks import check_benchmark
 from tasks.runs.cancelling import cancellable
 from tasks.runs.forms import form
@@ -17,7 +18,7 @@ from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import Site, open_site
-from tasks.text.markdown import cell, code, markdown_table
+from tasks.text.markdown import cell, link, markdown_table
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def _publish(site: Site, measured: dict[str, list[BenchmarkRow]]) -> None:
         "## Where the time goes",
         markdown_table(benchmarking.cost_table(measured)),
         f"In {last.precision}; both processes' memory at its peak.{_heat(last.temperature_c)}",
-        f"The chart: {code(site.artifacts.url(key))}",
+        link("All models, accuracy against speed", pages_of(site.settings).at(MODELS)),
     ]
     create_markdown_artifact("\n\n".join(parts), key="benchmark", description=f"{title} on {cell(last.device)}")
     log.info("Stored the chart at %s", site.artifacts.url(key))

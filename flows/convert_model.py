@@ -1,6 +1,4 @@
-"""Flow convert-model: TensorFlow or TensorFlow.js weights, or an OpenVINO IR, to a model in the artifact store."""
-
-import logging
+"""Flow convert-model: a model of TensorFlow, TensorFlow.js, ONNX or OpenVINO to one in the artifact store."""
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -8,18 +6,17 @@ from prefect.artifacts import create_markdown_artifact
 from models.conversion.spec import ConvertSpec
 from models.inference.scaling import scaling_of
 from models.manifest import Manifest
-from tasks.model.convert import convert_source_task, fetch_source_task
+from tasks.browse.links import MODELS, pages_of
+from tasks.model.convert import log_stored
 from tasks.model.early_checks import check_conversion
-from tasks.model.store import store_model_task
+from tasks.model.model_tasks import convert_source_task, fetch_source_task, store_model_task
 from tasks.runs.cancelling import cancellable
 from tasks.runs.forms import form
 from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import open_site
-from tasks.text.markdown import cell, code
-
-log = logging.getLogger(__name__)
+from tasks.text.markdown import cell, code, link
 
 DESCRIPTION = """\
 Convert a model to OpenVINO, so that batches can use it under the name that you give.
@@ -48,29 +45,30 @@ def convert_model(spec: ConvertSpec) -> str:
         path, location = fetch_source_task(spec)
         manifest = convert_source_task(path, location, scratch / "ir", spec)
         store_model_task(scratch / "ir", manifest)
-        url = site.artifacts.url(f"models/{manifest.version_id}/manifest.json")
-    log.info("Stored %s as version %s at %s", spec.name, manifest.version_id[:12], url)
-    create_markdown_artifact(
-        _card(manifest, url), key="conversion", description=f"{spec.name}, {manifest.version_id[:12]}"
-    )
+        url = log_stored(site, manifest)
+        models = link("All models, accuracy against speed", pages_of(site.settings).at(MODELS))
+    text = f"{_card(manifest, url)}\n{models}\n"
+    create_markdown_artifact(text, key="conversion", description=f"{spec.name}, {manifest.version_id[:12]}")
     return manifest.version_id
 
 
 def _card(manifest: Manifest, url: str) -> str:
     rows = "\n".join(
         f"| {cell(name)} | {manifest.parity.mean_abs[name]:.2g} | {manifest.parity.bound[name]:.2g} "
-        f"| {manifest.parity.max_abs[name]:.2g} | {shape} |"
-        for name, shape in manifest.outputs.items()
+        f"| {manifest.parity.max_abs[name]:.2g} |"
+        for name in manifest.parity.mean_abs
     )
+    outputs = ", ".join(f"{cell(name)} {shape}" for name, shape in manifest.outputs.items())
     return f"""# {manifest.name}
 
 Version `{manifest.version_id}`, {manifest.precision}, from {manifest.source.format} at {code(manifest.source.location)}
 (sha256 `{manifest.source.sha256}`). Stored at {code(url)}
 
 Input {manifest.input.shape}, {scaling_of(manifest.input).describe()}: {cell(manifest.input_basis)}.{_proof(manifest)}
+Outputs: {outputs}.
 
-| output | mean difference from the source | allowed of the mean | largest difference | shape |
-|---|--:|--:|--:|---|
+| compared | mean difference from the source | allowed of the mean | largest difference |
+|---|--:|--:|--:|
 {rows}
 
 The mean decides. The largest difference is in one cell of one picture, often one without a person.

@@ -7,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from models.evaluation.spec import EvaluateSpec
 from tasks.batch.report import data_url
+from tasks.browse.links import evaluation_path, pages_of
 from tasks.model import evaluate as evaluation
 from tasks.model.early_checks import check_evaluation
 from tasks.model.evaluate import Measured
@@ -16,7 +17,7 @@ from tasks.runs.forms import form
 from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW
 from tasks.site.site import open_site
-from tasks.text.markdown import code
+from tasks.text.markdown import link
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,11 @@ def evaluate_model(spec: EvaluateSpec) -> Measured:
         model_version_id, folder, manifest = take_model(site, spec.model)
         annotated = evaluation.open_coco_task(spec.coco, spec.images)
         measured = evaluation.evaluate_version_task(model_version_id, folder, manifest, annotated, spec)
+        pages = pages_of(site.settings)
     said = measured.lines()
-    picture = f"![best and worst images]({data_url(measured.sheet)})\n\n{code(measured.url)}" if measured.sheet else ""
+    picture = f"![best and worst images]({data_url(measured.sheet)})" if measured.sheet else ""
+    if measured.evaluation_id is not None:
+        picture += f"\n\n{link('All figures and images', pages.at(evaluation_path(measured.evaluation_id)))}"
     title = f"{manifest.name}, {manifest.version_id[:12]}"
     text = f"# {title}\n\n{evaluation.table({manifest.name: said})}\n\nCrosses: the annotations.\n\n{picture}\n"
     create_markdown_artifact(text, key="evaluation", description=f"{title}, {spec.mode}")

@@ -16,9 +16,9 @@ from models.inference.scaling import ScalingRequest
 from models.types import NightjarError
 from storage.sql import trainings
 from tasks.batch.report import data_url
-from tasks.model.convert import convert_source_task
+from tasks.browse.links import Pages, pages_of, training_path
 from tasks.model.early_checks import check_pictures
-from tasks.model.store import store_model_task
+from tasks.model.model_tasks import convert_source_task, store_model_task
 from tasks.runs.cancelling import cancellable
 from tasks.runs.forms import form
 from tasks.runs.names import named_after
@@ -26,7 +26,7 @@ from tasks.runs.policy import FLOW
 from tasks.site.owner import is_dead, this_owner
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import Site, open_site
-from tasks.text.markdown import cell, code
+from tasks.text.markdown import cell, code, link
 from tasks.training import car_classifier as finetuning
 from tasks.training import judge as judging
 from tasks.training.backgrounds import cut_backgrounds_task
@@ -108,7 +108,7 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
     folder = site.settings.home.resolve() / "training" / "classifier" / run.plan.run_key
     trained = finetuning.train_task(run.run_id, run.params, run.data, weights, folder)
     judged = judging.judge_task(run.run_id, run.params, run.plan.preset, trained)
-    addresses = finetuning.keep_task(run.plan.run_key, judged.pictures, trained.model)
+    addresses = finetuning.keep_task(run.plan.run_key, judged.pictures, judged.failures, trained.model)
     with scratch_folder("finetune") as place:
         pictures = finetuning.parity_pictures(trained.test, place / "pictures")
         # The range is that of models.car_classifier.feed.
@@ -124,7 +124,7 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
         manifest = convert_source_task(trained.model, addresses["model"], ir_folder, spec)
         ir = judging.judge_ir_task(ir_folder, manifest, trained, judged.metrics.threshold)
         model_version_id = store_model_task(ir_folder, manifest)
-    _publish(run, judged, ir, manifest.version_id, addresses)
+    _publish(run, judged, ir, manifest.version_id, addresses, pages_of(site.settings))
     found = {
         "base_sha256": trained.base_sha256,
         "best_epoch": trained.best_epoch,
@@ -136,13 +136,16 @@ def _train(site: Site, run: _Run, weights: Path) -> None:
     trainings.finish_training(site.engine, run.run_id, found, rows)
 
 
-def _publish(run: _Run, judged: TrainedScores, ir: IrScores, version: str, addresses: dict[str, str]) -> None:
+def _publish(
+    run: _Run, judged: TrainedScores, ir: IrScores, version: str, addresses: dict[str, str], pages: Pages
+) -> None:
     """Publish the result: a page in Prefect's UI, the main figures and warnings in the log."""
     said = judging.lines(judged, ir)
     warned = judging.warnings(run.params, run.trained_on, judged, ir)
     title = f"# Run {run.run_id}: {run.plan.name}, {run.plan.preset}"
     parts = [title, *(f"**{cell(warning)}**" for warning in warned), _page(run, judged, said, version)]
-    parts.append("\n".join(f"- {name}: {code(address)}" for name, address in addresses.items()))
+    parts.append(link("This run: curves, failures, pictures", pages.at(training_path(run.run_id))))
+    parts.append(f"The Keras model: {code(addresses['model'])}")
     description = f"run {run.run_id}, {run.plan.preset}"
     create_markdown_artifact("\n\n".join(parts), key="finetuning", description=description)
     log.info("Completed run %s: %s", run.run_id, "; ".join(f"{label} {text}" for label, text in said.items()))

@@ -4,37 +4,33 @@ import logging
 import time
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 from prefect import flow
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from models.manifest import Manifest
 from models.types import NightjarError
 from storage.ledger import batches
 from storage.ledger.batches import SegmentCounts
-from storage.objects.archive import canonical
-from storage.sql import catalogue
-from tasks.batch.account import read_account
+from tasks.analysis.night import analysing, tracks_line
+from tasks.batch.batch_tasks import analyse_people_task, draw_pictures_task, publish_report_task, read_archive_task
 from tasks.batch.check import check_model_on
 from tasks.batch.estimate import log_estimate
-from tasks.batch.listing import ArchiveListing, read_archive_task
+from tasks.batch.listing import ArchiveListing
 from tasks.batch.local import run_segments_task
 from tasks.batch.night import NightKey
-from tasks.batch.pictures import Pictures, draw_pictures_task
-from tasks.batch.report import BatchReport, describe_quarantine, describe_videos, draw_chart, publish_report
-from tasks.batch.shown_model import views_line
+from tasks.batch.pictures import Pictures
+from tasks.batch.report import BatchReport
 from tasks.batch.spec import NightSpec
+from tasks.batch.steps import Outcome, abandon_batch, account_batch, begin_batch, refuse_incomplete
 from tasks.fleet.parent import run_fleet_task
 from tasks.model.store import take_model
-from tasks.runs.cancelling import RESUME_HINT, cancellable, is_cancel, signals_ignored
+from tasks.notify.start import telling, telling_meanwhile
+from tasks.runs.cancelling import cancellable, is_cancel, signals_ignored
 from tasks.runs.edge_runs import prefect_is_away
 from tasks.runs.forms import form
 from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW
-from tasks.site.owner import is_dead, this_owner
-from tasks.site.scratch import clean_up
 from tasks.site.settings import read_settings
 from tasks.site.site import Site, open_site
 from tasks.waiting.retry import OutageRetry
@@ -43,10 +39,6 @@ log = logging.getLogger(__name__)
 
 # Prefect's client doubles its silent wait with each retry. Five of them take a minute, and then this flow reports it.
 CLIENT_RETRIES = 5
-
-
-class BatchIncomplete(NightjarError):
-    """The batch has ended, and something that it expected is not in the database."""
 
 
 DESCRIPTION = """\
@@ -76,46 +68,36 @@ def nightly_batch(spec: NightSpec) -> BatchReport:
     begun = time.monotonic()
     limit_s = read_settings().outage_s
     retry, calling = OutageRetry(limit_s), OutageRetry(limit_s, prefect_is_away)
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}), open_site(retry) as site:
+    client = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES})
+    with client, open_site(retry) as site, telling(site.engine, site.settings):
         check = partial(check_model_on, site, spec)
         retry(check)
         taken = retry(partial(take_model, site, spec.model, spec.frames_per_second))
-        key = retry(partial(_begin, site, spec, *taken))
+        key = retry(partial(begin_batch, site, spec, taken, flow_run.get_id()))
         try:
             listing = calling(partial(read_archive_task, key, spec.segment_s))
             counts = retry(partial(_expect, site, key, listing))
             if counts.missing:
                 retry(partial(log_estimate, site, key, counts, spec.dispatch, spec.runtime.device))
-                calling(partial(_do_segments, key, listing, spec))
+                news = telling_meanwhile(site.engine, site.settings)
+                with analysing(key.model_version_id, key.manifest.task), news:
+                    calling(partial(_do_segments, key, listing, spec))
+            analysed = calling(partial(analyse_people_task, key))
             done = retry(lambda: batches.count_segments(site.engine, key.batch_id)).done
             pictures = Pictures()
             if done or spec.overlay == "all":
                 pictures = calling(partial(retry, partial(draw_pictures_task, key, listing.entries, spec.overlay)))
         except BaseException as error:
             with signals_ignored(), suppress(NightjarError):  # the database may be what failed
-                _close(site, key.batch_id, error)
+                abandon_batch(site, key.batch_id, error, cancelled=is_cancel(error))
             raise
-        report = retry(partial(_account, site, key, spec.model, listing, pictures, begun))
+        report = retry(
+            partial(account_batch, site, key, spec.model, Outcome(listing, pictures, tracks_line(analysed)), begun)
+        )
         given_up = retry(partial(batches.given_up, site.engine, key.batch_id))
-    calling(partial(publish_report, report))
-    if report.status != "completed":
-        raise BatchIncomplete(_what_is_missing(report, given_up))
+    calling(partial(publish_report_task, report))
+    refuse_incomplete(report, given_up)
     return report
-
-
-def _begin(site: Site, spec: NightSpec, model_version_id: int, folder: Path, manifest: Manifest) -> NightKey:
-    """Record the batch in the database. Segments of dead runs are freed first."""
-    location = canonical(spec.archive)
-    if not catalogue.knows_archive(site.engine, location):
-        # A mistyped name leaves no batch; a known archive with a missing disk leaves a crashed one.
-        site.archive(location).check()
-    batches.release_dead(site.engine, is_dead)
-    clean_up(site.settings)
-    catalogue.show_when_complete(site.engine, manifest.task, model_version_id)
-    batch_id = batches.start_batch(
-        site.engine, location, model_version_id, spec.dispatch, this_owner(), flow_run.get_id()
-    )
-    return NightKey(location, batch_id, model_version_id, folder, manifest)
 
 
 def _expect(site: Site, key: NightKey, listing: ArchiveListing) -> SegmentCounts:
@@ -133,55 +115,6 @@ def _do_segments(key: NightKey, listing: ArchiveListing, spec: NightSpec) -> Non
         run_fleet_task(key, listing.entries, spec.runtime)
     else:
         run_segments_task(key, listing.entries, listing.probes, spec.runtime)
-
-
-def _close(site: Site, batch_id: int, error: BaseException) -> None:
-    if is_cancel(error):
-        batches.cancel_batch(site.engine, batch_id, f"cancelled. {RESUME_HINT}")
-    else:
-        batches.finish_batch(site.engine, batch_id, str(error) or type(error).__name__)
-
-
-def _account(
-    site: Site, key: NightKey, model: str, listing: ArchiveListing, pictures: Pictures, begun: float
-) -> BatchReport:
-    engine = site.engine
-    status = batches.finish_batch(engine, key.batch_id, unread=len(listing.unread))
-    catalogue.show_when_complete(engine, key.manifest.task, key.model_version_id)
-    account = read_account(engine, key.batch_id, site.settings.zone)
-    chart, chart_url = draw_chart(site, account)
-    return BatchReport(
-        batch_id=key.batch_id,
-        status=status,
-        archive=key.location,
-        model=model,
-        version_id=key.manifest.version_id,
-        views=views_line(engine, account.batch),
-        listing=listing,
-        counts=account.counts,
-        pictures=pictures,
-        videos=describe_videos(site, account),
-        refused=describe_quarantine(site, key.location),
-        account=account,
-        chart=chart,
-        chart_url=chart_url,
-        wall_s=time.monotonic() - begun,
-    )
-
-
-def _what_is_missing(report: BatchReport, given_up: int) -> str:
-    counts, unread = report.counts, len(report.listing.unread)
-    lacking = [
-        f"{counts.missing} of {counts.expected} segments ({counts.frames_missing} frames) are missing"
-        if counts.missing
-        else "",
-        f"{given_up} of {counts.expected} segments were given up after several attempts" if given_up else "",
-        f"{unread} files could not be read" if unread else "",
-    ]
-    return (
-        f"Batch {report.batch_id} is incomplete: {'; '.join(filter(None, lacking))}. "
-        "See 'nightjar quarantine' and the log above for the reasons, and run the batch again to continue."
-    )
 
 
 if __name__ == "__main__":

@@ -7,26 +7,28 @@ from prefect.artifacts import create_markdown_artifact
 
 from models.conversion.spec import QuantizeSpec
 from models.manifest import Manifest
+from tasks.browse.links import MODELS, Pages, pages_of
 from tasks.model import evaluate as evaluation
 from tasks.model import quantize as quantization
 from tasks.model.archive_frames import sample_frames_task
 from tasks.model.early_checks import check_quantization
-from tasks.model.quantize import QuantizedScores
-from tasks.model.store import store_model_task, take_model
+from tasks.model.model_tasks import store_model_task
+from tasks.model.quantize import Judgement
+from tasks.model.store import take_model
 from tasks.runs.cancelling import cancellable
 from tasks.runs.forms import form
 from tasks.runs.names import named_after
 from tasks.runs.policy import FLOW
 from tasks.site.scratch import scratch_folder
 from tasks.site.site import open_site
-from tasks.text.markdown import code
+from tasks.text.markdown import code, link
 
 log = logging.getLogger(__name__)
 
 DESCRIPTION = """\
-Make an INT8 version of a pose model, which is smaller and faster, and keep it if it is as good as its source.
-Value ranges are measured on frames of your own archive. The artifact **quantization** compares both models. A model
-that lost too much is refused, and the run fails.
+Make an INT8 version of a pose model, which is smaller and faster, and keep it if it is nearly as accurate as its
+source. Value ranges are measured on frames of your own archive. The artifact **quantization** compares both models. A
+model that lost too much is refused, and the run fails.
 """
 
 
@@ -39,7 +41,7 @@ that lost too much is refused, and the run fails.
 @cancellable
 @form(QuantizeSpec)
 def quantize_model(spec: QuantizeSpec) -> str:
-    """Quantise a pose model to INT8 and store it as a separate version if it is as good as its source.
+    """Quantize a pose model to INT8 and store it as a separate version if it is nearly as accurate as its source.
 
     Returns the version's hash. The same source and archive give the same version.
     Raises NightjarError; QuantizationRefused with both figures when the INT8 model is worse than allowed.
@@ -52,28 +54,36 @@ def quantize_model(spec: QuantizeSpec) -> str:
         out = scratch / "ir"
         manifest = quantization.quantize_task(folder, source, spec, chosen, out)
         judged = quantization.judge_task((folder, source), (out, manifest), chosen, annotated, spec)
-        evaluation.keep(site, source_id, source, judged.source)
-        _publish(source, manifest, judged)
+        for pair in judged.pairs:
+            evaluation.keep(site, source_id, source, pair.source)
+        _publish(source, manifest, judged, pages_of(site.settings))
         quantization.refuse_worse(manifest.name, judged)
-        evaluation.keep(site, store_model_task(out, manifest), manifest, judged.quantised)
+        model_version_id = store_model_task(out, manifest)
+        for pair in judged.pairs:
+            evaluation.keep(site, model_version_id, manifest, pair.quantized)
     log.info("Stored %s as version %s", manifest.name, manifest.version_id[:12])
     return manifest.version_id
 
 
-def _publish(source: Manifest, manifest: Manifest, judged: QuantizedScores) -> None:
+def _publish(source: Manifest, manifest: Manifest, judged: Judgement, pages: Pages) -> None:
     """Publish a comparison of both models, also when the INT8 version is refused."""
-    columns = {source.name: judged.source.lines(), manifest.name: judged.quantised.lines()}
-    speed = judged.speed.describe(source.name, manifest.name)
-    source_code = code(manifest.source.location)
-    text = (
-        f"# {manifest.name}\n\nVersion `{manifest.version_id}`, {manifest.precision}, from {source_code}."
-        f"\n\n{evaluation.table(columns)}\n\n"
-        f"{speed}. AP and mean OKS may be {judged.max_drop:g} lower.\n"
+    lines = judged.lines(source.name, manifest.name)
+    parts = [
+        f"# {manifest.name}",
+        f"Version `{manifest.version_id}`, {manifest.precision}, from {code(manifest.source.location)}.",
+        *lines,
+    ]
+    for pair in judged.pairs:
+        columns = {source.name: pair.source.lines(), manifest.name: pair.quantized.lines()}
+        parts.append(evaluation.table(columns))
+        for title, values in columns.items():
+            log.info("%s: %s", title, "; ".join(f"{label} {value}" for label, value in values.items()))
+    parts.append(link("All models, accuracy against speed", pages.at(MODELS)))
+    create_markdown_artifact(
+        "\n\n".join(parts), key="quantization", description=f"{manifest.name}, {manifest.version_id[:12]}"
     )
-    create_markdown_artifact(text, key="quantization", description=f"{manifest.name}, {manifest.version_id[:12]}")
-    for title, lines in columns.items():
-        log.info("%s: %s", title, "; ".join(f"{label} {value}" for label, value in lines.items()))
-    log.info(speed)
+    for line in lines:
+        log.info(line)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""JSON, XML and archives from outside, read within bounds on size and nesting. No model format is known here."""
+"""Files from outside, read within bounds on place, size and nesting: JSON, XML, archives. Knows no model format."""
 
 import json
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.parsers import expat
 
@@ -12,6 +12,7 @@ MAX_JSON_BYTES = 64 << 20  # the largest published TF.js graph is 3 MB
 MAX_MODEL_BYTES = 2 << 30  # protobuf's own limit; ResNet50 is 100 MB
 MAX_NESTING = 200  # Keras's configurations of nested models stay below 60
 MAX_MEMBERS = 2_000
+SHOWN_CHARACTERS = 200  # of a name from outside
 
 
 def read_bounded(path: Path, limit_bytes: int = MAX_MODEL_BYTES) -> bytes:
@@ -28,6 +29,41 @@ def check_size(path: Path, limit_bytes: int = MAX_MODEL_BYTES) -> None:
             f"{path.name} has {found:,} bytes, more than the {limit_bytes:,} that such a file may have. Give the "
             "model's own file."
         )
+
+
+def inside(file: Path, name: object) -> Path:
+    """Return the path of a file that a model's file names, next to it or in a folder below.
+
+    Raises ConversionError for a name that leads elsewhere, also through a linked folder, and for a missing file.
+    """
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ConversionError(
+            f"{file.name} names the file {str(name)[:SHOWN_CHARACTERS]!r}, which is not inside its folder. Do not use "
+            "this source."
+        )
+    path = PurePosixPath(name.replace("\\", "/"))
+    found, folder = file.parent / path, file.parent.resolve()
+    if "://" in name or path.is_absolute() or ".." in path.parts or path.parts == ():
+        raise ConversionError(
+            f"{file.name} names the file {name[:SHOWN_CHARACTERS]!r}, which is not inside its folder. Do not use this "
+            "source, or fetch that file, put it next to the model and name it without its address."
+        )
+    shown = name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}…"
+    try:
+        inside_folder, there = found.parent.resolve().is_relative_to(folder), found.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a part of 300 bytes, a ring of links, half a character
+        raise ConversionError(
+            f"{file.name} names a file that cannot exist, {shown!r}. Do not use this source."
+        ) from error
+    if not inside_folder:
+        raise ConversionError(
+            f"{file.name} names {shown!r}, whose folder is a link to elsewhere. Do not use this source."
+        )
+    if not there:
+        raise ConversionError(
+            f"{file.name} names {shown!r}, which does not exist. Fetch all its files into one folder."
+        )
+    return found
 
 
 def parse_json(content: bytes, name: str) -> Any:

@@ -49,7 +49,7 @@ class InputSpec:
     color: Literal["RGB", "BGR"] = "RGB"
     mean: ChannelValues = 127.5
     scale: ChannelValues = 127.5
-    resize: Literal["letterbox", "corner", "stretch", "fit"] = "stretch"
+    resize: Literal["letterbox", "letterbox-114", "corner", "stretch", "fit"] = "stretch"
 
     @property
     def height(self) -> int:

@@ -213,6 +213,20 @@ def parameters(spec: type[Any]) -> dict[str, Parameter]:
     return {each.name: each for part in _parts(spec).values() for each in part.parameters}
 
 
+def check_numbers(spec: Any) -> None:
+    """Give the numbers of a frozen spec their declared type, so that 1 and 1.0 have the same hash.
+
+    Every parameter must be a number with both bounds. Raises ValueError where a value is outside them, or NaN.
+    """
+    for name, parameter in parameters(type(spec)).items():
+        value, low, high = getattr(spec, name), parameter.option.ge, parameter.option.le
+        assert low is not None
+        assert high is not None
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {value}. Give a number from {low:g} to {high:g}.")
+        object.__setattr__(spec, name, parameter.kind(value))
+
+
 def build(spec: type[S], given: Mapping[str, Any]) -> S:
     """Build a spec from flat values as in a form; those left out have their defaults.
 

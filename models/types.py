@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -88,6 +89,8 @@ class Video:
     time_repairs: where the container's time stamps were damaged, ascending
     unused_bytes: bytes after the last packet of all streams, which the container does not explain; 0 = none to report
     coded_bytes, coded_sha256: of the coded pictures alone, see storage.video.coded_film; None = not known
+    created_s: creation time by the container, seconds since 1970; None = it claims none
+    created_read: False = read by a version that did not look for it
     """
 
     sha256: str
@@ -114,6 +117,8 @@ class Video:
     unused_bytes: int = 0
     coded_bytes: int | None = None
     coded_sha256: str | None = None
+    created_s: float | None = None
+    created_read: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,6 +304,59 @@ class SegmentReport:
     wall_s: float
 
 
+@dataclass(frozen=True)
+class CameraZone:
+    """A part of a camera's picture in one period.
+
+    kind: such as "area", "door" or "bed"
+    points: fractions of the picture's width and height, x to the right and y down; a polygon has no repeated first one
+    valid_from, valid_to: times in UTC; None = without a beginning, without an end
+    """
+
+    name: str
+    kind: str
+    shape: Literal["polygon", "line"]
+    points: tuple[tuple[float, float], ...]
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+
+
+class Visit(NamedTuple):
+    """The stay of a person in a polygon. Frames and seconds are those of the recording.
+
+    zone: index in the list of zones; entered_frame, last_frame: first and last sighting inside
+    entered_s: time of the first sighting inside
+    left_s: time of the first sighting outside; of the last one inside where the person was not seen afterwards
+    """
+
+    zone: int
+    track: int
+    entered_frame: int
+    last_frame: int
+    entered_s: float
+    left_s: float
+
+
+class Crossing(NamedTuple):
+    """A person who has crossed a line: the first sighting on its other side. Frame and time are of the recording.
+
+    direction: as seen from the line's first point towards its last one
+    """
+
+    zone: int
+    track: int
+    frame: int
+    at_s: float
+    direction: Literal["left_to_right", "right_to_left"]
+
+
+class ZoneRows(NamedTuple):
+    """Visits of polygons, and crossings of lines."""
+
+    visits: list[Visit]
+    crossings: list[Crossing]
+
+
 class VideoError(NightjarError):
     """A video that cannot be used. The text is the reason that the quarantine shows."""
 
@@ -308,7 +366,7 @@ class AttemptError(NightjarError):
 
 
 class TooSlowError(AttemptError):
-    """An attempt that took too long by the clock: a slow disk or a busy machine, so the next night may succeed."""
+    """An attempt that took too much wall-clock time: a slow disk or a busy machine. The next night may succeed."""
 
 
 class Step(NamedTuple):

@@ -8,23 +8,45 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
 
-# Prefect's call home, which waits for DNS on a machine without the internet. To be set before Prefect is imported.
+# Prefect's telemetry waits for DNS on a machine without internet. To be set before Prefect is imported.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
-# A suite in the background inherits ignored signals, and what it starts would ignore them, too: Ctrl-C, say.
+# A test suite in the background inherits ignored signals such as Ctrl-C, and its children would ignore them, too.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
         signal.signal(number, handler)
 
-pytest_plugins = ["tests.servers_postgres", "tests.servers_pgbouncer", "tests.servers_s3", "tests.servers_prefect"]
+# Hypothesis' limits are of wall time, which a busy machine exceeds: pytest's own limit per test remains.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
+pytest_plugins = [
+    "tests.forked_sandboxes",
+    "tests.servers_postgres",
+    "tests.servers_pgbouncer",
+    "tests.servers_s3",
+    "tests.servers_prefect",
+]
 
 
-# Begun first, each by another process, so that no long file is left when the other process has nothing to do.
-LONGEST_FIRST = ("chaos/", "flows/test_fleet", "models/", "deployments/", "flows/", "tasks/sweep/")
+# Started first, each by another process, so that no process is idle while another one runs a long file.
+LONGEST_FIRST = (
+    "chaos/",
+    "flows/test_fleet",
+    "tasks/events/test_falls_of_films",
+    "models/",
+    "deployments/",
+    "flows/",
+    "tasks/notify/",
+    "tasks/analysis/",
+    "tasks/sweep/",
+    "storage/ledger/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def umask() -> Iterator[None]:
-    """Nightjar's entry points set the process's umask: for a test, and not for the servers that later tests start."""
+    """Nightjar's entry points set the process's umask: restore it for the servers that later tests start."""
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -47,7 +69,7 @@ def umask() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def root_logger() -> None:
-    """Libraries that convert and quantize models set its level and its filters, and never back."""
+    """Libraries that convert and quantize models set its level and filters and never restore them."""
     root = logging.getLogger()
     root.setLevel(logging.WARNING)
     root.filters.clear()
@@ -56,7 +78,7 @@ def root_logger() -> None:
 
 @pytest.fixture
 def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Pytest's own, which also hears Nightjar's loggers where a library has replaced the root logger's handlers."""
+    """Pytest's own, which also captures Nightjar's loggers if a library has replaced the root logger's handlers."""
 
     def not_heard(record: logging.LogRecord) -> bool:
         new = not hasattr(record, "heard")
@@ -66,7 +88,7 @@ def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
     from tasks.runs.logs import PACKAGES, show_log_lines
 
     show_log_lines()
-    caplog.handler.setLevel(logging.NOTSET)  # one handler for all tests: a quantization before leaves it at ERROR
+    caplog.handler.setLevel(logging.NOTSET)  # one handler for all tests: an earlier quantization leaves it at ERROR
     caplog.handler.addFilter(not_heard)
     for package in PACKAGES:
         logging.getLogger(package).addHandler(caplog.handler)
@@ -78,7 +100,7 @@ def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real weights, videos and images that is not part of the project."""
+    """The folder of real weights, videos and images, which is not part of the project."""
     folder = Path(os.environ.get("NIGHTJAR_TEST_DATA", ROOT / "../shared/data")).resolve()
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set NIGHTJAR_TEST_DATA")
@@ -87,7 +109,7 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def cases() -> Path:
-    """The folder of small inputs that go wrong, each with its right answer, that is not part of the project."""
+    """The folder of small failing inputs with the right answers, which is not part of the project."""
     folder = Path(os.environ.get("NIGHTJAR_TEST_CASES", ROOT / "../shared/cases")).resolve()
     if not folder.is_dir():
         pytest.skip(f"no cases at {folder}: set NIGHTJAR_TEST_CASES")

@@ -1,4 +1,4 @@
-"""Object keypoint similarity on the six reference images, for tests. The decoder here is its own, and the plainest one.
+"""Object keypoint similarity on the six reference images, for tests, with the simplest possible decoder.
 
 Protocol: COCO images with exactly one annotated person, not a crowd, at least 10 keypoints; stretched bilinearly to
 size x size; argmax of each heatmap plus its offset; OKS over the labelled keypoints, area from the annotation.
@@ -22,7 +22,7 @@ Infer = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 
 
 class ReferenceImage(NamedTuple):
-    """An image and one of the people in it."""
+    """An image and one of its people."""
 
     image: CocoImage
     person: Labelled
@@ -38,18 +38,18 @@ def coco_mini(data: Path) -> CocoSet:
 
 
 def reference_images(data: Path) -> list[ReferenceImage]:
-    """The six images of the data folder that the published figures were measured on, by image id."""
+    """The six images of the data folder that belong to the published figures, by image id."""
     return [ReferenceImage(image, image.people[0]) for image in coco.choose(coco_mini(data).images, "single")]
 
 
 def labelled_people(data: Path) -> list[list[ReferenceImage]]:
-    """The people with keypoints, no crowds, of each of the 28 images that have some: 86 in all."""
+    """The people with keypoints (no crowds) of each of the 28 images that have any: 86 in all."""
     images = coco_mini(data).images
     return [[ReferenceImage(image, person) for person in image.people] for image in images if image.people]
 
 
 def oks(found: NDArray[np.floating], image: ReferenceImage) -> float:
-    """Of found (17, 2), x then y, pixels of the original."""
+    """Return the similarity of found (17, 2), x then y, pixels of the original."""
     return float(coco.oks(found[None], image.person)[0])
 
 

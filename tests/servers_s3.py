@@ -1,6 +1,6 @@
-"""Real S3 servers for the tests, from wheels, on loopback, without root: Swift, and rclone, stricter in other places.
+"""Real S3 servers for the tests, from wheels, on loopback, without root: Swift, and rclone with other restrictions.
 
-`s3_options` and `s3_bucket` run a test against both, `swift_options` and `swift_bucket` against Swift alone.
+`s3_options` and `s3_bucket` run a test against both, `swift_options` and `swift_bucket` against Swift only.
 """
 
 import os
@@ -27,7 +27,7 @@ START_LIMIT_S = 30
 
 @dataclass(frozen=True)
 class S3Server:
-    """name: "swift" or "rclone"; options: how to reach it; folder: what it keeps (rclone: bucket/key as they are)"""
+    """name: "swift" or "rclone"; options: to connect to it; folder: its data (rclone: plain bucket/key)"""
 
     name: str
     options: S3Options
@@ -42,7 +42,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_s3(name: str, certificate: Path | None = None, key: Path | None = None) -> Iterator[S3Server]:
-    """Starts a server with credentials of its own and ends it by its pid."""
+    """Start a server with its own credentials, and end it by its pid."""
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
     port, secret = free_port(), secrets.token_hex(12)
     user = f"test{secrets.token_hex(4)}:tester" if name == "swift" else secrets.token_hex(8)
@@ -69,7 +69,7 @@ def running_s3(name: str, certificate: Path | None = None, key: Path | None = No
 
 
 def _start(name: str, folder: Path, port: int, options: S3Options, tls: list[str]) -> subprocess.Popen[bytes]:
-    """The secret goes by standard input or environment, for every user of a machine sees command lines."""
+    """The secret is passed by standard input or environment, because every user of a machine can read command lines."""
     data = folder / "data"
     data.mkdir()
     credentials = f"{options.access_key} {options.secret_key}\n"
@@ -106,7 +106,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], options: S3Options, fold
 
 
 def new_bucket(options: S3Options) -> str:
-    """An empty bucket. It goes when its server does: to remove objects one by one costs seconds."""
+    """An empty bucket, removed together with its server: removing objects one by one takes seconds."""
     name = f"t-{secrets.token_hex(6)}"
     make_client(options).create_bucket(Bucket=name)
     return name
@@ -160,7 +160,7 @@ def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session", params=["swift", "rclone"])
 def s3_server(request: pytest.FixtureRequest) -> S3Server:
-    """Each of the two servers in turn."""
+    """Either of the two servers."""
     server: S3Server = request.getfixturevalue(f"{request.param}_server")
     return server
 
@@ -172,7 +172,7 @@ def s3_options(s3_server: S3Server) -> S3Options:
 
 @pytest.fixture
 def s3_bucket(s3_options: S3Options) -> str:
-    """An empty bucket of the test's own."""
+    """A new, empty bucket."""
     return new_bucket(s3_options)
 
 
@@ -183,5 +183,5 @@ def swift_options(swift_server: S3Server) -> S3Options:
 
 @pytest.fixture
 def swift_bucket(swift_options: S3Options) -> str:
-    """An empty bucket on Swift, of the test's own."""
+    """A new, empty bucket on Swift."""
     return new_bucket(swift_options)

@@ -2,7 +2,7 @@
 
     python swift_server.py FOLDER PORT [CERTIFICATE KEY]
 
-The credentials come as one line `account:user secret` on standard input, so that no list of processes shows them.
+The credentials are one line `account:user secret` on standard input, so that no process list shows them.
 Swift is four WSGI servers (account, container, object, proxy) that find each other by ring files. Here all four are
 green threads of one process, with one disk, one replica, and a dict in place of memcached.
 """
@@ -26,13 +26,13 @@ from eventlet.greenio import GreenSocket
 
 BACKENDS = ("account", "container", "object")
 FILTERS = ("catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "s3api", "tempauth", "slo", "dlo")
-LISTING = 20  # keys a page, instead of S3's 1000: paging is tested with few objects
+LISTING = 20  # keys per page instead of S3's 1000, to test pagination with few objects
 HASH_SALT = "[swift-hash]\nswift_hash_path_prefix = test\nswift_hash_path_suffix = test\n"
 POLICY = "[storage-policy:0]\nname = one\ndefault = yes\n"
 
 
 class Cache(dict[str, Any]):
-    """The part of memcached that Swift needs in one process."""
+    """The functions of memcached that Swift needs, in one process."""
 
     def get(self, key: str, raise_on_error: bool = False) -> Any:  # type: ignore[override]
         return dict.get(self, key)
@@ -57,7 +57,7 @@ def listen(port: int = 0) -> socket.socket:
 
 
 def write_rings(etc: Path, sockets: dict[str, socket.socket]) -> None:
-    """One ring file a backend: a single device at the port where it listens."""
+    """Write one ring file per backend: a single device at the port on which it listens."""
     from swift.common.ring import RingBuilder
 
     for name in BACKENDS:
@@ -70,7 +70,7 @@ def write_rings(etc: Path, sockets: dict[str, socket.socket]) -> None:
 
 
 def write_configs(folder: Path, user: str, secret: str) -> dict[str, Path]:
-    """A paste file a server, readable by its owner only: the proxy's holds the secret."""
+    """Write one paste file per server, readable by its owner only: the proxy's contains the secret."""
     common = (
         f"[DEFAULT]\nswift_dir = {folder / 'etc'}\nuser = {pwd.getpwuid(os.getuid()).pw_name}\n"
         f"devices = {folder / 'disks'}\nmount_check = false\ndisable_fallocate = true\nlog_level = ERROR\n"
@@ -112,7 +112,7 @@ def main(folder: Path, port: int, tls: list[str]) -> None:
     (etc / "swift.conf").write_text(HASH_SALT + POLICY)
     from swift.common import utils
 
-    utils.set_swift_dir(str(etc))  # before swift.common.wsgi reads it
+    utils.set_swift_dir(str(etc))  # before swift.common.wsgi reads the setting
     from swift.common.wsgi import SwiftHttpProtocol, loadapp
 
     sockets = {name: listen() for name in BACKENDS} | {"proxy": listen(port)}

@@ -31,3 +31,14 @@ def test_the_changelog_groups_its_lines() -> None:
     groups = re.findall(r"^### (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert groups
     assert set(groups) <= {"Upgrade", "Added", "Changed", "Fixed", "Removed", "Security"}
+
+
+def test_no_document_contains_a_path_of_a_machine() -> None:
+    """A written benchmark once had the traceback of a failed one."""
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"(?<![\w.}:])/(root|work)/|/tmp/pg-|\.pyenv/", line)
+    ]
+    assert not found

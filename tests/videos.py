@@ -98,7 +98,7 @@ def display_matrix(rotation: int, *, mirrored: bool) -> list[int]:
 def with_clean_aperture(
     source: Path, target: Path, width: int, height: int, right: int = 0, down: int = 0, denominator: int = 1
 ) -> Path:
-    """An MP4 of which a player shows only this many pixels around the middle, moved by so many to the right and down.
+    """An MP4 of which a player shows only this many pixels around the centre, shifted to the right and down.
 
     denominator: of all these numbers
 

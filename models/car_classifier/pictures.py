@@ -42,6 +42,7 @@ _LEFTS, _TOP = (150, 1100), 220
 _PANEL_WIDTH, _PANEL_HEIGHT = 780, 610
 MOST_FAILURES = 48
 MOST_NEAR, NEAR = 12, 0.2
+SMALL_SIDE_PX = 384  # of a failure's small copy: 20 to 40 kB
 _COLUMNS = 4
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_TEXT = 774, 580, 128  # halved by the contact sheet: letters stay smooth
 
@@ -177,6 +178,15 @@ def _sheet(pictures: Sequence[Picture], scores: Floats, shown: Sequence[int]) ->
     columns = min(_COLUMNS, len(tiles))
     margin = 10
     return contact_sheet(tiles, columns, columns * (_TILE_WIDTH // 2 + margin) + margin)
+
+
+def small_jpeg(picture: Picture) -> bytes:
+    """Return a picture as a JPEG of at most SMALL_SIDE_PX on its longer side, cut to its box. Raises PictureError."""
+    image = read_picture(picture)[..., ::-1]
+    scale = min(1.0, SMALL_SIDE_PX / max(image.shape[:2]))
+    size = tuple(max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
 
 
 def _tile(picture: Picture, score: float) -> Image:

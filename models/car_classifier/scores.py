@@ -1,4 +1,4 @@
-"""Scores of an exported classifier on pictures, computed in the way of a nightly batch."""
+"""Scores of an exported classifier on pictures, computed like in a nightly batch."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -13,18 +13,26 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.conversion.graph import OUTPUT_PREFIX, to_graph
 from models.conversion.input_choice import ScalingTrial, choose_scaling, refuse_unproven
-from models.conversion.ir import LoadedIr, ir_sha256, is_ir, load_ir, name_plainly, save_ir
+from models.conversion.ir import LoadedIr, ir_sha256, load_ir, name_plainly, save_ir
 from models.conversion.ir_xml import check_stick
-from models.conversion.parity import Reference, compare, refuse_different, run_source_ir, run_tensorflow
+from models.conversion.onnx_source.heads import refuse_other_values
+from models.conversion.parity import (
+    Reference,
+    compare,
+    picture_tensors,
+    refuse_different,
+    run_source_ir,
+    run_tensorflow,
+)
 from models.conversion.posenet_graph import OUTPUT_STRIDE
-from models.conversion.sources import LoadedModel, SourceFormat, load_source, model_file
+from models.conversion.sources import LoadedModel, SourceFormat, detect_format, load_source, model_file
 from models.conversion.spec import ConvertSpec
 from models.datasets.labelled import LabelledSet, read_labelled
 from models.decoders.classifier import ClassifyParams, classify, fits
@@ -51,10 +59,14 @@ from models.manifest import (
 from models.spec import flatten
 from models.types import FrameLabel
 
+if TYPE_CHECKING:  # the package onnx takes half a second, and only its models need it
+    from models.conversion.onnx_source.load import LoadedOnnx
+
 INPUT_NAME = "image"
 _TOOLS = ("openvino", "tensorflow", "keras", "tf-keras", "numpy")
 _REMEDY = "Try --precision FP32, or report this source."
 _FILES = {XML_FILE, BIN_FILE, MANIFEST_FILE}
+_ONNX_IMAGES = 4  # the reference implementation takes seconds to minutes for one
 
 
 def convert(
@@ -74,7 +86,7 @@ def convert(
     """
     stage = on_stage or (lambda _: None)
     stage("reading the source")
-    make = _from_ir if is_ir(model_file(source)) else _from_tensorflow
+    make = {"openvino-ir": _from_ir, "onnx": _from_onnx}.get(detect_format(source), _from_tensorflow)
     with _replacing(out) as folder:
         made = make(source, spec, folder, location or str(source), stage)
         manifest = dataclasses.replace(made, parameters=flatten(spec))
@@ -180,21 +192,86 @@ def _from_ir(source: Path, spec: ConvertSpec, folder: Path, location: str, stage
     )
 
 
+def _from_onnx(source: Path, spec: ConvertSpec, folder: Path, location: str, stage: Callable[[str], None]) -> Manifest:
+    from models.conversion.onnx_source.load import load_onnx
+
+    _refuse_options("a pose model in ONNX", _of_other_models(spec))
+    loaded = load_onnx(model_file(source), spec.input_size, INPUT_NAME)
+    given, basis = _onnx_input(loaded, spec)
+    stage("computing by ONNX's reference implementation")
+    reference = _onnx_reference(loaded, given, spec)
+    name_plainly(loaded.model)
+    parity = compare(loaded.model, reference, "FP32")
+    refuse_different(parity, _REMEDY)  # before rounding to FP16 can hide a mistake
+    if not parity.mean_abs:
+        raise ConversionError(
+            f"The model finds no person in {parity.images}, so that nothing could be compared. Give pictures of people "
+            "with --images."
+        )
+    if "positions" not in parity.mean_abs:
+        described = f"{reference.images}; nobody is in them, so that only what precedes the selection was compared"
+        reference = dataclasses.replace(reference, images=described)
+    stage("writing")
+    save_ir(loaded.model, folder, fp16=spec.precision == "FP16")
+    stick = _fit(folder, spec.precision, spec)
+    stage("comparing what was written")
+    return Manifest(
+        name=spec.name,
+        task="pose",
+        source=_source("onnx", loaded.files, location),
+        tools={tool: version(tool) for tool in ("openvino", "onnx", "numpy")},
+        precision=spec.precision,
+        input=given,
+        outputs=loaded.shapes,
+        decoder=loaded.head.decoder,
+        decode_params=dataclasses.asdict(loaded.head.params),
+        ir_sha256=ir_sha256(folder),
+        parity=_compare_written(folder, reference, spec),
+        stick=stick,
+        input_basis=basis,
+    )
+
+
+def _onnx_input(loaded: "LoadedOnnx", spec: ConvertSpec) -> tuple[InputSpec, str]:
+    """Return the input with its scaling, and the reason for it: what the head is trained with, unless requested."""
+    asked, head = spec.scaling.parse(), loaded.head
+    scaling = asked or head.scaling
+    if asked is None and spec.scaling.channels:
+        scaling = dataclasses.replace(scaling, color=spec.scaling.color)
+    shape = (1, 3, *loaded.size) if loaded.layout == "NCHW" else (1, *loaded.size, 3)
+    given = InputSpec(INPUT_NAME, shape, layout=loaded.layout, resize="letterbox-114")
+    return scaling.of(given), head.basis if scaling == head.scaling else "as requested"
+
+
+def _onnx_reference(loaded: "LoadedOnnx", given: InputSpec, spec: ConvertSpec) -> Reference:
+    """Run the source on pictures. Raises ConversionError where it computes what no such head does."""
+    from models.conversion.onnx_source.reference import run_reference
+
+    described, tensors = picture_tensors(given, spec.images, _ONNX_IMAGES)
+    outputs = run_reference(loaded.source, loaded.source_input, tensors, loaded.watched)
+    for values in outputs:
+        refuse_other_values(loaded.head, values)
+    return Reference(f"{described}; by the reference implementation of ONNX", tensors, outputs)
+
+
 def _refuse_changes(ir: LoadedIr, spec: ConvertSpec) -> None:
     """Raise ConversionError for options that do not apply to an IR: its width and rounding are fixed."""
-    asked = {
-        "width": spec.width,
-        "labels": ",".join(spec.labels),
-        "labelled": spec.labelled,
-        **dataclasses.asdict(spec.scaling),
-    }
-    for option, value in asked.items():
-        if value:
-            raise ConversionError(
-                f"--{option} {value} does not apply to an IR (its input is {ir.input.shape}). Leave --{option} out."
-            )
+    asked = _of_other_models(spec) | dataclasses.asdict(spec.scaling)
+    _refuse_options(f"an IR (its input is {ir.input.shape})", asked)
     if spec.precision == "FP32" and ir.precision.startswith("FP16"):
         raise ConversionError(f"The IR's weights are {ir.precision}, but --precision is FP32. Give the FP32 IR.")
+
+
+def _of_other_models(spec: ConvertSpec) -> dict[str, Any]:
+    """Return the options for PoseNets and classifiers, with their values."""
+    return {"width": spec.width, "labels": ",".join(spec.labels), "labelled": spec.labelled}
+
+
+def _refuse_options(model: str, asked: dict[str, Any]) -> None:
+    """Raise ConversionError where one of the options has a value. model: described, to which they do not apply"""
+    for option, value in asked.items():
+        if value:
+            raise ConversionError(f"--{option} {value} does not apply to {model}. Leave --{option} out.")
 
 
 def _decode_params(loaded: LoadedModel, spec: ConvertSpec, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -277,7 +354,7 @@ def _with_our_names(converted: Any, loaded: LoadedModel) -> Any:
 
 
 def _with_pixels(given: Any) -> Any:
-    """Put an input of uint8 in the place of one of floats. Returns it."""
+    """Replace the float input by one of uint8. Returns it."""
     pixels = ov.opset8.parameter(list(given.shape), ov.Type.u8)
     floats = ov.opset8.convert(pixels, "f32")
     for reader in given.output(0).get_target_inputs():

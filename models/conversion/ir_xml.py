@@ -40,7 +40,10 @@ def _unsupported(opsets: dict[ElementTree.Element, int | None], precision: str) 
 
 
 def multiply_adds(xml: Path) -> int:
-    """Count the multiply-adds of convolutions and matrix products; the rest is negligible. Shapes must be static."""
+    """Count the multiply-adds of convolutions and matrix products; the rest is negligible.
+
+    Operations on each person that a graph has selected, with shapes that differ from frame to frame, are left out.
+    """
     return sum(_of_layer(layer) for layer in ElementTree.parse(xml).getroot().iter("layer"))  # noqa: S314 - our own IR
 
 
@@ -50,6 +53,8 @@ def _of_layer(layer: ElementTree.Element) -> int:
     if kind not in ("Convolution", "GroupConvolution", "MatMul"):
         return 0
     (first, second), (out,) = _shapes(layer, "input"), _shapes(layer, "output")
+    if -1 in (*first, *second, *out):
+        return 0
     if kind == "MatMul":
         data = layer.find("data")
         transposed = data is not None and data.get("transpose_a") == "true"

@@ -1,10 +1,11 @@
-"""Heavy: a model's FP16 IR -> INT8 by NNCF's post-training quantisation. Reads no video, measures no accuracy."""
+"""Heavy: a model's FP16 IR -> INT8 by NNCF's post-training quantization. Reads no video, measures no accuracy."""
 
 import contextlib
 import dataclasses
 import io
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import nncf  # isort: skip
 
 LEAST_FRAMES = 10
 _TOOLS = ("openvino", "nncf", "numpy")
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")
+_LEAVES = ("Constant", "Parameter", "ShapeOf")  # no value of the network goes through them
 
 
 def quantize(
@@ -47,13 +50,13 @@ def quantize(
     xml = str(folder / XML_FILE)
     tensors = [as_tensor(frame, manifest.input) for frame in frames]
     few = [tensors[number] for number in np.linspace(0, len(tensors) - 1, min(MAX_IMAGES, len(tensors))).astype(int)]
-    quantised = _quantised(ov.Core().read_model(xml, str(folder / BIN_FILE)), tensors)
+    quantized = _quantized(ov.Core().read_model(xml, str(folder / BIN_FILE)), tensors)
     out.mkdir(parents=True)
-    name_plainly(quantised)
-    save_ir(quantised, out, fp16=True)
+    name_plainly(quantized)
+    save_ir(quantized, out, fp16=True)
     reference = run_ir(xml, list(manifest.outputs), f"frames, {described}", few)
     parity = compare(str(out / XML_FILE), reference, "INT8")
-    refuse_different(parity, "Quantise on frames like those of your videos, or keep the source.")
+    refuse_different(parity, "Quantize on frames like those of your videos, or keep the source.")
     found = dataclasses.replace(
         manifest,
         name=spec.name_after(manifest.name),
@@ -74,11 +77,11 @@ def quantize(
     return found
 
 
-def _quantised(model: Any, tensors: list[NDArray[np.float32]]) -> Any:
-    """Quantise with symmetric weights, asymmetric activations and corrected biases.
+def _quantized(model: Any, tensors: list[NDArray[np.float32]]) -> Any:
+    """Quantize with symmetric weights, asymmetric activations and corrected biases.
 
-    The convolutions of the outputs stay in floating point: an offset of 100 pixels in 8 bits is off by a pixel, and
-    they are a small part of the work.
+    What serves one output only stays in floating point: an offset of 100 pixels in 8 bits is off by a pixel, and these
+    operations are a small part of the work.
     """
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # progress bars
@@ -93,12 +96,26 @@ def _quantised(model: Any, tensors: list[NDArray[np.float32]]) -> Any:
 
 
 def _heads(model: Any) -> list[str]:
-    """Return the name of the convolution before each output."""
-    names = set()
-    for result in model.get_results():
-        operation = result
-        while operation.get_type_name() != "Convolution" and operation.get_input_size():
-            operation = operation.input_value(0).get_node()
-        if operation.get_type_name() == "Convolution":
-            names.add(operation.get_friendly_name())
-    return sorted(names)
+    """Return the names of all operations that serve one output map only, and of all that follows the maps.
+
+    A map is the result of the last convolution on a path to an output. PoseNet has four, of which the last convolutions
+    alone are a map's own; MoveNet has four or six, each with convolutions of its own and one post-processing for all.
+    """
+    tail = _upstream((result.input_value(0).get_node() for result in model.get_results()), until=_CONVOLUTIONS)
+    maps = [operation for operation in tail.values() if operation.get_type_name() in _CONVOLUTIONS]
+    users = Counter(name for operation in maps for name in _upstream([operation]))
+    own = {name for name, count in users.items() if count == 1 and len(maps) > 1}
+    return sorted(tail.keys() | own)
+
+
+def _upstream(operations: Iterable[Any], until: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return operations and all that they depend on, by name; of the types `until`, only the first on each path."""
+    found: dict[str, Any] = {}
+    ahead = list(operations)
+    while ahead:
+        operation = ahead.pop()
+        name, kind = operation.get_friendly_name(), operation.get_type_name()
+        if name not in found and kind not in _LEAVES:
+            found[name] = operation
+            ahead += [] if kind in until else [value.get_node() for value in operation.input_values()]
+    return found

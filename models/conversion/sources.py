@@ -25,7 +25,9 @@ from models.conversion.graph import (
 from models.conversion.ir import is_ir
 from models.conversion.keras_files import freeze, load_keras
 from models.conversion.movenet_graph import MULTIPOSE_STRIDE, movenet_output, with_float_input
+from models.conversion.onnx_source.signature import is_onnx
 from models.conversion.operations import refuse_programs, refuse_saved_programs
+from models.conversion.spec import POSENET_SIZE
 from models.conversion.tfjs import (
     load_graph_model,
     load_layers_model,
@@ -38,17 +40,21 @@ from models.heavy.tensorflow import GraphDef, SavedModel, tf
 from models.inference.sizes import InputSize, checked
 from models.manifest import ConversionError
 
-SourceFormat = Literal["tfjs-manifest", "tfjs-graph", "tfjs-layers", "frozen-pb", "saved-model", "keras", "openvino-ir"]
+SourceFormat = Literal[
+    "tfjs-manifest", "tfjs-graph", "tfjs-layers", "frozen-pb", "saved-model", "keras", "openvino-ir", "onnx"
+]
 Task = Literal["pose", "classification"]
 Family = Literal["posenet", "movenet", "classifier"]
 """The decoders of models that come as TensorFlow graphs."""
 
-POSENET_SIZE = InputSize(224, 224)  # the seed article's input
 MULTIPOSE_SIZE = InputSize(256, 256)  # the longer side that pose-detection gives it
 
 _EXPECTED = (
-    "Give a TF.js manifest.json or model.json, a frozen .pb, a SavedModel folder, a .h5, .keras or IR's .xml file."
+    "Give a TF.js manifest.json or model.json, a frozen .pb, a SavedModel folder, a .h5, .keras, .onnx or IR's .xml "
+    "file."
 )
+
+_SUFFIXES = (".json", ".pb", ".h5", ".keras", ".xml", ".onnx")
 
 # Models of other kinds: (position, bytes there, description)
 _OTHERS = (
@@ -100,7 +106,7 @@ def model_file(path: Path) -> Path:
         raise ConversionError(f"{path} does not exist. Check the path after --source.")
     if (path / "saved_model.pb").is_file():
         return path / "saved_model.pb"
-    found = sorted(p for p in path.iterdir() if p.suffix in (".json", ".pb", ".h5", ".keras", ".xml") and p.is_file())
+    found = sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES and p.is_file())
     if len(found) != 1:
         names = ", ".join(p.name for p in found) or "no such file"
         raise ConversionError(f"{path} contains {names}. Name the one model file after --source.")
@@ -168,6 +174,8 @@ def _detect_json(file: Path) -> SourceFormat:
 
 def _detect_protobuf(file: Path) -> SourceFormat:
     content = file.read_bytes()
+    if is_onnx(content):
+        return "onnx"
     for message, known in ((SavedModel(), "saved-model"), (GraphDef(), "frozen-pb")):
         try:
             message.ParseFromString(content)
@@ -182,7 +190,7 @@ def _detect_protobuf(file: Path) -> SourceFormat:
 
 
 def load_source(path: Path, *, width: float | None, size: InputSize | None) -> LoadedModel:
-    """Read a model of any known format at an input size (None: 224 for PoseNet, else the model's own).
+    """Read a model of any known format at an input size (None: POSENET_SIZE for PoseNet, else the model's own).
 
     Raises ConversionError where the source is not one, is broken, or does not fit the request.
     """
@@ -241,8 +249,10 @@ def _load(
     kind: SourceFormat, file: Path, width: float | None, size: InputSize | None
 ) -> tuple[GraphDef, dict[str, str]]:
     """Load the frozen graph and its candidate outputs."""
-    if kind == "openvino-ir":
-        raise ConversionError(f"{file.name} is an OpenVINO IR. Give TensorFlow's weights.")
+    if kind in ("openvino-ir", "onnx"):
+        raise ConversionError(
+            f"{file.name} is an {'OpenVINO IR' if kind == 'openvino-ir' else 'ONNX file'}. Give TensorFlow's weights."
+        )
     if kind == "tfjs-manifest":
         return load_manifest_format(file, width, size or POSENET_SIZE)
     if kind == "tfjs-layers":

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from models.decoders.region_spec import RegionSpec
@@ -13,6 +14,10 @@ from models.spec import Option
 PATH_LENGTH = 1000
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 NAME_EXPECTED = "small letters, digits and '-', such as my-model"
+POSENET_SIZE = InputSize(353, 353)
+"""Of published PoseNets: finds twice as much as the seed article's 224, see docs/decisions/147."""
+TRAINED_SIZES = MappingProxyType({"posenet-demo": InputSize(224, 224)})
+"""Of the model that this project trained, whose weights name no size."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class ConvertSpec:
         str,
         Option(
             "Input size in pixels: N for a square, or HEIGHTxWIDTH, such as 192x320 for wide videos.",
-            when_empty="what the weights say, or 224 for PoseNet",
+            when_empty=f"what the weights say, or {POSENET_SIZE} for PoseNet",
             pattern=SIZE_PATTERN,
             max_length=9,
             expected=SIZE_EXPECTED,
@@ -99,7 +104,7 @@ class ConvertSpec:
     @property
     def input_size(self) -> InputSize | None:
         """Input size; None = what suits the weights. Raises ConversionError where it cannot be read."""
-        return parse_size(self.size)
+        return parse_size(self.size) or TRAINED_SIZES.get(self.name)
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ class QuantizeSpec:
     coco: Annotated[
         Path | None,
         Option(
-            "COCO's keypoint annotations to measure with; they need their images.",
+            "COCO's keypoint annotations to measure with, at least 200 people; they need their images.",
             when_empty="the agreement with the source is measured",
             max_length=PATH_LENGTH,
             place="file",
@@ -141,8 +146,8 @@ class QuantizeSpec:
     max_drop: Annotated[
         float | None,
         Option(
-            "Accepted loss of AP and mean OKS.",
-            when_empty="0.02; without annotations 0.3 of the agreement",
+            "Accepted loss, as a share of the source's AP; with fewer than 200 annotated people, of the agreement.",
+            when_empty="0.05 of AP, 0.3 of the agreement",
             ge=0,
             le=1,
         ),

@@ -4,14 +4,22 @@ Not here: fetching files (storage.objects), recognising formats (sources.py), ed
 """
 
 import math
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from google.protobuf import json_format
 from numpy.typing import NDArray
 
-from models.bounded import MAX_JSON_BYTES, MAX_MODEL_BYTES, MAX_NESTING, parse_json, read_bounded
+from models.bounded import (
+    MAX_JSON_BYTES,
+    MAX_MODEL_BYTES,
+    MAX_NESTING,
+    SHOWN_CHARACTERS,
+    inside,
+    parse_json,
+    read_bounded,
+)
 from models.conversion.keras_files import freeze_keras, load_config
 from models.conversion.posenet_graph import build_graph, width_of
 from models.heavy.tensorflow import GraphDef, tf
@@ -20,7 +28,6 @@ from models.manifest import ConversionError
 
 Weights = dict[str, NDArray[Any]]
 
-SHOWN_CHARACTERS = 200  # of a name from outside
 MAX_FILES = 2_000  # ResNet50 in TF.js's first format has 320
 
 _ITEM_BYTES = {"float32": 4, "int32": 4, "bool": 1, "uint8": 1, "float16": 2}
@@ -30,41 +37,6 @@ _QUANTIZED_BYTES = {"uint8": 1, "uint16": 2, "float16": 2}
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises ConversionError where it is not JSON, or larger or deeper than a model's."""
     return parse_json(read_bounded(path, MAX_JSON_BYTES), path.name)
-
-
-def inside(file: Path, name: object) -> Path:
-    """Return the path of a file that a manifest names, next to it or in a folder below.
-
-    Raises ConversionError for a name that leads elsewhere, also through a linked folder, and for a missing file.
-    """
-    if not isinstance(name, str) or not name or "\0" in name:
-        raise ConversionError(
-            f"{file.name} names the file {str(name)[:SHOWN_CHARACTERS]!r}, which is not inside its folder. Do not use "
-            "this source."
-        )
-    path = PurePosixPath(name.replace("\\", "/"))
-    found, folder = file.parent / path, file.parent.resolve()
-    if "://" in name or path.is_absolute() or ".." in path.parts or path.parts == ():
-        raise ConversionError(
-            f"{file.name} names the file {name[:SHOWN_CHARACTERS]!r}, which is not inside its folder. Do not use this "
-            "source, or fetch that file, put it next to the model and name it without its address."
-        )
-    shown = name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}…"
-    try:
-        inside_folder, there = found.parent.resolve().is_relative_to(folder), found.is_file()
-    except (OSError, RuntimeError, ValueError) as error:  # a part of 300 bytes, a ring of links, half a character
-        raise ConversionError(
-            f"{file.name} names a file that cannot exist, {shown!r}. Do not use this source."
-        ) from error
-    if not inside_folder:
-        raise ConversionError(
-            f"{file.name} names {shown!r}, whose folder is a link to elsewhere. Do not use this source."
-        )
-    if not there:
-        raise ConversionError(
-            f"{file.name} names {shown!r}, which does not exist. Fetch all its files into one folder."
-        )
-    return found
 
 
 def _groups(file: Path) -> list[dict[str, Any]]:

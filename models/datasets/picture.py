@@ -106,7 +106,7 @@ def decode_picture(content: bytes, picture: Picture) -> NDArray[np.uint8]:
     """Decode the bytes of a file that were read before, like read_picture."""
     path = picture.path
     try:
-        kind, width, height = _header(content)
+        kind, width, height = picture_header(content)
     except (IndexError, ValueError) as error:
         what = f"starts with {content[:8]!r}" if content else "is empty"
         if found := _unsupported(content):
@@ -123,10 +123,10 @@ def decode_picture(content: bytes, picture: Picture) -> NDArray[np.uint8]:
     return np.ascontiguousarray(_cut(image, picture))
 
 
-def _header(content: bytes) -> tuple[str, int, int]:
-    """(format, width, height), before anything is decoded: an allow-list, and the guard against decompression bombs.
+def picture_header(content: bytes) -> tuple[str, int, int]:
+    """Return format, width and height, before anything is decoded.
 
-    Raises ValueError or IndexError for any other format.
+    This is an allow-list, and the guard against decompression bombs. Raises ValueError or IndexError for other formats.
     """
     if content.startswith(b"\xff\xd8\xff"):
         at = _jpeg_frame(content)

@@ -1,4 +1,4 @@
-"""PoseNet outputs -> the people of one frame. numpy only: no inference, no picture, no original frame.
+"""PoseNet outputs -> the people of each frame. numpy only: no inference, no picture, no original frame.
 
 The multi-person decoder is the published greedy one (tfjs-models, posenet 2.2.2, src/multi_pose/): local maxima of all
 heatmaps in descending order; one that is near the same keypoint of an earlier pose is skipped, another becomes the root
@@ -10,9 +10,10 @@ order of their roots.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -71,6 +72,8 @@ class DecodeParams:
         for name in ("output_stride_px", "nms_radius_px", "max_people"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}. Give more than 0.")
+        if self.output_stride_px & (self.output_stride_px - 1):
+            raise ValueError(f"output_stride_px is {self.output_stride_px}. Give a power of two, such as 16.")
 
 
 def cell_origin_px(size_px: int) -> int:
@@ -93,50 +96,110 @@ def cell_origins_px(height_px: int, width_px: int) -> int | tuple[int, int]:
 
 
 class _Maps(NamedTuple):
-    """One frame's outputs, flat over the h * w cells, all finite except logits of -inf."""
+    """Outputs of frames of one size, all finite except logits of -inf."""
 
     height: int
     width: int
-    logits: NDArray[np.float32]  # (h, w, 17)
-    offsets: NDArray[np.float32]  # (cells, 2, 17): y then x, pixels
-    forward: NDArray[np.float32]  # (cells * 32,): per cell 16 y, 16 x, pixels, parent to child
-    backward: NDArray[np.float32]  # ditto, child to parent
+    logits: NDArray[np.float32]  # (frames, h, w, 17)
+    offsets: list[NDArray[np.float32]]  # (h, w, 34) per frame: y then x, pixels
+    forward: list[NDArray[np.float32]]  # (h, w, 32) per frame: y then x, pixels, parent to child
+    backward: list[NDArray[np.float32]]  # ditto, child to parent
+
+    @property
+    def size(self) -> int:
+        """Number of logits per frame."""
+        return self.height * self.width * KEYPOINTS
 
 
 class _Spots(NamedTuple):
-    """Position of each keypoint as predicted by each cell: the cell's position plus its offset.
+    """Position of each keypoint as predicted by each cell of some frames: the cell's position plus its offset.
 
-    Flat: cell * 17 + keypoint.
+    Flat: frame * size + cell * 17 + keypoint, where size is the number of a frame's spots.
     """
 
-    y: NDArray[np.float64]
-    x: NDArray[np.float64]
-    cell: NDArray[np.int32]  # the cell nearest to (y, x)
+    down: NDArray[np.float32]  # offsets, pixels
+    across: NDArray[np.float32]
+    nearest: NDArray[np.int32]  # the cell of the same frame that is nearest to the spot
+    top: NDArray[np.float64]  # positions of a frame's cells, pixels
+    left: NDArray[np.float64]
+
+    def places(self, spots: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return y and x of spots in pixels.
+
+        float64, as in JavaScript: neither distances nor the nearest cell may depend on float32's rounding.
+        """
+        cell = spots // KEYPOINTS % len(self.top)
+        return self.top.take(cell) + self.down.take(spots), self.left.take(cell) + self.across.take(spots)
+
+
+class _Roots(NamedTuple):
+    """Local maxima of the heatmaps, those of a frame together, the surest first."""
+
+    frames: list[int]  # those that have roots
+    counts: list[int]  # of these frames
+    at: NDArray[np.intp]  # index in the frame's logits: cell * 17 + keypoint
 
 
 class _People(NamedTuple):
-    """(people, 17) each, flat indices cell * 17 + keypoint: of spots for positions, of logits for scores."""
+    """People, those of a frame together, in the order in which they were found."""
 
-    spot: NDArray[np.intp]
-    score_at: NDArray[np.intp]
+    frame: NDArray[np.intp]
+    y: NDArray[np.float64]  # (people, 17), pixels
+    x: NDArray[np.float64]
+    score_at: NDArray[np.intp]  # (people, 17), index in the frame's logits
+
+
+class _Pose(NamedTuple):
+    """The 17 keypoints of one person: spots of its frame, and their positions in pixels."""
+
+    spot: list[int]
+    y: list[float]
+    x: list[float]
 
 
 def decode_poses(outputs: Mapping[str, NDArray[Any]], params: DecodeParams, *, finite: bool = False) -> FramePoses:
-    """Decode the people that PoseNet finds in one frame, the surest first.
+    """Decode the people that PoseNet finds in one frame, the surest first: see `decode_frames`."""
+    return decode_frames([outputs], params, finite=finite)[0]
 
+
+def decode_frames(
+    outputs: Sequence[Mapping[str, NDArray[Any]]], params: DecodeParams, *, finite: bool = False
+) -> list[FramePoses]:
+    """Decode the people that PoseNet finds in each of several frames, the surest first.
+
+    A frame's result does not depend on the others, bit for bit; together they cost less than one by one.
     outputs: heatmap (h, w, 17) logits; offset_2 (h, w, 34), displacement_fwd_2 and displacement_bwd_2 (h, w, 32),
-        pixels, y values before x values; floats, with or without a leading batch dimension of 1
+        pixels, y values before x values; floats, with or without a leading batch dimension of 1; at least one frame
     finite: the caller has checked that all values are finite
     Returns keypoints in pixels of the model's input tensor, x then y.
     Values that are not finite are ignored: such a logit or offset makes a score of 0, such a displacement counts as 0.
     Raises ValueError where an output is missing or has another shape.
     """
     maps = _maps(outputs, finite)
-    if params.mode == "multi" and maps.logits.max() < np.float32(_logit(params.root_score_threshold)):
-        return FramePoses(np.empty(0, np.float32), np.empty((0, 17, 2), np.float32), np.empty((0, 17), np.float32))
-    spots = _spots(maps, params.output_stride_px)
-    people = _maxima(maps) if params.mode == "single" else _greedy(maps, spots, params)
-    return _poses(maps, spots, people, params)
+    if params.mode == "single":
+        return _poses(maps, _maxima(maps, params), params)
+    roots = _roots(maps, _logit(params.root_score_threshold))
+    if not roots.frames:
+        return [_nobody() for _ in outputs]
+    return _poses(maps, _greedy(maps, roots, params), params)
+
+
+def _nobody() -> FramePoses:
+    return FramePoses(np.empty(0, np.float32), np.empty((0, KEYPOINTS, 2), np.float32), np.empty((0, 17), np.float32))
+
+
+def _maps(outputs: Sequence[Mapping[str, NDArray[Any]]], finite: bool) -> _Maps:
+    heatmaps, *fields = ([_output(frame, name) for frame in outputs] for name in CHANNELS)
+    height, width, _ = heatmaps[0].shape
+    if any(array.shape[:2] != (height, width) for arrays in (heatmaps, *fields) for array in arrays):
+        raise ValueError(
+            f"The outputs are {[arrays[0].shape for arrays in fields]} and the heatmap {heatmaps[0].shape}. Give maps "
+            "of one size."
+        )
+    logits = np.stack(heatmaps)
+    if not finite:
+        _clean(logits, fields)
+    return _Maps(height, width, logits, *fields)
 
 
 def _output(outputs: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float32]:
@@ -151,112 +214,163 @@ def _output(outputs: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.float3
     return array
 
 
-def _maps(outputs: Mapping[str, NDArray[Any]], finite: bool) -> _Maps:
-    logits = _output(outputs, "heatmap")
-    height, width, _ = logits.shape
-    fields = [_output(outputs, name) for name in ("offset_2", "displacement_fwd_2", "displacement_bwd_2")]
-    if any(field.shape[:2] != (height, width) for field in fields):
-        raise ValueError(
-            f"The outputs are {[field.shape for field in fields]} and the heatmap {logits.shape}. Give maps of one "
-            "size."
-        )
-    # A sum of squares reveals every NaN and infinity; where it overflows, the values are examined one by one.
-    if not (finite or all(math.isfinite(np.vdot(array, array)) for array in (logits, *fields))):
-        logits, fields = _only_finite(logits, fields)
-    offsets, forward, backward = fields
-    return _Maps(height, width, logits, offsets.reshape(-1, 2, KEYPOINTS), forward.ravel(), backward.ravel())
+def _clean(logits: NDArray[np.float32], fields: list[list[NDArray[np.float32]]]) -> None:
+    """Replace values that are not finite, in `logits` itself and by new arrays in `fields`."""
+    for frame, arrays in enumerate(zip(*fields, strict=True)):
+        # A sum of squares reveals every NaN and infinity; where it overflows, the values are examined one by one.
+        if not all(math.isfinite(np.vdot(array, array)) for array in (logits[frame], *arrays)):
+            offsets = arrays[0].reshape(*logits.shape[1:3], 2, KEYPOINTS)
+            there = np.isfinite(logits[frame]) & np.isfinite(offsets).all(axis=2)
+            logits[frame][~there] = -np.inf
+            for field, array in zip(fields, arrays, strict=True):
+                field[frame] = np.where(np.isfinite(array), array, np.float32(0))
 
 
-def _only_finite(
-    logits: NDArray[np.float32], fields: list[NDArray[np.float32]]
-) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-    offsets = fields[0].reshape(*logits.shape[:2], 2, KEYPOINTS)
-    there = np.isfinite(logits) & np.isfinite(offsets).all(axis=2)
-    return np.where(there, logits, -np.inf), [np.where(np.isfinite(field), field, 0) for field in fields]
+def _roots(maps: _Maps, threshold: float) -> _Roots:
+    """Find local maxima (no greater one among 8 neighbours) that reach the threshold.
+
+    A neighbour is found at a fixed distance in the flat maps with a margin, so that each step is one call for all of
+    them; the results of the margin itself mean nothing, and it reaches no threshold.
+    """
+    highest = maps.logits.reshape(len(maps.logits), -1).max(axis=1)
+    frames = np.flatnonzero(highest >= np.float32(threshold))
+    if not len(frames):
+        return _Roots([], [], frames)
+    padded = np.full((len(frames), maps.height + 2, maps.width + 2, KEYPOINTS), -np.inf, np.float32)
+    padded[:, 1:-1, 1:-1] = maps.logits.take(frames, axis=0)
+    flat, row = padded.reshape(-1), padded[0, 0].size
+    first = row + KEYPOINTS
+    around = _highest_of_three(_highest_of_three(flat, KEYPOINTS), row)
+    centre = flat[first : first + len(around)]
+    found = np.flatnonzero((centre >= around) & (centre >= threshold))
+    logits = centre.take(found)
+    number, down, across, keypoint = np.unravel_index(found + first, padded.shape)
+    order = np.lexsort((-logits, number))  # stable
+    at = ((down - 1) * maps.width + across - 1) * KEYPOINTS + keypoint
+    return _Roots(frames.tolist(), np.bincount(number, minlength=len(frames)).tolist(), at.take(order))
+
+
+def _highest_of_three(flat: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    """Return the highest of the values at i, i + step and i + 2 * step, for each i."""
+    highest = np.maximum(flat[: -2 * step], flat[step:-step])
+    return np.maximum(highest, flat[2 * step :], out=highest)
+
+
+class _Grid(NamedTuple):
+    """Constants for maps of one size. top, left: (cells,) positions of the cells, pixels
+
+    lowest, highest, doubled: (2, 1, cells * 17) for rows and columns: twice the way from each spot's cell to the first
+    and to the last one, and twice the cell plus 1. Not broadcast from fewer values, which takes numpy longer.
+    """
+
+    top: NDArray[np.float64]
+    left: NDArray[np.float64]
+    lowest: NDArray[np.float32]
+    highest: NDArray[np.float32]
+    doubled: NDArray[np.float32]
 
 
 @lru_cache(maxsize=8)
-def _grid(height: int, width: int, stride_px: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return, for y and x of each spot, (2, cells * 17): its cell's position in pixels, and the last row or column."""
-    cells = np.stack(np.divmod(np.arange(height * width), width)).repeat(KEYPOINTS, axis=1)
-    last = np.array([[height - 1.0], [width - 1.0]]).repeat(cells.shape[1], axis=1)
-    return np.float64(stride_px) * cells, last
+def _grid(height: int, width: int, stride_px: int) -> _Grid:
+    cells = np.stack(np.divmod(np.arange(height * width), width))
+    cell = cells[:, None].repeat(KEYPOINTS, axis=2).astype(np.float32)
+    last = np.array([[[height - 1]], [[width - 1]]], np.float32)
+    top, left = cells * float(stride_px)
+    return _Grid(top, left, -2 * cell, 2 * (last - cell), 2 * cell + 1)
 
 
-def _spots(maps: _Maps, stride_px: int) -> _Spots:
-    """Compute the spots in float64, as JavaScript does: the nearest cell must not depend on float32's rounding.
+def _spots(maps: _Maps, frames: list[int], stride_px: int) -> _Spots:
+    """Compute the spots of these frames, with Math.round, where halves go up, as floor((floor(2 x) + 1) / 2).
 
-    All y and all x are one plain array: numpy takes longer for slices of 17, and to broadcast.
+    That is exact in float32, as the stride is a power of two, while x + 0.5 is not.
     """
-    grid, last = _grid(maps.height, maps.width, stride_px)
-    place = maps.offsets.transpose(1, 0, 2).astype(np.float64, order="C").reshape(2, -1)
-    place += grid
-    nearest = place / stride_px
-    nearest += 0.5  # Math.round: halves go up, once clamped and cut to whole numbers
-    np.maximum(nearest, 0, out=nearest)
-    np.minimum(nearest, last, out=nearest)
-    (y, x), (row, column) = place, nearest.astype(np.int32)
-    return _Spots(y, x, row * maps.width + column)
+    grid = _grid(maps.height, maps.width, stride_px)
+    offsets = np.empty((2, len(frames), maps.size), np.float32)
+    for number, frame in enumerate(frames):
+        given = maps.offsets[frame].reshape(-1, 2, KEYPOINTS)
+        offsets[:, number].reshape(2, -1, KEYPOINTS)[:] = given.transpose(1, 0, 2)
+    cell = offsets * np.float32(2 / stride_px)
+    np.maximum(cell, grid.lowest, out=cell)
+    np.minimum(cell, grid.highest, out=cell)
+    np.floor(cell, out=cell)
+    cell += grid.doubled
+    cell *= np.float32(0.5)
+    row, column = np.floor(cell, out=cell)
+    row *= np.float32(maps.width)
+    row += column
+    down, across = offsets.reshape(2, -1)
+    return _Spots(down, across, row.reshape(-1).astype(np.int32), grid.top, grid.left)
 
 
-def _greedy(maps: _Maps, spots: _Spots, params: DecodeParams) -> _People:
+def _greedy(maps: _Maps, roots: _Roots, params: DecodeParams) -> _People:
     """Decode poses from the surviving roots only: a scene has about 17 candidates per person."""
-    roots = _roots(maps.logits, _logit(params.root_score_threshold))
-    keypoint, y, x = roots % KEYPOINTS, spots.y.take(roots), spots.x.take(roots)
-    radius2 = params.nms_radius_px**2
+    spots = _spots(maps, roots.frames, params.output_stride_px)
+    shifts = np.arange(len(roots.frames)) * maps.size
+    y, x = spots.places(roots.at + shifts.repeat(roots.counts))
+    poses: list[_Pose] = []
+    chosen: list[int] = []  # numbers of the roots
+    counts: list[int] = []
+    start = 0
+    for number, (frame, count) in enumerate(zip(roots.frames, roots.counts, strict=True)):
+        mine = slice(start, start + count)
+        walk = _walker(maps, frame, spots, number, params.output_stride_px)
+        found = _survivors(walk, roots.at[mine], y[mine], x[mine], params)
+        counts.append(len(found))
+        poses += found.values()
+        chosen += [start + first for first in found]
+        start += count
+    spot, ys, xs = (np.array(values) for values in zip(*poses, strict=True))
+    score_at = spots.nearest.take(spot + shifts.repeat(counts)[:, None]) * KEYPOINTS + _KEYPOINT
+    root = roots.at.take(chosen)
+    score_at[np.arange(len(poses)), root % KEYPOINTS] = root
+    return _People(np.array(roots.frames).repeat(counts), ys, xs, score_at)
+
+
+def _survivors(
+    walk: Callable[[int], _Pose],
+    roots: NDArray[np.intp],
+    y: NDArray[np.float64],
+    x: NDArray[np.float64],
+    params: DecodeParams,
+) -> dict[int, _Pose]:
+    """Return the people of one frame by the numbers of their roots. roots: the surest first, at y and x"""
+    found: dict[int, _Pose] = {}
+    keypoint, radius2 = roots % KEYPOINTS, params.nms_radius_px**2
     free = np.ones(len(roots), bool)
-    walk = _walker(maps, spots, params.output_stride_px)
-    people: list[NDArray[np.intp]] = []
-    chosen: list[int] = []
-    while len(people) < params.max_people and free[first := int(free.argmax())]:
-        person = np.array(walk(int(roots[first])))
-        rival = person.take(keypoint)
-        dy, dx = spots.y.take(rival) - y, spots.x.take(rival) - x
+    while len(found) < params.max_people and free[first := int(free.argmax())]:
+        pose = walk(int(roots[first]))
+        found[first] = pose
+        dy, dx = np.array(pose.y).take(keypoint) - y, np.array(pose.x).take(keypoint) - x
         free &= dy * dy + dx * dx > radius2
-        people.append(person)
-        chosen.append(first)
-    spot = np.array(people)
-    score_at = spots.cell.take(spot) * KEYPOINTS + _KEYPOINT
-    chosen_roots = roots.take(chosen)
-    score_at[np.arange(len(people)), chosen_roots % KEYPOINTS] = chosen_roots
-    return _People(spot, score_at)
+    return found
 
 
-def _roots(logits: NDArray[np.float32], threshold: float) -> NDArray[np.intp]:
-    """Find local maxima (no greater one among 8 neighbours), the surest first, as flat indices cell * 17 + keypoint."""
-    height, width, _ = logits.shape
-    padded = np.full((height + 2, width + 2, KEYPOINTS), -np.inf, np.float32)
-    padded[1:-1, 1:-1] = logits
-    rows = np.maximum(padded[:-2], padded[1:-1])
-    np.maximum(rows, padded[2:], out=rows)
-    around = np.maximum(rows[:, :-2], rows[:, 1:-1])
-    np.maximum(around, rows[:, 2:], out=around)
-    roots = np.flatnonzero((logits >= around) & (logits >= threshold))
-    return roots[np.argsort(-logits.take(roots), kind="stable")]
-
-
-def _walker(maps: _Maps, spots: _Spots, stride_px: int) -> Callable[[int], list[int]]:
-    """Return a function from a root to the 17 spots of its pose.
+def _walker(maps: _Maps, frame: int, spots: _Spots, number: int, stride_px: int) -> Callable[[int], _Pose]:
+    """Return a function from a root of the frame to its pose. number: the frame's among those of the spots
 
     In plain Python over memory views on purpose: 16 dependent steps of a few additions take as long as about ten numpy
     calls.
     """
-    y, x, cell = spots.y.data, spots.x.data, spots.cell.data
-    fields = (maps.forward.data, maps.backward.data)
+    mine = slice(number * maps.size, (number + 1) * maps.size)
+    down, across, nearest = (values[mine].data for values in spots[:3])
+    fields = (maps.forward[frame].reshape(-1).data, maps.backward[frame].reshape(-1).data)
+    top, left = spots.top.data, spots.left.data
     width, bottom, right = maps.width, maps.height - 1.0, maps.width - 1.0
 
-    def walk(root: int) -> list[int]:
-        pose = [root] * KEYPOINTS
-        for source, target, way, edge in _WALKS[root % KEYPOINTS]:
-            spot = pose[source]
-            field, at = fields[way], cell[spot] * 2 * EDGES + edge
-            down = (y[spot] + field[at]) / stride_px + 0.5
-            across = (x[spot] + field[at + EDGES]) / stride_px + 0.5
-            row = 0 if down < 0.0 else int(bottom if down > bottom else down)
-            column = 0 if across < 0.0 else int(right if across > right else across)
-            displaced = (row * width + column) * KEYPOINTS + target
-            pose[target] = cell[displaced] * KEYPOINTS + target
-        return pose
+    def walk(root: int) -> _Pose:
+        cell, keypoint = divmod(root, KEYPOINTS)
+        spot, ys, xs = [root] * KEYPOINTS, [0.0] * KEYPOINTS, [0.0] * KEYPOINTS
+        ys[keypoint], xs[keypoint] = top[cell] + down[root], left[cell] + across[root]
+        for source, target, way, edge in _WALKS[keypoint]:
+            field, at = fields[way], nearest[spot[source]] * 2 * EDGES + edge
+            y = (ys[source] + field[at]) / stride_px + 0.5
+            x = (xs[source] + field[at + EDGES]) / stride_px + 0.5
+            row = 0 if y < 0.0 else int(bottom if y > bottom else y)
+            column = 0 if x < 0.0 else int(right if x > right else x)
+            cell = nearest[(row * width + column) * KEYPOINTS + target]
+            spot[target] = at = cell * KEYPOINTS + target
+            ys[target], xs[target] = top[cell] + down[at], left[cell] + across[at]
+        return _Pose(spot, ys, xs)
 
     return walk
 
@@ -277,33 +391,36 @@ def _walk_steps(root: int) -> tuple[tuple[int, int, int, int], ...]:
 
 _WALKS = tuple(_walk_steps(root) for root in range(KEYPOINTS))
 _KEYPOINT = np.arange(KEYPOINTS)
+_AROUND = np.array([[-1], [0], [1]])
 
 
-def _maxima(maps: _Maps) -> _People:
-    best = maps.logits.reshape(-1, KEYPOINTS).argmax(axis=0)[None] * KEYPOINTS + _KEYPOINT
-    return _People(best, best)
+def _maxima(maps: _Maps, params: DecodeParams) -> _People:
+    frames = np.arange(len(maps.logits))
+    best = maps.logits.reshape(len(frames), -1, KEYPOINTS).argmax(axis=1) * KEYPOINTS + _KEYPOINT
+    spots = _spots(maps, frames.tolist(), params.output_stride_px)
+    return _People(frames, *spots.places(best + frames[:, None] * maps.size), best)
 
 
-def _poses(maps: _Maps, spots: _Spots, people: _People, params: DecodeParams) -> FramePoses:
-    y, x = spots.y.take(people.spot), spots.x.take(people.spot)
-    logits = maps.logits.take(people.score_at).astype(np.float64)
+def _poses(maps: _Maps, people: _People, params: DecodeParams) -> list[FramePoses]:
+    frame, y, x, score_at = people
+    logits = maps.logits.take(score_at + frame[:, None] * maps.size).astype(np.float64)
     keypoint_scores = 1 / (1 + np.exp(np.minimum(-logits, 700)))  # 709 overflows, 104 gives a score of 0
-    sums = (keypoint_scores * _unclaimed(y, x, params.nms_radius_px)).sum(axis=1)
-    scores = (sums / KEYPOINTS).astype(
-        np.float32
-    )  # rounded before the comparison: equal sums may differ in the last bit
-    order = np.argsort(-scores, kind="stable")
-    order = order[scores[order] >= params.pose_score_threshold]
+    sums = (keypoint_scores * _unclaimed(people, params.nms_radius_px)).sum(axis=1)
+    scores = (sums / KEYPOINTS).astype(np.float32)  # before comparisons: equal sums may differ in the last bit
+    order = np.lexsort((-scores, frame))  # stable
+    order = order[scores.take(order) >= params.pose_score_threshold]
     xy = np.empty((*y.shape, 2), np.float32)
     xy[..., 0], xy[..., 1] = x, y  # the only place where y and x are exchanged
     lost = logits < _logit(params.keypoint_score_threshold)
     for values in (xy, keypoint_scores):
         values[lost] = np.nan
-    return FramePoses(
+    chosen = FramePoses(
         scores.take(order),
         xy.take(order, axis=0) + _origin_xy(params.origin_px),
         keypoint_scores.take(order, axis=0).astype(np.float32),
     )
+    bounds = np.searchsorted(frame.take(order), np.arange(len(maps.logits) + 1)).tolist()
+    return [FramePoses(*(values[start:stop] for values in chosen)) for start, stop in pairwise(bounds)]
 
 
 @lru_cache(maxsize=8)
@@ -313,12 +430,16 @@ def _origin_xy(origin_px: int | tuple[int, int]) -> NDArray[np.float32]:
     return np.array([across, down], np.float32)
 
 
-def _unclaimed(y: NDArray[np.float64], x: NDArray[np.float64], radius_px: float) -> NDArray[np.bool_]:
-    """(people, 17): whether no earlier pose has the same keypoint within the radius."""
-    if len(y) == 1:
-        return np.ones_like(y, bool)
-    dy, dx = y[:, None] - y, x[:, None] - x
-    unclaimed: NDArray[np.bool_] = (_not_earlier(len(y)) | (dy * dy + dx * dx > radius_px**2)).all(axis=1)
+def _unclaimed(people: _People, radius_px: float) -> NDArray[np.bool_]:
+    """(people, 17): whether no earlier pose of the frame has the same keypoint within the radius."""
+    unclaimed = np.ones_like(people.y, bool)
+    starts = np.flatnonzero(np.diff(people.frame, prepend=-1)).tolist()
+    for start, stop in pairwise([*starts, len(people.frame)]):
+        if stop - start > 1:
+            y, x = people.y[start:stop], people.x[start:stop]
+            dy, dx = y[:, None] - y, x[:, None] - x
+            far = dy * dy + dx * dx > radius_px**2
+            unclaimed[start:stop] = (_not_earlier(stop - start) | far).all(axis=1)
     return unclaimed
 
 

@@ -138,7 +138,7 @@ def _rates(edges: NDArray[np.float64], lanes: Sequence[Lane]) -> NDArray[np.floa
 def _ramps(
     at_s: NDArray[np.float64], from_s: NDArray[np.float64], frames_per_s: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Frames at each time if every segment continued from its `from_s` for ever: sums, not a loop over segments."""
+    """Frames at each time if every segment continued from its `from_s` forever: sums, not a loop over segments."""
     order = np.argsort(from_s)
     begun = np.searchsorted(from_s[order], at_s)
     speeds = np.concatenate([[0.0], np.cumsum(frames_per_s[order])])[begun]

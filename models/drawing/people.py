@@ -1,9 +1,10 @@
 """People drawn on pictures, and pictures side by side. OpenCV on arrays: no files, no video, no decoding of poses.
 
-Left is orange and right is blue for everybody: people are ordered by score, so a colour per person would change from
-frame to frame.
+A person with a track has the track's colour and number. Without tracks, left is orange and right is blue for everybody:
+people are ordered by score, so a colour per person would change from frame to frame.
 """
 
+import colorsys
 import math
 from collections.abc import Sequence
 
@@ -26,23 +27,58 @@ PAPER: Color = (34, 30, 28)
 INK: Color = (240, 240, 240)
 
 _SUBPIXEL_BITS = 4
+_GOLDEN = (math.sqrt(5) - 1) / 2  # steps of this part of a circle come near each other as late as possible
 _SMALLEST_PX = 7  # of a caption's letters
 
 
 def draw_poses(
-    image_bgr: Image, keypoints: NDArray[np.float32], keypoint_scores: NDArray[np.float32], caption: str = ""
+    image_bgr: Image,
+    keypoints: NDArray[np.float32],
+    keypoint_scores: NDArray[np.float32],
+    caption: str = "",
+    tracks: NDArray[np.int32] | None = None,
 ) -> Image:
     """Draw people and a caption in place, and return the picture.
 
     image_bgr: (h, w, 3) uint8, contiguous; keypoints: (n, 17, 2) x, y in its pixels, NaN = not found
     keypoint_scores: (n, 17), sure ones get larger dots; caption: see draw_caption
+    tracks: (n,) number of each person, drawn above the head; 0 = none. None = nobody has one
     """
     unit = _line_width_px(image_bgr)
-    for person, scores in zip(keypoints, keypoint_scores, strict=True):
-        _draw_person(image_bgr, person, scores, unit)
+    numbers = [0] * len(keypoints) if tracks is None else tracks.tolist()
+    for person, scores, number in zip(keypoints, keypoint_scores, numbers, strict=True):
+        _draw_person(image_bgr, person, scores, unit, track_color(number) if number else None)
+    for person, number in zip(keypoints, numbers, strict=True):
+        if number:
+            _draw_number(image_bgr, person, number)
     if caption:
         draw_caption(image_bgr, caption)
     return image_bgr
+
+
+def track_color(track: int) -> Color:
+    """Return a bright colour, BGR. Successive numbers have very different ones."""
+    hue, value = (track * _GOLDEN) % 1.0, 1.0 if track % 2 else 0.82
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, value)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+def _draw_number(image: Image, person: NDArray[np.float32], number: int) -> None:
+    """Draw a track's number above the highest keypoint, on a strip of the track's colour."""
+    found = person[np.isfinite(person).all(axis=1)]
+    if not len(found):
+        return
+    height, width = image.shape[:2]
+    size_px = max(9, min(height, width) // 28)
+    ascent, descent = font(size_px).getmetrics()
+    text, pad = str(number), max(1, size_px // 6)
+    wide, high = text_width(text, size_px) + 2 * pad, ascent + descent
+    middle, top = float(found[:, 0].mean()), float(found[:, 1].min())
+    left = round(min(max(middle - wide / 2, 0), max(width - wide, 0)))
+    upper = round(min(max(top - 1.5 * high, 0), max(height - high, 0)))
+    strip = image[upper : upper + high, left : left + wide]
+    strip[:] = track_color(number)
+    put_text(image, text, (left + pad, upper + ascent), size_px, OUTLINE)
 
 
 def draw_caption(image: Image, caption: str) -> None:
@@ -104,20 +140,22 @@ def _line_width_px(image: Image) -> int:
     return max(1, round(math.sqrt(image.shape[0] * image.shape[1]) / 270))
 
 
-def _draw_person(image: Image, keypoints: NDArray[np.float32], scores: NDArray[np.float32], unit: int) -> None:
-    """Draw a person, all outlines first, so that no outline crosses a limb's colour."""
+def _draw_person(
+    image: Image, keypoints: NDArray[np.float32], scores: NDArray[np.float32], unit: int, color: Color | None
+) -> None:
+    """Draw a person, all outlines first, so that no outline crosses a limb's colour. color: None = by side"""
     places = [_subpixel(place, image) for place in keypoints]
-    lines = [(places[a], places[b], _color(a, b)) for a, b in DRAWN_EDGES]
-    drawn = [(start, end, color) for start, end, color in lines if start and end]
+    lines = [(places[a], places[b], color or _color(a, b)) for a, b in DRAWN_EDGES]
+    drawn = [(start, end, line_color) for start, end, line_color in lines if start and end]
     for start, end, _ in drawn:
         cv2.line(image, start, end, OUTLINE, unit + max(2, unit), cv2.LINE_AA, _SUBPIXEL_BITS)
-    for start, end, color in drawn:
-        cv2.line(image, start, end, color, unit, cv2.LINE_AA, _SUBPIXEL_BITS)
+    for start, end, line_color in drawn:
+        cv2.line(image, start, end, line_color, unit, cv2.LINE_AA, _SUBPIXEL_BITS)
     for keypoint, place in enumerate(places):
         if place:
             radius = unit * (0.7 + 0.9 * float(np.nan_to_num(scores[keypoint])))
             _draw_dot(image, place, radius + unit / 2, OUTLINE)
-            _draw_dot(image, place, radius, _color(keypoint, keypoint))
+            _draw_dot(image, place, radius, color or _color(keypoint, keypoint))
 
 
 def _draw_dot(image: Image, place: tuple[int, int], radius_px: float, color: Color) -> None:

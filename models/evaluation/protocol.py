@@ -230,7 +230,7 @@ def evaluation_params(manifest: Manifest, mode: Mode) -> dict[str, Any]:
     if manifest.decoder == "posenet":
         low = {"keypoint_score_threshold": 0.0, "pose_score_threshold": 0.0}
         return {**manifest.decode_params, "mode": "single", **low}
-    if manifest.decoder == "movenet":
+    if manifest.decoder in ("movenet", "rtmo", "yolo-pose"):
         return {**manifest.decode_params, "keypoint_score_threshold": 0.0, "pose_score_threshold": 0.0}
     if manifest.decoder == "openpose":
         return manifest.decode_params | ({"pose_score_threshold": 0.0} if mode == "single" else {})

@@ -1,5 +1,9 @@
 """Heavy: TensorFlow and both Keras, imported without their start-up noise. Nothing else happens here.
 
+TensorFlow and Keras load installed packages that Nightjar's use of them does not need: jax for TF Lite, scikit-learn
+for Keras's wrappers, matplotlib for its galleries, scipy and pandas for their kinds of arrays. Together they take half
+of the import's CPU time, so they count as not installed while it lasts.
+
 TensorFlow 2.19's shared libraries write to the file descriptor of stderr whatever the log level is ("Unable to
 register cuDNN factory" on every machine), so the descriptor itself is redirected while they load. All other modules
 import TensorFlow from here.
@@ -9,6 +13,8 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+
+NOT_NEEDED = ("jax", "matplotlib", "pandas", "scipy", "sklearn")
 
 
 @contextlib.contextmanager
@@ -26,11 +32,23 @@ def silent_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def as_if_absent(*packages: str) -> Iterator[None]:
+    """Let imports of these packages fail, except of those that are loaded already."""
+    absent = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # as the import system defines it
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
+
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # By default only on CPUs with AVX-512; without it TensorFlow has no dilated depthwise convolution (PoseNet 1.00).
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TFDF_DISABLE_WELCOME_MESSAGE", "1")  # of TensorFlow Decision Forests, which tensorflowjs loads
-with silent_stderr():
+with silent_stderr(), as_if_absent(*NOT_NEEDED):
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")

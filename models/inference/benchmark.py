@@ -149,7 +149,7 @@ def compare_speeds(first: Runtime, second: Runtime, tensor: NDArray[np.uint8]) -
     for runtime in (first, second):
         _round(runtime, tensor, PAIR_ROUND_S)  # the first inferences allocate
     rounds = []
-    load = _OtherLoad()
+    load = OtherLoad()
     for number in range(PAIRS):
         order = (first, second) if number % 2 == 0 else (second, first)
         speeds = [_round(runtime, tensor, PAIR_ROUND_S) for runtime in order]
@@ -160,8 +160,8 @@ def compare_speeds(first: Runtime, second: Runtime, tensor: NDArray[np.uint8]) -
     return SpeedRatio(ratio, low, high, PAIRS, slow, fast, load.share())
 
 
-class _OtherLoad:
-    """CPU time of all other processes since the object was made."""
+class OtherLoad:
+    """CPU time that others had since the object was made: other processes, and on a virtual machine its neighbours."""
 
     def __init__(self) -> None:
         self._begun = self._times()

@@ -5,21 +5,24 @@ read here, so that neither waits for the other.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.decoders.candidates import CandidateParams
 from models.decoders.classifier import ClassifyParams, classify, classify_regions, score_region
 from models.decoders.movenet import MoveNetParams, decode_movenet
 from models.decoders.openpose import OpenPoseParams, decode_openpose
-from models.decoders.posenet import DecodeParams, decode_poses
+from models.decoders.posenet import DecodeParams, decode_frames
 from models.decoders.region_spec import RegionSpec
 from models.decoders.regions import RegionScore
+from models.decoders.rtmo import decode_rtmo
+from models.decoders.yolo_pose import decode_yolo_pose
 from models.inference.preprocess import Resize
 from models.inference.runtime import Runtime, RuntimeFault, check_outputs
 from models.manifest import Manifest
@@ -27,7 +30,8 @@ from models.types import FrameLabel, FramePoses, NightjarError, Region
 
 Outputs = Mapping[str, NDArray[np.float32]]
 Seen = FramePoses | FrameLabel | RegionScore
-Decoder = Callable[[Outputs], Seen]
+Decoder = Callable[[Sequence[Outputs]], list[Seen]]
+"""Reads the outputs of several frames at once, which costs less than one by one."""
 
 
 class FrameTensor(NamedTuple):
@@ -50,12 +54,24 @@ class FrameResult(NamedTuple):
     seen: Seen
 
 
+def one_by_one(read: Callable[[Outputs], Seen]) -> Decoder:
+    """Return a decoder that reads each frame by itself."""
+    return lambda outputs: [read(frame) for frame in outputs]
+
+
+def _posenet(params: dict[str, Any]) -> Decoder:
+    decode = DecodeParams(**params)
+    return lambda outputs: list(decode_frames(outputs, decode, finite=True))
+
+
 # By manifest.decoder: from its parameters to a reader of outputs that are finite. People are in pixels of the tensor.
 DECODERS: dict[str, Callable[[dict[str, Any]], Decoder]] = {
-    "posenet": lambda params: partial(decode_poses, params=DecodeParams(**params), finite=True),
-    "openpose": lambda params: partial(decode_openpose, params=OpenPoseParams(**params)),
-    "movenet": lambda params: partial(decode_movenet, params=MoveNetParams(**params)),
-    "classifier": lambda params: partial(classify, params=ClassifyParams(**params)),
+    "posenet": _posenet,
+    "openpose": lambda params: one_by_one(partial(decode_openpose, params=OpenPoseParams(**params))),
+    "movenet": lambda params: one_by_one(partial(decode_movenet, params=MoveNetParams(**params))),
+    "rtmo": lambda params: one_by_one(partial(decode_rtmo, params=CandidateParams(**params))),
+    "yolo-pose": lambda params: one_by_one(partial(decode_yolo_pose, params=CandidateParams(**params))),
+    "classifier": lambda params: one_by_one(partial(classify, params=ClassifyParams(**params))),
 }
 
 
@@ -71,14 +87,17 @@ def decoder_for(manifest: Manifest, resize: Resize) -> Decoder:
             f"{manifest.name} has the decoder {manifest.decoder!r} with the parameters {manifest.decode_params} "
             f"({error}), and the decoders are {', '.join(DECODERS)}. Convert the model again, or choose another one."
         ) from error
+    return lambda outputs: _in_frames(read(outputs), resize)
 
-    def decode(outputs: Outputs) -> Seen:
-        seen = read(outputs)
-        if isinstance(seen, FramePoses):
-            return seen._replace(keypoints=inside_frame(seen.keypoints, resize))
+
+def _in_frames(seen: list[Seen], resize: Resize) -> list[Seen]:
+    """Convert the people of frames from pixels of the tensor to those of the frames, all at once."""
+    people = [one for one in seen if isinstance(one, FramePoses)]
+    if not people:
         return seen
-
-    return decode
+    bounds = pairwise(accumulate((len(one.scores) for one in people), initial=0))
+    keypoints = inside_frame(np.concatenate([one.keypoints for one in people]), resize)
+    return [one._replace(keypoints=keypoints[start:stop]) for one, (start, stop) in zip(people, bounds, strict=True)]
 
 
 def regions_of(manifest: Manifest) -> tuple[ClassifyParams, RegionSpec] | None:
@@ -113,14 +132,14 @@ def run_pipeline(
     try:
         for ordinal, frame in enumerate(frames):
             if len(in_flight) == runtime.slots:
-                yield _finish(runtime, decode, *in_flight.popleft())
+                yield from _finish(runtime, decode, in_flight)
             slot = ordinal % runtime.slots
             runtime.start(slot, frame.tensor)
             in_flight.append((slot, frame))
         while in_flight:
-            yield _finish(runtime, decode, *in_flight.popleft())
+            yield from _finish(runtime, decode, in_flight)
     finally:
-        # Abandoned half-way: the device still reads the tensors, whose memory is about to be reused.
+        # Abandoned: the device still reads the tensors, whose memory is about to be reused.
         for slot, _ in in_flight:
             with suppress(RuntimeFault):  # every slot of a lost device fails; the first error was raised
                 runtime.wait(slot)
@@ -140,16 +159,23 @@ def label_regions(
             in_flight.append(region)
             yield tensor
 
-    def decode(outputs: Outputs) -> RegionScore:
+    def score(outputs: Outputs) -> RegionScore:
         return score_region(outputs, params, in_flight.popleft())  # outputs come in the order of the tensors
 
-    with closing(run_pipeline(noted(), runtime, decode)) as scored:
+    with closing(run_pipeline(noted(), runtime, one_by_one(score))) as scored:
         for (number, t_s), group in groupby(scored, key=lambda result: result[:2]):
             scores = [result.seen for result in group if isinstance(result.seen, RegionScore)]
             yield FrameResult(number, t_s, classify_regions(scores, params))
 
 
-def _finish(runtime: Runtime, decode: Decoder, slot: int, frame: FrameTensor) -> FrameResult:
-    outputs = runtime.wait(slot)
-    check_outputs(runtime.device, outputs)
-    return FrameResult(frame.number, frame.t_s, decode(outputs))
+def _finish(runtime: Runtime, decode: Decoder, in_flight: deque[tuple[int, FrameTensor]]) -> list[FrameResult]:
+    """Take the oldest frames out of the device and read their outputs together."""
+    frames: list[FrameTensor] = []
+    outputs: list[Outputs] = []
+    while in_flight and len(frames) < runtime.at_once:
+        slot, frame = in_flight.popleft()
+        frames.append(frame)
+        outputs.append(runtime.wait(slot))
+        check_outputs(runtime.device, outputs[-1])
+    seen = decode(outputs)
+    return [FrameResult(frame.number, frame.t_s, one) for frame, one in zip(frames, seen, strict=True)]

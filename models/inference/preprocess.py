@@ -22,13 +22,16 @@ PAD_VALUE = 127
 
 PoseNet was published with black. On 72 annotated people of COCO the two do not differ beyond chance.
 """
+YOLO_GREY = 114
+"""Around a picture of the mode "letterbox-114": Ultralytics' models and RTMO were trained with it."""
 BLACK = 0
-"""Around a picture of the mode "fit": MoveNet was trained with it, and finds fewer people beside grey."""
+"""Around a picture of the mode "fit": MoveNet was trained with it, and finds fewer people next to grey."""
 MAX_STRETCH = 1.1
 """How much the mode "fit" may change a picture's proportions in order to fill more of the tensor."""
 
 Image = NDArray[np.uint8]
-Mode = Literal["letterbox", "corner", "stretch", "fit"]
+Mode = Literal["letterbox", "letterbox-114", "corner", "stretch", "fit"]
+_PADDING: dict[Mode, int] = {"letterbox": PAD_VALUE, "letterbox-114": YOLO_GREY, "corner": PAD_VALUE, "fit": BLACK}
 Float = TypeVar("Float", np.float32, np.float64)
 
 
@@ -70,6 +73,23 @@ class Resize:
     def _shift(self) -> NDArray[np.float64]:
         return np.array([self.offset_x - 0.5, self.offset_y - 0.5])
 
+    def inner(self, tensor: Image) -> Image:
+        """Write the padding into the tensor. Returns the part of it for the resized picture.
+
+        tensor: (tensor_height, tensor_width, 3); the part: (inner_height, inner_width, 3)
+
+        Raises ValueError where the tensor has another shape.
+        """
+        _expect("The tensor", tensor, (self.tensor_height, self.tensor_width, 3))
+        if (self.inner_width, self.inner_height) == (self.tensor_width, self.tensor_height):
+            return tensor
+        bottom, right = self.offset_y + self.inner_height, self.offset_x + self.inner_width
+        tensor[: self.offset_y] = self.pad_value
+        tensor[bottom:] = self.pad_value
+        tensor[self.offset_y : bottom, : self.offset_x] = self.pad_value
+        tensor[self.offset_y : bottom, right:] = self.pad_value
+        return tensor[self.offset_y : bottom, self.offset_x : right]
+
     def place(self, inner: Image, tensor: Image) -> None:
         """Write a picture that is resized already, with its padding, into the tensor.
 
@@ -78,21 +98,16 @@ class Resize:
         Raises ValueError where one of them has another shape.
         """
         _expect("The resized picture", inner, (self.inner_height, self.inner_width, 3))
-        _expect("the tensor", tensor, (self.tensor_height, self.tensor_width, 3))
-        bottom, right = self.offset_y + self.inner_height, self.offset_x + self.inner_width
-        tensor[: self.offset_y] = self.pad_value
-        tensor[bottom:] = self.pad_value
-        tensor[self.offset_y : bottom, : self.offset_x] = self.pad_value
-        tensor[self.offset_y : bottom, right:] = self.pad_value
-        tensor[self.offset_y : bottom, self.offset_x : right] = inner
+        self.inner(tensor)[:] = inner
 
 
 def plan_resize(source_size: tuple[int, int], tensor_size: tuple[int, int], mode: Mode) -> Resize:
     """Placement of a picture of `source_size` in a tensor of `tensor_size`; both (width, height) in pixels.
 
-    mode: "letterbox" keeps the proportions and centres, like PoseNet's published `padAndResizeTo`; "corner" keeps them
-        and starts at the top left, like OpenPose's published demo; "stretch" fills; "fit" is a letterbox on black
-        whose picture is stretched by up to MAX_STRETCH, so that nearly equal proportions leave no bars
+    mode: "letterbox" keeps the proportions and centres, like PoseNet's published `padAndResizeTo`; "letterbox-114" does
+        so on another grey, like Ultralytics' LetterBox; "corner" keeps them and starts at the top left, like
+        OpenPose's published demo; "stretch" fills; "fit" is a letterbox on black whose picture is stretched by up to
+        MAX_STRETCH, so that nearly equal proportions leave no bars
     Raises ValueError where a size is not positive or the mode unknown.
     """
     if min(*source_size, *tensor_size) < 1:
@@ -101,13 +116,13 @@ def plan_resize(source_size: tuple[int, int], tensor_size: tuple[int, int], mode
         )
     if mode == "stretch":
         return Resize(*source_size, *tensor_size, *tensor_size, 0, 0)
-    if mode not in ("letterbox", "corner", "fit"):
-        raise ValueError(f"The resize mode is {mode!r}. Give 'letterbox', 'corner', 'stretch' or 'fit'.")
+    if mode not in _PADDING:
+        raise ValueError(f"The resize mode is {mode!r}. Give 'stretch', {', '.join(map(repr, _PADDING))}.")
     fills = [tensor / source for source, tensor in zip(source_size, tensor_size, strict=True)]
     most = min(fills) * (MAX_STRETCH if mode == "fit" else 1)
     width, height = (max(1, round(side * min(fill, most))) for side, fill in zip(source_size, fills, strict=True))
     left, top = (0, 0) if mode == "corner" else ((tensor_size[0] - width) // 2, (tensor_size[1] - height) // 2)
-    return Resize(*source_size, *tensor_size, width, height, left, top, BLACK if mode == "fit" else PAD_VALUE)
+    return Resize(*source_size, *tensor_size, width, height, left, top, _PADDING[mode])
 
 
 def preprocess(

@@ -105,6 +105,7 @@ class SimulatedStick:
 
     precision = "f32"
     slots = SLOTS
+    at_once = 1
 
     def __init__(self, folder: Path, manifest: Manifest, device: str) -> None:
         """Open the stick. Raises RuntimeFault where its name is invalid, it has vanished, or the model does not fit."""

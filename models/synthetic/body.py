@@ -79,7 +79,7 @@ POINT = {name: index for index, (name, _, _) in enumerate(_POINTS)}
 _POINT_JOINT = np.array([_J[joint] for _, joint, _ in _POINTS])
 _POINT_PLACE = np.array([place for _, _, place in _POINTS], np.float64)
 
-ACTIONS = ("stand", "walk", "wave", "raise", "sit", "fall", "run", "squat", "reach", "wild")
+ACTIONS = ("stand", "walk", "wave", "raise", "sit", "fall", "run", "squat", "reach", "wild", "bend")
 
 
 class Shape(NamedTuple):
@@ -255,6 +255,17 @@ def _reach(angles: Array, turns: float, side: int, style: Array) -> tuple[float,
     return 25.0 * style[6] ** 2, 0.0
 
 
+def _bend(angles: Array, turns: float, side: int, style: Array) -> tuple[float, float]:
+    tilt = 45 + 25 * style[6]
+    angles[_J["spine"]] = (15 + 20 * style[7], 0, 20 * style[8] - 10)
+    for limb, jitter in (("left", style[9]), ("right", style[10])):
+        _set(angles, f"{limb}_hip", tilt - 5 + 10 * jitter, 3 + 6 * style[2])  # the legs stay upright
+        _set(angles, f"{limb}_knee", 5 + 25 * jitter)
+        _set(angles, f"{limb}_shoulder", 60 + 40 * style[11] + 4 * np.sin(turns), 5)
+        _set(angles, f"{limb}_elbow", 10 + 20 * style[12])
+    return tilt, 0.0
+
+
 def _fall(angles: Array, turns: float, side: int, style: Array) -> tuple[float, float]:
     progress = min(1.0, turns / (2 * np.pi))
     flail = np.sin(np.pi * min(1.0, 1.2 * progress))
@@ -290,4 +301,5 @@ _POSES = {
     "squat": _squat,
     "reach": _reach,
     "wild": _wild,
+    "bend": _bend,
 }

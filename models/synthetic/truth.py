@@ -16,7 +16,7 @@ def coco_truth(
     files: Sequence[str] | None = None,
     extra: Sequence[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Build a dataset that pycocotools reads: image n is frame n.
+    """Build a dataset that pycocotools reads: image n is frame n. A person whose number is known has it as `track_id`.
 
     size: height and width; files: a name for each frame; extra: further values of each frame, such as its time
     A person with too few visible keypoints has none and does not count, like unlabelled people of COCO.
@@ -55,6 +55,7 @@ def _people(annotations: list[dict[str, Any]]) -> People:
         visibility=keypoints[:, :, 2].astype(np.uint8),
         area=np.array([item["area"] for item in annotations], np.float32),
         bbox=np.array([item["bbox"] for item in annotations], np.float32).reshape(-1, 4),
+        number=np.array([item.get("track_id", 0) for item in annotations], np.int32),
     )
 
 
@@ -73,4 +74,5 @@ def _annotation(number: int, frame: int, people: People, person: int) -> dict[st
         "keypoints": flat,
         "area": float(people.area[person]),
         "bbox": [float(value) for value in people.bbox[person]],
+        **({"track_id": int(people.number[person])} if people.number[person] else {}),
     }

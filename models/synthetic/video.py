@@ -16,8 +16,8 @@ from models.synthetic.scene import finish, random_looks, textures
 
 _STRIDE_M = 1.4  # two steps of an adult
 _FALL_S = 0.9
-_BLEND_S = 0.35  # from one pose into the next
-_BEATS_HZ = {"wave": 1.3, "raise": 0.3, "sit": 0.2, "stand": 0.25, "squat": 0.3, "reach": 0.3, "wild": 0.5}
+_BLEND_S = 0.35  # into a fall, and from one pose into the next unless the actor takes longer
+_BEATS_HZ = {"wave": 1.3, "raise": 0.3, "sit": 0.2, "stand": 0.25, "squat": 0.3, "reach": 0.3, "wild": 0.5, "bend": 0.2}
 _NEAREST_M = 0.8
 
 
@@ -27,6 +27,8 @@ class Actor:
 
     action: one of models.synthetic.body.ACTIONS, from acts_from_s until acts_until_s; a fallen person stays down
     x_m, z_m: where it enters; heading_deg: 0 = towards the camera, 90 = to the right of the picture
+    turns_s: when it turns round and walks back
+    moves_s: duration of the movement into the action and out of it; None = 0.9 s for a fall, 0.35 s for others
     side: the arm that waves or rises: 0 = left, 1 = right
     """
 
@@ -40,6 +42,8 @@ class Actor:
     heading_deg: float = 0.0
     speed_m_s: float = 0.0
     side: int = 0
+    turns_s: float = 1e9
+    moves_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
@@ -95,7 +99,7 @@ class Scene:
         """Render the picture (height, width, 3) uint8 RGB at a time, and the people in it."""
         canvas = self._background(t_s)
         light = np.array([0.5, -0.85])
-        present = [person for person in self._present(t_s) if _in_view(person.body, canvas)]
+        present = [person for person in self.present(t_s) if _in_view(person.body, canvas)]
         present.sort(key=lambda person: -float(person.body.depth[POINT["belly"]]))
         for index, person in enumerate(present):
             if person.action == "sit":
@@ -140,8 +144,8 @@ class Scene:
         ends = [tuple(int(value) for value in xy) for xy in body.xy]
         cv2.line(canvas, ends[0], ends[1], color, max(2, int(0.06 * body.scale[0])))
 
-    def _present(self, t_s: float) -> list[Person]:
-        """Return the people who have entered and not left, in the order of `actors`."""
+    def present(self, t_s: float) -> list[Person]:
+        """Return the people who have entered and not left, in the order of `actors`, in view or not."""
         people = []
         for number, actor in enumerate(self.actors):
             if actor.enters_s <= t_s < actor.leaves_s:
@@ -149,7 +153,7 @@ class Scene:
                 looks, style = random_looks(rng), rng.random(16)
                 shape = Shape(*np.clip(rng.normal(1.0, 0.04, 5), 0.9, 1.1).tolist())
                 points = _points(actor, shape, style, t_s)
-                people.append(Person(looks, self._seen(points, t_s), actor.action))
+                people.append(Person(looks, self._seen(points, t_s), actor.action, number + 1))
         return people
 
     def _seen(self, points: Array, t_s: float) -> Projected:
@@ -164,14 +168,16 @@ class Scene:
 
 def _points(actor: Actor, shape: Shape, style: Array, t_s: float) -> Array:
     """(points, 3) of the actor's body, standing on the ground; z towards the camera."""
+    back = t_s >= actor.turns_s
     heading = np.deg2rad(actor.heading_deg)
     moving_s = t_s - actor.enters_s
     if actor.action == "fall":
         moving_s = min(t_s, max(actor.acts_from_s, actor.enters_s)) - actor.enters_s
     walked = actor.speed_m_s * moving_s
-    points = joints_in_space(_pose(actor, style, t_s, walked), shape, float(heading))
+    points = joints_in_space(_pose(actor, style, t_s, walked), shape, float(heading + np.pi * back))
     points[:, 1] += 0.04 - points[:, 1].min()
-    points += (actor.x_m + walked * np.sin(heading), 0, -actor.z_m + walked * np.cos(heading))
+    away = walked - 2 * actor.speed_m_s * max(0.0, moving_s + actor.enters_s - actor.turns_s)
+    points += (actor.x_m + away * np.sin(heading), 0, -actor.z_m + away * np.cos(heading))
     return points
 
 
@@ -188,14 +194,14 @@ def _pose(actor: Actor, style: Array, t_s: float, walked_m: float) -> Pose:
     since = t_s - actor.acts_from_s if actor.acts_from_s > actor.enters_s else np.inf
     left = actor.acts_until_s - t_s
     if actor.action == "fall":
-        fallen = min(1.0, max(0.0, since) / _FALL_S)
-        return _blend(rest, pose_of("fall", fallen, actor.side, style), since)
+        fallen = min(1.0, max(0.0, since) / (actor.moves_s or _FALL_S))
+        return _blend(rest, pose_of("fall", fallen, actor.side, style), since / _BLEND_S)
     act = pose_of(actor.action, _BEATS_HZ[actor.action] * t_s, actor.side, plain)
-    return _blend(rest, act, min(since, left))
+    return _blend(rest, act, min(since, left) / (actor.moves_s or _BLEND_S))
 
 
-def _blend(rest: Pose, act: Pose, since_s: float) -> Pose:
-    share = float(np.clip(since_s / _BLEND_S, 0, 1))
+def _blend(rest: Pose, act: Pose, share: float) -> Pose:
+    share = float(np.clip(share, 0, 1))
     tilt = tuple((1 - share) * a + share * b for a, b in zip(rest.tilt, act.tilt, strict=True))
     return Pose((1 - share) * rest.angles + share * act.angles, (tilt[0], tilt[1]))
 

@@ -15,6 +15,7 @@ from storage.sql.database import DatabaseError, reading, writing
 from storage.sql.tables import assignments, batches, model_versions, segments, videos
 
 ROWS_AT_ONCE = 5000
+SHORTEST_VISIT_S = 1.0
 
 
 class BatchFacts(NamedTuple):
@@ -63,6 +64,7 @@ class VideoFacts(NamedTuple):
     people: int
     retries: int
     wall_s: float | None
+    sha256: str
 
 
 class WholeVideo(NamedTuple):
@@ -75,6 +77,7 @@ class WholeVideo(NamedTuple):
     frames_undecodable: int
     segments_quarantined: int
     people: int
+    sha256: str
 
 
 class RefusedFile(NamedTuple):
@@ -120,6 +123,20 @@ class Crowd(NamedTuple):
     video: str
     second: int
     most_people: int
+    sha256: str
+
+
+class Visits(NamedTuple):
+    """People in a video by the shown analysis.
+
+    people: number of tracks of at least SHORTEST_VISIT_S; longest_s: seconds between the first and the last sighting of
+    the longest one, 0 without any
+    """
+
+    video: str
+    people: int
+    longest_s: float
+    sha256: str
 
 
 class Yield(NamedTuple):
@@ -220,7 +237,7 @@ EXPECTED_VIDEOS = """\
 VIDEOS = f"""
 SELECT {NAME_HERE} AS video,
        s.segments, s.segments_done, s.segments_quarantined, s.frames,
-       s.frames_done, s.frames_undecodable, s.people, s.retries, s.wall_s
+       s.frames_done, s.frames_undecodable, s.people, s.retries, s.wall_s, v.sha256
 FROM (
     SELECT s.video_id, count(*) AS segments,
            count(CASE WHEN s.status = 'done' THEN 1 END) AS segments_done,
@@ -249,7 +266,7 @@ def read_videos(engine: Engine, batch_id: int) -> list[VideoFacts]:
 WHOLE_VIDEOS = f"""
 SELECT {NAME_HERE} AS video, v.duration_s, v.frames, coalesce(sum(s.frames_done), 0),
        coalesce(sum(s.undecodable_frames), 0), count(CASE WHEN s.status = 'quarantined' THEN 1 END),
-       coalesce(sum(s.people), 0)
+       coalesce(sum(s.people), 0), v.sha256
 FROM {EXPECTED_VIDEOS} AS mine
 JOIN videos AS v ON v.video_id = mine.video_id
 JOIN batches AS b ON b.batch_id = :batch_id
@@ -298,7 +315,7 @@ def read_notes(engine: Engine, batch_id: int) -> list[VideoNote]:
 
 
 CROWDS = f"""
-SELECT {NAME_HERE} AS video, c.second, c.most_people
+SELECT {NAME_HERE} AS video, c.second, c.most_people, v.sha256
 FROM (
     SELECT p.video_id, p.second, max(p.most_people) AS most_people, sum(p.frames_seen) AS frames_seen,
            row_number() OVER (PARTITION BY p.video_id
@@ -320,6 +337,25 @@ def read_crowds(engine: Engine, batch: BatchFacts, most: int) -> list[Crowd]:
     """Return the second with the most people of each video that the batch processed, the fullest first."""
     values = {"batch_id": batch.batch_id, "model_version_id": batch.model_version_id, "most": most}
     return [Crowd(*row) for row in _ask(engine, CROWDS, **values)]
+
+
+VISITS = f"""
+SELECT {NAME_HERE} AS video, count(t.track), coalesce(max(t.last_s - t.first_s), 0), v.sha256
+FROM {EXPECTED_VIDEOS} AS mine
+JOIN videos AS v ON v.video_id = mine.video_id
+JOIN batches AS b ON b.batch_id = :batch_id
+JOIN analyses AS a ON a.video_id = v.video_id AND a.model_version_id = b.model_version_id AND a.status = 'done'
+    AND a.analysis_version_id = (SELECT analysis_version_id FROM shown_analysis)
+LEFT JOIN tracks AS t ON t.analysis_id = a.analysis_id AND t.last_s - t.first_s >= :shortest_s
+GROUP BY v.video_id, v.sha256, b.archive
+ORDER BY 1
+"""  # noqa: S608
+
+
+def read_visits(engine: Engine, batch: BatchFacts) -> list[Visits]:
+    """Return the people in each analysed video that the batch expected, in the order of names."""
+    values = {"batch_id": batch.batch_id, "shortest_s": SHORTEST_VISIT_S}
+    return [Visits(*row) for row in _ask(engine, VISITS, **values)]
 
 
 def read_yields(engine: Engine, batch: BatchFacts) -> list[Yield]:

@@ -104,6 +104,12 @@ def expect_segments(
         return _count(connection, batch_id)
 
 
+def unfinished_videos(engine: Engine, model_version_id: int) -> set[int]:
+    """Return the videos with segments that a batch would process: neither done nor quarantined for good."""
+    with reading(engine) as connection:
+        return _unfinished_videos(connection, model_version_id)
+
+
 def _unfinished_videos(connection: Connection, model_version_id: int) -> set[int]:
     """Return the videos with unfinished segments: on most nights none of 200,000."""
     again = (segments.c.status == "quarantined") & segments.c.retry

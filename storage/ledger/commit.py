@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, select, update
 
-from models.types import Rows, Segment, SegmentReport, Video
+from models.types import Classifications, Rows, Segment, SegmentReport, Video
 from storage.ledger.leases import NO_LEASE, Claim, held
 from storage.ledger.plan import insert_segments, lock_video, planned_ranges
 from storage.rows import check_report, check_rows
@@ -92,6 +92,7 @@ def _done(rows: Rows, report: SegmentReport, result_key: str | None, result_sha2
         "reason": None,
         "retry": False,
         "finished_at": database_now(),
+        "awaits_analysis": not isinstance(rows, Classifications),
         **NO_LEASE,
     }
 

@@ -4,6 +4,7 @@ No store, no Prefect. All ages go by the database's clock.
 """
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Engine, and_, exists, func, or_, select, update
@@ -194,7 +195,7 @@ def recent_runs(engine: Engine, within_s: float) -> list[str]:
 
 
 class LastNight(NamedTuple):
-    """An archive's newest batch. late: it started longer ago than the requested limit"""
+    """An archive's newest batch. late: it started longer ago than the requested limit; began: as started_at"""
 
     archive: str
     batch_id: int
@@ -203,13 +204,31 @@ class LastNight(NamedTuple):
     error: str | None
     files_listed: int | None
     late: bool
+    began: datetime
+
+
+class NewestBatch(NamedTuple):
+    """The newest batch over an archive. running: it has not ended"""
+
+    batch_id: int
+    started_at: datetime
+    running: bool
+
+
+def newest_batch(engine: Engine, archive: str) -> NewestBatch | None:
+    """Return the newest batch over an archive; None without any."""
+    columns = (batches.c.batch_id, batches.c.started_at, batches.c.status == "running")
+    newest = select(*columns).where(batches.c.archive == archive).order_by(batches.c.batch_id.desc()).limit(1)
+    with reading(engine) as connection:
+        row = connection.execute(newest).first()
+    return None if row is None else NewestBatch(row[0], row[1], bool(row[2]))
 
 
 def last_nights(engine: Engine, within_s: float, seen_within_s: float = 14 * DAY_S) -> list[LastNight]:
     """Return the newest batch of each archive that had one within `seen_within_s`."""
     newest = select(func.max(batches.c.batch_id)).where(batches.c.forgotten_at.is_(None)).group_by(batches.c.archive)
     late = batches.c.started_at < database_now(-within_s)
-    columns = (batches.c[name] for name in LastNight._fields[:-1])
+    columns = (batches.c[name] for name in LastNight._fields[:-2])
     rows = select(*columns, late).where(
         batches.c.batch_id.in_(newest),
         or_(batches.c.started_at >= database_now(-seen_within_s), batches.c.status == "running"),
@@ -217,5 +236,6 @@ def last_nights(engine: Engine, within_s: float, seen_within_s: float = 14 * DAY
     with reading(engine) as connection:
         found = connection.execute(rows.order_by(batches.c.archive)).all()
     return [
-        LastNight(row[0], row[1], f"{row[2]:%Y-%m-%d %H:%M} UTC", row[3], row[4], row[5], bool(row[6])) for row in found
+        LastNight(row[0], row[1], f"{row[2]:%Y-%m-%d %H:%M} UTC", row[3], row[4], row[5], bool(row[6]), row[2])
+        for row in found
     ]

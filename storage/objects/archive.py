@@ -98,6 +98,9 @@ class Archive(Protocol):
     def local(self, entry: Entry) -> AbstractContextManager[Path]:
         """Provide the video as a local file while the context lasts. Raises ObjectError if it is not as listed."""
 
+    def at_hand(self, entry: Entry) -> bool:
+        """Return whether `local` needs no download."""
+
 
 def open_archive(location: str, s3: S3Options, cache_dir: Path, cache_bytes: int) -> Archive:
     """Return the archive at a folder path, `file://…` or `s3://bucket/prefix`. Touches no disk or network yet.
@@ -211,6 +214,9 @@ class FolderArchive:
             )
         yield path
 
+    def at_hand(self, entry: Entry) -> bool:
+        return True
+
 
 class S3Archive:
     """An archive in S3. Keys are below the prefix. Keys that end in '/' stand for folders and are skipped."""
@@ -258,13 +264,17 @@ class S3Archive:
 
     def local(self, entry: Entry) -> AbstractContextManager[Path]:
         key = self.prefix + entry.key
-        identity = "\n".join([self.bucket.options.endpoint_url or "", self.bucket.address(key), entry.etag])
-        return self.cache.file(
-            identity,
-            _suffix(entry.key) if is_video(entry.key) else "",
-            entry.size_bytes,
-            lambda file: self._fetch(key, file, entry),
-        )
+        return self.cache.file(*self._cached(entry), entry.size_bytes, lambda file: self._fetch(key, file, entry))
+
+    def at_hand(self, entry: Entry) -> bool:
+        with self.cache.kept(*self._cached(entry)) as path:
+            return path is not None
+
+    def _cached(self, entry: Entry) -> tuple[str, str]:
+        """Identity and suffix of the object in the cache."""
+        address = self.bucket.address(self.prefix + entry.key)
+        identity = "\n".join([self.bucket.options.endpoint_url or "", address, entry.etag])
+        return identity, _suffix(entry.key) if is_video(entry.key) else ""
 
     def _fetch(self, key: str, file: File, entry: Entry) -> None:
         """Fetch an object. Raises ObjectError where the store fails at this object but answers otherwise."""

@@ -39,12 +39,12 @@ class FileCache:
     ) -> Iterator[Path]:
         """Provide the file of this identity, fetched if necessary and kept from eviction while the context lasts.
 
-        identity: any text; its hash is the name. fetch: writes the whole, verified file, or raises
+        identity: any text; its hash is the name. size_bytes: room to reserve; at least the size of the whole file
+        fetch: writes the whole, verified file, or raises
         Raises StoreError where there is no room, and what `fetch` raises.
         """
-        name = hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
-        path = self.folder / f"{name}{suffix}"
-        part = self.folder / f"{name}.{size_bytes}.part"
+        path = self._path(identity, suffix)
+        part = self.folder / f"{_name(identity)}.{size_bytes}.part"
         with ExitStack() as stack:
             with disk_errors(path):
                 make_folder(self.folder)
@@ -53,6 +53,26 @@ class FileCache:
                 stack.callback(_unlock, held)
                 _mark_used(held)
             yield path
+
+    @contextmanager
+    def kept(self, identity: str, suffix: str) -> Iterator[Path | None]:
+        """Provide the file if it is here, kept from eviction while the context lasts; None = it must be fetched first.
+
+        Raises StoreError where the folder cannot be read.
+        """
+        path = self._path(identity, suffix)
+        with disk_errors(path):
+            held = _try_lock(path, fcntl.LOCK_SH)
+        try:
+            if held is not None:
+                _mark_used(held)
+            yield path if held is not None else None
+        finally:
+            if held is not None:
+                _unlock(held)
+
+    def _path(self, identity: str, suffix: str) -> Path:
+        return self.folder / f"{_name(identity)}{suffix}"
 
     def _try_to_fetch(self, path: Path, part: Path, size_bytes: int, fetch: Callable[[BufferedRandom], None]) -> None:
         """Fetch the file, or wait a moment where another process does."""
@@ -135,6 +155,10 @@ class FileCache:
                 continue
             part = _PART.fullmatch(path.name)
             yield found.st_atime_ns, int(part[1]) if part else found.st_size, path
+
+
+def _name(identity: str) -> str:
+    return hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()
 
 
 def _try_lock(path: Path, kind: int) -> int | None:

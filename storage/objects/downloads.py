@@ -233,7 +233,7 @@ class _ModelDownload:
 
 
 def _beside(url: str, name: str) -> str:
-    """Return the address of a file beside another one, with the same query, as TF.js has it."""
+    """Return the address of a file next to another one, with the same query, like TF.js."""
     query = urlsplit(url).query
     return urljoin(url, name) + (f"?{query}" if query else "")
 

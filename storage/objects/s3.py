@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from io import BufferedRandom, BytesIO
 from itertools import count
 from pathlib import Path
@@ -78,7 +78,7 @@ def make_client(options: S3Options) -> Any:
         response_checksum_validation=options.checksum_mode,
     )
     try:
-        return boto3.session.Session().client(
+        return boto3.session.Session(botocore_session=_session()).client(
             "s3",
             endpoint_url=options.endpoint_url,
             region_name=options.region,
@@ -94,6 +94,23 @@ def make_client(options: S3Options) -> Any:
         ) from error
     except BotoCoreError as error:
         raise explain(error, "S3", options.server) or error from error
+
+
+def _session() -> Any:
+    """Return a new session, which reads the environment anew and shares the descriptions of the service."""
+    from botocore.session import Session
+
+    session = Session()
+    session.register_component("data_loader", _descriptions())
+    return session
+
+
+@cache
+def _descriptions() -> Any:
+    """Return botocore's descriptions of S3: parsing them takes most of a client's CPU time."""
+    from botocore.session import Session
+
+    return Session().get_component("data_loader")
 
 
 @dataclass(frozen=True)

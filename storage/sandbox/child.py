@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import fcntl
+import gc
 import importlib
 import itertools
 import mmap
@@ -63,6 +64,7 @@ def serve(channel_fd: int, lifeline_fd: int) -> None:
         except (EOFError, ConnectionError):
             return
         base_bytes = _answer(channel, request, base_bytes)
+        gc.collect()  # a container of PyAV is part of a cycle, and keeps all pictures of its decoder until then
 
 
 def send_request(channel: socket.socket, request: Request, shared_fd: int | None) -> None:
@@ -106,6 +108,7 @@ def _answer(channel: socket.socket, request: Request, base_bytes: int) -> int:
         before = _address_space_bytes()
         function = getattr(importlib.import_module(request.module), request.function)
         base_bytes += _address_space_bytes() - before
+        gc.freeze()  # what was imported stays, and need not be looked at by each collection
         shared = _map_shared(channel, request) if request.shape is not None else None
         allowed_bytes = base_bytes + request.memory_bytes + (shared.nbytes if shared is not None else 0)
         _limit(request, allowed_bytes)

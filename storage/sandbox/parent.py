@@ -18,9 +18,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType, UnionType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,8 +66,21 @@ class SandboxKilled(AttemptError):
     """The child was ended from outside, or waited for a disk that did not answer: its input may be fine."""
 
 
+class ChildProcess(Protocol):
+    """A running child, with the meanings of subprocess.Popen."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def kill(self) -> None: ...
+
+
 class _Child(NamedTuple):
-    process: subprocess.Popen[bytes]
+    process: ChildProcess
     channel: socket.socket
     inbox: wire.Inbox
     lifeline: socket.socket
@@ -108,11 +122,23 @@ class Sandbox:
     def call(self, function: Callable[..., Any], *args: Any, cpu_s: float, wall_s: float = math.inf) -> Any:
         """Call a module-level function. It returns numbers, texts, numeric arrays, lists and dicts (tuples as lists).
 
-        Raises VideoError or AttemptError as the function raised it, TooSlowError after wall_s by the clock,
+        Raises VideoError or AttemptError as the function raised it, TooSlowError after wall_s,
         SandboxKilled where the child was killed from outside, SandboxError where the function failed otherwise,
         crashed or exceeded a limit.
         """
+        return self.begin(function, *args, cpu_s=cpu_s, wall_s=wall_s)()
+
+    def begin(
+        self, function: Callable[..., Any], *args: Any, cpu_s: float, wall_s: float = math.inf
+    ) -> Callable[[], Any]:
+        """Start a call and return a function that waits for its result, as `call` does and with the same errors.
+
+        Both processes work meanwhile. Wait for the result before the next call.
+        """
         self._ask(function, args, cpu_s, None, 0)
+        return partial(self._result, cpu_s, wall_s)
+
+    def _result(self, cpu_s: float, wall_s: float) -> Any:
         answer = self._receive(cpu_s, wall_s)
         if "result" not in answer:
             self._raise(answer)
@@ -158,11 +184,26 @@ class Sandbox:
         if self._child is not None and self._child.process.poll() is not None:
             self._end()  # it died between two calls, which lost nothing
         if self._child is None:
-            self._child = _start()
+            self._child = self._start()
         try:
             send_request(self._child.channel, request, descriptor)
         except ConnectionError:
             raise self._death(cpu_s) from None
+
+    def _start(self) -> _Child:
+        channel, child_channel = socket.socketpair()
+        lifeline, child_lifeline = socket.socketpair()
+        with child_channel, child_lifeline:
+            process = self.start_process(child_channel.fileno(), child_lifeline.fileno())
+        channel.settimeout(IDLE_S)
+        return _Child(process, channel, wire.Inbox(channel), lifeline)
+
+    @staticmethod
+    def start_process(channel_fd: int, lifeline_fd: int) -> ChildProcess:
+        """Start a process that runs storage.sandbox.child.serve on copies of these descriptors."""
+        descriptors = channel_fd, lifeline_fd
+        command = [sys.executable, "-c", PROGRAM.format(*descriptors), json.dumps(sys.path)]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors)
 
     def _receive(self, cpu_s: float, wall_s: float = math.inf, kind: type | UnionType = dict) -> Any:
         """Receive the child's next message, which is of this kind.
@@ -238,7 +279,7 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
 
     An array belongs to this side until `release()`, which returns the oldest one held for the child to overwrite. So
     up to `slots` inferences may read at once, and each ends in order with one `release()`, from any thread.
-    Asking for one more while all are held raises RuntimeError instead of waiting for ever. Close it, or use `with`.
+    Asking for one more while all are held raises RuntimeError instead of waiting forever. Close it, or use `with`.
     """
 
     def __init__(self, sandbox: Sandbox, views: list[NDArray[np.uint8]], cpu_s: float) -> None:
@@ -342,17 +383,6 @@ class Stream(Iterator[tuple[tuple[float, ...], NDArray[np.uint8]]]):
         except (EOFError, OSError, TypeError, wire.WireError):
             pass
         self._sandbox.close()
-
-
-def _start() -> _Child:
-    channel, child_channel = socket.socketpair()
-    lifeline, child_lifeline = socket.socketpair()
-    with child_channel, child_lifeline:
-        descriptors = child_channel.fileno(), child_lifeline.fileno()
-        command = [sys.executable, "-c", PROGRAM.format(*descriptors), json.dumps(sys.path)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors)
-    channel.settimeout(IDLE_S)
-    return _Child(process, channel, wire.Inbox(channel), lifeline)
 
 
 def _wait(child: _Child, wall_s: float) -> None:

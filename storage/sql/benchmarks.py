@@ -8,6 +8,7 @@ from sqlalchemy import Engine, func, insert, select
 
 from storage.sql.clock import database_now
 from storage.sql.database import reading, storable, writing
+from storage.sql.listings import input_size
 from storage.sql.tables import benchmark_results, model_versions
 
 
@@ -44,9 +45,11 @@ class BenchmarkRow:
 
 
 class BenchmarkSpeed(NamedTuple):
-    """The newest measurements of a model's name with one device of one worker; None: not measured.
+    """The newest measurements of a model's name and input size with one device of one worker; None: not measured.
 
     model_frames_per_s: the model alone; pipeline_frames_per_s: from the video to the rows
+    size: of the input, as users write it
+    inference_cpu_ms: of the model alone, per frame
     """
 
     model: str
@@ -60,6 +63,8 @@ class BenchmarkSpeed(NamedTuple):
     pipeline_frames_per_s: float | None
     latency_p90_ms: float
     measured_at: datetime
+    size: str = ""
+    inference_cpu_ms: float | None = None
 
     @property
     def frames_per_s(self) -> float:
@@ -81,28 +86,29 @@ def record_benchmark(engine: Engine, row: BenchmarkRow) -> int:
 def newest_speeds(engine: Engine) -> list[BenchmarkSpeed]:
     """Newest speeds by task, worker, device, precision; the model that computes least comes first.
 
-    Of each name the version that was measured last counts, not the newest version.
+    Of each name and size the version that was measured last counts, not the newest version.
     """
     found: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in _newest_rows(engine):
-        one = (row["task"], row["worker"], row["device"], row["precision"], row["name"])
+        one = (row["task"], row["worker"], row["device"], row["precision"], row["name"], input_size(row["manifest"]))
         found.setdefault(one, {})[row["what"]] = row
     speeds = [_speed(measured) for measured in found.values()]
     return sorted(speeds, key=lambda speed: (speed.task, *speed[3:7], speed.model))
 
 
 def _newest_rows(engine: Engine) -> list[dict[str, Any]]:
-    """Newest row of each name, device and kind of measurement."""
+    """Newest row of each version, device and kind of measurement, the oldest first."""
     made, models = benchmark_results.c, model_versions.c
     age = func.row_number().over(
-        partition_by=(models.name, models.task, made.what, made.worker, made.device, made.precision),
+        partition_by=(made.model_version_id, made.what, made.worker, made.device, made.precision),
         order_by=(made.started_at.desc(), made.benchmark_result_id.desc()),
     )
     joined = benchmark_results.join(model_versions, models.model_version_id == made.model_version_id)
-    aged = select(benchmark_results, models.name, models.task, models.version_sha256, age.label("age"))
-    newest = aged.select_from(joined).subquery()
+    model = (models.name, models.task, models.version_sha256, models.manifest)
+    newest = select(benchmark_results, *model, age.label("age")).select_from(joined).subquery()
+    rows = select(newest).where(newest.c.age == 1).order_by(newest.c.started_at, newest.c.benchmark_result_id)
     with reading(engine) as connection:
-        return [dict(row._mapping) for row in connection.execute(select(newest).where(newest.c.age == 1))]
+        return [dict(row._mapping) for row in connection.execute(rows)]
 
 
 def _speed(measured: dict[str, dict[str, Any]]) -> BenchmarkSpeed:
@@ -122,4 +128,6 @@ def _speed(measured: dict[str, dict[str, Any]]) -> BenchmarkSpeed:
         pipeline_frames_per_s=of.get("pipeline"),
         latency_p90_ms=last["latency_p90_ms"],
         measured_at=last["started_at"],
+        size=input_size(last["manifest"]),
+        inference_cpu_ms=same["model"]["inference_cpu_ms"] if "model" in same else None,
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -19,6 +19,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -39,7 +40,8 @@ from storage.sql.tables import (
 from storage.video.coded_film import CodedFilm
 from storage.video.geometry import DisplayGeometry, geometry_of
 
-VIDEO_FIELDS = tuple(name for name in Video.__dataclass_fields__ if name != "time_repairs")
+_NO_COLUMNS = {"time_repairs", "created_s", "created_read"}  # stored in another form
+VIDEO_FIELDS = tuple(name for name in Video.__dataclass_fields__ if name not in _NO_COLUMNS)
 MODEL_FIELDS = tuple(ModelVersion.__dataclass_fields__)
 MOST_NAMES = 5000
 KEYS_AT_ONCE = 5000  # in one IN (…)
@@ -97,10 +99,25 @@ def video_id_of(connection: Connection, video: Video) -> int:
     _upsert(connection, videos, values | {"probed_at": database_now()}, unique=("sha256",), changes={})
     mine = select(videos.c.video_id).where(videos.c.sha256 == video.sha256)
     video_id = int(connection.execute(mine).scalar_one())
+    if video.created_read:
+        unread = (videos.c.video_id == video_id) & videos.c.creation_time_read.is_(False)
+        connection.execute(update(videos).where(unread).values(creation_columns(video.created_s)))
     for repair in video.time_repairs:
         row = {"video_id": video_id, **repair._asdict()}
         _upsert(connection, time_repairs, row, unique=("video_id", "start_frame"), changes={})
     return video_id
+
+
+def creation_columns(created_s: float | None) -> dict[str, Any]:
+    """Return the columns of a creation time that was read. created_s: seconds since 1970, None = the file claims none
+
+    Seconds that no calendar has are none.
+    """
+    try:
+        created = None if created_s is None else datetime.fromtimestamp(created_s, UTC)
+    except (ValueError, OverflowError, OSError):
+        created = None
+    return {"creation_time": created, "creation_time_read": True}
 
 
 def geometry_of_rows(connection: Connection, video_id: int) -> DisplayGeometry:
@@ -161,6 +178,13 @@ def known_files(engine: Engine, archive: str) -> dict[str, KnownFile]:
         return {key: KnownFile(*known) for key, *known in rows}
 
 
+def count_files(engine: Engine, archive: str) -> int:
+    """Count the files of this archive that batches have listed."""
+    with reading(engine) as connection:
+        mine = select(func.count()).select_from(archive_files).where(archive_files.c.archive == archive)
+        return int(connection.execute(mine).scalar_one())
+
+
 def knows_archive(engine: Engine, archive: str) -> bool:
     """Return whether a batch has ever listed this archive. A mistyped name is not known."""
     mine = archive_files.c.archive == archive
@@ -186,6 +210,15 @@ def identity_of(engine: Engine, video_id: int) -> tuple[str, int]:
     with reading(engine) as connection:
         row = connection.execute(select(videos.c.sha256, videos.c.frames).where(videos.c.video_id == video_id)).one()
         return row.sha256, row.frames
+
+
+def name_of(engine: Engine, video_id: int) -> str:
+    """Return the name of a video in the views, its sha256 where it is in no archive."""
+    named = text(
+        "SELECT coalesce((SELECT key FROM video_names WHERE video_id = :id), sha256) FROM videos WHERE video_id = :id"
+    )
+    with reading(engine) as connection:
+        return str(connection.execute(named, {"id": video_id}).scalar_one())
 
 
 def find_videos(engine: Engine, name: str) -> list[ArchivedVideo]:

@@ -48,10 +48,10 @@ class DataRefusedError(DatabaseError):
 
 
 class DatabaseAwayError(DatabaseError):
-    """A database that is away for now: stopped, starting, full of connections, or cut off."""
+    """A temporarily unavailable database: stopped, starting, full of connections, or disconnected."""
 
 
-# Messages of a server that starts, stops or is full, and of PgBouncer for a server that is away. The
+# Messages of a server that starts, stops or is full, and of PgBouncer for a server that is down. The
 # driver gives no SQLSTATE for it.
 STARTING = (
     "is starting up",

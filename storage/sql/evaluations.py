@@ -5,17 +5,23 @@ An evaluation is identified by its model version and its protocol: a repeated me
 
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Engine, insert, select
 
 from storage.sql.clock import database_now
 from storage.sql.database import reading, writing
+from storage.sql.listings import input_size
 from storage.sql.tables import evaluations, model_versions
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of a model version. protocol: JSON, with its hash; figures: None where the protocol has none."""
+    """Figures of a model version.
+
+    protocol: JSON, with its hash; figures: None where the protocol has none
+    inferences_per_s: None = not measured, or in doubt
+    """
 
     protocol_sha256: str
     protocol: str
@@ -28,7 +34,7 @@ class Evaluation:
     ap75: float | None
     ar: float | None
     pck: float | None
-    inferences_per_s: float
+    inferences_per_s: float | None
     device: str
     precision: str
 
@@ -58,21 +64,69 @@ def find_evaluation(engine: Engine, model_version_id: int, protocol_sha256: str)
     return None if row is None else Evaluation(*row)
 
 
-def comparable_accuracy(engine: Engine) -> dict[str, float]:
-    """Map version_sha256 to AP for models evaluated on the same annotations and images as the newest one.
+def find_evaluation_id(engine: Engine, model_version_id: int, protocol_sha256: str) -> int | None:
+    mine = (evaluations.c.model_version_id == model_version_id) & (evaluations.c.protocol_sha256 == protocol_sha256)
+    with reading(engine) as connection:
+        return connection.execute(select(evaluations.c.evaluation_id).where(mine)).scalar()
+
+
+class VersionAccuracy(NamedTuple):
+    """Accuracy of a model version. size: of its input, as users write it; device: of the inference"""
+
+    version_sha256: str
+    model: str
+    size: str
+    device: str
+    ap: float
+    mean_oks: float
+
+
+class ComparableAccuracy(NamedTuple):
+    """Accuracy of the versions that were evaluated on the same images, in the mode `multi`.
+
+    images, people: numbers of images and of annotated people
+    truth_sha256, images_sha256: of the annotations, and of the images' names and bytes
+    """
+
+    images: int
+    people: int
+    truth_sha256: str
+    images_sha256: str
+    versions: tuple[VersionAccuracy, ...]
+
+    @property
+    def ap(self) -> dict[str, float]:
+        """Map version_sha256 to AP."""
+        return {version.version_sha256: version.ap for version in self.versions}
+
+
+NOT_EVALUATED = ComparableAccuracy(0, 0, "", "", ())
+
+
+def comparable_accuracy(engine: Engine) -> ComparableAccuracy:
+    """Return the models evaluated on the same annotations and images as the newest one; of each version the newest.
 
     Figures of different images cannot be compared, so all others are left out.
     """
-    columns = (model_versions.c.version_sha256, evaluations.c.protocol, evaluations.c.ap)
+    made, models = evaluations.c, model_versions.c
+    columns = (models.version_sha256, models.name, models.manifest, made.device, made.ap, made.mean_oks)
     rows = (
-        select(*columns)
-        .join(model_versions, model_versions.c.model_version_id == evaluations.c.model_version_id)
-        .where(evaluations.c.mode == "multi")
-        .order_by(evaluations.c.evaluated_at, evaluations.c.evaluation_id)
+        select(*columns, made.protocol, made.images, made.people)
+        .join(model_versions, models.model_version_id == made.model_version_id)
+        .where(made.mode == "multi")
+        .order_by(made.evaluated_at, made.evaluation_id)
     )
     with reading(engine) as connection:
-        found = [(version, _pictures(protocol), ap) for version, protocol, ap in connection.execute(rows)]
-    return {version: ap for version, pictures, ap in found if pictures == found[-1][1]}
+        found = connection.execute(rows).all()
+    if not found:
+        return NOT_EVALUATED
+    newest = found[-1]
+    same = {row.version_sha256: row for row in found if _pictures(row.protocol) == _pictures(newest.protocol)}
+    versions = (
+        VersionAccuracy(version, row.name, input_size(row.manifest), row.device, row.ap, row.mean_oks)
+        for version, row in same.items()
+    )
+    return ComparableAccuracy(newest.images, newest.people, *_pictures(newest.protocol), tuple(versions))
 
 
 def _pictures(protocol: str) -> tuple[str, str]:

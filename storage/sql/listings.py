@@ -1,5 +1,6 @@
-"""The queries behind `nightjar models`, `videos`, `batches`, `quarantine` and `compare`, and the rows they return."""
+"""The queries behind the commands that list models, videos, recordings, tracks, batches and others, and their rows."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,12 +29,27 @@ def read_listing(engine: Engine, listing: Listing[RowT], limit: int | None = Non
     return columns, starmap(listing.row, rows)
 
 
+def input_size(manifest: str) -> str:
+    """Read the input size from a model's manifest: N for a square, else HEIGHTxWIDTH; empty where it has none."""
+    try:
+        given = json.loads(manifest)["input"]
+        height, width = (int(given["shape"][given["layout"].index(side)]) for side in "HW")
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return ""
+    return str(height) if height == width else f"{height}x{width}"
+
+
 class ListedModel(NamedTuple):
-    """A model version. shown: `->` where the views show it; version: the first 12 digits of version_sha256."""
+    """A model version.
+
+    shown: `->` where the views show it; version: the first 12 digits of version_sha256
+    size: of its input, as users write it
+    """
 
     shown: str
     name: str
     version: str
+    size: str
     task: str
     precision: str
     frames_per_second: float | None
@@ -44,11 +60,15 @@ class ListedModel(NamedTuple):
     version_sha256: str
 
 
+def _listed_model(shown: str, name: str, version: str, manifest: str, *rest: Any) -> ListedModel:
+    return ListedModel(shown, name, version, input_size(manifest), *rest)
+
+
 MODELS = Listing(
-    ListedModel,
+    _listed_model,
     "SELECT CASE shown.chosen_by WHEN 'person' THEN '-> by hand' WHEN 'batch' THEN '->' ELSE '' END AS shown,"
-    " m.name, substr(m.version_sha256, 1, 12) AS version, m.task, m.precision, m.frames_per_second, m.source_format,"
-    " m.source_location, m.registered_at, m.model_version_id, m.version_sha256"
+    " m.name, substr(m.version_sha256, 1, 12) AS version, m.manifest AS size, m.task, m.precision,"
+    " m.frames_per_second, m.source_format, m.source_location, m.registered_at, m.model_version_id, m.version_sha256"
     " FROM model_versions AS m LEFT JOIN shown_models AS shown ON shown.model_version_id = m.model_version_id"
     " ORDER BY m.name, m.registered_at",
 )
@@ -79,6 +99,56 @@ VIDEOS = Listing(
     "SELECT video, frames, duration_s, model, segments_done, segments_quarantined, frames_done, frames_undecodable,"
     " people, labels, coalesce(people, labels) AS found, width, height, fps, sha256"
     " FROM video_summary ORDER BY video",
+)
+
+
+class ListedTrack(NamedTuple):
+    """A person who was seen in a video. duration_s: between the first and the last sighting in it, seconds"""
+
+    track: int
+    first_s: float
+    last_s: float
+    duration_s: float
+    frames: int
+    mean_score: float
+    first_frame: int
+    last_frame: int
+    box_left: float
+    box_top: float
+    box_width: float
+    box_height: float
+
+
+def tracks_of_video(video_id: int) -> Listing[ListedTrack]:
+    """List the tracks with sightings in a video, by their numbers in its first recording."""
+    stored = {name: f"t.{name}" for name in ListedTrack._fields} | {"duration_s": "t.last_s - t.first_s AS duration_s"}
+    return Listing(
+        ListedTrack,
+        f"SELECT {', '.join(stored.values())}"  # noqa: S608 # our names
+        " FROM shown_models AS shown JOIN analyses AS a ON a.model_version_id = shown.model_version_id"
+        " JOIN shown_analysis AS s ON s.analysis_version_id = a.analysis_version_id"
+        " JOIN tracks AS t ON t.analysis_id = a.analysis_id"
+        f" WHERE shown.task = 'pose' AND a.status = 'done' AND a.video_id = {video_id:d} AND a.recording_id ="
+        f" (SELECT min(r.recording_id) FROM recording_videos AS r WHERE r.video_id = {video_id:d}) ORDER BY t.track",
+    )
+
+
+class ListedRecording(NamedTuple):
+    """The files of one camera that follow each other. from_at, to_at: None without a clock"""
+
+    recording: int
+    camera: str | None
+    from_at: Instant | None
+    to_at: Instant | None
+    duration_s: float
+    files: int
+    tracks: int
+
+
+RECORDINGS = Listing(
+    ListedRecording,
+    "SELECT recording_id AS recording, camera, from_at, to_at, duration_s, files, tracks"
+    " FROM recording_summary ORDER BY camera IS NULL, camera, from_at IS NULL, from_at, recording_id",
 )
 
 

@@ -28,9 +28,9 @@ CROWDED = """
     WHERE place <= 3
     ORDER BY video, place"""
 NOBODY_IN_VIEW = """
-    SELECT video, from_s, to_s
-    FROM presence_intervals
-    WHERE state = 'nobody' AND to_s - from_s > 1
+    SELECT camera, video, from_s, to_s
+    FROM absence
+    WHERE duration_s > 1
     ORDER BY video, from_s"""
 QUESTIONS = {
     "When did somebody raise a hand above the nose?": HANDS_RAISED,

@@ -87,11 +87,11 @@ def replace_rows(connection: Connection, video_id: int, model_version_id: int, s
     if isinstance(rows, Classifications):
         _insert_labels(connection, *mine, rows)
     elif isinstance(driver, sqlite3.Connection):
-        _insert(driver, "poses", COLUMNS, _plain_rows(*mine, rows))
-        _insert(driver, "pose_seconds", SECOND_COLUMNS, [_plain(*mine, pose_seconds(rows))])
+        insert_rows(driver, "poses", COLUMNS, _plain_rows(*mine, rows))
+        insert_rows(driver, "pose_seconds", SECOND_COLUMNS, [_plain(*mine, pose_seconds(rows))])
     elif isinstance(driver, psycopg.Connection):
-        _copy(driver, "poses", _arrow_rows(*mine, pose_heads(rows), keypoint_matrix(rows)))
-        _copy(driver, "pose_seconds", _arrow_rows(*mine, pose_seconds(rows)))
+        copy_rows(driver, "poses", _arrow_rows(*mine, pose_heads(rows), keypoint_matrix(rows)))
+        copy_rows(driver, "pose_seconds", _arrow_rows(*mine, pose_seconds(rows)))
     else:
         raise TypeError(f"The driver is {type(driver)}, not sqlite3 or psycopg.")
 
@@ -119,9 +119,13 @@ def _insert_labels(connection: Connection, video_id: int, model_version_id: int,
         connection.execute(insert(tables.classifications), values)
 
 
-def _insert(
+def insert_rows(
     driver: sqlite3.Connection, table: str, columns: tuple[str, ...], pieces: Iterable[NDArray[np.float64]]
 ) -> None:
+    """Insert rows of numbers into a table of SQLite, which makes integers of them in its integer columns, NULL of NaN.
+
+    pieces: (n, columns) each
+    """
     row = f"({', '.join('?' * len(columns))})"
     one = f"INSERT INTO {table} ({', '.join(columns)}) VALUES {row}"  # noqa: S608 # our names
     many = f"{one}, {', '.join([row] * (ROWS_A_STATEMENT - 1))}"
@@ -151,7 +155,8 @@ def _plain(video_id: int, model_version_id: int, own: NDArray[np.void]) -> NDArr
     return rows
 
 
-def _copy(driver: psycopg.Connection[Any], table: str, rows: "pa.RecordBatch") -> None:
+def copy_rows(driver: psycopg.Connection[Any], table: str, rows: "pa.RecordBatch") -> None:
+    """Copy rows into a table of PostgreSQL. Arrow's types decide the values' types, which must be the columns'."""
     from pgpq import ArrowToPostgresBinaryEncoder  # SQLite needs neither it nor pyarrow
 
     encoder = ArrowToPostgresBinaryEncoder(rows.schema)

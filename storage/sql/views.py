@@ -5,15 +5,35 @@ contains a view's SQL. A changed view needs a migration too, if only an empty on
 docs/schema.md explains the columns.
 """
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from models.types import KEYPOINT_NAMES
+from storage.sql.analyses.local_time import TIME_PARTS_POSTGRESQL, TIME_PARTS_SQLITE, with_local_times
+from storage.sql.analyses.track_views import (
+    PEOPLE_POSTGRESQL,
+    PEOPLE_SQLITE,
+    PLACE_COLUMNS,
+    PLACES,
+    RECORDING_SUMMARY_POSTGRESQL,
+    RECORDING_SUMMARY_SQLITE,
+    TRACK_MOTION_POSTGRESQL,
+    TRACK_MOTION_SQLITE,
+    TRACK_PARTS_POSTGRESQL,
+    TRACK_PARTS_SQLITE,
+    TRACK_SUMMARY_POSTGRESQL,
+    TRACK_SUMMARY_SQLITE,
+)
+from storage.sql.events.event_views import EVENTS, RULE_PRECISION
+from storage.sql.events.presence_views import presence_view_queries
+from storage.sql.events.zone_views import with_times, zone_view_queries
 
 
 def drop_views(connection: Connection) -> None:
-    """Drop the views that exist."""
+    """Drop the views that exist. A former version may have had a table with the name of a view."""
+    existing = set(inspect(connection).get_view_names())
     for name in reversed(view_queries(connection.dialect.name)):
-        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+        if name in existing:
+            connection.exec_driver_sql(f"DROP VIEW {name}")
 
 
 def create_views(connection: Connection) -> None:
@@ -32,7 +52,15 @@ def view_queries(dialect: str) -> dict[str, str]:
         "video_names": VIDEO_NAMES_POSTGRESQL if postgresql else VIDEO_NAMES_SQLITE,
         "current_videos": CURRENT_VIDEOS,
         "keypoints": KEYPOINTS_POSTGRESQL if postgresql else KEYPOINTS_SQLITE,
+        "people": PEOPLE_POSTGRESQL if postgresql else PEOPLE_SQLITE,
+        "track_summary": TRACK_SUMMARY_POSTGRESQL if postgresql else TRACK_SUMMARY_SQLITE,
+        "track_motion": TRACK_MOTION_POSTGRESQL if postgresql else TRACK_MOTION_SQLITE,
+        "recording_summary": RECORDING_SUMMARY_POSTGRESQL if postgresql else RECORDING_SUMMARY_SQLITE,
         "presence_intervals": PRESENCE_INTERVALS,
+        **presence_view_queries(postgresql),
+        **zone_view_queries(postgresql),
+        "events": with_times(EVENTS, postgresql),
+        "rule_precision": RULE_PRECISION,
         "label_intervals": LABEL_INTERVALS,
         "video_summary": VIDEO_SUMMARY_POSTGRESQL if postgresql else VIDEO_SUMMARY_SQLITE,
         "batch_summary": BATCH_SUMMARY,
@@ -59,6 +87,9 @@ FROM archive_files AS f WHERE f.video_id = v.video_id
 # Placeholder -> SQL, replaced in this order. {video}, {key}, {archive} and {gone_at} are of video `v`; a query that
 # uses them ends its FROM clause with {names}.
 POSTGRESQL = {
+    "place_columns": with_local_times(PLACE_COLUMNS, "p.t_s", TIME_PARTS_POSTGRESQL),
+    "places": PLACES,
+    **TRACK_PARTS_POSTGRESQL,
     "video": "coalesce({key}, v.sha256)",
     "names": f"LEFT JOIN LATERAL (SELECT f.key, f.archive, f.gone_at {NAMING_FILE}) AS names ON true",
     "key": "names.key",
@@ -70,6 +101,9 @@ POSTGRESQL = {
 }
 # SQLite has no LATERAL, and evaluates a subquery only if its column is selected.
 SQLITE = {
+    "place_columns": with_local_times(PLACE_COLUMNS, "p.t_s", TIME_PARTS_SQLITE),
+    "places": PLACES,
+    **TRACK_PARTS_SQLITE,
     "video": "coalesce({key}, v.sha256)",
     "names": "",
     "key": f"(SELECT f.key {NAMING_FILE})",
@@ -100,10 +134,13 @@ WHERE superseded_by IS NULL
 
 # PostgreSQL scans `poses` once for any query; a condition on `keypoint` removes the other arms of the UNION.
 KEYPOINTS_POSTGRESQL = """
-SELECT {video} AS video, p.frame, p.t_s, p.person, k.keypoint, k.x, k.y, k.score, p.video_id, p.model_version_id
+SELECT {video} AS video, p.frame, p.t_s, p.person, {track} AS track, k.keypoint, k.x, k.y, k.score,
+       {place_columns}, p.video_id, p.model_version_id
 FROM shown_models AS shown
 JOIN poses AS p ON p.model_version_id = shown.model_version_id
 JOIN videos AS v ON v.superseded_by IS NULL AND v.video_id = p.video_id
+{places}
+{track_join}
 {names}
 CROSS JOIN LATERAL ({arms}) AS k
 WHERE shown.task = 'pose' AND k.x IS NOT NULL
@@ -116,16 +153,24 @@ WHERE shown.task = 'pose' AND k.x IS NOT NULL
 )
 # SQLite tests a condition on `keypoint` once before each arm, so that one arm is scanned. CROSS JOIN keeps the order:
 # from a name to its video and on to the video's poses by their key, instead of through all poses.
-KEYPOINTS_SQLITE = "\nUNION ALL\n".join(
-    """\
-SELECT {video} AS video, p.frame, p.t_s, p.person, '{name}' AS keypoint,
-       p.{name}_x AS x, p.{name}_y AS y, p.{name}_score AS score, p.video_id, p.model_version_id
+#
+# SQLite computes all columns of a UNION, also those that no query asks for. So the arms only pass on the clock.
+_CLOCK = ("start_at", "utc_offset_s", "offset_changes_s", "later_utc_offset_s")
+_KEYPOINT_ARM = f"""\
+SELECT {{video}} AS video, p.frame, p.t_s, p.person, {{track}} AS track, '{{name}}' AS keypoint,
+       p.{{name}}_x AS x, p.{{name}}_y AS y, p.{{name}}_score AS score,
+       c.camera, {", ".join(f"r.{name}" for name in _CLOCK)}, r.recording_id, p.video_id, p.model_version_id
 FROM shown_models AS shown
 CROSS JOIN videos AS v
+{{places}}
 CROSS JOIN poses AS p ON p.video_id = v.video_id AND p.model_version_id = shown.model_version_id
-WHERE shown.task = 'pose' AND v.superseded_by IS NULL AND p.{name}_x IS NOT NULL""".replace("{name}", name)
-    for name in KEYPOINT_NAMES
-)
+WHERE shown.task = 'pose' AND v.superseded_by IS NULL AND p.{{name}}_x IS NOT NULL"""  # noqa: S608 # our names
+KEYPOINTS_SQLITE = """
+SELECT r.video, r.frame, r.t_s, r.person, r.track, r.keypoint, r.x, r.y, r.score,
+       r.camera, {at} AS at, {local_at} AS local_at, r.recording_id, r.video_id, r.model_version_id
+FROM ({arms}) AS r
+""".replace("{arms}", "\nUNION ALL\n".join(_KEYPOINT_ARM.replace("{name}", name) for name in KEYPOINT_NAMES))
+KEYPOINTS_SQLITE = with_local_times(KEYPOINTS_SQLITE, "r.t_s", TIME_PARTS_SQLITE)
 
 # pose_seconds has one row per second with people in it. Frames that were not processed split such a row (splits).
 # Frames without a person have no row, hence no time of their own. A stretch that was not processed is placed between
@@ -143,30 +188,33 @@ WITH films AS (
     WHERE shown.task = 'pose'
 ),
 unseen_frames AS (
-    SELECT s.video_id, s.model_version_id, s.start_frame, s.stop_frame
+    SELECT s.video_id, s.model_version_id, s.start_frame, s.stop_frame,
+           CASE WHEN s.status = 'quarantined' THEN 'quarantined' ELSE 'not_done' END AS state
     FROM segments AS s
     WHERE s.status <> 'done'
     UNION ALL
-    SELECT s.video_id, s.model_version_id, CAST(u.value AS integer), CAST(u.value AS integer) + 1
+    SELECT s.video_id, s.model_version_id, CAST(u.value AS integer), CAST(u.value AS integer) + 1, 'undecodable'
     FROM segments AS s, {undecodable_frames}
     WHERE s.status = 'done' AND s.undecodable_frames > 0
 ),
 unseen_runs AS (
-    SELECT video_id, model_version_id, min(start_frame) AS start_frame, max(stop_frame) AS stop_frame
+    SELECT video_id, model_version_id, min(start_frame) AS start_frame, max(stop_frame) AS stop_frame,
+           min(state) AS state
     FROM (
-        SELECT video_id, model_version_id, start_frame, stop_frame,
+        SELECT video_id, model_version_id, start_frame, stop_frame, state,
                sum(begins) OVER (PARTITION BY video_id, model_version_id ORDER BY start_frame) AS run
         FROM (
-            SELECT video_id, model_version_id, start_frame, stop_frame,
-                   CASE WHEN start_frame = lag(stop_frame) OVER (PARTITION BY video_id, model_version_id
-                                                                 ORDER BY start_frame) THEN 0 ELSE 1 END AS begins
+            SELECT video_id, model_version_id, start_frame, stop_frame, state,
+                   CASE WHEN start_frame = lag(stop_frame) OVER w AND state = lag(state) OVER w THEN 0 ELSE 1 END
+                       AS begins
             FROM unseen_frames
+            WINDOW w AS (PARTITION BY video_id, model_version_id ORDER BY start_frame)
         ) AS b
     ) AS r
     GROUP BY video_id, model_version_id, run
 ),
 neighbours AS (
-    SELECT f.video_id, f.model_version_id, f.frames, f.duration_s, u.start_frame, u.stop_frame,
+    SELECT f.video_id, f.model_version_id, f.frames, f.duration_s, u.start_frame, u.stop_frame, u.state,
            (SELECT max(p.frame) FROM poses AS p
             WHERE p.video_id = f.video_id AND p.model_version_id = f.model_version_id
               AND p.frame < u.start_frame) AS before_frame,
@@ -177,7 +225,7 @@ neighbours AS (
     JOIN films AS f ON f.video_id = u.video_id AND f.model_version_id = u.model_version_id
 ),
 anchors AS (
-    SELECT n.video_id, n.model_version_id, n.start_frame, n.stop_frame,
+    SELECT n.video_id, n.model_version_id, n.start_frame, n.stop_frame, n.state,
            coalesce(n.before_frame, 0) AS frame_0, coalesce(n.after_frame, n.frames) AS frame_1,
            coalesce((SELECT max(p.t_s) FROM poses AS p
                      WHERE p.video_id = n.video_id AND p.model_version_id = n.model_version_id
@@ -218,7 +266,7 @@ marks AS (
     FROM sightings AS p
     JOIN films AS f ON f.video_id = p.video_id AND f.model_version_id = p.model_version_id
     UNION ALL
-    SELECT f.video_id, f.model_version_id, f.patience_s, 'unseen', a.start_frame, a.stop_frame,
+    SELECT f.video_id, f.model_version_id, f.patience_s, a.state, a.start_frame, a.stop_frame,
            a.t_0 + (a.t_1 - a.t_0) * (a.start_frame - a.frame_0) / (a.frame_1 - a.frame_0),
            a.t_0 + (a.t_1 - a.t_0) * (a.stop_frame - a.frame_0) / (a.frame_1 - a.frame_0)
     FROM anchors AS a

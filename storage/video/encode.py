@@ -1,9 +1,10 @@
 """Encode pictures as a video that a browser plays. No drawing, no models; the input is trusted."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import av
 import cv2
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 TIME_BASE = Fraction(1, 60_000)  # exact for 24, 25, 30, 50, 60 and 30000/1001 a second; MPEG-4 takes up to 65535
 RATE_LIMIT = 1000
+KEY_FRAMES = 30
+MOST_BITS_PER_S = 3_000_000  # of a film at most 960 pixels wide: more is noise
 
 
 class Encoder(NamedTuple):
@@ -37,6 +40,18 @@ ENCODERS = (
 )
 
 
+def for_browsers(encoder: Encoder) -> Encoder:
+    """Return the encoder set up for films that people look around in: fast, a keyframe per KEY_FRAMES, a bounded size.
+
+    Without reordered frames no player needs an edit list, and seeking to a frame decodes few others.
+    """
+    options = encoder.options | {"g": str(KEY_FRAMES), "bf": "0"}
+    if encoder.codec == "libx264":
+        rate = {"maxrate": str(MOST_BITS_PER_S), "bufsize": str(MOST_BITS_PER_S)}
+        options |= {"preset": "superfast", "crf": "23", **rate}
+    return encoder._replace(options=options)
+
+
 def find_encoder() -> Encoder:
     """Return the first encoder that opens, as a build may name codecs that this machine cannot run; or RuntimeError."""
     for encoder in ENCODERS:
@@ -53,6 +68,74 @@ def find_encoder() -> Encoder:
     raise RuntimeError(f"There is no video encoder of {names}. Install PyAV's own build ('pip install av').")
 
 
+class VideoWriter:
+    """A video that is being written, frame by frame."""
+
+    def __init__(self, container: OutputContainer, stream: VideoStream, shape: tuple[int, int, int]) -> None:
+        self.frames = 0
+        self._container, self._stream, self._shape = container, stream, shape
+        self._last = -1
+
+    def add(self, t_s: float, pixels: NDArray[np.uint8], form: Literal["bgr24", "rgb24"] = "bgr24") -> None:
+        """Add a frame. t_s: seconds, later than the last frame's; pixels: (height, width, 3) uint8
+
+        Raises ValueError for another shape.
+        """
+        if pixels.shape != self._shape:
+            raise ValueError(f"Frame {self.frames} has the shape {pixels.shape}, not {self._shape}.")
+        frame = VideoFrame.from_ndarray(_even(pixels), format=form)
+        self._last = max(round(t_s / TIME_BASE), self._last + 1)
+        frame.pts, frame.time_base = self._last, TIME_BASE
+        self._container.mux(self._stream.encode(frame))
+        self.frames += 1
+
+    def finish(self) -> None:
+        """Write what the encoder holds back. Raises ValueError where there was no frame."""
+        self._container.mux(self._stream.encode(None))
+        if not self.frames:
+            raise ValueError("There were no frames, so nothing was written. Give at least one.")
+
+
+class FilmForm(NamedTuple):
+    """The form of a film. width, height: of its pictures, pixels
+
+    fps: approximate rate, for the encoder's rate control and the last frame's duration
+    rotation: degrees clockwise, 0, 90, 180 or 270, by which a player turns the pictures
+    """
+
+    width: int
+    height: int
+    fps: float
+    rotation: int = 0
+
+
+@contextmanager
+def open_writer(path: Path, form: FilmForm, encoder: Encoder) -> Iterator[VideoWriter]:
+    """Write a video at this path with the encoder's suffix.
+
+    The file appears under its name when the context ends, whole, and not at all after an error. Meanwhile it is next to
+    it, as `partial_of` says. An odd width or height gets one more column or row, as H.264 needs even ones.
+    """
+    target = path.with_suffix(encoder.suffix)
+    partial = partial_of(target)
+    try:
+        with av.open(str(partial.absolute()), "w", format=encoder.container, options=_options(encoder)) as container:
+            stream = _add_stream(container, encoder, form.width, form.height, form.fps)
+            if form.rotation:
+                stream.set_display_rotation(-form.rotation)
+            writer = VideoWriter(container, stream, (form.height, form.width, 3))
+            yield writer
+            writer.finish()
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def partial_of(target: Path) -> Path:
+    """Return the path of a video while it is being written."""
+    return target.with_name(f".{target.name}.partial")
+
+
 def write_video(
     path: Path,
     frames: Iterable[tuple[float, NDArray[np.uint8]]],
@@ -65,29 +148,21 @@ def write_video(
     """Write (t_s, bgr) pairs as a video. Returns the path with the suffix of the written format.
 
     t_s: seconds, ascending, kept unchanged (variable rates too); bgr: (height, width, 3) uint8
-    fps: approximate rate, for the encoder's rate control and the last frame's duration
-    rotation: degrees clockwise, 0, 90, 180 or 270, by which a player turns the pictures
-    An odd width or height gets one more column or row, as H.264 needs even ones. The file appears under its name when
-    it is whole, and not at all after an error. Raises ValueError where there is no frame, or one of another shape.
+    fps, rotation: as in FilmForm. encoder: None = the first that opens
+    Raises ValueError where there is no frame, or one of another shape.
     """
     encoder = encoder or find_encoder()
-    target = path.with_suffix(encoder.suffix)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        with av.open(str(partial.absolute()), "w", format=encoder.container, options=_options(encoder)) as container:
-            stream = _add_stream(container, encoder, width, height, fps)
-            if rotation:
-                stream.set_display_rotation(-rotation)
-            if not _encode(container, stream, frames, (height, width, 3)):
-                raise ValueError("There were no frames, so nothing was written. Give at least one.")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
+    with open_writer(path, FilmForm(width, height, fps, rotation), encoder) as writer:
+        for t_s, bgr in frames:
+            writer.add(t_s, bgr)
+    return path.with_suffix(encoder.suffix)
 
 
 def _options(encoder: Encoder) -> dict[str, str]:
-    return {"movflags": "+faststart"} if encoder.container == "mp4" else {}
+    """Options of the container. An MP4 states a late start in the movie's clock: the same as the frames', exactly."""
+    if encoder.container != "mp4":
+        return {}
+    return {"movflags": "+faststart", "movie_timescale": str(TIME_BASE.denominator)}
 
 
 def _add_stream(container: OutputContainer, encoder: Encoder, width: int, height: int, fps: float) -> VideoStream:
@@ -99,28 +174,8 @@ def _add_stream(container: OutputContainer, encoder: Encoder, width: int, height
     return stream
 
 
-def _encode(
-    container: OutputContainer,
-    stream: VideoStream,
-    frames: Iterable[tuple[float, NDArray[np.uint8]]],
-    shape: tuple[int, int, int],
-) -> int:
-    """Encode all frames. Returns their number."""
-    count, last = 0, -1
-    for t_s, bgr in frames:
-        if bgr.shape != shape:
-            raise ValueError(f"Frame {count} has the shape {bgr.shape}, not {shape}.")
-        frame = VideoFrame.from_ndarray(_even(bgr), format="bgr24")
-        last = max(round(t_s / TIME_BASE), last + 1)
-        frame.pts, frame.time_base = last, TIME_BASE
-        container.mux(stream.encode(frame))
-        count += 1
-    container.mux(stream.encode(None))
-    return count
-
-
-def _even(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = bgr.shape[:2]
+def _even(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = pixels.shape[:2]
     if not height % 2 and not width % 2:
-        return np.ascontiguousarray(bgr)
-    return np.asarray(cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)
+        return np.ascontiguousarray(pixels)
+    return np.asarray(cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)

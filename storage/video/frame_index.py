@@ -181,7 +181,7 @@ def _packets(opened: InputContainer, stream: VideoStream) -> Iterator[VideoPacke
         raise
     except av.error.FFmpegError as error:
         raise VideoError(
-            f"The file cannot be read to its end ({error.strerror}). Copy it again: it is damaged or truncated."
+            f"The file cannot be read to its end ({error.strerror}). Copy it again, as it is damaged or truncated."
         ) from error
 
 

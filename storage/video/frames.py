@@ -66,6 +66,7 @@ def read_frames(
     stop_frame: int,
     size: tuple[int, int] | None = None,
     wanted: NDArray[np.int64] | None = None,
+    places: Iterator[NDArray[np.uint8]] | None = None,
 ) -> Iterator[Frame]:
     """Read frames [start_frame, stop_frame) in order, with equal pixels however a video is segmented.
 
@@ -73,6 +74,7 @@ def read_frames(
     as large as fits, and centred.
     size: (width, height) to resize to, bilinearly; None = the video's
     wanted: only these frames, ascending; None = all. Their pixels do not depend on the choice
+    places: gives the array for each frame's pixels, (height, width, 3) uint8; None = new ones
     A frame that does not decode, or that the decoder flags as corrupt, is left out: its number is missing.
     Raises VideoError where no frame of the segment decodes, AttemptError where the file is not the probed one.
     """
@@ -89,11 +91,11 @@ def read_frames(
             empty = False
             if chosen is not None and number not in chosen:
                 continue
-            rgb = to_rgb(frame, size or (video.width, video.height), geometry)
+            rgb = to_rgb(frame, size or (video.width, video.height), geometry, next(places) if places else None)
             yield Frame(number, float(index.timestamps_s[number]), rgb)
     if empty:
         raise VideoError(
-            f"None of the frames {start_frame} to {stop_frame - 1} can be decoded. Copy the video again: it is damaged."
+            f"None of the frames {start_frame} to {stop_frame - 1} can be decoded. Copy the damaged video again."
         )
 
 
@@ -188,7 +190,7 @@ def open_container(name: str, container: str) -> Iterator[InputContainer]:
         raise
     except (av.error.FFmpegError, ValueError) as error:
         raise VideoError(
-            f"The file cannot be opened as {container} ({_words(error)}). Copy it again: it is damaged or truncated."
+            f"The file cannot be opened as {container} ({_words(error)}). Copy it again, as it is damaged or truncated."
         ) from error
     with opened:
         yield opened
@@ -311,7 +313,7 @@ def _known_keyframe(index: FrameIndex, packet: VideoPacket) -> int | None:
 
 
 def _lookup(index: FrameIndex, key: int) -> int | None:
-    number = int(np.searchsorted(index.pts, key))
+    number = int(index.pts.searchsorted(key))
     return number if number < len(index.pts) and index.pts[number] == key else None
 
 

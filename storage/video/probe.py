@@ -9,18 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from models.types import FrameIndex, TimeRepair, Video, VideoError
 from storage.video.coded_film import CodedDigest, CodedFilm
 from storage.video.containers.completeness import check_whole
+from storage.video.containers.creation_time import EARLIEST, LATEST, creation_time
+from storage.video.containers.signatures import HEAD_BYTES, container_of
 from storage.video.frame_index import TRIAL_FRAMES, Film, demux, index_frames, timing_of, try_decoder
 from storage.video.frames import MAX_PIXELS, open_container
 from storage.video.regular_file import UNFINISHED, confirmed, digest, open_regular
 from storage.video.streams import choose_stream, film_stream
 from storage.video.unused import unused_bytes
 
-__all__ = ["Limits", "VideoError", "begins_with", "from_record", "probe_record", "probe_video"]
+__all__ = [
+    "Limits",
+    "VideoError",
+    "begins_with",
+    "checked_created_s",
+    "created_record",
+    "from_record",
+    "probe_record",
+    "probe_video",
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ def probe_video(path: Path, limits: Limits | None = None, coded: CodedDigest | N
                 _check_entries(stream, container, before.st_size)
                 packets = demux(opened, stream, limits.max_frames, coded)
                 timing = timing_of(opened, stream, container)
+                created_s = _created_s(opened, stream)
             whole = container == "avi" and packets.reordered
             trial = try_decoder(film, codec, None if whole else TRIAL_FRAMES)
             found = index_frames(film, packets, timing, trial)
@@ -85,6 +98,8 @@ def probe_video(path: Path, limits: Limits | None = None, coded: CodedDigest | N
         streams=streams,
         coded_bytes=coded.film.size_bytes,
         coded_sha256=coded.film.sha256,
+        created_s=created_s,
+        created_read=True,
         time_repairs=found.repairs,
         unused_bytes=unused,
     )
@@ -96,6 +111,34 @@ def begins_with(path: Path, sha256: str, size_bytes: int) -> bool:
     """Return whether the file's first size_bytes have this hash. Raises VideoError or AttemptError."""
     with open_regular(path) as (file, _):
         return digest(file, size_bytes) == sha256
+
+
+def created_record(path: Path) -> dict[str, Any]:
+    """Read the creation time from a video's header alone: {"created_s": seconds since 1970, or None}.
+
+    Raises VideoError or AttemptError.
+    """
+    with open_regular(path) as (file, name):
+        container = container_of(file.read(HEAD_BYTES))
+        if container is None:
+            raise VideoError("The file is not a video any more. Run the batch again.")
+        with open_container(name, container) as opened:
+            chosen, _ = choose_stream(opened)
+            return {"created_s": _created_s(opened, film_stream(opened, chosen))}
+
+
+def checked_created_s(value: Any) -> float | None:
+    """Return seconds since 1970 that came from a sandbox, None for none. Raises ValueError for anything else."""
+    if value is None:
+        return None
+    if not isinstance(value, float) or not EARLIEST.timestamp() <= value < LATEST.timestamp():
+        raise ValueError(f"A creation time is {value!r}, not seconds between 1971 and 2199.")
+    return value
+
+
+def _created_s(opened: InputContainer, stream: VideoStream) -> float | None:
+    found = creation_time([opened.metadata, stream.metadata])
+    return None if found is None else found.timestamp()
 
 
 def probe_record(path: Path, former: CodedFilm | None = None) -> dict[str, Any]:
@@ -114,6 +157,7 @@ def from_record(record: dict[str, Any]) -> tuple[Video, FrameIndex]:
     try:
         repairs = tuple(TimeRepair(*values) for values in record["video"]["time_repairs"])
         video, index = Video(**{**record["video"], "time_repairs": repairs}), FrameIndex(**record["index"])
+        checked_created_s(video.created_s)
         lengths = {video.frames, len(index.pts), len(index.timestamps_s)}
     except (KeyError, TypeError) as error:
         raise ValueError(f"This is not the record of a probed video: {error!r}.") from error

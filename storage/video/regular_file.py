@@ -22,7 +22,7 @@ def open_regular(path: Path) -> Iterator[tuple[BufferedReader, str]]:
     """Open a file. Yields it and a name by which the demuxer opens the same file, whatever its real name.
 
     A symlink is followed, because archives contain them and its target is only read as a video; a pipe, a device or
-    a folder is refused (O_NONBLOCK: a pipe without a writer would block the batch for ever). The name refers to the
+    a folder is refused (O_NONBLOCK: a pipe without a writer would block the batch forever). The name refers to the
     descriptor, so that a file swapped in between is not opened, and no name is ever read as a protocol.
     Raises VideoError where it is not a file, AttemptError where it cannot be opened.
     """

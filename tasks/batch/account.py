@@ -1,6 +1,6 @@
 """Account of a batch: its work by device and by video, and the error of its estimate. Reads the ledger only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storage.ledger.account import (
+    SHORTEST_VISIT_S,
     BatchFacts,
     Crowd,
     DeviceFacts,
@@ -16,6 +17,7 @@ from storage.ledger.account import (
     Spans,
     VideoFacts,
     VideoNote,
+    Visits,
     Yield,
     read_batch,
     read_counts,
@@ -25,6 +27,7 @@ from storage.ledger.account import (
     read_notes,
     read_spans,
     read_videos,
+    read_visits,
     read_yields,
 )
 from storage.ledger.batches import SegmentCounts
@@ -69,6 +72,7 @@ class Account:
 
     throttling: (worker, device) -> its drop in speed
     crowds: the seconds with the most people, one per video, of the videos with the most people; empty for a classifier
+    visits: video -> people whom the shown analysis follows for a second or longer, of analysed videos
     own_yield: results of this batch; None if it processed nothing
     previous_yield: results of the previous batch over this archive by this model
     zone: time zone of all displayed times
@@ -83,6 +87,7 @@ class Account:
     spans: Spans
     throttling: dict[tuple[str, str], Throttling]
     crowds: Sequence[Crowd]
+    visits: Mapping[str, Visits]
     own_yield: Yield | None
     previous_yield: Yield | None
     zone: tzinfo
@@ -224,6 +229,7 @@ def read_account(engine: Database, batch_id: int | None = None, zone: tzinfo = U
         spans=spans,
         throttling=_throttled(spans),
         crowds=[] if batch.task == "classification" else read_crowds(engine, batch, MOST_CROWDS),
+        visits={} if batch.task == "classification" else {each.video: each for each in read_visits(engine, batch)},
         own_yield=yields[-1] if mine else None,
         previous_yield=yields[0] if mine and len(yields) > 1 else None,
         zone=zone,
@@ -316,6 +322,34 @@ def _better_than(model: str) -> str:
     if model.startswith(RECOMMENDED):
         return f"If people are in the videos, convert {RECOMMENDED} with a larger --size"
     return f"If people are in the videos, try {RECOMMENDED} ('nightjar convert {RECOMMENDED}')"
+
+
+def visit_lines(account: Account) -> dict[str, str]:
+    """Format the number of people who were followed and the longest stay, label -> text; empty without anybody."""
+    seen = sum(visits.people for visits in account.visits.values())
+    if not seen:
+        return {}
+    longest = max(account.visits.values(), key=lambda visits: visits.longest_s)
+    stay = f"the longest stay {longest.longest_s:.1f} s in {longest.video}"
+    return {"seen": f"{count(seen, 'track')} of at least {SHORTEST_VISIT_S:g} s, {stay}"}
+
+
+def visit_cells(account: Account, video: str) -> dict[str, Any]:
+    """Return the columns of a video's people, column -> value; empty for a classifier."""
+    if account.batch.task == "classification":
+        return {}
+    visits = account.visits.get(video)
+    return {
+        "people seen": visits.people if visits else None,
+        "longest stay, s": round(visits.longest_s, 1) if visits else None,
+    }
+
+
+def visit_table(account: Account) -> list[dict[str, Any]]:
+    """Return one row per video in which somebody stayed, the most people first."""
+    rows = [visits for visits in account.visits.values() if visits.people]
+    rows.sort(key=lambda visits: (-visits.people, -visits.longest_s, visits.video))
+    return [{**visit_cells(account, visits.video), "video": visits.video} for visits in rows]
 
 
 def crowd_table(account: Account) -> list[dict[str, Any]]:

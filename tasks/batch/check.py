@@ -5,10 +5,12 @@ from models.inference.runtime import refuse_unfit
 from tasks.batch.spec import NightSpec
 from tasks.model.early_checks import check_archive, check_model, refuse_other_rate
 from tasks.site.site import Site
+from tasks.site_file.load import read_site_file
 
 
 def check_night(site: Site, spec: NightSpec) -> None:
-    """Check that model and archive exist, and the device if this machine does the work."""
+    """Check the site file, that model and archive exist, and the device if this machine does the work."""
+    read_site_file(site.settings)
     check_model_on(site, spec)
     check_archive(site, spec.archive)
 

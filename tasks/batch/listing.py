@@ -1,35 +1,40 @@
-"""Tasks that find the work of a batch: list the archive, read new files, plan their segments."""
+"""Find the work of a batch: list the archive, read new files, plan their segments."""
 
 import logging
 from collections import UserDict, deque
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
-
-from prefect import task
 
 from models.inference.segments import plan_segments
 from models.types import AttemptError, FrameIndex, TooSlowError, Video, VideoError
 from storage.ledger import plan
 from storage.objects.archive import Archive, Entry, Ignored
 from storage.objects.places import ChangedError, DeniedObjectError, ObjectError, StoreError, UnansweredError
-from storage.sandbox.parent import SandboxError
+from storage.sandbox.parent import Sandbox, SandboxError
 from storage.sql import catalogue
+from storage.sql.analyses.places import store_creation_time
 from storage.sql.catalogue import FormerVideo, IgnoredFile, KnownFile
 from storage.video.containers.signatures import container_of, describe
-from tasks.batch.night import Night, NightKey, open_night
-from tasks.runs.policy import TASK
+from tasks.analysis.places import headers_to_read, place_files
+from tasks.analysis.recordings import arrange
+from tasks.batch.night import ArchiveSource, Night
 from tasks.segment.open_video import FileState, Probes, state_of
-from tasks.text.wording import file_size
+from tasks.site_file.load import read_for_night
+from tasks.site_file.spec import SiteFile
+from tasks.text.wording import count, file_size
 from tasks.waiting.attempts import pause
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY_FILES = 200
 TRIES = 5  # per file, if reading fails for reasons other than its content
+PROBES_AT_ONCE = 2  # more compete with the thread that records what they found
+MANY_FILES = 50  # from here on, a second process that probes is worth the second that it takes to start
 
 
 class Entries(UserDict[int, Entry]):
@@ -62,13 +67,6 @@ class ArchiveListing:
     probes: Probes = field(default_factory=Probes)
 
 
-@task(name="read archive", **TASK)
-def read_archive_task(key: NightKey, segment_s: float) -> ArchiveListing:
-    """Read the archive of this batch. Raises as read_archive does."""
-    with open_night(key) as night:
-        return read_archive(night, segment_s)
-
-
 def read_archive(night: Night, segment_s: float) -> ArchiveListing:
     """Put every video of the archive into the database, with its segments planned for this model version.
 
@@ -82,64 +80,123 @@ def read_archive(night: Night, segment_s: float) -> ArchiveListing:
 
 def _read_archive(night: Night, segment_s: float, new: set[str]) -> ArchiveListing:
     """Register new and changed files. new: receives their keys, and keeps those of earlier attempts"""
-    engine, files = night.site.engine, night.archive.list()
-    known = catalogue.known_files(engine, night.location)
-    planned = plan.planned_videos(engine, night.model_version_id)
-    files = _with_unnamed_videos(night, files, known)
-    _refuse_empty_archive(night, files, known)
-    listing = ArchiveListing(listed=len(files), ignored=len(night.archive.ignored))
-    unchanged, unread = [], []
+    compared = compare_archive(night.source, night.model_version_id)
+    listing = compared.listing
+    new |= compared.new
+    listing.new = len(new)
+    _read_all(night, _without_growing(night.archive, compared.unread, listing), segment_s, listing)
+    if 1 < listing.denied == listing.listed:
+        raise StoreError(
+            f"None of the {listing.listed} files of {night.location} may be read.",
+            "Check the credentials and the bucket's policy (s3:GetObject), or the files' owner and mode.",
+        )
+    record_seen(night.source, compared)
+    site_file = read_for_night(night.site.settings)
+    if site_file is not None:
+        _read_headers(night, site_file, listing)
+        place_files(night.site.engine, site_file, night.location)
+        arrange(night.site.engine, site_file.site.recording_gap_s)
+    return listing
+
+
+def _read_headers(night: Night, site_file: SiteFile, listing: ArchiveListing) -> None:
+    """Read the creation times that the site file needs, of videos that an earlier version has read without them."""
+    engine = night.site.engine
+    due = headers_to_read(engine, site_file, night.location) & listing.entries.keys()
+    if due:
+        log.info("Reading the creation times of %s, which an earlier version did not read", count(len(due), "video"))
+    for video_id in sorted(due):
+        entry = listing.entries[video_id]
+        try:
+            with night.archive.local(entry) as path:
+                created_s = night.read_created_s(path)
+        except (VideoError, SandboxError) as error:
+            log.warning("%s: its creation time cannot be read: %s", entry.key, error)
+            created_s = None
+        except (AttemptError, ObjectError) as error:
+            log.warning("%s: its creation time is left for the next run: %s", entry.key, error)
+            continue
+        store_creation_time(engine, video_id, created_s)
+
+
+@dataclass(frozen=True)
+class ComparedArchive:
+    """An archive compared with the database.
+
+    listing: with everything that needs no reading
+    unread: files to read: new, changed, not planned for this model version, or postponed by an earlier batch
+    new: keys of new and changed files
+    unchanged: keys of known files that are as they were
+    """
+
+    listing: ArchiveListing
+    known: dict[str, KnownFile]
+    keys: frozenset[str]
+    unread: list[Entry] = field(default_factory=list)
+    new: set[str] = field(default_factory=set)
+    unchanged: list[str] = field(default_factory=list)
+
+
+def compare_archive(source: ArchiveSource, model_version_id: int) -> ComparedArchive:
+    """Compare the archive with the database. Only the files that are no videos are recorded.
+
+    Raises StoreError if the archive cannot be listed, or is empty.
+    """
+    files = source.archive.list()
+    known = catalogue.known_files(source.engine, source.location)
+    planned = plan.planned_videos(source.engine, model_version_id)
+    files = _with_unnamed_videos(source, files, known)
+    _refuse_empty_archive(source, files, known)
+    listing = ArchiveListing(listed=len(files), ignored=len(source.archive.ignored))
+    compared = ComparedArchive(listing, known, frozenset(entry.key for entry in files))
     for entry in files:
         before = known.get(entry.key)
         if before is None or (before.size_bytes, before.etag) != (entry.size_bytes, entry.etag):
-            new.add(entry.key)
-            unread.append(entry)
+            compared.new.add(entry.key)
+            compared.unread.append(entry)
             continue
-        unchanged.append(entry.key)
+        compared.unchanged.append(entry.key)
         if before.video_id in planned:
             listing.entries[before.video_id] = entry
         elif before.video_id is None and not before.retry:
             listing.refused += 1
         else:
-            unread.append(entry)
-    listing.new = len(new)
-    unread = _without_growing(night, unread, listing)
-    _read_all(night, unread, segment_s, listing)
-    if 1 < listing.denied == len(files):
-        raise StoreError(
-            f"None of the {len(files)} files of {night.location} may be read.",
-            "Check the credentials and the bucket's policy (s3:GetObject), or the files' owner and mode.",
-        )
-    catalogue.mark_seen(engine, night.location, unchanged)
-    listing.gone = _mark_gone(night, known, {entry.key for entry in files})
-    return listing
+            compared.unread.append(entry)
+    return compared
 
 
-def _refuse_empty_archive(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> None:
+def record_seen(source: ArchiveSource, compared: ComparedArchive) -> ArchiveListing:
+    """Record the files that are as they were and those that are gone. Returns the whole listing."""
+    catalogue.mark_seen(source.engine, source.location, compared.unchanged)
+    compared.listing.gone = _mark_gone(source, compared.known, compared.keys)
+    return compared.listing
+
+
+def _refuse_empty_archive(source: ArchiveSource, files: list[Entry], known: dict[str, KnownFile]) -> None:
     """Refuse an empty archive: an unmounted disk looks like one."""
     if not files:
         before = sum(not file.gone for file in known.values())
         raise StoreError(
-            f"There are no videos in {night.location}" + (f", where there were {before:,}." if before else "."),
+            f"There are no videos in {source.location}" + (f", where there were {before:,}." if before else "."),
             "Mount its disk, or correct the archive's location.",
         )
 
 
-def _mark_gone(night: Night, known: dict[str, KnownFile], listed: set[str]) -> int:
+def _mark_gone(source: ArchiveSource, known: dict[str, KnownFile], listed: frozenset[str]) -> int:
     """Mark files that are no longer listed. Returns the number of newly marked files."""
     absent = [key for key, file in known.items() if key not in listed and not file.gone]
-    gone = [key for key in absent if night.archive.is_gone(key)]
-    catalogue.mark_gone(night.site.engine, night.location, gone)
+    gone = [key for key in absent if source.archive.is_gone(key)]
+    catalogue.mark_gone(source.engine, source.location, gone)
     if len(absent) > len(gone):
         hidden = len(absent) - len(gone)
         log.warning("The folders of %s known files are empty now. Check that their disks are mounted.", hidden)
     return len(gone)
 
 
-def _with_unnamed_videos(night: Night, files: list[Entry], known: dict[str, KnownFile]) -> list[Entry]:
+def _with_unnamed_videos(source: ArchiveSource, files: list[Entry], known: dict[str, KnownFile]) -> list[Entry]:
     """Add videos whose names do not show that they are videos. Records the ignored files with the reason."""
-    engine, archive = night.site.engine, night.archive
-    before = catalogue.ignored_files_of(engine, night.location)
+    archive = source.archive
+    before = catalogue.ignored_files_of(source.engine, source.location)
     found = {ignored.key: IgnoredFile(None, None, ignored.reason) for ignored in archive.ignored}
     videos = []
     for entry in archive.unnamed:
@@ -151,7 +208,7 @@ def _with_unnamed_videos(night: Night, files: list[Entry], known: dict[str, Know
         else:
             found[entry.key] = ignored
             archive.ignored.append(Ignored(entry.key, ignored.reason))
-    catalogue.record_ignored(engine, night.location, found)
+    catalogue.record_ignored(source.engine, source.location, found)
     return sorted([*files, *videos], key=lambda entry: entry.key)
 
 
@@ -166,9 +223,9 @@ def _sniff(archive: Archive, entry: Entry) -> IgnoredFile | None:
     return IgnoredFile(entry.size_bytes, entry.etag, describe(head) if head else "empty")
 
 
-def _without_growing(night: Night, entries: list[Entry], listing: ArchiveListing) -> list[Entry]:
+def _without_growing(archive: Archive, entries: list[Entry], listing: ArchiveListing) -> list[Entry]:
     """Return the files that have stopped growing."""
-    growing = set(night.archive.growing(entries))
+    growing = set(archive.growing(entries))
     for entry in growing:
         listing.growing.append(entry.key)
         log.warning("%s is still being written. It is left for the next run.", entry.key)
@@ -218,23 +275,38 @@ class Probed(NamedTuple):
 
 
 def _probe_ahead(night: Night, entries: list[Entry]) -> Generator[tuple[Entry, "Future[Probed]"]]:
-    """Yield each file with its probe. The next file is fetched and probed while the caller records this one."""
+    """Yield each file, in order, with its probe. The next files are probed while the caller records this one."""
 
     def probe(entry: Entry) -> Probed:
-        with night.archive.local(entry) as path:
-            state = state_of(path)
-            former = catalogue.former_video(night.site.engine, night.location, entry.key)
-            video, index, continued = night.probe_again(path, former and former.coded)
-            grown = former is not None and (continued or _begins_with(night, entry, path, former))
-            return Probed(video, index, former.video_id if former and grown else None, state)
+        reader = readers.get()
+        try:
+            return _probe(reader, entry)
+        finally:
+            readers.put(reader)
 
-    with ThreadPoolExecutor(1, "nightjar-probe") as pool:
+    at_once = PROBES_AT_ONCE if len(entries) >= MANY_FILES else 1
+    memory_bytes = night.site.settings.decoder_memory_bytes
+    readers: SimpleQueue[Night] = SimpleQueue()
+    readers.put(night)
+    with ExitStack() as stack:
+        for _ in range(at_once - 1):
+            readers.put(replace(night, sandbox=stack.enter_context(Sandbox(memory_bytes))))
+        pool = stack.enter_context(ThreadPoolExecutor(at_once, "nightjar-probe"))
         waiting: deque[tuple[Entry, Future[Probed]]] = deque()
         for entry in entries:
             waiting.append((entry, pool.submit(probe, entry)))
-            if len(waiting) > 1:
+            if len(waiting) > at_once:
                 yield waiting.popleft()
         yield from waiting
+
+
+def _probe(night: Night, entry: Entry) -> Probed:
+    with night.archive.local(entry) as path:
+        state = state_of(path)
+        former = catalogue.former_video(night.site.engine, night.location, entry.key)
+        video, index, continued = night.probe_again(path, former and former.coded)
+        grown = former is not None and (continued or _begins_with(night, entry, path, former))
+        return Probed(video, index, former.video_id if former and grown else None, state)
 
 
 def _begins_with(night: Night, entry: Entry, path: Path, former: FormerVideo) -> bool:

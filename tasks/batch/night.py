@@ -9,8 +9,9 @@ from models.manifest import Manifest
 from models.types import FrameIndex, Video
 from storage.objects.archive import Archive
 from storage.sandbox.parent import Sandbox
+from storage.sql.database import Database
 from storage.video.coded_film import CodedFilm
-from tasks.segment.open_video import probe, probe_again, starts_with
+from tasks.segment.open_video import probe, probe_again, read_created_s, starts_with
 from tasks.segment.result_files import ResultReader
 from tasks.site.settings import read_settings
 from tasks.site.site import Site, reopen_site
@@ -33,6 +34,15 @@ class NightKey:
 
 
 @dataclass(frozen=True)
+class ArchiveSource:
+    """An archive, and the database in which its files are recorded under `location`, its canonical name."""
+
+    engine: Database
+    archive: Archive
+    location: str
+
+
+@dataclass(frozen=True)
 class Night(NightKey):
     """A batch with its resources open.
 
@@ -46,6 +56,10 @@ class Night(NightKey):
     results: ResultReader
     retry: OutageRetry = field(default_factory=OutageRetry)
 
+    @property
+    def source(self) -> ArchiveSource:
+        return ArchiveSource(self.site.engine, self.archive, self.location)
+
     def probe(self, path: Path) -> tuple[Video, FrameIndex]:
         """Read the properties of a local file in the sandbox. Raises VideoError, SandboxError or AttemptError."""
         return probe(self.sandbox, path, self.site.settings.read_limits)
@@ -53,6 +67,10 @@ class Night(NightKey):
     def probe_again(self, path: Path, former: CodedFilm | None) -> tuple[Video, FrameIndex, bool]:
         """Probe a file that had other content before. The last value is True if it starts with all of that content."""
         return probe_again(self.sandbox, path, self.site.settings.read_limits, former)
+
+    def read_created_s(self, path: Path) -> float | None:
+        """Read a video's creation time in the sandbox, seconds since 1970. Raises as probe does."""
+        return read_created_s(self.sandbox, path, self.site.settings.read_limits)
 
     def starts_with(self, path: Path, sha256: str, size_bytes: int) -> bool:
         """Return True if the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""

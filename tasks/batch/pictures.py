@@ -1,16 +1,17 @@
 """Tasks that draw overlay videos and the batch's picture from the committed rows."""
 
+import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from prefect import task
 
 from models.drawing.lasting import best_frame
 from models.drawing.people import contact_sheet
@@ -20,11 +21,11 @@ from storage.ledger.plan import videos_done
 from storage.objects.archive import Entry
 from storage.objects.places import ObjectError
 from storage.sandbox.parent import SandboxError
+from storage.sql.analyses.shown_tracks import analysis_identity
 from storage.sql.catalogue import identity_of
-from tasks.batch.night import Night, NightKey, open_night
+from tasks.batch.night import Night
 from tasks.batch.overlays import DrawnModel, VideoRenderer, find_overlay, part_of
 from tasks.batch.spec import Overlay
-from tasks.runs.policy import TASK
 from tasks.site.scratch import ScratchError, lacked_room, scratch_folder
 
 log = logging.getLogger(__name__)
@@ -33,28 +34,35 @@ SAMPLE_VIDEOS = 3
 SHEET_VIDEOS = 9
 SHEET_COLUMNS = 3
 SHEET_WIDTH = 1200
-Stills = list[tuple[str, NDArray[np.uint8]]]  # key of the video, (height, width, 3) BGR
+Image = NDArray[np.uint8]  # (height, width, 3) BGR
+
+
+class PicturedFrame(NamedTuple):
+    """A frame of a video. key: of its file in the archive"""
+
+    key: str
+    sha256: str
+    frame: int
 
 
 @dataclass
 class Pictures:
-    """Pictures of a batch. sheet: PNG bytes, empty if nobody was found; overlays: key of the video -> address"""
+    """Pictures of a batch.
+
+    sheet: PNG bytes, empty if nobody was found; frames: those on the sheet, in its order
+    overlays: key of the video -> address
+    """
 
     sheet: bytes = b""
     sheet_url: str = ""
+    frames: list[PicturedFrame] = field(default_factory=list)
     overlays: dict[str, str] = field(default_factory=dict)
-
-
-@task(name="draw pictures", **TASK)
-def draw_pictures_task(key: NightKey, entries: Mapping[int, Entry], overlay: Overlay) -> Pictures:
-    """Draw the pictures of this batch. Videos that cannot be drawn are skipped."""
-    with open_night(key) as night:
-        return draw_pictures(night, entries, overlay)
 
 
 def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) -> Pictures:
     """Draw the batch's picture and overlay videos into the artifact store. A video that cannot be drawn is skipped.
 
+    On the picture, which is made unasked, faces are blurred.
     overlay: "sample" draws the busiest segments of this batch, "all" every video of the archive that has rows
     """
     by_video: dict[int, list[DoneSegment]] = defaultdict(list)
@@ -63,7 +71,7 @@ def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) 
     order = sorted(by_video, key=lambda video_id: -sum(segment.people for segment in by_video[video_id]))
     wanted = {"none": 0, "sample": SAMPLE_VIDEOS, "all": len(order)}[overlay]
     pictures = Pictures()
-    stills: Stills = []
+    stills: list[Image] = []
     model = DrawnModel(night.model_version_id, night.manifest.version_id, night.manifest.task)
     with _skip_if_disk_full(), scratch_folder("pictures") as scratch:
         for rank, video_id in enumerate(order[: max(wanted, SHEET_VIDEOS)]):
@@ -71,8 +79,11 @@ def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) 
             with _skip_undrawable(entry, scratch), night.archive.local(entry) as path:
                 probed = night.probe(path)
                 renderer = VideoRenderer(night.site, night.sandbox, model, path, *probed, video_id, scratch)
-                if rank < SHEET_VIDEOS:
-                    stills += [(entry.key, still) for still in _still(renderer, *_busiest(done))]
+                blurring = dataclasses.replace(renderer, blur_faces=True)  # nobody has asked for faces
+                if rank < SHEET_VIDEOS and (found := _still(blurring, *_busiest(done))):
+                    frame, still = found
+                    stills.append(still)
+                    pictures.frames.append(PicturedFrame(entry.key, probed[0].sha256, frame))
                 if rank < wanted:
                     log.info("Drawing the overlay of %s", entry.key)
                     frames = (0, renderer.video.frames) if overlay == "all" else _busiest(done)
@@ -84,10 +95,10 @@ def draw_pictures(night: Night, entries: Mapping[int, Entry], overlay: Overlay) 
     return pictures
 
 
-def _store_sheet(night: Night, stills: Stills, pictures: Pictures) -> None:
+def _store_sheet(night: Night, stills: list[Image], pictures: Pictures) -> None:
     """Store the stills as one contact sheet in the artifact store."""
-    names, images = zip(*stills, strict=True)
-    sheet = contact_sheet(images, SHEET_COLUMNS, SHEET_WIDTH, names)
+    names = [frame.key for frame in pictures.frames]
+    sheet = contact_sheet(stills, SHEET_COLUMNS, SHEET_WIDTH, names)
     pictures.sheet = cv2.imencode(".png", sheet)[1].tobytes()
     key = f"batches/{night.batch_id:06d}/picture.png"
     night.site.artifacts.put_bytes(key, pictures.sheet)
@@ -117,11 +128,14 @@ def _busiest(done: list[DoneSegment]) -> tuple[int, int]:
     return best.start_frame, best.stop_frame
 
 
-def _still(renderer: VideoRenderer, start: int, stop: int) -> list[NDArray[np.uint8]]:
-    """Draw the frame that shows the most results: [(height, width, 3) uint8 BGR]; [] without results."""
+def _still(renderer: VideoRenderer, start: int, stop: int) -> tuple[int, Image] | None:
+    """Draw the frame that shows the most results, and return it with its number; None without results."""
     rows = renderer.rows(start, stop)
-    picture = renderer.still(_best_frame_number(rows), rows) if len(rows) else None
-    return [] if picture is None else [picture]
+    if not len(rows):
+        return None
+    frame = _best_frame_number(rows)
+    picture = renderer.still(frame, rows)
+    return None if picture is None else (frame, picture)
 
 
 def _draw_earlier(
@@ -134,7 +148,8 @@ def _draw_earlier(
             continue
         sha256, frames = identity_of(night.site.engine, video_id)
         whole = part_of(night.site, model, video_id, 0, frames)
-        found = find_overlay(night.site.artifacts, model, sha256, whole)
+        tracks = analysis_identity(night.site.engine, video_id, model.model_version_id)
+        found = find_overlay(night.site.artifacts, model, sha256, whole, tracks)
         if found:
             pictures.overlays[entry.key] = found
             continue

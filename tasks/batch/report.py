@@ -1,4 +1,4 @@
-"""Report of a finished batch: on the terminal, and as artifacts in the Prefect UI. Counts nothing itself."""
+"""Report of a finished batch: on the terminal, and as Markdown for the Prefect UI. Counts nothing itself."""
 
 import base64
 import logging
@@ -7,20 +7,29 @@ from typing import Any
 
 import cv2
 import numpy as np
-from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from storage.ledger.account import WholeVideo, read_refused, read_whole_videos
 from storage.ledger.batches import SegmentCounts
 from storage.objects.places import StoreError
-from tasks.batch.account import Account, count_lines, crowd_table, device_table, video_table
+from tasks.batch.account import (
+    Account,
+    count_lines,
+    crowd_table,
+    device_table,
+    video_table,
+    visit_cells,
+    visit_lines,
+    visit_table,
+)
 from tasks.batch.listing import ArchiveListing
 from tasks.batch.pictures import Pictures
 from tasks.batch.shown_model import views_line
-from tasks.runs.policy import TASK, not_traversed
+from tasks.browse import links
+from tasks.browse.links import Pages, pages_of
+from tasks.runs.traversal import not_traversed
 from tasks.site.site import Site
 from tasks.text.log_lines import print_line
-from tasks.text.markdown import cell, code, markdown_table, table_rows
+from tasks.text.markdown import Link, cell, code, link, markdown_table
 from tasks.text.wording import day_and_clock, kind
 
 log = logging.getLogger(__name__)
@@ -34,7 +43,11 @@ MARKDOWN_REASONS = 20
 @not_traversed
 @dataclass(frozen=True)
 class BatchReport:
-    """Report of one batch. wall_s: duration of the whole run; chart: PNG bytes, empty without one"""
+    """Report of one batch.
+
+    pages: place of the pages to which the report links
+    tracks: outcome of the analyses; wall_s: duration of the whole run; chart: PNG bytes, empty without one
+    """
 
     batch_id: int
     status: str
@@ -44,7 +57,9 @@ class BatchReport:
     views: str
     listing: ArchiveListing
     counts: SegmentCounts
+    pages: Pages
     pictures: Pictures
+    tracks: str
     videos: list[dict[str, Any]]
     refused: list[dict[str, Any]]
     account: Account
@@ -67,7 +82,8 @@ class BatchReport:
         if listing.unread:
             files += f", {len(listing.unread):,} not readable in this run"
         found, counted = self.account.found_lines(), count_lines(self.counts)
-        return {**found, "files": files, **counted, **time_lines(self.account), "views": self.views}
+        visits = {**visit_lines(self.account), "tracks": self.tracks}
+        return {**found, **visits, "files": files, **counted, **time_lines(self.account), "views": self.views}
 
 
 def time_lines(account: Account) -> dict[str, str]:
@@ -81,19 +97,22 @@ def describe_videos(site: Site, account: Account) -> list[dict[str, Any]]:
     """Return one row per video of the batch, the first TABLE_VIDEOS by name."""
     found = "labels" if account.batch.task == "classification" else "people"
     rows = read_whole_videos(site.engine, account.batch.batch_id, TABLE_VIDEOS)
-    return [_video_row(row, found) for row in rows]
+    return [_video_row(row, found, visit_cells(account, row.video)) for row in rows]
 
 
-def _video_row(row: WholeVideo, found: str) -> dict[str, Any]:
-    """Return the results, then the work. found: column name of the number of rows"""
+def _video_row(row: WholeVideo, found: str, visits: dict[str, Any]) -> dict[str, Any]:
+    """Return the results, then the work: seven columns at most, which fit Prefect's page.
+
+    found: column name of the number of rows
+    """
+    lacking = {"undecodable": row.frames_undecodable, "segments in quarantine": row.segments_quarantined}
     return {
         "video": row.video,
+        **visits,
         found: row.people,
-        "seconds": round(row.duration_s, 1),
         "frames": row.frames,
         "done": row.frames_done,
-        "undecodable": row.frames_undecodable,
-        "in quarantine": row.segments_quarantined,
+        "not done": ", ".join(f"{number:,} {reason}" for reason, number in lacking.items() if number),
     }
 
 
@@ -118,36 +137,57 @@ def draw_chart(site: Site, account: Account) -> tuple[bytes, str]:
     return chart, site.artifacts.url(account.chart_key())
 
 
-@task(name="publish report", **TASK)
-def publish_report(report: BatchReport) -> None:
-    """Publish the account as a markdown artifact with its picture, and the videos as a table artifact."""
-    title = cell(f"batch {report.batch_id}, {report.model}: {report.status}")
-    videos, refused = table_rows(report.videos), table_rows(report.refused[:TABLE_VIDEOS])
-    create_table_artifact(videos or [{"video": "none"}], key="batch-videos", description=title)
-    if refused:
-        create_table_artifact(refused, key="batch-quarantine", description=title)
-    create_markdown_artifact(_markdown(report, title), key="batch-report", description=title)
-
-
-def _markdown(report: BatchReport, title: str) -> str:
+def report_markdown(report: BatchReport, title: str) -> str:
+    """Format the account with its pictures and tables."""
     lines = "\n".join(f"| {label} | {cell(text)} |" for label, text in report.lines().items())
     parts = [
         f"# {title}",
         f"Archive {code(report.archive)}, model version `{report.version_id}`.",
         f"| account | |\n|---|---|\n{lines}",
+        _page_links(report),
     ]
     if report.pictures.sheet:
         parts.append(f"![a frame of each video, with the results drawn in]({data_url(report.pictures.sheet)})")
+        parts.append(_frame_links(report))
     if len(report.account.crowds) > 1:
-        parts.append(f"## Most people\n\n{markdown_table(crowd_table(report.account))}")
+        parts.append(f"## Most people\n\n{markdown_table(_linked_crowds(report))}")
+    if visits := visit_table(report.account):
+        parts.append(
+            f"## People seen\n\n{markdown_table(linked(visits[:MARKDOWN_VIDEOS], report.account, report.pages))}"
+        )
     if report.refused:
         parts.append(f"## In quarantine\n\n{markdown_table(quarantine_table(report.refused)[:MARKDOWN_REASONS])}")
     if report.chart:
         parts.append(f"![frames per second during the batch, by device]({data_url(report.chart)})")
-    parts += _tables(report.account)
+    parts += _tables(report.account, report.pages)
     if report.pictures.overlays:
         parts.append("\n".join(f"- {code(key)}: {code(url)}" for key, url in report.pictures.overlays.items()))
     return "\n\n".join(parts)
+
+
+def _page_links(report: BatchReport) -> str:
+    pages = {"This night": links.night_path(report.batch_id), "events": links.EVENTS, "query": links.SQL}
+    shown = ", ".join(link(name, report.pages.at(path)) for name, path in pages.items())
+    return f"{shown}. The links open Nightjar's pages, which `nightjar up` and `nightjar browse` serve."
+
+
+def _frame_links(report: BatchReport) -> str:
+    """List the frames of the picture, each as a link that opens its video there."""
+    frames = [(each, links.video_path(each.sha256, frame=each.frame)) for each in report.pictures.frames]
+    return "\n".join(f"- {link(f'{each.key}, frame {each.frame:,}', report.pages.at(path))}" for each, path in frames)
+
+
+def _linked_crowds(report: BatchReport) -> list[dict[str, Any]]:
+    """Return the table of crowds, in which each video opens at its fullest second."""
+    crowds = zip(crowd_table(report.account), report.account.crowds, strict=True)
+    paths = ((row, links.video_path(crowd.sha256, t=crowd.second)) for row, crowd in crowds)
+    return [{**row, "video": Link(row["video"], report.pages.at(path))} for row, path in paths]
+
+
+def linked(rows: list[dict[str, Any]], account: Account, pages: Pages) -> list[dict[str, Any]]:
+    """Return rows of videos of the batch in which each name opens the video's page."""
+    found = {video.video: pages.at(links.video_path(video.sha256)) for video in account.videos}
+    return [{**row, "video": Link(row["video"], found[row["video"]])} for row in rows]
 
 
 def quarantine_table(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -159,7 +199,7 @@ def quarantine_table(refused: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"count": len(keys), "for example": keys[0], "reason": reason} for reason, keys in common]
 
 
-def _tables(account: Account) -> list[str]:
+def _tables(account: Account, pages: Pages) -> list[str]:
     """Return the report's tables: devices, losses, videos."""
     parts = []
     if account.devices:
@@ -169,7 +209,7 @@ def _tables(account: Account) -> list[str]:
     if account.notes:
         parts.append("\n".join(f"- video {cell(line)}" for line in account.note_lines()))
     if account.videos:
-        parts.append(f"## By video\n\n{markdown_table(video_table(account)[:MARKDOWN_VIDEOS])}")
+        parts.append(f"## By video\n\n{markdown_table(linked(video_table(account)[:MARKDOWN_VIDEOS], account, pages))}")
     if len(account.videos) > MARKDOWN_VIDEOS:
         parts.append(f"and {len(account.videos) - MARKDOWN_VIDEOS:,} more. Run `nightjar batches --last` to see all.")
     return parts
@@ -190,6 +230,7 @@ def print_report(report: BatchReport) -> None:
     lines = [("batch", f"{report.batch_id}, {report.status}"), *report.lines().items()]
     lines += device_lines(report.account)
     lines += [("video", line) for line in report.account.note_lines()]
+    lines.append(("page", report.pages.line(links.night_path(report.batch_id))))
     if report.chart_url:
         lines.append(("chart", report.chart_url))
     if report.pictures.sheet_url:
@@ -211,11 +252,17 @@ def print_account(site: Site, account: Account) -> None:
     if batch.files_listed is not None:
         lines.append(("files", f"{batch.files_listed:,} listed, {batch.files_quarantined or 0:,} in quarantine"))
     lines.append(("views", views_line(site.engine, batch)))
-    lines += [*account.found_lines().items(), *count_lines(account.counts).items(), *time_lines(account).items()]
+    lines += [
+        *account.found_lines().items(),
+        *visit_lines(account).items(),
+        *count_lines(account.counts).items(),
+        *time_lines(account).items(),
+    ]
     lines += [("error", batch.error)] if batch.error else []
     lines += device_lines(account)
     lines += [("video", line) for line in account.note_lines()]
     lines += [("lost", line) for line in account.lost_lines()]
+    lines.append(("page", pages_of(site.settings).line(links.night_path(batch.batch_id))))
     if len(account.spans.lane) and site.artifacts.exists(account.chart_key()):
         lines.append(("chart", site.artifacts.url(account.chart_key())))
     print_lines(lines)

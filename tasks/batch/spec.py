@@ -1,6 +1,7 @@
 """Parameters of a batch, from which the command line and the flow's form are made. Imports nothing heavy."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 from models.inference.spec import FrameRate, RuntimeSpec
@@ -21,7 +22,13 @@ class NightSpec:
         Dispatch,
         Option("Process the segments on this machine (local), or on the workers of the edge pool (fleet)."),
     ] = "local"
-    overlay: Annotated[Overlay, Option("Write videos with the skeletons drawn in to the artifact store.")] = "sample"
+    overlay: Annotated[
+        Overlay,
+        Option(
+            "Write videos with the skeletons drawn in to the artifact store: of the busiest segments (sample), or of "
+            "all videos. They show faces."
+        ),
+    ] = "none"
     runtime: RuntimeSpec = field(default=RuntimeSpec())
     frames_per_second: FrameRate = None
 
@@ -29,3 +36,21 @@ class NightSpec:
     def own_device(self) -> str | None:
         """Return the device that this machine needs; None if the edge pool does the work."""
         return self.runtime.device if self.dispatch == "local" else None
+
+
+@dataclass(frozen=True)
+class OverlayRequest:
+    """A processed video, or a part of it, to be drawn with its results.
+
+    video: key in its archive, path, or the start of its hash; model: name or hash, None = the one that the views show
+    from_s, to_s: seconds on the video's clock; None = to its end
+    output: file to write, None = into the artifact store
+    blur_faces: blur the heads of the people whom the model found
+    """
+
+    video: str
+    model: str | None = None
+    from_s: float = 0.0
+    to_s: float | None = None
+    output: Path | None = None
+    blur_faces: bool = False

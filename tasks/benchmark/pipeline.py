@@ -4,6 +4,7 @@ The rows go to a temporary database and store under a given folder and are no re
 """
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -71,16 +72,19 @@ class PipelineSpeed:
 class TimedRuntime:
     """A runtime that records the latency of each frame and the CPU time of its thread.
 
-    The pipeline's `on_frames` calls `record_frame` after the outputs of the last `wait` were read.
+    The pipeline waits for one or several frames and reads their outputs; then its `on_frames` calls `record_frame` for
+    each of them.
     """
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self.device, self.precision, self.slots = runtime.device, runtime.precision, runtime.slots
+        self.device, self.precision = runtime.device, runtime.precision
+        self.slots, self.at_once = runtime.slots, runtime.at_once
         self.device_cpu_s = self.reading_cpu_s = 0.0
         self.taken_s: list[float] = []
         self._started_at = [0.0] * runtime.slots
-        self._waited = (0, 0.0)
+        self._waited: deque[int] = deque()  # slots of frames that are not recorded yet
+        self._reading_since = 0.0
 
     def start(self, slot: int, tensor: NDArray[np.uint8]) -> None:
         self._started_at[slot], begun = perf_counter(), thread_time()
@@ -89,15 +93,18 @@ class TimedRuntime:
 
     def wait(self, slot: int) -> dict[str, NDArray[np.float32]]:
         begun = thread_time()
+        if self._waited:  # the outputs of the one before were checked meanwhile
+            self.reading_cpu_s += begun - self._reading_since
         outputs = self._runtime.wait(slot)
-        ended = thread_time()
-        self.device_cpu_s += ended - begun
-        self._waited = slot, ended
+        self._reading_since = thread_time()
+        self.device_cpu_s += self._reading_since - begun
+        self._waited.append(slot)
         return outputs
 
     def record_frame(self, _frames: int) -> None:
-        slot, since = self._waited
-        self.reading_cpu_s += thread_time() - since
+        slot, now = self._waited.popleft(), thread_time()
+        self.reading_cpu_s += now - self._reading_since
+        self._reading_since = now
         self.taken_s.append(perf_counter() - self._started_at[slot])
 
 

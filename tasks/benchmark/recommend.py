@@ -28,14 +28,18 @@ def _sentence(group: Sequence[BenchmarkSpeed], frames_per_s: float, accuracy: Ma
     if not enough:
         best = max(group, key=lambda speed: speed.frames_per_s)
         return (
-            f"{where}: no measured model reaches {frames_per_s:g} frames/s. The fastest, {best.model}, reaches "
+            f"{where}: no measured model reaches {frames_per_s:g} frames/s. The fastest, {_named(best)}, reaches "
             f"{_reaches(best)}. Process fewer frames (--frames-per-second), or share the work among devices."
         )
     known = all(speed.version_sha256 in accuracy for speed in enough)
     best = max(enough, key=lambda speed: (accuracy[speed.version_sha256] if known else 0, speed.multiply_adds))
     margin = best.frames_per_s / frames_per_s - 1
     why = _why(best, len(enough), accuracy if known else {})
-    return f"{where}: use {best.model}, {why}. It reaches {_reaches(best)}, {margin:.0%} above {frames_per_s:g}."
+    return f"{where}: use {_named(best)}, {why}. It reaches {_reaches(best)}, {margin:.0%} above {frames_per_s:g}."
+
+
+def _named(speed: BenchmarkSpeed) -> str:
+    return f"{speed.model} at {speed.size}" if speed.size else speed.model
 
 
 def _why(best: BenchmarkSpeed, of: int, accuracy: Mapping[str, float]) -> str:

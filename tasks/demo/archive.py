@@ -107,6 +107,8 @@ def render_archive(folder: Path, on_clip: Callable[[str], None] = lambda _: None
     for name, clip in CLIPS.items():
         truth = folder / f"{name}{TRUTH_SUFFIX}"
         if truth.exists() and (folder / name).exists():
+            if not _has_numbers(truth):  # of an earlier version; the video itself stays
+                truth.write_text(json.dumps(_truth(name, clip, [clip.scene.frame(t_s)[1] for t_s in clip.times_s])))
             continue
         on_clip(name)
         truth.write_text(json.dumps(_render(folder / name, clip)))
@@ -130,9 +132,17 @@ def _render(path: Path, clip: Clip) -> dict[str, Any]:
 
     width, height = clip.scene.size if clip.rotation in (0, 180) else clip.scene.size[::-1]
     write_video(path, pictures(), width, height, FPS, clip.encoder or ENCODERS[0], clip.rotation)
+    return _truth(path.name, clip, people)
+
+
+def _truth(name: str, clip: Clip, people: list[People]) -> dict[str, Any]:
     about = [{"frame": number, "t_s": round(t_s, 6)} for number, t_s in enumerate(clip.times_s)]
-    names = [path.name] * len(people)
-    return coco_truth(people, clip.scene.size[::-1], names, about)
+    return coco_truth(people, clip.scene.size[::-1], [name] * len(people), about)
+
+
+def _has_numbers(truth: Path) -> bool:
+    """Return whether a truth file says who is who."""
+    return all("track_id" in annotation for annotation in json.loads(truth.read_text())["annotations"])
 
 
 def _stored(shown: Any, rotation: int) -> NDArray[np.uint8]:

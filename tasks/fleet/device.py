@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from models.inference.devices import open_runtime
-from models.inference.runtime import Runtime, RuntimeFault
+from models.inference.runtime import NICENESS, Runtime, RuntimeFault
 from models.inference.spec import RuntimeSpec
 from models.manifest import Manifest
 
@@ -21,9 +21,20 @@ class WorkerDevice:
 
     runtime: Runtime
 
-    def __init__(self, folder: Path, manifest: Manifest, spec: RuntimeSpec, fallback: Literal["cpu", "none"]) -> None:
-        """Open the device. Raises RuntimeFault if it cannot be opened and the fallback is missing or fails too."""
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        spec: RuntimeSpec,
+        fallback: Literal["cpu", "none"],
+        niceness: int = NICENESS,
+    ) -> None:
+        """Open the device. niceness: of a CPU's inference threads
+
+        Raises RuntimeFault if it cannot be opened and the fallback is missing or fails too.
+        """
         self._folder, self._manifest, self._spec, self._fallback = folder, manifest, spec, fallback
+        self._niceness = niceness
         try:
             self._open(spec)
         except RuntimeFault as fault:
@@ -38,4 +49,4 @@ class WorkerDevice:
 
     def _open(self, spec: RuntimeSpec) -> None:
         self._spec = spec
-        self.runtime = open_runtime(self._folder, self._manifest, spec)
+        self.runtime = open_runtime(self._folder, self._manifest, spec, self._niceness)

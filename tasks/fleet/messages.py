@@ -24,7 +24,7 @@ MAX_TEXT_CHARS = 2000
 
 def _printable(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("the name contains characters that cannot be printed")
+        raise ValueError("The name contains characters that cannot be printed. Use others.")
     return text
 
 

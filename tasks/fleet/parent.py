@@ -371,7 +371,7 @@ class Fleet:
                 raise
             reason = f"{member.worker}'s result cannot be used: {str(error) or type(error).__name__}"
             leases.release(self._engine, claim, reason)
-            log.warning("%s will be processed again: %s", _name(claim.segment), reason)
+            log.warning("%s will be repeated: %s", _name(claim.segment), reason)
         member.claims[done.piece] = None
 
     def _record_fault(self, member: Member, fault: Fault) -> None:

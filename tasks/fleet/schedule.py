@@ -116,7 +116,7 @@ def started_since(run: FleetRun, state: RunState | None, now_s: float) -> float 
 
 
 def check_run(run: FleetRun, state: RunState | None, now_s: float) -> Lost | None:
-    """Return the reason to give up a run, by its state in Prefect; None: it goes on.
+    """Return the reason to give up a run, by its state in Prefect; None: it continues.
 
     state: None if Prefect does not know the run. A run that has reported may be alive all the same, for example if the
     server's database was restored from a backup, so only its lease decides.

@@ -137,7 +137,8 @@ def _work_with_device(context: RunContext, reporter: StatusReporter) -> str:
     with reporter.fetching():
         spool.send()
     spec = RuntimeSpec(settings.device, context.call.precision)
-    device = WorkerDevice(context.folder, context.manifest, spec, settings.fallback)
+    niceness = settings.inference_niceness
+    device = WorkerDevice(context.folder, context.manifest, spec, settings.fallback, niceness)
     reporter.ready(device.runtime.device)
     order = _await_order(context, reporter)
     if order is None or not order.pieces:

@@ -1,20 +1,21 @@
-"""Tasks of `convert-model`: fetch the source, convert it."""
+"""Steps of a conversion: fetch the source, convert it, store the model."""
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from prefect import task
-
 from models.conversion.spec import ConvertSpec
 from models.inference.scaling import scaling_of
-from models.manifest import Manifest
+from models.manifest import MANIFEST_FILE, Manifest
 from models.types import NightjarError
 from storage.objects.downloads import PUBLISHED, fetch_published, fetch_url
-from tasks.model.confined_conversion import convert_confined
+from tasks.model.cache import model_prefix
+from tasks.model.confined_conversion import ConfinedConverter, convert_confined
+from tasks.model.early_checks import check_conversion
 from tasks.model.names import DEMO_MODEL, require_source
-from tasks.runs.policy import TASK
+from tasks.model.store import store_model
 from tasks.site.settings import read_settings
+from tasks.site.site import Site, open_site
 from tasks.text.progress import byte_progress
 
 log = logging.getLogger(__name__)
@@ -22,13 +23,7 @@ log = logging.getLogger(__name__)
 SHIPPED = Path(__file__).parents[2] / "models" / "data" / DEMO_MODEL
 
 OnBytes = Callable[[int, int | None], None]
-
-
-@task(name="fetch source", **TASK)
-def fetch_source_task(spec: ConvertSpec) -> tuple[Path, str]:
-    """Fetch the source of a model, with a progress bar. Raises NightjarError if it cannot be fetched."""
-    with byte_progress(f"Fetching {spec.name}") as on_bytes:
-        return fetch_source(spec, read_settings().download_cache, on_bytes)
+Convert = Callable[[Path, ConvertSpec, Path, str], Manifest]
 
 
 def fetch_source(spec: ConvertSpec, cache: Path, on_bytes: OnBytes) -> tuple[Path, str]:
@@ -52,13 +47,42 @@ def fetch_source(spec: ConvertSpec, cache: Path, on_bytes: OnBytes) -> tuple[Pat
     return path, str(path)
 
 
+def fetch_with_progress(spec: ConvertSpec) -> tuple[Path, str]:
+    """Fetch the source of a model, with a progress bar. Raises NightjarError if it cannot be fetched."""
+    with byte_progress(f"Fetching {spec.name}") as on_bytes:
+        return fetch_source(spec, read_settings().download_cache, on_bytes)
+
+
 def convert_source(path: Path, location: str, out: Path, spec: ConvertSpec) -> Manifest:
     """Convert in a process of its own. Raises ConversionError."""
+    return _convert(path, location, out, spec, convert_confined)
+
+
+def _convert(path: Path, location: str, out: Path, spec: ConvertSpec, convert: Convert) -> Manifest:
     log.info("Converting %s in a process that can write to its own folder only", location)
-    manifest = convert_confined(path, spec, out, location)
+    manifest = convert(path, spec, out, location)
     if manifest.input_basis:
         log.info("Input: %s (%s)", scaling_of(manifest.input).describe(), manifest.input_basis)
     return manifest
 
 
-convert_source_task = task(name="convert to IR", **TASK)(convert_source)
+def convert_and_store(spec: ConvertSpec, converter: ConfinedConverter, folder: Path) -> Manifest:
+    """Convert a model, measure it against its source, and store it under its hash.
+
+    folder: the one that the converter may write
+    The flow convert-model, without Prefect. Raises NightjarError as it does.
+    """
+    with open_site() as site:
+        check_conversion(spec)
+        path, location = fetch_with_progress(spec)
+        manifest = _convert(path, location, folder / "ir", spec, converter.convert)
+        store_model(site, folder / "ir", manifest)
+        log_stored(site, manifest)
+    return manifest
+
+
+def log_stored(site: Site, manifest: Manifest) -> str:
+    """Log where a converted model is. Returns the address of its manifest."""
+    url = site.artifacts.url(f"{model_prefix(manifest.version_id)}/{MANIFEST_FILE}")
+    log.info("Stored %s as version %s at %s", manifest.name, manifest.version_id[:12], url)
+    return url

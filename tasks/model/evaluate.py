@@ -1,5 +1,6 @@
 """Tasks of `evaluate-model`: read the annotations, measure, store the figures. The measures are in models/."""
 
+import dataclasses
 import json
 import logging
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from storage.sql import evaluations
 from storage.sql.evaluations import Evaluation
 from tasks.model.early_checks import check_pose_model
 from tasks.runs.policy import TASK
+from tasks.site.artifact_keys import evaluation_sheet_key
 from tasks.site.site import Site, reopen_site
 from tasks.text.markdown import markdown_table
 
@@ -33,17 +35,24 @@ LOG_EVERY_IMAGES = 500
 
 @dataclass(frozen=True)
 class Measured:
-    """Figures of a model. sheet: PNG bytes of the best and worst images, may be empty; url: its address once stored"""
+    """Figures of a model.
+
+    inferences_per_s: None = not measured, or in doubt
+    sheet: PNG bytes of the best and worst images, may be empty; url: its address once stored
+    evaluation_id: None before it is stored
+    """
 
     protocol: Protocol
     figures: Figures
-    inferences_per_s: float
+    inferences_per_s: float | None = None
     sheet: bytes = b""
     url: str = ""
+    evaluation_id: int | None = None
 
     def lines(self) -> dict[str, str]:
         """Format the figures, then the protocol that they depend on, label -> text."""
-        speed = {"speed": f"{self.inferences_per_s:,.0f} inferences/s"}
+        known = self.inferences_per_s is not None
+        speed = {"speed": f"{self.inferences_per_s:,.0f} inferences/s"} if known else {}
         return {**self.figures.lines(), **speed, **self.protocol.lines()}
 
 
@@ -73,9 +82,10 @@ def evaluate_version(
     known = evaluations.find_evaluation(site.engine, model_version_id, plan.protocol.sha256)
     if known is not None:
         log.info("This model was measured by the same protocol before. The stored figures are used.")
-        return _read(site, manifest, known)
+        return _read(site, model_version_id, manifest, known)
     measured = measure(plan, runtime)
-    return keep(site, model_version_id, manifest, measured)
+    speed = inferences_per_s(runtime, grey(manifest.input.height, manifest.input.width))
+    return keep(site, model_version_id, manifest, dataclasses.replace(measured, inferences_per_s=speed))
 
 
 def open_for_evaluation(folder: Path, manifest: Manifest, device: str) -> Runtime:
@@ -85,7 +95,7 @@ def open_for_evaluation(folder: Path, manifest: Manifest, device: str) -> Runtim
 
 
 def measure(plan: Plan, runtime: Runtime) -> Measured:
-    """Measure the model. Raises RuntimeFault, or CocoError for an unreadable image."""
+    """Measure the model's accuracy, not its speed. Raises RuntimeFault, or CocoError for an unreadable image."""
     done = 0
 
     def on_image() -> None:
@@ -95,8 +105,7 @@ def measure(plan: Plan, runtime: Runtime) -> Measured:
             log.info("%s of %s images", f"{done:,}", f"{len(plan.images):,}")
 
     found = evaluate(plan, runtime, on_image)
-    speed = inferences_per_s(runtime, grey(plan.protocol.input_height, plan.protocol.input_width))
-    return Measured(plan.protocol, found.figures, speed, cv2.imencode(".png", found.sheet)[1].tobytes())
+    return Measured(plan.protocol, found.figures, sheet=cv2.imencode(".png", found.sheet)[1].tobytes())
 
 
 def grey(height: int, width: int) -> NDArray[np.uint8]:
@@ -107,7 +116,7 @@ def grey(height: int, width: int) -> NDArray[np.uint8]:
 def keep(site: Site, model_version_id: int, manifest: Manifest, measured: Measured) -> Measured:
     """Store the figures in SQL and the picture in the artifact store. Returns the stored figures."""
     if measured.sheet:
-        site.artifacts.put_bytes(_key(manifest, measured.protocol), measured.sheet)
+        site.artifacts.put_bytes(evaluation_sheet_key(manifest.version_id, measured.protocol.sha256), measured.sheet)
     protocol = measured.protocol
     row = Evaluation(
         protocol_sha256=protocol.sha256,
@@ -120,20 +129,18 @@ def keep(site: Site, model_version_id: int, manifest: Manifest, measured: Measur
         device=protocol.device,
         precision=protocol.precision,
     )
-    return _read(site, manifest, evaluations.record_evaluation(site.engine, model_version_id, row))
+    return _read(site, model_version_id, manifest, evaluations.record_evaluation(site.engine, model_version_id, row))
 
 
-def _read(site: Site, manifest: Manifest, row: Evaluation) -> Measured:
+def _read(site: Site, model_version_id: int, manifest: Manifest, row: Evaluation) -> Measured:
     protocol = Protocol(**json.loads(row.protocol))
     figures = Figures(**{name: getattr(row, name) for name in Figures._fields})
-    key = _key(manifest, protocol)
+    evaluation_id = evaluations.find_evaluation_id(site.engine, model_version_id, row.protocol_sha256)
+    found = Measured(protocol, figures, row.inferences_per_s, evaluation_id=evaluation_id)
+    key = evaluation_sheet_key(manifest.version_id, protocol.sha256)
     if not site.artifacts.exists(key):
-        return Measured(protocol, figures, row.inferences_per_s)
-    return Measured(protocol, figures, row.inferences_per_s, site.artifacts.get_bytes(key), site.artifacts.url(key))
-
-
-def _key(manifest: Manifest, protocol: Protocol) -> str:
-    return f"evaluations/{manifest.version_id}/{protocol.sha256[:16]}.png"
+        return found
+    return dataclasses.replace(found, sheet=site.artifacts.get_bytes(key), url=site.artifacts.url(key))
 
 
 def table(columns: dict[str, dict[str, str]]) -> str:

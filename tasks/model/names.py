@@ -3,6 +3,7 @@
 No Prefect: commands check names before they import it.
 """
 
+from models.evaluation.reference import RECOMMENDED as RECOMMENDED_MODELS
 from models.types import ModelVersion, NightjarError
 from storage.objects.downloads import PUBLISHED
 from storage.sql import catalogue
@@ -11,8 +12,7 @@ from tasks.site.site import Site
 from tasks.text.wording import nearest
 
 DEMO_MODEL = "posenet-demo"
-RECOMMENDED = "movenet-multipose"
-"""A good balance of accuracy and cost on a PC, see docs/models.md. It does not run on a Neural Compute Stick."""
+RECOMMENDED = RECOMMENDED_MODELS["PC"].model
 CONVERTIBLE = (*PUBLISHED, DEMO_MODEL)
 """Names that `nightjar convert NAME` accepts without --source."""
 
@@ -41,7 +41,7 @@ def _remedy(name: str, known: list[str]) -> str:
         return f"Did you mean {meant!r}? Run 'nightjar convert {meant}' first."
     if known:
         return f"Choose one of: {', '.join(known)}."
-    return "Convert one first, such as 'nightjar convert posenet-075'."
+    return f"Convert one first, such as 'nightjar convert {RECOMMENDED}'."
 
 
 def refuse_run_number(name: str) -> None:

@@ -10,8 +10,9 @@ from prefect import task
 from models.conversion.spec import QuantizeSpec
 from models.evaluation.agreement import mean_agreement
 from models.evaluation.coco import CocoSet
+from models.evaluation.loss import LEAST_PEOPLE, MAX_AGREEMENT_LOSS, MAX_AP_LOSS, AccuracyLoss, doubt_about_ap
 from models.evaluation.protocol import Figures, Protocol, evaluation_params, plan_evaluation
-from models.inference.benchmark import SpeedRatio, compare_speeds, inferences_per_s
+from models.inference.benchmark import SpeedRatio, compare_speeds
 from models.inference.pipeline import DECODERS, FrameTensor, run_pipeline
 from models.inference.runtime import Runtime
 from models.manifest import Manifest
@@ -22,28 +23,41 @@ from tasks.runs.policy import TASK
 
 log = logging.getLogger(__name__)
 
-MAX_DROP = 0.02
-MAX_DISAGREEMENT = 0.3
-"""Limit without annotations, larger because a moved keypoint need not be worse: see docs/decisions/141."""
-
 
 class QuantizationRefused(NightjarError):
     """The INT8 model is less accurate than allowed and is not stored."""
 
 
 @dataclass(frozen=True)
-class QuantizedScores:
-    """Measurements of the INT8 model and its source.
-
-    source, quantised: measured in the same run; without annotations, the source is compared with itself
-    max_drop: allowed decrease of AP and mean OKS
-    speed: ratio of the two speeds
-    """
+class Pair:
+    """Measurements of the source and of its INT8 model by one protocol; by agreement, the source is its own measure."""
 
     source: Measured
-    quantised: Measured
-    max_drop: float
+    quantized: Measured
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Comparison of an INT8 model with its source, measured in the same run.
+
+    pairs: by each protocol: the annotated images, if there are any, and the agreement where AP cannot decide
+    loss: by the last of them; basis: reason for its choice
+    speed: ratio of the two speeds; in doubt, no measurement has a speed
+    """
+
+    pairs: tuple[Pair, ...]
+    loss: AccuracyLoss
+    basis: str
     speed: SpeedRatio
+
+    def lines(self, source: str, quantized: str) -> list[str]:
+        """Describe the losses and the speed in sentences. source, quantized: names of the models"""
+        aside = [f"It does not decide, but {quantized} has {_loss(pair, None).figures()}." for pair in self.pairs[:-1]]
+        return [
+            f"{quantized} has {self.loss.describe()} ({self.basis}).",
+            *aside,
+            self.speed.describe(source, quantized),
+        ]
 
 
 def quantize(folder: Path, manifest: Manifest, spec: QuantizeSpec, frames: ArchiveFrames, out: Path) -> Manifest:
@@ -53,52 +67,77 @@ def quantize(folder: Path, manifest: Manifest, spec: QuantizeSpec, frames: Archi
     return quantize(folder, manifest, spec, frames.chosen, frames.described, out)
 
 
-quantize_task = task(name="quantise", **TASK)(quantize)
+quantize_task = task(name="quantize", **TASK)(quantize)
 
 
 def judge(
     source: tuple[Path, Manifest],
-    quantised: tuple[Path, Manifest],
+    quantized: tuple[Path, Manifest],
     frames: ArchiveFrames,
     coco: CocoSet | None,
     spec: QuantizeSpec,
-) -> QuantizedScores:
-    """Measure both models on the annotated images; without images, their agreement on held-out frames.
+) -> Judgement:
+    """Measure both models on the annotated images, and their agreement on held-out frames where AP cannot decide.
 
-    Raises NightjarError if the frames show no people.
+    Raises NightjarError if the frames show no people, and their agreement is needed.
     """
-    runtimes = [open_for_evaluation(folder, manifest, spec.device) for folder, manifest in (source, quantised)]
-    if coco is None:
-        one, other = _agreement(source[1], runtimes, frames)
-    else:
-        one, other = (
-            measure(plan_evaluation(coco, manifest, runtime, "multi", None), runtime)
-            for (_, manifest), runtime in zip((source, quantised), runtimes, strict=True)
-        )
-    speed = compare_speeds(runtimes[0], runtimes[1], grey(one.protocol.input_height, one.protocol.input_width))
-    one = dataclasses.replace(one, inferences_per_s=speed.first_per_s)  # so that the two can be compared
-    other = dataclasses.replace(other, inferences_per_s=speed.second_per_s)
-    usual = MAX_DISAGREEMENT if coco is None else MAX_DROP
-    return QuantizedScores(one, other, usual if spec.max_drop is None else spec.max_drop, speed)
+    runtimes = [open_for_evaluation(folder, manifest, spec.device) for folder, manifest in (source, quantized)]
+    annotated = None if coco is None else _on_images(coco, (source[1], quantized[1]), runtimes)
+    doubt = "no annotated images were given" if annotated is None else _doubt(annotated.source)
+    agreement = _agreement(source[1], runtimes, frames) if doubt else None
+    speed = compare_speeds(runtimes[0], runtimes[1], grey(source[1].input.height, source[1].input.width))
+    pairs = tuple(_with_speeds(pair, speed) for pair in (annotated, agreement) if pair is not None)
+    return Judgement(pairs, _loss(pairs[-1], spec.max_drop), doubt or _people_of(pairs[-1].source), speed)
 
 
 judge_task = task(name="judge", **TASK)(judge)
 
 
-def refuse_worse(name: str, judged: QuantizedScores) -> None:
-    """Raise QuantizationRefused with both figures if AP or mean OKS fell by more than is allowed."""
-    for field, label in (("ap", "AP"), ("mean_oks", "mean OKS")):
-        before, after = (getattr(one.figures, field) for one in (judged.source, judged.quantised))
-        if before is not None and not before - after <= judged.max_drop:
-            protocol = judged.quantised.protocol
-            raise QuantizationRefused(
-                f"{name} was not stored: its {label} is {after:.4f}, that of its source {before:.4f}, and at most "
-                f"{judged.max_drop:g} less is allowed ({protocol.mode}, {protocol.pictures}, {protocol.people} "
-                "people). Give more frames, frames closer to its later use, or another --max-drop."
-            )
+def refuse_worse(name: str, judged: Judgement) -> None:
+    """Raise QuantizationRefused with both figures if more accuracy was lost than is allowed."""
+    if not judged.loss.accepted:
+        protocol = judged.pairs[-1].quantized.protocol
+        raise QuantizationRefused(
+            f"{name} was not stored: it has {judged.loss.describe()} ({protocol.mode}, {protocol.pictures}, "
+            f"{protocol.people} people). Give more frames, frames closer to its later use, or another --max-drop."
+        )
 
 
-def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrames) -> tuple[Measured, Measured]:
+def _on_images(coco: CocoSet, manifests: tuple[Manifest, Manifest], runtimes: list[Runtime]) -> Pair:
+    source, quantized = (
+        measure(plan_evaluation(coco, manifest, runtime, "multi", None), runtime)
+        for manifest, runtime in zip(manifests, runtimes, strict=True)
+    )
+    return Pair(source, quantized)
+
+
+def _doubt(source: Measured) -> str:
+    return doubt_about_ap(source.protocol.people, source.figures.ap or 0.0)
+
+
+def _people_of(source: Measured) -> str:
+    return f"{source.protocol.people:,} people are annotated"
+
+
+def _loss(pair: Pair, max_drop: float | None) -> AccuracyLoss:
+    """Compare by AP where the figures have it, else by agreement. max_drop: share; None = the measure's own limit"""
+    before, after = pair.source.figures, pair.quantized.figures
+    if before.ap is None or after.ap is None:
+        limit = MAX_AGREEMENT_LOSS if max_drop is None else max_drop
+        return AccuracyLoss("agreement", before.mean_oks, after.mean_oks, limit)
+    return AccuracyLoss("AP", before.ap, after.ap, MAX_AP_LOSS if max_drop is None else max_drop)
+
+
+def _with_speeds(pair: Pair, speed: SpeedRatio) -> Pair:
+    """Add both speeds, from rounds in turns; none where they are in doubt, so that nobody divides them."""
+    source, quantized = (None, None) if speed.doubt else (speed.first_per_s, speed.second_per_s)
+    return Pair(
+        dataclasses.replace(pair.source, inferences_per_s=source),
+        dataclasses.replace(pair.quantized, inferences_per_s=quantized),
+    )
+
+
+def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrames) -> Pair:
     theirs = _people(manifest.decoder, manifest.decode_params, runtimes[0], frames.held_out)
     unsure = evaluation_params(manifest, "multi")
     measured = []
@@ -107,7 +146,7 @@ def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrame
         if not people:
             raise NightjarError(
                 f"{manifest.name} finds nobody in {len(frames.held_out)} frames of the archive. Give an archive with "
-                "people, or annotated images with --coco and --images."
+                f"people, or at least {LEAST_PEOPLE} annotated people with --coco and --images."
             )
         protocol = Protocol(
             mode="agreement",
@@ -125,10 +164,9 @@ def _agreement(manifest: Manifest, runtimes: list[Runtime], frames: ArchiveFrame
             device=runtime.device,
             precision=runtime.precision,
         )
-        speed = inferences_per_s(runtime, grey(manifest.input.height, manifest.input.width))
-        measured.append(Measured(protocol, Figures(agreement), speed))
+        measured.append(Measured(protocol, Figures(agreement)))
     log.info("Compared on %s frames with %s people", len(frames.held_out), measured[0].protocol.people)
-    return measured[0], measured[1]
+    return Pair(*measured)
 
 
 def _people(decoder: str, params: dict[str, object], runtime: Runtime, frames: list[Tensor]) -> list[FramePoses]:

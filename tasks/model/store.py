@@ -4,8 +4,6 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from prefect import task
-
 from models.manifest import MANIFEST_FILE, Manifest
 from storage.objects.artifacts import put_folder
 from storage.sql import catalogue
@@ -13,16 +11,8 @@ from tasks.model.cache import FILES, fetch_model, model_prefix
 from tasks.model.early_checks import refuse_other_rate
 from tasks.model.names import require_model
 from tasks.model.stored import version_of
-from tasks.runs.policy import TASK
 from tasks.site.scratch import scratch_folder
-from tasks.site.site import Site, reopen_site
-
-
-@task(name="store model", **TASK)
-def store_model_task(folder: Path, manifest: Manifest) -> int:
-    """Store and register a converted model. Returns its id."""
-    with reopen_site() as site:
-        return store_model(site, folder, manifest)
+from tasks.site.site import Site
 
 
 def store_model(site: Site, folder: Path, manifest: Manifest) -> int:

@@ -16,12 +16,12 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
 from models.types import NightjarError
+from tasks.runs.run_state import RESUME_HINT
 from tasks.runs.tags import tag_run
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-RESUME_HINT = "What was done is kept. Run it again to continue"
 POLL_EVERY_S = 3.0
 STOPPED = (StateType.CANCELLING, StateType.CANCELLED)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

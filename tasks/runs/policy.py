@@ -1,7 +1,7 @@
 """Common settings of all tasks and flows: no caching, no pickling, no tracebacks for users' errors."""
 
 import logging
-from typing import Any, TypeVar
+from typing import Any
 
 from prefect.cache_policies import NO_CACHE
 
@@ -11,17 +11,6 @@ from tasks.runs.logs import show_log_lines
 # Prefect would pickle results and trust its cache. The ledger is the truth here.
 TASK: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 FLOW: dict[str, Any] = {"persist_result": False}
-T = TypeVar("T")
-
-
-def not_traversed(made: type[T]) -> type[T]:
-    """Let Prefect pass on the objects of a dataclass without traversing them.
-
-    Prefect visits all fields of a dataclass, with nested lists and dicts, several times per task, which takes minutes
-    for the files of a large archive. It recognises a dataclass by this attribute, which the class no longer needs.
-    """
-    del made.__dataclass_fields__  # type: ignore[attr-defined]
-    return made
 
 
 class _NoTrace(logging.Filter):

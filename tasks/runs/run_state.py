@@ -1,6 +1,8 @@
-"""State of a run in Prefect, for scheduling decisions. Imports no Prefect."""
+"""State of a run in Prefect, for scheduling decisions and messages. Imports no Prefect."""
 
 from typing import NamedTuple
+
+RESUME_HINT = "What was done is kept. Run it again to continue"
 
 
 class RunState(NamedTuple):

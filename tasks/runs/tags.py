@@ -15,7 +15,7 @@ TIMEOUT_S = 10.0
 def tag_run() -> None:
     """Tag this run as Nightjar's, and with its process, if its command or deployment did not.
 
-    A restarted run has another process. If the server does not answer, the run goes on without tags.
+    A restarted run has another process. If the server does not answer, the run continues without tags.
     """
     run_id = flow_run.get_id()
     if not run_id:

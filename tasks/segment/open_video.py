@@ -12,7 +12,7 @@ from storage.objects.archive import Archive, Entry
 from storage.objects.places import ObjectError
 from storage.sandbox.parent import Sandbox
 from storage.video.coded_film import CodedFilm
-from storage.video.probe import begins_with, from_record, probe_record
+from storage.video.probe import begins_with, checked_created_s, created_record, from_record, probe_record
 from tasks.site.settings import ReadLimits
 
 KEPT_FRAMES = 1_000_000  # of all probes together: 24 MB
@@ -137,6 +137,11 @@ def probe_again(
 def starts_with(sandbox: Sandbox, path: Path, limits: ReadLimits, sha256: str, size_bytes: int) -> bool:
     """Return True if the file's first size_bytes have this hash, computed in the sandbox. Raises as probe does."""
     return _read(sandbox, limits, begins_with, path, sha256, size_bytes) is True
+
+
+def read_created_s(sandbox: Sandbox, path: Path, limits: ReadLimits) -> float | None:
+    """Read a video's creation time from its header, seconds since 1970; None = it claims none. Raises as probe does."""
+    return checked_created_s(_read(sandbox, limits, created_record, path)["created_s"])
 
 
 def _read(sandbox: Sandbox, limits: ReadLimits, function: Callable[..., Any], path: Path, *arguments: Any) -> Any:

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.parse import quote
 from zoneinfo import ZoneInfo, available_timezones
 
 from dotenv import dotenv_values
@@ -20,6 +22,7 @@ _log = logging.getLogger(__name__)
 
 # Read by the tests and by the install script of an edge machine, not by the program.
 OTHERS = ("NIGHTJAR_TEST_", "NIGHTJAR_SETUPVARS")
+OF_ONE_COMMAND = "_NIGHTJAR_PASSING_SERVER"  # the address of a Prefect server that ends with the command
 ALREADY_WARNED = "_NIGHTJAR_UNKNOWN"  # names about which a parent process has warned
 
 PRINTABLE = r"^[^\p{C}]+$"  # no control or formatting characters
@@ -28,8 +31,19 @@ PRINTABLE = r"^[^\p{C}]+$"  # no control or formatting characters
 SLOWEST_BYTES_PER_S = 2_000_000  # a disk with 20 MB/s, five reads per file, half of the time for other work
 
 
+# Of messages, in Apprise's form. A comma may also belong to an address.
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9]*://\S+")
+BETWEEN_ADDRESSES = re.compile(r"[\s,]+(?=[A-Za-z][A-Za-z0-9]*://)|\s+")
+
+
+def split_addresses(text: SecretStr | None) -> list[SecretStr]:
+    """Return the addresses of a setting, without empty ones and repetitions."""
+    parts = BETWEEN_ADDRESSES.split(text.get_secret_value()) if text else []
+    return [SecretStr(part) for part in dict.fromkeys(part.strip(",") for part in parts) if part]
+
+
 class ReadLimits(NamedTuple):
-    """Limits for probing a file. cpu_s: CPU seconds; base_s: seconds by the clock for any file
+    """Limits for probing a file. cpu_s: CPU seconds; base_s: wall-clock seconds for any file
 
     One second is added per SLOWEST_BYTES_PER_S: a file is hashed once, and demuxed several times if it has several
     streams or damaged times.
@@ -39,7 +53,7 @@ class ReadLimits(NamedTuple):
     base_s: float
 
     def wall_s(self, size_bytes: int) -> float:
-        """Seconds by the clock for a file of this size."""
+        """Wall-clock seconds for a file of this size."""
         return self.base_s + size_bytes / SLOWEST_BYTES_PER_S
 
 
@@ -55,6 +69,7 @@ class _PrefectClient(BaseSettings):
     server_api_auth_string: SecretStr | None = None
     api_auth_string: SecretStr | None = None
     api_url: str | None = None
+    ui_url: str | None = None
     api_database_connection_url: SecretStr | None = None
     server_database_connection_url: SecretStr | None = None
 
@@ -91,6 +106,12 @@ class Settings(BaseSettings):
         "when_supported", description="`when_required` for older stores."
     )
     cache_bytes: int = Field(20 * 2**30, gt=0, description="Maximum size of the cache for videos of an S3 archive.")
+    media_cache_bytes: int = Field(
+        10 * 2**30,
+        ge=2**26,
+        description="Maximum size of the cache of `nightjar browse`: videos that were converted for browsers, and "
+        "stills.",
+    )
     decoder_memory_bytes: int = Field(
         4 * 2**30, gt=0, description="Memory limit of a decoder. A video that exceeds it is quarantined."
     )
@@ -119,6 +140,13 @@ class Settings(BaseSettings):
     device: str = Field(
         "CPU", min_length=1, max_length=100, pattern=PRINTABLE, description="OpenVINO device: CPU, MYRIAD, MULTI:…"
     )
+    inference_niceness: int = Field(
+        0,
+        ge=0,
+        le=19,
+        description="Niceness of the threads that infer on a CPU. 0 takes a fair share beside other programs; more "
+        "leaves the cores to them.",
+    )
     fallback: Literal["cpu", "none"] = Field(
         "none", description="Continue on the CPU when a worker's device is lost, or stop."
     )
@@ -127,11 +155,28 @@ class Settings(BaseSettings):
         description="Time zone of reports, charts, logs and the schedule, such as Europe/Berlin. The database keeps "
         "UTC. [default: the machine's]",
     )
+    site_file: Path | None = Field(
+        None,
+        description="Site file: cameras, clocks, zones, rules and messages, see site.md. [default: `nightjar.toml` in "
+        "home]",
+    )
     spool_bytes: int = Field(
         2 * 2**30, gt=0, description="Maximum size of the results that a worker keeps while the store is unavailable."
     )
+    notify_urls: SecretStr | None = Field(
+        None,
+        description="Addresses of messages about events and nights, as Apprise writes them, such as "
+        "mailto://user:password@example.org. Separate several by spaces or commas. [default: no messages]",
+    )
 
-    @field_validator("artifacts", "s3_endpoint_url")
+    browse_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="Address at which users reach the pages of `nightjar browse`, for links in reports and messages. "
+        "[default: that of the running `nightjar browse`]",
+    )
+
+    @field_validator("artifacts", "s3_endpoint_url", "browse_url")
     @classmethod
     def _no_password(cls, address: str | None) -> str | None:
         try:
@@ -140,11 +185,19 @@ class Settings(BaseSettings):
             raise ValueError(str(error)) from None
         return address
 
+    @field_validator("notify_urls")
+    @classmethod
+    def _addresses(cls, text: SecretStr | None) -> SecretStr | None:
+        for number, url in enumerate(split_addresses(text), 1):
+            if not ADDRESS.fullmatch(url.get_secret_value()):
+                raise ValueError(f"Address {number} is not of the form scheme://host.")
+        return text
+
     @field_validator("timezone")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name and name not in available_timezones():
-            raise ValueError(f"the time zone {name!r} does not exist. Give one such as Europe/Berlin or UTC.")
+        if name and name not in _time_zones():
+            raise ValueError(f"The time zone {name!r} does not exist. Give one such as Europe/Berlin or UTC.")
         return name
 
     @property
@@ -165,6 +218,10 @@ class Settings(BaseSettings):
         return f"sqlite:///{_escaped(self.home.resolve() / 'nightjar.db')}"
 
     @property
+    def site_file_path(self) -> Path:
+        return self.site_file or self.home.resolve() / "nightjar.toml"
+
+    @property
     def artifacts_location(self) -> str:
         return self.artifacts or str(self.home.resolve() / "artifacts")
 
@@ -175,6 +232,10 @@ class Settings(BaseSettings):
     @property
     def video_cache(self) -> Path:
         return self.home.resolve() / "cache" / "videos"
+
+    @property
+    def media_cache(self) -> Path:
+        return self.home.resolve() / "cache" / "media"
 
     @property
     def download_cache(self) -> Path:
@@ -255,9 +316,28 @@ def prefect_has_own_database() -> bool:
     return bool(client.api_database_connection_url or client.server_database_connection_url)
 
 
-def use_prefect_api(url: str) -> None:
-    """Let Prefect use this server. Call it before the first import of Prefect."""
+def use_prefect_api(url: str, *, of_one_command: bool = False) -> None:
+    """Let Prefect use this server. Call it before the first import of Prefect.
+
+    of_one_command: the server ends with this command, so that no link to it is worth sending
+    """
     os.environ["PREFECT_API_URL"] = url
+    os.environ[OF_ONE_COMMAND] = url if of_one_command else ""
+
+
+def prefect_ui_url() -> str | None:
+    """Return the address of Prefect's pages; None if they end with this command, or are not known."""
+    read = _PrefectClient()
+    if read.ui_url:
+        return read.ui_url.rstrip("/")
+    if not read.api_url or read.api_url == os.environ.get(OF_ONE_COMMAND):
+        return None
+    return read.api_url.rstrip("/").removesuffix("/api")
+
+
+def flow_run_url(ui_url: str, flow_run_id: str) -> str:
+    """Return the address of a run on the pages of Prefect at this address."""
+    return f"{ui_url}/runs/flow-run/{quote(flow_run_id, safe='')}"
 
 
 def up_lock() -> Path:
@@ -311,6 +391,8 @@ def prefect_server_environment() -> dict[str, str]:
 def set_worker_environment(settings: Settings, name: str, device: str, fallback: str) -> None:
     """Set the environment that flow runs inherit from their worker: its identity and heartbeats."""
     os.environ["NIGHTJAR_HOME"] = str(settings.home.resolve())
+    if settings.site_file is not None:
+        os.environ["NIGHTJAR_SITE_FILE"] = str(settings.site_file.resolve())
     os.environ["NIGHTJAR_WORKER_NAME"] = name
     os.environ["NIGHTJAR_DEVICE"] = device
     os.environ["NIGHTJAR_FALLBACK"] = fallback
@@ -333,4 +415,10 @@ def temporary_root() -> Path:
 def machine_time_zone() -> str:
     """Return the IANA name of this machine's time zone, UTC if it has none."""
     name = os.environ.get("TZ") or str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
-    return name if name in available_timezones() else "UTC"
+    return name if name in _time_zones() else "UTC"
+
+
+@cache
+def _time_zones() -> set[str]:
+    """Return the names of all time zones. Cached, as Python reads thousands of files for them."""
+    return available_timezones()

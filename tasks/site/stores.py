@@ -11,8 +11,8 @@ from tasks.site.settings import Settings
 
 # Files and folders that Nightjar creates in its home, and at the top of its artifact store.
 DATABASE = ("nightjar.db", "nightjar.db-wal", "nightjar.db-shm", "nightjar.db-journal")
-HOME = {*DATABASE, "artifacts", "cache", "demo", "locks", "prefect", "spool", "training"}
-ARTIFACTS = {"assignments", "batches", "evaluations", "models", "overlays", "results", "training", PROOF}
+HOME = {*DATABASE, "artifacts", "browse.lock", "cache", "demo", "locks", "prefect", "spool", "training"}
+ARTIFACTS = {"assignments", "batches", "evaluations", "events", "models", "overlays", "results", "training", PROOF}
 
 
 def keep_private(settings: Settings) -> None:

@@ -80,7 +80,7 @@ class EndState(NamedTuple):
 
 
 def end_state_of(run: ObservedRun, known: LedgerRun | None) -> EndState | None:
-    """Return the state in which to end a run; None if it may go on."""
+    """Return the state in which to end a run; None if it may continue."""
     if known and _was_restarted(run, known):
         known = None
     if known and known.ended and run.state in OPEN:

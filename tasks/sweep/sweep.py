@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
 from models.types import NightjarError, Segment
-from storage.ledger import assignments, batches, recovery
+from storage.ledger import analyses, assignments, batches, recovery
 from storage.ledger.leases import Claim
 from storage.objects.artifacts import Artifacts
 from storage.objects.places import ObjectError, parse_place
@@ -20,6 +21,9 @@ from storage.parquet import Result, ResultError
 from storage.sql import trainings
 from storage.sql.database import Database, check, migrate, open_database
 from tasks.fleet import messages
+from tasks.notify.addresses import read_addresses
+from tasks.notify.missing import MissedNight, queue_missed
+from tasks.notify.start import SWEEP_AHEAD_S, tell
 from tasks.segment.load import load_results
 from tasks.segment.result_files import result_prefix
 from tasks.site.owner import host_name, is_dead
@@ -27,9 +31,11 @@ from tasks.site.scratch import clean_up, scratch_folder
 from tasks.site.settings import Settings, prefect_api_url
 from tasks.site.stores import artifact_store
 from tasks.sweep.report import Report
+from tasks.text.wording import capitalized
 
 ADOPT_S = 900.0  # time for a killed parent to restart and adopt its work in progress
 IDLE_S = recovery.DAY_S  # without activity, after which a batch on another host counts as crashed
+MESSAGES_S = 180.0  # systemd ends the processes of a service when its command ends
 NAMED = 5  # keys named in one line
 MAX_LOOKUPS = 100  # missing keys that are looked up one by one
 USER_INFO = re.compile(r"//[^/@\s]*@")  # an address may hold a password
@@ -53,7 +59,7 @@ class Options:
 
 def sweep(settings: Settings, options: Options) -> Report:
     """Run all steps, even if some fail. Prefect's step also works without the ledger."""
-    report = Report(options.dry_run)
+    report, missed = Report(options.dry_run), list[MissedNight]()
     engine: Database | None = None
     with _step(report, "database"):
         engine = _open_ledger(settings, options)
@@ -64,7 +70,12 @@ def sweep(settings: Settings, options: Options) -> Report:
             _sweep_ledger(engine, artifact_store(settings), options, report)
         if prefect_api_url():
             with _step(report, "Prefect"):
-                _sweep_prefect(engine, options, report)
+                missed += _sweep_prefect(engine, options, report)
+        if engine is not None:
+            with _step(report, "nights"):
+                report_late_batches(engine, options.expect_within_h, missed, report)
+            with _step(report, "messages"):
+                send_messages(engine, settings, missed, report)
     finally:
         if engine is not None:
             engine.dispose()
@@ -108,15 +119,23 @@ def _sweep_ledger(engine: Database, artifacts: Artifacts, options: Options, repo
         crash_idle(engine, report)
     with _step(report, "trainings"):
         close_trainings(engine, report)
-    if options.expect_within_h is not None:
-        with _step(report, "nights"):
-            report_late_batches(engine, options.expect_within_h, report)
+    with _step(report, "analyses"):
+        clear_analyses(engine, report)
 
 
-def _sweep_prefect(engine: Database | None, options: Options, report: Report) -> None:
+def _sweep_prefect(engine: Database | None, options: Options, report: Report) -> list[MissedNight]:
+    """Sweep Prefect, and return the nights that its schedules demanded in vain."""
     from tasks.sweep.prefect import sweep_prefect  # Prefect takes seconds to import
+    from tasks.sweep.schedules import missed_nights
 
     sweep_prefect(engine, options.second_look_s, report)
+    missed = missed_nights(engine) if engine is not None else []
+    for night in missed:
+        report.wrong.append(
+            f"no batch over {night.archive} has started, although its schedule demanded one at "
+            f"{night.expected_at:%Y-%m-%d %H:%M} UTC. Check Prefect's server and its worker."
+        )
+    return missed
 
 
 def clean_up_temporary_files(settings: Settings, report: Report) -> None:
@@ -181,11 +200,25 @@ def close_trainings(engine: Database, report: Report) -> None:
         report.did(f"marked training run {training_run_id} as failed: {reason}")
 
 
-def report_late_batches(engine: Database, within_h: float, report: Report) -> None:
-    """Report archives in use whose newest batch is too old or failed."""
+def clear_analyses(engine: Database, report: Report) -> None:
+    """Give up analyses of ended processes, and delete the rows of those that were given up or replaced."""
+    dead = sum(map(is_dead, analyses.owners_of_analyses(engine)))
+    replaced = analyses.count_replaced(engine)
+    if not report.dry:
+        analyses.release_dead_analyses(engine, is_dead)
+        analyses.delete_replaced(engine)
+    report.count(dead, "gave up {} analyses of ended processes, which the next run makes again")
+    report.count(replaced, "deleted the rows of {} analyses that newer ones have replaced")
+
+
+def report_late_batches(engine: Database, within_h: float | None, missed: list[MissedNight], report: Report) -> None:
+    """Report archives in use whose newest batch is too old or failed, and add their last missed night."""
+    if within_h is None:
+        return
     for night in recovery.last_nights(engine, within_h * 3600):
         last = f"the newest batch over {night.archive}, {night.batch_id}, started at {night.started_at}"
         if night.late:
+            missed.append(MissedNight(night.archive, _last_due(night.began), f"{capitalized(last)}."))
             report.wrong.append(
                 f"{last}, more than {within_h:g} h ago. Run 'nightjar batches --last 1', and check Prefect's schedule."
             )
@@ -197,6 +230,22 @@ def report_late_batches(engine: Database, within_h: float, report: Report) -> No
             )
         elif night.status == "completed" and night.files_listed == 0:
             report.wrong.append(f"{last} and found no videos. Mount the archive's disk, or correct its location.")
+
+
+def _last_due(began: datetime) -> datetime:
+    """Return the time at which the last nightly batch after this one was due."""
+    days = (datetime.now(UTC) - began) // timedelta(days=1)
+    return began + timedelta(days=max(days, 1))
+
+
+def send_messages(engine: Database, settings: Settings, missed: list[MissedNight], report: Report) -> None:
+    """Send messages about missed nights, and those that still wait."""
+    addresses = read_addresses(settings)
+    if report.dry or not addresses:
+        return
+    number = queue_missed(engine, addresses, missed, settings.zone)
+    report.count(number, "queued {} messages about missed nights")
+    tell(engine, settings, wait_s=MESSAGES_S, ahead_s=SWEEP_AHEAD_S)
 
 
 def compare_results(engine: Database, artifacts: Artifacts, verify: bool, report: Report) -> None:

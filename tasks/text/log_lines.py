@@ -3,7 +3,8 @@
 import logging
 import sys
 import traceback
-from textwrap import indent
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from models.text import visible
@@ -30,8 +31,26 @@ class VisibleRecord(logging.LogRecord):
         return visible(super().getMessage())
 
 
+@contextmanager
+def log_lines_on_terminal(packages: Iterable[str]) -> Iterator[None]:
+    """Show the log lines of these packages on the terminal. For commands without Prefect, which shows those of runs."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s | %(levelname)-7s | %(message)s", "%H:%M:%S"))
+    loggers = [logging.getLogger(package) for package in packages]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.removeHandler(handler)
+
+
 def _indented(text: str) -> str:
-    return indent("\n".join(map(visible, text.rstrip("\n").splitlines())), "  ")
+    return "\n".join(f"  {visible(line)}" for line in text.rstrip("\n").splitlines())  # also lines of blanks
 
 
 def keep_log_lines_whole() -> None:

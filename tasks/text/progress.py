@@ -14,6 +14,7 @@ from models.text import visible
 log = logging.getLogger(__name__)
 
 LOG_EVERY_S = 15.0
+SHOW_EVERY_S = 0.1  # updating the bar costs as much as decoding a pose
 
 
 @contextmanager
@@ -33,7 +34,7 @@ class FrameProgress:
 
     def __init__(self, total_frames: int) -> None:
         self.total, self.done = total_frames, 0
-        self._begun = self._log_at = time.monotonic()
+        self._begun = self._log_at = self._show_at = time.monotonic()
         self.what = ""
         columns = (
             TextColumn("{task.completed:,.0f} of {task.total:,.0f} frames"),
@@ -68,8 +69,11 @@ class FrameProgress:
         """Add newly finished frames. what: name of the current video"""
         self.done += frames
         now = time.monotonic()
-        self._bar.update(self._task, completed=self.done, speed=self.frames_per_s, what=visible(what))
+        if now < self._show_at and self.done < self.total:
+            return
+        self._show_at = now + SHOW_EVERY_S
         self.what = visible(what)
+        self._bar.update(self._task, completed=self.done, speed=self.frames_per_s, what=self.what)
         if now - self._log_at >= LOG_EVERY_S and self._bar.disable:
             self._log_at = now
             log.info(self.text(what))

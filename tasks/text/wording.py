@@ -27,9 +27,9 @@ def deviation(took_s: float, estimated_s: float) -> str:
     return f"{percent} % {'longer' if ratio > 1 else 'shorter'} than estimated" if percent else "as long as estimated"
 
 
-def count(number: int, thing: str) -> str:
-    """Format a number with its noun: 1 segment, 1,200 segments."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def count(number: int, thing: str, things: str | None = None) -> str:
+    """Format a number with its noun: 1 segment, 1,200 segments. things: a plural with other letters than an added s"""
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def file_size(size_bytes: int) -> str:
@@ -74,5 +74,20 @@ def kind(device: str) -> str:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the closest known name, ignoring case; None if none is close."""
     by_folded = {each.casefold(): each for each in known}
-    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=ALIKE)
-    return by_folded[found[0]] if found else None
+    folded = name.casefold()
+    # difflib finds '0_00' and '0000' unlike, as it takes the longest equal part first.
+    found = difflib.get_close_matches(folded, by_folded, n=1, cutoff=ALIKE) or sorted(
+        (each for each in by_folded if _equal_places(folded, each) >= ALIKE),
+        key=lambda each: _equal_places(folded, each),
+    )
+    return by_folded[found[-1]] if found else None
+
+
+def _equal_places(one: str, other: str) -> float:
+    """Return the share of places with the same character."""
+    return sum(a == b for a, b in zip(one, other, strict=False)) / max(len(one), len(other), 1)
+
+
+def capitalized(line: str) -> str:
+    """Return the line with an initial capital, as the beginning of a sentence. The rest stays."""
+    return line[:1].upper() + line[1:]

@@ -27,7 +27,9 @@ from storage.objects.downloads import fetch_url
 from storage.sql import trainings
 from storage.sql.database import Database
 from storage.sql.trainings import PredictionRow, TrainingPlan
+from tasks.benchmark.machine import describe_machine
 from tasks.runs.policy import TASK
+from tasks.site.artifact_keys import failure_key, training_picture_key
 from tasks.site.settings import read_settings
 from tasks.site.site import Site, reopen_site
 from tasks.text.progress import byte_progress
@@ -183,7 +185,7 @@ def plan_training(spec: FinetuneSpec, data: Data, weights: Path) -> TrainingPlan
         name=spec.name,
         preset=spec.preset,
         params=params,
-        data=json.dumps({**_described(spec), "counts": data.table, "notes": data.notes}),
+        data=json.dumps({**_described(spec), "machine": describe_machine(), "counts": data.table, "notes": data.notes}),
         **number,
     )
 
@@ -198,7 +200,7 @@ def prediction_rows(pictures: Sequence[Picture], scores: Mapping[PictureKey, flo
     return [
         PredictionRow(
             picture.sha256,
-            ",".join(map(str, picture.box or ())),
+            box_text(picture.box),
             str(picture.path),
             picture.source,
             LABELS[picture.car],
@@ -207,6 +209,11 @@ def prediction_rows(pictures: Sequence[Picture], scores: Mapping[PictureKey, flo
         )
         for picture in pictures
     ]
+
+
+def box_text(box: tuple[int, int, int, int] | None) -> str:
+    """Return a box as `training_predictions` has it; empty for the whole picture."""
+    return ",".join(map(str, box or ()))
 
 
 @contextmanager
@@ -266,16 +273,26 @@ def train(
 
 
 @task(name="keep pictures", **TASK)
-def keep_task(run_key: str, pictures: Mapping[str, bytes], model: Path) -> dict[str, str]:
-    """Store the charts and the Keras model of a training. Returns name -> address."""
+def keep_task(
+    run_key: str, pictures: Mapping[str, bytes], failures: Mapping[PictureKey, bytes], model: Path
+) -> dict[str, str]:
+    """Store the charts, the failures and the Keras model of a training. Returns name -> address."""
     with reopen_site() as site:
-        return keep(site, run_key, pictures, model)
+        return keep(site, run_key, pictures, failures, model)
 
 
-def keep(site: Site, run_key: str, pictures: Mapping[str, bytes], model: Path) -> dict[str, str]:
-    """Put the charts (name -> PNG) and the Keras model into the artifact store. Returns name -> address."""
+def keep(
+    site: Site, run_key: str, pictures: Mapping[str, bytes], failures: Mapping[PictureKey, bytes], model: Path
+) -> dict[str, str]:
+    """Put the charts, the failures and the Keras model into the artifact store.
+
+    pictures: name -> PNG; failures: hash and box -> JPEG
+    Returns the addresses of the charts and the model, by name.
+    """
     for name, png in pictures.items():
-        site.artifacts.put_bytes(f"training/{run_key}/{name}.png", png)
+        site.artifacts.put_bytes(training_picture_key(run_key, name), png)
+    for (sha256, box), jpeg in failures.items():
+        site.artifacts.put_bytes(failure_key(run_key, sha256, box_text(box)), jpeg)
     site.artifacts.put_file(f"training/{run_key}/model.keras", model)
     names = [*(f"{name}.png" for name in pictures), "model.keras"]
     return {Path(name).stem: site.artifacts.url(f"training/{run_key}/{name}") for name in names}

@@ -14,10 +14,13 @@ from models.car_classifier.params import FinetuneParams
 from models.datasets.picture import SPLITS
 from models.types import Epoch
 from storage.sql.catalogue import find_model
+from storage.sql.database import Database
 from storage.sql.trainings import PredictionRow, read_pictures, read_trainings
+from tasks.site.artifact_keys import TRAINING_PICTURES, training_picture_key
 from tasks.site.site import Site
 from tasks.text.wording import duration
-from tasks.training.judge import empty_column, failed, imbalance
+from tasks.training.failures import failed
+from tasks.training.judge import empty_column, imbalance
 
 NAMED_FAILURES = 20
 
@@ -32,12 +35,23 @@ class Comparison:
 
 
 def compare(site: Site, runs: Sequence[int]) -> Comparison:
-    """Compare hyper-parameters, pictures, epochs and test figures of runs. Raises DatabaseError."""
+    """Compare runs as `compare_figures` does, and store their curves on shared axes. Raises DatabaseError."""
     found = read_trainings(site.engine, runs)
-    pictures = [read_pictures(site.engine, run["training_run_id"]) for run in found]
+    comparison = compare_figures(site.engine, found)
+    _add_pictures(site, found, comparison)
+    return comparison
+
+
+def compare_figures(engine: Database, found: Sequence[dict[str, Any]]) -> Comparison:
+    """Compare hyper-parameters, pictures, epochs and test figures of runs. Writes nothing.
+
+    found: from `read_trainings`
+    """
+    runs = [run["training_run_id"] for run in found]
+    pictures = [read_pictures(engine, run) for run in runs]
     tested = [_test_set(run, rows) for run, rows in zip(found, pictures, strict=True)]
     rows = [(name, [str(run[name]) for run in found]) for name in ("name", "preset", "status")]
-    rows += [("model version", [_version(run) for run in found]), ("model of that name now", _meanings(site, found))]
+    rows += [("model version", [_version(run) for run in found]), ("model of that name now", _meanings(engine, found))]
     rows += [*_differing(found), *_figures(found)]
     if len(found) > 1:
         rows.append(("test set", _test_sets(runs, tested)))
@@ -46,7 +60,6 @@ def compare(site: Site, runs: Sequence[int]) -> Comparison:
         comparison.failures += _failure_lines(run, rows_of_run)
     if len({each for each in tested if each is not None}) > 1:
         comparison.failures.append("The test sets differ, so the figures of these runs cannot be compared.")
-    _add_pictures(site, found, comparison)
     return comparison
 
 
@@ -81,11 +94,11 @@ def _version(run: dict[str, Any]) -> str:
     return f"{version} (run-{run['training_run_id']})" if version else ""
 
 
-def _meanings(site: Site, found: Sequence[dict[str, Any]]) -> list[str]:
+def _meanings(engine: Database, found: Sequence[dict[str, Any]]) -> list[str]:
     """Return the model that each run's name refers to now: every training of that name changes it."""
     said = []
     for run in found:
-        today = find_model(site.engine, run["name"])
+        today = find_model(engine, run["name"])
         if today is None:
             said.append("no model yet")
         elif today[0] == run["model_version_id"]:
@@ -175,8 +188,8 @@ def _one_sided(run: dict[str, Any], pictures: Sequence[PredictionRow]) -> list[s
 def _add_pictures(site: Site, found: Sequence[dict[str, Any]], comparison: Comparison) -> None:
     """Add the runs' own pictures; for several runs also their curves on shared axes."""
     for run in found:
-        for what in ("curves", "scores", "confusion", "failures", "near_misses"):
-            key = f"training/{run['run_key']}/{what}.png"
+        for what in TRAINING_PICTURES:
+            key = training_picture_key(run["run_key"], what)
             if run["status"] == "completed" and site.artifacts.exists(key):
                 comparison.addresses[f"run {run['training_run_id']}, {what}"] = site.artifacts.url(key)
     curves = [_curve(run) for run in found if run["epochs"]]

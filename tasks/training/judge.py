@@ -14,7 +14,6 @@ from prefect import task
 
 from models.car_classifier.charts import draw_scores
 from models.car_classifier.metrics import (
-    THRESHOLD,
     ClassifierMetrics,
     Confusion,
     choose_threshold,
@@ -23,13 +22,20 @@ from models.car_classifier.metrics import (
     share_interval,
 )
 from models.car_classifier.params import FinetuneParams
-from models.car_classifier.pictures import draw_confusion, draw_training, failure_sheet, near_miss_sheet, near_misses
+from models.car_classifier.pictures import (
+    draw_confusion,
+    draw_training,
+    failure_sheet,
+    near_miss_sheet,
+    near_misses,
+    small_jpeg,
+)
 from models.datasets.picture import Picture
 from models.manifest import Manifest
 from models.text import visible
-from storage.sql.trainings import PredictionRow
 from tasks.runs.policy import TASK
-from tasks.training.car_classifier import PictureKey
+from tasks.training.car_classifier import PictureKey, box_text, prediction_rows
+from tasks.training.failures import MOST_KEPT, failed
 
 if TYPE_CHECKING:  # TensorFlow takes seconds to import, and only the training needs it
     from models.car_classifier.train import Trained
@@ -47,6 +53,7 @@ class TrainedScores:
     metrics: at the threshold that was chosen on the validation pictures
     at_default: confusion at a threshold of 0.5
     pictures: name -> PNG: curves, scores, confusion and, if there are any, failures and near_misses
+    failures: the most confident mistakes, at most MOST_KEPT: hash and box -> JPEG of at most SMALL_SIDE_PX
     near: the near misses, the nearest first
     scores: scores of the validation and test pictures
     """
@@ -55,6 +62,7 @@ class TrainedScores:
     at_default: Confusion
     validation_pictures: int
     pictures: dict[str, bytes]
+    failures: dict[PictureKey, bytes]
     near: list[str]
     folders: "list[FolderAccuracy]"
     scores: dict[PictureKey, float]
@@ -117,6 +125,7 @@ def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "T
         at_default=confusion(cars, trained.scores),
         validation_pictures=len(trained.validation),
         pictures=pictures,
+        failures=_small_failures(trained, threshold),
         near=[_scored(trained, index) for index in near_misses(trained.test, trained.scores, threshold)],
         folders=by_folder(trained.test, (trained.scores >= threshold) == cars),
         scores=_by_picture(trained.validation, trained.validation_scores) | _by_picture(trained.test, trained.scores),
@@ -124,6 +133,13 @@ def judge(training_run_id: int, params: FinetuneParams, preset: str, trained: "T
 
 
 judge_task = task(name="judge", **TASK)(judge)
+
+
+def _small_failures(trained: "Trained", threshold: float) -> dict[PictureKey, bytes]:
+    pictures = {(one.sha256, box_text(one.box)): one for one in trained.test}
+    wrong = failed(prediction_rows(trained.test, _by_picture(trained.test, trained.scores)), threshold)
+    chosen = (pictures[row.sha256, row.box] for row in wrong[:MOST_KEPT])
+    return {(one.sha256, one.box): small_jpeg(one) for one in chosen}
 
 
 def judge_ir(folder: Path, manifest: Manifest, trained: "Trained", threshold: float) -> IrScores:
@@ -230,14 +246,3 @@ def imbalance(params: FinetuneParams, train: Mapping[bool, int]) -> list[str]:
 def _imbalanced(train: Mapping[bool, int]) -> bool:
     fewer, more = sorted((train.get(True, 0), train.get(False, 0)))
     return more >= IMBALANCE * fewer
-
-
-def failed(predictions: Sequence[PredictionRow], threshold: float) -> list[PredictionRow]:
-    """Return the misclassified pictures, the most confident mistakes first."""
-    scored = [row for row in predictions if row.score is not None]
-    wrong = [row for row in scored if (_score(row) >= threshold) != (row.label == "car")]
-    return sorted(wrong, key=lambda row: (-abs(_score(row) - threshold), row.picture))
-
-
-def _score(row: PredictionRow) -> float:
-    return THRESHOLD if row.score is None else row.score

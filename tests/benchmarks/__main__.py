@@ -3,6 +3,7 @@
 Absolute figures are of this machine and day. Ratios are measured in turns in one run, so other machines reproduce them.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -26,23 +27,30 @@ from tasks.model.store import store_model
 from tasks.site.settings import read_settings
 from tasks.site.site import open_site
 from tasks.text.markdown import markdown_table
-from tests.benchmarks.bench_pipeline import DATA, VIDEOS, converted
+from tests.benchmarks.models import converted, missing_data
 from tests.benchmarks.openvino_app import app_frames_per_s, compare_with_app
 
 OUT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 SECONDS = 8.0
 APP_ROUNDS, APP_SECONDS = 3, 3
 TURNS = 20
-# Title -> module and options. A benchmark that needs real videos is reported as left out without them.
+# Title -> module, options, and the options of a shortened run. One that needs real videos is left out without them.
 OTHERS = {
-    "Outputs to poses: the decoder compared with the plain one of the tests": ["bench_posenet_decode"],
-    "The pipeline compared with its limit": ["bench_pipeline", "--rounds", "3"],
-    "A night over many short clips": ["bench_clips", "--clips", "500"],
-    "Memory over a long video": ["bench_memory", "--minutes", "20"],
-    "Rows into and out of SQL": ["bench_load"],
-    "The queries of docs/queries.md on ten million rows of PostgreSQL": ["bench_queries", "--rows", "10000000"],
+    "Outputs to poses: the decoder compared with the plain one of the tests": ("bench_posenet_decode", [], []),
+    "The pipeline compared with its limit and with posenet-python": ("bench_pipeline", [], ["--rounds", "1"]),
+    "A night over many short clips": ("bench_clips", ["--clips", "500"], ["--clips", "20"]),
+    "Start of commands": ("bench_start", [], ["--rounds", "1"]),
+    "Memory over a long video": ("bench_memory", ["--minutes", "10"], ["--minutes", "1"]),
+    "Tracks and motion of a million person-frames": ("bench_analysis", [], ["--rows", "100000"]),
+    "Rows into and out of SQL": ("bench_load", [], []),
+    "The queries of docs/queries.md on PostgreSQL": (
+        "bench_queries",
+        ["--rows", "10000000"],
+        ["--rows", "200000"],
+    ),
 }
 NEED_VIDEOS = {"bench_pipeline", "bench_clips", "bench_memory"}
+LIMIT_S = 1800.0
 
 
 def measure_demo(folder: Path, manifest: Manifest, scratch: Path) -> list[BenchmarkRow]:
@@ -107,14 +115,21 @@ def article_section() -> str:
     return "Not measured here: the article's figures for its own Neural Compute Stick.\n\n" + markdown_table(rows)
 
 
-def output_of(module: str, options: Sequence[str], models: Path) -> str:
-    """Run a benchmark and return its output. models: folder of converted models, kept between benchmarks"""
-    if module in NEED_VIDEOS:
-        if missing := [video for video in VIDEOS.values() if not (DATA / video).exists()]:
-            return f"Left out: no {missing[0]} in {DATA}, the folder that NIGHTJAR_TEST_DATA names."
-        options = [*options, "--models", str(models)]
+def output_of(module: str, options: Sequence[str]) -> str:
+    """Run a benchmark. Returns its output, or the reason why there is none: one that fails must not cost the others.
+
+    What it says about a failure has paths of this machine in it, so it is for the terminal only.
+    """
+    if module in NEED_VIDEOS and (missing := missing_data()):
+        return f"Not measured: there is no {missing} in the folder that NIGHTJAR_TEST_DATA names."
     command = [sys.executable, "-m", f"tests.benchmarks.{module}", *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=1800)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return f"Not measured: it took more than {LIMIT_S:.0f} s."
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        return f"Not measured: `{module}` failed."
     return f"```\n{done.stdout.strip()}\n```"
 
 
@@ -129,23 +144,33 @@ def heading(load_before: float) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--posenet-python", type=Path, help="checkout of github.com/rwightman/posenet-python")
+    parser.add_argument("--short", action="store_true", help="check every part; its figures mean little")
+    parser.add_argument("--out", type=Path, default=OUT)
+    arguments = parser.parse_args()
     parts, begun, load_before = [], time.monotonic(), os.getloadavg()[0]
 
     def publish(title: str, text: str) -> None:
         parts.append(f"## {title}\n\n{text}")
-        print(f"\n{title}\n{text}", flush=True)
+        print(f"\n{title}\n{text}\n({time.monotonic() - begun:.0f} s so far)", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="nightjar-bench-") as place:
         scratch, folder = Path(place), Path(place) / "ir"
-        converted(DEMO_MODEL, SHIPPED / "model.json", folder)
+        converted(DEMO_MODEL, folder, SHIPPED / "model.json")
         manifest = Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8"))
         publish(f"{DEMO_MODEL}, by stage", speed_section(measure_demo(folder, manifest, scratch)))
         publish(f"{DEMO_MODEL} and OpenVINO's benchmark_app", app_section(folder, manifest, scratch))
-        for title, (module, *options) in OTHERS.items():
-            publish(title, output_of(module, options, scratch / "models"))
+        for title, (module, whole, short) in OTHERS.items():
+            options = short if arguments.short else whole
+            if module in NEED_VIDEOS:  # the models are kept between benchmarks
+                options = [*options, "--models", str(scratch / "models")]
+            if module == "bench_pipeline" and arguments.posenet_python:
+                options = [*options, "--posenet-python", str(arguments.posenet_python)]
+            publish(title, output_of(module, options))
     publish("The seed article's figures", article_section())
-    OUT.write_text("\n\n".join(["# Benchmarks", heading(load_before), *parts]) + "\n", encoding="utf-8")
-    print(f"\n{OUT}, after {time.monotonic() - begun:.0f} s")
+    arguments.out.write_text("\n\n".join(["# Benchmarks", heading(load_before), *parts]) + "\n", encoding="utf-8")
+    print(f"\n{arguments.out}, after {time.monotonic() - begun:.0f} s")
 
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ from storage.sql.query import query
 from tasks.model.store import store_model
 from tasks.site.settings import read_settings
 from tasks.site.site import open_site
-from tests.benchmarks.bench_pipeline import DATA, MODELS, VIDEOS, converted, decoded
+from tests.benchmarks.bench_pipeline import decoded
+from tests.benchmarks.models import DATA, VIDEOS, converted
 from tests.servers_prefect import running_prefect
 from tests.videos import make_video
 
 FRAMES, FPS, KINDS = 50, 25, 8
-STAGES = ("read_archive_task", "run_segments_task", "draw_pictures_task", "_account", "publish_report")
+STAGES = ("read_archive_task", "run_segments_task", "draw_pictures_task", "account_batch", "publish_report_task")
 
 
 def main() -> None:
@@ -41,7 +42,7 @@ def main() -> None:
         home = Path(scratch)
         os.environ["NIGHTJAR_HOME"] = str(home / "home")
         name = "posenet-050"
-        folder = converted(name, DATA / MODELS[name], (arguments.models or home / "models") / name)
+        folder = converted(name, (arguments.models or home / "models") / name)
         render(home / "archive", arguments.clips)
         with open_site() as site:
             store_model(site, folder, Manifest.from_json((folder / MANIFEST_FILE).read_text(encoding="utf-8")))

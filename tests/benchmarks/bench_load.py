@@ -1,4 +1,4 @@
-"""Speed of rows from Parquet into both databases, and out again: `python -m tests.benchmarks.bench_load`.
+"""Speed of rows from Parquet into both databases and out of them: `python -m tests.benchmarks.bench_load`.
 
 Like a sweep that loads missing results: segments of a minute with four people in each frame. In turns, into new
 databases; the medians count.

@@ -18,7 +18,7 @@ from flows.nightly_batch import nightly_batch
 from models.manifest import MANIFEST_FILE, Manifest
 from tasks.model.store import store_model
 from tasks.site.site import open_site
-from tests.benchmarks.bench_pipeline import DATA, MODELS, VIDEOS, converted, lengthened
+from tests.benchmarks.models import DATA, VIDEOS, converted, lengthened
 from tests.servers_prefect import running_prefect
 
 FPS, ASKED_MB, PARTS = 25, 700, 6
@@ -37,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         os.environ["NIGHTJAR_HOME"] = str(home / "home")
-        folder = converted(MODEL, DATA / MODELS[MODEL], (arguments.models or home / "models") / MODEL)
+        folder = converted(MODEL, (arguments.models or home / "models") / MODEL)
         (home / "archive").mkdir()
         source = DATA / VIDEOS["768x432"]
         lengthened(source, home / "archive" / f"long{source.suffix}", arguments.minutes * 60 * FPS)

@@ -1,4 +1,4 @@
-"""Processes of a fleet that are killed and started again: worker, parent, database. Each only by its own pid."""
+"""Processes of a fleet that are killed and restarted: worker, parent, database. Each only by its own pid."""
 
 import os
 import secrets

@@ -32,7 +32,7 @@ def fleet(pg_admin_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_nothing_is_lost_or_counted_twice_by_a_fleet_that_is_killed(fleet: FleetEnvironment) -> None:
+def test_a_killed_fleet_loses_and_duplicates_no_row(fleet: FleetEnvironment) -> None:
     outcome = Outcome()
     run_fleet_batches(fleet, Namespace(kills=KILLS, batches=1, videos=2, frames=300, seed=SEED, every_s=3.0), outcome)
     sum_up(fleet, outcome)
@@ -45,7 +45,7 @@ def test_nothing_is_lost_or_counted_twice_by_a_fleet_that_is_killed(fleet: Fleet
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_nothing_is_lost_by_a_local_night_whose_decoders_are_killed(fleet: FleetEnvironment) -> None:
+def test_a_local_night_with_killed_decoders_loses_no_row(fleet: FleetEnvironment) -> None:
     outcome = Outcome()
     drawn = Namespace(decoder_kills=DECODER_KILLS, decoder_every_s=0.8, videos=2, frames=200, seed=SEED)
     run_local_batches(fleet, drawn, outcome)
@@ -57,7 +57,7 @@ def test_nothing_is_lost_by_a_local_night_whose_decoders_are_killed(fleet: Fleet
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_rows_first_and_then_the_mark_counts_twice(fleet: FleetEnvironment) -> None:
+def test_inserting_before_marking_duplicates_rows(fleet: FleetEnvironment) -> None:
     """Control: the same fleet with a naive loader. If its account were right, the test above would prove nothing."""
     archives = fleet.folder / "archives"
     archive = make_archive(archives / "naive", 90, videos=1, frames=150)

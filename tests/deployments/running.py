@@ -1,4 +1,4 @@
-"""`nightjar up` as a user starts it, on a free port and with a home of its own; and what is left of it afterwards."""
+"""`nightjar up` as a user starts it, on a free port and with its own home, and the processes that it leaves."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """This one's, but nothing of a Prefect that the tests or the user run elsewhere."""
+    """This process's environment without settings of another Prefect of the tests or the user."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "NIGHTJAR"))}
     quick = {"PREFECT_WORKER_QUERY_SECONDS": "1", "TZ": "UTC"}
     return {**kept, **quick, "NIGHTJAR_HOME": str(home), "PYTHONPATH": str(ROOT), **more}
@@ -44,12 +44,12 @@ class Up:
     def __init__(self, home: Path, *arguments: str, **more: str) -> None:
         self.home, self.password = home, more.get("PREFECT_SERVER_API_AUTH_STRING")
         home.mkdir(parents=True, exist_ok=True)
-        self.url = f"http://127.0.0.1:{free_port()}"
+        self.url, self.pages_url = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
         self._log = home / "up.log"
         self.environment = environment(home, **more)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [NIGHTJAR, "up", "--port", self.url.rpartition(":")[2], *arguments],
+                [NIGHTJAR, "up", *self._ports(), *arguments],
                 cwd=home,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -62,6 +62,10 @@ class Up:
         except BaseException:
             self.kill()
             raise
+
+    def _ports(self) -> list[str]:
+        ports = {"--port": self.url, "--browse-port": self.pages_url}
+        return [word for option, url in ports.items() for word in (option, url.rpartition(":")[2])]
 
     def said(self) -> str:
         return self._log.read_text(errors="replace")
@@ -78,7 +82,7 @@ class Up:
         )
 
     def ask(self, path: str, body: Any = None) -> Any:
-        """The API's answer, as JSON. body: posted. On SQLite a busy server may say 503: Prefect's clients ask again."""
+        """Return the API's answer, as JSON. body: posted. A busy server on SQLite may answer 503, which is retried."""
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(f"{self.url}/api/{path}", data, {"Content-Type": "application/json"})
         if self.password:
@@ -94,7 +98,7 @@ class Up:
         raise AssertionError
 
     def deploy_test_flow(self, name: str, pool: str) -> str:
-        """A deployment of a flow of tests/deployments/sleeper.py; its name."""
+        """Create a deployment of a flow of tests/deployments/sleeper.py. Returns its name."""
         flow = self.ask("flows/", {"name": name})["id"]
         entrypoint = f"tests.deployments.sleeper.{name}"
         self.ask("deployments/", {"name": pool, "flow_id": flow, "work_pool_name": pool, "entrypoint": entrypoint})
@@ -113,7 +117,7 @@ class Up:
         return self.process.wait(60)
 
     def kill(self) -> None:
-        """Whatever a failed test may have left."""
+        """End everything that a failed test may have left."""
         for process in [*processes_of(self.home)]:
             try:
                 process.kill()
@@ -123,7 +127,7 @@ class Up:
 
 
 def processes_of(home: Path) -> list[psutil.Process]:
-    """Every process that lives and was started for this home, whoever its parent is now."""
+    """Every live process that was started for this home, under any parent."""
     found = []
     for process in psutil.process_iter():
         try:

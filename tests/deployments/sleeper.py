@@ -1,4 +1,4 @@
-"""Flows that do next to nothing, for the tests of those who start and end them."""
+"""Flows that do almost nothing, for the tests of starting and ending runs."""
 
 import json
 import os
@@ -18,5 +18,5 @@ def sleeper(seconds: int = 600) -> None:
 
 @flow(name="teller")
 def teller() -> None:
-    """Say what the worker told it."""
+    """Print the worker's settings."""
     get_run_logger().info(json.dumps({"folder": str(Path.cwd()), **{name: os.environ.get(name) for name in NAMES}}))

@@ -1,7 +1,5 @@
 """The UI as a user sees it: Debian's Chromium opens it, finds the nightly batch, fills its form, and waits."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from selenium.common.exceptions import (
     StaleElementReferenceException,
     TimeoutException,
 )
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -23,16 +20,12 @@ from selenium.webdriver.support.ui import WebDriverWait
 from storage.sql.database import open_database
 from storage.sql.query import query
 from tasks.site.settings import read_settings
+from tests.chromium import chromium, needs_chromium
 from tests.deployments.running import Up
 from tests.flows.conftest import has_spot, register_tiny_model, spot_video
 from tests.tiny_model import write_tiny_model
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--window-size=1300,1500",
-)  # fmt: skip
-# The page may be drawn anew between finding a thing and clicking it.
+# The page may be redrawn between finding an element and clicking it.
 MOMENTARY = (
     ElementClickInterceptedException, ElementNotInteractableException, NoSuchElementException,
     StaleElementReferenceException,
@@ -41,7 +34,7 @@ SEEN_LIMIT_S, RUN_LIMIT_S = 60.0, 180.0
 FRAMES = 60
 
 pytestmark = [
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium: apt-get install chromium chromium-driver"),
+    needs_chromium,
     pytest.mark.timeout(600),
 ]
 
@@ -68,7 +61,7 @@ def up(site: Path) -> Iterator[Up]:
 
 
 class Person:
-    """Sees, clicks and types, and looks again when the page was not ready."""
+    """A user who finds, clicks and types, and retries when the page was not ready."""
 
     def __init__(self, browser: webdriver.Chrome) -> None:
         self.browser = browser
@@ -105,17 +98,12 @@ class Person:
 
 @pytest.fixture
 def person(tmp_path: Path) -> Iterator[Person]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'chromium'}"):
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options=options, service=Service(str(DRIVER), env={**os.environ, "TZ": "UTC"}))
-    yield Person(browser)
-    browser.quit()
+    with chromium(tmp_path / "chromium", (1300, 1500)) as browser:
+        yield Person(browser)
 
 
 @pytest.mark.slow
-def test_a_person_starts_the_night_from_the_ui_and_asks_sql(up: Up, person: Person, site: Path) -> None:
+def test_a_person_starts_a_night_in_the_ui_and_queries_the_rows(up: Up, person: Person, site: Path) -> None:
     person.browser.get(up.url)
     person.click("a", "Deployments")
     person.click("a", "nightly")
@@ -124,15 +112,29 @@ def test_a_person_starts_the_night_from_the_ui_and_asks_sql(up: Up, person: Pers
     person.type("archive", str(site / "archive"))
     person.type("model", "tiny")
     _submit(person)
-    # Back on the deployment's page, which lists its runs: no task's state can be taken for the run's here.
+    # Back on the deployment's page, which lists runs: no task's state can be mistaken for the run's here.
     person.until(lambda: _ended(person), "the run to end", RUN_LIMIT_S)
     assert _ended(person) == "Completed", person.page()
     _, rows = query(open_database(read_settings().database), "SELECT frame FROM poses ORDER BY frame")
     assert [row[0] for row in rows] == [number for number in range(FRAMES) if has_spot(number)]
+    _follow_the_links(up, person)
+
+
+def _follow_the_links(up: Up, person: Person) -> None:
+    """From the report on Prefect's pages to the video, and from the night back to its run."""
+    [report] = up.ask("artifacts/filter", {"artifacts": {"key": {"any_": ["batch-report"]}}})
+    person.browser.get(f"{up.url}/artifacts/artifact/{report['id']}")
+    opened = person.until(lambda: person.browser.find_elements(By.PARTIAL_LINK_TEXT, "cam.mp4, frame"), "the links")
+    assert str(opened[0].get_attribute("href")).startswith(f"{up.pages_url}/video/")
+    person.browser.get(str(opened[0].get_attribute("href")))
+    assert "cam.mp4" in person.page()
+    person.browser.get(f"{up.pages_url}/night/1")
+    run = f"{up.url}/runs/flow-run/{report['flow_run_id']}"
+    assert run in [link.get_attribute("href") for link in person.browser.find_elements(By.TAG_NAME, "a")]
 
 
 def _submit(person: Person) -> None:
-    """SQLite may be busy on a slow machine, and the page then says so: a person tries again."""
+    """SQLite may be busy on a slow machine, and the page then reports it: a person tries again."""
 
     def submitted() -> bool:
         if "/run?" not in person.browser.current_url:

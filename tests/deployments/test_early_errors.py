@@ -21,6 +21,7 @@ from tasks.model.stored import version_of
 from tasks.site.settings import ALREADY_WARNED, read_settings, unknown_variables
 from tasks.site.site import open_site
 from tasks.text.wording import nearest
+from tests.servers_postgres import write_migrated
 from tests.tiny_model import write_tiny_classifier, write_tiny_model
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")
@@ -28,7 +29,7 @@ NIGHTJAR = Path(sys.executable).with_name("nightjar")
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A site of its own with the models `tiny` and `spotter` in it, a folder `videos`, and no Prefect server."""
+    """A site with the models `tiny` and `spotter`, a folder `videos`, and no Prefect server."""
 
     def refuse() -> None:
         raise AssertionError("a Prefect server was waited for")
@@ -55,8 +56,9 @@ def manifests(tmp_path_factory: pytest.TempPathFactory) -> list[Manifest]:
 
 
 @pytest.fixture
-def models(manifests: list[Manifest]) -> list[str]:
-    """The names of the registered ones."""
+def models(manifests: list[Manifest], home: Path) -> list[str]:
+    """The names of the registered models."""
+    write_migrated(home / "nightjar.db")
     with open_site() as site:
         for manifest in manifests:
             register_model(site.engine, version_of(manifest))
@@ -125,7 +127,7 @@ def nightjar(*arguments: str) -> Result:
         ("run videos --modle tiny", "Did you mean '--model'?"),
     ],
 )
-def test_one_sentence_before_a_server_is_started(arguments: str, words: str, models: list[str]) -> None:
+def test_errors_are_one_sentence_before_a_server_is_started(arguments: str, words: str, models: list[str]) -> None:
     assert models == ["tiny", "spotter"]
     result = nightjar(*arguments.split())
     assert result.exit_code in (1, 2), result.output
@@ -134,7 +136,7 @@ def test_one_sentence_before_a_server_is_started(arguments: str, words: str, mod
     assert result.exception is None or isinstance(result.exception, SystemExit), "no traceback"
 
 
-def test_a_typo_is_told_within_seconds_and_prefect_is_not_imported(models: list[str]) -> None:
+def test_a_typo_is_reported_within_seconds_without_importing_prefect(models: list[str]) -> None:
     code = (
         "import sys; from click.testing import CliRunner; from deployments.cli import main;"
         "result = CliRunner().invoke(main, ['run', 'videos', '--model', 'tiyn']);"
@@ -144,7 +146,7 @@ def test_a_typo_is_told_within_seconds_and_prefect_is_not_imported(models: list[
     assert done.stdout.split() == ["1"]
 
 
-def test_what_an_edge_environment_lacks_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parts_of_an_edge_environment_give_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('psycopg', 'tensorflow')));"
         "from deployments.cli import main; main(sys.argv[1:])"
@@ -158,7 +160,7 @@ def test_what_an_edge_environment_lacks_is_one_sentence(monkeypatch: pytest.Monk
         assert len(done.stderr.splitlines()) == 1, command
 
 
-def test_unknown_variables_are_told_once_with_the_nearest(
+def test_unknown_variables_are_reported_once_with_the_nearest_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NIGHTJAR_DATABSE_URL", "sqlite:///elsewhere.db")
@@ -180,10 +182,10 @@ def test_unknown_variables_are_told_once_with_the_nearest(
         " Remove it. docs/settings.md lists the settings.",
     ]
     child = subprocess.run([NIGHTJAR, "videos"], capture_output=True, text=True)
-    assert (child.returncode, child.stderr) == (0, ""), "a child does not repeat what its parent said"
+    assert (child.returncode, child.stderr) == (0, ""), "a child does not repeat its parent's warning"
 
 
-def test_a_rate_that_the_version_has_is_no_other_rate(manifests: list[Manifest]) -> None:
+def test_the_rate_of_the_version_itself_is_accepted(manifests: list[Manifest]) -> None:
     import dataclasses
 
     sampling = dataclasses.replace(manifests[0], frames_per_second=2.0)
@@ -194,6 +196,11 @@ def test_a_rate_that_the_version_has_is_no_other_rate(manifests: list[Manifest])
 
 
 NAMES = st.lists(st.text("abcdef0123456789-", min_size=4, max_size=20), min_size=1, max_size=20, unique=True)
+
+
+def test_a_wrong_letter_among_equal_ones_is_found() -> None:
+    assert nearest("0_00", ["0000"]) == "0000"
+    assert nearest("AA_A", ["aaaa", "abab"]) == "aaaa"
 
 
 @given(NAMES, st.data())

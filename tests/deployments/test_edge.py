@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 from tests.models.conversion.test_ir_xml import find_python
 from tests.videos import make_video
 
-# What may be on a Pi, and what must not.
+# Modules that may be loaded on a Pi, and those that must not be.
 ROOTS = ("flows.infer_assignment", "deployments.worker", "tasks.fleet.worker")
 DATABASE = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -74,11 +74,12 @@ def loaded_by(python: Path | str, home: Path) -> set[str]:
     return set(json.loads(out.splitlines()[-1]))
 
 
-def test_the_edge_imports_no_database_and_no_tensorflow(tmp_path: Path) -> None:
-    """Prefect imports SQLAlchemy for its own server; what counts is that nothing of ours speaks to a database."""
+def test_edge_workers_import_no_database_and_no_tensorflow(tmp_path: Path) -> None:
+    """Prefect imports SQLAlchemy for its own server, so only our own modules are checked."""
     modules = loaded_by(sys.executable, tmp_path)
     assert set(ROOTS) < modules
-    assert {"storage.sql.database", "storage.sql.tables", "storage.ledger.leases", "storage.ledger.commit"} <= DATABASE
+    known = {"storage.sql.database", "storage.sql.schema.ledger", "storage.ledger.leases", "storage.ledger.commit"}
+    assert known <= DATABASE
     assert len(DATABASE) >= 15
     assert not DATABASE & modules
     assert not {name for name in modules if name.startswith(("storage.sql", "storage.ledger", "storage.migrations"))}
@@ -86,7 +87,7 @@ def test_the_edge_imports_no_database_and_no_tensorflow(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
-def test_a_lock_is_whole_and_says_where_nothing_comes_from(lock: Path) -> None:
+def test_a_lock_is_complete_and_contains_no_address(lock: Path) -> None:
     text = lock.read_text()
     entries = text.replace("\\\n", " ").splitlines()
     names = {entry.partition("==")[0] for entry in entries}
@@ -97,15 +98,15 @@ def test_a_lock_is_whole_and_says_where_nothing_comes_from(lock: Path) -> None:
     assert "://" not in text
 
 
-def test_lint_checks_what_the_edge_imports_as_python_3_10() -> None:
-    """Every name of the standard library that is used was there in 3.10: `make lint` asks the type checker."""
+def test_lint_checks_modules_of_the_edge_as_python_3_10() -> None:
+    """Every name used from the standard library exists in 3.10: `make lint` runs the type checker."""
     makefile = (ROOT / "Makefile").read_text()
     assert "mypy --python-version 3.10 --cache-dir .mypy_cache/310 $(EDGE_MODULES)" in makefile
     checked = makefile.partition("\nEDGE_MODULES := ")[2].partition("\n")[0].split()
     assert {f"{root.replace('.', '/')}.py" for root in ROOTS} < set(checked)
 
 
-def test_the_unit_starts_the_command_that_there_is() -> None:
+def test_the_unit_starts_an_existing_command() -> None:
     unit = configparser.ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(ROOT / "deployments/systemd/nightjar-edge@.service")
@@ -121,9 +122,9 @@ def test_the_unit_starts_the_command_that_there_is() -> None:
 
 @pytest.fixture(scope="session")
 def edge_python() -> Path:
-    """A stick worker's Python, made by the install script, with pip's OpenVINO 2022.3.2 in the place of Intel's.
+    """A stick worker's Python, installed by the install script, with pip's OpenVINO 2022.3.2 instead of Intel's.
 
-    Made once per content of the locks, for this checkout, which the environment names.
+    Installed once per content of the locks and per checkout, whose path the environment contains.
     """
     interpreter = find_python("3.10")
     if interpreter is None:
@@ -134,7 +135,7 @@ def edge_python() -> Path:
     python, done = folder / "bin/python", folder / "installed"
     CACHE.mkdir(parents=True, exist_ok=True)
     with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of this suite may be at it
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process of this suite may be installing it
         if not done.is_file():
             quick = {**os.environ, "UV_COMPILE_BYTECODE": "0"}
             subprocess.run([parts[0], "stick", interpreter, folder], check=True, env=quick)
@@ -152,8 +153,9 @@ def edge_python() -> Path:
     return python
 
 
+@pytest.mark.slow
 def test_the_command_of_a_stick_worker_answers_on_python_3_10(edge_python: Path, tmp_path: Path) -> None:
-    """From another folder: the path to Nightjar is in the environment, not in where one stands."""
+    """From another folder: the path to Nightjar comes from the environment, not from the current folder."""
     command = [edge_python.with_name("nightjar"), "worker", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
@@ -164,6 +166,7 @@ def test_the_command_of_a_stick_worker_answers_on_python_3_10(edge_python: Path,
     )
 
 
+@pytest.mark.slow
 def test_doctor_finds_nothing_missing_on_a_stick_worker(edge_python: Path, tmp_path: Path) -> None:
     command = [edge_python.with_name("nightjar"), "doctor"]
     environment = {**os.environ, "NIGHTJAR_HOME": str(tmp_path)}
@@ -173,7 +176,7 @@ def test_doctor_finds_nothing_missing_on_a_stick_worker(edge_python: Path, tmp_p
 
 @pytest.fixture(scope="module")
 def demo_ir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """posenet-demo in FP16, as a stick takes it."""
+    """posenet-demo in FP16, as a stick requires."""
     from models.conversion.convert import convert
     from models.conversion.spec import ConvertSpec
 
@@ -184,7 +187,7 @@ def demo_ir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def people_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """36 frames of two people: one waves, one stands."""
+    """36 frames with two people: one waves, one stands."""
     scene = Scene(101, (Actor("wave", x_m=-0.7, z_m=3.4), Actor("stand", x_m=0.9, z_m=4.0, heading_deg=-15)))
     pictures = [scene.frame(number / 12)[0] for number in range(36)]
     return make_video(tmp_path_factory.mktemp("edge") / "people.mp4", pictures=pictures, fps=12)
@@ -192,7 +195,7 @@ def people_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def today(demo_ir: Path, people_video: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """The segment by today's OpenVINO on the CPU."""
+    """The segment by the current OpenVINO on the CPU."""
     out = tmp_path_factory.mktemp("edge") / "today.parquet"
     run(sys.executable, INFER, demo_ir, people_video, out, "CPU")
     return decode_result((out).read_bytes(), "result")
@@ -207,7 +210,8 @@ def then(
     return request.param, decode_result((tmp_path / "then.parquet").read_bytes(), "result")
 
 
-def test_a_segment_is_the_same_by_the_stick_workers_software(today: Result, then: tuple[str, Result]) -> None:
+@pytest.mark.slow
+def test_the_stick_workers_software_gives_the_same_segment(today: Result, then: tuple[str, Result]) -> None:
     """Other versions of OpenCV, PyAV, numpy, pyarrow and OpenVINO: the same people, keypoints within 0.005 pixels."""
     device, found = then
     assert found.report.device.startswith(device)
@@ -221,10 +225,10 @@ def test_a_segment_is_the_same_by_the_stick_workers_software(today: Result, then
     np.testing.assert_allclose(found.rows.scores, today.rows.scores, rtol=0, atol=1e-5)
 
 
-def test_a_simulated_stick_gives_the_cpus_very_rows(
+def test_a_simulated_stick_gives_exactly_the_cpus_rows(
     today: Result, demo_ir: Path, people_video: Path, tmp_path: Path
 ) -> None:
-    """With a real network, whose sums depend on the order in which they are taken."""
+    """With a real network, whose sums depend on the order of summation."""
     run(sys.executable, INFER, demo_ir, people_video, tmp_path / "simulated.parquet", "SIMULATED:ms=2,id=today")
     found = decode_result((tmp_path / "simulated.parquet").read_bytes(), "result")
     np.testing.assert_array_equal(found.rows.keypoints, today.rows.keypoints)

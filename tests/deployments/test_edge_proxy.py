@@ -1,4 +1,4 @@
-"""The edge's credential: every route of the API with none, a wrong one and the edge's; and a real worker's run."""
+"""The edge credential: every route without, with a wrong and with the right one; and a real worker's run."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from tests.deployments.edge_proxy import ADMIN, EDGE, OTHER, EdgeProxy, nginx, r
 
 pytestmark = pytest.mark.skipif(nginx() is None, reason="no nginx here: apt-get install nginx-light")
 
-# What a worker needs, as the server's openapi.json names it; "edge" stands for itself.
+# The routes that a worker needs, as in the server's openapi.json; "edge" is literal.
 ALLOWED = {
     ("GET", "/health"),
     ("GET", "/admin/version"),
@@ -63,7 +63,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EdgeProxy]:
 
 @dataclass(frozen=True)
 class Made:
-    """A flow with a deployment in a pool, and a run of it. Ids."""
+    """The ids of a flow, its deployment in a pool, and a run of it."""
 
     flow: str
     deployment: str
@@ -85,7 +85,7 @@ def ours(proxy: EdgeProxy) -> Made:
 
 @pytest.fixture(scope="module")
 def finished(proxy: EdgeProxy) -> Made:
-    """A training of the central pool that is done."""
+    """A completed training of the central pool."""
     made = make(proxy, "central", "training")
     state = {"state": {"type": "COMPLETED"}, "force": True}
     assert proxy.ask_server("POST", f"/flow_runs/{made.run}/set_state", json=state).json()["status"] == "ACCEPT"
@@ -93,7 +93,7 @@ def finished(proxy: EdgeProxy) -> Made:
 
 
 def routes(proxy: EdgeProxy, ours: Made) -> Iterator[tuple[str, str, str]]:
-    """(method, path as in openapi.json, path to ask for) of all; those of a pool for edge and for central."""
+    """(method, path as in openapi.json, path to request) of all routes; those of a pool for edge and for central."""
     ids = {"/flow_runs/{id}": ours.run, "/deployments/{id}": ours.deployment, "/flows/{id}": ours.flow}
     document = proxy.ask_server("GET", "/openapi.json").raise_for_status().json()
     for path, methods in document["paths"].items():
@@ -106,7 +106,7 @@ def routes(proxy: EdgeProxy, ours: Made) -> Iterator[tuple[str, str, str]]:
                 yield method.upper(), named, re.sub(r"\{[^}]*\}", known, named) + query
 
 
-def test_every_route_with_no_a_wrong_and_the_edges_credential(proxy: EdgeProxy, ours: Made) -> None:
+def test_every_route_without_with_a_wrong_and_with_the_edge_credential(proxy: EdgeProxy, ours: Made) -> None:
     tried, open_to_edge = 0, set()
     for method, named, path in routes(proxy, ours):
         for password in (None, "pi-4:wrong", "nobody:edge-secret", ADMIN):
@@ -139,8 +139,8 @@ def test_every_route_with_no_a_wrong_and_the_edges_credential(proxy: EdgeProxy, 
         ("GET", "/openapi.json"),
     ],
 )
-def test_no_way_round_by_spelling(proxy: EdgeProxy, method: str, path: str) -> None:
-    """Sent as they stand here: httpx would tidy them up."""
+def test_other_spellings_of_routes_are_refused(proxy: EdgeProxy, method: str, path: str) -> None:
+    """Sent exactly like this: httpx would normalise them."""
     import http.client
     import ssl
     from base64 import b64encode
@@ -180,7 +180,7 @@ def test_a_finished_run_of_another_pool_stays_finished(
     assert proxy.ask_server("GET", f"/flow_runs/{finished.run}").json()["state_type"] == "COMPLETED"
 
 
-def test_nothing_of_another_pool_is_seen_or_marked(proxy: EdgeProxy, finished: Made, ours: Made) -> None:
+def test_nothing_of_another_pool_is_read_or_changed(proxy: EdgeProxy, finished: Made, ours: Made) -> None:
     for path in (f"/flow_runs/{finished.run}", f"/deployments/{finished.deployment}", f"/flows/{finished.flow}"):
         assert proxy.ask("GET", path, EDGE).status_code == 403
     assert proxy.ask("PATCH", f"/flow_runs/{finished.run}/labels", EDGE, json={"a": "b"}).status_code == 403
@@ -189,7 +189,7 @@ def test_nothing_of_another_pool_is_seen_or_marked(proxy: EdgeProxy, finished: M
 
 
 @pytest.mark.parametrize("asked", [{}, {"work_pools": {"name": {"any_": ["central"]}}}, {"work_pools": None}])
-def test_a_filter_finds_the_pools_runs_alone(
+def test_a_filter_finds_only_the_pools_runs(
     proxy: EdgeProxy, finished: Made, ours: Made, asked: dict[str, Any]
 ) -> None:
     found = proxy.ask("POST", "/flow_runs/filter", EDGE, json=asked).json()
@@ -213,7 +213,7 @@ def test_no_run_is_scheduled_again(proxy: EdgeProxy, ours: Made, state: str, for
     assert proxy.ask("POST", f"/flow_runs/{ours.run}/set_state", EDGE, content=body).status_code == 403
 
 
-def test_log_lines_are_of_the_pools_own_runs_and_bounded(proxy: EdgeProxy, finished: Made, ours: Made) -> None:
+def test_log_lines_are_limited_to_the_pools_runs_and_in_size(proxy: EdgeProxy, finished: Made, ours: Made) -> None:
     def line(run: str | None, message: str) -> dict[str, Any]:
         return {"name": "x", "level": 20, "message": message, "timestamp": "2026-11-27T00:00:00Z", "flow_run_id": run}
 
@@ -234,7 +234,7 @@ def test_log_lines_are_of_the_pools_own_runs_and_bounded(proxy: EdgeProxy, finis
     assert proxy.ask("POST", "/logs/", OTHER, json=[line(ours.run, "x" * (2 << 20))]).status_code == 413
 
 
-def test_a_credential_has_sixteen_workers_which_do_not_live_for_ever(proxy: EdgeProxy) -> None:
+def test_a_credential_has_sixteen_workers_that_expire(proxy: EdgeProxy) -> None:
     def beat(name: Any, interval_s: Any = 30) -> int:
         body = {"name": name, "heartbeat_interval_seconds": interval_s, "metadata": {"x": "y" * 1000}}
         return proxy.ask("POST", "/work_pools/edge/workers/heartbeat", OTHER, json=body).status_code
@@ -242,17 +242,17 @@ def test_a_credential_has_sixteen_workers_which_do_not_live_for_ever(proxy: Edge
     assert [beat(name) for name in ("", "a\nb", "x" * 201, 5)] == [422] * 4
     assert [beat("eternal", interval_s) for interval_s in (10**9, 0, -1, "x")] == [422] * 4
     assert [beat(f"pi-{number}") for number in range(100)] == [204] * 16 + [403] * 84
-    assert beat("pi-3") == 204, "one that is known"
+    assert beat("pi-3") == 204, "the worker is registered"
     workers = proxy.ask_server("POST", "/work_pools/edge/workers/filter", json={}).json()
     assert {worker["name"] for worker in workers} == {f"pi-{number}" for number in range(16)}
 
 
 @pytest.mark.parametrize("path", ["/flow_runs/filter", "/work_pools/edge/get_scheduled_flow_runs"])
-def test_bodies_are_small(proxy: EdgeProxy, path: str) -> None:
+def test_bodies_are_limited(proxy: EdgeProxy, path: str) -> None:
     assert proxy.ask("POST", path, EDGE, json={"x": "y" * 70_000}).status_code == 413
 
 
-def test_the_gate_itself_opens_nothing(proxy: EdgeProxy, ours: Made) -> None:
+def test_the_gate_itself_grants_no_access(proxy: EdgeProxy, ours: Made) -> None:
     for method, path in (("GET", f"/flow_runs/{ours.run}"), ("POST", "/flow_runs/filter")):
         assert (
             httpx.request(method, f"{proxy.gate_url}{path}", json={} if method == "POST" else None).status_code == 401
@@ -260,7 +260,7 @@ def test_the_gate_itself_opens_nothing(proxy: EdgeProxy, ours: Made) -> None:
     assert httpx.post(f"{proxy.gate_url}/variables/filter", auth=("admin", "server-secret")).status_code == 403
 
 
-def test_an_allowance_is_a_burst_and_then_a_trickle(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_allowance_is_a_burst_and_then_a_low_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     at_s = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: at_s)
     allowance = Allowance()
@@ -273,7 +273,7 @@ def test_an_allowance_is_a_burst_and_then_a_trickle(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_websocket_is_refused_before_it_opens(proxy: EdgeProxy) -> None:
-    """Once open, Prefect asks for its own password inside it, and the worker hangs."""
+    """If it opened, Prefect would demand its own password in it, and the worker would hang."""
     upgrade = {
         "Upgrade": "websocket",
         "Connection": "Upgrade",
@@ -286,8 +286,8 @@ def test_a_websocket_is_refused_before_it_opens(proxy: EdgeProxy) -> None:
 
 
 @pytest.mark.slow
-def test_a_real_worker_does_a_run_with_the_edges_credential_alone(proxy: EdgeProxy, tmp_path: Path) -> None:
-    """And it needs every route that it is let through to, and no other one."""
+def test_a_real_worker_completes_a_run_with_the_edge_credential_only(proxy: EdgeProxy, tmp_path: Path) -> None:
+    """It also needs every allowed route, and no other."""
     (tmp_path / "edge_flow.py").write_text(FLOW)
     flow_id = proxy.ask_server("POST", "/flows/", json={"name": "edge-flow"}).json()["id"]
     deployment = {"name": "edge", "flow_id": flow_id, "entrypoint": "edge_flow.py:edge_flow", "path": str(tmp_path)}
@@ -297,7 +297,7 @@ def test_a_real_worker_does_a_run_with_the_edges_credential_alone(proxy: EdgePro
         asked = {"parameters": {"assignment": "0123456789abcdef"}, "job_variables": {"env": {"PLACE": "home"}}}
         run = proxy.ask_server("POST", f"/deployments/{made['id']}/create_flow_run", json=asked).json()
         state = await_end(proxy, run["id"])
-        # Its last log lines come after its end, and the worker asks every ten seconds what is to be cancelled.
+        # Its last log lines come after its end, and the worker polls for cancelled runs every ten seconds.
         deadline = time.monotonic() + 30
         while not (ended := ("POST", "/flow_runs/filter") in used_routes(proxy, begun) and says(proxy, MESSAGE)):
             assert time.monotonic() < deadline, (tmp_path / "worker.log").read_text()[-3000:]
@@ -306,10 +306,12 @@ def test_a_real_worker_does_a_run_with_the_edges_credential_alone(proxy: EdgePro
     used = used_routes(proxy, begun)
     after = proxy.ask_server("GET", f"/flow_runs/{run['id']}").json()
     assert after["labels"]["prefect.worker.name"] == "pi"
-    assert (after["name"], after["job_variables"]) == (run["name"], asked["job_variables"]), "what was swallowed"
+    assert (after["name"], after["job_variables"]) == (run["name"], asked["job_variables"]), (
+        "requests that were answered but not forwarded"
+    )
     print(*sorted(used), sep="\n")
-    assert used - ALLOWED - {SWALLOWED} == set(), "refused, or needed and not on the list"
-    assert ALLOWED - used == {("GET", "/health")}, "let through and not needed, but for a person's check"
+    assert used - ALLOWED - {SWALLOWED} == set(), "refused, or needed but not on the list"
+    assert ALLOWED - used == {("GET", "/health")}, "allowed but not needed, apart from a manual check"
 
 
 def says(proxy: EdgeProxy, message: str) -> bool:
@@ -341,7 +343,7 @@ def await_end(proxy: EdgeProxy, run_id: str) -> str:
 
 @contextmanager
 def worker(proxy: EdgeProxy, folder: Path) -> Iterator[None]:
-    """Prefect's own process worker, as on a Pi: it knows nginx' address and its own password, and no more."""
+    """Prefect's own process worker, as on a Pi: it knows only nginx' address and its own password."""
     environment = {
         **os.environ,
         "PREFECT_API_URL": proxy.url,

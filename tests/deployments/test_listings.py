@@ -1,7 +1,8 @@
-"""Listings fit a terminal of 80 columns, and tell programs all; names from outside steer neither."""
+"""Listings fit a terminal of 80 columns and give programs everything; hostile names affect neither."""
 
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -24,16 +25,25 @@ from sqlalchemy import Engine
 from deployments import listings
 from deployments.answers import Column, Format, print_table, write_listing, write_text
 from deployments.cli import main
+from deployments.commands import list_models
 from deployments.listings import ListingTable
+from models.evaluation.reference import read_reference
 from models.text import visible
+from storage.ledger.analyses import Due
 from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
+from storage.sql.analyses.versions import register_analysis, show_first_analysis
+from storage.sql.benchmarks import record_benchmark
 from storage.sql.catalogue import record_file, register_model, show_model, show_when_complete
 from storage.sql.database import open_database
-from storage.sql.listings import MODELS, read_listing
+from storage.sql.evaluations import record_evaluation
+from storage.sql.listings import MODELS, input_size, read_listing
 from tasks.site.settings import read_settings
 from tests.servers_postgres import write_migrated
+from tests.storage.analysed import analyse_made_up
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.sql.test_benchmarks import row as benchmark
+from tests.storage.sql.test_evaluations import ONE as EVALUATED
 
 NIGHTJAR = Path(sys.executable).with_name("nightjar")
 ALL = {name: value for name, value in vars(listings).items() if isinstance(value, ListingTable)}
@@ -57,7 +67,7 @@ class Terminal(io.StringIO):
 
 
 def fill(engine: Engine) -> None:
-    """A film, batches of two models and every hostile name, as a file that is a film or one in quarantine."""
+    """A film, batches of two models, and every hostile name, as a film or as a quarantined file."""
     video_id, version, batch_id = planned_batch(engine, make_video(frames=40))
     show_when_complete(engine, "pose", version)
     commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 20), make_report(20))
@@ -100,12 +110,12 @@ def test_a_listing_fits_80_columns(filled: Engine, name: str, monkeypatch: pytes
     lines = terminal.getvalue().splitlines()
     assert max(map(cell_len, lines)) <= 80
     headings = " ".join(lines[0].split())
-    assert headings == " ".join(column.heading for column in listing.narrow.values()), "none is cut"
+    assert headings == " ".join(str(column.heading) for column in listing.narrow.values()), "none is cut"
     assert all(line.isprintable() for line in lines)
 
 
 @pytest.mark.parametrize("command", ["models", "videos", "batches", "quarantine", "compare"])
-def test_programs_get_every_column_of_a_listing(home: Path, command: str) -> None:
+def test_csv_and_json_have_every_column_of_a_listing(home: Path, command: str) -> None:
     text = CliRunner().invoke(main, [command, "--format", "csv"], catch_exceptions=False).output
     named = json.loads(CliRunner().invoke(main, [command, "--format", "json"], catch_exceptions=False).output)
     head, *rows = csv.reader(io.StringIO(text))
@@ -116,7 +126,25 @@ def test_programs_get_every_column_of_a_listing(home: Path, command: str) -> Non
     assert all(name in wide.splitlines()[0] for name in head)
 
 
-def test_a_pipe_gets_plain_newlines_and_whole_cells(home: Path) -> None:
+def test_the_tracks_of_a_video_fit_80_columns_or_the_reason_is_given(home: Path) -> None:
+    def ask(*options: str) -> Result:
+        return CliRunner().invoke(main, ["tracks", *options], catch_exceptions=False, env={"COLUMNS": "80"})
+
+    site = open_database(f"sqlite:///{home}/nightjar.db")
+    assert "No run has read a video 'nothing.mp4'" in ask("nothing.mp4").output
+    assert "This video is not analysed yet. Run 'nightjar analyze'." in ask("a" * 64).output
+    version = register_analysis(site, "e" * 64, "{}")
+    assert show_first_analysis(site, version)
+    analyse_made_up(site, Due(1, 1, 0), version)
+    found = ask("a" * 64)
+    assert "2 rows" in found.stdout
+    assert max(map(cell_len, found.stdout.splitlines())) <= 80
+    rows = json.loads(ask("a" * 64, "--format", "json").stdout)
+    assert [(row["track"], row["frames"], row["duration_s"]) for row in rows] == [(1, 20, 0.76), (2, 20, 0.76)]
+    site.dispose()
+
+
+def test_piped_output_has_plain_newlines_and_complete_cells(home: Path) -> None:
     def shell(command: str) -> bytes:
         environment = os.environ | {"NIGHTJAR_HOME": str(home)}
         return subprocess.run(command, shell=True, capture_output=True, check=True, env=environment).stdout
@@ -125,13 +153,77 @@ def test_a_pipe_gets_plain_newlines_and_whole_cells(home: Path) -> None:
     assert visible(HOSTILE[-1]).encode() in shell(f"{NIGHTJAR} quarantine")
 
 
-def test_what_the_views_show_is_said(home: Path) -> None:
+def measure(engine: Engine) -> None:
+    """Two sizes of a model on one device with both figures, and one model that was evaluated only."""
+    wide = dataclasses.replace(make_model("7" * 64, "movenet-multipose-int8"), manifest=manifest_of(192, 320))
+    for number, model in enumerate((wide, make_model("8" * 64, "movenet-multipose-int8"), make_model("6" * 64))):
+        model_version_id = register_model(engine, model)
+        protocol = json.dumps({"truth_sha256": "a" * 64, "images_sha256": "b"})
+        found = dataclasses.replace(EVALUATED, protocol=protocol, ap=0.24 + number / 100, inferences_per_s=None)
+        record_evaluation(engine, model_version_id, found)
+        if number < 2:
+            for speed in (benchmark(model_version_id, 12345.6), benchmark(model_version_id, 99.9, "pipeline")):
+                record_benchmark(engine, dataclasses.replace(speed, device="CPU (AMD EPYC 9R14 96-Core Processor)"))
+
+
+def manifest_of(height: int, width: int) -> str:
+    return json.dumps({"input": {"shape": [1, height, width, 3], "layout": "NHWC"}})
+
+
+def test_models_are_shown_side_by_side_in_80_columns(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_database(read_settings().database)
+    measure(engine)
+    engine.dispose()
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    terminal = Terminal()
+    with contextlib.redirect_stdout(terminal):
+        list_models(None, False, 10.0, Format())
+    lines = terminal.getvalue().splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    own, projects = lines[lines.index("Measured here") :], lines[lines.index("Measured by Nightjar's project") :]
+    shown = " ".join(" ".join(own[: -len(projects)]).split())
+    for words in ("0.240", "0.250", "0.260", "12,346", "99.9", "192x320", "posenet-075", "80 images with 86 people"):
+        assert words in shown
+    for model in read_reference().models:
+        assert any(line.split()[:2] == [model.model, model.size] and f"{model.ap:.3f}" in line for line in projects)
+    advised = " ".join(" ".join(projects).split())
+    assert "On a PC, take movenet-multipose" in advised
+    assert "On a Neural Compute Stick, take posenet-075" in advised
+    assert read_reference().images in advised, "no figure without its protocol"
+
+
+def test_programs_get_the_size_of_a_model(home: Path) -> None:
+    engine = open_database(read_settings().database)
+    measure(engine)
+    engine.dispose()
+    named = json.loads(CliRunner().invoke(main, ["models", "--format", "json"], catch_exceptions=False).output)
+    assert {one["version"]: one["size"] for one in named}["7" * 12] == "192x320"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "size"),
+    [
+        (manifest_of(353, 353), "353"),
+        ('{"input": {"shape": [1, 3, 256, 456], "layout": "NCHW"}}', "256x456"),
+        ("{}", ""),
+        ("[]", ""),
+        ('{"input": {"shape": [1, 3], "layout": "NCHW"}}', ""),
+        ('{"input": {"shape": "abcd", "layout": "NCHW"}}', ""),
+        ("no JSON", ""),
+    ],
+)
+def test_the_size_is_read_from_any_manifest(manifest: str, size: str) -> None:
+    assert input_size(manifest) == size
+
+
+def test_the_shown_version_is_reported(home: Path) -> None:
     assert "The views show this pose model: posenet-075" in CliRunner().invoke(main, ["models"]).output
     assert "chosen by hand" in CliRunner().invoke(main, ["models", "--show", "posenet-075"]).output
 
 
 @pytest.mark.parametrize("statement", ["SELECT key FROM archive_files", "SELECT key, reason FROM quarantine"])
-def test_a_hostile_name_steers_no_table(home: Path, statement: str) -> None:
+def test_a_hostile_name_cannot_change_a_table(home: Path, statement: str) -> None:
     done = CliRunner().invoke(main, ["sql", statement], catch_exceptions=False)
     assert done.exit_code == 0
     assert all(line.isprintable() for line in done.output.splitlines())
@@ -148,7 +240,7 @@ def written(columns: list[str], rows: list[list[Any]], chosen: Format) -> str:
     return file.getvalue()
 
 
-def test_json_is_json_whatever_a_database_gives() -> None:
+def test_json_is_valid_for_any_value() -> None:
     row = [Decimal("2"), Decimal("2.5"), math.nan, math.inf, b"\x00\xff", datetime(2026, 11, 27, tzinfo=UTC), None, [1]]
     names = [f"c{number}" for number in range(len(row))]
     [found] = json.loads(written(names, [row], Format("json")), parse_constant=pytest.fail)
@@ -157,7 +249,7 @@ def test_json_is_json_whatever_a_database_gives() -> None:
 
 
 @given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2), max_size=5))
-def test_texts_come_back_from_csv_and_json_as_they_are(rows: list[list[str]]) -> None:
+def test_texts_survive_csv_and_json(rows: list[list[str]]) -> None:
     found = list(csv.reader(io.StringIO(written(["a", "b"], rows, Format("csv")), newline="")))
     assert found == [["a", "b"], *rows]
     named = json.loads(written(["a", "b"], rows, Format("json")))
@@ -165,7 +257,7 @@ def test_texts_come_back_from_csv_and_json_as_they_are(rows: list[list[str]]) ->
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "=cmd|' /C calc'!A0"])
-def test_a_spreadsheet_computes_nothing_where_that_is_asked_for(text: str) -> None:
+def test_with_spreadsheet_nothing_is_evaluated(text: str) -> None:
     plain = list(csv.reader(io.StringIO(written(["a"], [[text]], Format("csv")), newline="")))
     safe = list(csv.reader(io.StringIO(written(["a"], [[text]], Format("csv", spreadsheet=True)), newline="")))
     assert plain[1] == [text]
@@ -176,7 +268,7 @@ def test_a_spreadsheet_computes_nothing_where_that_is_asked_for(text: str) -> No
 
 @pytest.mark.parametrize("text", ["a;=1+1", 'a";=1+1', "a\t=1", "  =1", "＝1+1", "x\n=1", 'x;"=1"'])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_no_cell_begins_like_a_formula_whatever_ends_the_cells(text: str, delimiter: str) -> None:
+def test_no_cell_begins_like_a_formula_with_any_separator(text: str, delimiter: str) -> None:
     safe = written(["=a", "b"], [[text, text]], Format("csv", spreadsheet=True))
     for row in csv.reader(io.StringIO(safe, newline=""), delimiter=delimiter):
         for cell in row:
@@ -188,8 +280,8 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.samp
 
 @settings(max_examples=60)
 @given(st.sampled_from(sorted(ALL)), st.sampled_from(["table", "wide", "csv", "json"]), st.lists(TEXTS, max_size=3))
-def test_no_text_steers_a_terminal_by_any_listing(name: str, form: Any, texts: list[str]) -> None:
-    """Every column of text of every listing holds it, in every form."""
+def test_no_text_controls_the_terminal_in_any_listing(name: str, form: Any, texts: list[str]) -> None:
+    """Every text column of every listing contains it, in every format."""
     narrow = {name: column for name, column in ALL[name].narrow.items() if column.show is None}
     terminal, rows = Terminal(), [[text] * len(narrow) for text in texts]
     with contextlib.redirect_stdout(terminal), pytest.MonkeyPatch.context() as patched:
@@ -205,25 +297,25 @@ def test_no_text_steers_a_terminal_by_any_listing(name: str, form: Any, texts: l
 
 
 @given(st.lists(st.text(max_size=30), max_size=3))
-def test_json_holds_every_text_and_is_made_of_visible_signs(texts: list[str]) -> None:
+def test_json_contains_every_text_in_printable_characters(texts: list[str]) -> None:
     found = written(["a\u202e"], [[text] for text in texts], Format("json"))
     assert json.loads(found) == [{"a\u202e": text} for text in texts]
     assert all(visible(line) == line for line in found.split("\n"))
 
 
-def test_json_has_the_letters_of_all_languages() -> None:
+def test_json_keeps_letters_of_all_languages() -> None:
     rows = [["日本 שלום \\ué 👨\u200d👩 \\\\u202e"]]
     assert rows[0][0].replace("\\", "\\\\") in written(["a"], rows, Format("json"))
 
 
-def test_a_thousand_rows_are_shown_and_all_are_counted() -> None:
+def test_a_thousand_rows_are_shown_and_all_counted() -> None:
     file = io.StringIO()
     print_table({"n": Column("n")}, ([number] for number in range(1500)), file)
     assert file.getvalue().endswith("\n999\nthe first 1,000 of 1,500 rows\n")
 
 
 @given(st.text())
-def test_text_from_outside_is_one_printable_line(text: str) -> None:
+def test_external_text_is_one_printable_line(text: str) -> None:
     shown = visible(text)
     assert not set(shown) & {"\x1b", "\n", "\r", "\x9b", "\u202e", "\u2066", "\u200f", "\u2028", "\x85"}
     assert visible(shown) == shown
@@ -242,11 +334,11 @@ def test_text_from_outside_is_one_printable_line(text: str) -> None:
         "a\u00a0b",
     ],
 )
-def test_names_of_every_language_are_shown_as_they_are(name: str) -> None:
+def test_names_of_every_language_are_shown_unchanged(name: str) -> None:
     assert visible(name) == name
 
 
-def test_a_person_sees_the_choice_in_the_list(filled: Engine) -> None:
+def test_the_list_shows_a_persons_choice(filled: Engine) -> None:
     show_model(filled, "pose", register_model(filled, make_model("9" * 64)))
     shown = {row.version: row.shown for row in read_listing(filled, MODELS)[1]}
     assert shown == {"1" * 12: "", "9" * 12: "-> by hand"}

@@ -1,4 +1,4 @@
-"""A database of before the first release: every command that opens it refuses it, and says what to do."""
+"""A database from before the first release: every command that opens it refuses it with advice."""
 
 import shlex
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def older_url(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     read_settings.cache_clear()
 
 
-def test_every_command_that_opens_it_refuses_it(older_url: str) -> None:
+def test_every_command_refuses_an_older_database(older_url: str) -> None:
     for command in COMMANDS:
         result = CliRunner().invoke(main, shlex.split(command))
         assert result.exit_code == 1, (command, result.output)

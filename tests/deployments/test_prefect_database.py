@@ -1,4 +1,4 @@
-"""The migrated database that new Prefect homes begin with."""
+"""The migrated database with which new Prefect homes start."""
 
 import sqlite3
 from pathlib import Path
@@ -17,7 +17,7 @@ def tables(path: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_a_template_is_migrated_and_holds_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_template_is_migrated_and_contains_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{tmp_path}/mine.db")
     write_template(tmp_path / "deep" / "template.db")
     found = tables(tmp_path / "deep" / "template.db")
@@ -28,7 +28,7 @@ def test_a_template_is_migrated_and_holds_no_secret(tmp_path: Path, monkeypatch:
 
 @pytest.fixture
 def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file in place of the installation's migrated database."""
+    """A file instead of the installation's migrated database."""
     path = tmp_path / "template.db"
     path.write_bytes(b"migrated")
     monkeypatch.setattr(prefect_database, "template_path", lambda: path)
@@ -37,7 +37,7 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_new_home_begins_with_it_for_its_owner_only(tmp_path: Path, template: Path) -> None:
+def test_a_new_home_gets_a_private_copy(tmp_path: Path, template: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     assert place_database(home)
@@ -46,21 +46,21 @@ def test_a_new_home_begins_with_it_for_its_owner_only(tmp_path: Path, template: 
     assert [path.name for path in home.iterdir()] == [DATABASE]
 
 
-def test_a_database_that_is_there_stays(tmp_path: Path, template: Path) -> None:
+def test_an_existing_database_stays(tmp_path: Path, template: Path) -> None:
     (tmp_path / DATABASE).write_bytes(b"mine")
     assert not place_database(tmp_path)
     assert (tmp_path / DATABASE).read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("name", ["PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL"])
-def test_a_database_that_the_user_has_chosen_is_used(
+def test_a_database_configured_by_the_user_is_used(
     tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "postgresql+asyncpg://127.0.0.1/prefect")
     assert not place_database(tmp_path)
 
 
-def test_without_a_template_prefect_migrates_by_itself(tmp_path: Path, template: Path) -> None:
+def test_without_a_template_prefect_migrates(tmp_path: Path, template: Path) -> None:
     template.unlink()
     assert not place_database(tmp_path)
 

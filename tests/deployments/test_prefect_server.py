@@ -1,4 +1,4 @@
-"""Finding a Prefect server by whatever address a person has of it."""
+"""Finding a Prefect server by any of its addresses."""
 
 import fcntl
 import json
@@ -29,7 +29,7 @@ def answering(status_of: Callable[[str], tuple[int, bytes]]) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -44,7 +44,7 @@ def answering(status_of: Callable[[str], tuple[int, bytes]]) -> Iterator[str]:
 def origin() -> Iterator[str]:
     """A server that answers as Prefect's does below /api and, as behind a proxy, below /prefect/api.
 
-    The first one's database is away.
+    The first one's database is down.
     """
 
     def answer(path: str) -> tuple[int, bytes]:
@@ -73,8 +73,8 @@ def test_the_api_is_found_by_any_of_its_addresses(origin: str, typed: str, api: 
     assert find_api(origin + typed) == origin + api
 
 
-def test_a_server_whose_database_is_away_is_waited_for(origin: str) -> None:
-    """As Prefect's own says it: its health is well, and it is not ready."""
+def test_a_server_with_an_unavailable_database_is_waited_for(origin: str) -> None:
+    """Like Prefect's own server: healthy, but not ready."""
     with pytest.raises(ServerAwayError, match="cannot reach its database"):
         require_ready(f"{origin}/api")
     require_ready(f"{origin}/prefect/api")
@@ -84,8 +84,8 @@ def _answer(status: int, body: bytes, path: str) -> tuple[int, bytes]:
     return status, body
 
 
-def test_a_server_that_is_starting_is_waited_for_and_another_one_is_not() -> None:
-    for status in (502, 503):  # of a proxy before it
+def test_only_a_starting_server_is_waited_for() -> None:
+    for status in (502, 503):  # of a proxy in front of it
         with answering(partial(_answer, status, b"")) as address, pytest.raises(ServerAwayError):
             find_api(address)
     for status in (200, 401, 404):
@@ -95,11 +95,11 @@ def test_a_server_that_is_starting_is_waited_for_and_another_one_is_not() -> Non
             assert not isinstance(refused.value, ServerAwayError)
 
 
-def test_an_address_without_a_scheme(origin: str) -> None:
+def test_an_address_without_a_scheme_is_accepted(origin: str) -> None:
     assert find_api(origin.removeprefix("http://")) == f"{origin}/api"
 
 
-def test_nobody_there_is_one_sentence() -> None:
+def test_a_missing_server_gives_one_sentence() -> None:
     with pytest.raises(ServerAwayError, match=r"No Prefect server answers at http://127\.0\.0\.1:1"):
         find_api("http://127.0.0.1:1")
     with pytest.raises(NightjarError, match="contains a user name or a password") as caught:
@@ -107,13 +107,13 @@ def test_nobody_there_is_one_sentence() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_service_that_tells_no_health_is_taken_as_given() -> None:
+def test_a_server_without_a_health_route_is_accepted() -> None:
     cloud = "https://api.prefect.cloud/api/accounts/1/workspaces/2"
     assert find_api(cloud) == cloud
     assert api_candidates(cloud)[0] == cloud
 
 
-def test_only_a_running_up_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_running_nightjar_up_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.chdir(tmp_path)

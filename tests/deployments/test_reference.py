@@ -7,14 +7,22 @@ import click
 import pytest
 
 from deployments.cli import main as nightjar
-from deployments.reference import DOCUMENTS, GROUPS, cli_reference, decisions_index, settings_reference, with_reference
+from deployments.reference import (
+    DOCUMENTS,
+    GROUPS,
+    cli_reference,
+    commands_of,
+    decisions_index,
+    settings_reference,
+    with_reference,
+)
 from tasks.site.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_document_is_as_the_code_is(name: str) -> None:
+def test_documents_match_the_code(name: str) -> None:
     document = (DOCS / name).read_text()
     assert document == with_reference(document, DOCUMENTS[name]()), "run 'make docs'"
 
@@ -25,11 +33,10 @@ def test_every_command_is_in_one_group() -> None:
 
 
 def test_every_option_has_a_row() -> None:
-    for name, section in zip(
-        (name for names in GROUPS.values() for name in names), cli_reference().split("### nightjar ")[1:], strict=True
-    ):
+    commands = [found for names in GROUPS.values() for found in commands_of(names)]
+    for (name, command), section in zip(commands, cli_reference().split("### nightjar ")[1:], strict=True):
         rows = [line for line in section.splitlines() if line.startswith("| `--")]
-        options = [option for option in nightjar.commands[name].params if isinstance(option, click.Option)]
+        options = [option for option in command.params if isinstance(option, click.Option)]
         assert section.startswith(f"{name}\n")
         assert len(rows) == len(options)
         assert all(f"`{option.opts[0]}`" in row for option, row in zip(options, rows, strict=True))
@@ -42,7 +49,7 @@ def test_values_defaults_and_bounds_are_shown() -> None:
     assert "| `--model` | `TEXT` | required |" in reference
 
 
-def test_every_setting_has_a_row_that_says_something() -> None:
+def test_every_setting_has_a_row_with_a_meaning() -> None:
     rows = [row.split(" | ") for row in settings_reference().splitlines()[2:]]
     assert [row[0] for row in rows] == [f"| `NIGHTJAR_{name.upper()}`" for name in Settings.model_fields]
     assert all(row[3].endswith(". |") or row[3].endswith("… |") for row in rows)

@@ -1,4 +1,4 @@
-"""The example policy for edge workers: it lets through each call of a recorded run, and it refuses what it should."""
+"""The example policy for edge workers: it allows each call of a recorded run, and refuses forbidden ones."""
 
 import json
 from fnmatch import fnmatchcase
@@ -53,7 +53,7 @@ def policy(archive: str, artifacts: str) -> list[dict[str, Any]]:
 
 
 def allows(statements: list[dict[str, Any]], call: Call) -> bool:
-    """As S3 reads it, as far as the example goes: what nothing allows is refused."""
+    """Evaluate it like S3, as far as the example needs: calls without a matching Allow are refused."""
     action = ACTIONS[call.operation]
     for statement in statements:
         assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"}
@@ -88,18 +88,18 @@ EXAMPLE = policy("videos/tonight", "nightjar/site-1")
         Call("ListObjectsV2", "nightjar", ""),
     ],
 )
-def test_what_an_edge_worker_may_not(call: Call) -> None:
+def test_forbidden_calls_of_an_edge_worker_are_denied(call: Call) -> None:
     assert not allows(EXAMPLE, call)
 
 
-def test_nothing_may_be_deleted_and_no_action_is_a_pattern() -> None:
+def test_deleting_is_denied_and_no_action_is_a_pattern() -> None:
     actions = {action for statement in EXAMPLE for action in statement["Action"]}
     assert actions == set(ACTIONS.values())
 
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """Every call that any S3 client makes from now on."""
+    """Record every call of any S3 client from now on."""
     calls: list[Call] = []
 
     def recording(options: Any) -> Any:
@@ -116,7 +116,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 
 
 @pytest.mark.usefixtures("home")
-def test_a_workers_run_needs_no_more_than_the_policy_gives(
+def test_a_workers_run_needs_no_more_than_the_policy_allows(
     tmp_path: Path,
     swift_server: S3Server,
     monkeypatch: pytest.MonkeyPatch,
@@ -133,9 +133,9 @@ def test_a_workers_run_needs_no_more_than_the_policy_gives(
         monkeypatch.setenv(name, str(value))
     read_settings.cache_clear()
     sha256 = write_orders(tmp_path, options, videos)
-    recorded.clear()  # so far it was the parent's half
+    recorded.clear()  # the calls up to here were the parent's
 
-    with disable_run_logger():  # what the flow does, without a server
+    with disable_run_logger():  # the flow's work, without a server
         assert work_on(ASSIGNMENT, read_settings()).startswith("2 segments by ")
 
     statements = policy(f"{videos}/tonight", f"{store}/site-1")
@@ -145,7 +145,7 @@ def test_a_workers_run_needs_no_more_than_the_policy_gives(
     assert sum(sha256 in key and key.startswith("site-1/results/") for key in written) == 2
     read = {(call.bucket, call.key.split("/")[1]) for call in recorded if call.operation == "GetObject"}
     assert read == {(videos, "one.mp4"), (store, "models"), (store, "assignments")}
-    assert not [call for call in recorded if call.operation == "ListObjectsV2"], "nothing is listed"
+    assert not [call for call in recorded if call.operation == "ListObjectsV2"], "no listing is allowed"
 
 
 def write_orders(tmp_path: Path, options: Any, videos: str) -> str:

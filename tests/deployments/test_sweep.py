@@ -22,7 +22,7 @@ UNITS = ROOT / "deployments" / "systemd"
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """An installation of its own on SQLite, with a batch that was left running by a process that is gone."""
+    """An installation on SQLite, with a batch left running by a dead process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path))
@@ -33,14 +33,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return Site(engine, url, tmp_path / "artifacts")
 
 
-def test_exit_code_1_only_where_a_person_must_look(site: Site) -> None:
+def test_exit_code_1_only_for_problems_that_need_attention(site: Site) -> None:
     result = CliRunner().invoke(main, ["sweep", "--expect-within", "26"])
     assert (result.exit_code, result.output) == (0, "")
 
     key = site.store(0)
     result = CliRunner().invoke(main, ["sweep"])
     assert result.exit_code == 0
-    assert result.output.startswith("loaded 1 results")
+    assert result.output.startswith("Loaded 1 results")
 
     Path(site.artifacts.url(key)).unlink()
     result = CliRunner().invoke(main, ["sweep", "--dry-run"])
@@ -49,14 +49,14 @@ def test_exit_code_1_only_where_a_person_must_look(site: Site) -> None:
     assert key in result.stderr
 
 
-def test_it_does_not_load_what_was_loaded(site: Site) -> None:
+def test_loaded_results_are_not_loaded_again(site: Site) -> None:
     site.load(0)
     assert not load_result(site.engine, site.result(0))
     assert CliRunner().invoke(main, ["sweep", "--verify"]).exit_code == 0
 
 
-def test_it_imports_nothing_heavy(site: Site) -> None:
-    """It runs every quarter of an hour, perhaps on a small machine."""
+def test_the_sweep_imports_nothing_heavy(site: Site) -> None:
+    """It runs every quarter of an hour, possibly on a small machine."""
     code = (
         "import sys; from click.testing import CliRunner; from deployments.cli import main;"
         "assert CliRunner().invoke(main, ['sweep']).exit_code == 0;"
@@ -66,7 +66,7 @@ def test_it_imports_nothing_heavy(site: Site) -> None:
     assert done.stdout.strip() == ""
 
 
-def test_the_units_are_sound_and_run_a_command_that_exists(tmp_path: Path) -> None:
+def test_the_units_are_valid_and_run_an_existing_command(tmp_path: Path) -> None:
     service = (UNITS / "nightjar-sweep.service").read_text()
     [command] = [line.partition("=")[2].split() for line in service.splitlines() if line.startswith("ExecStart=")]
     assert Path(command[0]).name == "nightjar"
@@ -74,10 +74,11 @@ def test_the_units_are_sound_and_run_a_command_that_exists(tmp_path: Path) -> No
     assert context.params["expect_within"] == 26
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd-analyze here: install systemd")
-    for name in ("nightjar-sweep.service", "nightjar-sweep.timer"):
+    names = ("nightjar-sweep.service", "nightjar-sweep.timer", "nightjar-browse.service")
+    for name in names:
         text = (UNITS / name).read_text().replace(command[0], sys.executable)
         (tmp_path / name).write_text(text.replace("User=nightjar", "User=root"))
-    units = [str(tmp_path / name) for name in ("nightjar-sweep.service", "nightjar-sweep.timer")]
+    units = [str(tmp_path / name) for name in names]
     found = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    assert not [line for line in found.stderr.splitlines() if "nightjar-sweep" in line], found.stderr
+    assert not [line for line in found.stderr.splitlines() if "nightjar-" in line], found.stderr

@@ -1,4 +1,4 @@
-"""`nightjar up`, `deploy` and `worker` on a real Prefect server of their own."""
+"""`nightjar up`, `deploy` and `worker` on their own real Prefect server."""
 
 import asyncio
 import json
@@ -6,10 +6,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,17 @@ import psutil
 import pytest
 from prefect.workers.base import BaseWorker
 
+from deployments.browse.serve import listen
+from deployments.up import Listeners, _revive_pages
 from deployments.worker import _worker_class
 from models.manifest import MANIFEST_FILE, Manifest
 from storage.sql.catalogue import register_model
-from storage.sql.database import migrate, open_database
+from storage.sql.database import open_database
 from tasks.fleet.device_lock import DeviceLock
 from tasks.model.stored import version_of
 from tests.deployments.running import NIGHTJAR, ROOT, Up, basic, environment, free_port, processes_of, wait_for
+from tests.matrix import pairs
+from tests.servers_postgres import write_migrated
 from tests.tiny_model import write_tiny_model
 
 DEPLOYMENTS = {
@@ -60,7 +65,7 @@ def nightjar(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def deployed(up: Up) -> dict[str, dict[str, Any]]:
-    """All that somebody decided about each deployment."""
+    """Everything that a user has set for each deployment."""
     found = {}
     for name in DEPLOYMENTS:
         answer = up.ask(f"deployments/name/{name}")
@@ -103,14 +108,52 @@ def test_the_forms_explain_every_parameter(up: Up) -> None:
         assert [(name, key) for key, value in properties.items() if not value.get("description")] == []
 
 
-def test_prefects_files_are_for_their_owner_alone(up: Up) -> None:
+def test_prefects_files_are_private(up: Up) -> None:
     files = [up.home / "prefect", *(up.home / "prefect").rglob("*")]
     assert (up.home / "prefect" / "prefect.db") in files
     assert [file for file in files if file.stat().st_mode & 0o077] == []
 
 
+def test_the_pages_are_served_and_found_by_commands(up: Up) -> None:
+    assert f"The pages of results are at {up.pages_url}.\n" in up.said()
+    with urllib.request.urlopen(up.pages_url, timeout=30) as answer:
+        assert b"Nightjar" in answer.read()
+    again = up.nightjar("browse")
+    assert (again.returncode, again.stdout) == (0, f"The pages are already at {up.pages_url}.\n"), again.stderr
+    assert f"Page: {up.pages_url}/\n" in up.nightjar("videos").stdout
+
+
+def test_a_taken_port_of_the_pages_is_refused_before_a_server_is_started(tmp_path: Path) -> None:
+    with closing(listen("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = nightjar("up", "--port", str(free_port()), "--browse-port", port, home=tmp_path)
+    assert (done.returncode, "Choose another --browse-port" in done.stderr) == (1, True), done.stderr
+    assert not (tmp_path / "prefect" / "prefect.db").exists()
+
+
+def test_ended_pages_start_again_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services = Listeners("127.0.0.1", 1, 2)
+    ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    ended.wait()
+    children: dict[str, subprocess.Popen[bytes]] = {"pages": ended}
+    monkeypatch.setattr("deployments.up._start_pages", lambda _: None)
+    monkeypatch.setattr("deployments.up.RESTART_AFTER_S", 0.05)
+    due = _revive_pages(children, services, None)
+    assert due is not None
+    assert "The pages ended with code 3" in capsys.readouterr().err
+    assert _revive_pages(children, services, due) == due
+    assert children["pages"] is ended
+    time.sleep(0.06)
+    assert _revive_pages(children, services, due) is None
+    assert children["pages"] is None
+    assert capsys.readouterr().err == "", "once is enough"
+    assert _revive_pages({}, services, None) is None, "the pages of a running 'nightjar browse' are not its children"
+
+
 @pytest.mark.slow
-def test_deploying_again_and_by_prefects_own_command_gives_the_same(up: Up) -> None:
+def test_deploying_again_or_with_prefects_command_gives_the_same(up: Up) -> None:
     before, automations = deployed(up), up.ask("automations/filter", {})
     again = up.nightjar("deploy")
     assert again.returncode == 0, again.stderr
@@ -131,7 +174,8 @@ def test_deploying_again_and_by_prefects_own_command_gives_the_same(up: Up) -> N
     assert_equal(deployed(up), before)
 
 
-def test_a_schedule_is_set_kept_and_makes_runs(up: Up, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_schedule_is_set_and_kept_and_creates_runs(up: Up, tmp_path: Path) -> None:
     register_a_model(up.home)
     what = ("--archive", str(tmp_path), "--model", "tiny")
     done = up.nightjar("deploy", *what, "--cron", "30 2 * * *", "--timezone", "Asia/Tokyo")
@@ -141,7 +185,7 @@ def test_a_schedule_is_set_kept_and_makes_runs(up: Up, tmp_path: Path) -> None:
     assert found["parameters"] == {"archive": str(tmp_path), "model": "tiny"}
     assert found["schedules"] == [("nightly", "30 2 * * *", "Asia/Tokyo", True)]
     assert up.nightjar("deploy").returncode == 0
-    assert deployed(up)["nightly-batch/nightly"] == found, "what is not said anew stays"
+    assert deployed(up)["nightly-batch/nightly"] == found, "options that are not given again stay"
     name = {"deployments": {"name": {"any_": ["nightly"]}}}
     wait_for(lambda: up.ask("flow_runs/filter", name), 60, lambda: "no run was scheduled")
     runs = up.ask("flow_runs/filter", name)
@@ -154,15 +198,16 @@ def register_a_model(home: Path) -> None:
     if not (home / "ir").exists():
         write_tiny_model(home / "ir")
     manifest = Manifest.from_json((home / "ir" / MANIFEST_FILE).read_text())
+    if not (home / "nightjar.db").exists():
+        write_migrated(home / "nightjar.db")
     engine = open_database(f"sqlite:///{home}/nightjar.db")
-    migrate(engine)
     register_model(engine, version_of(manifest))
     engine.dispose()
 
 
 @pytest.mark.slow
-def test_the_running_server_is_found_on_whatever_port(up: Up, tmp_path: Path) -> None:
-    """By a second `up` and by `deploy` without an address, and by the address that a browser shows."""
+def test_the_running_server_is_found_on_any_port(up: Up, tmp_path: Path) -> None:
+    """Found by a second `up`, by `deploy` without an address, and by the address that a browser shows."""
     register_a_model(up.home)
     for hour, command in enumerate((("up",), ("deploy",), ("deploy", "--server", f"{up.url}/dashboard")), 3):
         what = ("--archive", str(tmp_path), "--model", "tiny", "--cron", f"0 {hour} * * *")
@@ -172,18 +217,16 @@ def test_the_running_server_is_found_on_whatever_port(up: Up, tmp_path: Path) ->
         assert schedule[1] == f"0 {hour} * * *"
 
 
-@pytest.mark.parametrize("command", ["up", "deploy"])
-@pytest.mark.parametrize(
-    ("what", "words"),
-    [
-        (("--archive", "/no/such", "--model", "tiny"), "nothing at '/no/such'"),
-        (("--archive", "/tmp", "--model", "tinny"), "Did you mean 'tiny'?"),
-        (("--archive", "s3://key:hunter2@bucket/x", "--model", "tiny"), "contains a user name or a password"),
-    ],
-)
-def test_a_night_that_could_not_begin_is_refused_at_once(
-    command: str, what: tuple[str, ...], words: str, tmp_path: Path
-) -> None:
+IMPOSSIBLE = {
+    "no archive": (("--archive", "/no/such", "--model", "tiny"), "nothing at '/no/such'"),
+    "no model": (("--archive", "/tmp", "--model", "tinny"), "Did you mean 'tiny'?"),
+    "a password": (("--archive", "s3://key:hunter2@bucket/x", "--model", "tiny"), "contains a user name or a password"),
+}
+
+
+@pytest.mark.parametrize(("why", "command"), pairs(IMPOSSIBLE, ("up", "deploy")))
+def test_a_night_that_could_not_start_is_refused_at_once(command: str, why: str, tmp_path: Path) -> None:
+    what, words = IMPOSSIBLE[why]
     register_a_model(tmp_path)
     done = nightjar(command, *what, home=tmp_path)
     assert (done.returncode, words in done.stderr) == (1, True), done.stderr
@@ -191,12 +234,13 @@ def test_a_night_that_could_not_begin_is_refused_at_once(
     assert "hunter2" not in done.stderr + done.stdout
 
 
-def test_a_time_that_is_none_is_refused_before_a_server_is_started(tmp_path: Path) -> None:
+def test_an_invalid_schedule_is_refused_before_a_server_is_started(tmp_path: Path) -> None:
     done = nightjar("up", "--timezone", "Mars/Base", home=tmp_path)
     assert (done.returncode, "Mars/Base" in done.stderr) == (1, True), done.stderr
     assert not (tmp_path / "prefect" / "prefect.db").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -204,14 +248,15 @@ def test_a_time_that_is_none_is_refused_before_a_server_is_started(tmp_path: Pat
         (("--archive", "/tmp", "--model", "tiny", "--cron", "at night"), "Give five fields"),
     ],
 )
-def test_a_night_that_cannot_be_is_one_line(up: Up, arguments: tuple[str, ...], words: str) -> None:
+def test_an_impossible_night_gives_one_line(up: Up, arguments: tuple[str, ...], words: str) -> None:
     done = up.nightjar("deploy", *arguments)
     assert done.returncode == 1
     assert (done.stderr.startswith("Error: "), words in done.stderr) == (True, True), done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_second_one_is_refused(up: Up, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_second_nightjar_up_is_refused(up: Up, tmp_path: Path) -> None:
     port = up.url.rpartition(":")[2]
     done = nightjar("up", "--port", str(free_port()), "--edge", "CPU", home=up.home)
     assert (done.returncode, "nightjar worker --pool edge --device CPU" in done.stderr) == (1, True), done.stderr
@@ -222,7 +267,7 @@ def test_a_second_one_is_refused(up: Up, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_tells_its_runs_who_they_are_and_ends_them_when_it_ends(up: Up, tmp_path: Path) -> None:
+def test_a_worker_names_its_runs_and_ends_them_when_it_ends(up: Up, tmp_path: Path) -> None:
     arguments = ("--device", "CPU", "--fallback", "cpu", "--name", "pi-4", "--server", f"{up.url}/api")
     worker = subprocess.Popen(
         [NIGHTJAR, "worker", "--pool", "edge", *arguments],
@@ -240,7 +285,7 @@ def test_a_worker_tells_its_runs_who_they_are_and_ends_them_when_it_ends(up: Up,
             return up.state(run) == "Completed"
 
         wait_for(completed, RUN_LIMIT_S, lambda: up.state(run))
-        assert started == {"prefect.engine"}, "at once: each other process imports Prefect for itself"
+        assert started == {"prefect.engine"}, "only one process imports Prefect"
         assert json.loads(_logged(up, run)) == {
             "folder": str(tmp_path),
             "NIGHTJAR_HOME": str(tmp_path / "pi"),
@@ -282,20 +327,20 @@ def _logged(up: Up, run: str) -> str:
     return said[0]
 
 
-def test_ctrl_c_ends_all_of_it(up: Up) -> None:
+def test_ctrl_c_ends_everything(up: Up) -> None:
     run = up.start(up.deploy_test_flow("sleeper", "central"))
     wait_for(lambda: up.state(run) == "Running", RUN_LIMIT_S, lambda: up.state(run))
-    assert len(processes_of(up.home)) == 4, "up, server, worker, run"
+    assert len(processes_of(up.home)) == 5, "up, server, pages, worker, run"
     assert up.end(signal.SIGINT) == 0
     assert processes_of(up.home) == []
     with sqlite3.connect(up.home / "prefect" / "prefect.db") as database:
         state = database.execute("SELECT state_name FROM flow_run WHERE id = ?", [run]).fetchone()
-    assert state == ("Cancelled",), "and it is said, where Prefect would show it running for ever"
+    assert state == ("Cancelled",), "Prefect must not show it as Running forever"
 
 
 @pytest.mark.slow
-def test_with_a_password_nobody_else_comes_in_and_kill_9_leaves_nothing(tmp_path: Path, pg_url: str) -> None:
-    """On PostgreSQL, for a change."""
+def test_a_password_is_required_and_sigkill_leaves_no_process(tmp_path: Path, pg_url: str) -> None:
+    """On PostgreSQL, unlike the other tests."""
     database = pg_url.replace("postgresql://", "postgresql+asyncpg://")
     up = Up(
         tmp_path / "home",
@@ -305,6 +350,8 @@ def test_with_a_password_nobody_else_comes_in_and_kill_9_leaves_nothing(tmp_path
     try:
         assert not (up.home / "prefect" / "prefect.db").exists()
         assert [_status(up, header) for header in (None, basic("someone:else"), basic(PASSWORD))] == [401, 401, 200]
+        pages = [_status_of(f"{up.pages_url}/", header) for header in (None, basic("someone:else"), basic(PASSWORD))]
+        assert pages == [401, 401, 200]
         run = up.start(up.deploy_test_flow("sleeper", "central"))
         wait_for(lambda: up.state(run) == "Running", RUN_LIMIT_S, lambda: up.state(run))
         for command in ("deploy", "worker"):
@@ -319,7 +366,11 @@ def test_with_a_password_nobody_else_comes_in_and_kill_9_leaves_nothing(tmp_path
 
 
 def _status(up: Up, header: str | None) -> int:
-    request = urllib.request.Request(f"{up.url}/api/flows/filter", b"{}", {"Content-Type": "application/json"})
+    return _status_of(f"{up.url}/api/flows/filter", header, b"{}")
+
+
+def _status_of(url: str, header: str | None, body: bytes | None = None) -> int:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     if header:
         request.add_header("Authorization", header)
     try:
@@ -329,7 +380,7 @@ def _status(up: Up, header: str | None) -> int:
         return error.code
 
 
-def test_deploying_to_nobody_is_one_line(tmp_path: Path) -> None:
+def test_deploying_without_a_server_gives_one_line(tmp_path: Path) -> None:
     done = nightjar("deploy", "--server", f"http://127.0.0.1:{free_port()}/api", home=tmp_path)
     assert (done.returncode, "Start one with 'nightjar up'" in done.stderr) == (1, True), done.stderr
 
@@ -347,10 +398,10 @@ def test_a_worker_imports_neither_sql_nor_tensorflow() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("pool", "early"), [("edge", 0), ("central", 1)])
-def test_an_edge_worker_takes_one_run_and_the_next_when_that_has_the_device(
+def test_an_edge_worker_takes_a_second_run_when_the_first_has_the_device(
     pool: str, early: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the first runs of a night, one for each worker, none takes two: they are offered to all of them at once."""
+    """Of the first runs of a night, one per worker, no worker takes two, although they are offered to all at once."""
     taken: list[Any] = []
 
     async def submit(self: Any, flow_run_response: list[Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""A site of its own for each test, with the tiny model in it."""
+"""A new site for each test, with the tiny model."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +15,14 @@ from tests.tiny_model import CELL, GRID, write_tiny_classifier, write_tiny_model
 from tests.videos import make_video
 
 
+@pytest.fixture(autouse=True)
+def _forked(forked_sandboxes: None) -> None:
+    """Fork the sandboxes of nights and conversions: their imports would take a quarter of the time."""
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An installation without a row; its settings are read anew."""
+    """An installation without rows, whose settings are read again."""
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
     for name in ("NIGHTJAR_DATABASE_URL", "NIGHTJAR_ARTIFACTS"):
         monkeypatch.delenv(name, raising=False)
@@ -30,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model that sees one person wherever a cell is bright."""
+    """The folder of a model that finds one person at each bright cell."""
     folder = tmp_path_factory.mktemp("model") / "ir"
     write_tiny_model(folder)
     return folder
@@ -38,14 +43,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model that says whether there is a bright cell: `spot` or `empty`."""
+    """The folder of a classifier that labels a frame `spot` or `empty`, by whether it has a bright cell."""
     folder = tmp_path_factory.mktemp("classifier") / "ir"
     write_tiny_classifier(folder)
     return folder
 
 
 def register_tiny_model(folder: Path) -> None:
-    """Into the site that the settings name."""
+    """Register the model in the configured site."""
     from models.manifest import MANIFEST_FILE, Manifest
 
     with open_site() as site:
@@ -62,7 +67,7 @@ def has_spot(number: int) -> bool:
 
 
 def spot_picture(number: int) -> NDArray[np.uint8]:
-    """(224, 224, 3): grey with one white cell, so that a model's cell is a pixel's cell."""
+    """(224, 224, 3): grey with one white cell, at the position of the model's cell."""
     picture = np.full((GRID * CELL, GRID * CELL, 3), 40, np.uint8)
     if has_spot(number):
         column, row = spot(number)
@@ -71,5 +76,5 @@ def spot_picture(number: int) -> NDArray[np.uint8]:
 
 
 def spot_video(path: Path, frames: int, first: int = 0, **options: object) -> Path:
-    """A video whose frame n shows `spot_picture(first + n)`: from a row one can tell which frame it is of."""
+    """A video whose frame n shows `spot_picture(first + n)`, so that a row identifies its frame."""
     return make_video(path, pictures=[spot_picture(first + number) for number in range(frames)], **options)

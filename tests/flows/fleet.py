@@ -1,4 +1,4 @@
-"""A fleet on this machine for the tests: real workers of a real Prefect server, each in a process of its own."""
+"""A fleet on this machine for the tests: real workers of a real Prefect server, each in its own process."""
 
 import os
 import subprocess
@@ -35,9 +35,9 @@ def deploy_edge() -> None:
 
 @contextmanager
 def worker(name: str, home: Path, device: str = "CPU", poll_s: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """`nightjar worker --pool edge`, as on a Pi: a home of its own, the batch's artifact store, no database.
+    """`nightjar worker --pool edge`, as on a Pi: its own home, the batch's artifact store, no database.
 
-    A session of its own, too: Linux shares the CPU between sessions. poll_s: how often it asks for runs
+    Also its own session, because Linux divides the CPU between sessions. poll_s: interval of polling for runs
     """
     home.mkdir(parents=True, exist_ok=True)
     environment = {
@@ -59,7 +59,7 @@ def worker(name: str, home: Path, device: str = "CPU", poll_s: int = 1) -> Itera
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """The worker and all that it started, at once."""
+    """Kill the worker and all its children at once."""
     with_children = [process]
     with suppress(psutil.NoSuchProcess):
         with_children += psutil.Process(process.pid).children(recursive=True)

@@ -1,4 +1,4 @@
-"""Models are measured by the flow, and a night is chosen a model by what was found."""
+"""The flow measures models, and the figures decide which one is recommended for a night."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ def film(tmp_path: Path) -> Path:
     return spot_video(tmp_path / "spots.mp4", 60)
 
 
-def test_two_rows_a_model_a_chart_and_nothing_else(
+def test_each_model_gives_two_rows_and_all_one_chart(
     tiny_model: Path, tiny_classifier: Path, film: Path, home: Path
 ) -> None:
     for folder in (tiny_model, tiny_classifier):
@@ -56,20 +56,24 @@ def test_two_rows_a_model_a_chart_and_nothing_else(
     assert cv2.imread(str(chart)).shape[1] == 1600
 
 
-def test_again_adds_rows_and_the_command_says_what_is_known(tiny_model: Path, film: Path) -> None:
+def test_measuring_again_adds_rows_and_the_command_shows_earlier_ones(tiny_model: Path, film: Path) -> None:
     register_tiny_model(tiny_model)
     nothing = CliRunner().invoke(main, ["models", "--frames-per-second", "1"])
     assert "No speed was measured yet. Run 'nightjar benchmark MODEL'" in nothing.output
     for _ in range(2):
         result = CliRunner().invoke(main, ["benchmark", "tiny", "--seconds", "0.1", "--video", str(film)])
         assert result.exit_code == 0, result.output
-        assert "video to rows, frames/s" in result.output
+        assert "Measured here" in result.output
+        assert "to rows," in result.output
     assert ask("SELECT count(*) FROM benchmark_results") == [(4,)]
     listed = CliRunner().invoke(main, ["models", "--frames-per-second", "1"])
     assert listed.output.count("tiny") >= 3
-    assert re.search(r"in f32: use tiny, the only fast enough model\. .* above 1\.$", listed.output, re.MULTILINE)
+    said = " ".join(listed.output.split())
+    assert re.search(r"in f32: use tiny at 224, the only fast enough model\. .* above 1\.", said)
     too_fast = CliRunner().invoke(main, ["models", "--frames-per-second", "90000"])
-    assert "no measured model reaches 90000 frames/s. The fastest, tiny, reaches" in too_fast.output
+    assert "no measured model reaches 90000 frames/s. The fastest, tiny at 224, reaches" in " ".join(
+        too_fast.output.split()
+    )
 
 
 def test_without_a_video_one_is_rendered(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +84,7 @@ def test_without_a_video_one_is_rendered(tiny_model: Path, monkeypatch: pytest.M
     assert video == "film.mp4, 640x480, h264, 25 frames/s"
 
 
-def test_the_table_keeps_the_articles_figures_apart() -> None:
+def test_the_table_separates_the_articles_figures() -> None:
     rows = {name: [row(1, 100.0), row(1, 80.0, "pipeline")] for name in ("posenet-075", "posenet-demo")}
     known, unknown = benchmarking.speed_table(rows)
     theirs = [name for name in known if "article" in name]
@@ -88,7 +92,7 @@ def test_the_table_keeps_the_articles_figures_apart() -> None:
     assert "Neural Compute Stick" in theirs[0]
     assert (known[theirs[0]], unknown[theirs[0]]) == (30, None)
     assert (known["model alone, frames/s"], known["video to rows, frames/s"]) == (100.0, 80.0)
-    assert list(known)[:2] == ["model", "video to rows, frames/s"], "what one came for is first"
+    assert list(known)[:2] == ["model", "video to rows, frames/s"], "the most important columns are first"
     assert max(len(known), len(benchmarking.cost_table(rows)[0])) <= 7
 
 
@@ -101,7 +105,9 @@ def test_the_table_keeps_the_articles_figures_apart() -> None:
     ],
     ids=str,
 )
-def test_one_clear_error(tiny_model: Path, film: Path, options: dict[str, Any], words: str) -> None:
+def test_wrong_parameters_give_one_clear_error(
+    tiny_model: Path, film: Path, options: dict[str, Any], words: str
+) -> None:
     register_tiny_model(tiny_model)
     with pytest.raises(NightjarError, match=re.escape(words)):
         benchmark_model(**{"models": ["tiny"], "seconds": 0.1, "video": str(film), **options})

@@ -28,14 +28,14 @@ NIGHTJAR = Path(sys.executable).with_name("nightjar")
 FRAMES = 40
 LIMIT_S = 120.0
 
-# For a sweep of this test's ledger alone: on the session's server it would also find what other tests left.
+# For a sweep of this test's ledger only: the session's server also has runs of other tests.
 NO_PREFECT = {"PREFECT_API_URL": ""}
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
 @pytest.fixture
 def archive(home: Path, tiny_model: Path, tmp_path: Path) -> Path:
-    """Two films, of which a simulated stick does ten frames a second."""
+    """Two films, of which a simulated stick processes ten frames per second."""
     register_tiny_model(tiny_model)
     folder = tmp_path / "videos"
     folder.mkdir()
@@ -46,7 +46,7 @@ def archive(home: Path, tiny_model: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def running(archive: Path, home: Path) -> Iterator["subprocess.Popen[str]"]:
-    """`nightjar run` over it, with one film done, in a process group of its own, as in a terminal."""
+    """`nightjar run` over it, with one film done, in its own process group, as in a terminal."""
     settings = {"NIGHTJAR_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [NIGHTJAR, "run", str(archive), "--model", "tiny", "--device", "SIMULATED:ms=100", "--overlay", "none"]
     process = subprocess.Popen(
@@ -74,7 +74,7 @@ def ask(statement: str) -> list[tuple[Any, ...]]:
 
 
 def run_of_the_batch() -> Any:
-    """As Prefect has it."""
+    """Return the run's state in Prefect."""
     [(run_id,)] = ask("SELECT flow_run_id FROM batches ORDER BY batch_id LIMIT 1")
     with get_client(sync_client=True) as client:
         return client.read_flow_run(UUID(run_id))
@@ -105,7 +105,7 @@ def terminate(process: "subprocess.Popen[str]") -> None:
         *(pytest.param(how, marks=pytest.mark.slow) for how in (cancel_in_prefect, close_the_terminal, terminate)),
     ],
 )
-def test_a_cancelled_batch_says_so_and_is_continued(
+def test_a_cancelled_batch_is_cancelled_and_can_be_continued(
     cancel: Any, running: "subprocess.Popen[str]", archive: Path
 ) -> None:
     cancel(running)
@@ -128,7 +128,7 @@ def test_a_cancelled_batch_says_so_and_is_continued(
         assert ask("SELECT count(*), count(DISTINCT video_id * 1000 + frame) FROM poses") == [(people, people)]
 
 
-def test_a_mistyped_archive_leaves_no_batch_and_one_that_is_away_can_be_forgotten(archive: Path) -> None:
+def test_a_mistyped_archive_leaves_no_batch_and_a_missing_one_can_be_forgotten(archive: Path) -> None:
     nightly_batch(str(archive), "tiny", overlay="none")
     with pytest.raises(Exception, match="nothing at"):
         nightly_batch(f"{archive}-mistyped", "tiny")
@@ -149,13 +149,13 @@ def test_a_mistyped_archive_leaves_no_batch_and_one_that_is_away_can_be_forgotte
         assert (result.exit_code, words in result.output) == (1, True)
 
 
-def test_a_batch_waits_for_what_another_one_holds(
+def test_a_batch_waits_for_segments_leased_by_another(
     archive: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And takes over what that one never finishes."""
+    """It then takes over the segments that the other one never finishes."""
 
     def fail(*_: object) -> None:
-        raise NightjarError("the device is away")
+        raise NightjarError("the device is lost")
 
     with monkeypatch.context() as patch:
         patch.setattr("flows.nightly_batch.run_segments_task", fail)

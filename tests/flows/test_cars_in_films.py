@@ -1,7 +1,7 @@
-"""Cars in whole frames of real films, second by second, against labels by eye.
+"""Cars in whole frames of real films, second by second, compared with labels by hand.
 
-labels.csv: film, second, label. A second is `car` where a car, or a part of one that tells, is in view in half of its
-frames. Labelled by eye: intel_car-detection.mp4 on two frames per second, and every frame around arrivals and
+labels.csv: film, second, label. A second is `car` if a car, or a recognisable part of one, is in view in half of its
+frames. Labelled by hand: intel_car-detection.mp4 on two frames per second, and every frame around arrivals and
 departures; the two films without cars on one frame per second. No frame of these three films is trained on.
 """
 
@@ -52,7 +52,7 @@ def copied(files: list[Path], folder: Path) -> str:
     return str(folder)
 
 
-def test_cars_are_found_second_by_second_and_nothing_else_is_one(data: Path, tmp_path: Path) -> None:
+def test_cars_are_found_second_by_second_without_false_ones(data: Path, tmp_path: Path) -> None:
     videos = data / "videos"
     backgrounds = [*sorted((data / "falls/ADL").glob("*.mp4")), *(videos / name for name in BACKGROUNDS)]
     run_id = finetune_classifier(
@@ -78,7 +78,7 @@ def test_cars_are_found_second_by_second_and_nothing_else_is_one(data: Path, tmp
     assert f1_score(expected[CARS], called[CARS]) >= 0.9
     for video in OTHERS:
         assert sum(called[video]) <= 0.01 * len(called[video]), seen[video]
-    # The region that a car was seen in is inside the frame, and follows it: it is the whole frame rarely.
+    # The region of a car is inside the frame and follows the car: it is rarely the whole frame.
     regions = ask(
         "SELECT region_left, region_top, region_width, region_height FROM classifications WHERE label = 'car'"
     )

@@ -1,4 +1,4 @@
-"""A night with a classifier: labels beside keypoints, some frames a second or all, every row of its own frame."""
+"""A night with a classifier: labels next to keypoints, sampled or all frames, every row of its own frame."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ def ask(sql: str) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def archive(tmp_path: Path, tiny_model: Path, tiny_classifier: Path) -> Path:
-    """60 frames at 25 a second, keyframes every ten; every seventh frame has no spot."""
+    """60 frames at 25 frames/s, a keyframe every ten; every seventh frame has no spot."""
     register_tiny_model(tiny_model)
     register_tiny_model(tiny_classifier)
     (tmp_path / "archive").mkdir()
@@ -51,10 +51,7 @@ def test_every_frame_has_the_label_of_its_own_picture(archive: Path) -> None:
     assert all(t_s == pytest.approx(frame / 25) and score > 0.99 for frame, _, t_s, score in rows)
     assert ask("SELECT count(*) FROM segments WHERE status = 'done'")[0][0] >= 2
     assert report.lines()["labels"] == "60 rows, one per processed frame"
-    assert report.videos == [
-        {"video": "one.mp4", "labels": 60, "seconds": 2.4, "frames": 60, "done": 60, "undecodable": 0,
-         "in quarantine": 0}
-    ]  # fmt: skip
+    assert report.videos == [{"video": "one.mp4", "labels": 60, "frames": 60, "done": 60, "not done": ""}]
     assert run(archive).lines()["segments"] == "nothing new, all results are in the database"
     assert ask(ROWS) == rows
     intervals = ask("SELECT label, from_s, to_s, frames FROM label_intervals ORDER BY from_s LIMIT 3")
@@ -63,7 +60,7 @@ def test_every_frame_has_the_label_of_its_own_picture(archive: Path) -> None:
     assert intervals[0][1:3] == pytest.approx((0.0, 0.2))
 
 
-def test_labels_and_keypoints_stand_side_by_side(archive: Path) -> None:
+def test_labels_and_keypoints_are_stored_next_to_each_other(archive: Path) -> None:
     run(archive)
     run(archive, model="tiny")
     shown = ask("SELECT task, model, people, labels FROM video_summary ORDER BY task")
@@ -76,8 +73,8 @@ def test_labels_and_keypoints_stand_side_by_side(archive: Path) -> None:
 
 
 @pytest.mark.slow
-def test_some_frames_a_second_are_another_version(archive: Path) -> None:
-    """Two a second of 60 frames: the five that lie nearest to each half second, in whichever segment; nothing mixed."""
+def test_another_sampling_rate_is_another_version(archive: Path) -> None:
+    """Two per second of 60 frames: the frames nearest to each half second, in any segment; versions are not mixed."""
     report = run(archive, frames_per_second=2)
     rows = ask(ROWS)
     assert [row[0] for row in rows] == [0, 12, 25, 37, 50]
@@ -94,18 +91,18 @@ def test_some_frames_a_second_are_another_version(archive: Path) -> None:
     chosen = ask("SELECT version_sha256, model_version_id FROM model_versions WHERE frames_per_second = 2")[0]
     assert CliRunner().invoke(main, ["models", "--show", chosen[0]]).exit_code == 0
     assert "chosen by hand. The rows of this run are in classifications" in run(archive).lines()["views"]
-    assert ask("SELECT labels, model_version_id FROM video_summary") == [(5, chosen[1])], "a choice by hand stays"
+    assert ask("SELECT labels, model_version_id FROM video_summary") == [(5, chosen[1])], "a person's choice stays"
     assert ask("SELECT count(DISTINCT ir_sha256) FROM model_versions WHERE name = 'spotter'") == [(1,)]
 
 
-def test_one_frame_a_minute_leaves_segments_without_a_row(archive: Path) -> None:
+def test_one_frame_per_minute_leaves_segments_without_a_row(archive: Path) -> None:
     report = run(archive, frames_per_second=0.02)
     assert ask(ROWS)[0][0] == 0
     assert len(ask(ROWS)) == 1
     assert (report.status, report.counts.frames_done) == ("completed", 60)
 
 
-def test_a_sampling_version_is_asked_for_by_its_hash_or_with_its_number(archive: Path) -> None:
+def test_a_sampled_version_is_selected_by_hash_or_rate(archive: Path) -> None:
     run(archive, frames_per_second=2)
     [(sha256,)] = ask("SELECT version_sha256 FROM model_versions WHERE frames_per_second = 2")
     assert run(archive, model=sha256[:12]).counts.expected == 0
@@ -114,7 +111,7 @@ def test_a_sampling_version_is_asked_for_by_its_hash_or_with_its_number(archive:
         run(archive, model=sha256[:12], frames_per_second=5)
 
 
-def test_poses_of_some_frames_a_second(archive: Path) -> None:
+def test_poses_are_sampled(archive: Path) -> None:
     run(archive, model="tiny", frames_per_second=5)
     assert [row[0] for row in ask("SELECT DISTINCT frame FROM poses ORDER BY frame")] == [
         frame for frame in range(0, 60, 5) if has_spot(frame)
@@ -130,7 +127,7 @@ def test_the_picture_and_the_overlay_show_the_label(archive: Path) -> None:
     assert int(film.get(cv2.CAP_PROP_FRAME_COUNT)) == 60
 
 
-def test_from_the_command_line(archive: Path) -> None:
+def test_the_command_line_classifies(archive: Path) -> None:
     words = ["run", str(archive), "--model", "spotter", "--frames-per-second", "5", "--overlay", "none"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
@@ -141,7 +138,7 @@ def test_from_the_command_line(archive: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.cases
-def test_a_foreign_classifier_with_its_own_scaling_names_films_as_keras_does(cases: Path, tmp_path: Path) -> None:
+def test_a_foreign_classifier_labels_films_as_keras_does(cases: Path, tmp_path: Path) -> None:
     """Rescaling(1/255) is found in the file."""
     folder = tmp_path / "films"
     folder.mkdir()
@@ -157,7 +154,7 @@ def test_a_foreign_classifier_with_its_own_scaling_names_films_as_keras_does(cas
     assert found[0][2] == pytest.approx(0.9999, abs=1e-3)
 
 
-def test_intervals_are_steadied_by_a_command(archive: Path) -> None:
+def test_the_intervals_command_stops_flicker(archive: Path) -> None:
     run(archive)
     runner, rows = CliRunner(), ask(ROWS)
     intervals = "SELECT label, frames FROM label_intervals ORDER BY from_s"
@@ -167,7 +164,7 @@ def test_intervals_are_steadied_by_a_command(archive: Path) -> None:
     assert said == "An interval of spotter ends where the label changes\n"
     answer = runner.invoke(main, ["intervals", "spotter", "--enter", "0.9", "--leave", "0.5", "--min-duration", "1"])
     assert "An interval of spot begins at a probability of 0.9, ends below 0.5, and lasts 1 s at least" in answer.output
-    assert ask(intervals) == [("empty", 60)]  # a spot lasts six frames of 25 a second
+    assert ask(intervals) == [("empty", 60)]  # a spot lasts six frames at 25 frames/s
     assert ask(ROWS) == rows
     refused = runner.invoke(main, ["intervals", "spotter", "--enter", "0.4", "--leave", "0.5"])
     assert refused.exit_code == 1

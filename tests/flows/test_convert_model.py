@@ -1,6 +1,10 @@
-"""The flow convert-model on real published weights, and on what is no model at all."""
+"""The flow convert-model on real published weights, and on other files."""
 
+import os
+import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,9 +22,9 @@ WEIGHTS = "posenet/tfjs_graph_uint16_050/model-stride16.json"
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_a_converted_model_is_stored_by_its_hash_and_again_changes_nothing(data: Path) -> None:
-    first = convert_model("posenet-050", str(data / WEIGHTS))
-    assert convert_model("posenet-050", str(data / WEIGHTS)) == first
+def test_a_converted_model_is_stored_by_its_hash_once(data: Path) -> None:
+    first = convert_model("posenet-050", str(data / WEIGHTS), size=224)
+    assert convert_model("posenet-050", str(data / WEIGHTS), size=224) == first
     assert convert_model("posenet-050", str(data / WEIGHTS), size=257) != first
     with open_site() as site:
         folder, manifest = fetch_model(site.artifacts, first, site.settings.model_cache)
@@ -32,6 +36,32 @@ def test_a_converted_model_is_stored_by_its_hash_and_again_changes_nothing(data:
     assert found[1].source_location == str(data / WEIGHTS)
 
 
+CONVERT = """
+import sys
+from deployments.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(sorted({"prefect", "tensorflow", "openvino"} & sys.modules.keys()))
+"""
+
+
+def test_the_command_converts_without_prefect(home: Path) -> None:
+    """TensorFlow is in the confined child only."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    command = [sys.executable, "-c", CONVERT, "convert", "posenet-demo", "--size", "65"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+    with open_site() as site:
+        found = find_model(site.engine, "posenet-demo")
+        assert found is not None
+        folder, manifest = fetch_model(site.artifacts, found[1].version_sha256, site.settings.model_cache)
+    assert manifest.input.shape == (1, 65, 65, 3)
+    assert re.search(rf"Stored posenet-demo as version {manifest.version_id[:12]} at ", done.stderr)
+    assert {path.name for path in folder.iterdir()} == {"model.xml", "model.bin", "manifest.json"}
+    assert not (home / "prefect" / "prefect.db").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -40,12 +70,12 @@ def test_a_converted_model_is_stored_by_its_hash_and_again_changes_nothing(data:
         ({"name": "posenet-099"}, "No model 'posenet-099' is published"),
     ],
 )
-def test_a_source_that_cannot_be_had_is_one_clear_error(options: dict[str, str], words: str) -> None:
+def test_an_unavailable_source_is_one_clear_error(options: dict[str, str], words: str) -> None:
     with pytest.raises(NightjarError, match=words):
         convert_model(**{"name": "posenet-075", **options})  # type: ignore[call-overload]
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pb").write_bytes(b"<html>sign in</html>" * 50)
     with pytest.raises(NightjarError):
         convert_model("posenet-075", str(tmp_path / "model.pb"))
@@ -53,7 +83,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         assert find_model(site.engine, "posenet-075") is None
 
 
-def test_offline_names_the_address_and_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_offline_error_names_address_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 

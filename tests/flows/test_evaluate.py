@@ -1,4 +1,4 @@
-"""A model is measured on annotated images; the figures come with their protocol, and are measured once."""
+"""A model is evaluated on annotated images; figures have their protocol and are measured once."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def spots(tmp_path: Path, tiny_model: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(("mode", "images"), [("multi", 20), ("single", 18)])
-def test_who_is_found_exactly_has_perfect_figures(spots: tuple[str, str], mode: Any, images: int) -> None:
+def test_exactly_found_people_have_perfect_figures(spots: tuple[str, str], mode: Any, images: int) -> None:
     measured = evaluate_model("tiny", *spots, mode)
     assert measured.figures.ap == pytest.approx(1)
     assert measured.figures.mean_oks > 0.99
@@ -66,7 +66,7 @@ def test_who_is_found_exactly_has_perfect_figures(spots: tuple[str, str], mode: 
     assert cv2.imread(measured.url) is not None
 
 
-def test_again_nothing_is_measured_and_what_is_annotated_elsewhere_counts_as_missed(
+def test_an_evaluation_is_not_repeated_and_missed_people_count(
     spots: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = evaluate_model("tiny", *spots)
@@ -101,7 +101,7 @@ def test_the_command_prints_figures_with_their_protocol(spots: tuple[str, str]) 
     assert cv2.imread(address) is not None
 
 
-def test_one_clear_error(spots: tuple[str, str], tmp_path: Path) -> None:
+def test_wrong_parameters_give_one_clear_error(spots: tuple[str, str], tmp_path: Path) -> None:
     with pytest.raises(NightjarError, match="Model 'other' does not exist"):
         evaluate_model("other", *spots)
     with pytest.raises(NightjarError, match="Give --images a path that exists"):
@@ -115,7 +115,7 @@ def test_one_clear_error(spots: tuple[str, str], tmp_path: Path) -> None:
     assert ask("SELECT count(*) FROM evaluations") == [(0,)]
 
 
-def test_a_damaged_image_is_left_out_and_said(spots: tuple[str, str]) -> None:
+def test_a_damaged_image_is_skipped_and_reported(spots: tuple[str, str]) -> None:
     Path(spots[1], "3.png").write_bytes(b"no picture")
     measured = evaluate_model("tiny", *spots)
     assert (measured.protocol.images, measured.figures.pck) == (19, 1)
@@ -124,8 +124,8 @@ def test_a_damaged_image_is_left_out_and_said(spots: tuple[str, str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_the_reference_figures(data: Path) -> None:
-    """FACTS of an independent implementation: mean OKS 0.6815 at 257 by the single-person protocol."""
+def test_the_reference_figures_are_reached(data: Path) -> None:
+    """Figure of an independent implementation: mean OKS 0.6815 at 257 by the single-person protocol."""
     convert_model("posenet-050", str(data / "posenet/tfjs_graph_uint16_050/model-stride16.json"), size=257)
     coco = (str(data / "coco_mini/annotations/person_keypoints_train2017.json"), str(data / "coco_mini/train2017"))
     single = evaluate_model("posenet-050", *coco, "single")

@@ -1,7 +1,7 @@
 """Fleet dispatch, end to end: real Prefect server, real workers and their runs, on a folder and SQLite.
 
-Two workers serve all tests: simulated sticks of 25 frames/s, so that there is a middle to be killed in. The second
-one's clock is an hour ahead, where there is a compiler to arrange it.
+Two workers serve all tests: simulated sticks of 25 frames/s, slow enough to be killed at work. The second one's
+clock is an hour ahead, if there is a C compiler for it.
 """
 
 import os
@@ -25,13 +25,13 @@ from tasks.site.settings import read_settings
 from tests.chaos.processes import ManagedProcess, Worker, clean_environment, kill, pause, resume
 from tests.flows.conftest import register_tiny_model, spot_video
 from tests.flows.fleet import deploy_edge
-from tests.flows.test_nightly_batch import ask, assert_rows_are_right, run
+from tests.flows.test_nightly_batch import ask, assert_rows_are_right, followed, run
 from tests.servers_prefect import PrefectServer
 
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(900)]
 
 FRAMES, LIMIT_S, LEASE_S = 400, 240.0, 10
-MS = 40  # a frame, of the simulated sticks
+MS = 40  # per frame, of the simulated sticks
 numbers = count()
 
 
@@ -78,7 +78,7 @@ def fleet(
 
 @pytest.fixture
 def first() -> int:
-    """The spots' number in the first frame: no two tests have the same video, for the store knows all results."""
+    """The spot's number in the first frame. Each test has a different video, because the store keeps all results."""
     return next(numbers) * FRAMES
 
 
@@ -86,7 +86,7 @@ def first() -> int:
 def archive(
     tmp_path: Path, home: Path, store: Path, tiny_model: Path, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """One video of FRAMES frames, in segments of a second, and a database of its own."""
+    """One video of FRAMES frames, in segments of a second, and a new database."""
     monkeypatch.setenv("NIGHTJAR_ARTIFACTS", str(store))
     monkeypatch.setenv("NIGHTJAR_LEASE_S", str(LEASE_S))
     read_settings.cache_clear()
@@ -99,10 +99,10 @@ def archive(
 
 @pytest.fixture
 def parent(archive: Path, home: Path, prefect_fleet: PrefectServer) -> Iterator[ManagedProcess]:
-    """The batch in a process of its own, started."""
+    """Start the batch in a process of its own."""
     settings = {name: value for name, value in os.environ.items() if name.startswith("NIGHTJAR_")}
     environment = {**clean_environment(), **settings, "PREFECT_API_URL": prefect_fleet.api_url}
-    command = [sys.executable, "-m", "tests.chaos.parent", str(archive), "--least-s", "1"]
+    command = [sys.executable, "-m", "tests.chaos.parent", str(archive), "--least-s", "4"]
     actor = ManagedProcess("parent", home.parent / "parent", command, environment)
     actor.start()
     yield actor
@@ -110,7 +110,7 @@ def parent(archive: Path, home: Path, prefect_fleet: PrefectServer) -> Iterator[
 
 
 def wait_for(what: str, ask_for: Callable[[], Any], parent: ManagedProcess | None = None) -> Any:
-    """The first answer that is true."""
+    """Wait for a true answer, and return it."""
     deadline = time.monotonic() + LIMIT_S
     while not (found := ask_for()):
         log = (parent.home / "log").read_text()[-3000:] if parent else ""
@@ -124,7 +124,7 @@ def done() -> int:
 
 
 def leased_to(worker: str | None = None) -> int:
-    """Segments that are held, or held by this worker."""
+    """Number of leased segments, of all workers or of this one."""
     whose = f" AND worker = '{worker}'" if worker else ""
     mine = f"SELECT 'assignment:' || assignment_id FROM assignments WHERE status = 'working'{whose}"
     return int(ask(f"SELECT count(*) FROM segments WHERE status = 'leased' AND owner IN ({mine})")[0][0])
@@ -141,12 +141,12 @@ def rows() -> list[tuple[object, ...]]:
 
 
 def busy(fleet: dict[str, Worker]) -> str:
-    """The worker that is in the middle of something."""
+    """Wait for a worker that is at work."""
     return str(wait_for("a worker at work", lambda: done() and next(filter(leased_to, fleet), None)))
 
 
 def asleep(fleet: dict[str, Worker]) -> tuple[str, list[psutil.Process]]:
-    """A worker in the middle of something, its processes stopped; all that it had said before is dealt with."""
+    """Suspend a worker at work, after the parent has read all its messages."""
     while True:
         name = busy(fleet)
         sleepers = fleet[name].everything()
@@ -154,10 +154,18 @@ def asleep(fleet: dict[str, Worker]) -> tuple[str, list[psutil.Process]]:
         time.sleep(2)
         if leased_to(name):
             return name, sleepers
-        resume(sleepers)  # that was its last segment
+        resume(sleepers)  # it was suspended after its last segment
 
 
-def test_a_night_by_two_workers(fleet: dict[str, Worker], archive: Path, first: int) -> None:
+@pytest.mark.slow
+def test_two_workers_process_a_night(
+    fleet: dict[str, Worker],
+    archive: Path,
+    first: int,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert fleet
     report = run(archive, dispatch="fleet", segment_s=1)
     assert (report.status, report.counts.frames_done) == ("completed", FRAMES)
@@ -165,13 +173,19 @@ def test_a_night_by_two_workers(fleet: dict[str, Worker], archive: Path, first: 
     assert {row[0] for row in ask("SELECT DISTINCT worker FROM segments")} <= set(fleet)
     assert ask("SELECT count(*) FROM assignments WHERE status NOT IN ('done', 'dismissed')") == [(0,)]
     assert ask("SELECT DISTINCT attempt, tries FROM segments") == [(1, 1)]
+    people = followed()
+    monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "second home"))
+    read_settings.cache_clear()
+    register_tiny_model(tiny_model)
+    run(archive, segment_s=5)
+    assert followed() == people, "local dispatch, cut otherwise"
 
 
 @pytest.mark.slow
-def test_what_a_killed_worker_was_at_is_done_by_another(
+def test_another_worker_finishes_the_segments_of_a_killed_one(
     fleet: dict[str, Worker], first: int, parent: ManagedProcess
 ) -> None:
-    """Worker and run at once, as when the power goes: nobody is left to say so, and the lease ends."""
+    """Worker and run are killed at once, as in a power failure: nothing reports it, and the lease ends."""
     name, sleepers = asleep(fleet)
     kill(sleepers)
     assert ended(parent) == 0
@@ -182,11 +196,11 @@ def test_what_a_killed_worker_was_at_is_done_by_another(
         ("no progress until its lease ended",)
     ]
     [(tried,)] = ask("SELECT count(*) FROM segments WHERE tries > 1")
-    assert tried <= 1, "only the one that it was at counts as tried"
+    assert tried <= 1, "only its current segment counts as tried"
 
 
 @pytest.mark.slow
-def test_a_worker_that_sleeps_past_its_lease_is_fenced_and_its_late_result_changes_nothing(
+def test_a_worker_suspended_past_its_lease_is_fenced(
     fleet: dict[str, Worker], first: int, parent: ManagedProcess
 ) -> None:
     name, sleepers = asleep(fleet)
@@ -197,14 +211,14 @@ def test_a_worker_that_sleeps_past_its_lease_is_fenced_and_its_late_result_chang
         resume(sleepers)
     runs = fleet[name].runs()
     _, alive = psutil.wait_procs(runs, timeout=60)
-    assert not alive, "it hears that the rest is another one's, and ends"
+    assert not alive, "it learns that its assignment was revoked, and ends"
     assert (rows(), ask("SELECT * FROM segments ORDER BY segment_id")) == before
     assert_rows_are_right("one.mp4", FRAMES, first=first)
     assert ask("SELECT count(*) FROM assignments WHERE reason = 'no progress until its lease ended'") == [(1,)]
 
 
 @pytest.mark.slow
-def test_a_parent_that_is_killed_and_started_again_goes_on_with_what_is_under_way(
+def test_a_restarted_parent_adopts_the_work_in_progress(
     fleet: dict[str, Worker], first: int, parent: ManagedProcess
 ) -> None:
     busy(fleet)
@@ -212,12 +226,12 @@ def test_a_parent_that_is_killed_and_started_again_goes_on_with_what_is_under_wa
     parent.start()
     assert ended(parent) == 0
     assert_rows_are_right("one.mp4", FRAMES, first=first)
-    assert ask("SELECT DISTINCT attempt, tries FROM segments") == [(1, 1)], "nothing was done twice"
+    assert ask("SELECT DISTINCT attempt, tries FROM segments") == [(1, 1)], "nothing was processed twice"
     assert ask("SELECT status FROM batches ORDER BY batch_id") == [("crashed",), ("completed",)]
 
 
 def set_state(kind: StateType) -> None:
-    """Of the batch's run, as the UI does."""
+    """Set the state of the batch's run, like the UI."""
     [(run_id,)] = ask("SELECT flow_run_id FROM batches ORDER BY batch_id DESC LIMIT 1")
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run_id, State(type=kind), force=True)
@@ -225,10 +239,10 @@ def set_state(kind: StateType) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["signal", "UI"])
-def test_a_cancelled_batch_frees_everything_and_stops_its_runs(
+def test_a_cancelled_batch_frees_its_segments_and_stops_its_runs(
     fleet: dict[str, Worker], parent: ManagedProcess, how: str
 ) -> None:
-    """A worker's cancellation is a SIGTERM; a batch of the command line has only the state to go by."""
+    """A worker is cancelled by SIGTERM; a batch of the command line only by the state of its run."""
     name = busy(fleet)
     assert parent.process is not None
     if how == "signal":
@@ -238,7 +252,9 @@ def test_a_cancelled_batch_frees_everything_and_stops_its_runs(
     assert ended(parent) != 0
     assert ask("SELECT count(*) FROM segments WHERE status = 'leased'") == [(0,)]
     assert ask("SELECT status FROM batches") == [("cancelled",)]
-    assert ask("SELECT max(tries) FROM segments WHERE status = 'planned'") == [(0,)], "called off is not tried"
+    assert ask("SELECT max(tries) FROM segments WHERE status = 'planned'") == [(0,)], (
+        "a cancelled segment does not count as tried"
+    )
     wait_for("the end of its runs", lambda: not fleet[name].decoders())
     before = done()
     time.sleep(3)
@@ -246,16 +262,16 @@ def test_a_cancelled_batch_frees_everything_and_stops_its_runs(
 
 
 @pytest.mark.slow
-def test_a_paused_batch_hands_nothing_out_until_it_is_resumed(
+def test_a_paused_batch_assigns_nothing_until_it_is_resumed(
     fleet: dict[str, Worker], first: int, parent: ManagedProcess
 ) -> None:
     busy(fleet)
     set_state(StateType.PAUSED)
     wait_for("the end of what was handed out", lambda: not leased_to(), parent)
     before = done()
-    time.sleep(8)  # with a run that waits, its device open: it is given something within a second otherwise
+    time.sleep(8)  # with a waiting run whose device is open: otherwise it would receive segments within a second
     assert (leased_to(), done()) == (0, before)
-    assert before < FRAMES / 25, "something is left to hand out"
+    assert before < FRAMES / 25, "unassigned segments remain"
     set_state(StateType.RUNNING)
     assert ended(parent) == 0
     assert_rows_are_right("one.mp4", FRAMES, first=first)

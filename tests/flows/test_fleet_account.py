@@ -31,7 +31,7 @@ def archive(tmp_path: Path, home: Path, tiny_model: Path, monkeypatch: pytest.Mo
 def test_a_fleets_second_night_is_estimated_from_its_workers(
     archive: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Within a factor of three, or the night after; a new worker is assumed as fast as others of its kind."""
+    """Within a factor of three, or in the next night; a new worker is assumed to be as fast as others of its kind."""
     with ExitStack() as workers:
         workers.enter_context(worker("pi-1", tmp_path / "pi-1"))
         first = run(archive, dispatch="fleet", segment_s=4)

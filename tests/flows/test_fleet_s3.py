@@ -20,7 +20,7 @@ from tests.servers_prefect import PrefectServer
 pytestmark = [pytest.mark.usefixtures("home"), pytest.mark.timeout(600)]
 
 VIDEOS, FRAMES = 4, 150
-MS = 40  # a frame: all of them would take one stick longer than a run takes to start
+MS = 40  # per frame: one stick needs longer for all of them than a run needs to start
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def archive(
     swift_bucket: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
-    """Videos in segments of a second, so that both workers need each of them again and again."""
+    """Videos in segments of a second, so that both workers need each video repeatedly."""
     for number in range(VIDEOS):
         path = spot_video(tmp_path / f"{number}.mp4", FRAMES, first=number * 1000)
         Bucket(swift_bucket, swift_options).put_file(f"videos/{number}.mp4", path)
@@ -52,7 +52,7 @@ def archive(
 
 @pytest.fixture
 def workers(archive: str, prefect_fleet: PrefectServer, tmp_path: Path) -> Iterator[list[Worker]]:
-    """Two workers with one home, as docs/edge.md has them for two sticks at one machine."""
+    """Two workers with one home, as in docs/edge.md for two sticks on one machine."""
     deploy_edge()
     settings = {name: value for name, value in os.environ.items() if name.startswith("NIGHTJAR_")}
     with ExitStack() as held:
@@ -72,7 +72,7 @@ def workers(archive: str, prefect_fleet: PrefectServer, tmp_path: Path) -> Itera
 
 
 @pytest.mark.slow
-def test_every_row_and_nothing_in_quarantine(workers: list[Worker], archive: str) -> None:
+def test_every_row_is_stored_and_nothing_quarantined(workers: list[Worker], archive: str) -> None:
     report = run(archive, dispatch="fleet", segment_s=1)
     assert (report.status, report.refused) == ("completed", [])
     assert report.counts.frames_done == VIDEOS * FRAMES

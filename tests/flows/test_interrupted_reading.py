@@ -1,4 +1,4 @@
-"""Nights whose decoders are killed, whose disk fails, or whose store refuses: none of it is a verdict on a video."""
+"""Nights with killed decoders, failing disks or refusing stores: none of these is the video's fault."""
 
 import os
 import signal
@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from flows.nightly_batch import BatchIncomplete
 from models.types import AttemptError
 from storage.objects.places import StoreError
 from storage.objects.s3 import Bucket, S3Options
 from storage.sandbox.parent import Sandbox
+from tasks.batch.steps import BatchIncomplete
 from tasks.site.settings import read_settings
 from tasks.sweep.sweep import Options, sweep
 from tests.flows.conftest import register_tiny_model, spot_video
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server", "home")
 
 @pytest.fixture
 def archive(tmp_path: Path, tiny_model: Path) -> Path:
-    """Two videos, of 60 and 45 frames; in segments of a second they are three and two."""
+    """Two videos, of 60 and 45 frames: three and two segments of a second."""
     register_tiny_model(tiny_model)
     folder = tmp_path / "archive"
     folder.mkdir()
@@ -40,9 +40,9 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, asks: set[int], number: signal.Signals) -> list[int]:
-    """Kill the decoder when it is given its n-th piece of work: of this archive, two probes and then five segments.
+    """Kill the decoder at its n-th request: for this archive, two probes and then five segments.
 
-    Returns the killed ones' process ids, as they come to be.
+    Returns a list that receives the process ids of killed decoders.
     """
 
     def ask_and_kill(sandbox: Sandbox, *arguments: Any) -> None:
@@ -58,10 +58,10 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, asks: set[int], number: signal.Sign
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_decoder_that_is_killed_costs_time_and_no_row(
+def test_killed_decoders_cost_time_but_no_rows(
     archive: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    """In the listing and in the segments, by the kernel's killer or by somebody's SIGTERM."""
+    """In the listing and in segments, by the kernel's OOM killer or by a SIGTERM."""
     killed = kill_at(monkeypatch, {1, 3, 5, 6, 9}, number)
     report = run(archive, segment_s=1)
     assert len(killed) == 5
@@ -71,7 +71,7 @@ def test_a_decoder_that_is_killed_costs_time_and_no_row(
     assert ask("SELECT max(tries) FROM segments")[0][0] > 1
 
 
-def test_a_night_that_could_not_read_is_incomplete_and_the_next_one_reads(
+def test_a_night_with_read_errors_is_incomplete_and_the_next_one_reads(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as killing:
@@ -85,9 +85,7 @@ def test_a_night_that_could_not_read_is_incomplete_and_the_next_one_reads(
     assert (report.status, report.counts.frames_done, report.refused) == ("completed", 105, [])
 
 
-def test_a_segment_that_was_given_up_is_never_completed_in_silence(
-    archive: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_with_a_segment_given_up_is_never_completed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise AttemptError("cannot be read (Input/output error): check its disk")
 
@@ -103,7 +101,7 @@ def test_a_segment_that_was_given_up_is_never_completed_in_silence(
 def store(
     archive: Path, swift_options: S3Options, swift_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultProxy]:
-    """A proxy before the store that holds the archive, as s3://BUCKET; it refuses what the test says."""
+    """A proxy in front of the archive's store, s3://BUCKET; it refuses requests on the test's demand."""
     for path in archive.iterdir():
         Bucket(swift_bucket, swift_options).put_file(path.name, path)
     proxy = FaultProxy(str(swift_options.endpoint_url), 0.0)
@@ -116,8 +114,8 @@ def store(
 
 
 @pytest.mark.slow
-def test_an_archived_object_is_quarantined_and_read_when_it_is_restored(store: FaultProxy, swift_bucket: str) -> None:
-    """It changes neither its size nor its ETag then."""
+def test_an_archived_object_is_read_after_it_is_restored(store: FaultProxy, swift_bucket: str) -> None:
+    """Restoring it changes neither its size nor its ETag."""
     store.refused["two.mp4"] = (403, "InvalidObjectState", "not valid for the object's storage class")
     report = run(f"s3://{swift_bucket}")
     assert (report.status, report.counts.frames_done) == ("completed", 60)
@@ -129,7 +127,7 @@ def test_an_archived_object_is_quarantined_and_read_when_it_is_restored(store: F
 
 
 @pytest.mark.slow
-def test_an_archive_of_which_nothing_may_be_read_is_an_error(store: FaultProxy, swift_bucket: str) -> None:
+def test_an_archive_without_read_permission_is_an_error(store: FaultProxy, swift_bucket: str) -> None:
     store.refused["*"] = (403, "AccessDenied", "Access Denied")
     with pytest.raises(StoreError, match=r"None of the 2 files of .* may be read"):
         run(f"s3://{swift_bucket}")
@@ -138,7 +136,7 @@ def test_an_archive_of_which_nothing_may_be_read_is_an_error(store: FaultProxy, 
 
 
 @pytest.mark.slow
-def test_an_archive_that_is_empty_is_an_error_and_its_files_are_not_gone(
+def test_an_empty_archive_is_an_error_and_its_files_are_not_marked_missing(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unmounted disk is an empty folder."""
@@ -148,7 +146,7 @@ def test_an_archive_that_is_empty_is_an_error_and_its_files_are_not_gone(
     with pytest.raises(StoreError, match=r"no videos in .*, where there were 2\. Mount its disk"):
         run(archive)
     assert ask("SELECT count(*) FROM archive_files WHERE gone_at IS NOT NULL") == [(0,)]
-    monkeypatch.setenv("PREFECT_API_URL", "")  # the session's server shows what other tests left
+    monkeypatch.setenv("PREFECT_API_URL", "")  # the session's server also has runs of other tests
     report = sweep(read_settings(), Options(expect_within_h=26))
     assert ["no videos in" in line for line in report.wrong] == [True]
 
@@ -165,7 +163,7 @@ def test_renamed_and_removed_files_are_followed(archive: Path) -> None:
 def test_a_known_video_that_is_refused_keeps_its_name(
     store: FaultProxy, swift_bucket: str, tiny_classifier: Path
 ) -> None:
-    """For a second model it has to be read again, and has been archived since."""
+    """A second model has to read it again, but it has been archived in the meantime."""
     assert run(f"s3://{swift_bucket}").status == "completed"
     register_tiny_model(tiny_classifier)
     read_settings().video_cache.rename(read_settings().video_cache.with_name("lost"))

@@ -12,25 +12,32 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import psutil
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 
 from deployments.cli import main
 from flows.convert_model import convert_model
-from flows.nightly_batch import BatchIncomplete, nightly_batch
-from models.types import NightjarError
+from flows.nightly_batch import nightly_batch
+from models.types import KEYPOINT_NAMES, NightjarError, Rows
 from storage.sql.database import open_database, writing
 from storage.sql.query import query
+from tasks.batch.overlays import VideoRenderer
 from tasks.batch.report import BatchReport
+from tasks.batch.steps import BatchIncomplete
 from tasks.runs.names import named_after
 from tasks.site import scratch
 from tasks.site.settings import ReadLimits, read_settings
 from tests.flows.conftest import has_spot, register_tiny_model, spot, spot_picture, spot_video
+from tests.models import onnx_models
 from tests.recordings import record
 from tests.servers_s3 import S3Server, new_bucket
 from tests.tiny_model import CELL
+from tests.videos import make_video
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")
 
@@ -47,7 +54,7 @@ def run(archive: Path | str, **options: Any) -> BatchReport:
 
 @pytest.fixture
 def archive(tmp_path: Path, tiny_model: Path) -> Path:
-    """Two sound videos, of 60 and 45 frames, keyframes every ten."""
+    """Two valid videos, of 60 and 45 frames, with a keyframe every ten."""
     register_tiny_model(tiny_model)
     folder = tmp_path / "archive"
     (folder / "cam2").mkdir(parents=True)
@@ -56,8 +63,16 @@ def archive(tmp_path: Path, tiny_model: Path) -> Path:
     return folder
 
 
+def followed() -> list[list[tuple[Any, ...]]]:
+    """Tracks and motion of all videos, without ids."""
+    return [
+        [row[:-2] for row in ask(f"SELECT * FROM {view} ORDER BY video, track, {column}")]
+        for view, column in (("track_summary", "first_frame"), ("track_motion", "frame"))
+    ]
+
+
 def assert_rows_are_right(video: str, frames: int, first: int = 0) -> None:
-    """Every row is of the frame that shows its spot, and every frame with a spot has its row."""
+    """Every row belongs to the frame that shows its spot, and every frame with a spot has its row."""
     rows = ask(
         "SELECT frame, person, t_s, nose_x, nose_y FROM poses JOIN video_summary USING (video_id, model_version_id)"
         f" WHERE video = '{video}' ORDER BY frame"
@@ -70,7 +85,7 @@ def assert_rows_are_right(video: str, frames: int, first: int = 0) -> None:
         assert (x, y) == (pytest.approx((column + 0.5) * CELL, abs=1), pytest.approx((row + 0.5) * CELL, abs=1))
 
 
-def test_videos_become_rows_again_does_nothing_and_a_new_one_is_done_alone(archive: Path) -> None:
+def test_videos_become_rows_once_and_only_new_ones_are_processed(archive: Path) -> None:
     report = run(archive)
     assert (report.status, report.counts.frames_done, report.listing.new) == ("completed", 105, 2)
     assert report.lines()["views"].endswith("with the rows of this run")
@@ -88,21 +103,25 @@ def test_videos_become_rows_again_does_nothing_and_a_new_one_is_done_alone(archi
     assert ask("SELECT count(*) FROM videos") == [(3,)], "a renamed copy is the same video"
 
 
-def test_segments_change_nothing_in_the_rows(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_segment_length_does_not_change_the_rows(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     poses = "SELECT sha256, poses.* FROM poses JOIN videos USING (video_id) ORDER BY sha256, frame, person"
     columns_without_ids = lambda rows: [(row[0], *row[3:]) for row in rows]  # noqa: E731
     run(archive, segment_s=600)
     assert ask("SELECT count(*) FROM segments") == [(2,)]
-    whole = columns_without_ids(ask(poses))
+    whole, people = columns_without_ids(ask(poses)), followed()
+    assert ask("SELECT count(*), count(DISTINCT video_id) FROM analyses WHERE status = 'done'") == [(2, 2)]
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "second home"))
     read_settings.cache_clear()
     register_tiny_model(_cached_model(tmp_path))
     run(archive, segment_s=1)
     assert ask("SELECT count(*) FROM segments")[0][0] >= 4
     assert columns_without_ids(ask(poses)) == whole
+    assert followed() == people
 
 
-def test_a_full_folder_for_temporary_files_costs_the_pictures_alone(
+def test_a_full_tmpdir_loses_only_the_pictures(
     archive: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(scratch, "LEAST_BYTES", 1 << 60)
@@ -124,7 +143,7 @@ BAD = {
 }
 
 
-def test_bad_files_are_quarantined_with_a_reason_and_the_rest_goes_on(archive: Path) -> None:
+def test_bad_files_are_quarantined_with_a_reason_and_the_rest_continues(archive: Path) -> None:
     for make in BAD.values():
         make(archive)
     (archive / "cut.mp4").write_bytes((archive / "one.mp4").read_bytes()[:-2000])
@@ -139,10 +158,10 @@ def test_bad_files_are_quarantined_with_a_reason_and_the_rest_goes_on(archive: P
     assert (again.listing.new, again.listing.refused, again.counts.expected) == (0, 4, 0)
 
 
-def test_a_recording_that_grows_is_left_and_one_that_grew_is_counted_once(
+def test_growing_recordings_are_skipped_and_grown_ones_counted_once(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Content decides what is read, and a part of a recording does not stay beside the whole."""
+    """The content decides which files are read, and a partial recording is superseded by the complete one."""
     whole = spot_video(archive / "whole.ts", 40).read_bytes()
     (archive / "whole.ts").unlink()
     recording = archive / "cam.m2t"
@@ -171,7 +190,7 @@ def test_a_recording_that_grows_is_left_and_one_that_grew_is_counted_once(
     assert "unknown data" in listed
 
 
-def test_a_file_that_takes_too_long_is_left_for_the_next_run_and_costs_no_other(
+def test_a_slow_file_is_left_for_the_next_run_without_delaying_others(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow_bytes = (archive / "one.mp4").stat().st_size
@@ -193,7 +212,7 @@ def test_a_file_that_takes_too_long_is_left_for_the_next_run_and_costs_no_other(
     assert (again.status, again.counts.frames_done, ask("SELECT key FROM quarantine")) == ("completed", 60, [])
 
 
-def test_bytes_behind_a_film_are_said(archive: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bytes_after_a_film_are_reported(archive: Path, caplog: pytest.LogCaptureFixture) -> None:
     with (archive / "one.mp4").open("ab") as file:
         file.write(bytes(30_000_000))
     report = run(archive)
@@ -204,10 +223,11 @@ def test_bytes_behind_a_film_are_said(archive: Path, caplog: pytest.LogCaptureFi
     assert ask("SELECT unused_bytes FROM videos ORDER BY unused_bytes") == [(0,), (30_000_000,)]
 
 
-def test_a_recording_whose_header_is_rewritten_at_its_end_is_counted_once(
+@pytest.mark.slow
+def test_a_recording_with_a_rewritten_header_is_counted_once(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read at rest, refused in mid-frame, read when it is finished; another film under the same name stays beside."""
+    """Read during a pause, refused in mid-frame, read when finished; another film of the same name is kept."""
     monkeypatch.setattr("storage.objects.archive.sleep", lambda _: None)
     pictures = [spot_picture(number) for number in range(80)]
     recording, finished = archive / "cam.flv", tmp_path / "cam.flv"
@@ -225,11 +245,11 @@ def test_a_recording_whose_header_is_rewritten_at_its_end_is_counted_once(
     record(recording, pictures[20:], 40, *coding)
     run(archive)
     shown = ask("SELECT v.frames FROM current_videos AS v WHERE v.container = 'flv' ORDER BY v.video_id")
-    assert shown == [(60,), (60,)], "both are real"
+    assert shown == [(60,), (60,)], "both recordings are real"
 
 
 @pytest.mark.cases
-def test_odd_stamps_and_streams_are_said_in_the_account(archive: Path, cases: Path) -> None:
+def test_unusual_timestamps_and_streams_are_in_the_account(archive: Path, cases: Path) -> None:
     for name in ("vfr_one_equal.webm", "clock_set.mkv", "thumb_first_unmarked.mkv", "single_tick.mp4"):
         shutil.copy(cases / "video" / name, archive / name)
     report = run(archive)
@@ -245,7 +265,7 @@ def test_odd_stamps_and_streams_are_said_in_the_account(archive: Path, cases: Pa
 def test_a_new_database_is_filled_from_the_store(
     database_url: str, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The old one is of before the first release: it is refused with what to do, and that is enough."""
+    """The old database is from before the first release: it is refused, and following the advice is sufficient."""
     poses = "SELECT sha256, frame, person, t_s, nose_x FROM poses JOIN videos USING (video_id) ORDER BY 1, 2, 3"
     run(archive)
     before = ask(poses)
@@ -262,7 +282,9 @@ def test_a_new_database_is_filled_from_the_store(
     assert run(archive).status == "completed"
     assert len(before) > 80
     assert ask(poses) == before
-    assert ask("SELECT worker, wall_s FROM segments ORDER BY segment_id") == workers, "they were loaded, not done again"
+    assert ask("SELECT worker, wall_s FROM segments ORDER BY segment_id") == workers, (
+        "they were loaded, not processed again"
+    )
 
 
 @pytest.fixture
@@ -285,9 +307,7 @@ def underway(archive: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     process.wait()
 
 
-def test_a_run_that_is_killed_is_continued_by_the_next_one(
-    archive: Path, home: Path, underway: subprocess.Popen[bytes]
-) -> None:
+def test_the_next_run_continues_a_killed_one(archive: Path, home: Path, underway: subprocess.Popen[bytes]) -> None:
     helpers = psutil.Process(underway.pid).children(recursive=True)
     underway.send_signal(signal.SIGKILL)
     underway.wait()
@@ -306,8 +326,9 @@ def test_a_run_that_is_killed_is_continued_by_the_next_one(
     assert statuses == [("completed", 1), ("crashed", 1)], "no batch is left running"
 
 
-def test_ctrl_c_ends_a_run_at_once_and_costs_no_try(home: Path, underway: subprocess.Popen[bytes]) -> None:
-    os.killpg(underway.pid, signal.SIGINT)  # what a terminal does
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_at_once_without_counting_a_try(home: Path, underway: subprocess.Popen[bytes]) -> None:
+    os.killpg(underway.pid, signal.SIGINT)  # as a terminal does
     assert underway.wait(timeout=30) == 130
     assert ask("SELECT status FROM batches") == [("cancelled",)]
     assert ask("SELECT count(*) FROM segments WHERE status = 'leased' OR (status = 'planned' AND tries > 0)") == [(0,)]
@@ -322,7 +343,7 @@ def _done_segments(home: Path) -> int:
         return 0
 
 
-def test_a_corrupt_frame_in_the_middle_is_counted_and_the_rest_is_used(archive: Path) -> None:
+def test_a_corrupt_frame_is_counted_and_the_rest_is_used(archive: Path) -> None:
     from tests.videos import damage
 
     damage(archive / "one.mp4", archive / "damaged.mp4", packet=25)
@@ -336,7 +357,7 @@ def test_a_corrupt_frame_in_the_middle_is_counted_and_the_rest_is_used(archive: 
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_a_night_over_the_bad_videos(archive: Path, data: Path) -> None:
-    """One is quarantined; of the corrupted one 49 frames come out of the decoder, and it calls one of them corrupt."""
+    """One is quarantined; the decoder returns 49 frames of the corrupted one, and marks one of them as corrupt."""
     report = run(data / "badvideo")
     assert report.status == "completed"
     assert [row["key"] for row in report.refused] == ["pixeltable_bad_video.mp4"]
@@ -345,10 +366,19 @@ def test_a_night_over_the_bad_videos(archive: Path, data: Path) -> None:
     assert ask("SELECT frames, frames_done FROM video_summary WHERE video = 'decord_corrupted.mp4'") == [(50, 48)]
 
 
-def test_overlays_and_the_picture_lie_in_the_store(archive: Path, home: Path) -> None:
+def test_overlays_and_the_picture_are_in_the_store(archive: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import av
 
+    blurred: list[bool] = []
+    still = VideoRenderer.still
+
+    def recorded(self: VideoRenderer, number: int, rows: Rows) -> NDArray[np.uint8] | None:
+        blurred.append(self.blur_faces)
+        return still(self, number, rows)
+
+    monkeypatch.setattr(VideoRenderer, "still", recorded)
     report = run(archive, overlay="all")
+    assert blurred == [True, True], "nobody has asked for the faces on the picture"
     assert Path(report.pictures.sheet_url).read_bytes().startswith(b"\x89PNG")
     assert set(report.pictures.overlays) == {"one.mp4", "cam2/two.mkv"}
     with av.open(report.pictures.overlays["one.mp4"]) as container:
@@ -374,7 +404,7 @@ def test_overlays_of_a_finished_archive_are_drawn_once(archive: Path) -> None:
     assert {url: Path(url).stat().st_mtime_ns for url in again.values()} == drawn
 
 
-def test_on_postgresql_and_s3(
+def test_a_night_on_postgresql_and_s3(
     archive: Path, pg_url: str, swift_server: S3Server, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same night with rows in PostgreSQL, artifacts in S3, and the archive itself in S3."""
@@ -408,8 +438,8 @@ def test_on_postgresql_and_s3(
     assert (again.counts.expected, again.listing.new) == (0, 0)
 
 
-def test_what_is_missing_fails_the_batch(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Segments that nobody holds and that cannot be claimed: this batch cannot call itself complete."""
+def test_missing_segments_fail_the_batch(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments that are not leased and cannot be claimed: the batch is not complete."""
     from storage.ledger import leases as ledger
 
     claim = ledger.claim
@@ -428,7 +458,7 @@ def test_what_is_missing_fails_the_batch(archive: Path, monkeypatch: pytest.Monk
         ({"archive": "/no/such/folder"}, "/no/such/folder"),
     ],
 )
-def test_one_clear_error(archive: Path, options: dict[str, str], words: str) -> None:
+def test_wrong_parameters_give_one_clear_error(archive: Path, options: dict[str, str], words: str) -> None:
     with pytest.raises(NightjarError, match=words):
         run(**{"archive": archive, **options})
     assert ask("SELECT count(*) FROM batches WHERE status = 'running'") == [(0,)]
@@ -445,46 +475,53 @@ def test_prefect_shows_progress_tables_and_the_picture(archive: Path) -> None:
     import asyncio
 
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
     (archive / "empty.mp4").touch()
     report = run(archive)
     [(flow_run_id,)] = ask("SELECT flow_run_id FROM batches")
 
     async def artifacts() -> dict[str, Any]:
+        """Read the run's artifacts: unfiltered, the server returns no more than 200 of all runs."""
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(flow_run_id)]))
         async with get_client() as client:
-            return {
-                str(found.key): found.data
-                for found in await client.read_artifacts()
-                if str(found.flow_run_id) == flow_run_id
-            }
+            return {str(found.key): found.data for found in await client.read_artifacts(artifact_filter=of_run)}
 
     found = asyncio.run(artifacts())
     assert set(found) == {"frames", "batch-videos", "batch-quarantine", "batch-report"}
     assert found["frames"] == 100
     assert "empty.mp4" in str(found["batch-quarantine"])
-    assert "cam2/two.mkv" in str(found["batch-videos"])
+    videos = json.loads(found["batch-videos"])
+    pages = dict(ask("SELECT video, substr(sha256, 1, 16) FROM video_summary"))
+    linked = {name: f"[{name}]({report.pages.url}/video/{page})" for name, page in pages.items()}
+    assert [(row["video"], row["frames"], row["done"], row["not done"]) for row in videos] == [
+        (linked["cam2/two.mkv"], 45, 45, ""),
+        (linked["one.mp4"], 60, 60, ""),
+    ]
     assert f"batch {report.batch_id}, tiny: completed" in found["batch-report"]
     assert found["batch-report"].count("data:image/jpeg;base64,") == 2, "the picture and the chart of the night"
-    assert "| one.mp4 | 52 | 60 |" in found["batch-report"], "people first: 52 of 60 frames have a spot"
+    assert f"| {linked['one.mp4']} | 52 | 60 |" in found["batch-report"], "people first: 52 of 60 frames have a spot"
+    assert f"- [one.mp4, frame {report.pictures.frames[0].frame}](" in found["batch-report"]
+    assert report.pictures.sheet_url not in found["batch-report"]
     assert "| device | frames/s | frames | segments | retries | lost | throttling |" in found["batch-report"]
     assert "| most | 1 in view at 0:00 of " in found["batch-report"]
     assert "| film | 4.2 s |" in found["batch-report"]
     assert "| count | for example | reason |" in found["batch-report"]
-    assert all(len(row) <= 7 for row in json.loads(found["batch-videos"]))
+    assert all(len(row) <= 7 for row in videos)
     assert "not estimated, as no device was measured before" in found["batch-report"]
     assert Path(report.chart_url).read_bytes() == report.chart
     assert report.chart.startswith(b"\x89PNG")
     assert len(found["batch-report"]) < 400_000
 
 
-def test_a_run_is_named_after_what_it_does_and_a_typed_name_is_kept() -> None:
+def test_a_run_is_named_after_its_purpose_unless_a_name_was_typed() -> None:
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
 
     @flow(flow_run_name=named_after(lambda given: f"look at {given['archive']}"), persist_result=False)
     def look(archive: str) -> None:
-        """Does nothing."""
+        """A replacement that does nothing."""
 
     given = {"archive": "the yard"}
     with get_client(sync_client=True) as client:
@@ -496,8 +533,9 @@ def test_a_run_is_named_after_what_it_does_and_a_typed_name_is_kept() -> None:
     assert named == {"Monday again": "Monday again", "beta-lyrae": "look at the yard", None: "look at the yard"}
 
 
+@pytest.mark.slow
 def test_the_second_night_is_estimated_from_the_first(archive: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Within a factor of three; the best of three nights, as this machine may be busy with something else."""
+    """Within a factor of three; the best of three nights, because the machine may be busy."""
     first = run(archive, segment_s=1)
     assert ask("SELECT estimated_s FROM batches") == [(None,)]
     assert "never measured here: 105 frames by 1 device" in caplog.text
@@ -518,8 +556,8 @@ def test_the_second_night_is_estimated_from_the_first(archive: Path, caplog: pyt
     assert f"frames by {mine}/CPU (" in caplog.text
 
 
-def test_the_newest_batch_tells_all_of_itself(archive: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`nightjar batches --last`: from the database and the store alone."""
+def test_the_newest_batch_is_shown_completely(archive: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`nightjar batches --last`: from the database and the store only."""
     run(archive)
     report = run(archive / "cam2")
     result = CliRunner().invoke(main, ["batches", "--last"])
@@ -545,7 +583,7 @@ def test_the_newest_batch_tells_all_of_itself(archive: Path, home: Path, capsys:
 @pytest.mark.slow
 @pytest.mark.real_data
 def test_a_night_with_openpose(data: Path, tmp_path: Path) -> None:
-    """A wide input, blue first, another decoder, and the people of a street."""
+    """A wide input, BGR order, another decoder, and people in a street."""
     source = data / "openpose/human-pose-estimation-0001-FP16-INT8/human-pose-estimation-0001.xml"
     version = convert_model("openpose", str(source))
     assert convert_model("openpose", str(source.parent)) == version
@@ -554,7 +592,7 @@ def test_a_night_with_openpose(data: Path, tmp_path: Path) -> None:
     report = run(tmp_path / "archive", model="openpose")
     assert report.status == "completed"
     assert ask("SELECT frames, frames_done FROM video_summary") == [(5, 5)]
-    # On the right, near, walking away: her left is on the left.
+    # A woman on the right, near, walking away: her left side is on the left.
     near = "left_hip_x BETWEEN 800 AND right_hip_x AND left_hip_y BETWEEN 340 AND 440 AND left_knee_y > left_hip_y + 30"
     assert ask(f"SELECT frame, count(*) FROM poses WHERE {near} GROUP BY frame") == [(frame, 1) for frame in range(5)]
     assert ask("SELECT min(people), max(people) FROM (SELECT count(*) AS people FROM poses GROUP BY frame)") == [(5, 6)]
@@ -567,8 +605,8 @@ def test_a_night_with_openpose(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_a_night_with_movenet_of_the_archives_proportions(data: Path, tmp_path: Path) -> None:
-    """A wide street through 192x320: the people at the same places as through another size, under another version."""
+def test_a_night_with_movenet_in_the_archives_aspect_ratio(data: Path, tmp_path: Path) -> None:
+    """A wide street through 192x320: people at the same positions as through another size, in another version."""
     source = str(data / "movenet/multipose")
     wide = convert_model("movenet-multipose", source, size="192x320")
     assert convert_model("movenet-wide", source, size="256x448") != wide
@@ -585,3 +623,31 @@ def test_a_night_with_movenet_of_the_archives_proportions(data: Path, tmp_path: 
     )
     assert [frame for frame, _ in both] == list(range(5))
     assert max(apart for _, apart in both) < 15
+
+
+@pytest.mark.slow
+def test_a_night_with_models_in_onnx(tmp_path: Path) -> None:
+    """RTMO's rows and a pose head's anchors, of a film whose red square wanders: one person per frame, where it is."""
+    cells = [(5, 2 + number % 12) for number in range(30)]
+    (tmp_path / "archive").mkdir()
+    pictures = [onnx_models.picture((192, 256), [cell]) for cell in cells]
+    make_video(tmp_path / "archive/red.mp4", pictures=pictures)
+    for name, write in (("my-rtmo", onnx_models.write_rtmo), ("my-yolo", onnx_models.write_yolo)):
+        convert_model(name, str(write(tmp_path / f"{name}.onnx")))
+        report = run(tmp_path / "archive", model=name, overlay="all")
+        assert (report.status, report.counts.people) == ("completed", 30)
+        rows = ask(
+            "SELECT frame, nose_x, nose_y, left_hip_x, left_hip_y, right_ankle_x, score FROM poses"
+            f" JOIN model_versions USING (model_version_id) WHERE name = '{name}' ORDER BY frame"
+        )
+        assert [row[0] for row in rows] == list(range(30))
+        for cell, (_, *found, ankle, score) in zip(cells, rows, strict=True):
+            keypoints = onnx_models.person(*cell)
+            expected = [*keypoints[KEYPOINT_NAMES.index("nose")], *keypoints[KEYPOINT_NAMES.index("left_hip")]]
+            assert found == pytest.approx(expected, abs=0.01)
+            assert ankle is None
+            assert score > 0.9
+    assert ask("SELECT name, source_format FROM model_versions ORDER BY name") == [
+        ("my-rtmo", "onnx"),
+        ("my-yolo", "onnx"),
+    ]

@@ -1,4 +1,4 @@
-"""A night whose database, store or Prefect is away, at its start or in between: it waits, and goes on."""
+"""A night whose database, store or Prefect is down, at its start or later: it waits and continues."""
 
 import random
 import signal
@@ -39,7 +39,7 @@ FRAMES = 30
 
 @contextmanager
 def night(folder: Path, environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """`nightjar run` over the archive; what it says is in the file `said`."""
+    """`nightjar run` over the archive; its output is in the file `said`."""
     command = [str(NIGHTJAR), "run", str(folder / "archive"), "--model", "tiny", "--overlay", "none"]
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
@@ -51,7 +51,7 @@ def night(folder: Path, environment: dict[str, str]) -> Iterator["subprocess.Pop
 
 
 def wait_for(folder: Path, words: str, process: "subprocess.Popen[bytes]") -> str:
-    """All that it has said when the words are in it."""
+    """Wait until the output contains the words, and return it."""
     deadline = time.monotonic() + 120
     while words not in (said := (folder / "said").read_text()):
         assert process.poll() is None, said
@@ -96,7 +96,7 @@ def test_a_night_that_starts_before_its_servers_waits_for_each(tmp_path: Path, t
         held.callback(prefect.kill)
         assert process.wait(180) == 0, (tmp_path / "said").read_text()
         said = (tmp_path / "said").read_text()
-        assert said.count("The outage ended after ") == 2, "database and store in one wait, Prefect in the second one"
+        assert said.count("The outage ended after ") == 2, "one wait for database and store, one for Prefect"
         assert "Traceback" not in said
         with settings_of(environment):
             assert rows() == [("one.mp4", sum(map(has_spot, range(FRAMES))))]
@@ -112,7 +112,7 @@ def rows() -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def nobody(tmp_path: Path) -> dict[str, str]:
-    """Settings of a site whose database does not listen."""
+    """Settings of a site whose database is down."""
     url = f"postgresql://nightjar:hunter2@127.0.0.1:{free_port()}/nightjar"
     return {**clean_environment(), "NIGHTJAR_HOME": str(tmp_path / "home"), "NIGHTJAR_DATABASE_URL": url}
 
@@ -128,7 +128,7 @@ def test_a_signal_ends_the_wait(tmp_path: Path, nobody: dict[str, str], number: 
     assert "hunter2" not in said
 
 
-def test_the_wait_has_an_end_and_that_is_one_sentence(tmp_path: Path, nobody: dict[str, str]) -> None:
+def test_the_wait_is_limited_and_ends_in_one_clear_error(tmp_path: Path, nobody: dict[str, str]) -> None:
     with night(tmp_path, {**nobody, "NIGHTJAR_OUTAGE_S": "2"}) as process:
         assert process.wait(60) == 1
     lines = (tmp_path / "said").read_text().splitlines()
@@ -141,7 +141,7 @@ def test_the_wait_has_an_end_and_that_is_one_sentence(tmp_path: Path, nobody: di
 class Outages:
     """Faults of database and store: the first call of each kind, then by chance.
 
-    The first call fails whatever the threads' order is, so that no night passes without a fault of each kind.
+    The first call fails for any order of threads, so that every night has a fault of each kind.
     `seen`: the number of faults per kind.
     """
 
@@ -163,14 +163,14 @@ class Outages:
 
 
 @pytest.mark.usefixtures("prefect_server", "home")
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_local_night_goes_on_after_any_outage(
-    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+@pytest.mark.parametrize(("seed", "films"), [pytest.param(1, 3, marks=pytest.mark.slow), (2, 1)])
+def test_a_local_night_continues_after_any_outage(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, seed: int, films: int
 ) -> None:
-    """Every transaction and every call of the store may fail, at any place of the night."""
+    """Every transaction and every call of the store may fail, at any point of the night."""
     register_tiny_model(tiny_model)
     (tmp_path / "archive").mkdir()
-    for number in range(3):
+    for number in range(films):
         spot_video(tmp_path / "archive" / f"{number}.mp4", FRAMES, first=100 * number)
     outages = Outages(seed)
     monkeypatch.setattr(retry, "TRY_EVERY_S", 0.001)
@@ -188,24 +188,25 @@ def test_a_local_night_goes_on_after_any_outage(
     finally:
         event.remove(Engine, "begin", outages.begin)
     assert report.status == "completed"
-    assert report.listing.new == 3
+    assert report.listing.new == films
     assert outages.seen["database"] > 3
     assert {"put_file", "put_bytes", "get_file"} <= set(+outages.seen)
     monkeypatch.undo()
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / "home"))
     read_settings.cache_clear()
-    expected = [sum(has_spot(100 * number + frame) for frame in range(FRAMES)) for number in range(3)]
-    assert rows() == [(f"{number}.mp4", expected[number]) for number in range(3)]
+    expected = [sum(has_spot(100 * number + frame) for frame in range(FRAMES)) for number in range(films)]
+    assert rows() == [(f"{number}.mp4", expected[number]) for number in range(films)]
     engine = open_database(read_settings().database)
     assert [tuple(row) for row in query(engine, "SELECT count(*) FROM batches")[1]] == [(1,)]
     engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("home")
-def test_a_local_night_goes_on_when_prefect_is_restarted(
+def test_a_local_night_continues_when_prefect_is_restarted(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each task of a night asks the server whether it may begin."""
+    """Each task of a night asks the server for permission to start."""
     register_tiny_model(tiny_model)
     (tmp_path / "archive").mkdir()
     spot_video(tmp_path / "archive" / "one.mp4", FRAMES)

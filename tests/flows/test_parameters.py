@@ -1,4 +1,4 @@
-"""Parameters are refused before a flow begins; the form in the UI, the command line and the spec agree."""
+"""Wrong parameters are refused before a flow starts; the form in the UI, the command line and the spec agree."""
 
 import importlib
 from dataclasses import dataclass
@@ -23,19 +23,20 @@ from models.evaluation.spec import EvaluateSpec
 from models.inference.spec import BenchmarkSpec
 from models.spec import Option, Parameter, parameters
 from models.synthetic.frame import TEST_SET
+from tasks.analysis.spec import AnalyzeSpec
 from tasks.batch.spec import NightSpec
 
 
 @dataclass(frozen=True)
 class Agreed:
-    """One definition and its two faces. names: of the parameters, which schedules and callers hold"""
+    """One definition, its form and its command. names: of the parameters, which schedules and callers contain"""
 
     spec: type[Any]
     command: str
     names: str
 
 
-# Deployment -> definition and command. The names must not change: deployments and schedules on servers hold them.
+# Deployment -> definition and command. The names must not change: deployments and schedules on servers use them.
 AGREED = {
     "nightly": Agreed(NightSpec, "run", "archive model segment_s dispatch overlay device precision frames_per_second"),
     "convert": Agreed(
@@ -52,6 +53,13 @@ AGREED = {
     ),
     "evaluate": Agreed(EvaluateSpec, "evaluate", "model coco images mode device limit"),
     "quantize": Agreed(QuantizeSpec, "quantize", "model archive frames name coco images max_drop device"),
+    "analyze": Agreed(
+        AnalyzeSpec,
+        "analyze",
+        "since video start_score unsure_s min_rows max_speed position_noise velocity_s short_gap_s max_gap_s "
+        "look_ahead_s min_affinity lowest_keypoint_score fill_gap_s outlier_window_s outlier_deviations "
+        "smoothing_window_s body_window_s smoothed_keypoints",
+    ),
     "benchmark": Agreed(BenchmarkSpec, "benchmark", "models device precision seconds video"),
 }
 DEPLOYED = {each["name"]: each["entrypoint"] for each in yaml.safe_load(PLAN.read_text())["deployments"]}
@@ -62,7 +70,7 @@ each_parameter = pytest.mark.parametrize(
 
 
 def form_of(deployment: str) -> dict[str, Any]:
-    """The properties of the form's JSON schema, as Prefect's server has them."""
+    """The properties of the form's JSON schema on Prefect's server."""
     module, _, function = DEPLOYED[deployment].rpartition(".")
     flow: Flow[..., Any] = getattr(importlib.import_module(module), function)
     schema = parameter_schema(flow).model_dump()
@@ -77,7 +85,7 @@ def option_of(deployment: str, name: str) -> click.Parameter:
 
 
 def bounds_in(entry: dict[str, Any]) -> dict[str, Any]:
-    """The bounds of a form's entry, of None's alternative where it may be None."""
+    """The bounds of a form's entry; if it may be None, of the other alternative."""
     kinds = [kind for kind in entry.get("anyOf", [entry]) if kind.get("type") != "null"]
     known = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "minItems",
              "maxItems", "pattern")  # fmt: skip
@@ -85,7 +93,7 @@ def bounds_in(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def bounds_of(parameter: Parameter) -> dict[str, Any]:
-    """The same by the spec."""
+    """The same from the spec."""
     option = parameter.option
     items = get_origin(parameter.kind) is tuple and not option.separator
     length = "Items" if items else "Length"
@@ -97,13 +105,13 @@ def bounds_of(parameter: Parameter) -> dict[str, Any]:
 
 
 def test_every_deployment_has_its_definition() -> None:
-    """The deployment edge has one parameter, which a batch gives."""
+    """The deployment edge has one parameter, which a batch sets."""
     assert set(DEPLOYED) - {"edge"} == set(AGREED)
 
 
 @pytest.mark.parametrize("deployment", AGREED)
 def test_spec_form_and_command_line_have_the_same_parameters(deployment: str) -> None:
-    """Also with the names that deployments and schedules hold."""
+    """Also with the names in deployments and schedules."""
     agreed = AGREED[deployment]
     assert list(parameters(agreed.spec)) == agreed.names.split()
     assert list(form_of(deployment)) == agreed.names.split()
@@ -144,7 +152,7 @@ def test_the_command_line_has_the_specs_default_bounds_and_help(deployment: str,
 
 
 def item_of(parameter: Parameter) -> tuple[Any, Option]:
-    """Type and bounds of a value, or of each where there are several."""
+    """Type and bounds of a value, or of each of several."""
     if get_origin(parameter.kind) is not tuple or parameter.option.separator:
         return parameter.kind, parameter.option
     item = get_args(parameter.kind)[0]
@@ -155,7 +163,7 @@ def test_every_parameter_that_decides_a_training_can_be_overridden() -> None:
     assert set(parameters(FinetuneParams)) <= set(parameters(FinetuneSpec))
 
 
-def test_a_training_takes_no_seed_of_a_test_set() -> None:
+def test_seeds_of_test_sets_are_refused_for_trainings() -> None:
     highest = parameters(TrainSpec)["seed"].option.le
     assert highest is not None
     assert highest < TEST_SET
@@ -202,14 +210,14 @@ def test_an_assignment_has_eight_and_sixteen_hexadecimal_digits(assignment: str)
     ],
     ids=str,
 )
-def test_a_night_with_wrong_parameters_does_not_begin(wrong: dict[str, Any]) -> None:
+def test_a_night_with_wrong_parameters_does_not_start(wrong: dict[str, Any]) -> None:
     nightly_batch.validate_parameters(NIGHT)
     with pytest.raises((ParameterTypeError, TypeError)):
         nightly_batch.validate_parameters({**NIGHT, **wrong})
 
 
 def test_the_servers_schema_has_bounds_choices_and_the_pattern() -> None:
-    """So that the API refuses them, too, before a run is made."""
+    """So that the API also refuses wrong values before it creates a run."""
     night = parameter_schema(nightly_batch).properties
     assert (night["segment_s"]["minimum"], night["segment_s"]["maximum"]) == (1, 3600)
     assert set(night["dispatch"]["enum"]) == {"local", "fleet"}

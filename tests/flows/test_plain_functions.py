@@ -7,6 +7,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from models.inference.spec import RuntimeSpec
 from storage.ledger import batches
+from storage.sandbox.parent import Sandbox
 from storage.sql.query import query
 from tasks.batch.listing import read_archive
 from tasks.batch.local import run_segments, set_up
@@ -24,7 +25,7 @@ FRAMES = 30
 
 @pytest.fixture
 def key(home: Path, tiny_model: Path, tmp_path: Path) -> NightKey:
-    """A batch over an archive of one film, of which nothing is done."""
+    """A batch over an archive with one film, without any work done."""
     register_tiny_model(tiny_model)
     archive = tmp_path / "archive"
     archive.mkdir()
@@ -54,3 +55,26 @@ def test_a_night_needs_no_prefect(key: NightKey) -> None:
         [(frame,) for frame in range(FRAMES) if has_spot(frame)],
     )
     assert pictures.sheet.startswith(b"\x89PNG")
+
+
+def test_many_files_are_probed_two_at_a_time_and_listed_as_one_by_one(
+    key: NightKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 7):
+        spot_video(Path(key.location) / f"{number}.mp4", 5 + number)
+    (Path(key.location) / "3.mp4").write_bytes(b"not a video")
+    monkeypatch.setattr("tasks.batch.listing.MANY_FILES", 2)
+    started: list[Sandbox] = []
+
+    def start(limit: int) -> Sandbox:
+        started.append(Sandbox(limit))
+        return started[-1]
+
+    monkeypatch.setattr("tasks.batch.listing.Sandbox", start)
+    with open_night(key) as night:
+        listing = read_archive(night, 60)
+        videos = [tuple(row) for row in query(night.site.engine, "SELECT video_id, frames FROM videos ORDER BY 1")[1]]
+    assert [listing.entries[video].key for video, _ in videos] == [f"{name}.mp4" for name in (1, 2, 4, 5, 6, "one")]
+    assert [frames for _, frames in videos] == [6, 7, 9, 10, 11, FRAMES]
+    assert listing.refused == 1
+    assert [sandbox.pid for sandbox in started] == [None]  # it served, and ended

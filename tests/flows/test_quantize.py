@@ -1,5 +1,7 @@
-"""The shipped model in INT8 on rendered people: as good, its own version, the same bytes again; or refused."""
+"""The shipped model in INT8 on rendered people: nearly as accurate, a new version, reproducible; or refused."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from flows.convert_model import convert_model
 from flows.nightly_batch import nightly_batch
 from flows.quantize_model import quantize_model
 from models.conversion.spec import QuantizeSpec
+from models.evaluation import loss
 from models.spec import build
 from models.synthetic.frame import EVERYDAY, SceneParams, render_frame
 from models.types import NightjarError
@@ -36,7 +39,7 @@ def ask(sql: str) -> list[tuple[Any, ...]]:
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two videos of 16 rendered pictures each, no two alike, and a file that is none."""
+    """Two videos of 16 different rendered pictures each, and a file that is not a video."""
     folder = tmp_path_factory.mktemp("archive")
     pictures = [render_frame([51, number], 224, PEOPLE)[0] for number in range(32)]
     for name, some in (("a.mp4", pictures[:16]), ("b.mp4", pictures[16:])):
@@ -45,7 +48,28 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_int8_is_a_version_of_its_own_as_good_as_its_source_and_again_the_same(rendered: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def log_lines() -> Iterator[list[str]]:
+    """Messages of flows and tasks, not by the root logger's handlers, whose level a quantization sets."""
+    lines: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    collector = Collector()
+    for package in ("flows", "tasks"):
+        logging.getLogger(package).addHandler(collector)
+    yield lines
+    for package in ("flows", "tasks"):
+        logging.getLogger(package).removeHandler(collector)
+
+
+@pytest.mark.slow
+def test_int8_is_a_reproducible_version_nearly_as_accurate_as_its_source(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss, "LEAST_PEOPLE", 30)
     source = convert_model(DEMO_MODEL)
     coco, images = map(str, write_set(tmp_path / "coco", 20))
     options: dict[str, Any] = {"frames": 20, "coco": coco, "images": images, "max_drop": 0.05}
@@ -59,8 +83,8 @@ def test_int8_is_a_version_of_its_own_as_good_as_its_source_and_again_the_same(r
         (DEMO_MODEL, "FP16", "multi", 20),
         (f"{DEMO_MODEL}-int8", "FP16-INT8", "multi", 20),
     ]
-    assert rows[0][4] > 0.3, "the source sees these people"
-    assert rows[1][4] > rows[0][4] - 0.05
+    assert rows[0][4] > 0.3, "the source finds these people"
+    assert rows[1][4] >= 0.95 * rows[0][4]
     assert rows[1][5] > rows[0][5] - 0.05
     lineage = ask(f"SELECT source_sha256, source_location FROM model_versions WHERE version_sha256 = '{version}'")
     assert lineage[0][0] == source
@@ -76,8 +100,24 @@ def test_int8_is_a_version_of_its_own_as_good_as_its_source_and_again_the_same(r
     assert report.counts.people > 16
 
 
+def test_with_few_annotated_people_the_agreement_decides(rendered: Path, tmp_path: Path, log_lines: list[str]) -> None:
+    convert_model(DEMO_MODEL)
+    coco, images = map(str, write_set(tmp_path / "coco", 4))
+    words = ["quantize", DEMO_MODEL, "--archive", str(rendered), "--frames", "20", "--coco", coco, "--images", images]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    said = "\n".join(log_lines)
+    assert "has agreement 0." in said
+    assert "people are annotated, and AP says little about fewer than 200" in said
+    assert "It does not decide, but posenet-demo-int8 has AP 0." in said
+    assert ask("SELECT mode, count(*), count(ap) FROM evaluations GROUP BY mode ORDER BY mode") == [
+        ("agreement", 2, 0),
+        ("multi", 2, 2),
+    ]
+
+
 @pytest.mark.slow
-def test_without_annotations_its_people_are_held_against_the_sources(rendered: Path) -> None:
+def test_without_annotations_people_are_compared_with_the_source(rendered: Path) -> None:
     convert_model(DEMO_MODEL)
     result = CliRunner().invoke(
         main, ["quantize", DEMO_MODEL, "--archive", str(rendered), "--frames", "20", "--name", "small"]
@@ -93,7 +133,7 @@ def test_without_annotations_its_people_are_held_against_the_sources(rendered: P
     assert found[0][3] > 0.99, "the source with itself"
     assert 0.8 < found[1][3] < found[0][3]
     with pytest.raises(
-        QuantizationRefused, match=r"mean OKS is 0\.\d+, that of its source [01]\.\d+, and at most 0 less"
+        QuantizationRefused, match=r"agreement 0\.\d+ where the source has [01]\.\d+: .* and at most 0\.0% may be lost"
     ):
         quantize_model(DEMO_MODEL, str(rendered), 20, "perfect", max_drop=0)
     assert ask("SELECT count(*) FROM model_versions WHERE name = 'perfect'") == [(0,)]
@@ -101,7 +141,7 @@ def test_without_annotations_its_people_are_held_against_the_sources(rendered: P
         quantize_model("small", str(rendered), 20)
 
 
-def test_one_clear_error(tiny_model: Path, tmp_path: Path) -> None:
+def test_wrong_parameters_give_one_clear_error(tiny_model: Path, tmp_path: Path) -> None:
     register_tiny_model(tiny_model)
     (tmp_path / "empty").mkdir()
     (tmp_path / "short").mkdir()

@@ -1,4 +1,4 @@
-"""Lines that plain functions log, among the logs of their run on a real Prefect server, and on the terminal."""
+"""Log lines of plain functions, in the logs of their run on a real Prefect server and on the terminal."""
 
 import os
 import re
@@ -41,7 +41,7 @@ mine()
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
 
-def test_a_line_from_deep_down_shows_once_on_the_terminal_and_in_its_runs_logs(tmp_path: Path) -> None:
+def test_a_plain_functions_line_is_shown_once_on_terminal_and_run(tmp_path: Path) -> None:
     settings = {"PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], env={**os.environ, **settings}, capture_output=True, text=True, check=True

@@ -6,7 +6,7 @@ import time
 
 from tests.fuzz.campaign import fuzz
 
-COUNTS = {"videos": 10_000, "pictures": 2_000, "models": 500, "results": 500, "messages": 500}
+COUNTS = {"videos": 10_000, "pictures": 2_000, "models": 500, "onnx": 500, "results": 500, "messages": 500}
 
 
 def main() -> int:

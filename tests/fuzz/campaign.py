@@ -35,7 +35,7 @@ class Tally:
 
 
 def fuzz(kind: str, count: int, seed: int) -> Tally:
-    """Read `count` damaged inputs of this kind. A process that dies or is stuck is followed by another one."""
+    """Read `count` damaged inputs of this kind. A process that dies or hangs is replaced."""
     tally, next_number = Tally(kind), 0
     with tempfile.TemporaryDirectory(prefix="nightjar-fuzz-") as scratch:
         room = Path(scratch) / "a" / "b" / "room"
@@ -85,7 +85,7 @@ def _run(tally: Tally, kind: str, seed: int, first: int, stop: int, folder: Path
 
 
 def _lines(reader: "subprocess.Popen[str]") -> Iterator[str]:
-    """Yield the process's lines. Raises TimeoutError where none arrives for too long."""
+    """Yield the process's lines. Raises TimeoutError if none arrives in time."""
     assert reader.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(reader.stdout, selectors.EVENT_READ)

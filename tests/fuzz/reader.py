@@ -1,6 +1,6 @@
 """One process that reads damaged inputs like the product: `python -m tests.fuzz.reader KIND SEED FIRST STOP`.
 
-It prints one JSON line per input. The fuzzer that started it finds out whether it lives, is stuck or dies.
+It prints one JSON line per input. The fuzzer that started it detects whether it lives, hangs or dies.
 """
 
 import importlib

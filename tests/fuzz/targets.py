@@ -96,6 +96,23 @@ def models(folder: Path, held: ExitStack) -> Read:
     return read
 
 
+def onnx(folder: Path, held: ExitStack) -> Read:
+    """Load like `nightjar convert`, up to OpenVINO's model before the comparison."""
+    from models.conversion.onnx_source.load import load_onnx
+    from models.inference.sizes import InputSize
+    from tests.models.onnx_models import write_rtmo, write_yolo, write_yolo_end_to_end
+
+    path = folder / "model.onnx"
+    writers = (write_rtmo, write_yolo, write_yolo_end_to_end)
+    seeds = [write(path, size).read_bytes() for write in writers for size in ((192, 256), ("h", "w"))]
+
+    def read(chance: random.Random) -> None:
+        path.write_bytes(mutate(chance.choice(seeds), chance, chance.choice(seeds)))
+        load_onnx(path, chance.choice([None, InputSize(192, 256), InputSize(65, 97)]), "image")
+
+    return read
+
+
 def results(folder: Path, held: ExitStack) -> Read:
     """Read result files like a fleet's parent and `nightjar sweep`."""
     import pyarrow as pa
@@ -150,4 +167,4 @@ def messages(folder: Path, held: ExitStack) -> Read:
     return read
 
 
-TARGETS: dict[str, Target] = {target.__name__: target for target in (videos, pictures, models, results, messages)}
+TARGETS: dict[str, Target] = {target.__name__: target for target in (videos, pictures, models, onnx, results, messages)}

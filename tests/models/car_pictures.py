@@ -1,4 +1,4 @@
-"""Tiny pictures for the tests of fine-tuning: made, not photographed."""
+"""Tiny generated pictures for the tests of fine-tuning."""
 
 import hashlib
 from pathlib import Path

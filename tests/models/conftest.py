@@ -1,4 +1,4 @@
-"""Conversions that several tests of models/ share, each made once."""
+"""Conversions that several tests of models/ share, each done once."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from models.manifest import XML_FILE, Manifest
 
 @dataclass(frozen=True)
 class Converted:
-    """A converted model: its folder and what it says of itself."""
+    """A converted model: its folder and manifest."""
 
     folder: Path
     manifest: Manifest
@@ -63,7 +63,7 @@ def picture(data: Path) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def tensor(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The photograph as MobileNet wants it, (1, 224, 224, 3)."""
+    """The photograph as MobileNet's input, (1, 224, 224, 3)."""
     return (picture / 127.5 - 1).astype(np.float32)[None]
 
 

@@ -1,4 +1,4 @@
-"""Model files for the tests of reading them: the real ones' places, and makers of small or altered ones."""
+"""Model files for the tests of readers: paths of real ones, and functions that make small or altered ones."""
 
 import base64
 import json
@@ -106,7 +106,7 @@ def _bytes(text: str) -> str:
 
 
 def random_variables(channels: list[int]) -> dict[str, Tensor]:
-    """PoseNet's variables with random values: for widths whose weights are not at hand."""
+    """PoseNet's variables with random values, for widths whose weights are not available."""
     random = np.random.default_rng(5)
     shapes: dict[str, tuple[int, ...]] = {"Conv2d_0/weights": (3, 3, 3, channels[0]), "Conv2d_0/biases": (channels[0],)}
     for block, (before, after) in enumerate(pairwise(channels), 1):
@@ -130,6 +130,6 @@ def write_manifest_format(folder: Path, variables: dict[str, Tensor]) -> None:
 
 
 def kernels(loaded: LoadedModel) -> list[Tensor]:
-    """The weights of every convolution, by the name that both files give them."""
+    """The weights of every convolution, by the name that both files use."""
     nodes = {n.name: n for n in loaded.graph.node if n.op == "Const" and n.name.endswith("weights")}
     return [tf.make_ndarray(nodes[name].attr["value"].tensor) for name in sorted(nodes)]

@@ -1,8 +1,8 @@
-"""Compiles a network for the Myriad X without a stick. Runs in an environment of its own (Python 3.9), not in ours.
+"""Compile a network for the Myriad X without a stick. Runs in a separate environment (Python 3.9).
 
     python myriad_compile.py FOLDER [KEY=VALUE …]
 
-FOLDER holds graph.json and weights.npz, see test_myriad.py. Prints one line of JSON: status 0 where it compiled.
+FOLDER contains graph.json and weights.npz, see test_myriad.py. Prints one line of JSON: status 0 if it compiled.
 OpenVINO 2022.2 with the plugin is in the wheel onnxruntime-openvino 1.13.1. It reads ONNX only, and has a C API only.
 """
 
@@ -76,4 +76,4 @@ if __name__ == "__main__":
     where = Path(sys.argv[1])
     print(json.dumps(compile_for_stick(to_onnx(where), where / "model.blob", dict(a.split("=") for a in sys.argv[2:]))))
     sys.stdout.flush()
-    os._exit(0)  # the plugin's own end waits for a stick
+    os._exit(0)  # the plugin's own exit handler waits for a stick

@@ -1,4 +1,4 @@
-"""Made-up OpenPose outputs for people whose keypoints are known."""
+"""Generated OpenPose outputs for people with known keypoints."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from models.decoders.openpose import CHANNELS, FIELDS, HEATMAPS, LIMBS, PARTS
 from models.types import KEYPOINT_NAMES
 
 CELL_PX, ORIGIN_PX = 8, 3.5
-SPREAD_CELLS, LIMB_CELLS, TOP = 0.875, 1.0, 0.9  # as the model was trained: sigma of 7 px, limbs a cell to each side
+SPREAD_CELLS, LIMB_CELLS, TOP = 0.875, 1.0, 0.9  # as in training: sigma of 7 px, limbs one cell to each side
 
 Outputs = dict[str, NDArray[np.float32]]
 
@@ -52,7 +52,7 @@ def _draw_limb(
 
 
 def noise(seed: int, cells: tuple[int, int], share: float = 0.2) -> Outputs:
-    """Outputs that mean nothing: every branch of a decoder gets its turn. share: of high values in the heatmaps."""
+    """Random outputs that reach every branch of a decoder. share: of high values in the heatmaps."""
     rng = np.random.default_rng(seed)
     heatmaps = rng.uniform(-0.05, 1.1, (CHANNELS[HEATMAPS], *cells)) * (
         rng.random((CHANNELS[HEATMAPS], *cells)) < share

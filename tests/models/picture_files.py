@@ -1,4 +1,4 @@
-"""Tiny picture files of every kind, made byte by byte where OpenCV does not write that kind."""
+"""Tiny picture files of every format, written byte by byte where OpenCV cannot write the format."""
 
 import struct
 import zlib
@@ -14,7 +14,7 @@ Image = NDArray[np.uint8]
 
 
 def scene(seed: int, height: int = 48, width: int = 64) -> Image:
-    """A smooth picture, RGB, that looks like no other seed's."""
+    """A smooth RGB picture, different for each seed."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
     return np.ascontiguousarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
 

@@ -1,4 +1,4 @@
-"""Made-up PoseNet outputs for people whose keypoints are known."""
+"""Generated PoseNet outputs for people with known keypoints."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def make_outputs(people: NDArray[np.float64], cells: tuple[int, int]) -> dict[st
 
 
 def standing_people(count: int, cells: tuple[int, int], seed: int = 0) -> NDArray[np.float64]:
-    """(count, 17, 2) x, y in pixels: people side by side, no two of them the same."""
+    """(count, 17, 2) x, y in pixels: people side by side, all different."""
     rng = np.random.default_rng(seed)
     height, width = cells[0] * STRIDE_PX, cells[1] * STRIDE_PX
     centres = np.stack([(np.arange(count) + 1) * width / (count + 1), np.full(count, height / 2)], axis=-1)
@@ -56,7 +56,7 @@ def standing_people(count: int, cells: tuple[int, int], seed: int = 0) -> NDArra
 
 
 def crowd(count: int, cells: tuple[int, int], seed: int = 0) -> NDArray[np.float64]:
-    """(count, 17, 2): small people anywhere, some over others."""
+    """(count, 17, 2): small people at random positions, some overlapping."""
     rng = np.random.default_rng(seed)
     size = np.array([cells[1], cells[0]]) * STRIDE_PX
     centres = rng.uniform(0.1, 0.9, (count, 1, 2)) * size
@@ -64,7 +64,7 @@ def crowd(count: int, cells: tuple[int, int], seed: int = 0) -> NDArray[np.float
 
 
 def noise(seed: int, cells: tuple[int, int], logit_mean: float = -1.0) -> dict[str, NDArray[np.float32]]:
-    """Outputs that mean nothing: every branch of a decoder gets its turn."""
+    """Random outputs that reach every branch of a decoder."""
     rng = np.random.default_rng(seed)
     spread = {"heatmap": 2.0, "offset_2": 15.0, "displacement_fwd_2": 40.0, "displacement_bwd_2": 40.0}
     channels = {"heatmap": 17, "offset_2": 34, "displacement_fwd_2": 32, "displacement_bwd_2": 32}

@@ -1,4 +1,4 @@
-"""MoveNet's reading in plain loops, as pose-detection 2.1.3 has it: the oracle of models.decoders.movenet."""
+"""MoveNet's decoder in plain loops, as in pose-detection 2.1.3: the oracle of models.decoders.movenet."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Person = tuple[float, list[tuple[float, float, float] | None]]
 
 
 def people(output: Any, params: MoveNetParams) -> list[Person]:
-    """The people, the surest first: score, and (x, y, score) of each keypoint in pixels, None = not found."""
+    """People by falling score: score, and (x, y, score) of each keypoint in pixels, None = not found."""
     rows = [row.tolist() for row in (output.reshape(1, 51) if output.size == 51 else output.reshape(-1, 56))]
     found = []
     for row in rows:

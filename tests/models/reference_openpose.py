@@ -1,4 +1,4 @@
-"""OpenPose's decoder in plain loops: slow, and easy to hold against the published one.
+"""OpenPose's decoder in plain loops: slow, and easy to compare with the published one.
 
 Source: open_model_zoo, demos, model_api/models/open_pose.py, `OpenPoseDecoder`. Different on purpose: a peak's place is
 the top of the bell curve through its neighbours instead of a quarter cell to the higher one, a limb never replaces a

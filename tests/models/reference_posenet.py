@@ -1,4 +1,4 @@
-"""PoseNet's decoder in plain loops, function by function as published: slow, and easy to hold against the original.
+"""PoseNet's decoder in plain loops, function by function as published: slow, and easy to compare with the original.
 
 Source: tfjs-models, posenet 2.2.2, src/multi_pose/{build_part_with_score_queue,decode_pose,decode_multiple_poses}.ts
 and src/single_pose/decode_single_pose.ts. Scores are sigmoids, numbers are float64 as in JavaScript. Two things are
@@ -169,7 +169,7 @@ def decode_single_pose(buffers: Buffers, params: DecodeParams) -> list[Pose]:
 
 
 def finish(poses: list[Pose], params: DecodeParams) -> FramePoses:
-    """The surest first, without the unsure people; NaN for the keypoints that are not found; x before y."""
+    """People by falling score, without uncertain ones; NaN for keypoints that are not found; x before y."""
     sure = [pose for pose in poses if np.float32(pose.score) >= params.pose_score_threshold]
     sure.sort(key=lambda pose: -np.float32(pose.score))
     keypoints = np.full((len(sure), PARTS, 2), np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""Addresses with credentials in them are refused, and nobody repeats them."""
+"""Addresses with credentials are refused, and errors do not repeat the credentials."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ PATHS = st.from_regex(r"(/[A-Za-z0-9@:._-]{0,10}){0,3}", fullmatch=True)
 
 
 @given(SCHEMES, SECRETS, st.none() | SECRETS, HOSTS, PATHS)
-def test_a_user_with_or_without_a_password_is_refused_unrepeated(
+def test_credentials_in_an_address_are_refused_and_not_repeated(
     scheme: str, user: str, password: str | None, host: str, path: str
 ) -> None:
     login = user if password is None else f"{user}:{password}"
@@ -35,10 +35,10 @@ def is_refused(address: str) -> bool:
 
 
 @given(SCHEMES, HOSTS, st.none() | st.integers(1, 65535), PATHS)
-def test_all_other_addresses_pass(scheme: str, host: str, port: int | None, path: str) -> None:
+def test_other_addresses_pass(scheme: str, host: str, port: int | None, path: str) -> None:
     address = f"{scheme}://{host}{'' if port is None else f':{port}'}{path}"
     assert not is_refused(address)
-    assert is_refused(address.replace("://", "://me:you@", 1)), "the same one with a login"
+    assert is_refused(address.replace("://", "://me:you@", 1)), "the same address with credentials"
 
 
 @pytest.mark.parametrize(
@@ -53,12 +53,12 @@ def test_all_other_addresses_pass(scheme: str, host: str, port: int | None, path
         "https://h/?q=a@b",
     ],
 )
-def test_what_only_looks_like_it(address: str) -> None:
+def test_similar_texts_are_not_taken_for_credentials(address: str) -> None:
     assert not is_refused(address)
 
 
 @pytest.mark.parametrize("address", ["s3://AKIA:wJalr/XUtn+FEMI@bucket/x", "https://me:pa/ss@host/model.json"])
-def test_a_password_with_a_slash(address: str) -> None:
+def test_a_password_with_a_slash_is_found(address: str) -> None:
     with pytest.raises(NightjarError, match="contains a user name or a password"):
         refuse_credentials(address)
 

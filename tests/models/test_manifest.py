@@ -1,4 +1,4 @@
-"""The manifest of a model tells versions apart, and is refused where its files could not be verified."""
+"""A model's manifest distinguishes versions, and is refused if its files cannot be verified."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ MANIFEST = Manifest(
 )
 
 
-def test_models_that_share_their_weights_have_hashes_of_their_own() -> None:
+def test_models_with_equal_weights_have_different_hashes() -> None:
     """posenet-075 at 224 and at 513: the same model.bin, another model.xml."""
     larger = replace(MANIFEST, ir_sha256={"model.xml": "c" * 64, "model.bin": "b" * 64})
     assert larger.ir_digest != MANIFEST.ir_digest

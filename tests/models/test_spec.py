@@ -1,4 +1,4 @@
-"""Specs: flat values there and back, defaults, bounds as pydantic sees them."""
+"""Specs: flat values and back, defaults, bounds by pydantic."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Job:
-    """Every sort of parameter. `threshold` is for programs."""
+    """Every kind of parameter. `threshold` is for programs."""
 
     name: Annotated[str, Option("Name.", pattern="^[a-z]+$", max_length=5)]
     place: Place = field(default=Place())
@@ -63,13 +63,13 @@ jobs = st.builds(
 )
 
 
-def test_the_parameters_are_flat_and_in_order() -> None:
+def test_parameters_are_flat_and_in_order() -> None:
     assert list(parameters(Job)) == NAMES
 
 
 @given(jobs)
 @settings(deadline=None, max_examples=50)
-def test_flat_values_there_and_back(job: Job) -> None:
+def test_flat_values_survive_a_round_trip(job: Job) -> None:
     flat = flatten(job)
     assert set(flat) <= set(NAMES)
     assert build(Job, flat) == job
@@ -77,7 +77,7 @@ def test_flat_values_there_and_back(job: Job) -> None:
 
 @given(jobs)
 @settings(deadline=None, max_examples=50)
-def test_flat_values_are_json_that_the_form_admits(job: Job) -> None:
+def test_flat_values_are_json_that_the_form_accepts(job: Job) -> None:
     flat = flatten(job)
     admitted = {
         name: TypeAdapter(parameters(Job)[name].form_annotation).validate_json(TypeAdapter(Any).dump_json(value))
@@ -86,14 +86,14 @@ def test_flat_values_are_json_that_the_form_admits(job: Job) -> None:
     assert build(Job, admitted) == job
 
 
-def test_what_is_left_out_has_its_default() -> None:
+def test_omitted_values_have_their_default() -> None:
     assert build(Job, {"name": "a"}) == Job("a")
     assert build(Job, {"name": "a", "rate": None, "folder": "", "labels": ""}) == Job("a")
     with pytest.raises(KeyError):
         build(Job, {})
 
 
-def test_defaults_that_a_form_shows() -> None:
+def test_a_form_shows_its_defaults() -> None:
     shown = {name: each.form_default for name, each in parameters(Job).items() if not each.required}
     assert shown == {
         "folder": "", "kind": "a", "labels": "", "several": None, "limit": None,
@@ -101,7 +101,7 @@ def test_defaults_that_a_form_shows() -> None:
     }  # fmt: skip
 
 
-def test_a_home_folder_is_found() -> None:
+def test_a_home_folder_is_expanded() -> None:
     assert build(Place, {"folder": "~/pictures"}).folder == Path.home() / "pictures"
 
 
@@ -129,7 +129,7 @@ def test_values_out_of_bounds_are_named(wrong: dict[str, Any]) -> None:
     assert list(complaints(Network())) == []
 
 
-def test_the_command_lines_spelling() -> None:
+def test_names_are_spelled_as_on_the_command_line() -> None:
     spelled = {name: each.flag for name, each in parameters(Job).items()}
     assert (spelled["several"], spelled["limit"]) == ("--other", "--limit")
     assert Parameter("frames_per_second", int, Option(""), 1).flag == "--frames-per-second"

@@ -1,1 +1,1 @@
-"""TensorFlow.js with its own detectors, in Node: an independent reading of the same weights and pictures."""
+"""TensorFlow.js with its own detectors, in Node: an independent implementation for the same weights and pictures."""

@@ -1,4 +1,4 @@
-"""The converted models against TensorFlow.js and its own detectors: the same people, places and scores."""
+"""The converted models compared with TensorFlow.js and its own detectors: equal people, positions and scores."""
 
 import fcntl
 import hashlib
@@ -30,7 +30,7 @@ _INSTALL_S = 240
 
 @pytest.fixture(scope="module")
 def modules() -> Path:
-    """The packages of the lock, installed once into a cache folder by the lock's hash. Skips where they cannot be."""
+    """Install the packages of the lock once into a cache folder by its hash. Skips if that fails."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("Node and npm are absent, and TensorFlow.js's detectors run there only")
     lock = (HERE / "package-lock.json").read_bytes()
@@ -60,7 +60,7 @@ def _install(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def pictures(data: Path) -> list[NDArray[np.uint8]]:
-    """Two photographs of people, as they are."""
+    """Two unmodified photographs of people."""
     return [image.read() for image in reference_images(data)[:2]]
 
 
@@ -87,10 +87,10 @@ def ours(folder: Path, source: Path, size: str, tensors: list[NDArray[np.uint8]]
     assert all(tensor.shape[:2] == (manifest.input.height, manifest.input.width) for tensor in tensors)
     runtime = OpenVinoRuntime(folder, manifest)
     decode = DECODERS[manifest.decoder]({**manifest.decode_params, **params})
-    found = []
+    found: list[FramePoses] = []
     for tensor in tensors:
         runtime.start(0, tensor[None])
-        seen = decode(runtime.wait(0))
+        (seen,) = decode([runtime.wait(0)])
         assert isinstance(seen, FramePoses)
         found.append(FramePoses(*(values.copy() for values in seen)))
     return found
@@ -112,7 +112,7 @@ def assert_same(mine: list[FramePoses], oracle: list[Any], *, person_scores: boo
 def test_movenet(
     modules: Path, data: Path, pictures: list[NDArray[np.uint8]], tmp_path: Path, name: str, size: int
 ) -> None:
-    """Their score of one person is the mean of its sure keypoints only, so that it is not compared."""
+    """Their score of a person is the mean over keypoints above the threshold, so it is not compared."""
     tensors = [np.ascontiguousarray(cv2.resize(picture, (size, size)), np.uint8) for picture in pictures]
     folder, multi = data / "movenet" / name, name == "multipose"
     request = {

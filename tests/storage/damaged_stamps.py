@@ -1,4 +1,4 @@
-"""Time stamps changed in the bytes of a finished file, as no muxer would write them: MPEG-TS and FLV."""
+"""Timestamps changed in the bytes of a finished file, which no muxer would write: MPEG-TS and FLV."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ TS_BYTES = 188
 
 
 def rewrite_stamps(source: Path, target: Path, changes: Mapping[int, int | None]) -> Path:
-    """A copy in which some packets, by their number in the file, have these pts in ticks, None: no stamp at all.
+    """Return a copy in which some packets, by their number in the file, have these pts in ticks; None: no timestamp.
 
     MPEG-TS: 33 bits of 90 kHz; a dts goes with its pts. FLV: milliseconds, never None; of files without B-frames.
     """
@@ -30,7 +30,7 @@ def rewrite_stamps(source: Path, target: Path, changes: Mapping[int, int | None]
 
 
 def _rewrite_pes(data: bytearray, packet: int, stamp: int | None) -> None:
-    """packet: where the TS packet begins in which the PES packet begins"""
+    """packet: offset of the TS packet in which the PES packet begins"""
     start = data.index(b"\x00\x00\x01\xe0", packet, packet + TS_BYTES)
     flags = data[start + 7]
     assert flags & 0x80

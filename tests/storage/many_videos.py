@@ -1,13 +1,26 @@
-"""The rows of a large archive, made from those of one video in one statement per table."""
+"""The rows of a large archive, copied from those of one video in one statement per table."""
 
 from sqlalchemy import Engine, Table, text
 
 from storage.sql.database import writing
-from storage.sql.tables import archive_files, batch_segments, pose_seconds, poses, segments, videos
+from storage.sql.tables import (
+    analyses,
+    archive_files,
+    batch_segments,
+    motion,
+    pose_seconds,
+    pose_tracks,
+    poses,
+    recording_videos,
+    recordings,
+    segments,
+    tracks,
+    videos,
+)
 
 FOLDERS = 500  # cameras, say
 DIGITS = 7  # of a file's number
-# What tells the rows of copy `i` from those of the first video, in words that both databases know.
+# Differences between the rows of copy `i` and the first video, in SQL that both databases know.
 _NUMBER = f"substr(CAST({10**DIGITS} + i AS text), 2)"
 COPIES: dict[Table, dict[str, str]] = {
     videos: {"video_id": "video_id + i", "sha256": f"{_NUMBER} || substr(sha256, {DIGITS + 1})"},
@@ -19,6 +32,16 @@ COPIES: dict[Table, dict[str, str]] = {
     batch_segments: {"segment_id": "segment_id + i * {segments}"},
     poses: {"video_id": "video_id + i"},
     pose_seconds: {"video_id": "video_id + i"},
+    recordings: {"recording_id": "recording_id + i"},
+    recording_videos: {"recording_id": "recording_id + i", "video_id": "video_id + i"},
+    analyses: {
+        "analysis_id": "analysis_id + i",
+        "recording_id": "recording_id + i",
+        "video_id": "video_id + i",
+    },
+    pose_tracks: {"analysis_id": "analysis_id + i"},
+    tracks: {"analysis_id": "analysis_id + i", "recording_id": "recording_id + i"},
+    motion: {"analysis_id": "analysis_id + i"},
 }
 
 
@@ -28,7 +51,7 @@ def key_of(number: int) -> str:
 
 
 def multiply(engine: Engine, count: int, segments_each: int = 1) -> None:
-    """Give `count` - 1 copies of the database's only video, with `segments_each` segments, the rows that it has."""
+    """Insert the rows of the database's only video, with `segments_each` segments, for `count` - 1 copies."""
     numbers = f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count - 1})"
     with writing(engine) as connection:
         for table, changed in COPIES.items():

@@ -1,4 +1,4 @@
-"""A database of before the first release, for the tests of its refusal."""
+"""A database from before the first release, for the tests of its refusal."""
 
 from sqlalchemy import Engine
 
@@ -6,7 +6,7 @@ from storage.sql.database import writing
 
 
 def make_older(engine: Engine, revision: str) -> None:
-    """The beginning of a database as version 0.1.0 made it, and one row."""
+    """The first tables of a database of version 0.1.0, and one row."""
     with writing(engine) as connection:
         for statement in (
             "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",

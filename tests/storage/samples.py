@@ -22,7 +22,7 @@ def make_model(version_sha256: str = "1" * 64, name: str = "posenet-075", task: 
 
 
 def make_poses(start_frame: int, stop_frame: int, people: int = 2) -> Poses:
-    """So many people in every frame; each value follows from its frame number, every fifth keypoint is not found."""
+    """This number of people in every frame; values depend on the frame number, every fifth keypoint is missing."""
     frame = np.repeat(np.arange(start_frame, stop_frame), people)
     rng = np.random.Generator(np.random.PCG64(0))
     noise = rng.random((1000, people, KEYPOINTS, 3), dtype=np.float32)[np.arange(start_frame, stop_frame) % 1000]
@@ -39,7 +39,7 @@ def make_poses(start_frame: int, stop_frame: int, people: int = 2) -> Poses:
 
 
 def make_labels(start_frame: int, stop_frame: int) -> Classifications:
-    """A car in the first ten of twenty frames; each score follows from its frame number."""
+    """A car in the first ten of twenty frames; scores depend on the frame number."""
     frame = np.arange(start_frame, stop_frame)
     return Classifications(
         frame=frame,
@@ -117,7 +117,7 @@ def labels_of(draw: st.DrawFn, segment: Segment) -> Classifications:
     """Any labels that a segment may have."""
     frames = sorted(draw(st.sets(st.integers(segment.start_frame, segment.stop_frame - 1), max_size=12)))
     n = len(frames)
-    # What neither a database nor a numpy text keeps: lone surrogates, NUL.
+    # Characters that neither a database nor a numpy text can store: lone surrogates, NUL.
     texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
     return Classifications(
         frame=np.array(frames, np.int64),

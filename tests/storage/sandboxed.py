@@ -1,4 +1,4 @@
-"""Functions that the sandbox's tests run inside it: good, hungry, endless, crashing and lying ones."""
+"""Functions that the sandbox's tests run in it: correct, greedy, endless, crashing and malicious ones."""
 
 import ctypes
 import os
@@ -25,10 +25,37 @@ def own_pid() -> int:
     return os.getpid()
 
 
+def surroundings() -> dict[str, object]:
+    """Folder, umask and some of the environment of this process. Also prints a line."""
+    print("said by the child", flush=True)
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "folder": str(Path.cwd()),
+        "umask": umask,
+        "home": os.environ.get("NIGHTJAR_HOME"),
+        "path": os.environ["PATH"],
+    }
+
+
 def eat_memory() -> None:
     eaten = []
     while True:
         eaten.append(np.ones(1 << 22))
+
+
+class Knot:
+    """An object in a cycle with itself, which holds 64 MB of memory."""
+
+    def __init__(self) -> None:
+        self.itself, self.held = self, np.ones(1 << 23)
+
+
+def tie_knot() -> int:
+    """Leave a cycle behind. Returns the memory in use before, in bytes."""
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    Knot()
+    return resident
 
 
 def spin() -> None:
@@ -76,8 +103,8 @@ def give_object() -> object:
 
 
 def lie(message: bytes) -> None:
-    """Writes to the parent what no honest child would."""
-    for descriptor in range(3, 4096):  # the number is the parent's, which may have many open
+    """Send the parent messages that no correct child sends."""
+    for descriptor in range(3, 4096):  # a descriptor of the parent, which may have many open
         try:
             socket.socket(fileno=os.dup(descriptor)).sendall(message)
         except OSError:
@@ -94,7 +121,7 @@ def count(slots: Iterator[NDArray[np.uint8]], stop: int, fail_at: int = -1) -> I
 
 
 def tell_progress(slots: Iterator[NDArray[np.uint8]], path: Path) -> Iterator[tuple[int]]:
-    """Writes to a file how far it came, so that a test sees it wait."""
+    """Write the progress to a file, so that a test can observe the waiting."""
     for number in range(100):
         next(slots)[...] = number
         path.write_text(str(number))

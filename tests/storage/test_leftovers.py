@@ -1,4 +1,4 @@
-"""Temporary files of processes that are gone are removed; those of living ones and of others are not."""
+"""Temporary files of dead processes are removed; those of living ones and of other users are not."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def holder(folder: Path) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
+def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
     with holder(tmp_path) as dead:
         dead.send_signal(signal.SIGKILL)
         dead.wait()
@@ -53,14 +53,14 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_holds_is_no
         assert remove_leftovers(temporary_below(tmp_path)) == 0
 
 
-def test_only_what_is_named_as_ours_is_looked_at(tmp_path: Path) -> None:
+def test_only_our_own_names_are_considered(tmp_path: Path) -> None:
     (tmp_path / "nightjar-backup").mkdir()
     (tmp_path / "nightjar-backup" / "mine").write_text("x")
     (tmp_path / f"x{TEMPORARY}").write_text("x")
     assert list(temporary_below(tmp_path)) == []
 
 
-def test_links_pipes_and_other_peoples_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_pipes_and_other_users_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine").write_text("x")
     (tmp_path / leftovers.temporary_name()).symlink_to(tmp_path / "mine")
     os.mkfifo(tmp_path / leftovers.temporary_name())
@@ -71,7 +71,7 @@ def test_links_pipes_and_other_peoples_files_stay(tmp_path: Path, monkeypatch: p
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_another_machine_s_file_stays_until_it_was_silent_for_a_day(tmp_path: Path) -> None:
+def test_another_machines_file_stays_until_it_is_a_day_old(tmp_path: Path) -> None:
     path = tmp_path / f"{TEMPORARY}00000000-{'0' * 16}"
     path.write_text("x")
     assert remove_leftovers([path]) == 0
@@ -86,9 +86,7 @@ def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_taken_for_a_leftover_before_it_was_held_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_removed_before_it_was_locked_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hold = leftovers._hold
     taken: list[Path] = []
 
@@ -104,13 +102,13 @@ def test_one_taken_for_a_leftover_before_it_was_held_is_made_anew(
         assert folder not in taken
 
 
-def test_a_folder_that_is_missing_is_said(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), temporary_file(tmp_path / "absent"):
         pass
 
 
-def test_an_object_that_is_being_written_is_held(tmp_path: Path) -> None:
-    """The store of a second process sees it neither as an object nor as a leftover."""
+def test_an_object_in_progress_is_locked(tmp_path: Path) -> None:
+    """The store of a second process treats it neither as an object nor as a leftover."""
     store = FolderArtifacts(tmp_path)
     store.put_bytes("results/a", b"x")
     with holder(tmp_path / "results"):

@@ -1,4 +1,4 @@
-"""Result files: written and read back alike, equal bytes for equal results, refused where anything is off."""
+"""Result files: equal when read back, equal bytes for equal results, refused if anything is wrong."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ def read_result(path: Path) -> Result:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A good result file."""
+    """A valid result file."""
     path = tmp_path / "result.parquet"
     path.write_bytes(encode_result(make_result()))
     return path
@@ -41,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 @given(poses=poses_of(SEGMENT), frames_done=st.integers(0, 38))
 @settings(deadline=None, max_examples=40)
-def test_write_then_read_is_the_identity(poses: Any, frames_done: int) -> None:
+def test_rows_survive_a_round_trip(poses: Any, frames_done: int) -> None:
     result = dataclasses.replace(make_result(), rows=poses, report=make_report(frames_done, (21, 59)))
     found = decode_result(encode_result(result), "result")
     assert_same(found.rows, poses)
@@ -49,19 +49,19 @@ def test_write_then_read_is_the_identity(poses: Any, frames_done: int) -> None:
         assert getattr(found, name) == getattr(result, name)
 
 
-def test_a_film_with_repaired_times_or_a_single_frame_comes_back_too() -> None:
+def test_repaired_times_and_single_frames_survive_a_round_trip() -> None:
     repairs = (TimeRepair(3, 5, 2, None), TimeRepair(10, 100, 0, 200_000.0))
     video = dataclasses.replace(VIDEO, fps=None, stream=1, streams=2, time_repairs=repairs)
     result = dataclasses.replace(make_result(), video=video)
     assert decode_result(encode_result(result), "result").video == video
 
 
-def test_equal_results_are_equal_bytes() -> None:
+def test_equal_results_have_equal_bytes() -> None:
     assert encode_result(make_result()) == encode_result(make_result())
 
 
-def test_anybody_can_read_it(path: Path) -> None:
-    """The columns are those of the table, NULL is not found, and the metadata tells where it is from."""
+def test_other_parquet_readers_can_read_it(path: Path) -> None:
+    """The columns are those of the table, NULL means not found, and the metadata names the origin."""
     table = pq.read_table(path)
     assert tuple(table.column_names) == POSE_COLUMNS
     assert table["nose_x"].null_count == int(np.isnan(make_result().rows.keypoints[:, 0, 0]).sum()) > 0
@@ -69,7 +69,7 @@ def test_anybody_can_read_it(path: Path) -> None:
     assert (about["video"]["sha256"], about["start_frame"], about["stop_frame"]) == (VIDEO.sha256, 20, 60)
 
 
-def test_what_is_not_the_segments_is_not_written() -> None:
+def test_rows_of_another_segment_are_not_written() -> None:
     wrong = [
         dataclasses.replace(make_result(), rows=make_poses(0, 40)),
         dataclasses.replace(make_result(), report=make_report(41)),
@@ -91,8 +91,8 @@ def test_a_truncated_file_is_refused(path: Path, part: float) -> None:
 
 @given(position=st.integers(0, 2**31), bit=st.integers(0, 7))
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_flipped_bit_is_refused_or_harmless(path: Path, position: int, bit: int) -> None:
-    """Pages have checksums; the footer has none, so there a bit may change a text that nobody checks."""
+def test_a_flipped_bit_is_detected_or_harmless(path: Path, position: int, bit: int) -> None:
+    """Pages have checksums but the footer has none, so a flipped bit there may change an unchecked text."""
     whole = bytearray(path.read_bytes())
     whole[position % len(whole)] ^= 1 << bit
     damaged = path.with_name("damaged.parquet")
@@ -104,7 +104,7 @@ def test_a_flipped_bit_is_refused_or_harmless(path: Path, position: int, bit: in
     assert_same(found.rows, make_result().rows)
 
 
-def test_a_file_of_an_earlier_version_has_the_geometry_that_was_applied(path: Path) -> None:
+def test_a_file_of_an_earlier_version_has_its_former_geometry(path: Path) -> None:
     table = pq.read_table(path)
     about = json.loads(table.schema.metadata[METADATA_KEY])
     about["video"] = {name: value for name, value in about["video"].items() if name in EARLIER_FIELDS}
@@ -144,14 +144,14 @@ def test_contradictory_metadata_is_refused(path: Path, fault: str) -> None:
         read_result(path)
 
 
-def test_other_columns_are_refused(path: Path) -> None:
+def test_unknown_columns_are_refused(path: Path) -> None:
     table = pq.read_table(path)
     pq.write_table(table.drop_columns(["left_ankle_score"]), path)
     with pytest.raises(ResultError, match="columns are not a result's"):
         read_result(path)
 
 
-def test_a_small_file_that_claims_many_rows_is_not_unpacked(path: Path) -> None:
+def test_a_small_file_with_many_rows_is_not_unpacked(path: Path) -> None:
     table = pq.read_table(path)
     pq.write_table(pa.concat_tables([table] * 200), path)
     with pytest.raises(ResultError, match="16000 rows for 40 frames"):
@@ -159,7 +159,7 @@ def test_a_small_file_that_claims_many_rows_is_not_unpacked(path: Path) -> None:
 
 
 def with_metadata(path: Path, text: str) -> bytes:
-    """The good file's rows, with this text as Nightjar's metadata."""
+    """The valid file's rows, with this text as Nightjar's metadata."""
     pq.write_table(pq.read_table(path).replace_schema_metadata({METADATA_KEY: text}), path)
     return path.read_bytes()
 
@@ -186,7 +186,7 @@ IMPOSSIBLE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("fault", IMPOSSIBLE)
-def test_values_that_no_worker_measures_are_refused(path: Path, fault: str) -> None:
+def test_impossible_values_are_refused(path: Path, fault: str) -> None:
     """They would reach SQL, logs and the terminal."""
     about = json.loads(pq.read_table(path).schema.metadata[METADATA_KEY])
     data = with_metadata(path, json.dumps(about | IMPOSSIBLE[fault]))
@@ -195,12 +195,12 @@ def test_values_that_no_worker_measures_are_refused(path: Path, fault: str) -> N
 
 
 @pytest.mark.parametrize("nested", ["[" * 1000 + "]" * 1000, "[" * 10**6, '{"video":' * 5000, "1" * 10**5])
-def test_metadata_of_any_nesting_is_one_error(path: Path, nested: str) -> None:
+def test_deeply_nested_metadata_is_one_error(path: Path, nested: str) -> None:
     with pytest.raises(ResultError, match="no metadata of the result format"):
         decode_result(with_metadata(path, nested), path.name)
 
 
-def test_times_and_scores_have_bounds(path: Path) -> None:
+def test_times_and_scores_are_bounded(path: Path) -> None:
     table = pq.read_table(path)
     for name, value in (("t_s", 1e12), ("t_s", -1.0), ("score", 2.0), ("nose_x", 1e30), ("nose_score", -0.5)):
         column = table[name].to_numpy().copy()

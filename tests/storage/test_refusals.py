@@ -1,4 +1,4 @@
-"""Values that a database refuses are told apart from a database that is away."""
+"""Values that a database refuses are distinguished from a database that is down."""
 
 import pytest
 from sqlalchemy import Engine, insert, text
@@ -23,13 +23,13 @@ ROW = {
 
 
 @pytest.mark.parametrize("changed", [{"width": 2**70}, {"frames": -1}, {"container": None}, {"sha256": "a" * 64}])
-def test_values_are_refused_and_the_database_is_not_away(engine: Engine, changed: dict[str, object]) -> None:
+def test_refused_values_are_not_an_outage(engine: Engine, changed: dict[str, object]) -> None:
     planned_batch(engine, VIDEO)
     with pytest.raises(DataRefusedError), writing(engine) as connection:
         connection.execute(insert(videos).values(**{**ROW, **changed}, probed_at=text("CURRENT_TIMESTAMP")))
 
 
-def test_a_nul_is_refused_by_postgresql(pg_migrated_url: str) -> None:
+def test_postgresql_refuses_a_nul(pg_migrated_url: str) -> None:
     from storage.sql.database import open_database
 
     engine = open_database(pg_migrated_url)
@@ -38,7 +38,7 @@ def test_a_nul_is_refused_by_postgresql(pg_migrated_url: str) -> None:
     engine.dispose()
 
 
-def test_a_statement_that_cannot_be_read_is_not_a_refusal_of_data(engine: Engine) -> None:
+def test_an_invalid_statement_is_not_a_refusal_of_data(engine: Engine) -> None:
     with pytest.raises(DatabaseError) as caught, writing(engine) as connection:
         connection.execute(text("SELECT nonsense FROM nowhere"))
     assert not isinstance(caught.value, DataRefusedError)

@@ -1,4 +1,4 @@
-"""Functions that the tests of exactly-once run in processes of their own, to be killed there. No tests."""
+"""Functions that the tests of exactly-once run and kill in separate processes. No tests."""
 
 import time
 
@@ -12,6 +12,7 @@ from storage.sql.tables import segments
 from tests.storage.samples import make_poses, make_report
 
 LEASE_S = 0.6
+WORK_S = 0.05  # long enough that some of the kills meet it, on a slow machine too
 NAIVE_TABLE = "CREATE TABLE naive (frame INTEGER, person INTEGER)"
 
 
@@ -20,7 +21,7 @@ def migrate_it(url: str) -> None:
 
 
 def work(url: str, batch_id: int, owner: str, naive: bool) -> None:
-    """Claim, work a while, commit, until killed."""
+    """Claim, work for a while, commit, until killed."""
     engine = open_database(url)
     commit = _commit_naively if naive else _commit
     while True:
@@ -36,12 +37,12 @@ def work(url: str, batch_id: int, owner: str, naive: bool) -> None:
 
 def _commit(engine: Engine, mine: Claim) -> None:
     poses = make_poses(mine.segment.start_frame, mine.segment.stop_frame)
-    time.sleep(0.02)
+    time.sleep(WORK_S)
     commit_segment(engine, mine, poses, make_report(mine.segment.frames))
 
 
 def _commit_naively(engine: Engine, mine: Claim) -> None:
-    """The control: rows first, then the mark, without a fence. A kill in between leaves rows that come again."""
+    """The control: rows first, then the mark, without a fence. After a kill in between, rows are inserted again."""
     poses = make_poses(mine.segment.start_frame, mine.segment.stop_frame)
     rows = [
         {"frame": frame, "person": person}
@@ -49,7 +50,7 @@ def _commit_naively(engine: Engine, mine: Claim) -> None:
     ]
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO naive VALUES (:frame, :person)"), rows)
-    time.sleep(0.02)
+    time.sleep(WORK_S)
     done = {"status": "done", "frames_done": 0, "people": 0, "finished_at": database_now(), **NO_LEASE}
     with engine.begin() as connection:
         connection.execute(update(segments).where(segments.c.segment_id == mine.segment_id).values(done))

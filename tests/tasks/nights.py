@@ -1,4 +1,4 @@
-"""Made-up nights in a real ledger: which worker did which segment, how fast, and when."""
+"""Invented nights in a real ledger: the worker, speed and time of each segment."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ STICK, CPU = "MYRIAD", "CPU (Cortex-A76)"
 
 
 def make_manifest() -> Manifest:
-    """Of a pose model whose files nobody needs."""
+    """The manifest of a pose model whose files are not needed."""
     return Manifest(
         name="posenet-075",
         task="pose",
@@ -53,13 +53,13 @@ def make_night(site: Site, batch_id: int, model_version_id: int, manifest: Manif
 
 
 def do(engine: Engine, batch_id: int, segments: int, worker: str, wall_s: float, device: str = STICK) -> None:
-    """So many segments of the batch, by this worker, each in so many seconds, as the ledger takes it."""
+    """Record this number of the batch's segments by this worker, each with this duration, through the ledger."""
     for _ in range(segments):
         commit(engine, must_claim(engine, batch_id), worker, wall_s, device)
 
 
 def commit(engine: Engine, claim: Claim, worker: str, wall_s: float, device: str = STICK) -> None:
-    """One segment, of which every frame was seen and nobody was in view."""
+    """One segment with all frames processed and nobody in view."""
     report = SegmentReport(claim.segment.frames, (), device, "f16", worker, wall_s)
     poses = make_poses(claim.segment.start_frame, claim.segment.stop_frame, people=0)
     assert commit_segment(engine, claim, poses, report)

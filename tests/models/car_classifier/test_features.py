@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: the same as Keras's, computed once, kept through whatever happens."""
+"""Features of a frozen backbone equal Keras's, are computed once, and stay cached after errors."""
 
 import dataclasses
 from pathlib import Path
@@ -35,7 +35,7 @@ class Computed(list[tuple[int, int]]):
         self.append((done, total))
 
 
-def test_features_are_keras_own(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
+def test_features_equal_those_of_keras(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
     found = features(base, pictures, tmp_path / "cache")
     tensors = np.stack([tensor_of(picture) for picture in pictures]).astype(np.float32) / 127.5 - 1
     expected = base.network(tensors, training=False).numpy()
@@ -48,7 +48,7 @@ def test_a_picture_is_resized_as_in_the_nightly_batch(pictures: list[Picture]) -
     assert np.array_equal(tensor_of(pictures[0]), preprocess(frame, (224, 224), "stretch", "BGR")[0])
 
 
-def test_what_is_kept_is_not_computed_again(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
+def test_cached_features_are_not_computed_again(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
     first, again, more = Computed(), Computed(), Computed()
     some = features(base, pictures[:8], tmp_path / "cache", first)
     assert np.array_equal(features(base, pictures[7::-1], tmp_path / "cache", again), some[::-1])
@@ -58,7 +58,7 @@ def test_what_is_kept_is_not_computed_again(base: Base, pictures: list[Picture],
     assert (first, again, more) == ([(8, 8)], [], [(4, 4)])
 
 
-def test_another_box_or_base_is_another_feature(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
+def test_features_depend_on_box_and_base(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
     whole = pictures[0]
     cut = dataclasses.replace(whole, box=(5, 5, 40, 30))
     found = features(base, [whole, cut], tmp_path / "cache")
@@ -68,7 +68,7 @@ def test_another_box_or_base_is_another_feature(base: Base, pictures: list[Pictu
     assert told == [(1, 1)]
 
 
-def test_parts_before_a_broken_picture_are_kept(
+def test_features_before_a_broken_picture_stay_cached(
     base: Base, pictures: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PART_PICTURES", 5)
@@ -80,7 +80,7 @@ def test_parts_before_a_broken_picture_are_kept(
     assert told == [(1, 1)]
 
 
-def test_a_damaged_part_is_computed_again(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
+def test_a_damaged_cache_file_is_computed_again(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
     found = features(base, pictures, tmp_path / "cache")
     (part,) = (tmp_path / "cache").rglob("*.npz")
     content = bytearray(part.read_bytes())
@@ -91,6 +91,6 @@ def test_a_damaged_part_is_computed_again(base: Base, pictures: list[Picture], t
     assert [path.name for path in part.parent.glob("*.npz")] == [part.name]
 
 
-def test_what_has_no_hash_is_refused(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
+def test_a_picture_without_a_hash_is_refused(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
     with pytest.raises(FinetuneError, match="no sha256"):
         features(base, [dataclasses.replace(pictures[0], sha256="")], tmp_path)

@@ -1,4 +1,4 @@
-"""Metrics of a classifier against plain loops."""
+"""Metrics of a classifier, compared with plain loops."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def arrays(scored: list[tuple[bool, float]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(SCORED.filter(lambda scored: len({car for car, _ in scored}) == 2))
-def test_metrics_are_those_of_plain_loops(scored: list[tuple[bool, float]]) -> None:
+def test_metrics_equal_those_of_plain_loops(scored: list[tuple[bool, float]]) -> None:
     found = measure(*arrays(scored))
     called = [(car, score >= 0.5) for car, score in scored]
     counts = [called.count(pair) for pair in ((True, True), (True, False), (False, False), (False, True))]
@@ -50,12 +50,12 @@ def test_the_chosen_threshold_is_at_least_as_good_as_any_other(scored: list[tupl
         return found.true_positives / cars.sum() + found.true_negatives / (~cars).sum()
 
     best = max(index(threshold) for threshold in (0.5, 0.05, 0.25, 0.45, 0.7, 0.95))
-    if best > 1:  # else the scores tell nothing, and no threshold is better than chance
+    if best > 1:  # otherwise the scores are random, and no threshold is better than chance
         assert index(chosen) == pytest.approx(best)
     assert index(0.5) < best - 1e-9 or chosen == 0.5, "moved without a reason"
 
 
-def test_a_classifier_that_never_says_car_at_one_half_gets_a_threshold_between_the_classes() -> None:
+def test_a_threshold_between_the_classes_is_found_below_one_half() -> None:
     cars = np.arange(108) < 8
     scores = np.where(cars, np.linspace(0.3, 0.42, 108), np.linspace(0.0, 0.1, 108)).astype(np.float32)
     assert measure(cars, scores).recall == 0
@@ -64,7 +64,7 @@ def test_a_classifier_that_never_says_car_at_one_half_gets_a_threshold_between_t
     assert measure(cars, scores, threshold).recall == 1
 
 
-def test_intervals_do_not_collapse_where_all_is_right() -> None:
+def test_intervals_do_not_collapse_without_failures() -> None:
     assert share_interval(136, 136) == pytest.approx((0.973, 1.0), abs=5e-4)
     cars = np.arange(136) < 68
     found = measure(cars, np.where(cars, 0.9, 0.1))
@@ -77,8 +77,8 @@ def test_intervals_do_not_collapse_where_all_is_right() -> None:
 
 
 @pytest.mark.parametrize(("distance", "cars", "others"), [(0.5, 20, 30), (1.8, 8, 100), (2.5, 40, 40)])
-def test_the_interval_holds_the_true_area_in_95_of_100_samples(distance: float, cars: int, others: int) -> None:
-    """Of two normal distributions the area is known; the interval may be somewhat too wide, not too narrow."""
+def test_the_interval_contains_the_true_area_in_95_of_100_samples(distance: float, cars: int, others: int) -> None:
+    """The area for two normal distributions is known. The interval may be too wide, but not too narrow."""
     random, truth, hits = np.random.default_rng(0), norm.cdf(distance / np.sqrt(2)), 0
     for _ in range(400):
         ups, downs = random.normal(distance, 1, cars), random.normal(0, 1, others)
@@ -97,6 +97,6 @@ def test_the_interval_holds_the_true_area_in_95_of_100_samples(distance: float, 
         ([True, False], [0.1, np.nan], "NaN"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(cars: list[bool], scores: list[float], words: str) -> None:
+def test_undefined_metrics_are_refused(cars: list[bool], scores: list[float], words: str) -> None:
     with pytest.raises(NightjarError, match=words):
         measure(np.array(cars, bool), np.array(scores))

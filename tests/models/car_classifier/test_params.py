@@ -1,4 +1,4 @@
-"""The presets of a fine-tuning, their bounds, and JSON there and back."""
+"""The presets of a fine-tuning, their bounds, and their JSON."""
 
 import dataclasses
 
@@ -37,7 +37,7 @@ def test_the_presets_are_the_three_experiments() -> None:
         ("shares", (0.5, 0.5, 0.0)),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_by_its_name(name: str, value: object) -> None:
+def test_a_value_out_of_bounds_is_named(name: str, value: object) -> None:
     with pytest.raises(FinetuneError, match=f"^(The )?{name} (is|are) .*(should|Give)"):
         FinetuneParams(**{name: value})  # type: ignore[arg-type]
 
@@ -48,13 +48,13 @@ def test_the_smaller_backbone_has_fewer_blocks() -> None:
         FinetuneParams(backbone="mobilenet_0_25", unfrozen_blocks=14)
 
 
-def test_json_there_and_back() -> None:
+def test_params_survive_json() -> None:
     params = FinetuneParams(dense=(64, 16), augment=True, learning_rate=1e-4, shares=(0.6, 0.2, 0.2))
     assert FinetuneParams.from_json(params.to_json()) == params
     assert FinetuneParams.from_json("{}") == FinetuneParams()
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"speed": 1}', '{"epochs": "10"}', '{"dense": 3}'])
-def test_what_are_no_parameters_is_refused(text: str) -> None:
+def test_invalid_parameters_are_refused(text: str) -> None:
     with pytest.raises(FinetuneError, match=r"Give|should be"):
         FinetuneParams.from_json(text)

@@ -1,4 +1,4 @@
-"""Pictures of a training and of its failures: what they show, by their colours and shapes."""
+"""Pictures of a training and of its failures, checked by their colours and shapes."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ BLUE, ORANGE = bgr(figures.BLUE), bgr(figures.ORANGE)
 
 
 def training(epochs: int) -> tuple[list[Step], list[Epoch]]:
-    """4 steps an epoch; the loss falls, validation's is lowest in the middle."""
+    """Return epochs of 4 steps: the loss falls, the validation loss is lowest in the middle."""
     steps = [Step(1 + step // 4, 1 + step, 2.0 / (1 + step), 0.5) for step in range(4 * epochs)]
     lowest = epochs // 2
     return steps, [
@@ -33,7 +33,7 @@ def places(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("epochs", [1, 5, 12, 100])
-def test_curves_lie_in_their_panels_and_fall_where_the_loss_falls(epochs: int) -> None:
+def test_curves_stay_in_their_panels_and_follow_the_loss(epochs: int) -> None:
     picture = draw_training("a car?", *training(epochs))
     assert (picture.shape, picture.dtype) == ((940, 1920, 3), np.uint8)
     for color in (BLUE, ORANGE):
@@ -49,12 +49,12 @@ def test_curves_lie_in_their_panels_and_fall_where_the_loss_falls(epochs: int) -
         assert loss[loss[:, 0].argmax(), 1] > loss[loss[:, 0].argmin(), 1]
 
 
-def test_no_epoch_is_refused() -> None:
+def test_charts_without_epochs_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         draw_training("nothing", [], [])
 
 
-def test_a_confusion_matrix_is_darkest_where_most_are() -> None:
+def test_the_largest_cell_of_a_confusion_matrix_is_darkest() -> None:
     picture = draw_confusion("test", Confusion(98, 2, 50, 50))
     found, missed, wrong, right = (picture[y, x].astype(int).sum() for y in (230, 495) for x in (310, 630))
     assert found < right < missed
@@ -62,7 +62,7 @@ def test_a_confusion_matrix_is_darkest_where_most_are() -> None:
 
 
 def pictures(folder: Path, count: int) -> list[Picture]:
-    """Plain pictures, each of a colour of its own, every second one a car."""
+    """Pictures of one colour each, every second one a car."""
     made = []
     for number in range(count):
         path = folder / f"picture-{number:03d}-{'x' * (number % 3) * 40}.png"
@@ -71,17 +71,17 @@ def pictures(folder: Path, count: int) -> list[Picture]:
     return made
 
 
-def test_failures_are_shown_the_surest_first_and_nothing_else(tmp_path: Path) -> None:
+def test_failures_are_sorted_by_confidence(tmp_path: Path) -> None:
     made = pictures(tmp_path, 6)
     scores = np.array([0.4, 0.9, 0.8, 0.2, 0.01, 0.49])  # 0 and 4 are missed, 1 is taken for a car
     sheet = failure_sheet(made, scores)
     assert sheet is not None
     tops = [np.nonzero((sheet == (n, 255 - n, 7)).all(axis=2))[1] for n in range(6)]
     assert [len(top) > 1000 for top in tops] == [True, True, False, False, True, False]
-    assert tops[4].min() < tops[1].min() < tops[0].min()  # by 0.49, 0.4 and 0.1 from the threshold
+    assert tops[4].min() < tops[1].min() < tops[0].min()  # sorted by distance from the threshold: 0.49, 0.4, 0.1
 
 
-def test_no_failure_makes_no_sheet_and_many_do_not_make_an_endless_one(tmp_path: Path) -> None:
+def test_a_failure_sheet_is_omitted_or_bounded(tmp_path: Path) -> None:
     made = pictures(tmp_path, MOST_FAILURES + 5)
     truth = np.array([float(picture.car) for picture in made])
     assert failure_sheet(made, truth) is None

@@ -1,4 +1,4 @@
-"""Models that were made to harm, and odd ones that only look so: refused with a sentence, or converted; never run."""
+"""Malicious models and unusual harmless ones: refused with a message, or converted; never run."""
 
 import json
 import shutil
@@ -43,16 +43,16 @@ def node(name: str, op: str, *inputs: str) -> dict[str, Any]:
     return {"name": name, "op": op, "input": list(inputs), "attr": {"T": {"type": "DT_FLOAT"}}}
 
 
-# Odd, and convertible
+# Unusual, but convertible
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_a_model_json_in_any_unicode_encoding(tmp_path: Path, encoding: str) -> None:
+def test_a_model_json_in_any_unicode_encoding_is_read(tmp_path: Path, encoding: str) -> None:
     assert load(write_demo(tmp_path / "m", demo_json(), encoding)).task == "pose"
 
 
 @pytest.mark.parametrize("path", ["weights/w.bin", "./w.bin", "a/b/../w.bin", "weights\\w.bin", "a b/ü.bin"])
-def test_shards_in_folders_below(tmp_path: Path, path: str) -> None:
+def test_shards_in_subfolders_are_read(tmp_path: Path, path: str) -> None:
     raw = demo_json()
     raw["weightsManifest"][0]["paths"] = [path]
     file = write_demo(tmp_path / "m", raw)
@@ -77,7 +77,7 @@ def test_shards_elsewhere_are_refused(tmp_path: Path, path: Any) -> None:
         load(write_demo(tmp_path / "m", raw))
 
 
-def test_a_linked_folder_leads_nowhere(tmp_path: Path) -> None:
+def test_a_linked_folder_is_refused(tmp_path: Path) -> None:
     raw = demo_json()
     raw["weightsManifest"][0]["paths"] = ["link/group1-shard1of1.bin"]
     file = write_demo(tmp_path / "m", raw)
@@ -95,7 +95,7 @@ def renamed(raw: dict[str, Any]) -> None:
 
 
 def signed(raw: dict[str, Any]) -> None:
-    """Neither the heads nor what is before them has a name: only the signature has."""
+    """Only the signature names the heads; neither they nor the operations before them have usable names."""
     text = json.dumps(raw["modelTopology"])
     for number, head in enumerate(HEADS):
         text = text.replace(f'"{head}', f'"h{number}').replace("heatmap_2", "hh")
@@ -133,7 +133,7 @@ def with_a_head_that_nobody_can_convert(raw: dict[str, Any]) -> None:
         with_a_head_that_nobody_can_convert,
     ],
 )
-def test_a_posenet_that_is_exported_in_another_way_is_the_same_posenet(
+def test_posenet_exported_by_other_tools_is_the_same_model(
     tmp_path: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
     raw = demo_json()
@@ -146,8 +146,8 @@ def test_a_posenet_that_is_exported_in_another_way_is_the_same_posenet(
         np.testing.assert_array_equal(found[name], expected[name])
 
 
-def test_a_posenet_whose_heads_have_no_names_is_said_to_be_one(tmp_path: Path) -> None:
-    """It became a classifier that gives no rows."""
+def test_a_posenet_with_unnamed_heads_is_refused_as_such(tmp_path: Path) -> None:
+    """Before, it became a classifier without rows."""
     raw = demo_json()
     signed(raw)
     del raw["signature"]
@@ -166,7 +166,7 @@ def test_the_cases(cases: Path, tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("length", [60, 91, 123])
-def test_a_frozen_graph_that_begins_like_text_is_one(tmp_path: Path, length: int) -> None:
+def test_a_frozen_graph_that_begins_like_text_is_recognised(tmp_path: Path, length: int) -> None:
     """The first byte after the line feed is the first node's length: `<`, `[` or `{`."""
     graph = GraphDef()
     first = graph.node.add(name="a", op="Const")
@@ -187,7 +187,7 @@ def frozen(path: Path, build: Callable[[Any], Any]) -> Path:
     return path
 
 
-def test_what_hangs_on_a_control_input_is_not_run(tmp_path: Path) -> None:
+def test_operations_behind_a_control_input_are_not_run(tmp_path: Path) -> None:
     """SaveV2 behind a control input passed a list of forbidden operations, and wrote its file."""
     target = tmp_path / "written"
 
@@ -208,7 +208,7 @@ def scaling() -> Any:
 
 
 @pytest.mark.parametrize("op", ["ReadFile", "MatchingFiles", "SaveV2", "WriteFile"])
-def test_what_is_no_arithmetic_is_refused_and_not_run(tmp_path: Path, op: str) -> None:
+def test_operations_other_than_arithmetic_are_refused_and_not_run(tmp_path: Path, op: str) -> None:
     secret, target = tmp_path / "secret", tmp_path / "target"
     secret.write_text("x")
 
@@ -227,11 +227,11 @@ def test_what_is_no_arithmetic_is_refused_and_not_run(tmp_path: Path, op: str) -
     assert not target.exists()
 
 
-def test_no_operation_that_is_allowed_reaches_out() -> None:
+def test_no_allowed_operation_accesses_files_or_network() -> None:
     """By TensorFlow's own account, and by name."""
     for op in ARITHMETIC:
         definition = op_def_registry.get(op)
-        # By what they call, which is checked too; and one that must not be optimised away.
+        # Checked through the functions that they call; one must not be optimised away.
         stateful = {"If", "While", "StatefulPartitionedCall", "CheckNumerics"}
         assert definition is None or not definition.is_stateful or op in stateful, op
         for word in (
@@ -265,7 +265,7 @@ def test_a_saved_model_that_saves_when_it_is_called_is_refused(tmp_path: Path) -
 
 
 def test_saved_models_of_keras_load(tmp_path: Path) -> None:
-    """They hold operations that save and restore, which nothing calls."""
+    """They contain operations that save and restore, which nothing calls."""
     keras.utils.set_random_seed(1)
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
     model = keras.Sequential([*layers, keras.layers.Softmax()])
@@ -298,14 +298,14 @@ def test_a_shard_that_is_listed_3000_times_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [[10**12], [2**40, 2**40], [-1], ["a"], None])
-def test_shapes_that_are_none(tmp_path: Path, shape: Any) -> None:
+def test_invalid_shapes_are_refused(tmp_path: Path, shape: Any) -> None:
     raw = demo_json()
     raw["weightsManifest"][0]["weights"][0]["shape"] = shape
     assert_refused_in_time(lambda: load(write_demo(tmp_path / "m", raw)), "not|damaged")
 
 
 def huge_zip(path: Path, name: str, size_bytes: int) -> Path:
-    """A member of so many zeros that takes some kilobytes: its compressed block, again and again."""
+    """Return a zip member of this many zeros that takes some kilobytes: one compressed block, repeated."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("metadata.json", '{"keras_version": "3.1"}')
         with archive.open(name, "w", force_zip64=True) as member:
@@ -314,8 +314,8 @@ def huge_zip(path: Path, name: str, size_bytes: int) -> Path:
     return path
 
 
-def test_a_keras_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
-    """The same declared sizes without the minutes of packing: 3 GB in the directory of the archive."""
+def test_a_keras_file_with_a_high_compression_ratio_is_refused(tmp_path: Path) -> None:
+    """Declare 3 GB in the archive's directory, without spending minutes on compressing them."""
     path = huge_zip(tmp_path / "m.keras", "config.json", 1 << 27)
     assert_refused_in_time(lambda: load(path), "config.json in m.keras has more than 67,108,864 bytes")
     content = bytearray(path.read_bytes())
@@ -327,7 +327,7 @@ def test_a_keras_file_that_unpacks_to_much_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("depth", [250, 900, 50_000])
 @pytest.mark.parametrize("kind", ["h5", "keras", "json"])
-def test_nesting_is_refused(tmp_path: Path, depth: int, kind: str) -> None:
+def test_deep_nesting_is_refused(tmp_path: Path, depth: int, kind: str) -> None:
     config = '{"a":' * depth + "1" + "}" * depth
     path = tmp_path / f"m.{kind}"
     if kind == "h5":
@@ -359,7 +359,7 @@ def test_a_document_type_is_refused_in_any_encoding(tmp_path: Path, encoding: st
     )
 
 
-def test_an_ir_that_is_nested_deep_is_refused(tmp_path: Path) -> None:
+def test_a_deeply_nested_ir_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.xml").write_text("<net>" + "<a>" * 100_000 + "</a>" * 100_000 + "</net>")
     (tmp_path / "m.bin").write_bytes(b"")
     assert_refused_in_time(lambda: convert(tmp_path / "m.xml", ConvertSpec("a"), tmp_path / "out"), "nested deeper")

@@ -1,4 +1,4 @@
-"""An OpenVINO IR as a source: taken as it is, rounded on request, and what is none refused."""
+"""An OpenVINO IR as a source: copied unchanged, rounded on request, or refused if it is not one."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ OPENPOSE = "openpose/human-pose-estimation-0001-FP16-INT8"
 
 
 def write_ir(folder: Path, fp16: bool = False, channels: dict[str, int] = CHANNELS) -> Path:
-    """An OpenPose in shape only: of each cell the mean blue, green and red, then random mixtures of them."""
+    """A model with OpenPose's shapes: the mean blue, green and red of each cell, then random mixtures of them."""
     rng = np.random.default_rng(0)
     data = ops.parameter([1, 3, HEIGHT, WIDTH], np.float32, name="data")
     data.output(0).set_names({"data"})
@@ -47,7 +47,7 @@ def fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_ir(tmp_path_factory.mktemp("fp32"))
 
 
-def test_an_ir_is_known_by_its_content(fp32: Path, tmp_path: Path) -> None:
+def test_an_ir_is_recognised_by_its_content(fp32: Path, tmp_path: Path) -> None:
     assert detect_format(fp32) == detect_format(fp32.parent) == "openvino-ir"
     shutil.copy(fp32, tmp_path / "page.json")
     assert is_ir(tmp_path / "page.json")
@@ -57,7 +57,7 @@ def test_an_ir_is_known_by_its_content(fp32: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["FP32", "FP16"])
-def test_what_has_its_precision_is_taken_byte_for_byte(tmp_path: Path, precision: str) -> None:
+def test_an_ir_of_the_requested_precision_is_copied_unchanged(tmp_path: Path, precision: str) -> None:
     xml = write_ir(tmp_path / "source", precision == "FP16")
     manifest = convert(xml.parent, ConvertSpec("a", precision=precision), tmp_path / "out", location="there")  # type: ignore[arg-type]
     assert (tmp_path / "out" / XML_FILE).read_bytes() == xml.read_bytes()
@@ -74,7 +74,7 @@ def test_what_has_its_precision_is_taken_byte_for_byte(tmp_path: Path, precision
     assert manifest.stick.fit is (precision == "FP16")
 
 
-def test_rounding_is_measured_against_the_source(fp32: Path, tmp_path: Path) -> None:
+def test_rounding_is_compared_with_the_source(fp32: Path, tmp_path: Path) -> None:
     manifest = convert(fp32, ConvertSpec("a"), tmp_path / "out")
     assert (manifest.precision, load_ir(tmp_path / "out" / XML_FILE).precision) == ("FP16", "FP16")
     assert (tmp_path / "out" / BIN_FILE).stat().st_size < fp32.with_suffix(".bin").stat().st_size
@@ -100,8 +100,8 @@ def test_another_input_size_is_compared_with_the_source_of_that_size(tmp_path: P
     assert {name: output.shape for name, output in runtime.wait(0).items()} == manifest.outputs
 
 
-def test_pictures_reach_the_model_in_its_own_colours_and_layout(fp32: Path, tmp_path: Path) -> None:
-    """RGB bytes go in; the model sees blue first, 0 to 255, and what is right in a wide picture stays right."""
+def test_pictures_are_converted_to_the_models_colours_and_layout(fp32: Path, tmp_path: Path) -> None:
+    """RGB bytes are converted to BGR, 0 to 255, and the right side of a wide picture stays right."""
     manifest = convert(fp32, ConvertSpec("a", precision="FP32"), tmp_path / "out")
     runtime = OpenVinoRuntime(tmp_path / "out", manifest)
     tensor = np.zeros((1, HEIGHT, WIDTH, 3), np.uint8)
@@ -123,7 +123,7 @@ def test_pictures_reach_the_model_in_its_own_colours_and_layout(fp32: Path, tmp_
         ({"precision": "FP32"}, "weights are FP16, but --precision is FP32"),
     ],
 )
-def test_what_an_ir_cannot_become_is_refused(tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_impossible_changes_of_an_ir_are_refused(tmp_path: Path, options: dict[str, object], message: str) -> None:
     xml = write_ir(tmp_path / "source", fp16=True)
     with pytest.raises(ConversionError, match=message):
         convert(xml, ConvertSpec("a", **options), tmp_path / "out")  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def test_broken_and_foreign_irs_are_refused(fp32: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_the_real_one(data: Path, tmp_path: Path) -> None:
+def test_the_published_ir_is_accepted(data: Path, tmp_path: Path) -> None:
     manifest = convert(data / OPENPOSE, ConvertSpec("openpose"), tmp_path / "out")
     assert manifest.precision == "FP16-INT8"
     assert manifest.input.shape == (1, 3, 256, 456)
@@ -160,8 +160,8 @@ def test_the_real_one(data: Path, tmp_path: Path) -> None:
         convert(data / OPENPOSE, ConvertSpec("openpose", device_target="MYRIAD"), tmp_path / "stick")
 
 
-def test_a_full_disk_is_told_by_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenVINO says "iostream error", and removes what it could write."""
+def test_a_full_disk_has_its_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO raises "iostream error" and removes the partial file."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,4 +1,4 @@
-"""The stick check, and its proof: IRs run under OpenVINO 2022.3.2, the last line with a stick, on its CPU plugin."""
+"""The stick check. IRs are run with OpenVINO 2022.3.2, the last version with a stick, on its CPU plugin."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ np.savez(sys.argv[3], **{output.get_any_name(): request.get_tensor(output).data 
 
 
 def find_python(version: str) -> Path | None:
-    """The first Python of this version, such as 3.10, that really runs: a version manager's shim may exist and not."""
+    """Find a Python of this version, such as 3.10, that runs: a version manager's shim may exist but fail."""
     on_path = [Path(folder, f"python{version}") for folder in os.environ.get("PATH", "").split(os.pathsep)]
     home = Path.home()
     managed = [*home.glob(f".pyenv/versions/{version}*/bin/python{version}")]
@@ -49,7 +49,7 @@ def find_python(version: str) -> Path | None:
 
 @pytest.fixture(scope="session")
 def python_2022() -> Path:
-    """The Python of an environment with OpenVINO 2022.3.2, made when absent or when its lock has changed."""
+    """The Python of an environment with OpenVINO 2022.3.2, created if it is absent or its lock has changed."""
     interpreter = find_python("3.10")
     if interpreter is None:
         pytest.skip("no Python 3.10 runs here, and OpenVINO 2022.3.2 has no wheel for a newer one")
@@ -65,12 +65,18 @@ def python_2022() -> Path:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    "source", ["posenet/tfjs_manifest_075", "posenet/frozen_050", "imagenet/tfjs_layers_mobilenet_0_25"]
+    ("source", "size"),
+    [("posenet/tfjs_manifest_075", 224), ("posenet/frozen_050", 224), ("imagenet/tfjs_layers_mobilenet_0_25", None)],
 )
 def test_openvino_2022_3_reads_and_runs_the_ir(
-    python_2022: Path, convert_once: Convert, tensor: NDArray[np.float32], tmp_path: Path, source: str
+    python_2022: Path,
+    convert_once: Convert,
+    tensor: NDArray[np.float32],
+    tmp_path: Path,
+    source: str,
+    size: int | None,
 ) -> None:
-    converted = convert_once(source)
+    converted = convert_once(source, size)
     assert converted.manifest.stick.fit
     np.save(tmp_path / "tensor.npy", tensor)
     arguments = [str(converted.folder / XML_FILE), str(tmp_path / "tensor.npy"), str(tmp_path / "outputs.npz")]
@@ -120,7 +126,7 @@ def test_a_newer_operation_inside_a_branch_is_found(tmp_path: Path) -> None:
     assert "operation BitwiseNot (deep)" in stick.reason
 
 
-def test_an_operation_of_no_opset_is_unfit(tmp_path: Path) -> None:
+def test_an_operation_without_an_opset_is_unfit(tmp_path: Path) -> None:
     layer = '<layer id="0" name="mine" type="Custom" version="extension" />'
     (tmp_path / XML_FILE).write_text(f'<net name="n" version="11"><layers>{layer}</layers></net>')
     stick = check_stick(tmp_path / XML_FILE, "FP16")
@@ -135,7 +141,7 @@ def test_dynamic_shapes_and_fp32_are_unfit(tmp_path: Path) -> None:
     assert "FP32" in check_stick(save(ov.Model([ov.opset10.relu(image)], [image]), tmp_path), "FP32").reason
 
 
-def test_the_lock_is_of_the_last_line_with_a_stick() -> None:
+def test_the_lock_pins_the_last_openvino_with_stick_support() -> None:
     lock = LOCK.read_text()
     assert "openvino==2022.3.2" in lock
     assert "numpy==1.24.4" in lock

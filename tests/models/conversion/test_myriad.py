@@ -1,7 +1,7 @@
-"""The compiler for the stick's chip, without a stick: it takes the shipped model, and refuses what the chip lacks.
+"""The compiler for the stick's chip, without a stick: it accepts the shipped model and refuses unsupported operations.
 
-It proves that each operation can run there, with the preprocessing that the runtime compiles in; no numbers, no speed.
-Its OpenVINO reads ONNX only, so the graph is written again as ONNX, operation by operation, with the same weights.
+This shows that each operation can run there, with the compiled-in preprocessing, but neither results nor speed.
+Its OpenVINO reads ONNX only, so the graph is rewritten as ONNX, operation by operation, with the same weights.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ FLOAT = 1  # ONNX's number of the type
 
 
 class Graph:
-    """An OpenVINO model as lists of ONNX's operations; an operation that it has no rule for is a KeyError."""
+    """Convert an OpenVINO model to lists of ONNX operations. Raises KeyError for an operation without a rule."""
 
     def __init__(self, model: Any) -> None:
         self.arrays: dict[str, Any] = {}
@@ -83,7 +83,7 @@ def write(folder: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any],
 
 @pytest.fixture(scope="module")
 def python_39() -> Path:
-    """The Python of an environment with the compiler, made when absent or when its lock has changed."""
+    """The Python of an environment with the compiler, created if it is absent or its lock has changed."""
     interpreter = find_python("3.9")
     if interpreter is None:
         pytest.skip("no Python 3.9 runs here, and the wheel with the compiler has no other")
@@ -107,7 +107,7 @@ def compile_for_stick(python: Path, folder: Path, *options: str) -> dict[str, in
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """posenet-demo as the runtime gives it to a device: bytes in, scaling compiled in."""
+    """posenet-demo as the runtime compiles it: input in bytes, scaling compiled in."""
     folder = tmp_path_factory.mktemp("myriad")
     spec = ConvertSpec("posenet-demo", device_target="MYRIAD")
     manifest = convert(ROOT / "models/data/posenet-demo/model.json", spec, folder / "ir")
@@ -116,8 +116,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_shipped_model_compiles_and_wants_four_requests(python_39: Path, demo: Path) -> None:
-    """With the runtime's own hint. The blob holds the weights in FP16, two bytes each."""
+def test_the_shipped_model_compiles_and_requests_four_inferences(python_39: Path, demo: Path) -> None:
+    """With the runtime's own hint. The blob contains the weights in FP16, two bytes each."""
     found = compile_for_stick(python_39, demo, "PERFORMANCE_HINT=THROUGHPUT")
     weights = sum(array.size for array in np.load(demo / "weights.npz").values())
     assert (found["status"], found["requests"]) == (0, 4)
@@ -130,10 +130,10 @@ def test_a_stick_rejects_the_precision_hint(python_39: Path, demo: Path) -> None
 
 
 @pytest.mark.parametrize(("op", "inputs", "fits"), [("Relu", ["image"], True), ("CumSum", ["image", "axis"], False)])
-def test_what_the_chip_lacks_is_refused(
+def test_only_operations_of_the_chip_compile(
     python_39: Path, tmp_path: Path, op: str, inputs: list[str], fits: bool
 ) -> None:
-    """A network of one operation; with one that the chip has, the same compiles."""
+    """A network of one operation compiles if the chip has the operation."""
     node = {"op": op, "name": "out", "inputs": inputs, "attributes": {}}
     arrays = {"axis": np.int64(1)} if "axis" in inputs else {}
     write(tmp_path, [node], [["image", "f32", [1, 8]]], [["out", "f32", [1, 8]]], arrays)

@@ -1,4 +1,4 @@
-"""Telling the model formats apart, Keras files, SavedModels and frozen graphs, and refusing what is no model."""
+"""Recognition of model formats: Keras files, SavedModels, frozen graphs; refusal of other files."""
 
 import gzip
 import json
@@ -51,12 +51,12 @@ def small_keras() -> Any:
         (WEIGHTS_ONLY, "keras"),
     ],
 )
-def test_real_formats_are_told_apart(data: Path, source: str, expected: str) -> None:
+def test_real_formats_are_distinguished(data: Path, source: str, expected: str) -> None:
     assert detect_format(data / source) == expected
 
 
 @pytest.mark.real_data
-def test_the_content_decides_and_not_the_name(data: Path, tmp_path: Path) -> None:
+def test_formats_are_recognised_by_content(data: Path, tmp_path: Path) -> None:
     shutil.copy(data / FROZEN / "model-mobilenet_v1_050.pb", tmp_path / "model.json")
     assert detect_format(tmp_path / "model.json") == "frozen-pb"
 
@@ -78,7 +78,7 @@ def test_the_content_decides_and_not_the_name(data: Path, tmp_path: Path) -> Non
         (b"\x89HDF\r\n\x1a\n" + bytes(100), "broken HDF5|weights only|not a Keras"),
     ],
 )
-def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "model"
     path.write_bytes(content)
     with pytest.raises(ConversionError, match=message):
@@ -87,7 +87,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes, message: st
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("kept", [1, 7, 1000, 100_000, 2_339_027])
-def test_a_frozen_graph_cut_short_is_refused(data: Path, tmp_path: Path, kept: int) -> None:
+def test_a_truncated_frozen_graph_is_refused(data: Path, tmp_path: Path, kept: int) -> None:
     path = tmp_path / "cut.pb"
     path.write_bytes((data / FROZEN / "model-mobilenet_v1_050.pb").read_bytes()[:kept])
     with pytest.raises(ConversionError):
@@ -100,7 +100,7 @@ def test_a_frozen_graph_cut_short_is_refused(data: Path, tmp_path: Path, kept: i
     [(FROZEN, "model-mobilenet_v1_050.pb"), (GRAPH, "model-stride16.json"), (MANIFEST, "manifest.json")],
 )
 def test_damage_anywhere_is_refused_or_harmless(data: Path, tmp_path: Path, source: str, name: str) -> None:
-    """Bytes changed, lost and doubled at random: never another error than the one that people can read."""
+    """Change, remove and repeat random bytes: no error other than the readable one occurs."""
     random = Random(8)
     for path in (data / source).iterdir():
         shutil.copyfile(path, tmp_path / path.name)
@@ -120,7 +120,7 @@ def test_damage_anywhere_is_refused_or_harmless(data: Path, tmp_path: Path, sour
     assert refused >= 15
 
 
-def test_folders_that_are_no_model_are_refused(tmp_path: Path) -> None:
+def test_folders_without_a_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="does not exist"):
         load(tmp_path / "absent")
     with pytest.raises(ConversionError, match=r"contains no such file\. Name the one model file"):
@@ -133,9 +133,9 @@ def test_folders_that_are_no_model_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(("source", "width"), [(MANIFEST, 0.75), (GRAPH, 0.50), (FROZEN, 0.50)])
-def test_posenet_sources(data: Path, source: str, width: float) -> None:
+def test_the_width_of_a_posenet_source_is_detected(data: Path, source: str, width: float) -> None:
     loaded = load(data / source)
-    assert (loaded.task, loaded.size, loaded.width) == ("pose", (224, 224), width)
+    assert (loaded.task, loaded.size, loaded.width) == ("pose", (353, 353), width)
     assert loaded.outputs == ("heatmap", "offset_2", "displacement_fwd_2", "displacement_bwd_2")
     load(data / source, width=width)
     for wrong in (0.5 if width == 0.75 else 0.75, 1.0, 1.01):
@@ -147,7 +147,7 @@ def test_posenet_sources(data: Path, source: str, width: float) -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("size", [0, -224, 16, 5000])
-def test_sizes_that_make_no_sense_are_refused(data: Path, size: int) -> None:
+def test_invalid_sizes_are_refused(data: Path, size: int) -> None:
     with pytest.raises(ConversionError, match=rf"--size is {size}\. Give 32 to"):
         load(data / FROZEN, size=size)
 
@@ -155,7 +155,7 @@ def test_sizes_that_make_no_sense_are_refused(data: Path, size: int) -> None:
 @pytest.mark.real_data
 def test_frozen_and_graph_model_agree(data: Path, tensor: Tensor) -> None:
     """The same network, by half a step of uint16 in each weight; measured 0.027 logits and 0.14 px on average."""
-    frozen, graph = load(data / FROZEN), load(data / GRAPH)
+    frozen, graph = load(data / FROZEN, size=224), load(data / GRAPH, size=224)
     ours, theirs = kernels(frozen), kernels(graph)
     assert len(ours) == len(theirs) == 31
     for one, other in zip(ours, theirs, strict=True):
@@ -227,10 +227,10 @@ def test_a_saved_model_of_posenet(data: Path, tmp_path: Path, tensor: Tensor) ->
         return dict(zip(names, tensors, strict=True))
 
     save_module(posenet, tmp_path)
-    loaded = load(tmp_path)
+    loaded = load(tmp_path, size=224)
     assert (loaded.format, loaded.task, loaded.width) == ("saved-model", "pose", 0.5)
     assert loaded.files.keys() >= {"saved_model.pb", "variables/variables.index"}
-    expected = run(load(data / FROZEN), tensor)
+    expected = run(load(data / FROZEN, size=224), tensor)
     for name, found in run(loaded, tensor).items():
         np.testing.assert_allclose(found, expected[name], atol=1e-3)
 
@@ -289,7 +289,7 @@ OTHER_KINDS = {
 
 @pytest.mark.parametrize("words", OTHER_KINDS)
 def test_a_model_of_another_kind_is_named(tmp_path: Path, words: str) -> None:
-    """By its content, also where it is called as one that is read."""
+    """By its content, even if its name is that of a supported format."""
     (tmp_path / "model.json").write_bytes(OTHER_KINDS[words])
     with pytest.raises(ConversionError, match=rf"model\.json is {words}.*Give a TF\.js"):
         detect_format(tmp_path / "model.json")
@@ -311,7 +311,7 @@ def test_an_archive_of_another_kind_is_named(tmp_path: Path, inside: str, words:
 
 
 @pytest.mark.parametrize("text", [b'{"ab": [{"filename": "a", "shape": [1]}]}', b'{"modelTopology": 7}'])
-def test_a_json_file_is_not_taken_for_one_of_them(tmp_path: Path, text: bytes) -> None:
+def test_other_json_files_are_not_taken_for_models(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "model.json").write_bytes(text)
     with pytest.raises(ConversionError, match=r"is JSON, but not a TF\.js model"):
         detect_format(tmp_path / "model.json")

@@ -1,4 +1,4 @@
-"""Reading the three TF.js formats, real files and made ones."""
+"""Reading the three TF.js formats, in real and generated files."""
 
 import json
 import shutil
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.bounded import inside
 from models.conversion.graph import to_graph
 from models.conversion.posenet_graph import block_strides, build_graph
-from models.conversion.tfjs import inside, read_weights
+from models.conversion.tfjs import read_weights
 from models.heavy.tensorflow import tf, tf_keras
 from models.inference.sizes import InputSize
 from models.manifest import ConversionError
@@ -33,8 +34,8 @@ from tests.models.model_files import (
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("source", [f"{GRAPH}/model-stride16.json", f"{LAYERS}/mobilenet_model.json"])
-def test_weights_are_what_the_format_says(data: Path, source: str) -> None:
-    """The format's formula, written down once more: stored * scale + min in float64, one value after the other."""
+def test_weights_follow_the_format(data: Path, source: str) -> None:
+    """An independent implementation of the format: stored * scale + min in float64, value by value."""
     found = read_weights(data / source)
     for group in json.loads((data / source).read_text())["weightsManifest"]:
         content = b"".join((data / source).with_name(name).read_bytes() for name in group["paths"])
@@ -57,8 +58,8 @@ def write_weight(folder: Path, stored: np.ndarray, **entry: Any) -> Path:
 
 
 @pytest.mark.parametrize(("kind", "scale", "low"), [("uint8", 2, -5), ("uint16", 3, 0), ("uint16", 70_000, 1)])
-def test_whole_numbers_scale_as_broken_ones_do(tmp_path: Path, kind: str, scale: int, low: int) -> None:
-    """JavaScript writes 2.0 as 2, with which numpy would go on counting in 8 and 16 bits."""
+def test_integer_scales_give_the_same_weights_as_float_scales(tmp_path: Path, kind: str, scale: int, low: int) -> None:
+    """JavaScript writes 2.0 as 2, with which numpy would compute in 8 and 16 bits."""
     stored = np.array([0, 1, np.iinfo(kind).max], kind)
     file = write_weight(tmp_path, stored, quantization={"dtype": kind, "scale": scale, "min": low})
     np.testing.assert_array_equal(read_weights(file)["w"], (stored.astype(float) * scale + low).astype(np.float32))
@@ -92,7 +93,7 @@ def test_empty_and_scalar_weights(tmp_path: Path, stored: np.ndarray, dtype: str
         ({"quantization": {"dtype": "uint16", "scale": 1e300, "min": 1}, "shape": [6]}, "NaN or infinity"),
     ],
 )
-def test_entries_that_tensorflowjs_would_take_at_their_word(
+def test_entries_that_tensorflowjs_does_not_check_are_refused(
     tmp_path: Path, entry: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConversionError, match=message) as refused:
@@ -105,22 +106,22 @@ def test_entries_that_tensorflowjs_would_take_at_their_word(
     ("kind", "error", "correlation"),
     [("float32", 0.0, 1.0), ("float16", 2**-11, 0.999), ("uint16", 0.51 / 65535, 0.999), ("uint8", 0.51 / 255, 0.7)],
 )
-def test_graph_models_quantised_in_every_way(
+def test_graph_models_with_every_quantisation_are_read(
     data: Path, tmp_path: Path, tensor: Tensor, kind: str, error: float, correlation: float
 ) -> None:
-    """error: of a weight, in parts of its array's range. 8 bits really cost this network that much."""
+    """error: of a weight, as a share of its array's range. 8 bits do cost this network that much."""
     original = Requantised(data)
     original.write(tmp_path, kind)
     for name, values in read_weights(tmp_path / "model.json").items():
         allowed = error * max(np.ptp(original.weights[name]), np.abs(original.weights[name]).max())
         assert np.abs(values - original.weights[name]).max() <= allowed
-    expected, found = run(load(data / GRAPH), tensor)["heatmap"], run(load(tmp_path), tensor)["heatmap"]
+    expected, found = (run(load(path, size=224), tensor)["heatmap"] for path in (data / GRAPH, tmp_path))
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] >= correlation - 1e-9
 
 
 @pytest.mark.real_data
 def test_a_layers_model_equals_the_keras_weights_file(data: Path, tensor: Tensor) -> None:
-    """Two files by two makers, one network: features by tf_keras from the .h5, the head computed here."""
+    """Two independent files of one network: features by tf_keras from the .h5, the head computed here."""
     loaded = load(data / LAYERS)
     assert (loaded.task, loaded.outputs, loaded.width) == ("classification", ("output",), None)
     base = tf_keras.applications.MobileNet((224, 224, 3), alpha=0.25, include_top=False, weights=None)
@@ -162,7 +163,7 @@ def test_fused_convolutions_are_unfused(tmp_path: Path, noise: Tensor, op: str, 
     np.testing.assert_allclose(run(load(tmp_path, size=None), noise)["output"], expected, atol=1e-5)
 
 
-def test_a_fused_matrix_product_and_a_prelu_of_its_own(tmp_path: Path, noise: Tensor) -> None:
+def test_a_fused_matrix_product_and_a_separate_prelu_are_read(tmp_path: Path, noise: Tensor) -> None:
     random = np.random.default_rng(4)
     weights = {"w": random.normal(size=(3, 7)), "b": random.normal(size=7), "a": random.normal(size=(32, 32, 1))}
     weights = {name: value.astype(np.float32) for name, value in weights.items()}
@@ -192,14 +193,14 @@ def test_small_widths_keep_the_stride_in_block_12(width: float) -> None:
 
 
 @pytest.mark.parametrize("width", [1.00, 1.01])
-def test_wide_ones_dilate_block_13(width: float) -> None:
+def test_large_widths_dilate_block_13(width: float) -> None:
     blocks = block_strides(width)
     assert [block for block, (stride, _) in enumerate(blocks) if stride == 2] == [0, 2, 4, 6]
     assert [dilation for _, dilation in blocks] == [1] * 13 + [2]
 
 
 def test_width_100_from_random_weights_equals_dilated_convolutions(tmp_path: Path) -> None:
-    """The published 1.00 is not at hand; its rule is: the last block looks at every second cell."""
+    """The published 1.00 is not available. By its rule, the last block reads every second cell."""
     variables = random_variables(CHANNELS_100)
     graph, heads = build_graph(variables, 1.00, InputSize(65, 65))
     image = np.random.default_rng(6).uniform(-1, 1, (1, 65, 65, 3)).astype(np.float32)
@@ -227,7 +228,7 @@ def test_width_100_from_random_weights_equals_dilated_convolutions(tmp_path: Pat
 
 @pytest.fixture
 def manifest_copy(data: Path, tmp_path: Path) -> Path:
-    """A copy of the real manifest format, to break."""
+    """A copy of a real manifest, to be damaged."""
     shutil.copytree(data / MANIFEST, tmp_path / "copy", copy_function=shutil.copyfile)
     (tmp_path / "copy").chmod(0o755)
     return tmp_path / "copy"
@@ -250,7 +251,7 @@ def test_broken_manifest_formats_are_refused(manifest_copy: Path) -> None:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "..", ""])
-def test_a_manifest_that_names_other_places_is_refused(manifest_copy: Path, name: str) -> None:
+def test_a_manifest_with_paths_outside_its_folder_is_refused(manifest_copy: Path, name: str) -> None:
     manifest = json.loads((manifest_copy / "manifest.json").read_text())
     manifest["MobilenetV1/Conv2d_0/biases"]["filename"] = name
     (manifest_copy / "manifest.json").write_text(json.dumps(manifest))
@@ -280,7 +281,7 @@ def test_shards_of_another_length_are_refused(data: Path, tmp_path: Path, change
 @pytest.mark.parametrize(
     "name", ["x" * 5000, "y" * 300 + "/z", "ring/weights", "\ud800", "\ud800/x", "a/" * 3000 + "b"]
 )
-def test_names_that_no_disk_takes_are_refused(name: str, tmp_path: Path) -> None:
+def test_names_that_no_file_system_accepts_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "ring").symlink_to(tmp_path / "ring")
     with pytest.raises(ConversionError) as refused:
         inside(tmp_path / "model.json", name)

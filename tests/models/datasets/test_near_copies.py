@@ -1,4 +1,4 @@
-"""The perceptual hash and the search for near-duplicates, against a search pair by pair."""
+"""The perceptual hash, and the search for near-duplicates compared with a pairwise search."""
 
 from pathlib import Path
 
@@ -27,8 +27,8 @@ def brute_force(fingerprints: NDArray[np.uint8], within: int) -> list[list[int]]
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(0, 60))
 @settings(max_examples=60, deadline=None)
-def test_near_duplicates_are_those_found_pair_by_pair(seed: int, count: int, within: int) -> None:
-    """A few originals, and copies of them with up to 80 bits flipped, every other one mirrored."""
+def test_near_duplicates_equal_those_of_a_pairwise_comparison(seed: int, count: int, within: int) -> None:
+    """A few originals, and copies of them with up to 80 flipped bits, every second one mirrored."""
     rng = np.random.default_rng(seed)
     bits = rng.integers(0, 2, (4, 2, BITS), np.uint8)[rng.integers(0, 4, count)]
     bits[::2] = bits[::2, ::-1]
@@ -38,16 +38,16 @@ def test_near_duplicates_are_those_found_pair_by_pair(seed: int, count: int, wit
     assert near_duplicates(fingerprints, within).tolist() == brute_force(fingerprints, within)
 
 
-def test_pairs_are_found_across_the_blocks_of_a_large_set() -> None:
+def test_pairs_are_found_across_blocks_of_a_large_set() -> None:
     fingerprints = np.random.default_rng(0).integers(0, 256, (1500, 2, 32), np.uint8)
     fingerprints[1400] = fingerprints[3]
-    fingerprints[1100, 1] = fingerprints[600, 0]  # as seen from one of the two: the other's mirror image
+    fingerprints[1100, 1] = fingerprints[600, 0]  # from one of the two: the other's mirror image
     fingerprints[1499, 0, 0] = fingerprints[1498, 0, 0] ^ 0b111
     fingerprints[1499, 0, 1:] = fingerprints[1498, 0, 1:]
     assert near_duplicates(fingerprints).tolist() == [[3, 1400, 0], [600, 1100, 0], [1498, 1499, 3]]
 
 
-def test_a_fingerprint_is_the_sign_of_the_steps_to_the_right() -> None:
+def test_a_fingerprint_is_the_sign_of_horizontal_differences() -> None:
     ramp = np.repeat(np.linspace(0, 255, 340)[None, :, None], 160, axis=0).repeat(3, axis=2).astype(np.uint8)
     plain, mirrored = np.unpackbits(fingerprint(ramp), axis=1)
     assert plain.all()
@@ -55,7 +55,7 @@ def test_a_fingerprint_is_the_sign_of_the_steps_to_the_right() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_mirror_image_has_the_two_halves_exchanged(seed: int) -> None:
+def test_a_mirror_image_exchanges_the_halves_of_the_fingerprint(seed: int) -> None:
     image = scene(seed, 170, 255)
     np.testing.assert_array_equal(fingerprint(image[:, ::-1]), fingerprint(image)[::-1])
 
@@ -71,8 +71,8 @@ def recompressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.real_data
-def test_copies_of_real_pictures_are_found_and_of_those_that_resemble_two_pairs(data: Path) -> None:
-    """105 grey cars from the side and 89 motorbikes: pictures that resemble each other as much as any."""
+def test_copies_of_real_pictures_are_found_with_two_similar_pairs(data: Path) -> None:
+    """105 grey cars from the side and 89 motorbikes: very similar pictures."""
     folders = [data / "cars/caltech256" / name for name in ("252.car-side-101", "145.motorbikes-101")]
     images = [read_picture(Picture(path, True, "")) for folder in folders for path in sorted(folder.iterdir())]
     prints = np.array([fingerprint(image) for image in images])

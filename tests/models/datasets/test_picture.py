@@ -1,4 +1,4 @@
-"""Reading one picture: every kind that is used, and every damage that must not pass as a picture."""
+"""Reading one picture: every supported format, and every damage that must be detected."""
 
 import os
 import struct
@@ -36,7 +36,7 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_is_read_by_its_content_not_by_its_name(kind: str, tmp_path: Path) -> None:
+def test_a_file_is_read_by_its_content(kind: str, tmp_path: Path) -> None:
     image = read(tmp_path, KINDS[kind])
     assert image.dtype == np.uint8
     assert image.flags.c_contiguous
@@ -54,18 +54,18 @@ def test_a_truncated_file_is_refused_at_every_length(kind: str, share: float, tm
 @pytest.mark.parametrize("kind", ["baseline", "progressive"])
 @pytest.mark.parametrize("zeros", [100, 100_000])
 def test_a_jpeg_whose_second_half_is_zeros_is_refused(kind: str, zeros: int, tmp_path: Path) -> None:
-    """A download that was broken off after its place on the disk was reserved; its EXIF thumbnail has an end."""
+    """A download interrupted after its space was reserved; its EXIF thumbnail has an end marker."""
     content = with_exif(KINDS[kind], 1, thumbnail=KINDS["baseline"])
     assert difference(read(tmp_path, content), IMAGE) < 5
     with pytest.raises(PictureError, match="truncated or damaged"):
         read(tmp_path, content[: len(content) - len(KINDS[kind]) // 2] + bytes(zeros))
 
 
-def test_bytes_after_a_jpegs_end_do_no_harm(tmp_path: Path) -> None:
+def test_bytes_after_the_end_of_a_jpeg_are_ignored(tmp_path: Path) -> None:
     assert difference(read(tmp_path, KINDS["baseline"] + b"a phone's short film"), IMAGE) < 5
 
 
-def test_a_flipped_bit_in_a_png_is_noticed(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_a_png_is_detected(tmp_path: Path) -> None:
     content = bytearray(KINDS["png"])
     content[len(content) // 2] ^= 1
     with pytest.raises(PictureError, match="PNG that is truncated or damaged"):
@@ -86,7 +86,7 @@ def test_a_cmyk_jpeg_becomes_rgb(inks: tuple[int, int, int, int], rgb: tuple[int
     assert np.abs(read(tmp_path, cmyk_jpeg(inks)).astype(int) - rgb).max() <= 2
 
 
-def test_grey_16_bit_and_palette_become_rgb(tmp_path: Path) -> None:
+def test_grey_16_bit_and_palette_images_become_rgb(tmp_path: Path) -> None:
     grey = IMAGE[..., 0]
     as_rgb = np.repeat(grey[..., None], 3, axis=2)
     np.testing.assert_array_equal(read(tmp_path, encoded(grey)), as_rgb)
@@ -96,7 +96,7 @@ def test_grey_16_bit_and_palette_become_rgb(tmp_path: Path) -> None:
     assert read(tmp_path, palette).tolist() == [[[200, 100, 50], [1, 2, 3]]]
 
 
-def test_a_transparent_picture_lies_on_white(tmp_path: Path) -> None:
+def test_a_transparent_picture_is_blended_with_white(tmp_path: Path) -> None:
     alpha = np.full(IMAGE.shape[:2], 255, np.uint8)
     alpha[:, :10], alpha[:, 10:20] = 0, 128
     wanted = IMAGE * (alpha[..., None] / 255) + 255 * (1 - alpha[..., None] / 255)
@@ -109,7 +109,7 @@ def test_a_transparent_picture_lies_on_white(tmp_path: Path) -> None:
     assert read(tmp_path, palette).tolist() == [[[255, 255, 255], [1, 2, 3]]]
 
 
-def test_a_large_transparent_picture_is_done_in_stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_transparent_picture_is_blended_in_stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rgba = np.random.default_rng(1).integers(0, 256, (97, 64, 4)).astype(np.uint8)
     whole = read(tmp_path, encoded(rgba))
     monkeypatch.setattr(pictures, "STRIPE_PIXELS", 64 * 10)
@@ -117,7 +117,7 @@ def test_a_large_transparent_picture_is_done_in_stripes(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("kind", [".gif", ".png", ".webp"])
-def test_of_an_animation_the_first_frame_is_used(kind: str, tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animation_is_used(kind: str, tmp_path: Path) -> None:
     image = read(tmp_path, animated([IMAGE, scene(1), scene(2)], kind))
     assert difference(image, IMAGE) < 20  # a GIF has few colours
     assert difference(image, scene(1)) > 30
@@ -172,7 +172,7 @@ def test_the_pixel_limit_counts_the_true_size(kind: str, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     "content", [b"", b"<html>404</html>", b"\xff\xd8\xff", b"II*\0" + bytes(100), b"RIFF....WEBP...."]
 )
-def test_what_is_no_picture_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+def test_other_files_are_refused_and_named(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(
         PictureError, match=r"picture (is empty|starts with b.*), (which is not a JPEG, PNG, WebP|as TIFF does)"
     ):
@@ -195,7 +195,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.Monke
         read_picture(there)
 
 
-def test_the_box_is_cut_out_and_clipped_to_the_picture(tmp_path: Path) -> None:
+def test_the_box_is_cropped_and_clipped_to_the_picture(tmp_path: Path) -> None:
     for box, wanted in (
         ((3, 5, 20, 30), IMAGE[5:30, 3:20]),
         ((-4, -1, 20, 30), IMAGE[:30, :20]),
@@ -213,7 +213,7 @@ def test_the_box_is_cut_out_and_clipped_to_the_picture(tmp_path: Path) -> None:
 )
 @example(kind="baseline", damage=[(0.003, 0)])
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_damage_gives_a_picture_or_a_picture_error_and_nothing_else(
+def test_a_damaged_file_gives_a_picture_or_a_picture_error(
     kind: str, damage: list[tuple[float, int]], tmp_path: Path
 ) -> None:
     content = bytearray(KINDS[kind])

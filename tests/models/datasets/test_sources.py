@@ -1,4 +1,4 @@
-"""The data sets' own layouts, made small; and the real devkit and folders."""
+"""The data sets' own layouts in small copies, and the real devkit and folders."""
 
 from collections import Counter
 from pathlib import Path
@@ -25,7 +25,7 @@ Box = tuple[int, int, int, int]
 
 
 def write_devkit(folder: Path, train: dict[str, Box], test: dict[str, Box]) -> Path:
-    """The two .mat files as published: a 1 x n struct array; the test's has no class. Boxes from 1, inclusive."""
+    """Write the two .mat files as published: a 1 x n struct array; the test's has no class. Boxes from 1, inclusive."""
     folder.mkdir(parents=True)
     edges = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
     for name, rows, fields in (("train", train, [*edges, "class", "fname"]), ("test", test, [*edges, "fname"])):
@@ -42,13 +42,13 @@ def make_files(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_stanford_cars_have_their_own_splits_though_both_use_the_same_names(tmp_path: Path) -> None:
+def test_stanford_cars_splits_may_share_file_names(tmp_path: Path) -> None:
     boxes = {"00001.jpg": (1, 1, 10, 20), "00002.jpg": (5, 6, 7, 8)}
     devkit = write_devkit(tmp_path / "devkit", boxes, {"00001.jpg": (2, 3, 300, 400)})
     images = make_files(
         tmp_path / "cars",
         "cars_test/00001.jpg",
-        "cars_train/cars_train/00001.jpg",  # as one well-known archive nests it
+        "cars_train/cars_train/00001.jpg",  # nested as in a well-known archive
         "cars_train/00009.jpg",
         "cars_train/._00002.jpg",
         "00002.jpg",
@@ -72,14 +72,14 @@ def test_a_crop_is_the_annotated_box_with_its_last_row_and_column(tmp_path: Path
     np.testing.assert_array_equal(read_picture(test), scene(0))
 
 
-def test_a_stanford_picture_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_repeated_stanford_picture_is_refused(tmp_path: Path) -> None:
     devkit = write_devkit(tmp_path / "devkit", {"00001.jpg": (1, 1, 2, 2)}, {})
     images = make_files(tmp_path / "cars", "cars_train/00001.jpg", "cars_train_old/00001.jpg")
     with pytest.raises(PictureError, match=r"cars_train_old/00001.jpg are both the train picture"):
         stanford_cars(images, devkit)
 
 
-def test_a_stanford_folder_without_pictures_or_devkit_says_what_to_unpack(tmp_path: Path) -> None:
+def test_a_missing_stanford_archive_is_named(tmp_path: Path) -> None:
     devkit = write_devkit(tmp_path / "devkit", {"00001.jpg": (1, 1, 2, 2)}, {})
     images = make_files(tmp_path / "cars", "cars_train/x.jpg")
     with pytest.raises(PictureError, match=r"such as cars_train/00001\.jpg\. Unpack"):
@@ -90,7 +90,7 @@ def test_a_stanford_folder_without_pictures_or_devkit_says_what_to_unpack(tmp_pa
         stanford_cars(tmp_path / "gone", devkit)
 
 
-def test_a_damaged_devkit_is_a_picture_error_wherever_it_was_cut(tmp_path: Path) -> None:
+def test_a_devkit_truncated_anywhere_is_a_picture_error(tmp_path: Path) -> None:
     devkit = write_devkit(tmp_path / "devkit", {f"{n:05}.jpg": (1, 1, n, 300) for n in range(1, 9)}, {})
     images = make_files(tmp_path / "cars", "cars_train/00001.jpg")
     mat = devkit / "cars_train_annos.mat"
@@ -104,7 +104,7 @@ def test_a_damaged_devkit_is_a_picture_error_wherever_it_was_cut(tmp_path: Path)
         stanford_cars(images, devkit)
 
 
-def test_caltech_256_goes_by_the_folders_names(tmp_path: Path) -> None:
+def test_caltech_256_classes_follow_folder_names(tmp_path: Path) -> None:
     make_files(
         tmp_path,
         "252.car-side-101/252_0001.jpg",
@@ -132,7 +132,7 @@ def test_caltech_256_goes_by_the_folders_names(tmp_path: Path) -> None:
         caltech256(tmp_path / "not one")
 
 
-def test_plain_folders_at_any_depth(tmp_path: Path) -> None:
+def test_plain_folders_are_read_at_any_depth(tmp_path: Path) -> None:
     make_files(
         tmp_path,
         "car/a.jpg",
@@ -166,7 +166,7 @@ SPELLINGS = {
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_splits_of_ones_own_are_kept_to_the_letter_in_any_spelling_at_any_level(drawn: st.DataObject) -> None:
+def test_own_splits_are_kept_in_any_spelling_at_any_level(drawn: st.DataObject) -> None:
     with TemporaryDirectory() as name:
         root, wanted = Path(name) / "pictures", {}
         for number in range(drawn.draw(st.integers(1, 8))):
@@ -192,7 +192,7 @@ def test_splits_of_ones_own_are_kept_to_the_letter_in_any_spelling_at_any_level(
         (["car/hold-out/a.jpg"], "holdout, which could be any split"),
     ],
 )
-def test_a_folder_that_is_half_recognised_is_an_error(tmp_path: Path, files: list[str], words: str) -> None:
+def test_a_partly_recognised_folder_is_an_error(tmp_path: Path, files: list[str], words: str) -> None:
     root = make_files(tmp_path / "pictures", *files)
     with pytest.raises(PictureError, match=words + r".*--random-splits"):
         plain_folders(root)
@@ -206,10 +206,12 @@ def test_folders_given_as_train_and_test_are_these_splits(tmp_path: Path) -> Non
     sets = named_splits(folders, [plain_folders(folder) for folder in folders])
     assert [{one.split for one in each.pictures} for each in sets] == [{"train"}, {"test"}, {None}]
     alone = named_splits(folders[1:], [plain_folders(folder) for folder in folders[1:]])
-    assert {one.split for each in alone for one in each.pictures} == {None}, "one folder called test is no split"
+    assert {one.split for each in alone for one in each.pictures} == {None}, (
+        "a single folder called test is not a split"
+    )
 
 
-def test_folders_behind_links_are_read_and_said(tmp_path: Path) -> None:
+def test_linked_folders_are_read_and_reported(tmp_path: Path) -> None:
     elsewhere = make_files(tmp_path / "elsewhere", "a.jpg", "deep/b.jpg")
     root = make_files(tmp_path / "pictures", "not_car/c.jpg")
     (root / "car").symlink_to(elsewhere)
@@ -226,11 +228,11 @@ def test_folders_behind_links_are_read_and_said(tmp_path: Path) -> None:
     assert notes == (f"1 links to folders were followed: {root / 'car'} to {elsewhere}",)
 
 
-def test_links_in_a_circle_end_and_are_said(tmp_path: Path) -> None:
+def test_circular_links_end_and_are_reported(tmp_path: Path) -> None:
     root = make_files(tmp_path / "pictures", "car/a.jpg", "not_car/b.jpg")
     (root / "car" / "up").symlink_to("..")
     (root / "car" / "self").symlink_to("self")
-    for number in range(12):  # each leads to all: 12! ways
+    for number in range(12):  # each links to all: 12! paths
         (root / f"maze{number}").mkdir()
         for other in range(12):
             (root / f"maze{number}" / f"to{other}").symlink_to(f"../maze{other}")
@@ -240,7 +242,7 @@ def test_links_in_a_circle_end_and_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_the_published_devkit_and_the_pictures_at_hand(data: Path) -> None:
+def test_the_published_devkit_and_pictures_are_read(data: Path) -> None:
     pictures, notes, _ = stanford_cars(data / "cars" / "stanford_train", data / "cars" / "devkit", crop=True)
     assert Counter((p.split, p.car) for p in pictures) == {("train", True): 200}
     assert pictures[0].path.name == "00001.jpg"
@@ -252,7 +254,7 @@ def test_the_published_devkit_and_the_pictures_at_hand(data: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_the_five_caltech_folders_at_hand(data: Path) -> None:
+def test_five_caltech_folders_are_read(data: Path) -> None:
     pictures, notes, _ = caltech256(data / "cars" / "caltech256")
     assert Counter((p.path.parent.name, p.car) for p in pictures) == {
         ("145.motorbikes-101", False): 89,
@@ -265,7 +267,7 @@ def test_the_five_caltech_folders_at_hand(data: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_every_category_that_is_named_is_one_of_the_257(data: Path) -> None:
+def test_every_listed_category_is_one_of_the_257(data: Path) -> None:
     names = (data / "cars" / "caltech256_categories.txt").read_text().split()
     categories = {name[4:].removesuffix("-101") for name in names}
     assert len(names) == 257

@@ -1,4 +1,4 @@
-"""Splits: what they promise, whatever the pictures; counts and checks before training."""
+"""Splits: their guarantees for any pictures, counts, and checks before training."""
 
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +23,7 @@ SHARES_DRAWN = st.sampled_from(
 
 
 def made_up(cars: int, others: int, seed: int = 0) -> Set:
-    """Pictures without files, none like another: 256 random bits differ in about 128."""
+    """Pictures without files, none similar to another: 256 random bits differ in about 128."""
     rng = np.random.default_rng(seed)
     pictures = [
         Picture(Path(f"{n}.jpg"), n < cars, "made-up", sha256=rng.bytes(32).hex()) for n in range(cars + others)
@@ -33,7 +33,7 @@ def made_up(cars: int, others: int, seed: int = 0) -> Set:
 
 @st.composite
 def sets_with_copies(draw: st.DrawFn) -> Set:
-    """Some of the pictures are near copies of others, of their class or not, in chains too; some have splits."""
+    """Pictures of which some are near copies of others, of either class and also in chains; some have splits."""
     pictures, prints = made_up(draw(st.integers(1, 25)), draw(st.integers(1, 25)), draw(st.integers(0, 99)))
     number = st.integers(0, len(pictures) - 1)
     for copy, original in draw(st.lists(st.tuples(number, number), max_size=12)):
@@ -45,7 +45,7 @@ def sets_with_copies(draw: st.DrawFn) -> Set:
 
 @given(sets_with_copies(), SHARES_DRAWN, st.integers(0, 9))
 @settings(max_examples=30, deadline=None)
-def test_every_picture_gets_a_split_and_no_copy_of_it_is_in_another(made: Set, shares: Shares, seed: int) -> None:
+def test_every_picture_has_a_split_that_contains_its_copies(made: Set, shares: Shares, seed: int) -> None:
     pictures, prints = made
     drawn = draw_splits(pictures, prints, shares, seed=seed)
     assert drawn.dropped == []
@@ -56,7 +56,7 @@ def test_every_picture_gets_a_split_and_no_copy_of_it_is_in_another(made: Set, s
 
 @given(st.integers(0, 60), st.integers(0, 60), SHARES_DRAWN, st.integers(0, 9))
 @settings(max_examples=30, deadline=None)
-def test_each_class_is_shared_out_to_within_one_picture(cars: int, others: int, shares: Shares, seed: int) -> None:
+def test_each_class_is_divided_to_within_one_picture(cars: int, others: int, shares: Shares, seed: int) -> None:
     pictures, prints = made_up(cars, others)
     number = Counter((p.car, p.split) for p in draw_splits(pictures, prints, shares, seed=seed).pictures)
     for car, total in ((True, cars), (False, others)):
@@ -66,9 +66,7 @@ def test_each_class_is_shared_out_to_within_one_picture(cars: int, others: int, 
 
 @given(sets_with_copies(), st.integers(0, 9), st.booleans(), st.randoms(use_true_random=False))
 @settings(max_examples=25, deadline=None)
-def test_splits_depend_on_bytes_and_seed_and_not_on_order_or_folder(
-    made: Set, seed: int, keep_own: bool, random: Any
-) -> None:
+def test_splits_depend_only_on_bytes_and_seed(made: Set, seed: int, keep_own: bool, random: Any) -> None:
     pictures, prints = made
     order = random.sample(range(len(pictures)), len(pictures))
     moved = [replace(pictures[at], path=Path("/elsewhere", pictures[at].path)) for at in order]
@@ -86,7 +84,7 @@ def test_another_seed_draws_other_splits() -> None:
 
 @given(sets_with_copies(), SHARES_DRAWN, st.integers(0, 9))
 @settings(max_examples=30, deadline=None)
-def test_own_splits_stay_and_what_would_leak_into_training_is_dropped(made: Set, shares: Shares, seed: int) -> None:
+def test_own_splits_are_kept_without_leaks_into_training(made: Set, shares: Shares, seed: int) -> None:
     pictures, prints = made
     drawn = draw_splits(pictures, prints, shares, seed=seed, keep_own=True)
     split = {p.sha256: p.split for p in drawn.pictures}
@@ -119,7 +117,7 @@ def test_a_validation_share_is_taken_from_own_training_pictures() -> None:
     assert (number[False, "train"], number[False, "validation"]) == (54, 18)
 
 
-def test_leaks_are_pairs_across_splits_the_nearest_first() -> None:
+def test_leaks_are_pairs_across_splits_sorted_by_distance() -> None:
     pictures, prints = made_up(4, 2)
     prints[1], prints[3], prints[5] = prints[0], prints[2], prints[0]
     prints[3, :, 0] ^= 0b111
@@ -131,12 +129,12 @@ def test_leaks_are_pairs_across_splits_the_nearest_first() -> None:
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5, 0.5), (0.0, 0.5, 0.5), (1.2, -0.2, 0.0)])
-def test_shares_that_are_none_are_refused(shares: Shares) -> None:
+def test_invalid_shares_are_refused(shares: Shares) -> None:
     with pytest.raises(PictureError, match="Give three of at least 0 with the sum 1, the first above 0"):
         draw_splits(*made_up(3, 3), shares, seed=0)
 
 
-def test_counts_are_a_table_of_sets_classes_and_splits() -> None:
+def test_counts_are_grouped_by_set_class_and_split() -> None:
     def some(number: int, car: bool, source: str, split: Split | None) -> list[Picture]:
         return [Picture(Path("x"), car, source, split)] * number
 

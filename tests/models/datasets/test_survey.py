@@ -1,4 +1,4 @@
-"""Reading a whole set once: what is used, what is skipped and why."""
+"""Reading a whole set once: used and skipped pictures, with reasons."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from models.datasets.survey import BOTH_CLASSES, left_out_lines, survey
 from tests.models.picture_files import encoded, put, scene
 
 
-def test_usable_pictures_come_back_with_hash_and_fingerprint_of_what_is_in_the_box(tmp_path: Path) -> None:
+def test_usable_pictures_have_the_hash_and_fingerprint_of_their_box(tmp_path: Path) -> None:
     given = [put(tmp_path / f"{n}.png", encoded(scene(n)), n % 2 == 0, split="train") for n in range(20)]
     given.append(put(tmp_path / "boxed.jpg", encoded(scene(20), ".jpg"), box=(4, 4, 60, 40)))
     told: list[int] = []
@@ -29,7 +29,7 @@ def test_usable_pictures_come_back_with_hash_and_fingerprint_of_what_is_in_the_b
     np.testing.assert_array_equal(result.fingerprints, [fingerprint(read_picture(p)) for p in given])
 
 
-def test_bad_files_are_skipped_with_their_reason_and_the_others_used(tmp_path: Path) -> None:
+def test_bad_files_are_skipped_with_their_reason(tmp_path: Path) -> None:
     good = put(tmp_path / "good.png", encoded(scene(0)))
     cut = put(tmp_path / "cut.jpg", encoded(scene(1), ".jpg")[:-50])
     page = put(tmp_path / "page.jpg", b"<html>")
@@ -44,7 +44,7 @@ def test_bad_files_are_skipped_with_their_reason_and_the_others_used(tmp_path: P
     assert len(reasons) == 3
 
 
-def test_of_equal_files_of_a_class_one_is_kept_and_a_test_picture_first(tmp_path: Path) -> None:
+def test_one_of_equal_files_is_kept_preferably_a_test_picture(tmp_path: Path) -> None:
     content = encoded(scene(0))
     train, test, undrawn = (put(tmp_path / f"{s}.png", content, split=s) for s in ("train", "test", None))
     other_box = put(tmp_path / "box.png", content, box=(0, 0, 9, 9))
@@ -54,7 +54,7 @@ def test_of_equal_files_of_a_class_one_is_kept_and_a_test_picture_first(tmp_path
     assert result.skipped[0].reason == f"{train.path} is a copy of {test.path}, which is used"
 
 
-def test_the_same_bytes_in_both_classes_are_used_in_neither(tmp_path: Path) -> None:
+def test_equal_files_in_both_classes_are_skipped(tmp_path: Path) -> None:
     content = encoded(scene(0))
     car, again, not_car = (put(tmp_path / f"{n}.png", content, n != "c") for n in "abc")
     result = survey([car, put(tmp_path / "d.png", encoded(scene(1))), again, not_car])
@@ -69,7 +69,7 @@ def jpeg(image: np.ndarray, quality: int) -> bytes:
     return encoded(image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
 
 
-def test_a_copy_that_was_saved_again_in_the_other_class_is_used_in_neither_and_named(tmp_path: Path) -> None:
+def test_a_resaved_copy_in_the_other_class_is_skipped_and_named(tmp_path: Path) -> None:
     big = [scene(seed, 300, 400) for seed in range(4)]
     mirrored = np.ascontiguousarray(big[1][:, ::-1])
     copies = [jpeg(big[0], 75), jpeg(mirrored, 60), encoded(cv2.resize(big[2], (200, 150)))]
@@ -89,7 +89,7 @@ def test_a_copy_that_was_saved_again_in_the_other_class_is_used_in_neither_and_n
     )
 
 
-def test_a_car_that_comes_into_a_fixed_view_is_no_copy(tmp_path: Path) -> None:
+def test_a_fixed_view_with_and_without_a_car_is_no_copy(tmp_path: Path) -> None:
     street = scene(1, 300, 400)
     with_car = street.copy()
     with_car[200:225, 100:140] = scene(9, 25, 40)
@@ -122,7 +122,7 @@ def ftyp(major: bytes, *compatible: bytes) -> bytes:
         (encoded(scene(0), ".jp2"), "JPEG 2000"),
     ],
 )
-def test_formats_that_are_not_supported_are_called_by_their_names(tmp_path: Path, content: bytes, found: str) -> None:
+def test_unsupported_formats_are_named(tmp_path: Path, content: bytes, found: str) -> None:
     [skipped] = survey([put(tmp_path / "a.jpg", content)]).skipped
     assert skipped.cause == found
     assert f"as {found} does, which is not supported. Convert it to JPEG or PNG." in skipped.reason
@@ -130,7 +130,7 @@ def test_formats_that_are_not_supported_are_called_by_their_names(tmp_path: Path
         check_classes([], left_out=[skipped])
 
 
-def test_reasons_with_names_that_are_no_utf8_can_be_stored(tmp_path: Path) -> None:
+def test_reasons_with_names_other_than_utf8_can_be_stored(tmp_path: Path) -> None:
     name = os.fsdecode("Käfer.jpg".encode("latin-1"))
     content = encoded(scene(0))
     given = [put(tmp_path / f"{n}{name}", c) for n, c in enumerate([content, content, b"\xff\xd8\xff", b"x", b""])]
@@ -145,7 +145,7 @@ def test_a_set_without_pictures_is_an_empty_survey() -> None:
 
 
 @pytest.mark.real_data
-def test_the_real_pictures_hold_one_copy(data: Path) -> None:
+def test_the_real_pictures_contain_one_copy(data: Path) -> None:
     cars = stanford_cars(data / "cars" / "stanford_train", data / "cars" / "devkit")
     result = survey([*cars.pictures, *caltech256(data / "cars" / "caltech256").pictures])
     assert len(result.pictures) == 681

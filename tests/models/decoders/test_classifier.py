@@ -29,19 +29,19 @@ def test_one_value_is_the_probability_of_the_second_label(value: float, threshol
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=9, unique=True))
-def test_of_many_values_the_largest_is_the_label(values: list[float]) -> None:
+def test_the_largest_of_many_values_is_the_label(values: list[float]) -> None:
     params = ClassifyParams(tuple(map(str, range(len(values)))))
     found = classify({"out": np.array([values], np.float32)}, params)
     assert found == FrameLabel(str(values.index(max(values))), max(values))
 
 
-def test_an_output_that_is_not_the_labels() -> None:
+def test_an_output_that_does_not_match_the_labels_is_refused() -> None:
     with pytest.raises(NightjarError, match="3 values, which does not fit the labels not_car, car"):
         classify({"out": np.zeros((1, 3), np.float32)}, CAR)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(1.0005, ("car", 1.0)), (-0.0005, ("not_car", 1.0))])
-def test_rounding_is_no_fault_and_logits_are(value: float, expected: tuple[str, float]) -> None:
+def test_rounding_is_accepted_and_logits_are_refused(value: float, expected: tuple[str, float]) -> None:
     assert classify({"out": np.array([[value]], np.float32)}, CAR) == FrameLabel(*expected)
     with pytest.raises(NightjarError, match=r"is not a probability\. End the network with a sigmoid"):
         classify({"out": np.array([[4.2]], np.float32)}, CAR)
@@ -50,16 +50,16 @@ def test_rounding_is_no_fault_and_logits_are(value: float, expected: tuple[str, 
 @pytest.mark.parametrize(
     "bad", [{"labels": ("one",)}, {"labels": ("a", "a")}, {"labels": ("a", "")}, {"threshold": 1.0}]
 )
-def test_parameters_that_make_no_sense(bad: dict) -> None:
+def test_invalid_parameters_are_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match="Give"):
         dataclasses.replace(CAR, **bad)
 
 
-def test_parameters_go_through_json() -> None:
+def test_parameters_survive_json() -> None:
     assert ClassifyParams(**json.loads(json.dumps(dataclasses.asdict(CAR)))) == CAR
 
 
-def test_rows_of_many_frames() -> None:
+def test_rows_of_many_frames_are_built() -> None:
     rows = Classifications.gather([(3, 0.1, FrameLabel("car", 0.9)), (7, 0.2, FrameLabel("not_car", 0.6))])
     assert (rows.frame.tolist(), rows.label.tolist(), rows.t_s.tolist()) == ([3, 7], ["car", "not_car"], [0.1, 0.2])
     assert rows.scores.dtype == np.float32
@@ -69,9 +69,9 @@ def test_rows_of_many_frames() -> None:
 @pytest.mark.parametrize(
     ("labels", "values", "fit"), [(2, 1, True), (2, 2, True), (3, 3, True), (3, 1, False), (2, 3, False)]
 )
-def test_how_many_labels_an_output_has(labels: int, values: int, fit: bool) -> None:
+def test_the_number_of_labels_follows_the_output(labels: int, values: int, fit: bool) -> None:
     assert fits(tuple("abc"[:labels]), values) is fit
 
 
-def test_two_values_for_two_labels_are_one_each() -> None:
+def test_two_values_are_one_per_label() -> None:
     assert classify({"out": np.array([[0.7, 0.3]], np.float32)}, CAR) == FrameLabel("not_car", pytest.approx(0.7))

@@ -1,4 +1,4 @@
-"""MoveNet's decoder: equal to the plain reference on any output, fast, and what is refused."""
+"""MoveNet's decoder: equality with the plain reference on any output, speed, and refusals."""
 
 import dataclasses
 import timeit
@@ -30,7 +30,7 @@ thresholds = st.sampled_from([0.0, 0.1, 0.25, 0.3, 1.0])
     pose=thresholds,
     keypoint=thresholds,
 )
-def test_the_people_are_those_of_the_plain_reference(output: NDArray[np.float32], pose: float, keypoint: float) -> None:
+def test_people_equal_those_of_the_plain_reference(output: NDArray[np.float32], pose: float, keypoint: float) -> None:
     params = dataclasses.replace(PARAMS, pose_score_threshold=pose, keypoint_score_threshold=keypoint)
     found = decode_movenet({"people": output}, params)
     expected = reference_movenet.people(output, params)
@@ -45,8 +45,8 @@ def test_the_people_are_those_of_the_plain_reference(output: NDArray[np.float32]
     assert found.scores.dtype == found.keypoints.dtype == found.keypoint_scores.dtype == np.float32
 
 
-def test_the_outputs_memory_is_left_alone() -> None:
-    """It belongs to the device, which writes the next frame's people there."""
+def test_the_outputs_are_not_modified() -> None:
+    """The memory belongs to the device, which writes the next frame's people to it."""
     output = np.full(MULTI_SHAPE, 0.9, np.float32)
     found = decode_movenet({"people": output}, PARAMS)
     found.keypoints[:] = 0
@@ -55,7 +55,7 @@ def test_the_outputs_memory_is_left_alone() -> None:
     assert (output == np.float32(0.9)).all()
 
 
-def test_six_people_take_less_than_a_twentieth_of_a_millisecond() -> None:
+def test_six_people_are_decoded_in_less_than_50_microseconds() -> None:
     output = {"people": np.random.default_rng(0).uniform(0.3, 1, MULTI_SHAPE).astype(np.float32)}
     assert len(decode_movenet(output, PARAMS).scores) == 6
     assert min(timeit.repeat(lambda: decode_movenet(output, PARAMS), number=50, repeat=60)) / 50 < 50e-6
@@ -70,6 +70,6 @@ def test_an_output_of_another_shape_is_refused() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"pose_score_threshold": 1.1}, {"keypoint_score_threshold": -0.1}, {"height_px": 0}, {"width_px": -32}]
 )
-def test_parameters_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+def test_invalid_parameters_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         dataclasses.replace(PARAMS, **wrong)

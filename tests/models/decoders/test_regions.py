@@ -48,11 +48,11 @@ def test_the_plan_of_a_wide_frame() -> None:
     assert len(tiles) == 1 + 3 + 7 * 3
 
 
-def test_an_endless_strip_has_few_tiles() -> None:
+def test_a_very_long_frame_has_few_tiles() -> None:
     assert len(plan_tiles((60_000, 16), RegionSpec(levels=(0.1,), overlap=0.9))) <= MOST_PER_SIDE**2 + 1
 
 
-def test_the_mean_of_the_best_decides_and_the_best_is_named() -> None:
+def test_the_score_is_the_mean_of_the_best_regions_and_the_best_is_named() -> None:
     regions = [Region(n, 0, 8, 8) for n in range(4)]
     scores = [RegionScore(p, region) for p, region in zip((0.1, 0.7, 0.9, 0.2), regions, strict=True)]
     assert best_of(scores, 2) == (pytest.approx(0.8), regions[2])
@@ -63,20 +63,20 @@ def test_the_mean_of_the_best_decides_and_the_best_is_named() -> None:
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=9))
-def test_one_region_more_never_makes_a_frame_less_of_a_car(values: list[float]) -> None:
+def test_an_additional_region_never_lowers_the_probability(values: list[float]) -> None:
     scores = [RegionScore(value, Region(n, 0, 1, 1)) for n, value in enumerate(values)]
     assert best_of(scores, 1).probability == max(values) >= best_of(scores[:-1] or scores, 1).probability
 
 
 @pytest.mark.parametrize("values", [[[0.8]], [[0.2, 0.8]]])
-def test_the_second_label_is_sought_by_one_value_or_two(values: list[list[float]]) -> None:
+def test_the_second_label_is_read_from_one_value_or_two(values: list[list[float]]) -> None:
     outputs = {"any": np.array(values, np.float32)}
     region = Region(1, 2, 3, 4)
     assert score_region(outputs, CAR, region) == (pytest.approx(0.8), region)
     assert classify(outputs, dataclasses.replace(CAR, regions=None)).label == "car"
 
 
-def test_parameters_go_through_json_and_are_as_before_without_regions() -> None:
+def test_parameters_survive_json_and_are_unchanged_without_regions() -> None:
     assert ClassifyParams(**json.loads(json.dumps(CAR.to_dict()))) == CAR
     assert dataclasses.replace(CAR, regions=None).to_dict() == {"labels": ("not_car", "car"), "threshold": 0.6}
 
@@ -94,7 +94,7 @@ def test_parameters_go_through_json_and_are_as_before_without_regions() -> None:
         {"levels": (float("nan"),)},
     ],
 )
-def test_a_plan_that_makes_no_sense(bad: dict[str, Any]) -> None:
+def test_an_invalid_plan_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Give"):
         RegionSpec(**bad)
 

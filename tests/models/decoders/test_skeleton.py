@@ -10,14 +10,14 @@ from models.decoders.skeleton import COCO_SIGMAS, DRAWN_EDGES, PART_CHAIN
 from models.types import KEYPOINT_NAMES, KEYPOINTS
 
 
-def test_one_name_and_one_tolerance_a_keypoint() -> None:
+def test_each_keypoint_has_one_name_and_one_tolerance() -> None:
     assert len(set(KEYPOINT_NAMES)) == len(COCO_SIGMAS) == KEYPOINTS
     assert KEYPOINT_NAMES[0] == "nose"
     assert KEYPOINT_NAMES[-1] == "right_ankle"
 
 
 @pytest.mark.real_data
-def test_names_are_cocos(data: Path) -> None:
+def test_names_equal_those_of_coco(data: Path) -> None:
     annotations = json.loads(next((data / "coco_mini/annotations").glob("person_keypoints*.json")).read_text())
     assert tuple(annotations["categories"][0]["keypoints"]) == KEYPOINT_NAMES
 

@@ -18,19 +18,19 @@ def truth() -> list[People]:
 
 
 def poses(people: People, shift_px: float = 0.0) -> FramePoses:
-    """The truth as if a decoder had found it, moved to the right."""
+    """Return the truth as a decoder's result, moved to the right."""
     there = (people.visibility > 0).any(axis=1)
     xy = people.keypoints[there] + np.float32([shift_px, 0])
     return FramePoses(np.linspace(0.9, 0.8, len(xy), dtype=np.float32), xy, np.ones(xy.shape[:2], np.float32))
 
 
-def test_perfect_poses_are_perfect(truth: list[People]) -> None:
+def test_perfect_poses_have_perfect_figures(truth: list[People]) -> None:
     found = [poses(people) for people in truth]
     assert coco_ap(truth, found, SIZE) == pytest.approx((1, 1, 1, 1))
     assert pck(truth, found) == (1.0, 1.0)
 
 
-def test_the_farther_off_the_worse(truth: list[People]) -> None:
+def test_larger_errors_lower_the_figures(truth: list[People]) -> None:
     aps = [coco_ap(truth, [poses(people, shift) for people in truth], SIZE)[0] for shift in (0, 2, 4, 30)]
     assert aps == sorted(aps, reverse=True)
     assert aps[1] < 0.95
@@ -41,7 +41,7 @@ def test_the_farther_off_the_worse(truth: list[People]) -> None:
     assert torsos[1] < boxes[1]
 
 
-def test_who_was_not_found_and_who_is_not_there_cost(truth: list[People]) -> None:
+def test_missed_and_false_people_lower_the_figures(truth: list[People]) -> None:
     assert coco_ap(truth, [poses(people) for people in truth[:10]] + [nobody()] * 10, SIZE)[0] < 0.7
     assert coco_ap(truth, [nobody()] * 20, SIZE) == (0, 0, 0, 0)
     assert pck(truth, [nobody()] * 20)[0] == 0
@@ -51,7 +51,7 @@ def nobody() -> FramePoses:
     return FramePoses(np.empty(0, np.float32), np.empty((0, 17, 2), np.float32), np.empty((0, 17), np.float32))
 
 
-def test_a_blind_network_measures_nothing() -> None:
+def test_a_constant_network_finds_nobody() -> None:
     frames = render_test_set(1, 4, 64, SceneParams(people=(1, 1), height=(0.5, 0.9)))
     cells = {"heatmap": 17, "offset_2": 34, "displacement_fwd_2": 32, "displacement_bwd_2": 32}
 
@@ -64,8 +64,8 @@ def test_a_blind_network_measures_nothing() -> None:
     assert found.frames == 8
 
 
-def test_test_sets_are_apart_from_every_training() -> None:
-    """A training's frames have seeds [seed, number] with a seed below TEST_SET, with which a test set's begin."""
+def test_test_sets_differ_from_every_training() -> None:
+    """Seeds of training frames are [seed, number] with a seed below TEST_SET, those of test sets begin with it."""
     scene = SceneParams(people=(1, 1))
     first = render_test_set(1, 1, 64, scene).images[0]
     assert first.tobytes() == render_frame([TEST_SET, 1, 0], 64, scene)[0].tobytes()

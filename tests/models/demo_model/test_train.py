@@ -1,4 +1,4 @@
-"""The training of PoseNet: its targets, that it learns, that it survives a kill, that its export says the same."""
+"""The training of PoseNet: targets, learning, resuming after a kill, and an equivalent export."""
 
 import dataclasses
 import multiprocessing
@@ -53,7 +53,7 @@ def two_people() -> np.ndarray:
 
 
 def plain_targets(people: np.ndarray, cells: int, origin_px: int) -> dict[str, np.ndarray]:
-    """The same in plain loops, for so many cells down and across; NaN where nothing counts."""
+    """Return the same by plain loops, for this number of cells down and across; NaN = not counted."""
     found = {
         "heatmap": np.zeros((cells, cells, 17)),
         "offset": np.full((cells, cells, 17, 2), np.nan),
@@ -88,7 +88,7 @@ def channels(values: tf.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("size_px", "cells", "origin_px"), [(96, 6, 15), (97, 7, 0), (104, 7, 7)])
-def test_targets_are_those_of_a_plain_reference(size_px: int, cells: int, origin_px: int) -> None:
+def test_targets_equal_those_of_a_plain_reference(size_px: int, cells: int, origin_px: int) -> None:
     people = two_people()
     targets = make_targets(tf.constant(people), size_px, RADIUS)
     plain = plain_targets(people[0], cells, origin_px)
@@ -104,7 +104,7 @@ def test_targets_are_those_of_a_plain_reference(size_px: int, cells: int, origin
 
 
 def test_the_decoder_finds_people_in_perfect_outputs() -> None:
-    """Targets as outputs: what the network is taught is what the decoder reads."""
+    """Targets as outputs: the decoder reads exactly the targets of the training."""
     batch = empty_batch(FeedPlan(8, 6, 224, SceneParams(people=(1, 1), height=(0.4, 0.9), cut=0.0)))
     render_batch(FeedPlan(8, 6, 224, SceneParams(people=(1, 1), height=(0.4, 0.9), cut=0.0)), 0, batch)
     targets = make_targets(tf.constant(batch.people), 224, RADIUS)
@@ -122,8 +122,8 @@ def test_the_decoder_finds_people_in_perfect_outputs() -> None:
         np.testing.assert_allclose(poses.keypoints[0][there], truth[there, :2], atol=0.01)
 
 
-def test_perfect_outputs_measure_as_perfect() -> None:
-    """The evaluation reads cells where the targets have them: a wrong origin would cost nearly all of AP."""
+def test_perfect_outputs_have_perfect_figures() -> None:
+    """Evaluation and targets use the same cell origin: a wrong one would lose nearly all of AP."""
     plan = FeedPlan(8, 8, 224, SceneParams(people=(1, 1), height=(0.4, 0.9), cut=0.0, hidden=0.0))
     frames = render_test_set(9, plan.batch_size, plan.size, plan.scene)
     people = np.stack([np.dstack([one.keypoints, one.visibility]) for one in frames.people])[:, None, 0]
@@ -142,7 +142,7 @@ def test_perfect_outputs_measure_as_perfect() -> None:
     assert found.pck_box > 0.99
 
 
-def test_perfect_outputs_lose_nothing() -> None:
+def test_perfect_outputs_have_zero_loss() -> None:
     targets = make_targets(tf.constant(two_people()), 96, RADIUS)
     heads = {
         "heatmap_2": 60 * targets.heatmap - 30,
@@ -155,8 +155,8 @@ def test_perfect_outputs_lose_nothing() -> None:
     assert float(losses(heads, targets, RADIUS, EVEN)["offset"]) == pytest.approx(0.2, rel=0.05)
 
 
-def test_the_cell_where_the_decoder_ends_matters_more() -> None:
-    """Of the offsets around one keypoint: the same error costs more at the nearest cell than at one beside it."""
+def test_the_cell_that_the_decoder_reads_last_has_more_weight() -> None:
+    """For the offsets around a keypoint, the same error costs more at the nearest cell than at its neighbour."""
     people = np.zeros((1, 1, 17, 3), np.float32)
     people[0, 0, 0] = (50, 47, 2)  # 3 px right of the cell at column 2, row 2; 13 px left of the next one
     targets = make_targets(tf.constant(people), 96, RADIUS)
@@ -177,7 +177,7 @@ def test_the_cell_where_the_decoder_ends_matters_more() -> None:
     assert cost(5, 5) < 1e-6
 
 
-def test_balance_makes_the_face_matter_more() -> None:
+def test_balance_gives_the_face_more_weight() -> None:
     even, sharp = (Stage(1, 48, SCENE, balance=balance).keypoint_weights() for balance in (0.0, 1.0))
     assert (even == 1).all()
     assert sharp.mean() == pytest.approx(1)
@@ -193,7 +193,8 @@ def test_some_steps_on_the_same_pictures_lower_the_losses() -> None:
     assert (found[-3:].mean(axis=0) < 0.75 * found[:3].mean(axis=0)).all(), found[[0, -1]]
 
 
-def test_a_feed_gives_the_same_batches_however_many_render_and_wherever_it_starts() -> None:
+@pytest.mark.slow
+def test_batches_do_not_depend_on_renderers_or_the_start() -> None:
     plan = FeedPlan(6, 2, 48, SCENE)
     with FrameFeed(plan, 0, 2) as feed:
         whole = [feed.take() for _ in range(5)]
@@ -210,7 +211,7 @@ def take_some(feed: FrameFeed) -> None:
         feed.take()
 
 
-def test_a_dead_renderer_is_told_of() -> None:
+def test_a_dead_renderer_is_reported() -> None:
     with FrameFeed(FeedPlan(6, 2, 48, SCENE), 0, 1) as feed:
         feed.take()
         process = feed.lanes[0][3]
@@ -225,8 +226,8 @@ def _train_slowly(folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
-    """SIGKILL to the process once it has left a checkpoint in the middle; then the same command again."""
+def test_a_killed_training_resumes_and_ends_with_equal_weights(tmp_path: Path) -> None:
+    """Send SIGKILL after a checkpoint in the middle; then run the same command again."""
     whole = train(TINY, tmp_path / "whole", processes=1)
     process = multiprocessing.get_context("spawn").Process(target=_train_slowly, args=(str(tmp_path / "killed"),))
     process.start()
@@ -248,7 +249,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_been(tmp_path: Pat
     assert [row.split(",")[0] for row in rows] == ["step", "25", "50"]
 
 
-def test_a_checkpoint_of_other_parameters_or_of_rubbish_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_foreign_or_damaged_is_refused(tmp_path: Path) -> None:
     short = dataclasses.replace(TINY, steps=2, stages=(Stage(1.0, 48, SCENE, 2),))
     train(short, tmp_path, processes=1)
     with pytest.raises(TrainingError, match="other parameters"):
@@ -264,7 +265,7 @@ def test_a_seed_of_the_test_sets_is_refused(seed: int) -> None:
         TrainParams(seed=seed)
 
 
-def test_time_ends_a_training_and_lowers_the_rate() -> None:
+def test_a_time_limit_ends_a_training_and_lowers_the_rate() -> None:
     params = TrainParams(steps=1000, minutes=1.0)
     early, late = Progress(500, 0.0, {}), Progress(500, 59.0, {})
     assert late.share(params) > 0.98
@@ -272,7 +273,7 @@ def test_time_ends_a_training_and_lowers_the_rate() -> None:
     assert Progress(500, 61.0, {}).share(params) > 1
 
 
-def test_a_written_graph_is_read_as_it_was_within_half_a_step(tmp_path: Path) -> None:
+def test_a_written_graph_is_read_back_within_half_a_step(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     values = {
         "w": rng.normal(size=(3, 3, 2, 4)).astype(np.float32),
@@ -293,8 +294,8 @@ def test_a_written_graph_is_read_as_it_was_within_half_a_step(tmp_path: Path) ->
     assert "tensorContent" not in (tmp_path / "model.json").read_text()
 
 
-def test_the_exported_model_says_what_the_trained_one_says(tmp_path: Path) -> None:
-    """Folded, quantised to uint16, written, read by tfjs.py: outputs within quantisation."""
+def test_the_exported_model_computes_the_same_as_the_trained_one(tmp_path: Path) -> None:
+    """Folded, quantised to uint16, written, read by tfjs.py: outputs are equal within the quantisation error."""
     progress = start(TINY)
     rng = np.random.default_rng(0)
     progress.values["average"] += rng.normal(0, 0.02, progress.values["average"].shape).astype(np.float32)  # type: ignore[attr-defined]

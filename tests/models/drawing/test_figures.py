@@ -14,7 +14,7 @@ from models.drawing.figures import TITLE_PX, Chart, points
     ],
     ids=["one line", "two lines", "umlauts"],
 )
-def test_a_title_is_broken_between_words_at_its_full_size(title: str) -> None:
+def test_a_title_is_wrapped_between_words_at_its_full_size(title: str) -> None:
     chart = Chart(1600, 400)
     lines = chart.title(title, (40, 56))
     assert " ".join(line.get_text() for line in lines) == title.strip()
@@ -27,7 +27,7 @@ def test_a_title_is_broken_between_words_at_its_full_size(title: str) -> None:
 @pytest.mark.parametrize(
     "title", ["word " * 200, "x" * 400, "batch 12, " + "x" * 400], ids=["words", "word", "last word"]
 )
-def test_a_title_without_room_is_cut(title: str) -> None:
+def test_a_title_that_does_not_fit_is_cut(title: str) -> None:
     chart = Chart(1600, 400)
     lines = chart.title(title, (40, 56))
     assert len(lines) <= 2

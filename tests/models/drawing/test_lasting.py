@@ -1,4 +1,4 @@
-"""Frames whose people last, on made-up people: a false one of a single frame must not win."""
+"""Frames with persistent people, on generated people: a false detection in a single frame must not win."""
 
 import numpy as np
 import pytest
@@ -27,24 +27,24 @@ def people(rows: list[Row], fps: float = 25.0) -> Poses:
     )
 
 
-def test_a_false_person_of_one_frame_loses_to_one_who_walks_through() -> None:
+def test_a_false_detection_loses_to_a_person_who_walks_through() -> None:
     walk = [(frame, 3.0 * frame, 0.5) for frame in range(50)]
     flash = [(200, 300.0, 0.95), (200, 500.0, 0.9)]
     assert best_frame(people([*walk, *flash])) < 50
 
 
-def test_two_who_last_win_over_one() -> None:
+def test_two_persistent_people_win_over_one() -> None:
     rows = [(frame, 0.0, 0.9) for frame in range(100)] + [(frame, 300.0, 0.6) for frame in range(40, 80)]
     assert 40 <= best_frame(people(sorted(rows))) < 80
 
 
-def test_people_are_followed_whatever_their_order_in_a_frame() -> None:
+def test_people_are_linked_in_any_order_in_a_frame() -> None:
     """Their order is by score, which changes from frame to frame."""
     rows = [(frame, x, 0.5) for frame in range(10) for x in ((0.0, 300.0) if frame % 2 else (300.0, 0.0))]
     assert lasting_s(people(rows)) == pytest.approx([0.4] * 20)
 
 
-def test_a_gap_ends_a_stay_and_a_jump_does_too() -> None:
+def test_gaps_and_jumps_end_a_link() -> None:
     gap = [(frame, 0.0, 0.5) for frame in (0, 1, 2, 30, 31)]
     assert lasting_s(people(gap)) == pytest.approx([0.12, 0.12, 0.12, 0.08, 0.08])
     jump = [(0, 0.0, 0.5), (1, 0.0, 0.5), (2, 400.0, 0.5)]
@@ -55,7 +55,7 @@ def test_sampled_frames_follow_each_other() -> None:
     assert lasting_s(people([(frame, 0.0, 0.5) for frame in range(0, 100, 25)])) == pytest.approx([4.0] * 4)
 
 
-def test_one_row_and_rows_without_a_keypoint() -> None:
+def test_single_rows_and_rows_without_keypoints_are_accepted() -> None:
     assert best_frame(people([(7, 0.0, 0.5)])) == 7
     blind = people([(3, 0.0, 0.2), (4, 0.0, 0.9)])
     blind.keypoints[:] = np.nan

@@ -1,4 +1,4 @@
-"""Any text is drawn, in one line, and stays in its room."""
+"""Any text is drawn on one line and within its space."""
 
 import warnings
 
@@ -14,7 +14,7 @@ from models.drawing.text import fitting, text_width
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=300), st.integers(60, 1200))
-def test_a_caption_of_any_text_leaves_the_picture_above_it_alone(text: str, width: int) -> None:
+def test_a_caption_of_any_text_stays_in_its_bar(text: str, width: int) -> None:
     picture = np.full((100, width, 3), 255, np.uint8)
     draw_caption(picture, text)
     assert (picture[:76] == 255).all()
@@ -26,7 +26,7 @@ def test_a_caption_of_any_text_leaves_the_picture_above_it_alone(text: str, widt
 @example("$x$ ${y")
 @example("$\\frac{")
 @example("\x1b[2J\nb\udcff é カ")
-def test_any_text_fits_a_chart_and_is_no_formula(text: str) -> None:
+def test_any_text_fits_a_chart_and_is_not_a_formula(text: str) -> None:
     chart = Chart(300, 60)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -37,7 +37,7 @@ def test_any_text_fits_a_chart_and_is_no_formula(text: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["é", "ß", "Ж", "ω", "×", "ő"])
-def test_letters_beyond_ascii_are_told_apart(word: str) -> None:
+def test_letters_beyond_ascii_are_distinguishable(word: str) -> None:
     """OpenCV drew each as a question mark."""
     drawn = {}
     for text in (word, "?", "\u4e00"):
@@ -46,11 +46,11 @@ def test_letters_beyond_ascii_are_told_apart(word: str) -> None:
     assert len({picture.tobytes() for picture in drawn.values()}) == 3
 
 
-def test_an_escape_is_drawn_as_letters() -> None:
+def test_escapes_are_drawn_as_letters() -> None:
     assert fitting("a\x1b[2J\nb\udcff é", 1000, 12) == "a\\x1b[2J\\nb\\udcff é"
 
 
-def test_a_name_that_is_too_long_keeps_its_end() -> None:
+def test_a_long_name_keeps_its_end() -> None:
     shown = fitting("cameras/" * 40 + "yard.mp4", 200, 20)
     assert shown.startswith("…")
     assert shown.endswith("/yard.mp4")

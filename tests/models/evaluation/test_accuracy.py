@@ -1,4 +1,4 @@
-"""The product's own way, runtime, preprocessing and decoder together, on photographs with known keypoints."""
+"""The product's runtime, preprocessing and decoder together, on photographs with known keypoints."""
 
 import dataclasses
 from pathlib import Path
@@ -31,8 +31,8 @@ def mean_oks_of_the_product(converted: Converted, data: Path, **changes: int) ->
 
 
 @pytest.mark.parametrize("even", [224, 256])
-def test_a_size_of_16n_is_as_good_as_the_next_one(data: Path, convert_once: Convert, even: int) -> None:
-    """224, the article's own size: padding there is one-sided, and who decodes it as 225 is 15 pixels off."""
+def test_sizes_of_16n_are_as_accurate_as_16n_plus_1(data: Path, convert_once: Convert, even: int) -> None:
+    """224 is the article's size. Its padding is one-sided: decoding it like 225 is 15 pixels off."""
     source = "posenet/tfjs_manifest_075/manifest.json"
     odd = mean_oks_of_the_product(convert_once(source, even + 1), data)
     assert mean_oks_of_the_product(convert_once(source, even), data) > odd - 0.06
@@ -40,8 +40,8 @@ def test_a_size_of_16n_is_as_good_as_the_next_one(data: Path, convert_once: Conv
 
 
 @pytest.mark.parametrize("size", [257, 513])
-def test_several_people_are_found_where_they_are(data: Path, convert_once: Convert, size: int) -> None:
-    """The multi-person decoder on the six pictures of one person each: the surest of its people is that one."""
+def test_several_people_are_found_at_their_positions(data: Path, convert_once: Convert, size: int) -> None:
+    """The multi-person decoder on the six pictures of one person each: the person with the highest score is right."""
     converted = convert_once("posenet/tfjs_manifest_075/manifest.json", size)
     runtime = OpenVinoRuntime(converted.folder, converted.manifest)
     params = dataclasses.replace(DecodeParams(**converted.manifest.decode_params), keypoint_score_threshold=0.0)

@@ -1,4 +1,4 @@
-"""Agreement of poses that are known."""
+"""Agreement of known poses."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def people(count: int) -> FramePoses:
     return FramePoses(np.ones(count, np.float32), places, np.ones((count, 17), np.float32))
 
 
-def test_a_model_agrees_with_itself_and_who_is_missed_counts_nothing() -> None:
+def test_a_model_agrees_with_itself_and_missed_people_count_as_0() -> None:
     frames = [people(2), people(0), people(1)]
     assert mean_agreement(frames, frames) == (pytest.approx(1), 3)
     nobody = [people(0)] * 3
@@ -24,7 +24,7 @@ def test_a_model_agrees_with_itself_and_who_is_missed_counts_nothing() -> None:
     assert count == 0
 
 
-def test_the_farther_off_the_less_and_keypoints_not_found_by_the_source_do_not_count() -> None:
+def test_agreement_falls_with_distance_at_keypoints_of_the_source() -> None:
     [one] = frames = [people(1)]
     moved = [[one._replace(keypoints=one.keypoints + np.float32(shift))] for shift in (1, 4, 16)]
     agreements = [mean_agreement(frames, other)[0] for other in moved]

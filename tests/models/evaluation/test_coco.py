@@ -1,4 +1,4 @@
-"""OKS, matching and the reading of annotations, held against pycocotools and against what is no annotation file."""
+"""OKS, matching and reading of annotations, compared with pycocotools; refusal of other files."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ def person(area: float = 900.0) -> Labelled:
     return Labelled(RANDOM.uniform(0, 100, (17, 2)), RANDOM.random(17) < 0.7, area, 50.0)
 
 
-def test_oks_is_that_of_pycocotools(written: tuple[Path, Path]) -> None:
+def test_oks_equals_that_of_pycocotools(written: tuple[Path, Path]) -> None:
     coco = read_coco(*written)
     image = next(image for image in coco.images if len(image.people) > 1)
     found = np.stack([one.keypoints + RANDOM.normal(0, 4, (17, 2)) for one in image.people])
@@ -53,14 +53,14 @@ def test_oks_is_that_of_pycocotools(written: tuple[Path, Path]) -> None:
     np.testing.assert_allclose(mine, expected, atol=1e-6)
 
 
-def test_a_keypoint_that_is_not_found_counts_nothing() -> None:
+def test_a_missing_keypoint_counts_as_0() -> None:
     someone = Labelled(np.zeros((17, 2)), np.arange(17) < 4, 900.0, 50.0)
     found = np.zeros((1, 17, 2))
     found[0, [0, 5]] = np.nan  # one that counts, one that does not
     assert oks(found, someone) == pytest.approx([0.75])
 
 
-def test_nobody_is_counted_twice_and_the_best_pairs_win() -> None:
+def test_each_person_is_matched_once_with_the_best_total() -> None:
     people = [person(), person()]
     far = people[0].keypoints + 500
     who, similarity = match(np.stack([far, people[1].keypoints, people[0].keypoints]), people)
@@ -71,7 +71,7 @@ def test_nobody_is_counted_twice_and_the_best_pairs_win() -> None:
     assert match(np.empty((0, 17, 2)), people)[0].tolist() == [-1, -1]
 
 
-def test_only_images_that_are_in_the_folder_count(written: tuple[Path, Path], tmp_path: Path) -> None:
+def test_only_images_in_the_folder_count(written: tuple[Path, Path], tmp_path: Path) -> None:
     annotations, images = written
     kept = sorted(images.iterdir())[:5]
     for path in kept:
@@ -89,7 +89,7 @@ def test_only_images_that_are_in_the_folder_count(written: tuple[Path, Path], tm
     assert coco_figures(coco.dataset, perfect) == pytest.approx((1, 1, 1, 1))
 
 
-def test_single_is_one_person_and_nobody_else_annotated(tmp_path: Path) -> None:
+def test_single_uses_images_with_exactly_one_annotated_person(tmp_path: Path) -> None:
     annotations, images = write_set(tmp_path, 3, (1, 1))
     dataset = json.loads(annotations.read_text())
     first, second, third = dataset["annotations"]
@@ -104,18 +104,18 @@ def test_single_is_one_person_and_nobody_else_annotated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": [{"id": 1}], "annotations": []}', "\xff"])
-def test_what_is_no_annotation_file_is_one_clear_error(tmp_path: Path, content: str) -> None:
+def test_other_files_give_one_clear_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content, encoding="latin-1")
     with pytest.raises(CocoError, match="Name a file like person_keypoints"):
         read_coco(tmp_path / "a.json", tmp_path)
 
 
-def test_a_folder_without_the_images_is_said(written: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_folder_without_the_images_is_reported(written: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(CocoError, match=r"none of the 12 images .* such as 000.png\. Name their folder with --images"):
         read_coco(written[0], tmp_path)
 
 
-def test_a_name_leads_nowhere_but_into_the_folder(written: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_name_never_leads_outside_the_folder(written: tuple[Path, Path], tmp_path: Path) -> None:
     dataset: dict[str, Any] = json.loads(written[0].read_text())
     (tmp_path / "secret.png").write_bytes(b"x")
     (tmp_path / "images").mkdir()

@@ -1,4 +1,4 @@
-"""Annotation files that are not COCO's own: the same figure after a repair, or a refusal that says why."""
+"""Annotation files of other tools: the same figure after a repair, or a refusal with a reason."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ def read(dataset: Dataset, images: Path, folder: Path) -> CocoSet:
 
 
 def figures(coco: CocoSet) -> tuple[float, ...]:
-    """Of a detector that is off by as many pixels in each image, and finds nobody in the third."""
+    """Detections that are off by this many pixels in each image, with nobody in the third."""
     noise = np.random.default_rng(6).normal(0, 3, (12, 17, 2))
     found = {}
     for number, image in enumerate(coco.images):
@@ -124,7 +124,7 @@ def shuffled(dataset: Dataset) -> None:
 
 
 def with_loose_keypoints(dataset: Dataset) -> None:
-    """Not labelled, and yet with a place, as some tools write them."""
+    """Unlabelled keypoints with a position, as some tools write them."""
     for annotation in dataset["annotations"]:
         for at in range(0, 51, 3):
             if annotation["keypoints"][at + 2] == 0:
@@ -132,7 +132,7 @@ def with_loose_keypoints(dataset: Dataset) -> None:
 
 
 def in_annotations(**changes: Callable[[Any], Any]) -> Callable[[Dataset], None]:
-    """Values of the annotations written in another way than the rest of the file has them."""
+    """Write some values of the annotations differently from the rest of the file."""
 
     def change(dataset: Dataset) -> None:
         for annotation in dataset["annotations"]:
@@ -196,7 +196,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("case", SAME)
-def test_what_can_be_repaired_has_the_same_figures(written: Written, tmp_path: Path, case: str) -> None:
+def test_repaired_files_have_the_same_figures(written: Written, tmp_path: Path, case: str) -> None:
     dataset, images = written
     expected = figures(read(dataset, images, tmp_path))
     assert 0.3 < expected[0] < 1, "a figure that can change"
@@ -210,7 +210,7 @@ def test_what_can_be_repaired_has_the_same_figures(written: Written, tmp_path: P
 
 
 @pytest.mark.parametrize("area", [0, None, -5, float("nan"), "large"])
-def test_an_area_that_is_none_is_computed_from_the_box_and_said(written: Written, tmp_path: Path, area: Any) -> None:
+def test_an_invalid_area_is_computed_from_the_box_and_reported(written: Written, tmp_path: Path, area: Any) -> None:
     dataset = copy(written[0])
     for annotation in dataset["annotations"]:
         annotation["area"] = area
@@ -222,7 +222,7 @@ def test_an_area_that_is_none_is_computed_from_the_box_and_said(written: Written
 
 
 @pytest.mark.parametrize("kind", ["polygon", "two polygons", "runs", "runs as pycocotools writes them"])
-def test_an_area_that_is_missing_is_that_of_the_outline(written: Written, tmp_path: Path, kind: str) -> None:
+def test_a_missing_area_is_computed_from_the_outline(written: Written, tmp_path: Path, kind: str) -> None:
     """pycocotools' own area of the same mask is the oracle."""
     dataset = copy(written[0])
     mask = np.zeros((240, 320), np.uint8)
@@ -244,20 +244,20 @@ def test_an_area_that_is_missing_is_that_of_the_outline(written: Written, tmp_pa
 
 
 @pytest.mark.parametrize("outline", [[], {}, {"counts": "\x00"}, [["x"]], [[1, 2, 3]], 7, {"counts": [1, None]}, [[]]])
-def test_an_outline_that_is_none_leaves_the_box(written: Written, tmp_path: Path, outline: Any) -> None:
+def test_an_invalid_outline_is_replaced_by_the_box(written: Written, tmp_path: Path, outline: Any) -> None:
     dataset = copy(written[0])
     in_annotations(area=lambda _: 0, segmentation=lambda _: outline)(dataset)
     assert "area computed from the box" in read(dataset, written[1], tmp_path).notes[0]
 
 
-def test_a_crowd_is_no_person_that_counts(written: Written, tmp_path: Path) -> None:
+def test_a_crowd_does_not_count_as_a_person(written: Written, tmp_path: Path) -> None:
     dataset = copy(written[0])
     dataset["annotations"][0]["iscrowd"] = "1"
     before, after = (sum(len(i.people) for i in read(d, written[1], tmp_path).images) for d in (written[0], dataset))
     assert after == before - 1
 
 
-def test_a_box_that_is_missing_is_that_of_the_keypoints(written: Written, tmp_path: Path) -> None:
+def test_a_missing_box_is_computed_from_the_keypoints(written: Written, tmp_path: Path) -> None:
     dataset = copy(written[0])
     without("bbox", "area")(dataset)
     person = read(dataset, written[1], tmp_path).dataset["annotations"][0]
@@ -307,7 +307,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_could_mean_two_things_is_refused(written: Written, tmp_path: Path, case: str) -> None:
+def test_ambiguous_files_are_refused(written: Written, tmp_path: Path, case: str) -> None:
     change, words = REFUSED[case]
     dataset = copy(written[0])
     change(dataset)
@@ -315,8 +315,8 @@ def test_what_could_mean_two_things_is_refused(written: Written, tmp_path: Path,
         read(dataset, written[1], tmp_path)
 
 
-def test_equal_names_in_two_folders(written: Written, tmp_path: Path) -> None:
-    """By path where the folders are there; refused where only one file of that name is."""
+def test_equal_names_in_two_folders_are_distinguished(written: Written, tmp_path: Path) -> None:
+    """By path if the folders exist; refused if there is only one file of that name."""
     dataset = copy(written[0])
     for number, image in enumerate(dataset["images"]):
         image["file_name"] = f"cam{number % 2}/{number // 2:03d}.png"
@@ -353,7 +353,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_a_damaged_picture_is_left_out_and_counted(
+def test_a_damaged_picture_is_skipped_and_counted(
     written: Written, tmp_path: Path, case: str, demo: tuple[OpenVinoRuntime, Manifest]
 ) -> None:
     dataset = copy(written[0])
@@ -372,7 +372,7 @@ def test_a_damaged_picture_is_left_out_and_counted(
     rest["images"] = [image for image in rest["images"] if image["file_name"] != "003.jpg"]
     assert found.figures == measured(read(rest, tmp_path, tmp_path), demo)[1].figures
     first, _ = measured(coco, demo, limit=5)
-    assert first.images == 5, "a limit is filled with readable ones"
+    assert first.images == 5, "skipped images do not count towards the limit"
 
 
 def test_stored_protocols_without_the_later_fields_keep_their_hash(written: Written, tmp_path: Path, demo: Any) -> None:
@@ -387,7 +387,7 @@ def test_evaluated_people_stay_inside_their_image(
 ) -> None:
     far = np.full((1, 17, 2), (-900, 900), np.float32)
     someone = FramePoses(np.ones(1, np.float32), far, np.ones((1, 17), np.float32))
-    monkeypatch.setitem(DECODERS, "posenet", lambda params: lambda outputs: someone)
+    monkeypatch.setitem(DECODERS, "posenet", lambda params: lambda outputs: [someone] * len(outputs))
     runtime, manifest = demo
     plan = plan_evaluation(read(*written, tmp_path), manifest, runtime, "multi", 2)
     for image, found in zip(plan.images, find_people(plan, runtime), strict=True):
@@ -395,7 +395,7 @@ def test_evaluated_people_stay_inside_their_image(
         assert np.all(found.keypoints == (0, height - 1))
 
 
-def test_single_takes_openposes_surest_person(
+def test_single_takes_openposes_person_with_the_highest_score(
     written: Written, tmp_path: Path, demo: tuple[OpenVinoRuntime, Manifest]
 ) -> None:
     runtime, manifest = demo
@@ -409,7 +409,7 @@ def test_single_takes_openposes_surest_person(
 
 
 @pytest.mark.real_data
-def test_single_with_the_published_openpose(data: Path, tmp_path: Path) -> None:
+def test_single_mode_evaluates_the_published_openpose(data: Path, tmp_path: Path) -> None:
     source = data / "openpose/human-pose-estimation-0001-FP16-INT8"
     manifest = convert(source, ConvertSpec("openpose"), tmp_path / "ir")
     found = measured(coco_mini(data), (OpenVinoRuntime(tmp_path / "ir", manifest), manifest), "single")

@@ -1,4 +1,4 @@
-"""Regions in which two frames differ are found, and no others."""
+"""Only regions in which two frames differ are found."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SIZE = (640, 360)
 
 
 def street(*boxes: tuple[int, int, int, int], light: int = 0, noise: int = 0) -> np.ndarray:
-    """A grey frame with a gradient, darker boxes (left, top, width, height) on it, more or less light."""
+    """A grey frame with a gradient and darker boxes (left, top, width, height), at some brightness."""
     picture = np.tile(np.linspace(90, 160, SIZE[0]), (SIZE[1], 1))
     for left, top, width, height in boxes:
         picture[top : top + height, left : left + width] = 20
@@ -35,7 +35,7 @@ def test_a_box_that_moved_is_inside_its_region() -> None:
     assert region.width == region.height < 150
 
 
-def test_two_things_are_two_regions_the_larger_first() -> None:
+def test_two_objects_are_two_regions_the_larger_first() -> None:
     now = street((40, 40, 60, 40), (400, 150, 160, 120))
     larger, smaller = found(street(), now)
     assert larger.left > 300 > 200 > smaller.left
@@ -43,7 +43,7 @@ def test_two_things_are_two_regions_the_larger_first() -> None:
 
 
 @pytest.mark.parametrize("change", [{"light": 40}, {"light": -15}, {"noise": 8}])
-def test_light_and_noise_are_no_movement(change: dict[str, int]) -> None:
+def test_changes_of_light_and_noise_are_not_movement(change: dict[str, int]) -> None:
     assert found(street((100, 100, 80, 60)), street((100, 100, 80, 60), **change)) == []
 
 
@@ -65,7 +65,7 @@ def test_every_region_is_a_square_inside_the_frame(box: tuple[int, int, int, int
         assert region.top + region.height <= height
 
 
-def test_the_earlier_frame_is_found_by_time_and_not_by_number() -> None:
+def test_the_earlier_frame_is_found_by_time() -> None:
     times = np.array([0.0, 0.1, 0.2, 0.3, 1.0, 1.1])
     assert frames_before(times, np.arange(6), 0.25).tolist() == [0, 0, 0, 0, 3, 3]
     assert frames_before(times, np.array([3, 5]), 0.1).tolist() == [2, 4]
@@ -78,7 +78,7 @@ def test_a_frame_is_read_as_small_as_its_regions_allow() -> None:
 
 
 @pytest.mark.parametrize("reduced", [1, 2])
-def test_a_region_is_cut_where_it_is(reduced: int) -> None:
+def test_a_region_is_cropped_at_its_position(reduced: int) -> None:
     picture = np.zeros((120, 160, 3), np.uint8)
     picture[40:80, 60:100] = 255
     tensor = np.zeros((16, 16, 3), np.uint8)

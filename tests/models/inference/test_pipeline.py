@@ -1,6 +1,6 @@
-"""The pipeline around a device that is fake; the mathematics is not."""
+"""The pipeline with a fake device and real mathematics."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -10,22 +10,22 @@ from hypothesis.extra.numpy import arrays
 
 from models.decoders.classifier import ClassifyParams
 from models.decoders.region_spec import RegionSpec
-from models.inference.pipeline import FrameResult, FrameTensor, inside_frame, label_regions, run_pipeline
+from models.inference.pipeline import FrameResult, FrameTensor, Seen, inside_frame, label_regions, run_pipeline
 from models.inference.preprocess import Mode, plan_resize
 from models.inference.runtime import RuntimeFault
 from models.types import FramePoses, Region
 
 
 class FakeRuntime:
-    """A device that answers with the first pixel of what it was given, read only when it is waited for.
+    """A device that returns the first pixel of its input, read only when it is waited for.
 
-    Reading late is what a real device does: a tensor that is overwritten too early gives a wrong answer here too.
+    Real devices read late, too: a tensor that is overwritten too early gives a wrong answer.
     """
 
     device, precision = "FAKE", "f32"
 
-    def __init__(self, slots: int, lost_at: int | None = None) -> None:
-        self.slots, self.lost_at = slots, lost_at
+    def __init__(self, slots: int, lost_at: int | None = None, at_once: int = 1) -> None:
+        self.slots, self.lost_at, self.at_once = slots, lost_at, at_once
         self.busy: dict[int, np.ndarray] = {}
         self.started, self.most_in_flight = 0, 0
 
@@ -41,8 +41,9 @@ class FakeRuntime:
         return {"value": self.busy.pop(slot)[0, 0, 0, :1].astype(np.float32)}
 
 
-def one_person(outputs: dict[str, np.ndarray]) -> FramePoses:
-    return FramePoses(outputs["value"], np.zeros((1, 17, 2), np.float32), np.ones((1, 17), np.float32))
+def one_person(outputs: Sequence[Mapping[str, np.ndarray]]) -> list[Seen]:
+    nowhere = np.zeros((1, 17, 2), np.float32)
+    return [FramePoses(frame["value"], nowhere, np.ones((1, 17), np.float32)) for frame in outputs]
 
 
 def ring_of_frames(count: int, slots: int, asked: list[int]) -> Iterator[FrameTensor]:
@@ -55,10 +56,11 @@ def ring_of_frames(count: int, slots: int, asked: list[int]) -> Iterator[FrameTe
         yield FrameTensor(number, number / 25, tensor)
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 8])
 @pytest.mark.parametrize("slots", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 4, 300])
-def test_every_frame_comes_out_once_in_order_with_its_own_answer(slots: int, count: int) -> None:
-    runtime = FakeRuntime(slots)
+def test_every_frame_is_returned_once_in_order_with_its_result(slots: int, count: int, at_once: int) -> None:
+    runtime = FakeRuntime(slots, at_once=at_once)
     results = list(run_pipeline(ring_of_frames(count, slots, []), runtime, one_person))
     assert [result.number for result in results] == list(range(count))
     assert [result.seen.scores[0] for result in results] == [number % 251 for number in range(count)]
@@ -66,7 +68,7 @@ def test_every_frame_comes_out_once_in_order_with_its_own_answer(slots: int, cou
     assert not runtime.busy
 
 
-def test_the_source_is_never_asked_further_ahead_than_the_device_has_slots() -> None:
+def test_the_source_is_read_ahead_by_at_most_the_devices_slots() -> None:
     asked: list[int] = []
     for done, _ in enumerate(run_pipeline(ring_of_frames(100, 3, asked), FakeRuntime(3), one_person)):
         assert len(asked) <= done + 4
@@ -80,8 +82,8 @@ def test_a_lost_device_ends_the_pipeline_and_leaves_no_request_running() -> None
     assert not runtime.busy
 
 
-def test_what_a_device_says_first_is_what_is_heard() -> None:
-    """A stick that is pulled out answers every request in flight with an error, and all of them are waited for."""
+def test_the_first_error_of_a_device_is_raised() -> None:
+    """An unplugged stick answers every request in flight with an error, and all of them are waited for."""
 
     class PulledOut(FakeRuntime):
         def wait(self, slot: int) -> dict[str, np.ndarray]:
@@ -94,7 +96,7 @@ def test_what_a_device_says_first_is_what_is_heard() -> None:
     assert not runtime.busy
 
 
-def test_an_abandoned_pipeline_waits_for_what_it_started() -> None:
+def test_an_abandoned_pipeline_waits_for_its_requests() -> None:
     runtime = FakeRuntime(4)
     results = run_pipeline(ring_of_frames(100, 4, []), runtime, one_person)
     next(results)
@@ -108,7 +110,7 @@ def test_an_abandoned_pipeline_waits_for_what_it_started() -> None:
     truth=st.tuples(st.floats(0, 639), st.floats(0, 359)),
     mode=st.sampled_from(["letterbox", "corner", "stretch"]),
 )
-def test_a_keypoint_outside_the_frame_comes_to_its_edge_and_no_farther_from_any_truth(
+def test_keypoints_are_clamped_to_the_frame_without_a_larger_error(
     keypoints: np.ndarray, truth: tuple[float, float], mode: Mode
 ) -> None:
     keypoints[0, 0] = np.nan
@@ -140,7 +142,7 @@ def test_a_frame_has_one_label_from_the_best_of_its_regions(slots: int, regions:
     assert [result.seen for result in results] == expected
 
 
-def test_regions_that_are_abandoned_leave_nothing_in_flight() -> None:
+def test_abandoned_regions_leave_nothing_in_flight() -> None:
     params = ClassifyParams(("dark", "bright"), regions=RegionSpec())
     runtime = FakeRuntime(4)
     tensors = ((tensor, Region(0, 0, 2, 2)) for tensor in ring_of_frames(100, 4, []))

@@ -1,4 +1,4 @@
-"""A picture goes into the tensor and coordinates come back to where they were."""
+"""Pictures are put into the tensor, and coordinates are mapped back."""
 
 import cv2
 import numpy as np
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from models.inference.preprocess import MAX_STRETCH, PAD_VALUE, Mode, plan_resize, preprocess
 
 sizes = st.tuples(st.integers(1, 4000), st.integers(1, 4000))
-modes = st.sampled_from(["letterbox", "corner", "stretch", "fit"])
+modes = st.sampled_from(["letterbox", "corner", "stretch", "fit", "letterbox-114"])
 points = st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=5).map(np.array)
 
 
 @settings(deadline=None)
 @given(source=sizes, tensor=sizes, mode=modes, xy=points)
-def test_there_and_back_is_the_identity(
+def test_the_inverse_restores_coordinates(
     source: tuple[int, int], tensor: tuple[int, int], mode: Mode, xy: NDArray[np.float64]
 ) -> None:
     resize = plan_resize(source, tensor, mode)
@@ -26,9 +26,7 @@ def test_there_and_back_is_the_identity(
 
 @settings(deadline=None)
 @given(source=sizes, tensor=sizes, mode=modes)
-def test_the_pictures_corners_are_the_inner_corners(
-    source: tuple[int, int], tensor: tuple[int, int], mode: Mode
-) -> None:
+def test_picture_corners_map_to_the_inner_corners(source: tuple[int, int], tensor: tuple[int, int], mode: Mode) -> None:
     resize = plan_resize(source, tensor, mode)
     left_top = resize.to_tensor(np.array([-0.5, -0.5]))
     right_bottom = resize.to_tensor(np.array(source) - 0.5)
@@ -91,10 +89,10 @@ def test_a_dot_is_found_where_it_was_drawn(
     rows, columns = np.indices(weights.shape)
     centre = np.array([(columns * weights).sum(), (rows * weights).sum()]) / weights.sum()
     off_by_tensor_px = abs(resize.to_original(centre) - (x, y)) * resize.scale
-    assert (off_by_tensor_px < 0.1).all(), off_by_tensor_px  # half a pixel, had the pixels' centres been forgotten
+    assert (off_by_tensor_px < 0.1).all(), off_by_tensor_px  # it would be half a pixel without pixel centres
 
 
-def test_nan_and_the_number_type_stay() -> None:
+def test_nan_and_dtype_are_kept() -> None:
     resize = plan_resize((640, 480), (224, 224), "letterbox")
     keypoints = np.full((2, 17, 2), np.nan, np.float32)
     keypoints[0, 3] = 100, 80
@@ -106,17 +104,20 @@ def test_nan_and_the_number_type_stay() -> None:
     assert resize.to_original(np.empty((0, 17, 2), np.float32)).shape == (0, 17, 2)
 
 
+@pytest.mark.parametrize(("mode", "grey"), [("letterbox", PAD_VALUE), ("letterbox-114", 114)])
 @pytest.mark.parametrize(("source", "top_rows", "left_columns"), [((640, 320), 56, 0), ((320, 640), 0, 56)])
-def test_padding_is_grey_and_hides_what_was_there(source: tuple[int, int], top_rows: int, left_columns: int) -> None:
-    resize = plan_resize(source, (224, 224), "letterbox")
+def test_padding_is_grey_and_overwrites_old_pixels(
+    source: tuple[int, int], top_rows: int, left_columns: int, mode: Mode, grey: int
+) -> None:
+    resize = plan_resize(source, (224, 224), mode)
     tensor = np.full((224, 224, 3), 77, np.uint8)
     resize.place(np.full((resize.inner_height, resize.inner_width, 3), 200, np.uint8), tensor)
-    expected = np.full((224, 224, 3), PAD_VALUE, np.uint8)
+    expected = np.full((224, 224, 3), grey, np.uint8)
     expected[top_rows : 224 - top_rows, left_columns : 224 - left_columns] = 200
     np.testing.assert_array_equal(tensor, expected)
 
 
-def test_the_tensor_is_rgb_whatever_comes() -> None:
+def test_the_tensor_is_rgb_for_any_input() -> None:
     red_bgr = np.zeros((50, 50, 3), np.uint8)
     red_bgr[..., 2] = 255
     for picture, color in ((red_bgr, "BGR"), (red_bgr[..., ::-1], "RGB")):
@@ -126,13 +127,13 @@ def test_the_tensor_is_rgb_whatever_comes() -> None:
         assert tensor.flags.c_contiguous
 
 
-def test_what_is_no_picture_is_refused() -> None:
+def test_invalid_pictures_are_refused() -> None:
     for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3), np.float32)):
         with pytest.raises(ValueError, match=r"Give \(h, w, 3\) uint8"):
             preprocess(wrong, (224, 224), "stretch")
     with pytest.raises(ValueError, match="Give positive"):
         preprocess(np.zeros((0, 5, 3), np.uint8), (224, 224), "stretch")
-    with pytest.raises(ValueError, match="Give 'letterbox', 'corner', 'stretch' or 'fit'"):
+    with pytest.raises(ValueError, match="Give 'stretch', 'letterbox', 'letterbox-114', 'corner', 'fit'"):
         plan_resize((5, 5), (5, 5), "crop")  # type: ignore[arg-type]
     resize = plan_resize((640, 480), (224, 224), "letterbox")
     with pytest.raises(ValueError, match=r"resized picture is \(224, 224, 3\), not \(168, 224, 3\)"):

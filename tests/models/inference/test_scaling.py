@@ -1,4 +1,4 @@
-"""The range of a model's input: as typed, as found in each format, as pictures decide; and the case that went wrong."""
+"""The range of a model's input: by option, from each format, by labelled pictures; and the failing case."""
 
 import json
 import shutil
@@ -23,6 +23,7 @@ from models.heavy.tensorflow import keras, tf, tf_keras
 from models.inference.runtime import OpenVinoRuntime
 from models.inference.scaling import RANGES, Scaling, ScalingRequest, named, scaling_of
 from models.manifest import ConversionError, InputSpec, Manifest
+from tests.matrix import pairs
 from tests.models.model_files import CHANNELS_100, random_variables, save_module, write_manifest_format
 
 SIZE = 32
@@ -43,7 +44,7 @@ LABELS = ("dark", "bright")
         (ScalingRequest(), None),
     ],
 )
-def test_what_is_typed(request_: ScalingRequest, expected: Scaling | None) -> None:
+def test_scaling_options_are_parsed(request_: ScalingRequest, expected: Scaling | None) -> None:
     found = request_.parse()
     assert (found is None) == (expected is None)
     if found and expected:
@@ -65,12 +66,12 @@ def test_what_is_typed(request_: ScalingRequest, expected: Scaling | None) -> No
         (ScalingRequest(channels="GBR"), "Give RGB or BGR"),
     ],
 )
-def test_what_is_mistyped(request_: ScalingRequest, words: str) -> None:
+def test_invalid_scaling_options_are_refused(request_: ScalingRequest, words: str) -> None:
     with pytest.raises(ConversionError, match=words):
         request_.parse()
 
 
-def test_a_mistyped_scaling_is_said_at_once(tmp_path: Path) -> None:
+def test_an_invalid_scaling_is_reported_at_once(tmp_path: Path) -> None:
     words = ["convert", "k", "--source", str(tmp_path), "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 1
@@ -128,10 +129,12 @@ FIRST: dict[str, tuple[Callable[[Any], list[Any]], Scaling | None]] = {
 }
 
 
-@pytest.mark.parametrize("case", FIRST)
-@pytest.mark.parametrize(("library", "name"), [(keras, "m.keras"), (keras, "m.h5"), (tf_keras, "m.h5")])
-def test_scaling_is_found_in_keras_files(tmp_path: Path, case: str, library: Any, name: str) -> None:
-    first, expected = FIRST[case]
+KERAS_FILES = {"Keras 3": (keras, "m.keras"), "HDF5": (keras, "m.h5"), "HDF5 of Keras 2": (tf_keras, "m.h5")}
+
+
+@pytest.mark.parametrize(("case", "kind"), pairs(FIRST, KERAS_FILES))
+def test_scaling_is_found_in_keras_files(tmp_path: Path, case: str, kind: str) -> None:
+    (first, expected), (library, name) = FIRST[case], KERAS_FILES[kind]
     keras_model(*first(library.layers), library=library).save(tmp_path / name)
     found = found_in(tmp_path / name)
     assert (found.expects if found else None) == expected
@@ -165,7 +168,7 @@ def test_scaling_is_found_in_tfjs_models(tmp_path: Path) -> None:
 
 
 def test_preprocess_input_inside_a_model_is_found(tmp_path: Path) -> None:
-    """Keras's for ResNet50 subtracts ImageNet's means and turns the channels round: the input itself is RGB."""
+    """Keras's function for ResNet50 subtracts ImageNet's means and reverses the channels: the input itself is RGB."""
     for name, module in (("resnet50", keras.applications.resnet50), ("mobilenet", keras.applications.mobilenet_v2)):
         image = keras.Input((SIZE, SIZE, 3))
         x = keras.layers.Conv2D(4, 3)(module.preprocess_input(image))
@@ -175,7 +178,7 @@ def test_preprocess_input_inside_a_model_is_found(tmp_path: Path) -> None:
         assert found.expects == named("0..255"), name
 
 
-def test_what_is_not_linear_per_channel_is_not_taken_for_a_scaling(tmp_path: Path) -> None:
+def test_operations_not_linear_per_channel_are_no_scaling(tmp_path: Path) -> None:
     functions: dict[str, Callable[[Any], Any]] = {
         "square": lambda image: image * image / 255,
         "grey": lambda image: tf.image.rgb_to_grayscale(image) * tf.ones((1, 1, 1, 3)),
@@ -188,7 +191,7 @@ def test_what_is_not_linear_per_channel_is_not_taken_for_a_scaling(tmp_path: Pat
 
 
 def convolved(first: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
-    """A network of one convolution behind `first`."""
+    """A network with one convolution after `first`."""
     kernel = np.ones((3, 3, 3, 2), np.float32)
     return lambda image: {"output": tf.nn.conv2d(first(image), kernel, 1, "SAME")}
 
@@ -198,7 +201,7 @@ def convolved(first: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
     st.floats(0.3, 0.7),
     st.floats(0.1, 0.5),
 )
-def test_a_mean_inside_a_range_names_that_range_or_none(name: Any, mean: float, std: float) -> None:
+def test_mean_and_std_determine_the_range_or_none(name: Any, mean: float, std: float) -> None:
     """Statistics of natural pictures, as a Normalization layer measures them."""
     low, high = {"-1..1": (-1, 1), "0..1": (0, 1), "0..255": (0, 255)}[name]
     width = high - low
@@ -212,7 +215,7 @@ def test_a_mean_inside_a_range_names_that_range_or_none(name: Any, mean: float, 
 
 
 def classifier(path: Path, *first: Any) -> Path:
-    """Sure that a picture is bright where its mean, after `first`, is above 0.5; no layer learns anything."""
+    """A classifier that calls a picture bright if its mean, after `first`, is above 0.5; it has no trained layer."""
     model = keras.Sequential(
         [keras.Input((SIZE, SIZE, 3)), *first, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(1, "sigmoid")]
     )
@@ -221,7 +224,7 @@ def classifier(path: Path, *first: Any) -> Path:
     return path
 
 
-def test_a_foreign_classifier_without_a_scaling_is_refused_and_the_way_on_is_named(tmp_path: Path) -> None:
+def test_a_foreign_classifier_without_a_scaling_is_refused_with_advice(tmp_path: Path) -> None:
     source = classifier(tmp_path / "m.keras")
     with pytest.raises(ConversionError, match=r"no Rescaling or Normalization .* Give --scale .* or give --labelled"):
         convert(source, ConvertSpec("k", labels=LABELS), tmp_path / "out")
@@ -232,7 +235,7 @@ def test_a_foreign_classifier_without_a_scaling_is_refused_and_the_way_on_is_nam
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Five dark and five bright pictures of noise, which only a scaling to 0..1 puts on both sides of 0.5."""
+    """Five dark and five bright pictures of noise; only a scaling to 0..1 puts them on both sides of 0.5."""
     random = np.random.default_rng(4)
     for label, low in (("dark", 70), ("bright", 130)):
         (tmp_path / "pictures" / label).mkdir(parents=True)
@@ -242,7 +245,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def test_pictures_prove_a_scaling_and_refuse_a_wrong_one(tmp_path: Path, pictures: Path) -> None:
+def test_labelled_pictures_confirm_or_refute_a_scaling(tmp_path: Path, pictures: Path) -> None:
     source = classifier(tmp_path / "m.keras")
     spec = ConvertSpec("k", labels=LABELS, labelled=pictures)
     decided = convert(source, spec, tmp_path / "decided")
@@ -259,8 +262,8 @@ def test_pictures_prove_a_scaling_and_refuse_a_wrong_one(tmp_path: Path, picture
         convert(source, turned, tmp_path / "turned")
 
 
-def test_pictures_that_decide_nothing(tmp_path: Path, pictures: Path) -> None:
-    """All pictures dark: every scaling is right half of the time."""
+def test_ambiguous_pictures_decide_nothing(tmp_path: Path, pictures: Path) -> None:
+    """All pictures are dark: every scaling is right half of the time."""
     source = classifier(tmp_path / "m.keras")
     for path in (pictures / "bright").iterdir():
         shutil.copyfile(next((pictures / "dark").iterdir()), path)
@@ -279,14 +282,14 @@ def test_pictures_that_decide_nothing(tmp_path: Path, pictures: Path) -> None:
         (lambda folder: shutil.rmtree(folder), "There is no folder"),
     ],
 )
-def test_folders_of_labels_that_are_wrong(tmp_path: Path, pictures: Path, change: Any, words: str) -> None:
+def test_invalid_folders_of_labels_are_refused(tmp_path: Path, pictures: Path, change: Any, words: str) -> None:
     change(pictures)
     source = classifier(tmp_path / "m.keras", keras.layers.Rescaling(1 / 255))
     with pytest.raises(ConversionError, match=words):
         convert(source, ConvertSpec("k", labels=LABELS, labelled=pictures), tmp_path / "out")
 
 
-def test_the_runtime_scales_each_channel_as_the_parity_does(tmp_path: Path) -> None:
+def test_runtime_and_parity_scale_channels_alike(tmp_path: Path) -> None:
     """ImageNet's values in both channel orders, by OpenVINO's preprocessing and by numpy."""
     save_module(lambda image: {"output": image + 0.0}, tmp_path / "model", (1, SIZE, SIZE, 3))
     picture = np.random.default_rng(1).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
@@ -303,20 +306,18 @@ def test_the_runtime_scales_each_channel_as_the_parity_does(tmp_path: Path) -> N
         np.testing.assert_allclose(as_tensor(picture, manifest.input)[0, ..., blue], expected, atol=1e-5)
 
 
-def test_a_posenet_is_known_and_its_version_is_what_it_was(tmp_path: Path) -> None:
+def test_the_version_of_a_posenet_is_unchanged(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     write_manifest_format(tmp_path / "source", random_variables(CHANNELS_100))
     manifest = convert(tmp_path / "source", ConvertSpec("r", size=64), tmp_path / "out")
     assert (manifest.input.mean, manifest.input.scale) == (127.5, 127.5)
     assert manifest.input_basis == "as PoseNet was published"
     old = json.loads(manifest.to_json())
-    del old["input_basis"], old["proof"]  # as manifests were before there was a choice
+    del old["input_basis"], old["proof"]  # as in manifests from before the option existed
     assert Manifest.from_json(json.dumps(old)).version_id == manifest.version_id
 
 
-def test_an_asked_for_scaling_that_contradicts_the_model_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_scaling_that_contradicts_the_model_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = classifier(tmp_path / "m.keras", keras.layers.Rescaling(1 / 255))
     spec = ConvertSpec("k", labels=LABELS, scaling=ScalingRequest("-1..1"))
     manifest = convert(source, spec, tmp_path / "out")
@@ -325,8 +326,8 @@ def test_an_asked_for_scaling_that_contradicts_the_model_is_said(
 
 
 @pytest.mark.cases
-def test_bright_is_bright_and_dark_is_dark(cases: Path, tmp_path: Path) -> None:
-    """Rescaling(1/255) is inside, and a bright film was called dark. Keras's own answers are the truth."""
+def test_the_case_labels_bright_and_dark_films_correctly(cases: Path, tmp_path: Path) -> None:
+    """The model contains Rescaling(1/255), and a bright film was called dark. Keras's own answers are the truth."""
     source = cases / "classifier/bright.keras"
     frames = {name: cv2.VideoCapture(str(cases / f"classifier/{name}.mp4")).read()[1] for name in LABELS}
     for name, frame in frames.items():
@@ -347,5 +348,5 @@ def test_bright_is_bright_and_dark_is_dark(cases: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(next(iter(runtime.wait(0).values())), expected, atol=2e-3)
 
 
-def test_input_spec_of_old_manifests_is_one_value() -> None:
+def test_the_input_spec_of_old_manifests_has_one_value() -> None:
     assert InputSpec("image", (1, 8, 8, 3)).mean == 127.5

@@ -1,4 +1,4 @@
-"""Segments tile a video exactly, whatever its keyframes and times."""
+"""Segments cover a video exactly, for any keyframes and times."""
 
 import itertools
 
@@ -20,7 +20,7 @@ def indexes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
 
 @settings(deadline=None)
 @given(indexes(), st.floats(0.01, 500))
-def test_segments_tile_the_video_and_begin_on_keyframes(index, segment_s):
+def test_segments_cover_the_video_and_begin_on_keyframes(index, segment_s):
     keyframes, times, frames = index
     plan = plan_segments("ab", keyframes, times, frames, segment_s)
     assert plan[0].start_frame == 0
@@ -32,7 +32,7 @@ def test_segments_tile_the_video_and_begin_on_keyframes(index, segment_s):
 
 @settings(deadline=None)
 @given(indexes(), st.floats(0.01, 500))
-def test_no_segment_is_longer_or_shorter_than_its_keyframes_make_it(index, segment_s):
+def test_segment_lengths_are_bounded_by_keyframes(index, segment_s):
     keyframes, times, frames = index
     plan = plan_segments("ab", keyframes, times, frames, segment_s)
     for segment in plan[:-1]:
@@ -55,7 +55,7 @@ def test_even_keyframes_give_even_segments_and_a_short_tail_joins_the_last():
     ]  # fmt: skip
 
 
-def test_one_keyframe_is_one_segment_however_long():
+def test_a_single_keyframe_gives_one_segment_of_any_length():
     plan = plan_segments("ab", np.array([0]), np.arange(90_000) / 25, 90_000, 60.0)
     assert [segment.frames for segment in plan] == [90_000]
 
@@ -64,7 +64,7 @@ def test_one_keyframe_is_one_segment_however_long():
     ("keyframes", "frames", "segment_s"),
     [([1, 5], 10, 60.0), ([], 10, 60.0), ([0, 10], 10, 60.0), ([0], 9, 60.0), ([0], 10, 0.0), ([0], 10, float("nan"))],
 )
-def test_what_is_no_index_is_refused(keyframes, frames, segment_s):
+def test_an_invalid_index_is_refused(keyframes, frames, segment_s):
     with pytest.raises(ValueError, match="Give"):
         plan_segments("ab", np.array(keyframes, np.int64), np.arange(10) / 25, frames, segment_s)
 
@@ -73,8 +73,8 @@ times = st.lists(st.floats(0, 100), min_size=1, max_size=300, unique=True).map(s
 
 
 @given(times, st.floats(0.01, 100))
-def test_a_sample_has_one_frame_for_each_step_that_has_any(timestamps_s: np.ndarray, frames_per_second: float) -> None:
-    """Against a plain loop: a frame is looked at if it begins a step that none before it is in."""
+def test_a_sample_has_one_frame_per_step_that_has_frames(timestamps_s: np.ndarray, frames_per_second: float) -> None:
+    """Compared with a plain loop: a frame is processed if it is the first one of a step."""
     half_s = float(np.median(np.diff(timestamps_s))) / 2 if len(timestamps_s) > 1 else 0.0
     seen, expected = set(), []
     for number, t_s in enumerate(timestamps_s):
@@ -86,13 +86,13 @@ def test_a_sample_has_one_frame_for_each_step_that_has_any(timestamps_s: np.ndar
 
 
 @pytest.mark.parametrize(("fps", "asked", "expected"), [(25, 5, 5), (30, 30, 1), (30, 60, 1), (25, 1, 25), (30, 10, 3)])
-def test_an_even_sample_of_an_even_video(fps: int, asked: float, expected: int) -> None:
+def test_a_constant_frame_rate_is_sampled_evenly(fps: int, asked: float, expected: int) -> None:
     """Also where times are rounded to milliseconds, as in Matroska."""
     exact = np.arange(1000) / fps
     for times_s in (exact, np.round(exact, 3), exact + 17.3):
         assert sampled_frames(times_s, asked).tolist() == list(range(0, 1000, expected))
 
 
-def test_a_sample_of_nothing_a_second() -> None:
+def test_a_rate_of_0_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 0"):
         sampled_frames(np.arange(3.0), 0)

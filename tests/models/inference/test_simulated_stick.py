@@ -1,4 +1,4 @@
-"""A simulated stick keeps its time, its faults and the CPU's numbers."""
+"""A simulated stick keeps its pace, its faults and the CPU's numbers."""
 
 import dataclasses
 import itertools
@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
 
 @pytest.fixture
 def name() -> str:
-    """A stick that no other test has: what a stick has done is remembered in the process."""
+    """A stick of this test's own, because the process remembers a stick's history."""
     return f"test-{next(numbers)}"
 
 
@@ -43,7 +43,7 @@ def pictures(count: int, seed: int = 1) -> list[NDArray[np.uint8]]:
 
 
 def run(runtime: Runtime, tensors: Iterable[NDArray[np.uint8]]) -> Iterator[Outputs]:
-    """As the pipeline does it: all slots busy, in turn. Outputs are copies."""
+    """Run all slots in turn, like the pipeline. Outputs are copies."""
     started = 0
     for started, tensor in enumerate(tensors, 1):
         if started > runtime.slots:
@@ -65,7 +65,7 @@ def frames_before_the_fault(runtime: Runtime, count: int) -> int:
 
 
 class Clock:
-    """The stick's clock, which only its own sleeping and a slow caller move: what it shows does not depend on load."""
+    """The stick's clock, moved only by its own sleeping and a slow caller, so that results do not depend on load."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -90,14 +90,14 @@ def seconds(runtime: Runtime, frames: int, clock: Clock) -> float:
     return clock.monotonic() - begun
 
 
-def test_it_sleeps_for_real(model: tuple[Path, Manifest], name: str) -> None:
+def test_it_sleeps_in_real_time(model: tuple[Path, Manifest], name: str) -> None:
     runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=20,id={name}"))
     begun = time.monotonic()
     assert len(list(run(runtime, pictures(1) * 15))) == 15
     assert time.monotonic() - begun >= 15 * 0.02 * 0.999
 
 
-def test_its_pace_is_as_given(model: tuple[Path, Manifest], name: str, clock: Clock) -> None:
+def test_its_pace_is_as_configured(model: tuple[Path, Manifest], name: str, clock: Clock) -> None:
     runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=20,id={name}"))
     assert seconds(runtime, 75, clock) == pytest.approx(75 * 0.02)
 
@@ -118,7 +118,7 @@ def test_a_late_caller_loses_no_time_while_the_queue_is_not_empty(
     assert clock.monotonic() - begun == pytest.approx(0.02 + 40 * 0.03)  # the first tensor comes late
 
 
-def test_an_idle_queue_starts_anew(model: tuple[Path, Manifest], name: str, clock: Clock) -> None:
+def test_an_idle_queue_restarts_the_schedule(model: tuple[Path, Manifest], name: str, clock: Clock) -> None:
     """A caller that needs longer than the device sets the pace."""
     runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=10,id={name}"))
     begun = clock.monotonic()
@@ -129,13 +129,13 @@ def test_an_idle_queue_starts_anew(model: tuple[Path, Manifest], name: str, cloc
     assert clock.monotonic() - begun == pytest.approx(5 * (0.05 + 0.01))
 
 
-def test_it_gets_slower_when_hot_and_faster_when_cool(model: tuple[Path, Manifest], name: str, clock: Clock) -> None:
+def test_it_throttles_and_recovers(model: tuple[Path, Manifest], name: str, clock: Clock) -> None:
     runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=10,throttle=3x@20,throttle=1x@40,id={name}"))
     paces = [seconds(runtime, 20, clock) for _ in range(3)]
     assert paces == pytest.approx([20 * 0.01, 20 * 0.03, 20 * 0.01])
 
 
-def test_outputs_are_the_cpus_bit_for_bit_and_in_order(model: tuple[Path, Manifest], name: str) -> None:
+def test_outputs_equal_the_cpus_bit_for_bit_in_order(model: tuple[Path, Manifest], name: str) -> None:
     tensors = pictures(30)
     expected = list(run(open_runtime(*model, RuntimeSpec("CPU")), tensors))
     runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=0.1,id={name}", "bf16"))
@@ -148,13 +148,13 @@ def test_outputs_are_the_cpus_bit_for_bit_and_in_order(model: tuple[Path, Manife
             np.testing.assert_array_equal(ours[output], values)
 
 
-def test_its_name_says_that_it_is_simulated_and_by_whom(model: tuple[Path, Manifest], name: str) -> None:
+def test_its_name_says_that_it_is_simulated_and_by_which_device(model: tuple[Path, Manifest], name: str) -> None:
     device = f"SIMULATED:ms=1,id={name}"
     cpu = open_runtime(*model, RuntimeSpec("CPU")).device
     assert open_runtime(*model, RuntimeSpec(device)).device == f"{device} (simulated by {cpu})"
 
 
-def test_it_vanishes_at_its_frame_and_stays_away(model: tuple[Path, Manifest], name: str) -> None:
+def test_it_disappears_at_its_frame_permanently(model: tuple[Path, Manifest], name: str) -> None:
     device = f"SIMULATED:ms=0.1,vanish@25,id={name}"
     runtime = open_runtime(*model, RuntimeSpec(device))
     assert len(list(run(runtime, pictures(1) * 20))) == 20
@@ -165,7 +165,7 @@ def test_it_vanishes_at_its_frame_and_stays_away(model: tuple[Path, Manifest], n
     open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=0.1,vanish@25,id={name}-other"))
 
 
-def test_it_is_pulled_out_and_plugged_in(model: tuple[Path, Manifest], name: str, tmp_path: Path) -> None:
+def test_it_can_be_unplugged_and_plugged_in(model: tuple[Path, Manifest], name: str, tmp_path: Path) -> None:
     pulled = tmp_path / "pulled"
     device = f"SIMULATED:ms=0.1,gone={pulled},id={name}"
     runtime = open_runtime(*model, RuntimeSpec(device))
@@ -183,7 +183,7 @@ def test_it_is_pulled_out_and_plugged_in(model: tuple[Path, Manifest], name: str
     assert len(list(run(open_runtime(*model, RuntimeSpec(device)), pictures(10)))) == 10
 
 
-def test_it_hangs_and_only_its_caller_hangs_with_it(model: tuple[Path, Manifest], name: str) -> None:
+def test_it_hangs_and_blocks_only_its_caller(model: tuple[Path, Manifest], name: str) -> None:
     runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=0.1,hang@6,id={name}"))
     answered: list[Outputs] = []
     done = threading.Event()
@@ -199,7 +199,7 @@ def test_it_hangs_and_only_its_caller_hangs_with_it(model: tuple[Path, Manifest]
     assert len(answered) == 6
 
 
-def test_garbage_ends_the_pipeline_and_the_frames_before_it_are_whole(model: tuple[Path, Manifest], name: str) -> None:
+def test_garbage_ends_the_pipeline_after_complete_frames(model: tuple[Path, Manifest], name: str) -> None:
     folder, manifest = model
     runtime = open_runtime(folder, manifest, RuntimeSpec(f"SIMULATED:ms=0.1,garbage@8,id={name}"))
     resize = plan_resize((SIZE, SIZE), (SIZE, SIZE), manifest.input.resize)
@@ -208,23 +208,23 @@ def test_garbage_ends_the_pipeline_and_the_frames_before_it_are_whole(model: tup
     results: list[FrameResult] = []
     with pytest.raises(RuntimeFault, match=r"SIMULATED.* returned \w+ with NaN"):
         results.extend(run_pipeline(frames, runtime, decode))
-    assert len(list(run(runtime, pictures(5)))) == 5  # nothing was left in its slots
+    assert len(list(run(runtime, pictures(5)))) == 5  # no request was left in its slots
 
 
-def test_what_it_computes_is_not_garbage_elsewhere(model: tuple[Path, Manifest], name: str) -> None:
+def test_only_the_configured_frames_are_garbage(model: tuple[Path, Manifest], name: str) -> None:
     runtime = open_runtime(*model, RuntimeSpec(f"SIMULATED:ms=0.1,garbage@2,garbage@4,id={name}"))
     bad = [n for n, outputs in enumerate(run(runtime, pictures(8))) if np.isnan(outputs["heatmap"]).all()]
     assert bad == [2, 4]
 
 
-def test_it_refuses_what_does_not_fit_a_stick(model: tuple[Path, Manifest], name: str) -> None:
+def test_it_refuses_a_model_unfit_for_a_stick(model: tuple[Path, Manifest], name: str) -> None:
     folder, manifest = model
     unfit = dataclasses.replace(manifest, stick=Stick(False, "operation Pad is of opset12", 12))
     with pytest.raises(RuntimeFault, match="operation Pad is of opset12"):
         SimulatedStick(folder, unfit, f"SIMULATED:ms=1,id={name}")
 
 
-def test_the_form_is_read_whole() -> None:
+def test_the_device_name_is_parsed_completely() -> None:
     assert parse(EXAMPLE) == Schedule(33.3, ((500, 2.0),), frozenset({50}), hang=100, vanish=900, gone=Path("/path"))
     assert parse("SIMULATED:ms=5") == Schedule(5.0)
     assert parse("SIMULATED:throttle=1x@90,ms=5,throttle=1.5x@3").throttle == ((3, 1.5), (90, 1.0))
@@ -251,7 +251,9 @@ def test_the_form_is_read_whole() -> None:
         ("SIMULATED_TOO:ms=5", "no milliseconds"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_an_example(model: tuple[Path, Manifest], device: str, words: str) -> None:
+def test_an_invalid_device_name_is_refused_with_an_example(
+    model: tuple[Path, Manifest], device: str, words: str
+) -> None:
     with pytest.raises(RuntimeFault, match=words) as caught:
         open_runtime(*model, RuntimeSpec(device))
     assert EXAMPLE in str(caught.value)

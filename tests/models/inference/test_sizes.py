@@ -11,14 +11,14 @@ from models.types import NightjarError
     ("text", "size"),
     [("", None), ("256", (256, 256)), ("192x320", (192, 320)), (f"{MIN_SIZE}x{MAX_SIZE}", (MIN_SIZE, MAX_SIZE))],
 )
-def test_a_number_is_a_square_and_two_are_height_and_width(text: str, size: tuple[int, int] | None) -> None:
+def test_one_number_is_a_square_and_two_are_height_and_width(text: str, size: tuple[int, int] | None) -> None:
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize(
     "text", ["x", "0", "256x", "x256", "-256", "256.0", "192X320", "192x320x3", "256 ", "٢٥٦", "a"]
 )
-def test_another_text_is_refused(text: str) -> None:
+def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(NightjarError, match="Give --size N for a square, or HEIGHTxWIDTH"):
         parse_size(text)
 
@@ -34,5 +34,10 @@ def test_a_square_is_written_as_one_number() -> None:
 
 
 @pytest.mark.parametrize(("stored", "size"), [(257, (257, 257)), (None, None), ("", None), ("257x401", (257, 401))])
-def test_a_size_that_an_earlier_version_stored_is_read(stored: object, size: tuple[int, int] | None) -> None:
+def test_sizes_stored_by_earlier_versions_are_read(stored: object, size: tuple[int, int] | None) -> None:
     assert ConvertSpec("a", size=stored).input_size == size
+
+
+def test_the_shipped_model_keeps_the_size_that_it_was_trained_at() -> None:
+    assert ConvertSpec("posenet-demo").input_size == (224, 224)
+    assert ConvertSpec("posenet-demo", size="257").input_size == (257, 257)

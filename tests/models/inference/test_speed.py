@@ -1,4 +1,4 @@
-"""Speed and its ratio, of devices that are known and of machines that do something else meanwhile."""
+"""Speed and its ratio, for known devices and for machines with other load."""
 
 import subprocess
 import sys
@@ -17,9 +17,9 @@ TENSOR = np.zeros((1, 2, 2, 3), np.uint8)
 
 
 class Device:
-    """A device on which each inference takes so many seconds of the clock, times what the moment makes of it."""
+    """A device on which each inference takes this many seconds of the clock, times a factor that varies in time."""
 
-    device, precision, slots = "none", "f32", 3
+    device, precision, slots, at_once = "none", "f32", 3, 1
 
     def __init__(self, clock: list[float], takes_s: float, slowed: Callable[[float], float]) -> None:
         self.clock, self.takes_s, self.slowed, self.running = clock, takes_s, slowed, 0
@@ -39,7 +39,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]
     """Two devices on one clock, the second 2.2 times as fast; an idle machine."""
     clock = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(benchmark._OtherLoad, "share", lambda _: 0.0)
+    monkeypatch.setattr(benchmark.OtherLoad, "share", lambda _: 0.0)
     made: list[Device] = []
 
     def make(slowed: Callable[[float], float] = lambda _: 1.0) -> list[Any]:
@@ -50,7 +50,7 @@ def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[Any]
     assert [device.running for device in made] == [0, 0]
 
 
-def test_speed_is_what_the_clock_says(devices: Callable[..., list[Any]]) -> None:
+def test_speed_follows_the_clock(devices: Callable[..., list[Any]]) -> None:
     slow, fast = devices()
     assert inferences_per_s(slow, TENSOR) == pytest.approx(1 / 0.0022, rel=0.02)
     assert inferences_per_s(fast, TENSOR) == pytest.approx(1000, rel=0.02)
@@ -67,10 +67,10 @@ def drift(now: float) -> float:
 
 
 @pytest.mark.parametrize("slowed", [lambda _: 1.0, bursts, drift])
-def test_the_ratio_survives_what_the_machine_does(
+def test_the_ratio_is_robust_against_other_load(
     devices: Callable[..., list[Any]], slowed: Callable[[float], float]
 ) -> None:
-    """The best of three rounds each was told as 6.5 where 2.2 is true."""
+    """The best of three rounds gave 6.5 where the true ratio is 2.2."""
     first, second = devices(slowed)
     found = compare_speeds(first, second, TENSOR)
     assert found.ratio == pytest.approx(2.2, rel=0.03)
@@ -80,7 +80,7 @@ def test_the_ratio_survives_what_the_machine_does(
     assert f"median of {found.pairs} pairs" in found.describe("a", "b")
 
 
-def test_a_speed_that_jumps_from_round_to_round_gives_no_figure(devices: Callable[..., list[Any]]) -> None:
+def test_an_unstable_speed_gives_no_figure(devices: Callable[..., list[Any]]) -> None:
     first, second = devices(lambda now: 4.0 if int(now / 0.2) % 3 else 1.0)
     found = compare_speeds(first, second, TENSOR)
     assert "pairs of rounds are outside" in found.doubt
@@ -96,9 +96,9 @@ def test_a_busy_machine_gives_no_figure_and_says_why() -> None:
     assert SpeedRatio(2.2, 2.1, 2.3, 11, 100, 220, other_load=0.02).doubt == ""
 
 
-def test_the_load_is_that_of_other_processes() -> None:
+def test_the_load_counts_other_processes_only() -> None:
     """This process's own work does not count, another one's does."""
-    load = benchmark._OtherLoad()
+    load = benchmark.OtherLoad()
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
         try:
             deadline = time.process_time() + 0.5

@@ -1,4 +1,4 @@
-"""Rendered people: deterministic, and their truth is where they were drawn."""
+"""Rendered people: deterministic, with ground truth at the drawn positions."""
 
 import contextlib
 import io
@@ -66,7 +66,7 @@ def test_other_seeds_give_other_pictures() -> None:
     assert len(pictures) == 12
 
 
-def test_what_a_frame_is_made_of() -> None:
+def test_a_frame_has_pixels_and_ground_truth() -> None:
     for number in range(30):
         image, people = render_frame([5, number], 128, SceneParams(people=(1, 3)))
         assert image.shape == (128, 128, 3)
@@ -77,7 +77,7 @@ def test_what_a_frame_is_made_of() -> None:
         assert not (people.visibility[~inside] > 0).any()
 
 
-def test_sizes_are_those_asked_for() -> None:
+def test_frames_have_the_requested_size() -> None:
     sizes = []
     for number in range(60):
         canvas, cast = _draw_frame(np.random.default_rng([9, number]), 448, PLAIN)
@@ -87,7 +87,7 @@ def test_sizes_are_those_asked_for() -> None:
 
 
 def test_a_visible_keypoint_lies_on_its_limb() -> None:
-    """The mask of the part, drawn alone in the picture, holds the keypoint; at a wrist or an ankle it ends there."""
+    """The mask of the part, drawn alone, contains the keypoint; at a wrist or an ankle it ends there."""
     seen = 0
     for number in range(40):
         canvas, cast = _draw_frame(np.random.default_rng([11, number]), 448, PLAIN)
@@ -112,7 +112,7 @@ def test_a_visible_keypoint_lies_on_its_limb() -> None:
     ],
 )
 def test_a_drawn_limb_runs_from_joint_to_joint(part: str, start: str, stop: str) -> None:
-    """Found from the pixels alone: the middle and the long axis of what was drawn."""
+    """Checked by pixels only: the centre and the long axis of the drawn limb."""
     canvas, body = drawn_alone("raise", 0.2)
     rows, columns = np.nonzero(canvas[:, :, 3] == PART[part])
     pixels = np.stack([columns, rows], axis=1) + 0.5
@@ -139,7 +139,7 @@ def test_the_face_is_hidden_from_behind_and_the_far_side_from_the_side() -> None
         flags[name] = visibility(cv2.extractChannel(canvas, 3), 0, body, False)
     assert (flags["front"][:3] == 2).all()
     assert (flags["back"][:3] == 1).all()
-    # Who turns to the camera's right by a quarter shows the right side.
+    # A person turned to the camera's right by a quarter shows the right side.
     assert flags["side"][4] == 2
     assert flags["side"][3] == 1
     assert flags["side"][11] == 1
@@ -154,7 +154,7 @@ def test_a_person_behind_another_is_hidden() -> None:
     assert (after == 1).all()
 
 
-def test_somebody_hardly_to_be_seen_is_not_labelled() -> None:
+def test_a_mostly_hidden_person_is_not_labelled() -> None:
     rng = np.random.default_rng([11, 0])
     canvas, cast = _draw_frame(rng, 448, PLAIN)
     canvas[:, :, 3] = 0
@@ -163,7 +163,7 @@ def test_somebody_hardly_to_be_seen_is_not_labelled() -> None:
     assert people.area[0] == 0
 
 
-def test_area_and_box_are_of_the_drawn_pixels() -> None:
+def test_area_and_box_match_the_drawn_pixels() -> None:
     canvas, cast = _draw_frame(np.random.default_rng([11, 1]), 448, PLAIN)
     parts = cv2.extractChannel(canvas, 3)
     people = truth_of(parts, cast)
@@ -184,7 +184,7 @@ def test_bones_keep_their_length_in_every_pose(action: str) -> None:
             assert bone == pytest.approx(np.linalg.norm(rest[POINT[a]] - rest[POINT[b]]), rel=1e-9)
 
 
-def test_who_waves_has_a_hand_above_the_head_and_who_fell_lies() -> None:
+def test_waving_and_fallen_people_have_the_right_pose() -> None:
     waving = joints_in_space(pose_of("wave", 0.0, 0, np.full(16, 0.9)), Shape(), 0.0)
     assert waving[POINT["left_wrist"], 1] > waving[POINT["nose"], 1]
     assert waving[POINT["right_wrist"], 1] < waving[POINT["right_shoulder"], 1]
@@ -192,7 +192,19 @@ def test_who_waves_has_a_hand_above_the_head_and_who_fell_lies() -> None:
     assert abs(fallen[POINT["head"], 1] - fallen[POINT["left_hip"], 1]) < 0.35
 
 
-def test_the_truth_is_valid_for_pycocotools_and_perfect_against_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_bending_people_have_a_low_trunk_over_upright_legs(share: float) -> None:
+    points = joints_in_space(pose_of("bend", 0.0, 0, np.full(16, share)), Shape(), 0.0)
+    middle = {
+        name: (points[POINT[f"left_{name}"]] + points[POINT[f"right_{name}"]]) / 2
+        for name in ("shoulder", "hip", "ankle")
+    }
+    trunk, legs = middle["shoulder"] - middle["hip"], middle["hip"] - middle["ankle"]
+    assert np.degrees(np.arctan2(trunk[2], trunk[1])) > 45  # forwards
+    assert np.degrees(np.arctan2(np.hypot(legs[0], legs[2]), legs[1])) < 20
+
+
+def test_pycocotools_accepts_the_truth_as_perfect(tmp_path: Path) -> None:
     frames = [render_frame([3, number], 128, SceneParams())[1] for number in range(12)]
     path = tmp_path / "truth.json"
     path.write_text(json.dumps(coco_truth(frames, (128, 128), [f"{n}.png" for n in range(12)])))
@@ -215,6 +227,6 @@ def test_the_truth_is_valid_for_pycocotools_and_perfect_against_itself(tmp_path:
 @pytest.mark.parametrize(
     "wrong", [{"people": (3, 1)}, {"people": (0, 15)}, {"height": (0.0, 0.5)}, {"actions": ("swim",)}]
 )
-def test_nonsense_is_refused(wrong: dict) -> None:
+def test_invalid_parameters_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="Give"):
         SceneParams(**wrong)

@@ -36,7 +36,7 @@ def commit(engine: Engine, claim: Claim) -> bool:
     return commit_segment(engine, claim, make_poses(start, stop), make_report(stop - start))
 
 
-def test_a_grant_is_of_about_so_many_frames_and_leased_in_the_assignments_name(engine: Engine) -> None:
+def test_a_grant_has_about_the_requested_frames_leased_to_the_assignment(engine: Engine) -> None:
     one, claims = given(engine, batch_of(engine), frames=50)
     assert [claim.segment.frames for claim in claims] == [20, 20, 20]
     assert ask(engine, "SELECT DISTINCT owner FROM segments WHERE status = 'leased'") == [(one.owner,)]
@@ -45,7 +45,7 @@ def test_a_grant_is_of_about_so_many_frames_and_leased_in_the_assignments_name(e
     ]
 
 
-def test_no_segment_is_given_twice_and_one_that_gets_nothing_goes_on_waiting(engine: Engine) -> None:
+def test_no_segment_is_assigned_twice_and_others_keep_waiting(engine: Engine) -> None:
     batch_id = batch_of(engine)
     _, first = given(engine, batch_id, frames=60)
     _, second = given(engine, batch_id, frames=600)
@@ -57,15 +57,15 @@ def test_no_segment_is_given_twice_and_one_that_gets_nothing_goes_on_waiting(eng
     ]
 
 
-def test_a_grant_that_is_asked_for_again_is_the_same(engine: Engine) -> None:
-    """The answer to COMMIT was lost: the parent asks anew, and must not take more, nor lose what it has."""
+def test_a_grant_requested_again_is_the_same(engine: Engine) -> None:
+    """The answer to COMMIT was lost: the parent asks again, and must neither receive more nor lose its segments."""
     one, claims = given(engine, batch_of(engine))
     assert assignments.grant(engine, one, "pi-1", "CPU", 40, LEASE_S) == claims
     assignments.end(engine, one.assignment_id, "lost", "silent")
     assert assignments.grant(engine, one, "pi-1", "CPU", 40, LEASE_S) == []
 
 
-def test_free_is_what_is_planned_and_what_nobody_renewed(engine: Engine) -> None:
+def test_planned_and_expired_segments_are_free(engine: Engine) -> None:
     batch_id = batch_of(engine)
     assert ledger.count_free(engine, batch_id) == (5, 100)
     _, claims = given(engine, batch_id, frames=20)
@@ -75,7 +75,7 @@ def test_free_is_what_is_planned_and_what_nobody_renewed(engine: Engine) -> None
     assert ledger.count_free(engine, batch_id) == (4, 80)
 
 
-def test_only_who_is_silent_past_the_lease_has_lapsed(engine: Engine) -> None:
+def test_only_assignments_silent_past_their_lease_have_lapsed(engine: Engine) -> None:
     batch_id = batch_of(engine)
     silent, _ = given(engine, batch_id, lease_s=0.05)
     given(engine, batch_id)
@@ -85,7 +85,7 @@ def test_only_who_is_silent_past_the_lease_has_lapsed(engine: Engine) -> None:
     assert assignments.lapsed(engine, batch_id) == []
 
 
-def test_who_ended_is_fenced_and_only_the_culprit_counts_as_tried(engine: Engine) -> None:
+def test_an_ended_assignment_is_fenced_and_only_its_current_segment_counts_as_tried(engine: Engine) -> None:
     batch_id = batch_of(engine)
     one, claims = given(engine, batch_id)
     assert assignments.end(engine, one.assignment_id, "lost", "its stick vanished", claims[1]) == 2
@@ -94,10 +94,12 @@ def test_who_ended_is_fenced_and_only_the_culprit_counts_as_tried(engine: Engine
     tried = ask(engine, "SELECT segment_id, tries, reason FROM segments WHERE tries > 0")
     assert tried == [(claims[1].segment_id, 1, "its stick vanished")]
     _, again = given(engine, batch_id)
-    assert claims[1].segment_id not in {claim.segment_id for claim in again}, "the least tried come first"
+    assert claims[1].segment_id not in {claim.segment_id for claim in again}, (
+        "segments with the fewest tries come first"
+    )
 
 
-def test_ending_again_changes_nothing(engine: Engine) -> None:
+def test_ending_twice_changes_nothing(engine: Engine) -> None:
     one, claims = given(engine, batch_of(engine))
     assignments.end(engine, one.assignment_id, "lost", "silent", claims[0])
     before = ask(engine, "SELECT * FROM assignments")
@@ -105,7 +107,7 @@ def test_ending_again_changes_nothing(engine: Engine) -> None:
     assert ask(engine, "SELECT * FROM assignments") == before
 
 
-def test_a_segment_that_its_runs_die_of_is_quarantined(engine: Engine) -> None:
+def test_a_segment_that_kills_its_runs_is_quarantined(engine: Engine) -> None:
     batch_id = planned_batch(engine, make_video(frames=LENGTH), LENGTH)[2]
     for _ in range(MAX_TRIES):
         one, claims = given(engine, batch_id)
@@ -114,7 +116,7 @@ def test_a_segment_that_its_runs_die_of_is_quarantined(engine: Engine) -> None:
     assert (status, reason) == ("quarantined", "5 attempts failed, the last one: killed")
 
 
-def test_what_was_done_is_not_freed_when_the_run_is_lost(engine: Engine) -> None:
+def test_done_segments_are_not_freed_when_the_run_is_lost(engine: Engine) -> None:
     one, claims = given(engine, batch_of(engine))
     assert commit(engine, claims[0])
     assert assignments.end(engine, one.assignment_id, "lost", "silent", claims[1]) == 1
@@ -122,9 +124,7 @@ def test_what_was_done_is_not_freed_when_the_run_is_lost(engine: Engine) -> None
 
 
 @pytest.mark.parametrize(("archive", "adopted"), [("archive/", 1), ("another/", 0)])
-def test_what_a_dead_batch_had_under_way_goes_to_the_next_one_over_the_same_archive(
-    engine: Engine, archive: str, adopted: int
-) -> None:
+def test_the_next_batch_adopts_assignments_of_a_dead_one(engine: Engine, archive: str, adopted: int) -> None:
     video_id, model, batch_id = planned_batch(engine, make_video(frames=FRAMES), LENGTH)
     one, claims = given(engine, batch_id)
     assert assignments.adopt(engine, batch_id) == 0
@@ -135,12 +135,12 @@ def test_what_a_dead_batch_had_under_way_goes_to_the_next_one_over_the_same_arch
     assert [each.assignment_id for each in assignments.open_assignments(engine, following)] == (
         [one.assignment_id] * adopted
     )
-    assert assignments.claims(engine, one.assignment_id) == claims, "it still holds what it held, by the same attempt"
+    assert assignments.claims(engine, one.assignment_id) == claims, "it still holds its segments, with the same attempt"
     assert commit(engine, claims[0])
     assert [done.people for done in batches.done_segments(engine, following)] == [40] * adopted
 
 
-def test_a_running_batchs_runs_are_not_adopted(engine: Engine) -> None:
+def test_assignments_of_a_running_batch_are_not_adopted(engine: Engine) -> None:
     _, model, batch_id = planned_batch(engine, make_video(frames=FRAMES), LENGTH)
     given(engine, batch_id)
     following = batches.start_batch(engine, "archive/", model, "fleet", "another owner")

@@ -1,4 +1,4 @@
-"""Rows of segments: written and read back alike, replaced whole, refused where they are not the segment's."""
+"""Rows of segments: equal when read back, replaced completely, refused if they belong to another segment."""
 
 import dataclasses
 from typing import Any
@@ -41,7 +41,7 @@ def make_result(start_frame: int, stop_frame: int, people: int = 2) -> Result:
 
 
 def dump(engine: Engine) -> list[Any]:
-    """Everything that a load may change, times included."""
+    """Everything that a load may change, including times."""
     with engine.connect() as connection:
         tables = ("poses", "pose_seconds", "segments", "videos")
         return [connection.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4")).all() for table in tables]
@@ -51,7 +51,7 @@ def dump(engine: Engine) -> list[Any]:
 @settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_write_then_read_is_the_identity(engine: Engine, drawn: st.DataObject) -> None:
+def test_rows_survive_a_round_trip(engine: Engine, drawn: st.DataObject) -> None:
     with engine.begin() as connection:
         for table in ("poses", "pose_seconds", "batch_segments", "segments"):
             connection.execute(text(f"DELETE FROM {table}"))
@@ -62,7 +62,7 @@ def test_write_then_read_is_the_identity(engine: Engine, drawn: st.DataObject) -
     assert_same(read_poses(engine, video_id, model_version_id, 0, 60), poses)
 
 
-def test_more_rows_than_one_piece_of_a_copy(engine: Engine) -> None:
+def test_more_rows_than_one_copy_block_are_written(engine: Engine) -> None:
     video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=6000), length=6000)
     poses = make_poses(0, 6000, people=3)
     assert commit_segment(engine, must_claim(engine, batch_id), poses, make_report(6000))
@@ -71,7 +71,7 @@ def test_more_rows_than_one_piece_of_a_copy(engine: Engine) -> None:
     assert_same(part, make_poses(100, 200, people=3))
 
 
-def test_a_keypoint_not_found_is_null(engine: Engine) -> None:
+def test_a_missing_keypoint_is_null(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, VIDEO, length=100)
     poses = make_poses(0, 100)
     commit_segment(engine, must_claim(engine, batch_id), poses, make_report(100))
@@ -85,8 +85,8 @@ def seconds(engine: Engine) -> list[tuple[float, ...]]:
     return [tuple(row) for row in query(engine, f"SELECT {columns} FROM pose_seconds ORDER BY frame")[1]]
 
 
-def test_each_second_with_somebody_in_it_is_a_row(engine: Engine) -> None:
-    """At 25 frames a second: nobody in frames 3 to 79, and frame 40 begins another segment."""
+def test_each_second_with_people_has_a_row(engine: Engine) -> None:
+    """At 25 frames per second: nobody in frames 3 to 79, and frame 40 begins another segment."""
     _, _, batch_id = planned_batch(engine, VIDEO, length=40)
     own = np.concatenate([np.arange(3), np.arange(80, 100)])
     for start in (0, 40, 80):
@@ -97,7 +97,7 @@ def test_each_second_with_somebody_in_it_is_a_row(engine: Engine) -> None:
     assert seconds(engine) == [(0, 0, 0, 2 / 25, 3, 1), (80, 3, 80 / 25, 99 / 25, 20, 3)]
 
 
-def test_a_second_of_two_segments_is_two_rows_and_each_is_replaced_with_its_segment(engine: Engine) -> None:
+def test_a_second_shared_by_two_segments_has_two_replaceable_rows(engine: Engine) -> None:
     register_model(engine, make_model())
     for start in (0, 20, 40):
         assert load_result(engine, make_result(start, start + 20, people=2))
@@ -109,7 +109,7 @@ def test_a_second_of_two_segments_is_two_rows_and_each_is_replaced_with_its_segm
     assert seconds(engine) == [(*row[:5], 3 if 20 <= row[0] < 40 else 2) for row in before]
 
 
-def test_the_ledger_tells_how_a_segment_was_done(engine: Engine) -> None:
+def test_the_ledger_records_how_a_segment_was_processed(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, VIDEO, length=100)
     report = make_report(97, (3, 50))
     commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 3), report, "results/a.parquet", "f" * 64)
@@ -140,7 +140,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_rows_that_are_not_the_segments_are_refused(engine: Engine, fault: str) -> None:
+def test_rows_of_another_segment_are_refused(engine: Engine, fault: str) -> None:
     video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=50)
     mine = must_claim(engine, batch_id)
     with pytest.raises(ValueError, match=r"(?i)pose|keypoint|time"):
@@ -158,7 +158,7 @@ def test_a_report_that_counts_a_frame_twice_is_refused(engine: Engine, report: A
         commit_segment(engine, must_claim(engine, batch_id), GOOD, report)
 
 
-def test_a_commit_whose_answer_was_lost_is_read_again(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_with_a_lost_answer_is_recognised(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=100)
     mine, really = must_claim(engine, batch_id), engine.dialect.do_commit
 
@@ -172,7 +172,7 @@ def test_a_commit_whose_answer_was_lost_is_read_again(engine: Engine, monkeypatc
     assert_same(read_poses(engine, video_id, model_version_id, 0, 100), make_poses(0, 100))
 
 
-def test_a_connection_cut_halfway_leaves_nothing_and_the_next_try_works(
+def test_a_connection_lost_halfway_commits_nothing_and_the_retry_works(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=100)
@@ -192,7 +192,7 @@ def test_a_connection_cut_halfway_leaves_nothing_and_the_next_try_works(
 # From result files
 
 
-def test_sql_is_rebuilt_from_results_in_any_order_and_the_rest_is_planned(engine: Engine) -> None:
+def test_sql_is_rebuilt_from_results_in_any_order(engine: Engine) -> None:
     model_version_id = register_model(engine, make_model())
     for start in (60, 0):
         assert load_result(engine, make_result(start, start + 20), f"results/{start}", "f" * 64)
@@ -213,7 +213,7 @@ def test_loading_twice_changes_nothing(engine: Engine) -> None:
     assert dump(engine) == before
 
 
-def test_a_result_that_nobody_loaded_fences_the_one_who_does_it_again(engine: Engine) -> None:
+def test_loading_a_result_fences_a_worker_that_repeats_it(engine: Engine) -> None:
     video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=100)
     busy = must_claim(engine, batch_id)
     assert load_result(engine, make_result(0, 100))
@@ -223,7 +223,7 @@ def test_a_result_that_nobody_loaded_fences_the_one_who_does_it_again(engine: En
     assert_same(read_poses(engine, video_id, model_version_id, 0, 100), make_poses(0, 100))
 
 
-def test_loading_replaces_what_stands_in_its_frames_and_nothing_else(engine: Engine) -> None:
+def test_loading_replaces_only_the_rows_of_its_frames(engine: Engine) -> None:
     video_id, model_version_id, _ = planned_batch(engine, VIDEO, length=20)
     with engine.begin() as connection:
         stray = "INSERT INTO poses (video_id, model_version_id, frame, person, t_s, score) VALUES (:v, :m, :f, 9, 0, 0)"
@@ -248,8 +248,8 @@ def test_a_result_of_an_unknown_model_is_refused(engine: Engine) -> None:
     assert dump(engine) == [[], [], [], []]
 
 
-def test_a_result_of_another_geometry_is_converted_to_the_rows_geometry(engine: Engine) -> None:
-    """A video from before pixel aspects were known, and a worker that knows them: all rows agree."""
+def test_a_result_of_another_geometry_is_converted(engine: Engine) -> None:
+    """A video from before pixel aspects existed, and a worker that uses them: all rows agree."""
     old = dataclasses.replace(make_video(frames=40), width=160, stored_width=160)
     now = dataclasses.replace(old, width=320, pixel_aspect=2.0)
     video_id, model_version_id, batch_id = planned_batch(engine, old, length=20)

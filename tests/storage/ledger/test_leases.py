@@ -37,7 +37,7 @@ from tests.storage.samples import (
     planned_batch,
 )
 
-EXPIRED_S = -1.0  # a lease that ended a second ago: no test waits for one
+EXPIRED_S = -1.0  # a lease that ended a second ago, so that no test has to wait
 
 
 def ranges(engine: Engine) -> list[tuple[int, int]]:
@@ -56,7 +56,7 @@ def one_segment(engine: Engine) -> dict[str, Any]:
 # Plans
 
 
-def test_a_video_is_planned_once_whatever_the_length_asked_for_later(engine: Engine) -> None:
+def test_a_video_is_planned_once_for_any_later_segment_length(engine: Engine) -> None:
     video, model_version_id = make_video(frames=95), register_model(engine, make_model())
     video_id = register_video(engine, video)
     assert plan_video(engine, video_id, model_version_id, cut(video, 20)) == 5
@@ -65,7 +65,7 @@ def test_a_video_is_planned_once_whatever_the_length_asked_for_later(engine: Eng
     assert ranges(engine) == [(0, 20), (20, 40), (40, 60), (60, 80), (80, 95)]
 
 
-def test_a_plan_fills_holes_without_overlap(engine: Engine) -> None:
+def test_a_plan_fills_gaps_without_overlap(engine: Engine) -> None:
     video_id, model_version_id, _ = planned_batch(engine, make_video(), length=20)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM batch_segments"))
@@ -75,7 +75,7 @@ def test_a_plan_fills_holes_without_overlap(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("bad", [[(0, 50)], [(0, 50), (60, 100)], [(0, 60), (50, 100)], [(1, 100)], []])
-def test_a_plan_that_does_not_tile_is_refused_whole(engine: Engine, bad: list[tuple[int, int]]) -> None:
+def test_a_plan_with_gaps_or_overlaps_is_refused_completely(engine: Engine, bad: list[tuple[int, int]]) -> None:
     video = make_video(frames=100)
     video_id, model_version_id = register_video(engine, video), register_model(engine, make_model())
     with pytest.raises(ValueError, match=r"gap or overlap|end at frame"):
@@ -83,7 +83,7 @@ def test_a_plan_that_does_not_tile_is_refused_whole(engine: Engine, bad: list[tu
     assert ranges(engine) == []
 
 
-def test_two_planners_at_once_make_one_plan(engine: Engine) -> None:
+def test_concurrent_planners_make_one_plan(engine: Engine) -> None:
     video, model_version_id = make_video(frames=1000), register_model(engine, make_model())
     video_id = register_video(engine, video)
     start, made = threading.Barrier(4), []
@@ -105,7 +105,7 @@ def test_two_planners_at_once_make_one_plan(engine: Engine) -> None:
 # Claims and fences
 
 
-def test_claims_give_each_segment_once(engine: Engine) -> None:
+def test_each_segment_is_claimed_once(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, make_video(), length=20)
     claims = [claim(engine, batch_id, "me", 60) for _ in range(6)]
     starts = [each.segment.start_frame for each in claims if each]
@@ -135,14 +135,14 @@ def test_a_worker_paused_past_its_lease_commits_nothing(engine: Engine) -> None:
     assert_same(read_poses(engine, video_id, model_version_id, 0, 100), make_poses(0, 100))
 
 
-def test_a_renewed_lease_is_not_given_to_another(engine: Engine) -> None:
+def test_a_renewed_lease_is_not_reassigned(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, make_video(), length=100)
     mine = must_claim(engine, batch_id, "me", EXPIRED_S)
     assert renew(engine, mine, 60)
     assert claim(engine, batch_id, "other", 60) is None
 
 
-def test_a_late_owner_may_commit_while_nobody_else_has_claimed(engine: Engine) -> None:
+def test_a_late_owner_may_commit_an_unclaimed_segment(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, make_video(), length=100)
     mine = must_claim(engine, batch_id, "me", EXPIRED_S)
     assert commit_segment(engine, mine, make_poses(0, 100), make_report(100))
@@ -151,7 +151,7 @@ def test_a_late_owner_may_commit_while_nobody_else_has_claimed(engine: Engine) -
 # Failures
 
 
-def test_five_failures_are_a_quarantine_and_a_replay_starts_anew(engine: Engine) -> None:
+def test_five_failures_quarantine_a_segment_and_a_replay_resets_it(engine: Engine) -> None:
     video_id, _, batch_id = planned_batch(engine, make_video(), length=100)
     record_file(engine, "archive/", "a.mp4", 1234, "etag", video_id=video_id)
     for attempt in range(1, MAX_TRIES + 1):
@@ -160,15 +160,15 @@ def test_five_failures_are_a_quarantine_and_a_replay_starts_anew(engine: Engine)
         assert release(engine, mine, "stick \x00 unplugged")
     assert claim(engine, batch_id, "me", 60) is None
     assert one_segment(engine)["reason"] == "5 attempts failed, the last one: stick \\0 unplugged"
-    assert finish_batch(engine, batch_id) == "incomplete", "nothing is known against the video"
+    assert finish_batch(engine, batch_id) == "incomplete", "the video is not at fault"
     assert requeue_quarantined(engine, "elsewhere/") == (0, 0)
     assert requeue_quarantined(engine, "archive/") == (0, 1)
     again = must_claim(engine, batch_id)
-    assert again.attempt == MAX_TRIES + 1  # never a number that somebody may still hold
+    assert again.attempt == MAX_TRIES + 1  # never a number that a worker may still use
 
 
-def test_what_was_given_up_leaves_the_batch_incomplete_and_the_next_one_tries_it_anew(engine: Engine) -> None:
-    """Failures that say nothing of the video are never an end: only the input's own fault is one."""
+def test_segments_given_up_leave_the_batch_incomplete_and_are_retried_by_the_next(engine: Engine) -> None:
+    """Failures that say nothing about the video are never final: only the input's own fault is."""
     video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=40), length=20)
     assert quarantine_segment(engine, must_claim(engine, batch_id), "rotten")
     for _ in range(MAX_TRIES):
@@ -178,19 +178,19 @@ def test_what_was_given_up_leaves_the_batch_incomplete_and_the_next_one_tries_it
 
     following = start_batch(engine, "archive/", model_version_id, "local", "me")
     counts = expect_segments(engine, following, [video_id], 1, 0)
-    assert (counts.expected, counts.missing) == (1, 1), "the rotten one is not tried again"
+    assert (counts.expected, counts.missing) == (1, 1), "the quarantined one is not tried again"
     again = must_claim(engine, following)
     assert commit_segment(engine, again, make_poses(20, 40), make_report(20))
     assert (given_up(engine, following), finish_batch(engine, following)) == (0, "completed")
 
 
-def test_files_that_could_not_be_read_leave_the_batch_incomplete(engine: Engine) -> None:
+def test_unreadable_files_leave_the_batch_incomplete(engine: Engine) -> None:
     _, model_version_id, _ = planned_batch(engine, make_video())
     empty = start_batch(engine, "archive/", model_version_id, "local", "me")
     assert finish_batch(engine, empty, unread=1) == "incomplete"
 
 
-def test_silent_workers_are_a_quarantine_too(engine: Engine) -> None:
+def test_silent_workers_quarantine_a_segment_too(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, make_video(), length=100)
     for _ in range(MAX_TRIES):
         assert claim(engine, batch_id, "silent", EXPIRED_S)
@@ -199,7 +199,7 @@ def test_silent_workers_are_a_quarantine_too(engine: Engine) -> None:
     assert count_segments(engine, batch_id).quarantined == 1
 
 
-def test_a_called_off_attempt_is_no_failure(engine: Engine) -> None:
+def test_a_cancelled_attempt_does_not_count_as_failure(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, make_video(), length=100)
     for _ in range(2 * MAX_TRIES):
         mine = must_claim(engine, batch_id)
@@ -215,7 +215,7 @@ def test_a_fault_of_the_input_is_quarantined_at_once(engine: Engine) -> None:
     assert (counts.quarantined, counts.frames_quarantined, counts.missing) == (1, 50, 1)
 
 
-def test_what_a_dead_run_held_is_free_at_once(engine: Engine) -> None:
+def test_segments_of_a_dead_run_are_free_at_once(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, make_video(), length=20, owner="killed")
     held, kept = must_claim(engine, batch_id, "killed"), must_claim(engine, batch_id, "alive")
     assert release_dead(engine, lambda owner: False) == 0
@@ -227,8 +227,8 @@ def test_what_a_dead_run_held_is_free_at_once(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("end", [cancel_batch, finish_batch], ids=["cancelled", "crashed"])
-def test_a_batch_that_ends_early_holds_nothing_and_leaves_others_theirs(engine: Engine, end: Any) -> None:
-    """A signal between a claim's commit and the claim leaves a segment that its process does not know of."""
+def test_a_batch_that_ends_early_releases_only_its_own_segments(engine: Engine, end: Any) -> None:
+    """A signal between the commit of a claim and its return leaves a segment that its process does not know."""
     _, _, batch_id = planned_batch(engine, make_video(frames=100), length=20, owner="me")
     must_claim(engine, batch_id, "me")
     kept = must_claim(engine, batch_id, "another one")
@@ -241,7 +241,7 @@ def test_a_batch_that_ends_early_holds_nothing_and_leaves_others_theirs(engine: 
 # Accounts
 
 
-def test_a_batch_knows_what_it_expected_has_and_misses(engine: Engine) -> None:
+def test_a_batch_counts_expected_done_and_missing_segments(engine: Engine) -> None:
     video = make_video(frames=100)
     _, model_version_id, batch_id = planned_batch(engine, video, length=25)
     claims = [must_claim(engine, batch_id) for _ in range(3)]
@@ -263,17 +263,17 @@ def test_a_batch_knows_what_it_expected_has_and_misses(engine: Engine) -> None:
     rest = must_claim(engine, tomorrow)
     assert commit_segment(engine, rest, make_poses(75, 100), make_report(25))
     assert finish_batch(engine, tomorrow) == "completed"
-    # The first batch still says what was missing at its end.
+    # The first batch still shows what was missing at its end.
     assert list(query(engine, f"{account} WHERE batch_id = 1")[1]) == live
 
 
-def test_a_crashed_batch_says_why(engine: Engine) -> None:
+def test_a_crashed_batch_records_its_error(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, make_video())
     assert finish_batch(engine, batch_id, "disk full") == "crashed"
     assert list(query(engine, "SELECT status, error FROM batch_summary")[1]) == [("crashed", "disk full")]
 
 
-def test_the_database_refuses_what_the_code_must_not_write(engine: Engine) -> None:
+def test_the_database_refuses_invalid_rows(engine: Engine) -> None:
     planned_batch(engine, make_video())
     for values in ({"status": "lost"}, {"status": "leased"}, {"status": "done"}, {"stop_frame": 0}, {"tries": 7}):
         with pytest.raises(IntegrityError, match=r"(?i)check"), engine.begin() as connection:

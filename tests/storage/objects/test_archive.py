@@ -26,7 +26,7 @@ STRANGE_KEYS = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An archive of its own folder, beside which tests may put what is outside."""
+    """An archive in a folder of its own; tests may put other files next to it."""
     (tmp_path / "archive").mkdir()
     return tmp_path / "archive"
 
@@ -46,16 +46,16 @@ def write(folder: Path, *names: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["a.mp4", "A.MP4", "a/b.mov", "a.b.mkv", "../x.mp4", "./x.webm", "é.3gp", " .ts"])
-def test_videos(key: str) -> None:
+def test_video_names_are_recognised(key: str) -> None:
     assert is_video(key)
 
 
 @pytest.mark.parametrize("key", ["", "a", ".mp4", ".a.mp4", "a/.b.mp4", ".a/b.mp4", "a.mp4.txt", "a.mp4/", "mp4"])
-def test_no_videos(key: str) -> None:
+def test_other_names_are_not_videos(key: str) -> None:
     assert not is_video(key)
 
 
-def test_a_folder(folder: Path) -> None:
+def test_a_folder_is_listed(folder: Path) -> None:
     write(folder, "b.mp4", "a/c.MOV", "a/b/d.mkv", "notes.txt", ".hidden.mp4", "a/.trash/e.mp4", "a.mp4.part")
     archive = open_folder(folder)
     entries = archive.list()
@@ -90,7 +90,7 @@ def test_files_of_other_kinds_are_ignored_with_the_reason(folder: Path, key: str
 @pytest.mark.parametrize(
     "key", ["a.mod", "a.TOD", "a.m2t", "a.qt", "a.m2v", "a.mpe", "a.dv", "a.ogm", "a.dav", "00012"]
 )
-def test_the_content_decides_where_the_name_says_nothing(folder: Path, key: str) -> None:
+def test_the_content_decides_if_the_name_does_not(folder: Path, key: str) -> None:
     write(folder, key)
     archive = open_folder(folder)
     assert archive.list() == archive.ignored == []
@@ -99,8 +99,8 @@ def test_the_content_decides_where_the_name_says_nothing(folder: Path, key: str)
     assert archive.head(entry) == key.encode()
 
 
-def test_only_a_recording_that_still_grows_is_not_at_rest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer adds to one between the two looks; a film whose container tells its end is not looked at."""
+def test_only_a_growing_recording_is_in_progress(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer appends to one between the two checks; a file whose container shows a missing end is not checked."""
     packets = (b"\x47" + bytes(187)) * 20
     for name in ("grows.ts", "rests.ts", "old.ts"):
         (folder / name).write_bytes(packets)
@@ -118,14 +118,14 @@ def test_only_a_recording_that_still_grows_is_not_at_rest(folder: Path, monkeypa
     assert [entry.key for entry in archive.growing(archive.list())] == ["grows.ts"]
     assert len(waited) == 1
     assert archive.growing([entry for entry in archive.list() if entry.key in ("old.ts", "tells.mp4")]) == []
-    assert len(waited) == 1, "nobody waits for what is at rest"
+    assert len(waited) == 1, "there is no pause for complete files"
 
 
 def test_an_empty_folder(folder: Path) -> None:
     assert open_folder(folder).list() == []
 
 
-def test_what_lies_below_an_empty_folder_may_be_on_a_disk_that_is_not_mounted(folder: Path) -> None:
+def test_files_below_an_empty_folder_may_be_on_an_unmounted_disk(folder: Path) -> None:
     write(folder, "cam1/day1/a.mp4", "cam2/b.mp4", "c.mp4")
     archive = open_folder(folder)
     known = keys(archive)
@@ -140,7 +140,7 @@ def test_what_lies_below_an_empty_folder_may_be_on_a_disk_that_is_not_mounted(fo
     assert [archive.is_gone(key) for key in known] == [True, True, False]
 
 
-def test_no_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for name, found in (("missing", "nothing at"), ("file", "no folder at")):
         with pytest.raises(StoreError, match=f"{found} .*Correct the archive's location, or mount") as caught:
@@ -148,8 +148,8 @@ def test_no_folder(tmp_path: Path) -> None:
         assert type(caught.value) is StoreError
 
 
-def test_links(folder: Path) -> None:
-    """Links to files are followed, links to folders (loops!) are not, and what leads nowhere is left out."""
+def test_links_to_files_are_followed(folder: Path) -> None:
+    """Links to files are followed, links to folders (loops!) are not, and broken links are skipped."""
     write(folder, "a/b.mp4")
     write(folder.parent, "outside.mp4")
     (folder / "link.mp4").symlink_to(folder.parent / "outside.mp4")
@@ -161,15 +161,15 @@ def test_links(folder: Path) -> None:
     assert len(archive.ignored) == 3
 
 
-def test_what_is_no_file(folder: Path) -> None:
-    """Opening a pipe would wait for ever."""
+def test_other_files_than_regular_ones_are_skipped(folder: Path) -> None:
+    """Opening a pipe would block forever."""
     os.mkfifo(folder / "pipe.mp4")
     (folder / "folder.mp4").mkdir()
     assert keys(open_folder(folder)) == []
 
 
-def test_a_folder_that_cannot_be_read(folder: Path) -> None:
-    """As a user without rights, for root may read everything."""
+def test_an_unreadable_folder_is_reported(folder: Path) -> None:
+    """As a user without permissions, because root may read everything."""
     write(folder, "a.mp4", "private/b.mp4")
     (folder / "private").chmod(0)
     code = """
@@ -181,7 +181,7 @@ if os.getuid() == 0:
     os.setuid(65534)
 open_archive(sys.argv[1], S3Options(), Path("cache"), 0).list()
 """
-    own = [parent for parent in folder.parents if "pytest-of-" in str(parent)]  # one more where workers share the tests
+    own = [parent for parent in folder.parents if "pytest-of-" in str(parent)]  # one more with pytest-xdist
     for parent in own:
         parent.chmod(0o755)
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
@@ -219,26 +219,26 @@ NAMES = [
 ]
 
 
-def test_any_name_of_a_file(folder: Path) -> None:
+def test_any_file_name_is_listed(folder: Path) -> None:
     for number, name in enumerate(NAMES):
         Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(b"x" * number)
     archive = open_folder(folder)
     entries = archive.list()
     assert "latin1 %E9t%E9.mp4" in [entry.key for entry in entries]
     for entry in entries:
-        entry.key.encode()  # any database takes it
+        entry.key.encode()  # any database accepts it
         with archive.local(entry) as path:
             assert os.fsencode(path.name) == NAMES[path.stat().st_size]
     assert len(entries) == len(NAMES)
 
 
 @given(st.binary())
-def test_names_come_back(name: bytes) -> None:
+def test_names_survive_a_round_trip(name: bytes) -> None:
     assert decode_name(encode_name(name)) == name
 
 
 @given(st.text().filter(lambda text: "%" not in text))
-def test_names_in_utf8_stay_as_they_are(name: str) -> None:
+def test_names_in_utf8_are_unchanged(name: str) -> None:
     assert encode_name(name.encode()) == name
 
 
@@ -262,14 +262,16 @@ def test_s3(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
 
 
 def test_any_key_of_s3(swift_options: S3Options, swift_bucket: str, tmp_path: Path) -> None:
-    """Names are never paths: every file lies in the cache's folder itself, under a hash."""
+    """Names are never paths: every file is in the cache's folder itself, under a hash."""
     bucket = Bucket(swift_bucket, swift_options)
     for key in STRANGE_KEYS:
         bucket.put(key, key.encode())
     archive = open_archive(f"s3://{swift_bucket}", swift_options, tmp_path / "cache", MEGABYTE)
     assert keys(archive) == sorted(STRANGE_KEYS)
     for entry in archive.list():
+        assert not archive.at_hand(entry)
         with archive.local(entry) as path:
+            assert archive.at_hand(entry)
             assert path.read_bytes() == entry.key.encode()
             assert path.parent == tmp_path / "cache"
             assert path.name.isascii()
@@ -277,7 +279,7 @@ def test_any_key_of_s3(swift_options: S3Options, swift_bucket: str, tmp_path: Pa
 
 
 def test_a_changed_object(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
-    """An old copy in the cache still serves whoever asks for the old version."""
+    """An old copy in the cache still serves requests for the old version."""
     bucket = Bucket(s3_bucket, s3_options)
     bucket.put("a.mp4", b"old")
     archive = open_archive(f"s3://{s3_bucket}", s3_options, tmp_path / "1", MEGABYTE)
@@ -299,8 +301,8 @@ def test_a_changed_object(s3_options: S3Options, s3_bucket: str, tmp_path: Path)
         assert path.read_bytes() == b"new"
 
 
-def test_objects_that_others_stored(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
-    """Without our hash, in one piece (the ETag is an MD5) and in parts (it is none)."""
+def test_objects_stored_by_other_tools_are_listed(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
+    """Without our hash, in one piece (the ETag is an MD5) and in parts (it is not)."""
     from boto3.s3.transfer import TransferConfig
 
     data = os.urandom(PART_BYTES + 1)
@@ -316,7 +318,7 @@ def test_objects_that_others_stored(s3_options: S3Options, s3_bucket: str, tmp_p
             assert path.read_bytes() == data
 
 
-def test_s3_fills_the_cache_to_its_bound(swift_options: S3Options, swift_bucket: str, tmp_path: Path) -> None:
+def test_s3_fills_the_cache_up_to_its_limit(swift_options: S3Options, swift_bucket: str, tmp_path: Path) -> None:
     bucket = Bucket(swift_bucket, swift_options)
     for number in range(5):
         bucket.put(f"{number}.mp4", bytes(1000))
@@ -327,7 +329,7 @@ def test_s3_fills_the_cache_to_its_bound(swift_options: S3Options, swift_bucket:
     assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) == 2000
 
 
-def test_what_is_no_archive_in_s3(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
+def test_an_invalid_s3_archive_is_refused(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
     def listing(location: str, options: S3Options = s3_options) -> list[Entry]:
         return open_archive(location, options, tmp_path, MEGABYTE).list()
 
@@ -342,7 +344,7 @@ def test_what_is_no_archive_in_s3(s3_options: S3Options, s3_bucket: str, tmp_pat
         listing("")
 
 
-def test_an_archive_has_one_name_wherever_it_is_named_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_has_one_name_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "videos").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "videos")
     monkeypatch.chdir(tmp_path)

@@ -66,7 +66,7 @@ def test_put_get_exists_list(store: Artifacts, tmp_path: Path) -> None:
     assert list(store.list("nothing/here")) == []
 
 
-def test_what_is_not_there(store: Artifacts, tmp_path: Path) -> None:
+def test_missing_keys(store: Artifacts, tmp_path: Path) -> None:
     for key in ("missing", "missing/too"):
         with pytest.raises(ObjectError, match="missing"):
             store.get_bytes(key)
@@ -88,7 +88,7 @@ def test_a_large_file(store: Artifacts, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)
-def test_keys_that_are_none(key: str, tmp_path: Path) -> None:
+def test_invalid_keys_are_refused(key: str, tmp_path: Path) -> None:
     for store in (open_artifacts(str(tmp_path), NO_S3), open_artifacts("s3://bucket", NO_S3)):
         for call in (store.get_bytes, store.exists, store.url, lambda k, s=store: s.put_bytes(k, b"")):
             with pytest.raises(ObjectError, match="Use a relative path of printable parts"):
@@ -113,7 +113,7 @@ def test_no_key_leaves_the_folder(key: str) -> None:
 
 @settings(deadline=None, max_examples=100)
 @given(SOUND_KEY, st.binary(max_size=500))
-def test_what_was_put_comes_back_from_a_folder(key: str, data: bytes) -> None:
+def test_bytes_survive_a_folder_store(key: str, data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = open_artifacts(folder, NO_S3)
         store.put_bytes(key, data)
@@ -123,7 +123,7 @@ def test_what_was_put_comes_back_from_a_folder(key: str, data: bytes) -> None:
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=SOUND_KEY, data=st.binary(max_size=500))
-def test_what_was_put_comes_back_from_s3(swift_options: S3Options, swift_bucket: str, key: str, data: bytes) -> None:
+def test_bytes_survive_an_s3_store(swift_options: S3Options, swift_bucket: str, key: str, data: bytes) -> None:
     prefix = secrets.token_hex(8)
     store = open_artifacts(f"s3://{swift_bucket}/{prefix}", swift_options)
     store.put_bytes(key, data)
@@ -136,18 +136,18 @@ def test_urls(tmp_path: Path) -> None:
     assert open_artifacts("s3://bucket/p/", NO_S3).url("a/b") == "s3://bucket/p/a/b"
 
 
-def test_proof(store: Artifacts) -> None:
+def test_a_working_store_passes_the_check(store: Artifacts) -> None:
     prove(store)
     assert list(store.list("")) == []
 
 
-def test_proof_of_a_store_that_lies(store: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_returns_other_bytes_fails_the_check(store: Artifacts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "get_bytes", lambda key: b"something else")
     with pytest.raises(StoreError, match="does not return the bytes that were just stored"):
         prove(store)
 
 
-def test_proof_of_what_is_no_store(tmp_path: Path, swift_options: S3Options) -> None:
+def test_an_invalid_store_fails_the_check(tmp_path: Path, swift_options: S3Options) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="Name a folder"):
         prove(open_artifacts(str(tmp_path / "file"), NO_S3))
@@ -186,7 +186,7 @@ def full_disk() -> Iterator[Path]:
 
 
 def test_a_full_disk(store: Artifacts, tmp_path: Path) -> None:
-    """Put into a folder on it, and get to a path on it."""
+    """Store into a folder on it, and fetch to a path on it."""
     with full_disk() as small:
         (tmp_path / "source").write_bytes(os.urandom(2 << 20))
         full = open_artifacts(str(small), NO_S3)
@@ -200,8 +200,8 @@ def test_a_full_disk(store: Artifacts, tmp_path: Path) -> None:
         assert full.get_bytes("key") == b"old"
 
 
-def test_no_room_for_the_whole_file(tmp_path: Path) -> None:
-    """As on a full disk, but by a limit that needs no rights: nothing half-written stays."""
+def test_a_file_larger_than_the_free_space_is_refused(tmp_path: Path) -> None:
+    """As on a full disk, but by a limit that needs no permissions: no partial file stays."""
     code = """
 import resource, signal, sys
 from storage.objects.artifacts import open_artifacts
@@ -215,8 +215,8 @@ open_artifacts(sys.argv[1], S3Options()).put_bytes("a/key", bytes(200_000))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_killed_while_writing(tmp_path: Path) -> None:
-    """Killed between the last byte and the name: the old content stays, and the rest is no key."""
+def test_a_kill_while_writing_leaves_no_partial_file(tmp_path: Path) -> None:
+    """Killed between the last byte and the renaming: the old content stays, and the leftover is not a key."""
     code = """
 import os, signal, sys
 from pathlib import Path
@@ -233,7 +233,7 @@ open_artifacts(sys.argv[1], S3Options()).put_bytes("key", b"new")
     assert store.get_bytes("key") == b"old"
 
 
-def test_a_folder_of_a_model(store: Artifacts, tmp_path: Path) -> None:
+def test_a_models_folder_is_stored_and_fetched(store: Artifacts, tmp_path: Path) -> None:
     names = ["model.bin", "manifest.json"]
     for name in names:
         (tmp_path / name).write_text(name)
@@ -248,7 +248,7 @@ def test_a_folder_of_a_model(store: Artifacts, tmp_path: Path) -> None:
     assert list(cache.iterdir()) == [folder]
 
 
-def test_half_of_a_folder_never_counts(store: Artifacts, tmp_path: Path) -> None:
+def test_an_incomplete_folder_never_counts(store: Artifacts, tmp_path: Path) -> None:
     store.put_bytes("models/12ab/model.bin", b"1")
     with pytest.raises(ObjectError, match=r"manifest\.json"):
         get_folder(store, "models/12ab", ["model.bin", "manifest.json"], tmp_path / "cache")

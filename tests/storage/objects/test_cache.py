@@ -1,4 +1,4 @@
-"""The bounded cache: what is evicted, what is not, and what is left by processes that were killed."""
+"""The bounded cache: eviction, objects in use, and leftovers of killed processes."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ KILOBYTE = 1000
 
 
 class Source:
-    """Kilobytes to fetch: `kilobyte("7")` holds sevens. Counts what was fetched."""
+    """A source of kilobytes: `kilobyte("7")` consists of sevens. Counts the fetches."""
 
     def __init__(self) -> None:
         self.fetched: list[str] = []
@@ -39,7 +39,7 @@ def source() -> Source:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> FileCache:
-    """Room for three kilobytes."""
+    """A cache for three kilobytes."""
     return FileCache(tmp_path / "cache", 3 * KILOBYTE)
 
 
@@ -47,7 +47,7 @@ def used(cache: FileCache) -> int:
     return sum(path.stat().st_size for path in cache.folder.iterdir())
 
 
-def test_fetched_once(cache: FileCache, source: Source) -> None:
+def test_an_object_is_fetched_once(cache: FileCache, source: Source) -> None:
     for _ in range(3):
         with source.kilobyte(cache, "1") as path:
             assert path.read_bytes() == b"1" * KILOBYTE
@@ -55,7 +55,21 @@ def test_fetched_once(cache: FileCache, source: Source) -> None:
     assert source.fetched == ["1"]
 
 
-def test_the_least_recently_used_goes(cache: FileCache, source: Source) -> None:
+def test_a_kept_file_is_found_without_fetching_and_not_evicted(cache: FileCache, source: Source) -> None:
+    with cache.kept("1", ".mp4") as missing:
+        assert missing is None
+    with source.kilobyte(cache, "1"):
+        pass
+    with cache.kept("1", ".mp4") as path:
+        assert path is not None
+        for digit in "2345":
+            with source.kilobyte(cache, digit):
+                pass
+        assert path.exists()
+    assert used(cache) <= cache.limit_bytes
+
+
+def test_the_least_recently_used_is_evicted(cache: FileCache, source: Source) -> None:
     for digit in "123124":
         with source.kilobyte(cache, digit):
             assert used(cache) <= cache.limit_bytes
@@ -69,7 +83,7 @@ def test_the_least_recently_used_goes(cache: FileCache, source: Source) -> None:
     assert source.fetched[4:] == ["3"]
 
 
-def test_what_is_in_use_stays(cache: FileCache, source: Source) -> None:
+def test_objects_in_use_stay(cache: FileCache, source: Source) -> None:
     with source.kilobyte(cache, "1") as first:
         for digit in "23456":
             with source.kilobyte(cache, digit):
@@ -78,7 +92,7 @@ def test_what_is_in_use_stays(cache: FileCache, source: Source) -> None:
     assert source.fetched == list("123456")
 
 
-def test_everything_in_use(cache: FileCache, source: Source) -> None:
+def test_a_full_cache_of_objects_in_use(cache: FileCache, source: Source) -> None:
     with ExitStack() as stack:
         for digit in "123":
             stack.enter_context(source.kilobyte(cache, digit))
@@ -92,7 +106,7 @@ def test_everything_in_use(cache: FileCache, source: Source) -> None:
         assert path.read_bytes() == b"4" * KILOBYTE
 
 
-def test_larger_than_the_cache(cache: FileCache) -> None:
+def test_an_object_larger_than_the_cache(cache: FileCache) -> None:
     with (
         pytest.raises(ObjectError, match=r"A video of 3,001 bytes does not fit into the cache .* of 3,000 bytes"),
         cache.file("large", "", 3001, lambda file: None),
@@ -101,7 +115,7 @@ def test_larger_than_the_cache(cache: FileCache) -> None:
     assert used(cache) == 0
 
 
-def test_a_fetch_that_fails_leaves_nothing(cache: FileCache, source: Source) -> None:
+def test_a_failed_fetch_leaves_nothing(cache: FileCache, source: Source) -> None:
     def fail(file: BinaryIO) -> None:
         file.write(b"half of it")
         raise StoreError("It broke.", "Repair it.")
@@ -113,8 +127,8 @@ def test_a_fetch_that_fails_leaves_nothing(cache: FileCache, source: Source) -> 
         assert path.read_bytes() == b"1" * KILOBYTE
 
 
-def test_two_want_the_same(cache: FileCache, source: Source) -> None:
-    """The second waits for the first one's download and does not begin its own."""
+def test_concurrent_requests_fetch_once(cache: FileCache, source: Source) -> None:
+    """The second waits for the first one's download and does not start its own."""
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(file: BinaryIO) -> None:
@@ -134,8 +148,8 @@ def test_two_want_the_same(cache: FileCache, source: Source) -> None:
         assert first.result(10) == second.result(10) == b"1" * KILOBYTE
 
 
-def test_a_download_on_its_way_counts(cache: FileCache, source: Source) -> None:
-    """Its bytes are not there yet, but its room is taken."""
+def test_a_download_in_progress_counts(cache: FileCache, source: Source) -> None:
+    """Its bytes have not arrived yet, but its space is reserved."""
 
     def fetch(file: BinaryIO) -> None:
         with (
@@ -166,8 +180,8 @@ for _ in range(400):
 """
 
 
-def test_processes_that_evict_each_other(tmp_path: Path) -> None:
-    """Three processes, ten files, room for five: whatever is being read is whole, and the bound holds."""
+def test_processes_evict_concurrently(tmp_path: Path) -> None:
+    """Three processes, ten files, room for five: every file that is read is complete, and the limit holds."""
     command = [sys.executable, "-c", FOUR_HUNDRED_READS]
     processes = [
         subprocess.Popen([*command, str(seed), str(tmp_path / "cache")], stderr=subprocess.PIPE, text=True)
@@ -193,8 +207,9 @@ for _ in range(250):
 """
 
 
-def test_two_workers_probe_what_they_share(tmp_path: Path) -> None:
-    """500 probes of unchanged files: that the other worker uses a file, too, is no change of it."""
+@pytest.mark.slow
+def test_two_workers_probe_a_shared_cache(tmp_path: Path) -> None:
+    """500 probes of unchanged files: use by another worker is not a change."""
     (tmp_path / "archive").mkdir()
     for number in range(4):
         make_video(tmp_path / "archive" / f"{number}.mp4", 10 + number)
@@ -227,8 +242,8 @@ with FileCache(Path(sys.argv[1]), 3000).file("1", ".mp4", 1000, fetch):
 
 
 @pytest.mark.parametrize("moment", ["while fetching", "before the name"])
-def test_killed(moment: str, cache: FileCache, source: Source) -> None:
-    """The rest of a killed process is no file, is fetched again if wanted, and makes room if not."""
+def test_leftovers_of_a_killed_process_are_removed(moment: str, cache: FileCache, source: Source) -> None:
+    """A leftover of a killed process is never served, is fetched again on request, and otherwise removed."""
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", KILLED, str(cache.folder), moment], check=False)
         assert done.returncode == -9

@@ -41,7 +41,7 @@ class Site:
 
 
 def _check_loopback(url: str) -> None:
-    """Instead of the https-only check: nothing but this machine."""
+    """Instead of the https-only check: this machine only."""
     if urlsplit(url).scheme != "http" or urlsplit(url).hostname != "127.0.0.1":
         raise FetchError(f"not loopback: {url}")
 
@@ -86,11 +86,11 @@ def model(site: Site) -> Site:
 
 
 def files(cache: Path) -> dict[str, bytes]:
-    """Every file in the cache but for the checksums."""
+    """Every file in the cache except the checksums."""
     return {p.name: p.read_bytes() for p in cache.rglob("*") if p.is_file() and p.name != published.CHECKSUMS_FILE}
 
 
-def test_a_manifest_brings_its_files(model: Site, tmp_path: Path) -> None:
+def test_a_manifest_is_fetched_with_its_files(model: Site, tmp_path: Path) -> None:
     progress: list[tuple[int, int | None]] = []
     manifest = model.fetch("/m/manifest.json", tmp_path, lambda done, total: progress.append((done, total)))
     assert manifest.name == "manifest.json"
@@ -100,7 +100,7 @@ def test_a_manifest_brings_its_files(model: Site, tmp_path: Path) -> None:
     assert [done for done, _ in progress] == sorted(done for done, _ in progress)
 
 
-def test_a_graph_model_brings_its_shards(site: Site, tmp_path: Path) -> None:
+def test_a_graph_model_is_fetched_with_its_shards(site: Site, tmp_path: Path) -> None:
     weights = [
         {"name": "w", "shape": [5], "dtype": "float32", "quantization": {"dtype": "uint16", "min": 0, "scale": 1}}
     ]
@@ -116,7 +116,7 @@ def test_a_graph_model_brings_its_shards(site: Site, tmp_path: Path) -> None:
     assert progress[-1][0] == progress[-1][1]
 
 
-def test_an_ir_brings_its_weights(site: Site, tmp_path: Path) -> None:
+def test_an_ir_is_fetched_with_its_weights(site: Site, tmp_path: Path) -> None:
     site.pages = {
         "/m/net.xml": Reply(b'<?xml version="1.0"?><net name="n" version="11"/>'),
         "/m/net.bin": Reply(bytes(9)),
@@ -131,7 +131,7 @@ def test_an_ir_brings_its_weights(site: Site, tmp_path: Path) -> None:
     assert site.asked == []
 
 
-def test_other_xml_is_no_model(site: Site, tmp_path: Path) -> None:
+def test_other_xml_is_not_a_model(site: Site, tmp_path: Path) -> None:
     site.pages["/feed.xml"] = Reply(b"<rss/>")
     with pytest.raises(FetchError, match="not an OpenVINO IR"):
         site.fetch("/feed.xml", tmp_path)
@@ -139,7 +139,7 @@ def test_other_xml_is_no_model(site: Site, tmp_path: Path) -> None:
     assert site.asked == ["/feed.xml"]
 
 
-def test_what_is_there_is_not_fetched_again(model: Site, tmp_path: Path) -> None:
+def test_existing_files_are_not_fetched_again(model: Site, tmp_path: Path) -> None:
     model.fetch("/m/manifest.json", tmp_path)
     model.asked.clear()
     model.fetch("/m/manifest.json", tmp_path)
@@ -155,7 +155,7 @@ def test_a_damaged_file_is_fetched_again(model: Site, tmp_path: Path) -> None:
     assert (manifest.parent / "a_weights").read_bytes() == bytes(range(24))
 
 
-def test_content_that_changed_since_the_first_download_is_refused(model: Site, tmp_path: Path) -> None:
+def test_changed_content_is_refused(model: Site, tmp_path: Path) -> None:
     manifest = model.fetch("/m/manifest.json", tmp_path)
     (manifest.parent / "a_weights").unlink()
     model.pages["/m/a_weights"] = Reply(bytes(24))
@@ -177,7 +177,7 @@ def test_a_pinned_checksum_is_compared_at_the_first_download(
     assert "a_biases" in files(tmp_path)
 
 
-def test_a_body_cut_short_is_not_kept_and_the_next_try_goes_on(model: Site, tmp_path: Path) -> None:
+def test_a_truncated_body_is_not_kept_and_the_next_try_resumes(model: Site, tmp_path: Path) -> None:
     model.pages["/m/a_weights"] = Reply(bytes(range(10)), announced=24)
     with pytest.raises(FetchError, match="received 10 bytes, expected 24"):
         model.fetch("/m/manifest.json", tmp_path)
@@ -188,7 +188,7 @@ def test_a_body_cut_short_is_not_kept_and_the_next_try_goes_on(model: Site, tmp_
     assert model.asked == ["/m/a_weights", "/m/a_biases"]
 
 
-def test_shards_in_folders_below_are_fetched_into_such(site: Site, tmp_path: Path) -> None:
+def test_shards_in_subfolders_are_fetched_into_subfolders(site: Site, tmp_path: Path) -> None:
     entries = {"w": {"filename": "weights/a/w.bin", "shape": [1]}, "v": {"filename": "./v.bin", "shape": [1]}}
     site.pages = {
         "/m/model.json": Reply(json.dumps(entries).encode()),
@@ -200,7 +200,7 @@ def test_shards_in_folders_below_are_fetched_into_such(site: Site, tmp_path: Pat
     assert (main.parent / "v.bin").read_bytes() == b"5678"
     site.asked.clear()
     site.fetch("/m/model.json", tmp_path)
-    assert site.asked == [], "what the cache holds is not fetched again"
+    assert site.asked == [], "cached files are not fetched again"
 
 
 def test_a_missing_file_names_the_address(model: Site, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_missing_file_names_the_address(model: Site, tmp_path: Path) -> None:
         model.fetch("/m/manifest.json", tmp_path)
 
 
-def test_offline_names_the_address_and_the_way_on(tmp_path: Path) -> None:
+def test_an_offline_error_names_address_and_remedy(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     site = Site(f"http://127.0.0.1:{port}")
@@ -218,7 +218,7 @@ def test_offline_names_the_address_and_the_way_on(tmp_path: Path) -> None:
     assert files(tmp_path) == {}
 
 
-def test_a_web_page_is_no_model(site: Site, tmp_path: Path) -> None:
+def test_a_web_page_is_not_a_model(site: Site, tmp_path: Path) -> None:
     site.pages["/manifest.json"] = Reply(b"<html>Log in", headers={"Content-Type": "text/html"})
     with pytest.raises(FetchError, match="web page"):
         site.fetch("/manifest.json", tmp_path)
@@ -227,7 +227,7 @@ def test_a_web_page_is_no_model(site: Site, tmp_path: Path) -> None:
         site.fetch("/manifest.json", tmp_path)
     assert files(tmp_path) == {}
     site.pages["/manifest.json"] = Reply(b"{}")
-    site.fetch("/manifest.json", tmp_path)  # what was refused left no checksum behind
+    site.fetch("/manifest.json", tmp_path)  # a refused file leaves no checksum
 
 
 @pytest.mark.parametrize(
@@ -245,14 +245,14 @@ def test_names_that_lead_elsewhere_are_refused(site: Site, tmp_path: Path, name:
     assert [p.name for p in tmp_path.iterdir()] == ["cache"]
 
 
-def test_too_many_bytes_are_not_kept(model: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_oversized_body_is_not_kept(model: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published, "MAX_FILE_BYTES", 20)
     with pytest.raises(FetchError, match="more than 20 bytes"):
         model.fetch("/m/manifest.json", tmp_path)
     assert files(tmp_path) == {}
 
 
-def test_a_redirect_is_held_to_the_same_rule(site: Site, tmp_path: Path) -> None:
+def test_the_same_rule_applies_to_redirects(site: Site, tmp_path: Path) -> None:
     site.pages["/old.pb"] = Reply(b"", 302, {"Location": "/new.pb"})
     site.pages["/new.pb"] = Reply(b"graph")
     assert site.fetch("/old.pb", tmp_path).read_bytes() == b"graph"
@@ -282,7 +282,7 @@ def test_a_redirect_to_an_address_with_credentials_is_refused(site: Site, tmp_pa
 
 
 @pytest.mark.parametrize("location", ["http://127.0.0.1:99999/x.pb", "http://[::1/x.pb", "/loop.pb"])
-def test_a_redirect_that_leads_nowhere_is_explained(site: Site, tmp_path: Path, location: str) -> None:
+def test_a_redirect_without_a_target_is_explained(site: Site, tmp_path: Path, location: str) -> None:
     site.pages["/loop.pb"] = Reply(b"", 302, {"Location": location})
     with pytest.raises(FetchError, match=r"/loop\.pb cannot be fetched .*--source PATH"):
         site.fetch("/loop.pb", tmp_path)
@@ -308,7 +308,7 @@ def test_an_address_without_a_file_name_is_refused(tmp_path: Path) -> None:
         fetch_url("https://127.0.0.1/models/", tmp_path, lambda *_: None)
 
 
-def test_the_published_names_and_addresses() -> None:
+def test_published_names_and_addresses() -> None:
     posenets = {name: model for name, model in PUBLISHED.items() if name.startswith("posenet-")}
     assert list(posenets) == ["posenet-050", "posenet-075", "posenet-100", "posenet-101"]
     assert [model.width for model in posenets.values()] == [0.50, 0.75, 1.00, 1.01]
@@ -322,7 +322,7 @@ def test_the_published_names_and_addresses() -> None:
     assert all(url.startswith("https://") and len(sha256) == 64 for url, sha256 in PINNED.items())
 
 
-def test_movenets_published_addresses_are_those_that_tfjs_asks() -> None:
+def test_movenets_addresses_equal_those_of_tfjs() -> None:
     """`fromTFHub` of tfjs-converter's loadGraphModel: model.json below the model's address, with this query."""
     movenets = {name: model.url for name, model in PUBLISHED.items() if name.startswith("movenet-")}
     for name, path in (
@@ -335,8 +335,8 @@ def test_movenets_published_addresses_are_those_that_tfjs_asks() -> None:
     assert not movenets
 
 
-def test_the_query_of_an_address_goes_with_its_shards(site: Site, tmp_path: Path) -> None:
-    """TF Hub answers shards only with the query with which it answered the model; a redirect leads to a store."""
+def test_shards_keep_the_query_of_the_address(site: Site, tmp_path: Path) -> None:
+    """TF Hub serves shards only with the query of the model's address, and redirects to a store."""
     weights = [{"name": "w", "shape": [5], "dtype": "uint8"}]
     raw = {"modelTopology": {}, "weightsManifest": [{"paths": ["s1.bin"], "weights": weights}]}
     site.pages = {
@@ -350,7 +350,7 @@ def test_the_query_of_an_address_goes_with_its_shards(site: Site, tmp_path: Path
     assert files(tmp_path)["s1.bin"] == b"12345"
     site.asked.clear()
     site.fetch("/hub/1/model.json?tfjs-format=file", tmp_path)
-    assert site.asked == [], "the files that are there are known by their checksums"
+    assert site.asked == [], "existing files are recognised by their checksums"
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
@@ -359,13 +359,13 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_data
-def test_the_pinned_checksums_of_quant2_050_are_those_of_the_files(data: Path) -> None:
+def test_pinned_checksums_of_quant2_050_match_the_files(data: Path) -> None:
     pinned = {url.rpartition("/")[2]: sha256 for url, sha256 in PINNED.items() if "/quant2/050/" in url}
     folder = data / "posenet/tfjs_graph_uint16_050"
     assert pinned == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in pinned}
 
 
-def test_no_heavy_module_comes_along() -> None:
+def test_no_heavy_module_is_imported() -> None:
     heavy = "{'tensorflow', 'keras', 'openvino'}"
     code = f"import storage.objects.downloads, models.manifest, sys; print({heavy} & sys.modules.keys())"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Locations, and what a disk's errors become."""
+"""Locations, and errors of disks."""
 
 import errno
 import os
@@ -27,19 +27,19 @@ from storage.objects.places import ObjectError, S3Place, StoreError, disk_errors
         ("/a?b#c%20d", Path("/a?b#c%20d")),
     ],
 )
-def test_locations(location: str, place: Path | S3Place) -> None:
+def test_locations_are_parsed(location: str, place: Path | S3Place) -> None:
     assert parse_place(location) == place
 
 
 @pytest.mark.parametrize(
     "location", ["", " ", "s3://", "s3:///p", "s3://b//", "http://b/p", "file://elsewhere/a", "a\0b"]
 )
-def test_what_is_no_location(location: str) -> None:
+def test_invalid_locations_are_refused(location: str) -> None:
     with pytest.raises(StoreError, match="is not a folder, file:///folder or s3://bucket/prefix"):
         parse_place(location)
 
 
-def test_an_error_says_found_expected_remedy() -> None:
+def test_an_error_has_found_expected_and_remedy() -> None:
     error = StoreError("It broke.", "Repair it.")
     assert str(error) == "It broke. Repair it."
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
@@ -54,7 +54,7 @@ def test_an_error_says_found_expected_remedy() -> None:
         (errno.EBADF, StoreError, "Check the disk"),
     ],
 )
-def test_disk_errors(number: int, kind: type[StoreError], remedy: str) -> None:
+def test_disk_errors_are_explained(number: int, kind: type[StoreError], remedy: str) -> None:
     with pytest.raises(StoreError, match=remedy) as caught, disk_errors(Path("/a/b")):
         raise OSError(number, os.strerror(number))
     assert type(caught.value) is kind

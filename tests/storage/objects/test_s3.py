@@ -32,14 +32,14 @@ def read(bucket: Bucket, key: str, etag: str | None = None) -> bytes:
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
+    """A port that accepts connections and never answers."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(16)
         yield server.getsockname()[1]
 
 
-def test_the_secret_is_in_no_repr() -> None:
+def test_no_repr_contains_the_secret() -> None:
     assert "s3cret" not in repr(S3Options(access_key="a", secret_key="s3cret"))
 
 
@@ -50,6 +50,21 @@ def test_boto3_is_imported_only_when_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
+
+
+def test_each_client_reads_the_environment_and_only_the_first_one_the_descriptions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def address() -> str:
+        client = make_client(S3Options(region="eu-west-1"))
+        return str(client.generate_presigned_url("get_object", Params={"Bucket": "b", "Key": "k"}))
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "first")
+    assert "Credential=first" in address()
+    monkeypatch.setattr("botocore.loaders.JSONFileLoader.load_file", None)  # no file can be read any more
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "second")
+    assert "Credential=second" in address()
 
 
 def test_put_fetch_list_remove(s3_options: S3Options, s3_bucket: str) -> None:
@@ -68,7 +83,7 @@ def test_put_fetch_list_remove(s3_options: S3Options, s3_bucket: str) -> None:
         read(bucket, "a/b.bin")
 
 
-def test_a_large_file_goes_up_in_parts(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
+def test_a_large_file_is_uploaded_in_parts(s3_options: S3Options, s3_bucket: str, tmp_path: Path) -> None:
     data = os.urandom(2 * PART_BYTES + 1)
     (tmp_path / "large").write_bytes(data)
     bucket = Bucket(s3_bucket, s3_options)
@@ -76,8 +91,8 @@ def test_a_large_file_goes_up_in_parts(s3_options: S3Options, s3_bucket: str, tm
     assert read(bucket, "large") == data
 
 
-def test_damage_is_seen(swift_options: S3Options, swift_bucket: str) -> None:
-    """Swift sends no checksum: boto3 alone would hand the damaged bytes on."""
+def test_damage_is_detected(swift_options: S3Options, swift_bucket: str) -> None:
+    """Swift sends no checksum: boto3 alone would return the damaged bytes."""
     Bucket(swift_bucket, swift_options).put("k", b"good bytes")
     proxy = FaultProxy(swift_options.endpoint_url or "", rate=1.0, faults=("flipped bit",))
     with running(proxy) as endpoint:
@@ -87,7 +102,7 @@ def test_damage_is_seen(swift_options: S3Options, swift_bucket: str) -> None:
             read(bucket, "k")
 
 
-def test_listings_have_pages(swift_options: S3Options, swift_bucket: str) -> None:
+def test_listings_are_paginated(swift_options: S3Options, swift_bucket: str) -> None:
     """Swift's pages have 20 keys here."""
     bucket = Bucket(swift_bucket, swift_options)
     with ThreadPoolExecutor(8) as pool:
@@ -118,20 +133,20 @@ def test_wrong_credentials(s3_options: S3Options, s3_bucket: str) -> None:
         assert secret not in f"{caught.value} {caught.value!r} {cause} {cause!r}"
 
 
-def test_half_of_the_credentials() -> None:
+def test_incomplete_credentials() -> None:
     with pytest.raises(StoreError, match=r"The S3 credentials for .* are not complete"):
         make_client(S3Options(access_key="a"))
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "http://", "http://user:s3cret@"])
-def test_an_endpoint_that_is_none(endpoint: str) -> None:
+def test_an_invalid_endpoint(endpoint: str) -> None:
     with pytest.raises(StoreError, match="Set it to an address such as https://host:9000") as caught:
         make_client(S3Options(endpoint_url=endpoint, access_key="a", secret_key="b"))
     assert "s3cret" not in str(caught.value)
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
-    """With the defaults, for they have to be bounded."""
+def test_a_closed_port(tmp_path: Path) -> None:
+    """With the defaults, because they have to be limited."""
     options = S3Options(f"http://127.0.0.1:{free_port()}", access_key="a", secret_key="b", path_style=True)
     started = time.monotonic()
     with pytest.raises(StoreError, match=r"127\.0\.0\.1:\d+ does not answer .*\. Check that it runs"):
@@ -139,7 +154,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_nobody_speaks(silent_port: int) -> None:
+def test_a_silent_server(silent_port: int) -> None:
     url = f"http://127.0.0.1:{silent_port}"
     options = S3Options(url, access_key="a", secret_key="b", path_style=True, read_timeout_s=0.2, attempts=1)
     started = time.monotonic()
@@ -157,7 +172,7 @@ def test_tls_with_checksum_trailers(tls_server: S3Server, tmp_path: Path) -> Non
     assert (read(bucket, "small"), read(bucket, "large")) == (b"1", data)
 
 
-def test_tls_with_a_certificate_that_nobody_trusts(tls_server: S3Server) -> None:
+def test_tls_with_an_untrusted_certificate(tls_server: S3Server) -> None:
     bucket = Bucket("b", replace(tls_server.options, verify_tls=True))
     with pytest.raises(StoreError, match=r"TLS with .* failed: certificate verify failed.*Name the bundle"):
         bucket.put("k", b"")
@@ -168,25 +183,25 @@ def test_tls_with_any_certificate(tls_server: S3Server) -> None:
         Bucket("no-such-bucket", replace(tls_server.options, verify_tls=False)).put("k", b"")
 
 
-def test_a_bundle_that_is_not_there(tls_server: S3Server) -> None:
+def test_a_missing_ca_bundle(tls_server: S3Server) -> None:
     with pytest.raises(StoreError, match="bundle"):
         Bucket("b", replace(tls_server.options, verify_tls="/nowhere.pem")).put("k", b"")
 
 
-def test_sixty_objects_through_a_quarter_of_faults(s3_server: S3Server, s3_bucket: str) -> None:
+def test_sixty_objects_survive_a_quarter_of_faults(s3_server: S3Server, s3_bucket: str) -> None:
     """boto3 alone loses about one in twelve GETs here."""
-    proxy = FaultProxy(s3_server.options.endpoint_url or "", rate=0.25)
+    proxy = FaultProxy(s3_server.options.endpoint_url or "", rate=0.25, stall_s=2.5)
     objects = {f"k/{n}": os.urandom(20_000) for n in range(60)}
     with running(proxy) as endpoint, ThreadPoolExecutor(8) as pool:
-        bucket = Bucket(s3_bucket, replace(s3_server.options, endpoint_url=endpoint, read_timeout_s=0.7))
+        bucket = Bucket(s3_bucket, replace(s3_server.options, endpoint_url=endpoint, read_timeout_s=2.0))
         list(pool.map(lambda item: bucket.put(*item), objects.items()))
         found = dict(pool.map(lambda key: (key, read(bucket, key)), objects))
     assert found == objects
     assert min(proxy.seen[fault] for fault in proxy.faults) > 0, proxy.seen
 
 
-def test_a_cut_transfer_goes_on_where_it_broke(s3_server: S3Server, s3_bucket: str) -> None:
-    """Every answer is cut in the middle: without going on, the whole would never come."""
+def test_an_interrupted_transfer_resumes(s3_server: S3Server, s3_bucket: str) -> None:
+    """Every response is cut in the middle: without resuming, the object would never be complete."""
     data = os.urandom(5_000)
     Bucket(s3_bucket, s3_server.options).put("k", data)
     proxy = FaultProxy(s3_server.options.endpoint_url or "", rate=1.0, faults=("cut body",))
@@ -196,8 +211,8 @@ def test_a_cut_transfer_goes_on_where_it_broke(s3_server: S3Server, s3_bucket: s
     assert proxy.seen["cut body"] > 5
 
 
-def test_a_large_file_through_faults(s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
-    """Parts that are refused or answered in vain are sent again, and the upload begins anew if need be."""
+def test_a_large_file_survives_faults(s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
+    """Parts that are refused or whose response is lost are sent again, and the upload restarts if necessary."""
     (tmp_path / "large").write_bytes(data := os.urandom(2 * PART_BYTES + 1))
     proxy = FaultProxy(s3_server.options.endpoint_url or "", rate=0.25, faults=("503", "lost answer"))
     with running(proxy) as endpoint:
@@ -208,7 +223,7 @@ def test_a_large_file_through_faults(s3_server: S3Server, s3_bucket: str, tmp_pa
 
 
 class _FailsOnce(BaseHTTPRequestHandler):
-    """The first answer is a 500 with the object's checksum, as rclone's is of an object that is just replaced."""
+    """The first answer is a 500 with the object's checksum, as rclone sends while an object is replaced."""
 
     asked = 0
 
@@ -223,7 +238,7 @@ class _FailsOnce(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def test_a_5xx_answer_with_a_checksum_is_asked_for_again() -> None:
+def test_a_5xx_answer_with_a_checksum_is_retried() -> None:
     """botocore 1.44.5 raises AttributeError there, and boto3 does not try again."""
     with HTTPServer(("127.0.0.1", 0), _FailsOnce) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -235,7 +250,7 @@ def test_a_5xx_answer_with_a_checksum_is_asked_for_again() -> None:
 
 
 def test_the_plain_loop_would_fail(s3_server: S3Server, s3_bucket: str) -> None:
-    """The fault test has teeth: boto3's own way to read fails through the same proxy."""
+    """Control for the test of faults: boto3's own reading fails through the same proxy."""
     Bucket(s3_bucket, s3_server.options).put("k", os.urandom(20_000))
     proxy = FaultProxy(s3_server.options.endpoint_url or "", rate=1.0, faults=("cut body",))
     with running(proxy) as endpoint:

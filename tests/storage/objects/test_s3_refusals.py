@@ -1,4 +1,4 @@
-"""Objects that a store refuses or cannot give, told from a store that is itself in trouble. By a proxy before Swift."""
+"""Refused or unreadable objects, distinguished from faults of the store, with a proxy in front of Swift."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -67,7 +67,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         ((503, "SlowDownRead", "Resource requested is unreadable"), UnansweredError, "Look at this object"),
     ],
 )
-def test_one_object_that_is_refused_is_that_objects_own(
+def test_a_refused_object_is_an_error_of_that_object(
     archive: Archive, refused: Refusals, own: tuple[int, str, str], kind: type[ObjectError], remedy: str
 ) -> None:
     refused["bad.mp4"] = own
@@ -79,15 +79,15 @@ def test_one_object_that_is_refused_is_that_objects_own(
 
 
 @pytest.mark.parametrize("code", ["InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestExpired", "AllAccessDisabled"])
-def test_credentials_that_are_refused_are_the_stores(archive: Archive, refused: Refusals, code: str) -> None:
+def test_refused_credentials_are_an_error_of_the_store(archive: Archive, refused: Refusals, code: str) -> None:
     refused["*"] = (403, code, "No.")
     with pytest.raises(StoreError, match="Check the access key") as caught:
         fetch(archive, "bad.mp4")
     assert not isinstance(caught.value, ObjectError)
 
 
-def test_a_store_that_is_away_is_no_objects_fault(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It fails at the object, and at the listing that is asked for then."""
+def test_an_unavailable_store_is_no_error_of_an_object(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails at the object, and at the listing that is requested next."""
     (entry, _) = archive.list()
     monkeypatch.setattr(archive.bucket, "options", replace(archive.bucket.options, endpoint_url="http://127.0.0.1:1"))  # type: ignore[attr-defined]
     del archive.bucket.client  # type: ignore[attr-defined]
@@ -96,10 +96,8 @@ def test_a_store_that_is_away_is_no_objects_fault(archive: Archive, monkeypatch:
     assert not isinstance(caught.value, ObjectError)
 
 
-def test_an_object_of_the_artifact_store_that_is_denied_stays_the_stores(
-    swift_options: S3Options, swift_bucket: str
-) -> None:
-    """Without the right to list, S3 answers so for what is not there yet: nothing is known about the object."""
+def test_a_denied_artifact_is_an_error_of_the_store(swift_options: S3Options, swift_bucket: str) -> None:
+    """Without permission to list, S3 answers this for missing objects: nothing is known about the object."""
     proxy = FaultProxy(str(swift_options.endpoint_url), 0.0, refused={"*": (403, "AccessDenied", "Access Denied")})
     with running(proxy) as endpoint, pytest.raises(StoreError) as caught:
         Bucket(swift_bucket, replace(swift_options, endpoint_url=endpoint)).fetch("k", BytesIO())

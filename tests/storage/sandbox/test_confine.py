@@ -1,4 +1,4 @@
-"""A process that confined itself can write below its folder, nowhere else, and connect to nobody."""
+"""A process that confined itself can write below its folder only and cannot open connections."""
 
 import subprocess
 import sys
@@ -81,7 +81,7 @@ def confined(program: str, tmp_path: Path, port: int = 9) -> str:
     return done.stdout
 
 
-def test_nothing_outside_can_be_changed_by_any_thread_begun_later(tmp_path: Path) -> None:
+def test_later_threads_cannot_change_anything_outside(tmp_path: Path) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:

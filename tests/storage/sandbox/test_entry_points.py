@@ -1,4 +1,4 @@
-"""The list of what a sandboxed child may run is right: each is there, and each caller is on it."""
+"""The list of a sandboxed child's entry points: each exists, and each caller's function is listed."""
 
 import ast
 import importlib
@@ -27,8 +27,8 @@ def test_another_function_is_refused_before_a_child_starts(function: object) -> 
         assert sandbox.pid is None
 
 
-def test_the_list_holds_no_function_that_nobody_calls() -> None:
-    """A name that left the callers leaves the list, too."""
+def test_every_listed_entry_point_is_used() -> None:
+    """A function without callers must be removed from the list."""
     used = {
         node.id
         for folder in ("tasks", "flows", "deployments")

@@ -1,4 +1,4 @@
-"""Numbers on the wire: what is sent comes out, and whatever else arrives is refused."""
+"""Numbers on the wire: they survive a round trip, and all other input is refused."""
 
 import math
 import socket
@@ -23,7 +23,7 @@ FINITE = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allo
 
 
 @given(numbers=st.lists(FINITE, max_size=wire.MOST_NUMBERS))
-def test_numbers_come_out_as_they_went_in(ends: tuple[socket.socket, socket.socket], numbers: list[float]) -> None:
+def test_numbers_survive_a_round_trip(ends: tuple[socket.socket, socket.socket], numbers: list[float]) -> None:
     sender, receiver = ends
     wire.send_numbers(sender, numbers)
     wire.send(sender, {"end": True})
@@ -32,7 +32,7 @@ def test_numbers_come_out_as_they_went_in(ends: tuple[socket.socket, socket.sock
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_a_number_that_is_not_finite_is_refused(ends: tuple[socket.socket, socket.socket], number: float) -> None:
+def test_numbers_that_are_not_finite_are_refused(ends: tuple[socket.socket, socket.socket], number: float) -> None:
     sender, receiver = ends
     wire.send_numbers(sender, (1, number))
     with pytest.raises(wire.WireError, match="not finite"):
@@ -40,7 +40,7 @@ def test_a_number_that_is_not_finite_is_refused(ends: tuple[socket.socket, socke
 
 
 @pytest.mark.parametrize("size_bytes", [1, 12, 8 * (wire.MOST_NUMBERS + 1), 1 << 30])
-def test_a_size_that_numbers_do_not_have_is_refused_before_it_is_read(size_bytes: int) -> None:
+def test_an_invalid_size_is_refused_before_reading(size_bytes: int) -> None:
     sender, receiver = socket.socketpair()
     with sender, receiver:
         receiver.settimeout(10)

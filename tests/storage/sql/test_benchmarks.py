@@ -1,4 +1,4 @@
-"""Benchmarks in SQL: every measurement is kept, and the newest one of each model and device speaks."""
+"""Benchmarks in SQL: every measurement is kept, and the newest one of each model and device is used."""
 
 import dataclasses
 from typing import Any
@@ -46,7 +46,7 @@ def row(model_version_id: int, frames_per_s: float, what: str = "model", **chang
     return dataclasses.replace(alone, what=what, **{**(STAGES if what == "pipeline" else {}), **changes})
 
 
-def test_each_measurement_is_a_row_as_it_was(engine: Engine) -> None:
+def test_each_measurement_is_stored_unchanged(engine: Engine) -> None:
     model = register_model(engine, make_model())
     rows = [row(model, 100.0), row(model, 60.0, "pipeline", temperature_c=61.5, flow_run_id="f"), row(model, 100.0)]
     assert [record_benchmark(engine, each) for each in rows] == [1, 2, 3]
@@ -58,7 +58,7 @@ def test_each_measurement_is_a_row_as_it_was(engine: Engine) -> None:
         assert each == dataclasses.asdict(expected)
 
 
-def test_it_began_its_seconds_ago(engine: Engine) -> None:
+def test_started_at_is_its_duration_ago(engine: Engine) -> None:
     model = register_model(engine, make_model())
     record_benchmark(engine, row(model, 100.0, seconds=3600.0))
     record_benchmark(engine, row(model, 100.0, seconds=1.0))
@@ -66,7 +66,7 @@ def test_it_began_its_seconds_ago(engine: Engine) -> None:
     assert str(first) < str(second)
 
 
-def test_the_newest_of_each_name_and_device_speaks(engine: Engine) -> None:
+def test_the_newest_of_each_name_and_device_is_used(engine: Engine) -> None:
     small = register_model(engine, make_model("1" * 64, "small"))
     large = register_model(engine, make_model("2" * 64, "large"))
     for each in (
@@ -108,7 +108,7 @@ def test_versions_of_a_name_are_not_mixed(engine: Engine) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_measurement_is_refused(engine: Engine, wrong: dict[str, Any]) -> None:
+def test_invalid_measurements_are_refused(engine: Engine, wrong: dict[str, Any]) -> None:
     model = register_model(engine, make_model())
     with pytest.raises(DatabaseError):
         record_benchmark(engine, dataclasses.replace(row(model, 100.0), **wrong))

@@ -1,4 +1,4 @@
-"""Videos, files and model versions: known by what they are, and which version the views show."""
+"""Videos, files and model versions: their identity, and the version that the views show."""
 
 import time
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_a_renamed_copy_is_the_same_video(engine: Engine) -> None:
     assert register_video(engine, make_video("b" * 64)) != first
 
 
-def test_files_are_known_by_what_was_last_read(engine: Engine) -> None:
+def test_files_are_recognised_by_the_last_read(engine: Engine) -> None:
     video_id = register_video(engine, make_video())
     ugly = "a'b\"\n../\udcff.mp4"
     record_file(engine, "archive/", ugly, 1, "e1", reason="no\x00thing")
@@ -64,7 +64,7 @@ def shown_names(engine: Engine) -> list[tuple[Any, ...]]:
     ]
 
 
-def test_views_follow_the_name_that_a_video_has_now(engine: Engine) -> None:
+def test_views_use_the_current_name_of_a_video(engine: Engine) -> None:
     video_id = register_video(engine, make_video())
     record_file(engine, "archive/", "a.mp4", 1, "e1", video_id=video_id)
     assert shown_names(engine) == [("a.mp4", 0)]
@@ -74,20 +74,20 @@ def test_views_follow_the_name_that_a_video_has_now(engine: Engine) -> None:
     assert known_files(engine, "archive/")["a.mp4"].gone
     time.sleep(0.01)
     mark_gone(engine, "archive/", ["z renamed.mp4"])
-    assert shown_names(engine) == [("z renamed.mp4", 1)], "its last name, marked"
+    assert shown_names(engine) == [("z renamed.mp4", 1)], "its last name, marked as gone"
     mark_seen(engine, "archive/", ["a.mp4"])
     assert shown_names(engine) == [("a.mp4", 0)]
     assert not known_files(engine, "archive/")["a.mp4"].gone
 
 
-def test_what_is_gone_is_in_no_quarantine(engine: Engine) -> None:
+def test_missing_files_are_not_in_quarantine(engine: Engine) -> None:
     record_file(engine, "archive/", "bad.mp4", 1, "e", reason="no video stream")
     assert len(list(query(engine, "SELECT * FROM quarantine")[1])) == 1
     mark_gone(engine, "archive/", ["bad.mp4"])
     assert list(query(engine, "SELECT * FROM quarantine")[1]) == []
 
 
-def test_ignored_files_are_replaced_by_what_is_ignored_now(engine: Engine) -> None:
+def test_ignored_files_are_replaced_by_the_current_ones(engine: Engine) -> None:
     first = {"a.txt": IgnoredFile(None, None, "text"), "b": IgnoredFile(9, "e", "a GIF picture")}
     record_ignored(engine, "archive/", first)
     assert ignored_files_of(engine, "archive/") == first
@@ -97,7 +97,7 @@ def test_ignored_files_are_replaced_by_what_is_ignored_now(engine: Engine) -> No
     assert ignored_files_of(engine, "archive/") == {"b": second["b"], "c\\udcff": second["c\udcff"]}
 
 
-def test_the_views_show_a_recording_that_grew_once(engine: Engine) -> None:
+def test_the_views_show_a_grown_recording_once(engine: Engine) -> None:
     part, whole = make_video(frames=20), make_video("b" * 64, frames=60)
     part_id, _, batch_id = planned_batch(engine, part)
     record_file(engine, "archive/", "a.ts", 1, "e1", video_id=part_id)
@@ -112,11 +112,13 @@ def test_the_views_show_a_recording_that_grew_once(engine: Engine) -> None:
     counted = "SELECT count(*), count(DISTINCT video_id) FROM (SELECT DISTINCT video_id, frame FROM keypoints) AS k"
     assert list(query(engine, counted)[1]) == [(60, 1)]
     record_file(engine, "archive/", "copy.ts", 1, "e1", video_id=part_id)
-    assert len(list(query(engine, "SELECT video FROM video_summary")[1])) == 2, "a copy of the part is a file again"
+    assert len(list(query(engine, "SELECT video FROM video_summary")[1])) == 2, (
+        "a copy of the partial file is a video again"
+    )
 
 
-def test_a_file_is_known_as_the_video_that_it_was_before_it_was_refused(engine: Engine) -> None:
-    """A recording that was met in mid-frame says so, and stays the one that it was."""
+def test_a_refused_file_keeps_its_former_video(engine: Engine) -> None:
+    """A recording that was read in the middle of a frame is refused, and keeps its former video."""
     first = register_video(engine, replace(make_video(), coded_bytes=9, coded_sha256="c" * 64))
     assert former_video(engine, "archive/", "a.flv") is None
     record_file(engine, "archive/", "a.flv", 1, "e1", video_id=first)
@@ -131,7 +133,7 @@ def test_a_file_is_known_as_the_video_that_it_was_before_it_was_refused(engine: 
     assert former_video(engine, "archive/", "b.flv") is None
 
 
-def test_a_file_that_is_gone_keeps_its_date(engine: Engine) -> None:
+def test_a_missing_file_keeps_its_date(engine: Engine) -> None:
     for key in ("stays", "gone"):
         record_file(engine, "archive/", key, 1, "e", reason="empty")
     time.sleep(0.01)
@@ -143,7 +145,7 @@ def test_a_file_that_is_gone_keeps_its_date(engine: Engine) -> None:
     assert seen["gone"].utcoffset().total_seconds() == 0
 
 
-def test_the_model_found_is_the_one_registered_last(engine: Engine) -> None:
+def test_a_name_finds_the_model_registered_last(engine: Engine) -> None:
     assert find_model(engine, "posenet-075") is None
     old, new = make_model("1" * 64), make_model("2" * 64)
     first, second = register_model(engine, old), register_model(engine, new)
@@ -153,13 +155,13 @@ def test_the_model_found_is_the_one_registered_last(engine: Engine) -> None:
     assert find_model(engine, "posenet-075") == (first, old)
 
 
-def test_a_model_is_found_by_its_hash_and_by_its_name_only_where_it_looks_at_every_frame(engine: Engine) -> None:
+def test_names_find_only_versions_of_every_frame(engine: Engine) -> None:
     whole = make_model("1" * 64)
     sampled = replace(make_model("2" * 64), frames_per_second=2.0)
     first, second = register_model(engine, whole), register_model(engine, sampled)
     assert find_model(engine, "posenet-075") == (first, whole)
     assert find_model(engine, "2" * 12) == (second, sampled)
-    assert find_model(engine, "2" * 7) is None, "too short to be meant"
+    assert find_model(engine, "2" * 7) is None, "too short for a hash"
     assert find_model(engine, "3" * 12) is None
     named_like_a_hash = make_model("4" * 64, name="deadbeef")
     third = register_model(engine, named_like_a_hash)
@@ -171,7 +173,7 @@ def shown(engine: Engine) -> int:
         return connection.execute(select(shown_models.c.model_version_id)).scalar_one()
 
 
-def test_the_views_flip_when_the_new_version_has_done_what_the_old_has(engine: Engine) -> None:
+def test_the_views_switch_when_the_new_version_has_processed_the_same_frames(engine: Engine) -> None:
     video = make_video(frames=100)
     video_id, old, batch_id = planned_batch(engine, video, length=50)
     assert show_when_complete(engine, "pose", old)
@@ -195,8 +197,8 @@ def test_the_views_flip_when_the_new_version_has_done_what_the_old_has(engine: E
     assert show_when_complete(engine, "pose", new)
 
 
-def test_a_choice_by_hand_stays_until_it_is_taken_back(engine: Engine) -> None:
-    """Both versions have done all that there is, so that each batch would show its own."""
+def test_a_persons_choice_stays_until_it_is_revoked(engine: Engine) -> None:
+    """Both versions have processed everything, so each batch would show its own."""
     versions = [register_model(engine, make_model(digit * 64)) for digit in "12"]
     chosen, other = versions
     show_model(engine, "pose", chosen)
@@ -211,7 +213,7 @@ def test_a_choice_by_hand_stays_until_it_is_taken_back(engine: Engine) -> None:
     assert shown(engine) == chosen
 
 
-def test_a_choice_for_one_task_says_nothing_of_another(engine: Engine) -> None:
+def test_a_choice_for_one_task_does_not_affect_another(engine: Engine) -> None:
     pose, labels = register_model(engine, make_model()), register_model(engine, make_model("c" * 64, "cars"))
     show_model(engine, "pose", pose)
     assert show_when_complete(engine, "classification", labels)

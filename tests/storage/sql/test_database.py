@@ -1,4 +1,4 @@
-"""Opening, faults in plain words without a password, and reading only."""
+"""Opening, clear errors without a password, and read-only queries."""
 
 import re
 import sqlite3
@@ -17,7 +17,7 @@ from tests.storage.samples import make_video
 
 
 def assert_tells_no_password(error: BaseException, password: str) -> None:
-    """Neither the error nor any of those that led to it."""
+    """Neither the error nor any of its causes."""
     at: BaseException | None = error
     while at is not None:
         assert password not in str(at)
@@ -28,7 +28,7 @@ def assert_tells_no_password(error: BaseException, password: str) -> None:
 # Opening
 
 
-def test_a_sqlite_file_is_made_with_its_folder_and_set_up_to_last(tmp_path: Path) -> None:
+def test_a_sqlite_file_is_created_with_its_folder_and_durable_settings(tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/some/folder/nightjar.sqlite")
     with reading(engine) as connection:
         settings = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
@@ -37,7 +37,7 @@ def test_a_sqlite_file_is_made_with_its_folder_and_set_up_to_last(tmp_path: Path
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
-def test_postgresql_goes_by_several_names_and_in_utc(pg_url: str, scheme: str) -> None:
+def test_postgresql_accepts_several_schemes_and_uses_utc(pg_url: str, scheme: str) -> None:
     engine = open_database(pg_url.replace("postgresql", scheme, 1))
     with reading(engine) as connection:
         assert connection.execute(text("SHOW timezone")).scalar() == "UTC"
@@ -55,7 +55,7 @@ def test_writers_exclude_each_other_and_readers_do_not_wait(tmp_path: Path) -> N
         other.close()
 
 
-def test_a_transaction_that_fails_leaves_nothing(engine: Engine) -> None:
+def test_a_failed_transaction_leaves_nothing(engine: Engine) -> None:
     row = text(
         "INSERT INTO archive_files (archive, key, size_bytes, etag, video_id, reason, seen_at, read_at) "
         "VALUES ('a', 'k', 1, 'e', NULL, 'r', :noon, :noon)"
@@ -87,7 +87,7 @@ def test_a_transaction_that_fails_leaves_nothing(engine: Engine) -> None:
         "postgresql://me:p@x/secret-word@host/db",
     ],
 )
-def test_an_address_of_something_else_is_refused(url: str) -> None:
+def test_another_scheme_is_refused(url: str) -> None:
     with pytest.raises(DatabaseError, match="Set NIGHTJAR_DATABASE_URL to sqlite:///PATH or postgresql://") as caught:
         open_database(url)
     assert_tells_no_password(caught.value, "secret-word")
@@ -112,7 +112,7 @@ def damaged(url: str, change: dict[str, str]) -> str:
 
 
 @pytest.mark.parametrize("fault", PG_FAULTS)
-def test_a_server_that_does_not_let_us_in_is_one_clear_error(pg_url: str, fault: str) -> None:
+def test_a_refused_login_is_one_clear_error(pg_url: str, fault: str) -> None:
     change, expected = PG_FAULTS[fault]
     with pytest.raises(DatabaseError, match=expected) as caught:
         open_database(damaged(pg_url, change))
@@ -120,7 +120,7 @@ def test_a_server_that_does_not_let_us_in_is_one_clear_error(pg_url: str, fault:
     assert_tells_no_password(caught.value, str(make_url(pg_url).password))
 
 
-def test_a_server_that_goes_away_is_one_clear_error_and_comes_back(pg_url: str, pg_admin_url: str) -> None:
+def test_a_server_that_stops_is_one_clear_error_until_it_restarts(pg_url: str, pg_admin_url: str) -> None:
     engine = open_database(pg_url)
     migrate(engine)
 
@@ -137,7 +137,7 @@ def test_a_server_that_goes_away_is_one_clear_error_and_comes_back(pg_url: str, 
     engine.dispose()
 
 
-def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
+def test_a_foreign_file_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "holiday.mp4"
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(DatabaseError, match="Give the path of another file"):
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     assert path.read_bytes() == b"not a database at all" * 100
 
 
-def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_an_impossible_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DatabaseError, match=r"The database's folder .* cannot be created"):
         open_database(f"sqlite:///{tmp_path}/file/nightjar.sqlite")
@@ -160,14 +160,14 @@ SQLITE_FAULTS = {
 
 
 @pytest.mark.parametrize("pragma", SQLITE_FAULTS)
-def test_a_file_that_cannot_be_written_is_one_clear_error(tmp_path: Path, pragma: str) -> None:
+def test_a_read_only_file_is_one_clear_error(tmp_path: Path, pragma: str) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/nightjar.sqlite")
     event.listen(engine, "checkout", lambda connection, *_: connection.execute(pragma))
     with pytest.raises(DatabaseError, match=SQLITE_FAULTS[pragma]):
         migrate(engine)
 
 
-def test_the_doctor_is_told_what_answers_or_what_is_wrong(database_url: str) -> None:
+def test_a_check_reports_the_schema_and_no_password(database_url: str) -> None:
     engine = open_database(database_url)
     with pytest.raises(DatabaseError, match="has schema None, and this Nightjar needs"):
         check(engine)
@@ -180,14 +180,14 @@ def test_the_doctor_is_told_what_answers_or_what_is_wrong(database_url: str) -> 
 # Reading only
 
 
-def test_a_query_gives_names_and_rows_as_they_come(engine: Engine) -> None:
+def test_a_query_yields_names_and_rows_as_a_stream(engine: Engine) -> None:
     register_video(engine, make_video())
     columns, rows = query(engine, "SELECT sha256, 7 % 4 AS three, ':x %s' AS text FROM videos -- ; a comment")
     assert columns == ["sha256", "three", "text"]
     assert list(rows) == [("a" * 64, 3, ":x %s")]
 
 
-def test_a_query_of_many_rows_is_not_gathered(engine: Engine) -> None:
+def test_a_query_of_many_rows_is_not_collected_in_memory(engine: Engine) -> None:
     digits = "(SELECT 0 AS n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5)"
     _, rows = query(engine, "SELECT 1 FROM " + ", ".join(f"{digits} AS t{n}" for n in range(12)))  # 2 thousand million
     assert next(rows) == (1,)
@@ -219,7 +219,7 @@ def test_a_query_of_many_rows_is_not_gathered(engine: Engine) -> None:
         "SELEC",
     ],
 )
-def test_whatever_is_not_one_select_is_refused(engine: Engine, sql: str) -> None:
+def test_everything_but_a_single_select_is_refused(engine: Engine, sql: str) -> None:
     register_video(engine, make_video())
     with pytest.raises(DatabaseError, match=r"Give one SELECT.*docs/schema.md"):
         list(query(engine, sql)[1])
@@ -232,7 +232,7 @@ HALFWAY = {
 }
 
 
-def test_an_error_halfway_is_one_of_ours(engine: Engine) -> None:
+def test_an_error_while_reading_rows_is_a_database_error(engine: Engine) -> None:
     register_video(engine, make_video(frames=100))
     with pytest.raises(DatabaseError, match=r"overflow|division by zero"):
         list(query(engine, HALFWAY[engine.dialect.name])[1])

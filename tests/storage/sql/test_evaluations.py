@@ -1,4 +1,4 @@
-"""Evaluations in SQL: one row a model version and protocol, and figures only with a truth to have them of."""
+"""Evaluations in SQL: one row per model version and protocol, and figures only with a ground truth."""
 
 import dataclasses
 import json
@@ -8,14 +8,14 @@ from sqlalchemy import Engine
 
 from storage.sql.catalogue import register_model
 from storage.sql.database import DatabaseError
-from storage.sql.evaluations import Evaluation, comparable_accuracy, find_evaluation, record_evaluation
+from storage.sql.evaluations import NOT_EVALUATED, Evaluation, comparable_accuracy, find_evaluation, record_evaluation
 from storage.sql.query import query
 from tests.storage.samples import make_model
 
 ONE = Evaluation("p" * 64, "{}", "multi", 80, 86, 0.29, 0.09, 0.23, 0.07, 0.12, 0.59, 400.0, "CPU (test)", "f32")
 
 
-def test_what_is_measured_again_is_the_row_that_is_there(engine: Engine) -> None:
+def test_a_repeated_measurement_has_the_same_row(engine: Engine) -> None:
     model = register_model(engine, make_model())
     assert find_evaluation(engine, model, ONE.protocol_sha256) is None
     assert record_evaluation(engine, model, ONE) == ONE
@@ -33,7 +33,7 @@ def test_another_protocol_or_model_is_another_row(engine: Engine) -> None:
     assert find_evaluation(engine, first, single.protocol_sha256) == single
 
 
-def test_an_agreement_has_no_ap_and_the_others_have_one(engine: Engine) -> None:
+def test_only_an_agreement_has_no_ap(engine: Engine) -> None:
     model = register_model(engine, make_model())
     nothing = {"ap": None, "ap50": None, "ap75": None, "ar": None, "pck": None}
     record_evaluation(engine, model, dataclasses.replace(ONE, mode="agreement", **nothing))
@@ -42,7 +42,7 @@ def test_an_agreement_has_no_ap_and_the_others_have_one(engine: Engine) -> None:
             record_evaluation(engine, model, dataclasses.replace(wrong, protocol_sha256="w" * 64))
 
 
-def test_only_what_saw_the_same_pictures_is_compared(engine: Engine) -> None:
+def test_only_evaluations_of_the_same_pictures_are_compared(engine: Engine) -> None:
     def held(version: str, pictures: str, ap: float, mode: str = "multi") -> None:
         protocol = json.dumps({"truth_sha256": "t", "images_sha256": pictures, "decoder": version})
         model = register_model(engine, make_model(version * 64))
@@ -51,9 +51,12 @@ def test_only_what_saw_the_same_pictures_is_compared(engine: Engine) -> None:
             engine, model, dataclasses.replace(ONE, protocol=protocol, protocol_sha256=sha256, mode=mode, ap=ap)
         )
 
-    assert comparable_accuracy(engine) == {}
+    assert comparable_accuracy(engine) == NOT_EVALUATED
     held("1", "old", 0.9)
     held("2", "new", 0.3)
     held("1", "new", 0.2)
     held("3", "other", 0.8, mode="single")
-    assert comparable_accuracy(engine) == {"1" * 64: 0.2, "2" * 64: 0.3}
+    found = comparable_accuracy(engine)
+    assert found.ap == {"1" * 64: 0.2, "2" * 64: 0.3}
+    assert (found.images, found.people, found.truth_sha256) == (80, 86, "t")
+    assert {(one.model, one.mean_oks, one.device) for one in found.versions} == {("posenet-075", 0.29, "CPU (test)")}

@@ -1,4 +1,4 @@
-"""A classifier's rows: written and read back alike, in SQL and Parquet, refused where they are not the segment's."""
+"""A classifier's rows: equal when read back from SQL and Parquet, refused if they belong to another segment."""
 
 import dataclasses
 import itertools
@@ -42,7 +42,7 @@ CAR = make_model("c" * 64, "car-classifier", "classification")
 
 @given(drawn=st.data())
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_write_then_read_is_the_identity(engine: Engine, drawn: st.DataObject) -> None:
+def test_rows_survive_a_round_trip(engine: Engine, drawn: st.DataObject) -> None:
     with engine.begin() as connection:
         for table in ("classifications", "batch_segments", "segments"):
             connection.execute(text(f"DELETE FROM {table}"))
@@ -56,7 +56,7 @@ def test_write_then_read_is_the_identity(engine: Engine, drawn: st.DataObject) -
     assert_same(read_labels(engine, video_id, model_version_id, 0, 60), rows)
 
 
-def test_a_segment_is_replaced_whole_and_loaded_once(engine: Engine) -> None:
+def test_a_segment_is_replaced_completely_and_loaded_once(engine: Engine) -> None:
     _, _, batch_id = planned_batch(engine, VIDEO, length=100, model=CAR)
     result = Result(VIDEO, Segment(VIDEO.sha256, 0, 100), "c" * 64, make_labels(0, 100), make_report(100))
     late = must_claim(engine, batch_id)
@@ -83,7 +83,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
-def test_what_is_not_the_segments_is_refused(bad: dict[str, Any]) -> None:
+def test_rows_of_another_segment_are_refused(bad: dict[str, Any]) -> None:
     good = make_labels(0, 2)
     check_rows(good, SEGMENT)
     rows = dataclasses.replace(good, **bad)
@@ -93,8 +93,8 @@ def test_what_is_not_the_segments_is_refused(bad: dict[str, Any]) -> None:
         encode_result(Result(VIDEO, SEGMENT, "c" * 64, rows, make_report(60)))
 
 
-def test_a_label_without_an_end_is_not_unfolded(tmp_path: Path) -> None:
-    """One text of 10 MB, named by each of 60 rows, is 100 KB of Parquet and would be 2.4 GB of numpy texts."""
+def test_a_very_long_label_is_refused(tmp_path: Path) -> None:
+    """One text of 10 MB in 60 rows takes 100 KB of Parquet and would become 2.4 GB of numpy texts."""
     path = tmp_path / "result.parquet"
     path.write_bytes(encode_result(Result(VIDEO, SEGMENT, "c" * 64, make_labels(0, 60), make_report(60))))
     table = pq.read_table(path)
@@ -104,8 +104,8 @@ def test_a_label_without_an_end_is_not_unfolded(tmp_path: Path) -> None:
         decode_result(path.read_bytes(), path.name)
 
 
-def test_a_result_file_of_before_there_were_labels_is_read() -> None:
-    """The metadata of poses and their columns are what they were."""
+def test_a_result_file_from_before_labels_is_read() -> None:
+    """The metadata and columns of poses are unchanged."""
     from tests.storage.test_parquet import make_result
 
     schema = pq.read_schema(pa.BufferReader(encode_result(make_result())))
@@ -118,7 +118,7 @@ def test_a_result_file_of_before_there_were_labels_is_read() -> None:
 
 
 def night(engine: Engine, frames_per_second: float | None, frames: list[int]) -> None:
-    """One video, of which these frames were looked at: cars in frames 0 to 39 and 60 to 79, at 25 frames/s."""
+    """One video, of which these frames were processed: cars in frames 0 to 39 and 60 to 79, at 25 frames/s."""
     model = dataclasses.replace(CAR, frames_per_second=frames_per_second)
     video_id, model_version_id, batch_id = planned_batch(engine, VIDEO, length=100, model=model)
     record_file(engine, "archive/", "street.mp4", 1, "e", video_id=video_id)
@@ -153,8 +153,10 @@ def test_a_gap_ends_an_interval_unless_sampling_explains_it(engine: Engine) -> N
 @pytest.mark.parametrize(
     ("frames_per_second", "runs"), [(1.0, [(0.0, 1.12, 2)]), (None, [(0.0, 0.0, 1), (1.12, 1.12, 1)])]
 )
-def test_frames_a_second_apart(engine: Engine, frames_per_second: float | None, runs: list[Any]) -> None:
-    """28 frames are 1.12 s: a step where one frame a second is looked at, a hole where every frame is."""
+def test_frames_one_second_apart_form_intervals(
+    engine: Engine, frames_per_second: float | None, runs: list[Any]
+) -> None:
+    """28 frames are 1.12 s: one step at one frame per second, but a gap if every frame is processed."""
     night(engine, frames_per_second, [0, 28])
     assert [row[2:5] for row in query(engine, ASK)[1]] == runs
 
@@ -200,13 +202,13 @@ def test_the_score_of_an_interval_is_of_its_own_label(engine: Engine) -> None:
     ]
 
 
-def test_a_hole_ends_an_interval_and_its_hysteresis(engine: Engine) -> None:
+def test_a_gap_ends_an_interval_and_its_hysteresis(engine: Engine) -> None:
     found = intervals_of(engine, [0.9, 0.6, 0.6, 0.9], HYSTERESIS, [0, 1, 60, 61])
     assert found == [("car", 0, 1), ("not_car", 60, 60), ("car", 61, 61)]
 
 
 def reference_intervals(cars: list[float], settings: LabelSettings) -> list[tuple[str, int, int]]:
-    """The same by a plain loop."""
+    """Compute the same by a plain loop."""
     inside, states = False, []
     for p in np.array(cars, np.float32).astype(float):
         inside = p >= settings.enter_score or (inside and p >= settings.leave_score)
@@ -251,6 +253,6 @@ def test_settings_are_replaced_and_removed(engine: Engine) -> None:
 @pytest.mark.parametrize(
     "bad", [{"leave_score": 0.8}, {"enter_score": 1.1}, {"min_duration_s": -1}, {"other_label": "car"}]
 )
-def test_settings_that_make_no_sense(bad: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Give"):
         dataclasses.replace(HYSTERESIS, **bad)

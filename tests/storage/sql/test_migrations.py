@@ -1,5 +1,6 @@
-"""The migrations make what tables.py says, once, whoever runs them; and docs/schema.md tells all of it."""
+"""The migrations create the tables of tables.py once, for any caller; docs/schema.md describes all of them."""
 
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -16,13 +17,15 @@ from sqlalchemy import Connection, Engine, inspect, text
 from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import quarantine_segment
-from storage.sql.catalogue import record_file, register_video, show_when_complete
+from storage.sql.catalogue import record_file, register_model, register_video, show_when_complete
 from storage.sql.database import DatabaseError, _alembic_config, check, migrate, open_database, writing
+from storage.sql.evaluations import find_evaluation, record_evaluation
 from storage.sql.query import query
 from storage.sql.tables import metadata
 from storage.sql.views import drop_views, view_queries
 from tests.storage.older_database import make_older
-from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.sql.test_evaluations import ONE as EVALUATED
 from tests.storage.workers import migrate_it
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "schema.md"
@@ -31,7 +34,7 @@ COLUMN_END = re.compile(r",\s*(?![^(]*\))|\n")
 
 
 def described(connection: Connection, schema: str | None = None) -> set[tuple[str, ...]]:
-    """The tables, columns, constraints and indexes as the database tells them, in no order."""
+    """The tables, columns, constraints and indexes as the database reports them, unordered."""
     if connection.dialect.name == "sqlite":
         rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type <> 'view' AND sql IS NOT NULL"))
         lines = ((name, line.strip().rstrip(",")) for name, sql in rows for line in re.split(COLUMN_END, sql))
@@ -53,7 +56,7 @@ FROM pg_constraint WHERE connamespace = CAST(:schema AS regnamespace)
 """
 
 
-def test_the_migrated_database_is_what_tables_say(engine: Engine, tmp_path: Path) -> None:
+def test_the_migrated_database_equals_tables(engine: Engine, tmp_path: Path) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("CREATE SCHEMA direct"))
@@ -84,7 +87,7 @@ def test_migrating_works_from_any_folder(database_url: str, tmp_path: Path, monk
     engine.dispose()
 
 
-def test_processes_that_migrate_at_once_do_not_hurt_each_other(database_url: str) -> None:
+def test_concurrent_migrations_do_not_interfere(database_url: str) -> None:
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tests.storage.workers"])
     three = [processes.Process(target=migrate_it, args=(database_url,)) for _ in range(3)]
@@ -107,6 +110,21 @@ def test_a_newer_database_is_refused(engine: Engine) -> None:
         migrate(engine)
 
 
+def test_evaluations_survive_their_new_column_and_the_way_back(engine: Engine) -> None:
+    """A doubtful speed is newer than the way back, and goes."""
+    model, config = register_model(engine, make_model()), _alembic_config()
+    record_evaluation(engine, model, EVALUATED)
+    record_evaluation(engine, model, dataclasses.replace(EVALUATED, protocol_sha256="d" * 64, inferences_per_s=None))
+    for revision in ("0026", "head"):
+        with writing(engine) as connection:
+            config.attributes["connection"] = connection
+            (command.downgrade if revision == "0026" else command.upgrade)(config, revision)
+    assert find_evaluation(engine, model, EVALUATED.protocol_sha256) == EVALUATED
+    assert list(query(engine, "SELECT evaluation_id, inferences_per_s FROM evaluations")[1]) == [(1, 400.0)]
+    record_evaluation(engine, model, dataclasses.replace(EVALUATED, protocol_sha256="e" * 64))
+    assert list(query(engine, "SELECT count(DISTINCT evaluation_id) FROM evaluations")[1]) == [(2,)]
+
+
 def test_down_and_up_again(engine: Engine) -> None:
     config = _alembic_config()
     with writing(engine) as connection:
@@ -118,7 +136,19 @@ def test_down_and_up_again(engine: Engine) -> None:
     assert set(inspect(engine).get_view_names()) == set(view_queries(engine.dialect.name))
 
 
-def test_a_view_of_a_user_on_ours_is_named_as_what_is_in_the_way(pg_url: str) -> None:
+def test_a_table_may_become_a_view_of_its_name(engine: Engine) -> None:
+    """As `events` did: the views are dropped before the migrations, when it is still a table."""
+    config = _alembic_config()
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0028")
+    assert "events" in inspect(engine).get_table_names()
+    migrate(engine)
+    assert "events" in inspect(engine).get_view_names()
+    assert "event_rows" in inspect(engine).get_table_names()
+
+
+def test_a_users_view_that_blocks_a_migration_is_named(pg_url: str) -> None:
     engine = open_database(pg_url)
     migrate(engine)
     with writing(engine) as connection:
@@ -129,18 +159,18 @@ def test_a_view_of_a_user_on_ours_is_named_as_what_is_in_the_way(pg_url: str) ->
     engine.dispose()
 
 
-def test_a_changed_view_comes_with_a_migration() -> None:
-    """Without one, databases that exist keep the old view. After adding it, write its number and the new hash here."""
+def test_a_changed_view_requires_a_migration() -> None:
+    """Existing databases keep the old view without a migration. Add one, and write its number and the new hash here."""
     written = json.dumps([view_queries(dialect) for dialect in ("sqlite", "postgresql")])
     head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
-    assert (head, hashlib.sha256(written.encode()).hexdigest()[:16]) == ("0025", "e7360618a6ed655a")
+    assert (head, hashlib.sha256(written.encode()).hexdigest()[:16]) == ("0035", "80c06598cb20c477")
 
 
-# Databases of before the first release
+# Databases from before the first release
 
 
 @pytest.mark.parametrize("revision", ["0001", "0009", "0023"])
-def test_a_database_of_before_the_first_release_is_refused_and_left_alone(database_url: str, revision: str) -> None:
+def test_a_database_from_before_the_first_release_is_refused_unchanged(database_url: str, revision: str) -> None:
     engine = open_database(database_url)
     make_older(engine, revision)
     for use in (migrate, check):
@@ -163,7 +193,7 @@ def test_a_database_of_before_the_first_release_is_refused_and_left_alone(databa
 
 
 def fill(engine: Engine) -> None:
-    """Two videos, one twice in the archive; one of three segments is done, one quarantined, one left; a bad file."""
+    """Two videos, one twice in the archive; three segments: one done, one quarantined, one planned; a bad file."""
     video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=60), length=20)
     other = register_video(engine, make_video("b" * 64))
     record_file(engine, "archive/", "été.mp4", 1234, "e1", video_id=video_id)
@@ -194,7 +224,7 @@ def rounded(rows: Any) -> list[tuple[Any, ...]]:
     return [tuple(np.float32(value) if isinstance(value, float) else value for value in row) for row in rows]
 
 
-def test_the_views_answer_alike_on_both_databases(pg_url: str, tmp_path: Path) -> None:
+def test_the_views_give_equal_answers_on_both_databases(pg_url: str, tmp_path: Path) -> None:
     engines = [open_database(url) for url in (f"sqlite:///{tmp_path}/nightjar.sqlite", pg_url)]
     for engine in engines:
         migrate(engine)
@@ -207,7 +237,7 @@ def test_the_views_answer_alike_on_both_databases(pg_url: str, tmp_path: Path) -
         engine.dispose()
 
 
-def test_the_views_say_what_is_so(engine: Engine) -> None:
+def test_the_views_give_the_expected_rows(engine: Engine) -> None:
     fill(engine)
     poses, (_, rows) = make_poses(0, 19), query(engine, QUESTIONS[0])
     found = ~np.isnan(poses.keypoints[:, :, 0])
@@ -227,13 +257,30 @@ def test_the_views_say_what_is_so(engine: Engine) -> None:
 
 
 def test_one_keypoint_is_one_scan(pg_url: str) -> None:
-    """PostgreSQL's plan: poses once, and of the 17 arms one."""
+    """PostgreSQL's plan reads poses once, for one of the 17 arms."""
     engine = open_database(pg_url)
     migrate(engine)
     with engine.connect() as connection:
         plan = connection.execute(text("EXPLAIN SELECT * FROM keypoints WHERE keypoint = 'nose'")).scalars().all()
     assert sum("on poses" in line for line in plan) == 1
     assert not any("Append" in line for line in plan)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("view", ["keypoints", "people"])
+def test_tracks_are_looked_up_only_where_they_are_asked_for(view: str, pg_url: str) -> None:
+    """PostgreSQL's plan: the joins that find a row's track are left out, also of sums over all rows."""
+    engine = open_database(pg_url)
+    migrate(engine)
+
+    def tables_read(sql: str) -> set[str]:
+        with engine.connect() as connection:
+            plan = connection.execute(text(f"EXPLAIN {sql}")).scalars()
+            return {name for line in plan for name in re.findall(r" on (\w+)", line)}
+
+    for sql in (f"SELECT count(*) FROM {view}", f"SELECT video, frame, person FROM {view}"):
+        assert not tables_read(sql) & {"pose_tracks", "analyses"}
+    assert tables_read(f"SELECT track FROM {view}") >= {"pose_tracks", "analyses"}
     engine.dispose()
 
 
@@ -257,7 +304,7 @@ def test_the_document_names_every_table_view_and_column(engine: Engine) -> None:
     assert documented() == {name: {column["name"] for column in found.get_columns(name)} for name in names}
 
 
-def test_the_joins_of_the_document_answer(engine: Engine) -> None:
+def test_the_joins_of_the_document_return_rows(engine: Engine) -> None:
     fill(engine)
     joins = re.findall(r"```sql\n(.*?)```", SCHEMA.read_text(), re.DOTALL)
     assert len(joins) == 5

@@ -1,4 +1,4 @@
-"""Query plans on a large archive, and counts of the steps that SQLite takes: the cost follows the answer's size."""
+"""Query plans on a large archive, and SQLite's number of steps: the cost depends on the size of the answer."""
 
 import os
 import re
@@ -13,11 +13,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from storage.ledger.account import read_batch, read_crowds, read_devices, read_notes, read_refused, read_whole_videos
+from storage.ledger.analyses import awaiting
 from storage.ledger.batches import count_segments, expect_segments, finish_batch, start_batch
 from storage.ledger.commit import commit_segment
 from storage.sql.catalogue import mark_gone, mark_seen, record_file, show_model
 from storage.sql.database import open_database, reading
 from tests.servers_postgres import write_migrated
+from tests.storage.analysed import analyse_all
 from tests.storage.many_videos import key_of, multiply
 from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 
@@ -26,19 +28,20 @@ STEP = 100  # instructions of SQLite's virtual machine
 
 
 def archive_of(engine: Engine, videos: int) -> tuple[int, int]:
-    """So many videos, all done: (model_version_id, batch_id)."""
+    """Insert this number of videos, all done: (model_version_id, batch_id)."""
     video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=20))
     record_file(engine, "archive/", key_of(0), 1234, "etag", video_id=video_id)
     show_model(engine, "pose", model_version_id)
     assert commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 20), make_report(20), "key", "0" * 64)
     finish_batch(engine, batch_id)
+    analyse_all(engine)
     multiply(engine, videos)
     return model_version_id, batch_id
 
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Engine]]:
-    """Number of videos -> a SQLite database that knows so many, all in one archive and done by batch 1."""
+    """Number of videos -> a SQLite database with this number, all in one archive and done by batch 1."""
     folder = tmp_path_factory.mktemp("plans")
     made: dict[int, Engine] = {}
     for videos in (SMALL, LARGE):
@@ -71,6 +74,10 @@ FEW = [
     "SELECT * FROM video_names WHERE video_id = 7",
     "SELECT * FROM keypoints WHERE video_id = 7",
     "SELECT * FROM keypoints WHERE video_id = 7 AND frame < 3 AND keypoint = 'nose'",
+    "SELECT * FROM people WHERE video_id = 7",
+    "SELECT video, track FROM people WHERE video_id = 7 AND frame < 3",
+    "SELECT * FROM track_summary WHERE video_id = 7",
+    "SELECT * FROM track_motion WHERE video_id = 7",
     "SELECT * FROM quarantine",
     "SELECT * FROM quarantine WHERE archive = 'archive/'",
     "SELECT * FROM batch_summary",
@@ -81,28 +88,31 @@ ALL = [
     f"SELECT * FROM video_summary WHERE video = '{key_of(7)}'",
     f"SELECT * FROM keypoints WHERE video = '{key_of(7)}'",
     "SELECT video, count(*) FROM keypoints WHERE keypoint = 'nose' GROUP BY video",
+    "SELECT video, track, count(*) FROM people GROUP BY video, track",
+    f"SELECT * FROM people WHERE video = '{key_of(7)}'",
+    "SELECT * FROM track_summary",
+    "SELECT video, track, max(speed_px_per_s) FROM track_motion GROUP BY video, track",
     "SELECT * FROM video_names",
     "SELECT * FROM device_summary",
     "SELECT * FROM presence_intervals",
+    "SELECT * FROM absence",
     "SELECT video, most_people FROM pose_seconds JOIN video_summary USING (video_id, model_version_id)",
 ]
 
 
 @pytest.mark.parametrize("sql", FEW)
-def test_a_few_rows_of_a_large_archive_cost_what_those_of_a_small_one_do(engines: dict[int, Engine], sql: str) -> None:
+def test_a_few_rows_cost_the_same_in_small_and_large_archives(engines: dict[int, Engine], sql: str) -> None:
     assert steps(engines[LARGE], sql) <= steps(engines[SMALL], sql) + 10
 
 
 @pytest.mark.parametrize("sql", ALL)
-def test_all_rows_cost_ten_times_as_much_where_there_are_ten_times_as_many(
-    engines: dict[int, Engine], sql: str
-) -> None:
+def test_the_cost_of_all_rows_is_linear(engines: dict[int, Engine], sql: str) -> None:
     few, many = steps(engines[SMALL], sql), steps(engines[LARGE], sql)
     assert many < 1.3 * LARGE / SMALL * few + 10
 
 
-def test_copies_of_a_file_cost_one_look_in_an_index(tmp_path: Path) -> None:
-    """A thousand copies of the same clip under other names, and the first by name gives the video its name."""
+def test_copies_of_a_file_cost_one_index_lookup(tmp_path: Path) -> None:
+    """A thousand copies of the same clip under other names; the first by name gives the video its name."""
     engine = open_database(write_migrated(tmp_path / "copies.sqlite"))
     archive_of(engine, 3)
     with sqlite3.connect(str(engine.url.database)) as connection:
@@ -123,8 +133,8 @@ def test_sqlite_sorts_no_files_for_a_name(engines: dict[int, Engine]) -> None:
     assert not [line for line in told if re.search("MATERIALIZE|TEMP B-TREE|SCAN f|SCAN s$", line)]
 
 
-def test_postgresql_looks_up_what_is_asked_for(pg_migrated_url: str) -> None:
-    """The plans in use: of the large tables only rows that an index finds, and no sort of a video's files."""
+def test_postgresql_looks_up_only_the_requested_rows(pg_migrated_url: str) -> None:
+    """The plans read rows of large tables only through an index, and do not sort a video's files."""
     engine = open_database(pg_migrated_url)
     archive_of(engine, LARGE)
     for sql in FEW:
@@ -132,7 +142,11 @@ def test_postgresql_looks_up_what_is_asked_for(pg_migrated_url: str) -> None:
             plan = connection.execute(text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) {sql}")).scalars()
             lines = list(plan)
         scanned = [
-            line for line in lines if re.search(r"Seq Scan on (videos|archive_files|segments|poses)\b.*loops=", line)
+            line
+            for line in lines
+            if re.search(
+                r"Seq Scan on (videos|archive_files|segments|poses|analyses|pose_tracks|tracks|motion)\b.*loops=", line
+            )
         ]
         assert not scanned, (sql, lines)
     with reading(engine) as connection:
@@ -142,8 +156,8 @@ def test_postgresql_looks_up_what_is_asked_for(pg_migrated_url: str) -> None:
     engine.dispose()
 
 
-def test_a_night_with_nothing_new_reads_the_ledger_of_nothing(engines: dict[int, Engine]) -> None:
-    """All statements of its account: over 3000 videos they take no more steps than over 300."""
+def test_a_night_with_nothing_new_costs_the_same_in_large_archives(engines: dict[int, Engine]) -> None:
+    """All statements of its account take no more steps over 3000 videos than over 300."""
     taken = {}
     for videos, engine in engines.items():
         count = 0
@@ -152,12 +166,13 @@ def test_a_night_with_nothing_new_reads_the_ledger_of_nothing(engines: dict[int,
             nonlocal count
             count += 1
 
-        with engine.connect() as connection:  # of the pool, which gives it to the next one that asks
+        with engine.connect() as connection:  # of the pool, which returns it to the next caller
             driver = connection.connection.driver_connection
             assert isinstance(driver, sqlite3.Connection)
             driver.set_progress_handler(look, STEP)
         batch_id = start_batch(engine, "archive/", 1, "local", "owner")
         counts = expect_segments(engine, batch_id, range(1, videos + 1), videos, 0)
+        assert awaiting(engine, 1) == []
         assert (counts.expected, count_segments(engine, batch_id).expected) == (0, 0)
         assert finish_batch(engine, batch_id) == "completed"
         batch = read_batch(engine, batch_id)
@@ -167,7 +182,7 @@ def test_a_night_with_nothing_new_reads_the_ledger_of_nothing(engines: dict[int,
     assert taken[LARGE] <= taken[SMALL] + 10
 
 
-def test_what_was_listed_is_marked_and_what_was_gone_is_back(engines: dict[int, Engine]) -> None:
+def test_listed_files_are_marked_and_missing_ones_return(engines: dict[int, Engine]) -> None:
     engine, keys = engines[LARGE], [key_of(number) for number in range(1, LARGE)]
     gone = "SELECT count(*) FROM archive_files WHERE gone_at IS NOT NULL"
     mark_gone(engine, "archive/", keys[:1500])
@@ -181,8 +196,8 @@ def test_what_was_listed_is_marked_and_what_was_gone_is_back(engines: dict[int, 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
-def test_a_signal_ends_a_statement_that_sqlite_would_not_end(tmp_path: Path) -> None:
-    """With what its handler raises; and the connection serves the next one."""
+def test_a_signal_ends_an_endless_statement_on_sqlite(tmp_path: Path) -> None:
+    """It ends with the handler's exception, and the connection remains usable."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Rows do not depend on a role's settings, on a database's encoding, or on what a pooler's other clients did."""
+"""Rows do not depend on a role's settings, on a database's encoding, or on other clients of a pooler."""
 
 import secrets
 import time
@@ -22,7 +22,7 @@ from storage.sql.tables import poses
 from tests.servers_pgbouncer import running_pgbouncer
 from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 
-# What a role, a database or another client of the same pooler may have set; each of them changes or ends something.
+# Settings that a role, a database or another client of the same pooler may have made; each has an effect.
 HOSTILE = {
     "DateStyle": "German, DMY",
     "IntervalStyle": "iso_8601",
@@ -53,7 +53,7 @@ def opened(url: str) -> Iterator[Engine]:
 
 
 def assert_it_works(engine: Engine) -> None:
-    """A segment's rows go in and come out to the last digit, as do times, names and texts."""
+    """A segment's rows, times, names and texts survive a round trip to the last digit."""
     name = "日本\\'ünï.mp4"
     video_id, _, batch_id = planned_batch(engine, make_video(frames=20))
     record_file(engine, "archive/", name, 1, "e", video_id=video_id)
@@ -75,7 +75,7 @@ def assert_it_works(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("of", ["ROLE", "DATABASE"])
-def test_the_settings_of_a_role_or_a_database_change_nothing(pg_url: str, pg_admin_url: str, of: str) -> None:
+def test_settings_of_a_role_or_database_have_no_effect(pg_url: str, pg_admin_url: str, of: str) -> None:
     role = "nightjar_" + secrets.token_hex(4)
     database = str(make_url(pg_url).database)
     with psycopg.connect(pg_admin_url, autocommit=True) as admin:
@@ -97,8 +97,8 @@ def test_the_settings_of_a_role_or_a_database_change_nothing(pg_url: str, pg_adm
             admin.execute(sql.SQL("DROP OWNED BY {}; DROP ROLE {}").format(sql.Identifier(role), sql.Identifier(role)))
 
 
-def test_the_tables_are_found_again_wherever_they_were_made(pg_url: str) -> None:
-    """A search path that changed later makes no second, empty set of tables; a URL's own path is obeyed."""
+def test_the_tables_are_found_in_any_schema(pg_url: str) -> None:
+    """A later change of the search path creates no second, empty set of tables; a path in the URL is respected."""
     with psycopg.connect(pg_url, autocommit=True) as admin:
         admin.execute('CREATE SCHEMA "Site 1"; CREATE SCHEMA other')
     here = make_url(pg_url).set(query={"options": '-csearch_path="Site\\ 1"'}).render_as_string(hide_password=False)
@@ -111,7 +111,7 @@ def test_the_tables_are_found_again_wherever_they_were_made(pg_url: str) -> None
     assert tables == [("Site 1",)]
 
 
-def test_a_temporary_table_stands_before_none_of_ours(pg_url: str) -> None:
+def test_a_temporary_table_hides_none_of_nightjars(pg_url: str) -> None:
     with opened(pg_url) as engine, writing(engine) as connection:
         connection.execute(text("CREATE TEMPORARY TABLE videos (x integer)"))
         assert connection.execute(text("SELECT count(sha256) FROM videos")).scalar() == 0
@@ -121,7 +121,7 @@ def test_a_temporary_table_stands_before_none_of_ours(pg_url: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP", "WIN1252"])
-def test_a_database_that_is_not_utf8_is_refused_in_a_sentence(pg_admin_url: str, encoding: str) -> None:
+def test_a_database_other_than_utf8_is_refused(pg_admin_url: str, encoding: str) -> None:
     name = "test_" + secrets.token_hex(4)
     with psycopg.connect(pg_admin_url, autocommit=True) as admin:
         made = f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
@@ -148,8 +148,8 @@ def test_a_sqlite_file_in_another_unicode_encoding_works(tmp_path: Path, encodin
 
 
 @pytest.mark.parametrize("value", ["\udcff", 2**70, object(), "nul\0"], ids=["surrogate", "huge", "object", "nul"])
-def test_what_a_driver_cannot_take_is_one_of_our_errors(engine: Engine, value: object) -> None:
-    """SQLite takes a NUL: then it comes back as it was."""
+def test_values_that_the_driver_refuses_are_database_errors(engine: Engine, value: object) -> None:
+    """SQLite accepts a NUL and returns it unchanged."""
     asked = select(literal(value, BigInteger)) if isinstance(value, int) else text("SELECT :x").bindparams(x=value)
     taken = (value, engine.dialect.name) == ("nul\0", "sqlite")
     with (
@@ -162,7 +162,7 @@ def test_what_a_driver_cannot_take_is_one_of_our_errors(engine: Engine, value: o
 
 
 @pytest.mark.parametrize("statement", ["SELECT '\udcff'", "SELECT '\0'", "SELECT \udcff"])
-def test_a_statement_that_no_driver_sends_is_one_of_our_errors(engine: Engine, statement: str) -> None:
+def test_an_invalid_statement_is_a_database_error(engine: Engine, statement: str) -> None:
     with pytest.raises(DatabaseError, match="Give one SELECT") as caught:
         list(query(engine, statement)[1])
     assert str(caught.value).isprintable()
@@ -171,8 +171,8 @@ def test_a_statement_that_no_driver_sends_is_one_of_our_errors(engine: Engine, s
 UNREADABLE = {"sqlite": "SELECT CAST(x'41ff' AS TEXT)", "postgresql": "SELECT timestamptz '20000-01-01'"}
 
 
-def test_an_answer_that_the_driver_cannot_read_is_shown_or_refused(engine: Engine) -> None:
-    """SQLite stores any bytes as text; PostgreSQL knows dates beyond Python's."""
+def test_an_undecodable_answer_is_shown_or_refused(engine: Engine) -> None:
+    """SQLite stores any bytes as text; PostgreSQL has dates beyond Python's."""
     if engine.dialect.name == "sqlite":
         assert list(query(engine, UNREADABLE["sqlite"])[1]) == [("A\\xff",)]
     else:
@@ -183,8 +183,8 @@ def test_an_answer_that_the_driver_cannot_read_is_shown_or_refused(engine: Engin
 # A pooler
 
 
-def test_the_pooler_is_one_that_breaks_prepared_statements(pgbouncer_url: str) -> None:
-    """The control: what Nightjar would meet if it prepared its statements."""
+def test_the_pooler_breaks_prepared_statements(pgbouncer_url: str) -> None:
+    """The control: the error that Nightjar would get if it prepared its statements."""
     with psycopg.connect(pgbouncer_url) as one, psycopg.connect(pgbouncer_url) as two:
         for client in (one, two):
             client.prepare_threshold = 0
@@ -194,8 +194,8 @@ def test_the_pooler_is_one_that_breaks_prepared_statements(pgbouncer_url: str) -
             two.execute("SELECT 2")
 
 
-def test_clients_of_one_pooler_do_not_disturb_each_other(pgbouncer_url: str) -> None:
-    """Two of ours at once on one connection of the server, and a third that leaves its settings behind each time."""
+def test_clients_of_one_pooler_do_not_interfere(pgbouncer_url: str) -> None:
+    """Two of our clients share one server connection with a third one that leaves its settings behind each time."""
     with opened(pgbouncer_url) as one, opened(pgbouncer_url) as two:
         *_, batch_id = planned_batch(one, make_video(frames=400), length=20)
 
@@ -206,7 +206,7 @@ def test_clients_of_one_pooler_do_not_disturb_each_other(pgbouncer_url: str) -> 
                 assert commit_segment(engine, mine, make_poses(*frames), make_report(20))
                 list(query(engine, "SELECT count(*) FROM keypoints")[1])
 
-        left_behind = {name: value for name, value in HOSTILE.items() if "timeout" not in name}  # they hit the pooler
+        left_behind = {name: value for name, value in HOSTILE.items() if "timeout" not in name}  # they reach it
 
         def disturb() -> None:
             with psycopg.connect(pgbouncer_url, autocommit=True, prepare_threshold=None) as other:
@@ -225,7 +225,7 @@ def test_rows_are_exact_behind_a_pooler(pgbouncer_url: str) -> None:
         assert_it_works(engine)
 
 
-def test_a_pooler_that_keeps_no_transactions_is_one_clear_error(pg_url: str) -> None:
+def test_a_pooler_in_statement_mode_is_one_clear_error(pg_url: str) -> None:
     with (
         running_pgbouncer(pg_url, pool_mode="statement") as url,
         pytest.raises(DatabaseError, match="Set pool_mode = transaction in PgBouncer"),

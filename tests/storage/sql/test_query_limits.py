@@ -1,4 +1,4 @@
-"""A person's SQL is ended at its limits, on both databases, and calls functions that compute only."""
+"""Users' SQL ends at its limits, on both databases, and can only call functions that just compute."""
 
 import sqlite3
 import time
@@ -15,7 +15,7 @@ SHORT = QueryLimits(timeout_s=0.5)
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
 ENDLESS = {
     "no row ever": NUMBERS + "SELECT count(*) FROM n",
-    "rows for ever": NUMBERS + "SELECT i FROM n",
+    "endless rows": NUMBERS + "SELECT i FROM n",
     "a queue that grows": "WITH RECURSIVE n(i) AS (SELECT 1 UNION SELECT i + 1 FROM n) SELECT max(i) FROM n",
     "a product": "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) "
     "SELECT count(*) FROM n AS a, n AS b, n AS c WHERE a.i + b.i + c.i < 0",
@@ -23,7 +23,7 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
-def test_a_query_without_end_is_ended(engine: Engine, kind: str) -> None:
+def test_an_endless_query_is_ended(engine: Engine, kind: str) -> None:
     begun = time.monotonic()
     with pytest.raises(QueryLimitError, match=r"ended after 0\.5 s.*--timeout"):
         for _ in query(engine, ENDLESS[kind], SHORT)[1]:
@@ -31,7 +31,7 @@ def test_a_query_without_end_is_ended(engine: Engine, kind: str) -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_time_that_is_spent_on_the_rows_counts(engine: Engine) -> None:
+def test_time_spent_reading_rows_counts(engine: Engine) -> None:
     _, rows = query(engine, NUMBERS + "SELECT i FROM n", SHORT)
     begun = time.monotonic()
     slow = (row for row in rows if time.sleep(0.01) is None)  # type: ignore[func-returns-value]
@@ -41,7 +41,7 @@ def test_time_that_is_spent_on_the_rows_counts(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("setting", ["local", "session"])
-def test_a_query_cannot_give_itself_more_time(pg_url: str, setting: str) -> None:
+def test_a_query_cannot_extend_its_time(pg_url: str, setting: str) -> None:
     engine = open_database(pg_url)
     local = str(setting == "local").lower()
     more = f"set_config('statement_timeout', '0', {local})"
@@ -51,11 +51,13 @@ def test_a_query_cannot_give_itself_more_time(pg_url: str, setting: str) -> None
         list(query(engine, sql, SHORT)[1])
     assert time.monotonic() - begun < 5
     with reading(engine) as connection:
-        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "0", "and ours have none"
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "0", (
+            "Nightjar's own statements have no limits"
+        )
     engine.dispose()
 
 
-def test_rows_are_counted(engine: Engine) -> None:
+def test_rows_are_limited(engine: Engine) -> None:
     sql = NUMBERS + "SELECT i FROM n LIMIT 7"
     assert len(list(query(engine, sql, QueryLimits(max_rows=7))[1])) == 7
     seen: list[Any] = []
@@ -77,7 +79,7 @@ GIGABYTE = {
 
 
 def test_a_value_of_a_gigabyte_is_refused(engine: Engine) -> None:
-    """Before it is made on SQLite; on PostgreSQL before it fills this process."""
+    """On SQLite before it is created; on PostgreSQL before it fills this process."""
     before_kb = peak_kb()
     for sql in GIGABYTE[engine.dialect.name]:
         with pytest.raises(QueryLimitError, match=r"takes more than 16 MB, its --max-mb\."):
@@ -90,15 +92,15 @@ def peak_kb() -> int:
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
 
 
-def test_values_are_counted_together(engine: Engine) -> None:
+def test_the_total_size_is_limited(engine: Engine) -> None:
     wide = "x" * 1000
     with pytest.raises(QueryLimitError, match="more than 1 MB"):
         for _ in query(engine, NUMBERS + f"SELECT '{wide}' FROM n", QueryLimits(max_bytes=1 << 20))[1]:
             pass
 
 
-def test_a_pattern_that_would_take_hours_is_refused(tmp_path: Path) -> None:
-    """SQLite hears nobody while it compares one."""
+def test_an_expensive_like_pattern_is_refused(tmp_path: Path) -> None:
+    """SQLite cannot be interrupted while it matches one."""
     engine = open_database(f"sqlite:///{tmp_path}/one.sqlite")
     begun = time.monotonic()
     with pytest.raises(DatabaseError, match="pattern too complex"):
@@ -126,8 +128,8 @@ def test_functions_that_do_more_than_compute_are_refused(tmp_path: Path, call: s
     engine.dispose()
 
 
-def test_sqlite_has_no_other_function_that_is_allowed_by_oversight(tmp_path: Path) -> None:
-    """All that this SQLite knows beyond the list, each seen by a person: none computes what a question needs."""
+def test_every_function_of_sqlite_is_classified(tmp_path: Path) -> None:
+    """All other functions of this SQLite were reviewed: none of them is needed in a query."""
     with sqlite3.connect(tmp_path / "one.sqlite") as connection:
         known = {name for (name,) in connection.execute("SELECT DISTINCT name FROM pragma_function_list")}
     others = known - SQLITE_FUNCTIONS
@@ -137,7 +139,7 @@ def test_sqlite_has_no_other_function_that_is_allowed_by_oversight(tmp_path: Pat
     assert not [name for name in others if not name.startswith(inner + state) and name[0].isalpha()]
 
 
-def test_ordinary_questions_are_answered(engine: Engine) -> None:
+def test_ordinary_queries_are_answered(engine: Engine) -> None:
     for sql in (
         "SELECT upper('a') || lower('B'), round(1.25, 1), coalesce(NULL, 2), abs(-1), replace('a', 'a', 'b')",
         "SELECT count(*), sum(1), avg(1), min(1), max(1), row_number() OVER (ORDER BY 1)",

@@ -1,4 +1,4 @@
-"""Fine-tunings in SQL: one row however often it is started, epochs written once, failures as they are."""
+"""Fine-tunings in SQL: one row for any number of starts, epochs written once, and failures."""
 
 import dataclasses
 import time
@@ -74,7 +74,7 @@ def steps(number: int) -> list[Step]:
     return [Step(number, 10 * (number - 1) + step, 0.5, 1.0) for step in range(1, 11)]
 
 
-def test_a_run_that_was_killed_or_failed_goes_on_in_its_row(engine: Engine) -> None:
+def test_a_killed_or_failed_run_resumes_in_its_row(engine: Engine) -> None:
     run, done = start_training(engine, PLAN, "flow-1")
     assert start_training(engine, PLAN, "flow-2") == (run, done) == (run, False)
     fail_training(engine, run, "the loss is nan")
@@ -85,7 +85,7 @@ def test_a_run_that_was_killed_or_failed_goes_on_in_its_row(engine: Engine) -> N
     assert other != run
 
 
-def test_an_epoch_that_is_written_twice_is_there_once(engine: Engine) -> None:
+def test_an_epoch_written_twice_is_stored_once(engine: Engine) -> None:
     run, _ = start_training(engine, PLAN, None)
     for number in (1, 2, 2, 1):
         record_epoch(engine, run, epoch(number), steps(number))
@@ -122,22 +122,22 @@ def end_lease(engine: Engine) -> None:
         connection.execute(update(training_runs).values(lease_until=database_now(-1)))
 
 
-def test_of_two_processes_on_one_run_the_second_is_told(engine: Engine) -> None:
+def test_a_second_process_on_one_run_is_refused(engine: Engine) -> None:
     run, _ = start_training(engine, PLAN, None, owner="host-1:1:1")
     with pytest.raises(TrainingBusyError, match=f"Run {run} is being trained by host-1:1:1"):
         start_training(engine, PLAN, None, owner="host-2:1:1")
     assert start_training(engine, PLAN, None, owner="host-1:1:1") == (run, False), "its own"
     gone = start_training(engine, PLAN, None, owner="host-1:2:2", is_dead=lambda owner: owner == "host-1:1:1")
-    assert gone == (run, False), "the process is known to be gone"
+    assert gone == (run, False), "the process has ended"
     end_lease(engine)
     renew_training(engine, run)
     with pytest.raises(TrainingBusyError):
         start_training(engine, PLAN, None, owner="host-2:1:1")
     end_lease(engine)
-    assert start_training(engine, PLAN, None, owner="host-2:1:1") == (run, False), "nothing was heard of it"
+    assert start_training(engine, PLAN, None, owner="host-2:1:1") == (run, False), "it sent no heartbeat"
 
 
-def test_two_processes_that_start_at_once_are_one_run(engine: Engine) -> None:
+def test_concurrent_starts_create_one_run(engine: Engine) -> None:
     def start(number: int) -> int | None:
         try:
             return start_training(engine, PLAN, None, owner=f"host-{number}:1:1")[0]
@@ -150,7 +150,7 @@ def test_two_processes_that_start_at_once_are_one_run(engine: Engine) -> None:
     assert list(query(engine, "SELECT count(*) FROM training_runs")[1]) == [(1,)]
 
 
-def test_abandoned_are_those_whose_process_is_gone_or_silent(engine: Engine) -> None:
+def test_runs_with_a_dead_or_silent_process_are_abandoned(engine: Engine) -> None:
     plans = {name: dataclasses.replace(PLAN, run_key=name) for name in ("gone", "silent", "alive", "failed", "ended")}
     runs = {name: start_training(engine, plan, None, owner=f"{name}:1:1")[0] for name, plan in plans.items()}
     fail_training(engine, runs["failed"], "nan")
@@ -162,7 +162,7 @@ def test_abandoned_are_those_whose_process_is_gone_or_silent(engine: Engine) -> 
     assert found == [(runs["gone"], "gone:1:1"), (runs["silent"], "silent:1:1")]
 
 
-def test_a_run_is_named_by_its_number_and_a_name_moves(engine: Engine) -> None:
+def test_a_run_number_is_permanent_and_a_name_moves(engine: Engine) -> None:
     first, second = (register_model(engine, make_model(c * 64, "car-classifier", "classification")) for c in "ab")
     runs = []
     for number, (name, version) in enumerate((("car-classifier", first), ("car-classifier", second), ("mine", first))):
@@ -178,14 +178,14 @@ def test_a_run_is_named_by_its_number_and_a_name_moves(engine: Engine) -> None:
     assert [means(f"run-{run}") for run in runs] == [first, second, first]
     assert means(str(runs[1])) == second
     assert means("car-classifier") == second
-    assert means("mine") == first, "equal bytes are one version, under whichever name it came first"
+    assert means("mine") == first, "equal bytes are one version, under any name"
     assert means("run-99") is None
     unfinished, _ = start_training(engine, dataclasses.replace(PLAN, run_key="u", name="new"), None)
     assert means(f"run-{unfinished}") is None
     assert means("new") is None
 
 
-def test_runs_come_in_the_order_asked_for(engine: Engine) -> None:
+def test_runs_are_returned_in_the_requested_order(engine: Engine) -> None:
     first, _ = start_training(engine, PLAN, None)
     second, _ = start_training(engine, dataclasses.replace(PLAN, run_key="o" * 32), None)
     record_epoch(engine, first, epoch(1), [])

@@ -1,4 +1,4 @@
-"""A recording that was met half-way is the beginning of its finished self, whatever its header says by then."""
+"""A partial recording is recognised as a prefix of the finished one, even if the header has changed."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ FRAMES, HALFWAY = 60, 40
 X264 = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-threads", "1")
 VP8 = ("-c:v", "libvpx", "-deadline", "realtime", "-lag-in-frames", "0", "-cluster_time_limit", "200")
 MPEG4 = ("-c:v", "mpeg4", "-bf", "2")
-# Whether the finished file begins with the bytes of the part, too.
+# True if the finished file also begins with the bytes of the partial one.
 RECORDERS = {
     "a.flv": (X264, False),
     "a.mkv": ((*X264, "-cluster_time_limit", "200"), False),
@@ -57,14 +57,14 @@ def coded(path: Path) -> CodedFilm:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=8), min_size=1), st.lists(st.binary(min_size=1, max_size=8), min_size=1))
-def test_a_film_continues_the_one_that_it_begins_with(whole: list[bytes], other: list[bytes]) -> None:
+def test_a_film_continues_its_prefix(whole: list[bytes], other: list[bytes]) -> None:
     """The plain comparison of all bytes is the oracle."""
     former = digest_of(other).film
     assert digest_of(whole, former).continues_former == b"".join(whole).startswith(b"".join(other))
 
 
 @given(st.lists(st.binary(min_size=1, max_size=8), min_size=1), st.data())
-def test_a_last_picture_that_was_cut_short_begins_its_whole_self(whole: list[bytes], data: st.DataObject) -> None:
+def test_a_truncated_last_picture_is_a_prefix_of_the_complete_one(whole: list[bytes], data: st.DataObject) -> None:
     joined = b"".join(whole)
     part = joined[: data.draw(st.integers(1, len(joined)))]
     assert digest_of(whole, digest_of([part]).film).continues_former
@@ -72,7 +72,7 @@ def test_a_last_picture_that_was_cut_short_begins_its_whole_self(whole: list[byt
 
 
 @pytest.mark.parametrize("name", RECORDERS)
-def test_a_finished_recording_continues_the_part_that_was_read(tmp_path: Path, name: str) -> None:
+def test_a_finished_recording_continues_its_partial_file(tmp_path: Path, name: str) -> None:
     coding, same_beginning = RECORDERS[name]
     whole, part = tmp_path / name, tmp_path / f"part_{name}"
     part.write_bytes(record(whole, films(), HALFWAY, *coding))
@@ -80,12 +80,12 @@ def test_a_finished_recording_continues_the_part_that_was_read(tmp_path: Path, n
     former = coded(part)
     assert 5 < probe_video(part)[0].frames <= HALFWAY
     assert continues(whole, former)
-    assert not continues(part, coded(whole)), "a film that became shorter is another one"
+    assert not continues(part, coded(whole)), "a film that became shorter is a different one"
     record(whole, [*films()[:10], *films(500)[10:]], HALFWAY, *coding)
-    assert not continues(whole, former), "a film that merely begins alike"
+    assert not continues(whole, former), "a film with the same beginning only"
 
 
-def test_space_that_was_reserved_and_is_filled_later_hides_nothing(tmp_path: Path) -> None:
+def test_reserved_space_that_is_filled_later_hides_nothing(tmp_path: Path) -> None:
     """Part and whole have the same size."""
     whole, part = tmp_path / "a.ts", tmp_path / "part.ts"
     taken = record(whole, films(), HALFWAY, *X264)

@@ -1,4 +1,4 @@
-"""Files whose decoder needs what only some packets carry: reading from any keyframe gives the same pictures."""
+"""Files whose decoder needs data that only some packets carry: any keyframe gives the same pictures."""
 
 import subprocess
 from pathlib import Path
@@ -15,7 +15,7 @@ SCRIPT_TAG = 18
 
 
 def flv_tags(data: bytes) -> list[bytes]:
-    """Tags of an FLV file, each with its length behind it; without what says how long the file is."""
+    """Tags of an FLV file, each followed by its length; without the duration and size of the file."""
     position, tags = FLV_HEADER_BYTES, []
     while position < len(data):
         stop = position + 15 + int.from_bytes(data[position + 1 : position + 4])
@@ -37,7 +37,7 @@ def restarted_recording(tmp_path: Path, size: tuple[int, int]) -> Path:
 
 
 @pytest.mark.parametrize("size", [(128, 96), (320, 240)])
-def test_a_stream_that_was_restarted_is_read_from_every_keyframe(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_restarted_stream_is_read_from_every_keyframe(tmp_path: Path, size: tuple[int, int]) -> None:
     path = restarted_recording(tmp_path, size)
     video, index = probe_video(path)
     assert (video.width, video.frames) == (128, 48)
@@ -47,8 +47,8 @@ def test_a_stream_that_was_restarted_is_read_from_every_keyframe(tmp_path: Path,
         assert [number_of(frame.rgb) for frame in read_frames(path, video, index, start, 48)] == list(range(start, 48))
 
 
-def test_a_palette_holds_from_every_frame_on(tmp_path: Path) -> None:
-    """An AVI of 256 colours, as old screen recorders and cameras wrote them, hands its palette out once."""
+def test_a_palette_applies_from_every_keyframe(tmp_path: Path) -> None:
+    """An AVI with 256 colours, as old screen recorders and cameras wrote, delivers its palette only once."""
     source, path = make_video(tmp_path / "a.mp4", 20), tmp_path / "a.avi"
     command = ["ffmpeg", "-v", "error", "-i", source, "-c:v", "rawvideo", "-pix_fmt", "pal8", path]
     subprocess.run(command, check=True)

@@ -1,4 +1,4 @@
-"""Pictures as a player shows them: orientation, pixel aspect, crops, sizes that change. ffmpeg is the oracle."""
+"""Pictures as a player shows them: orientation, pixel aspect, crops, changes of size. ffmpeg is the oracle."""
 
 import itertools
 import json
@@ -21,13 +21,13 @@ FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
 
 
 def picture(width: int = 128, height: int = 96) -> np.ndarray:
-    """Every corner of another colour, soft enough for any coding."""
+    """A picture with a different colour in every corner, smooth enough for any codec."""
     corners = np.array([[(250, 20, 20), (20, 220, 30)], [(30, 40, 240), (230, 230, 20)]], np.uint8)
     return np.asarray(cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def shown(path: Path, size: tuple[int, int] | None = None) -> tuple[Video, list[np.ndarray]]:
-    """Every frame as read_frames gives it."""
+    """Every frame that read_frames yields."""
     video, index = probe_video(path)
     frames = list(read_frames(path, video, index, 0, video.frames, size))
     assert [frame.number for frame in frames] == list(range(video.frames))
@@ -35,7 +35,7 @@ def shown(path: Path, size: tuple[int, int] | None = None) -> tuple[Video, list[
 
 
 def by_ffmpeg(path: Path, width: int, height: int, filters: str = "null") -> np.ndarray:
-    """The first frame as ffmpeg turns it by itself."""
+    """The first frame as ffmpeg rotates it by itself."""
     command: list[str | Path] = [
         "ffmpeg",
         "-v",
@@ -56,7 +56,7 @@ def by_ffmpeg(path: Path, width: int, height: int, filters: str = "null") -> np.
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("aspect", [None, Fraction(2), Fraction(8, 9)])
-def test_every_orientation_and_aspect_is_what_ffmpeg_shows(
+def test_every_orientation_and_aspect_equals_ffmpegs(
     tmp_path: Path, rotation: int, mirrored: bool, aspect: Fraction | None
 ) -> None:
     path = tmp_path / "a.mp4"
@@ -83,7 +83,7 @@ WIDE = {
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_wide_pixels_are_shown_square_whoever_says_so(tmp_path: Path, name: str) -> None:
+def test_wide_pixels_are_shown_square_in_every_container(tmp_path: Path, name: str) -> None:
     path = make_video(tmp_path / f"a.{name}", 12, pixel_aspect=Fraction(4, 3), **WIDE[name])
     video, frames = shown(path)
     assert (video.width, video.height, video.stored_width) == (round(128 * 4 / 3), 96, 128)
@@ -91,25 +91,25 @@ def test_wide_pixels_are_shown_square_whoever_says_so(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("name", ["webm", "mkv", "mp4"])
-def test_wide_pixels_of_which_only_the_container_knows_are_shown_square(tmp_path: Path, name: str) -> None:
+def test_wide_pixels_declared_by_the_container_only_are_shown_square(tmp_path: Path, name: str) -> None:
     coding = {"codec": "libvpx-vp9", "options": FAST_VPX, "b_frames": 0} if name == "webm" else {}
     plain, wide = make_video(tmp_path / f"a.{name}", 5, **coding), tmp_path / f"b.{name}"
     subprocess.run(["ffmpeg", "-v", "error", "-i", plain, "-c", "copy", "-aspect", "16:9", wide], check=True)
     assert [shown(path)[0].width for path in (plain, wide)] == [128, 171]
 
 
-def test_an_aspect_that_only_the_stream_states_is_used_in_an_mp4(tmp_path: Path) -> None:
+def test_an_aspect_declared_by_the_stream_only_is_used_in_an_mp4(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", 5, pixel_aspect=Fraction(2))
     path.write_bytes(path.read_bytes().replace(b"pasp", b"free"))
     assert shown(path)[0].width == 256
 
 
-def test_an_aspect_that_cannot_be_true_is_square(tmp_path: Path) -> None:
+def test_an_impossible_aspect_counts_as_square(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", 5, pixel_aspect=Fraction(200))
     assert shown(path)[0].width == 128
 
 
-def test_a_picture_that_is_too_large_only_when_shown_is_refused(tmp_path: Path) -> None:
+def test_a_picture_too_large_only_when_displayed_is_refused(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", 5, pixel_aspect=Fraction(10))
     with pytest.raises(VideoError, match=r"absurd dimensions: 1280x96 as shown"):
         probe_video(path, Limits(max_pixels=100_000))
@@ -117,7 +117,7 @@ def test_a_picture_that_is_too_large_only_when_shown_is_refused(tmp_path: Path) 
 
 @pytest.mark.parametrize("edges", [(40, 0, 24, 0), (0, 10, 0, 22), (17, 5, 11, 3)])
 @pytest.mark.parametrize("rotation", [0, 90])
-def test_a_clean_aperture_is_cut_out(tmp_path: Path, edges: tuple[int, int, int, int], rotation: int) -> None:
+def test_a_clean_aperture_is_cropped(tmp_path: Path, edges: tuple[int, int, int, int], rotation: int) -> None:
     left, top, right, bottom = edges
     width, height = 128 - left - right, 96 - top - bottom
     whole = make_video(tmp_path / "whole.mp4", pictures=[picture()] * 2, rotation=rotation)
@@ -134,14 +134,14 @@ def test_a_clean_aperture_is_cut_out(tmp_path: Path, edges: tuple[int, int, int,
 
 
 def crop_filter(edges: tuple[int, int, int, int], rotation: int) -> str:
-    """ffmpeg's crop of the picture that it has turned already."""
+    """ffmpeg's crop of the already rotated picture."""
     left, top, right, bottom = edges
     if rotation:  # clockwise: the bottom comes to the left, the left to the top
         left, top, right, bottom = bottom, left, top, right
     return f"format=rgb24,crop=iw-{left + right}:ih-{top + bottom}:{left}:{top}:exact=1"
 
 
-def test_a_crop_of_matroska_is_cut_out(tmp_path: Path) -> None:
+def test_a_matroska_crop_is_applied(tmp_path: Path) -> None:
     mp4 = with_clean_aperture(make_video(tmp_path / "whole.mp4", 12), tmp_path / "a.mp4", 96, 96, 16)
     path = tmp_path / "a.mkv"
     with av.open(str(mp4)) as source, av.open(str(path), "w") as out:
@@ -156,7 +156,7 @@ def test_a_crop_of_matroska_is_cut_out(tmp_path: Path) -> None:
     assert np.array_equal(frames[3], shown(mp4)[1][3])
 
 
-def test_a_crop_that_leaves_nothing_is_ignored(tmp_path: Path) -> None:
+def test_a_crop_of_the_whole_picture_is_ignored(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "whole.mp4", 3)
     assert shown(with_clean_aperture(whole, tmp_path / "a.mp4", 1, 1, 500, 500))[0].width == 128
     assert shown(with_clean_aperture(whole, tmp_path / "b.mp4", 0, 0))[0].width == 128
@@ -166,7 +166,7 @@ def test_a_crop_that_leaves_nothing_is_ignored(tmp_path: Path) -> None:
 
 
 def joined(tmp_path: Path, *parts: dict) -> Path:
-    """MPEG-TS of 12 frames per part, one behind the other; `size` is the stored one of a part, the rest is coding."""
+    """MPEG-TS of concatenated parts of 12 frames each; `size` is the stored one of a part, the rest is coding."""
     path, data = tmp_path / "joined.ts", b""
     for number, part in enumerate(parts):
         part = dict(part)
@@ -182,7 +182,7 @@ MPEG2 = {"codec": "mpeg2video", "options": {}}
 
 
 def inside(rgb: np.ndarray, own: tuple[int, int]) -> np.ndarray:
-    """The part of the picture where a frame of this shape lies; beside it there must be grey."""
+    """The part of the picture that contains a frame of this shape; everything else must be grey."""
     height, width = rgb.shape[:2]
     scale = min(width / own[0], height / own[1])
     inner_width, inner_height = round(own[0] * scale), round(own[1] * scale)
@@ -198,9 +198,7 @@ HEVC = {"codec": "libx265", "options": {"preset": "ultrafast", "x265-params": "l
 
 @pytest.mark.parametrize("coding", [{}, MPEG2, HEVC], ids=["h264", "mpeg2", "hevc"])
 @pytest.mark.parametrize("second", [(96, 128), (640, 480), (64, 48), (352, 96)])
-def test_a_size_that_changes_loses_no_frame_and_stretches_none(
-    tmp_path: Path, coding: dict, second: tuple[int, int]
-) -> None:
+def test_a_change_of_size_loses_and_distorts_no_frame(tmp_path: Path, coding: dict, second: tuple[int, int]) -> None:
     path = joined(tmp_path, {"size": (128, 96), **coding}, {"size": second, **coding}, {"size": (128, 96), **coding})
     video, frames = shown(path)
     assert (video.width, video.height, len(frames)) == (128, 96, 36)
@@ -224,10 +222,10 @@ def same_in_parts(path: Path, frames: list[np.ndarray]) -> bool:
 
 @pytest.mark.parametrize("coding", [{}, MPEG2], ids=["h264", "mpeg2"])
 @pytest.mark.parametrize("threads", [False, True])
-def test_an_aspect_that_changes_in_a_broadcast_is_that_of_each_frame(
+def test_a_changing_aspect_applies_to_each_frame(
     tmp_path: Path, coding: dict, threads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """4:3, then 16:9, then 4:3, all of the same number of pixels; B-frames make the decoder late."""
+    """4:3, then 16:9, then 4:3, all with the same number of pixels; B-frames delay the decoder."""
     monkeypatch.setattr("storage.video.frames._pays", lambda stream: threads)
     narrow, wide = Fraction(1), Fraction(4, 3)
     path = joined(tmp_path, *({"size": (128, 96), "pixel_aspect": each, **coding} for each in (narrow, wide, narrow)))
@@ -241,7 +239,7 @@ def test_an_aspect_that_changes_in_a_broadcast_is_that_of_each_frame(
     assert same_in_parts(path, frames)
 
 
-def test_a_frame_that_grows_beyond_all_limits_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_beyond_the_size_limit_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.video.frames.MAX_PIXELS", 200 * 200)
     path = joined(tmp_path, {"size": (128, 96), **MPEG2}, {"size": (640, 480), **MPEG2})
     video, index = probe_video(path)
@@ -257,8 +255,8 @@ ODD = ["mirror_hflip.mp4", "sar_2_1.mp4", "clap.mp4", "grow.webm", "turn_landsca
 
 @pytest.mark.cases
 @pytest.mark.parametrize("name", ODD)
-def test_a_case_is_shown_as_its_truth_says(cases: Path, name: str) -> None:
-    """All frames are there, in the size of the truth, and people's feet stand where the plain film has them."""
+def test_a_case_matches_its_ground_truth(cases: Path, name: str) -> None:
+    """All frames exist in the true size, and people's feet are where they are in the plain film."""
     path = cases / "video" / name
     truth = json.loads(path.with_name(f"{name}.truth.json").read_text())
     video, frames = shown(path)
@@ -267,5 +265,5 @@ def test_a_case_is_shown_as_its_truth_says(cases: Path, name: str) -> None:
     assert geometry_of(video).size == (video.width, video.height)
 
 
-def test_the_geometry_of_a_plain_video_changes_nothing(tmp_path: Path) -> None:
+def test_the_geometry_of_a_plain_video_is_the_identity(tmp_path: Path) -> None:
     assert geometry_of(probe_video(make_video(tmp_path / "a.mp4", 5))[0]) == DisplayGeometry(128, 96)

@@ -1,4 +1,4 @@
-"""Writing videos: what is written is read back, whole or not at all."""
+"""Writing videos: frames are read back, and files are complete or absent."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def pictures(count, width=128, height=96):
 @pytest.mark.parametrize(
     "encoder", [item for item in ENCODERS if item.codec != "libopenh264"], ids=lambda item: item.codec
 )
-def test_what_is_written_is_read_back_with_its_times(tmp_path, encoder):
+def test_frames_and_times_survive_a_round_trip(tmp_path, encoder):
     path = write_video(tmp_path / "a 'b'\n:c.avi", pictures(45), 128, 96, 25.0, encoder)
     assert path.suffix == encoder.suffix
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
@@ -31,12 +31,12 @@ def test_what_is_written_is_read_back_with_its_times(tmp_path, encoder):
     assert np.abs(frames[7].rgb.astype(int) - numbered_picture(7)).mean() < 6
 
 
-def test_a_browser_plays_it(tmp_path):
+def test_a_browser_plays_the_file(tmp_path):
     encoder = find_encoder()
     data = write_video(tmp_path / "a", pictures(10), 128, 96, 25.0).read_bytes()
     assert encoder.codec == "libx264"
     assert encoder.plays
-    assert 0 < data.index(b"moov") < data.index(b"mdat")  # a browser starts before it has all
+    assert 0 < data.index(b"moov") < data.index(b"mdat")  # a browser starts before the file is complete
     assert data.index(b"avc1")
 
 
@@ -49,7 +49,7 @@ def test_odd_sizes_get_one_more_row_or_column(tmp_path, width, height):
 
 
 @pytest.mark.parametrize("fps", [0.001, 12.5, 29.97, 100_000.0])
-def test_any_rate_will_do(tmp_path, fps):
+def test_any_rate_is_accepted(tmp_path, fps):
     assert probe_video(write_video(tmp_path / "a.mp4", pictures(5), 128, 96, fps))[0].frames == 5
 
 
@@ -61,7 +61,7 @@ def failing():
 @pytest.mark.parametrize(
     ("frames", "error"), [(failing(), OSError), (iter([]), ValueError), (pictures(5, 64, 64), ValueError)]
 )
-def test_after_an_error_nothing_is_there_and_what_was_there_stays(tmp_path, frames, error):
+def test_an_error_leaves_only_the_previous_file(tmp_path, frames, error):
     (tmp_path / "a.mp4").write_bytes(b"last night's")
     with pytest.raises(error):
         write_video(tmp_path / "a.mp4", frames, 128, 96, 25.0)

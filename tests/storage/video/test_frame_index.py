@@ -1,4 +1,4 @@
-"""Files whose time stamps are damaged: frames keep their numbers, pixels, keyframes, and all sound times."""
+"""Files with damaged timestamps: frames keep their numbers, pixels, keyframes, and all valid times."""
 
 import json
 import random
@@ -19,7 +19,7 @@ WRAP = 1 << 33
 
 
 def assert_readable_in_parts(path: Path, video: Video, index: FrameIndex, frames: int = FRAMES) -> None:
-    """Every picture says its number, from the start and from every keyframe."""
+    """Every picture shows its number, from the start and from every keyframe."""
     assert video.frames == len(index.timestamps_s) == frames
     assert np.all(np.diff(index.timestamps_s) > 0)
     starts = [0, *index.keyframes.tolist()[1:], frames - 3]
@@ -29,8 +29,8 @@ def assert_readable_in_parts(path: Path, video: Video, index: FrameIndex, frames
 
 
 @pytest.mark.parametrize("b_frames", [0, 2])
-def test_single_damages_in_mpeg_ts_stay_where_they_are(tmp_path: Path, b_frames: int) -> None:
-    """Of one stamp each: equal, missing, far ahead, far behind, back."""
+def test_single_faults_in_mpeg_ts_stay_local(tmp_path: Path, b_frames: int) -> None:
+    """One timestamp each: duplicate, missing, far ahead, far behind, back."""
     whole = make_video(tmp_path / "whole.ts", FRAMES, b_frames=b_frames, gop=10)
     truth = probe_video(whole)[1]
     changes = {12: None, 20: int(truth.pts[3]), 27: 1 << 31, 33: 5, 45: None, 51: 1 << 32}
@@ -47,8 +47,8 @@ def test_single_damages_in_mpeg_ts_stay_where_they_are(tmp_path: Path, b_frames:
     assert len(index.keyframes) >= 4
 
 
-def test_a_clock_that_starts_again_in_mpeg_ts_keeps_its_rate_before_and_after(tmp_path: Path) -> None:
-    """Two recordings in one file, as a recorder that was restarted leaves them."""
+def test_a_restarted_clock_in_mpeg_ts_keeps_its_rate(tmp_path: Path) -> None:
+    """Two recordings in one file, as a restarted recorder writes them."""
     fast = make_video(tmp_path / "fast.ts", 30, b_frames=0)
     pictures = [numbered_picture(number) for number in range(30, 60)]
     slow = make_video(tmp_path / "slow.ts", b_frames=0, times_s=[n / 10 for n in range(30)], pictures=pictures)
@@ -63,7 +63,7 @@ def test_a_clock_that_starts_again_in_mpeg_ts_keeps_its_rate_before_and_after(tm
     assert index.keyframes.tolist() == [0, 10, 20, 30, 40, 50]
 
 
-def test_a_clock_that_wraps_around_in_mpeg_ts_goes_on(tmp_path: Path) -> None:
+def test_a_wrapped_clock_in_mpeg_ts_continues(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "whole.ts", FRAMES, b_frames=0)
     stamps = {number: (WRAP - 30 * TICKS + number * TICKS) % WRAP for number in range(FRAMES)}
     path = rewrite_stamps(whole, tmp_path / "wrapped.ts", stamps)
@@ -73,8 +73,8 @@ def test_a_clock_that_wraps_around_in_mpeg_ts_goes_on(tmp_path: Path) -> None:
     assert video.time_repairs == ()
 
 
-def test_a_clock_of_24_bits_in_flv_goes_on(tmp_path: Path) -> None:
-    """Writers that leave the upper eight bits 0 start again every four and a half hours."""
+def test_a_wrapped_24_bit_clock_in_flv_continues(tmp_path: Path) -> None:
+    """Writers that leave the upper eight bits at 0 restart every four and a half hours."""
     whole = make_video(tmp_path / "whole.flv", FRAMES, b_frames=0)
     stamps = {number: ((1 << 24) - 1200 + number * 40) % (1 << 24) for number in range(FRAMES)}
     path = rewrite_stamps(whole, tmp_path / "wrapped.flv", stamps)
@@ -86,7 +86,7 @@ def test_a_clock_of_24_bits_in_flv_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [0, FRAMES - 1])
 @pytest.mark.parametrize("stamp", [None, 5 * (1 << 30)])
-def test_damage_at_an_end_is_no_duration(tmp_path: Path, number: int, stamp: int | None) -> None:
+def test_a_fault_at_an_end_does_not_change_the_duration(tmp_path: Path, number: int, stamp: int | None) -> None:
     whole = make_video(tmp_path / "whole.ts", FRAMES, b_frames=0)
     path = rewrite_stamps(whole, tmp_path / "damaged.ts", {number: stamp})
     video, index = probe_video(path)
@@ -95,7 +95,7 @@ def test_damage_at_an_end_is_no_duration(tmp_path: Path, number: int, stamp: int
     assert video.duration_s == pytest.approx(FRAMES / 25, rel=0.03)
 
 
-def test_a_stream_without_any_stamp_has_the_rate_of_its_header(tmp_path: Path) -> None:
+def test_a_stream_without_timestamps_has_the_rate_of_its_header(tmp_path: Path) -> None:
     whole = make_video(tmp_path / "whole.ts", FRAMES, b_frames=0)
     path = rewrite_stamps(whole, tmp_path / "none.ts", dict.fromkeys(range(1, FRAMES), None))
     video, index = probe_video(path)
@@ -104,8 +104,8 @@ def test_a_stream_without_any_stamp_has_the_rate_of_its_header(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_damages_of_a_file(tmp_path: Path, seed: int) -> None:
-    """A draw of everything at once: no frame is lost or moved, and the length stays near the truth."""
+def test_any_faults_of_a_file_are_repaired(tmp_path: Path, seed: int) -> None:
+    """Random combinations of faults: no frame is lost or moved, and the duration stays near the true one."""
     draw = random.Random(seed)
     suffix = draw.choice(["ts", "flv"])
     ticks, none = (TICKS, None) if suffix == "ts" else (40, 0)
@@ -131,7 +131,7 @@ def ffprobe_times(path: Path, stream: int = 0) -> list[float]:
 
 
 @pytest.mark.cases
-def test_one_repeated_stamp_costs_no_other_frame_its_time(cases: Path) -> None:
+def test_a_repeated_timestamp_changes_no_other_frames_time(cases: Path) -> None:
     path = cases / "video" / "vfr_one_equal.webm"
     video, index = probe_video(path)
     theirs = np.array(ffprobe_times(path))
@@ -146,7 +146,7 @@ def test_one_repeated_stamp_costs_no_other_frame_its_time(cases: Path) -> None:
 
 
 @pytest.mark.cases
-def test_a_clock_that_was_set_is_told_and_lasts_no_time(cases: Path) -> None:
+def test_a_clock_set_during_recording_is_recorded_without_its_jump(cases: Path) -> None:
     video, index = probe_video(cases / "video" / "clock_set.mkv")
     assert video.frames == 20
     assert index.timestamps_s == pytest.approx(np.arange(20) * 0.08)
@@ -163,7 +163,7 @@ def test_a_single_frame_has_no_rate(cases: Path) -> None:
 
 
 @pytest.mark.cases
-def test_a_thumbnail_that_nothing_marks_is_not_the_film(cases: Path) -> None:
+def test_an_unmarked_thumbnail_is_not_the_film(cases: Path) -> None:
     video, _ = probe_video(cases / "video" / "thumb_first_unmarked.mkv")
     assert (video.width, video.height, video.frames) == (320, 240, 16)
     assert (video.stream, video.streams) == (1, 2)

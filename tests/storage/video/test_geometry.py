@@ -31,7 +31,7 @@ EDGES = st.integers(0, 3)
 
 @st.composite
 def geometries(draw: st.DrawFn) -> DisplayGeometry:
-    """Every combination of size, crop, aspect, mirror, turn, and a picture of another size to be fitted into."""
+    """Every combination of size, crop, aspect, mirroring, rotation, and a frame of reference of another size."""
     return DisplayGeometry(
         draw(SIDES),
         draw(SIDES),
@@ -44,7 +44,7 @@ def geometries(draw: st.DrawFn) -> DisplayGeometry:
 
 
 @given(geometry=geometries(), places=st.lists(st.tuples(st.floats(-50, 500), st.floats(-50, 500)), min_size=1))
-def test_the_inverse_gives_the_place_back(geometry: DisplayGeometry, places: list[tuple[float, float]]) -> None:
+def test_the_inverse_restores_coordinates(geometry: DisplayGeometry, places: list[tuple[float, float]]) -> None:
     xy = np.array([*places, (np.nan, np.nan)])
     assert geometry.to_stored(geometry.to_shown(xy)) == pytest.approx(xy, abs=1e-6, nan_ok=True)
     assert geometry.to_shown(geometry.to_stored(xy)) == pytest.approx(xy, abs=1e-6, nan_ok=True)
@@ -52,7 +52,7 @@ def test_the_inverse_gives_the_place_back(geometry: DisplayGeometry, places: lis
 
 
 @given(geometry=geometries())
-def test_the_shown_stored_pixels_fill_the_box_and_keep_their_proportions(geometry: DisplayGeometry) -> None:
+def test_displayed_pixels_fill_the_box_with_their_proportions(geometry: DisplayGeometry) -> None:
     left, top, right, bottom = geometry.crop
     edges = np.array(
         [
@@ -79,7 +79,7 @@ def spot(geometry: DisplayGeometry, at: tuple[int, int]) -> av.VideoFrame:
 
 
 def found_at(rgb: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
-    """x, y of the spot's centre, by its weight, where the frame's picture lies."""
+    """x, y of the spot's centre of mass, within the frame's picture."""
     left, top, width, height = box
     level = rgb[top : top + height, left : left + width, 1].astype(float)
     y, x = np.mgrid[:height, :width]
@@ -88,8 +88,8 @@ def found_at(rgb: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 
 @given(geometry=geometries(), planar=st.booleans(), data=st.data())
 @settings(deadline=None, max_examples=150)
-def test_pixels_go_where_coordinates_go(geometry: DisplayGeometry, planar: bool, data: st.DataObject) -> None:
-    """The oracle is the picture itself: a spot is found where to_shown says."""
+def test_pixels_are_transformed_like_coordinates(geometry: DisplayGeometry, planar: bool, data: st.DataObject) -> None:
+    """The oracle is the picture itself: a spot is found at the result of to_shown."""
     wide = dataclasses.replace(geometry, stored_width=geometry.stored_width + 60, stored_height=180)
     at = data.draw(st.integers(30, wide.stored_width - 31)), data.draw(st.integers(30, wide.stored_height - 31))
     size = wide.size[0] * 2 // 3 + 1, wide.size[1] * 2 // 3 + 1
@@ -99,7 +99,7 @@ def test_pixels_go_where_coordinates_go(geometry: DisplayGeometry, planar: bool,
     left, top, width, height = box = wide.box_in(size)
     place = (wide.to_shown(np.array(at, float)) + 0.5 - wide.box[:2]) / wide.box[2:]
     expected = place * (width, height) + (left, top) - 0.5
-    if min(width, height) >= 40:  # a spot in fewer pixels has no centre to measure
+    if min(width, height) >= 40:  # the centre of a spot in fewer pixels cannot be measured
         assert found_at(rgb, box) == pytest.approx(expected, abs=0.6)
     outside = np.ones(rgb.shape[:2], bool)
     outside[top : top + height, left : left + width] = False
@@ -120,7 +120,7 @@ MATRICES = {
 
 @pytest.mark.parametrize("entries", MATRICES)
 def test_a_display_matrix_is_one_of_eight_orientations(entries: tuple[int, int, int, int]) -> None:
-    """to_shown moves a step to the right and a step down as the matrix does, also one that is a little off."""
+    """to_shown maps a step right and a step down like the matrix, even if that is slightly off."""
     a, b, c, d = entries
     matrix = struct.pack("=9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     assert orientation(matrix) == MATRICES[entries]
@@ -133,12 +133,12 @@ def test_a_display_matrix_is_one_of_eight_orientations(entries: tuple[int, int, 
 
 
 @pytest.mark.parametrize("matrix", [None, b"", bytes(36), b"\xff" * 36])
-def test_no_matrix_or_nonsense_is_no_turn(matrix: bytes | None) -> None:
+def test_a_missing_or_invalid_matrix_is_no_rotation(matrix: bytes | None) -> None:
     assert orientation(matrix)[1] in (0, 90, 180, 270)
     assert DisplayGeometry(10, 10, Crop(), 1.0, *orientation(matrix)).size == (10, 10)
 
 
-def test_what_cannot_be_true_is_ignored() -> None:
+def test_impossible_values_are_ignored() -> None:
     assert [usable_aspect(aspect) for aspect in (None, Fraction(0, 1), Fraction(1, 10_000), Fraction(10_000))] == [
         1.0
     ] * 4
@@ -147,7 +147,7 @@ def test_what_cannot_be_true_is_ignored() -> None:
     assert usable_crop(Crop(240, 0, 240, 0), (480, 240)) == usable_crop(Crop(-1, 0, 0, 0), (480, 240)) == Crop()
 
 
-def test_rows_move_from_one_geometry_to_another_and_back() -> None:
+def test_rows_are_converted_between_geometries_and_back() -> None:
     poses, plain = make_poses(0, 5), DisplayGeometry(160, 240)
     square = DisplayGeometry(160, 240, pixel_aspect=2.0)
     there = moved(poses, plain, square)
@@ -168,7 +168,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("fault", WRONG)
-def test_a_geometry_that_contradicts_itself_is_refused(fault: dict[str, float]) -> None:
+def test_a_contradictory_geometry_is_refused(fault: dict[str, float]) -> None:
     check_geometry(make_video())
     assert geometry_of(make_video()).size == (640, 480)
     with pytest.raises(ValueError, match="does not give the video's size"):

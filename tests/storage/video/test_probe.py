@@ -1,4 +1,4 @@
-"""Probing and reading: sound videos are exact to the pixel, however they are cut; bad ones give a reason."""
+"""Probing and reading: undamaged videos are exact to the pixel in any segmentation; bad ones give a reason."""
 
 import errno
 import itertools
@@ -88,7 +88,7 @@ def assert_same_in_any_parts(path: Path, video: Video, index: FrameIndex, parts:
 
 
 def decoded_count(path: Path) -> int:
-    """Frames of a full decode: the truth that probing must tell."""
+    """Frames of a full decode: the ground truth for probing."""
     count = 0
     with av.open(str(path)) as container:
         for packet in container.demux(container.streams.video[0]):
@@ -125,14 +125,14 @@ def test_variable_times_are_kept(tmp_path):
     assert video.duration_s >= 7.0
 
 
-def test_an_avi_begins_at_0_though_its_b_frames_come_late(tmp_path):
-    """AVI has no times of its own: those that FFmpeg makes up begin with the decoder's delay."""
+def test_an_avi_with_b_frames_begins_at_0(tmp_path):
+    """AVI has no times of its own: those that FFmpeg invents begin with the decoder's delay."""
     index = probe_video(make_video(tmp_path / "a.avi", codec="mpeg4", options={}))[1]
     assert index.timestamps_s == pytest.approx(np.arange(60) / 25)
 
 
 @pytest.mark.parametrize("coding", [{}, {"b_frames": 0}, MPEG4, {"codec": "mjpeg", "options": {}, "b_frames": 0}])
-def test_frames_that_an_avi_skips_leave_their_time_empty(tmp_path, coding):
+def test_skipped_frames_of_an_avi_leave_a_gap(tmp_path, coding):
     """AVI has a constant rate and stores a skipped frame as an empty packet."""
     times_s = [number / 25 + 0.4 * (number >= 20) + (number >= 40) for number in range(60)]
     video, index = probe_video(make_video(tmp_path / "a.avi", 60, times_s=times_s, **coding))
@@ -158,7 +158,7 @@ def test_a_rotated_video_is_shown_as_players_show_it(tmp_path, rotation):
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p", "yuv444p", "yuv422p10le", "gray", "rgb24", "nv12"])
 @pytest.mark.parametrize("colorspace", [1, 5, 9])
-def test_small_pictures_have_the_colours_of_large_ones(pix_fmt, colorspace):
+def test_downscaled_pictures_keep_their_colours(pix_fmt, colorspace):
     picture = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (96, 128, 3), np.uint8), (0, 0), 6)
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
         format=pix_fmt, dst_colorspace=colorspace, dst_color_range=2 if pix_fmt == "yuvj420p" else 1
@@ -172,15 +172,15 @@ def test_small_pictures_have_the_colours_of_large_ones(pix_fmt, colorspace):
 
 @pytest.mark.parametrize(("name", "coding", "skip"), [("a.mp4", {}, 0), ("m.mp4", MPEG4, 24), ("m.avi", MPEG4, 20)])
 @pytest.mark.parametrize("packet", [25, 20, 56, 2, 58])
-def test_a_damaged_frame_is_missing_and_the_rest_is_the_same_in_any_parts(tmp_path, name, coding, skip, packet):
+def test_a_damaged_frame_is_missing_from_any_segmentation(tmp_path, name, coding, skip, packet):
     path = damage(make_video(tmp_path / name, 60, **coding), tmp_path / f"damaged_{name}", packet, skip=skip)
     video, index = probe_video(path)
     assert video.frames == 60
     assert_same_in_any_parts(path, video, index)
-    assert 50 <= len(in_parts(path, video, index, [0, 60])) <= 60 - (packet in (25, 20, 56))  # some are covered up
+    assert 50 <= len(in_parts(path, video, index, [0, 60])) <= 60 - (packet in (25, 20, 56))  # some damage is concealed
 
 
-def test_a_segment_in_which_nothing_decodes_is_an_error(tmp_path):
+def test_an_undecodable_segment_is_an_error(tmp_path):
     path = make_video(tmp_path / "a.mp4", 30, b_frames=0)
     for packet in range(10, 20):
         path = damage(path, tmp_path / "a.mp4", packet)
@@ -199,7 +199,7 @@ def test_a_file_that_changed_since_it_was_probed_is_refused(tmp_path):
 
 
 def at_first_packets(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], object]) -> None:
-    """Let something happen in the middle of a probe, between the hash and the demuxing."""
+    """Run an action in the middle of a probe, between the hash and the demuxing."""
 
     def demux(*arguments: object) -> object:
         happen()
@@ -209,7 +209,7 @@ def at_first_packets(monkeypatch: pytest.MonkeyPatch, happen: Callable[[], objec
     monkeypatch.setattr(video_module, "demux", demux)
 
 
-def test_a_file_that_is_merely_touched_while_it_is_read_is_the_same_video(tmp_path, monkeypatch):
+def test_a_file_touched_while_it_is_read_is_the_same_video(tmp_path, monkeypatch):
     path = make_video(tmp_path / "a.mp4", 10)
     expected = probe_video(path)[0]
     at_first_packets(monkeypatch, lambda: os.utime(path, (1, 1)))
@@ -217,8 +217,8 @@ def test_a_file_that_is_merely_touched_while_it_is_read_is_the_same_video(tmp_pa
 
 
 @pytest.mark.parametrize("how", ["grows", "overwritten", "cut"])
-def test_a_file_that_changes_while_it_is_read_is_not_blamed(tmp_path, monkeypatch, how):
-    """An overwritten one cannot be demuxed, which is no fault of the video that will be there."""
+def test_a_file_that_changes_while_it_is_read_is_a_failed_attempt(tmp_path, monkeypatch, how):
+    """An overwritten file cannot be demuxed, which is not a fault of the new video."""
     path = make_video(tmp_path / "a.mp4", 10)
     data = path.read_bytes()
     later = {"grows": data + b"more", "overwritten": data[:40] + bytes(len(data) - 40), "cut": data[:1000]}[how]
@@ -237,8 +237,8 @@ def test_a_file_that_changes_while_it_is_read_is_not_blamed(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("unreadable", [True, False])
-def test_an_io_error_of_the_demuxer_is_the_disks_only_if_the_disk_has_one(tmp_path, monkeypatch, unreadable):
-    """FFmpeg says the same of some damaged files: reading the bytes tells which it is."""
+def test_an_io_error_counts_for_the_disk_only_if_a_read_fails(tmp_path, monkeypatch, unreadable):
+    """FFmpeg reports the same for some damaged files: reading the bytes distinguishes them."""
     path = make_video(tmp_path / "a.mp4", 10)
     reads = iter([sha256_of, fail_to_read if unreadable else sha256_of])
     monkeypatch.setattr("storage.video.regular_file.sha256_of", lambda file, _count: next(reads)(file))
@@ -258,7 +258,7 @@ def fail_to_read(file: object) -> str:
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.flv", "a.mpg", "a.mxf", "fragmented.mp4"])
 @pytest.mark.parametrize("keep", [0.3, 0.7, 0.97])
-def test_a_file_cut_short_is_refused(tmp_path, name, keep):
+def test_a_truncated_file_is_refused(tmp_path, name, keep):
     codec = {"a.mpg": "mpeg1video", "a.avi": "mpeg4", "a.mxf": "mpeg2video"}.get(name, "libx264")
     options: dict[str, str] | None = {} if codec != "libx264" else None
     whole = make_video(tmp_path / name, codec=codec, options=options, movflags=FRAGMENTED if "frag" in name else "")
@@ -269,8 +269,8 @@ def test_a_file_cut_short_is_refused(tmp_path, name, keep):
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
-def test_a_copy_into_reserved_space_that_did_not_end_is_refused(tmp_path, name):
-    """Its length is right, and what was not copied is zeros. Zeros behind a whole file are another matter."""
+def test_an_unfinished_copy_into_reserved_space_is_refused(tmp_path, name):
+    """Its length is right, and the rest is zeros. Zeros after a complete file are a different case."""
     whole = make_video(tmp_path / name, 60, options={"preset": "ultrafast", "crf": "1"}).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
     with pytest.raises(VideoError, match=r"truncated: there are only zeros before byte \d+.*Copy it again"):
@@ -279,7 +279,7 @@ def test_a_copy_into_reserved_space_that_did_not_end_is_refused(tmp_path, name):
     assert probe_video(tmp_path / name)[0].frames == 60
 
 
-def test_an_index_that_points_behind_the_end_is_refused(tmp_path):
+def test_an_index_that_points_beyond_the_end_is_refused(tmp_path):
     whole = make_video(tmp_path / "a.mp4", movflags="+faststart")
     data = whole.read_bytes()
     mdat = data.index(b"mdat") - 4
@@ -307,7 +307,7 @@ NOT_VIDEOS = {
 
 
 @pytest.mark.parametrize("reason", NOT_VIDEOS)
-def test_what_is_no_video_is_named(tmp_path, reason):
+def test_other_file_types_are_named(tmp_path, reason):
     make_video(tmp_path / "secret.mp4", 5)
     path = tmp_path / "wrongly named.mp4"
     path.write_bytes(NOT_VIDEOS[reason])
@@ -320,7 +320,7 @@ def test_what_is_no_video_is_named(tmp_path, reason):
     ("magic", "name"),
     [(b".RMF", "RealMedia"), (b"YUV4MPEG2 W1 H1", "raw video"), (b"GIF89a", "a GIF picture or animation")],
 )
-def test_a_video_of_another_kind_is_to_be_converted_and_not_removed(tmp_path, magic, name):
+def test_for_unsupported_videos_the_advice_is_to_convert(tmp_path, magic, name):
     (tmp_path / "a.video").write_bytes(magic + bytes(500))
     with pytest.raises(VideoError, match=f"{name}.*Convert it to MP4"):
         probe_video(tmp_path / "a.video")
@@ -364,8 +364,8 @@ def test_a_broadcast_that_begins_inside_a_packet_is_read(tmp_path):
 
 @pytest.mark.parametrize("filling", [b"\0", b"\xff"])
 @pytest.mark.parametrize("packets_before", [61, 122])
-def test_a_broadcast_with_a_long_hole_is_read_to_its_end(tmp_path, filling, packets_before):
-    """FFmpeg gives up after 64 KB without a packet. The hole costs no picture here, as it lies between packets."""
+def test_a_broadcast_with_a_long_gap_is_read_to_its_end(tmp_path, filling, packets_before):
+    """FFmpeg gives up after 64 KB without a packet. This gap lies between packets and loses no picture."""
     whole = make_video(tmp_path / "a.ts", 60).read_bytes()
     path, at = tmp_path / "b.ts", 188 * min(packets_before, len(whole) // 188)
     path.write_bytes(whole[:at] + filling * (188 * 2000) + whole[at:])
@@ -375,17 +375,17 @@ def test_a_broadcast_with_a_long_hole_is_read_to_its_end(tmp_path, filling, pack
     assert_same_in_any_parts(path, video, index)
 
 
-def test_space_that_a_recorder_reserved_behind_a_broadcast_is_no_missing_end(tmp_path):
+def test_reserved_space_after_a_broadcast_is_no_missing_end(tmp_path):
     path = make_video(tmp_path / "a.ts", 60)
     path.write_bytes(path.read_bytes() + bytes(1 << 20))
-    assert path.stat().st_size % 188, "no whole number of packets"
+    assert path.stat().st_size % 188, "not a whole number of packets"
     assert probe_video(path)[0].frames == 60
 
 
 @pytest.mark.parametrize("b_frames", [0, 2])
 @pytest.mark.parametrize(("start", "stop"), [(12, 42), (30, 52), (3, 6)])
-def test_a_hole_in_an_mp4_takes_its_frames_and_no_others_numbers(tmp_path, b_frames, start, stop):
-    """Packets of zeros, as a failing disk or an interrupted download leaves them."""
+def test_a_gap_in_an_mp4_loses_only_its_own_frames(tmp_path, b_frames, start, stop):
+    """Packets of zeros, as after a failing disk or an interrupted download."""
     path = make_video(tmp_path / "a.mp4", 60, b_frames=b_frames)
     whole = probe_video(path)[1]
     for packet in range(start, stop):
@@ -404,13 +404,13 @@ OPEN_ENDED = ["a.ts", "a.mpg", "a.flv", "live.mkv", "fragmented.mp4", "a.h264"]
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ogg", "a.mxf", *OPEN_ENDED])
-def test_only_some_containers_tell_whether_a_recording_has_ended(tmp_path, name):
+def test_only_some_containers_show_a_missing_end(tmp_path, name):
     codec = {"a.mpg": "mpeg1video", "a.mxf": "mpeg2video", "a.ogg": "libvpx"}.get(name, "libx264")
     path = tmp_path / name
     make_video(path, 20, codec=codec, options=None if codec == "libx264" else {}, b_frames=0)
     if name == "fragmented.mp4":
         make_video(path, 20, movflags=f"{FRAGMENTED}+skip_trailer")
-    if name == "live.mkv":  # as a muxer leaves it that cannot go back: the Segment's length is unknown
+    if name == "live.mkv":  # as from a muxer that cannot seek: the Segment's length is unknown
         data = path.read_bytes()
         at = data.index(b"\x18\x53\x80\x67") + 4
         path.write_bytes(data[:at] + b"\x01" + b"\xff" * 7 + data[at + 8 :])
@@ -418,7 +418,7 @@ def test_only_some_containers_tell_whether_a_recording_has_ended(tmp_path, name)
         assert tells_its_end(file, path.stat().st_size) == (name not in OPEN_ENDED)
 
 
-def test_a_playlist_does_not_open_other_files_even_by_a_container_of_its_own(tmp_path):
+def test_a_playlist_does_not_open_other_files(tmp_path):
     make_video(tmp_path / "secret.mp4", 5)
     playlist = tmp_path / "list.mp4"
     playlist.write_text("ffconcat version 1.0\nfile 'secret.mp4'\n")
@@ -431,7 +431,7 @@ def test_a_playlist_does_not_open_other_files_even_by_a_container_of_its_own(tmp
             assert not opened.streams.video
 
 
-def test_sound_alone_is_no_video(tmp_path):
+def test_sound_without_pictures_is_no_video(tmp_path):
     with pytest.raises(VideoError, match="has audio, but no video stream"):
         probe_video(make_sound(tmp_path / "sound.mp4"))
 
@@ -469,7 +469,7 @@ def test_absurd_rates_durations_and_lengths_are_refused(tmp_path):
         probe_video(make_video(tmp_path / "a.mp4", 20), Limits(max_frames=10))
 
 
-def test_any_name_and_a_symlink_will_do_but_pipes_and_folders_do_not(tmp_path):
+def test_any_name_and_links_are_accepted_but_not_pipes_and_folders(tmp_path):
     path = make_video(tmp_path / "a 'quoted'\n\"$(name)\" file:x|y.mp4", 5)
     link = tmp_path / "link.mp4"
     link.symlink_to(path)
@@ -482,7 +482,7 @@ def test_any_name_and_a_symlink_will_do_but_pipes_and_folders_do_not(tmp_path):
         probe_video(tmp_path / "absent.mp4")
 
 
-def test_a_record_gives_the_same_video(tmp_path):
+def test_a_stored_record_gives_the_same_video(tmp_path):
     path = make_video(tmp_path / "a.mp4", 10)
     video, index = from_record(probe_record(path))
     assert (video, index.pts.tolist()) == (probe_video(path)[0], probe_video(path)[1].pts.tolist())
@@ -502,9 +502,10 @@ REAL_VIDEOS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", REAL_VIDEOS)
-def test_a_real_video_has_as_many_frames_as_a_full_decode_and_any_cut_gives_the_same(data, name):
+def test_real_videos_have_the_frames_of_a_full_decode(data, name):
     path = data / "videos" / name
     video, index = probe_video(path)
     assert video.frames == decoded_count(path)
@@ -513,12 +514,12 @@ def test_a_real_video_has_as_many_frames_as_a_full_decode_and_any_cut_gives_the_
 
 
 @pytest.mark.real_data
-def test_no_real_video_is_missing_from_the_list(data):
+def test_the_list_contains_every_real_video(data):
     assert sorted(REAL_VIDEOS) == sorted(path.name for path in (data / "videos").iterdir())
 
 
 @pytest.mark.real_data
-def test_real_pictures_are_those_that_opencv_decodes(data):
+def test_real_frames_equal_those_that_opencv_decodes(data):
     """OpenCV counts from the start and applies rotation: an independent reader for numbers and pixels."""
     for name in (
         "videos/pixeltable_v_shooting_01_01.mpg",
@@ -552,7 +553,7 @@ def test_real_bad_videos(data):
 
 
 def test_a_file_that_is_mostly_holes_is_refused_at_once(tmp_path: Path) -> None:
-    """64 GB, of which the film is a few kilobytes: reading the zeros would take minutes, twice."""
+    """64 GB, of which the film takes a few kilobytes: reading the zeros would take minutes, twice."""
     path = make_video(tmp_path / "huge.mp4", 10)
     with path.open("ab") as file:
         file.write(struct.pack(">I4sQ", 1, b"free", (64 << 30) - path.stat().st_size))
@@ -563,8 +564,8 @@ def test_a_file_that_is_mostly_holes_is_refused_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_a_film_with_a_hole_is_read(tmp_path: Path) -> None:
-    """Most of this one is written, and what is not is no part of the film."""
+def test_a_film_with_a_gap_is_read(tmp_path: Path) -> None:
+    """Most of this file is written, and the hole is not part of the film."""
     path = make_video(tmp_path / "hole.mp4", 10)
     before = path.stat().st_size
     with path.open("ab") as file:

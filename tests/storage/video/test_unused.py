@@ -36,19 +36,19 @@ def box(kind: bytes, length: int) -> bytes:
 
 @pytest.mark.parametrize("filling", FILLINGS)
 @pytest.mark.parametrize("name", FILMS)
-def test_what_follows_a_film_is_counted_and_the_film_is_read(tmp_path: Path, name: str, filling: str) -> None:
+def test_data_after_a_film_is_counted_and_the_film_is_read(tmp_path: Path, name: str, filling: str) -> None:
     path = make_video(tmp_path / name, FRAMES, **FILMS[name])
     assert probe_video(path)[0].unused_bytes == 0
     whole = path.stat().st_size
     path.write_bytes(path.read_bytes() + FILLINGS[filling])
     video, _ = probe_video(path)
     assert video.frames == FRAMES
-    # Random bytes hold what looks like a packet; an index is counted where it cannot be told from the excess.
+    # Random bytes may look like a packet; an index counts if it cannot be distinguished from the excess.
     assert EXCESS * 0.95 < video.unused_bytes <= EXCESS + whole
 
 
 @pytest.mark.parametrize("movflags", ["", "+faststart"])
-def test_room_inside_the_box_of_the_frames_is_counted(tmp_path: Path, movflags: str) -> None:
+def test_unused_space_inside_mdat_is_counted(tmp_path: Path, movflags: str) -> None:
     path = make_video(tmp_path / "a.mp4", FRAMES, movflags=movflags)
     data = path.read_bytes()
     start = data.index(b"mdat") - 4
@@ -61,14 +61,14 @@ def test_room_inside_the_box_of_the_frames_is_counted(tmp_path: Path, movflags: 
 
 
 @pytest.mark.parametrize("kind", [b"free", b"skip", b"gps ", b"udta", b"uuid"])
-def test_boxes_that_say_their_length_are_no_excess(tmp_path: Path, kind: bytes) -> None:
-    """As dashcams store positions, and cameras reserve room."""
+def test_boxes_with_a_declared_length_are_no_excess(tmp_path: Path, kind: bytes) -> None:
+    """As dashcams store positions, and cameras reserve space."""
     path = make_video(tmp_path / "a.mp4", FRAMES)
     path.write_bytes(path.read_bytes() + box(kind, EXCESS))
     assert (probe_video(path)[0].frames, probe_video(path)[0].unused_bytes) == (FRAMES, 0)
 
 
-def test_room_that_matroska_declares_is_no_excess(tmp_path: Path) -> None:
+def test_space_declared_by_matroska_is_no_excess(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mkv", FRAMES)
     data = path.read_bytes()
     at = data.index(b"\x18\x53\x80\x67") + 4
@@ -78,7 +78,7 @@ def test_room_that_matroska_declares_is_no_excess(tmp_path: Path) -> None:
     assert (probe_video(path)[0].frames, probe_video(path)[0].unused_bytes) == (FRAMES, 0)
 
 
-def test_little_behind_a_long_film_is_no_excess(tmp_path: Path) -> None:
+def test_little_data_after_a_long_film_is_no_excess(tmp_path: Path) -> None:
     path = make_video(tmp_path / "a.mp4", FRAMES)
     path.write_bytes(path.read_bytes() + bytes(1000))
     assert probe_video(path)[0].unused_bytes == 0

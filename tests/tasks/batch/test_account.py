@@ -1,4 +1,4 @@
-"""The account of a batch: on made-up ledgers of both databases, and the chart by its pixels."""
+"""The account of a batch, with invented ledgers on both databases, and the chart by its pixels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -32,20 +32,24 @@ from tasks.batch.account import (
     share_of_best,
     throttling,
     video_table,
+    visit_lines,
+    visit_table,
 )
-from tasks.batch.report import _tables, print_account, quarantine_table
+from tasks.batch.report import _tables, describe_videos, print_account, quarantine_table
+from tasks.browse.links import Pages
 from tasks.site.settings import Settings
 from tasks.site.site import Site
 from tasks.text.markdown import markdown_table
 from tasks.text.wording import deviation, duration
+from tests.storage.analysed import analyse_all
 from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
 from tests.tasks.nights import CPU, STICK, commit, do, set_times
 
 
 @pytest.fixture
 def night(engine: Engine) -> Engine:
-    """14 segments of 10 frames in 30 s; 25 s were estimated. pi-1 does 9, five in a second each, four in two.
-    pi-2 does 3 and loses its stick; its CPU does one. One is rotten; two attempts came to nothing."""
+    """14 segments of 10 frames in 30 s; 25 s were estimated. pi-1 processes 9, five in a second each, four in two.
+    pi-2 processes 3 and loses its stick; its CPU processes one. One is quarantined; two attempts failed."""
     video_id, _, batch_id = planned_batch(engine, make_video(frames=140), length=10)
     record_file(engine, "archive/", "yard.mp4", 1, "etag", video_id=video_id)
     record_file(engine, "elsewhere/", "a.mp4", 1, "etag", video_id=video_id)
@@ -81,21 +85,21 @@ def test_each_device_has_its_frames_speed_retries_and_losses(night: Engine) -> N
         "pi-2/MYRIAD": (30, 20.0, 3, 1),
         "pi-2/CPU": (10, 2.5, 1, 0),
     }
-    assert sum(row["retries"] for row in rows.values()) == 2, "one was released, one given to the run that was lost"
+    assert sum(row["retries"] for row in rows.values()) == 2, "one was released, one belonged to the lost run"
     assert rows["pi-1/MYRIAD"]["retries"] == 0
     assert rows["pi-1/MYRIAD"]["throttling"] == "throttled from 01:00 UTC: 5.0 frames/s, before 10.0 frames/s"
     assert account.throttling["pi-1", STICK].began_s == pytest.approx(6.0, abs=0.01)
     assert list(account.throttling) == [("pi-1", STICK)]
 
 
-def test_what_was_lost_is_told_with_its_reason(night: Engine) -> None:
+def test_losses_are_reported_with_their_reason(night: Engine) -> None:
     assert sorted(read_account(night).lost_lines()) == [
         "01:00 UTC, a run without a device: its run never started",
         "01:00 UTC, pi-2: MYRIAD was lost",
     ]
 
 
-def test_each_video_has_its_results_by_its_name_in_this_archive(night: Engine) -> None:
+def test_each_video_is_listed_under_its_name_in_this_archive(night: Engine) -> None:
     [row] = video_table(read_account(night))
     assert row == {
         "video": "yard.mp4",
@@ -104,10 +108,10 @@ def test_each_video_has_its_results_by_its_name_in_this_archive(night: Engine) -
         "frames/s": pytest.approx(130 / 18.5, abs=0.05),
         "in quarantine": 1,
     }
-    assert list(row)[:2] == ["video", "people"], "what one came for is first"
+    assert list(row)[:2] == ["video", "people"], "the most important columns are first"
 
 
-def test_tables_have_seven_columns_at_most(night: Engine) -> None:
+def test_tables_have_at_most_seven_columns(night: Engine) -> None:
     account = read_account(night)
     worst = account.videos[0]._replace(frames_undecodable=3, segments=20)
     faulty = dataclasses.replace(account, videos=[worst])
@@ -115,7 +119,23 @@ def test_tables_have_seven_columns_at_most(night: Engine) -> None:
     assert len(device_table(account)[0]) == 7
 
 
-def test_times_are_told_in_the_sites_zone(night: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_people_and_the_longest_stay_are_reported_per_video(night: Engine) -> None:
+    """Two people, by the tracks of `analyse_all`, in all done segments of the video."""
+    assert visit_lines(read_account(night)) == {}
+    assert visit_table(read_account(night)) == []
+    analyse_all(night)
+    account = read_account(night)
+    [row] = visit_table(account)
+    assert (row["people seen"], row["video"]) == (2, "yard.mp4")
+    assert 5 < row["longest stay, s"] <= 5.6
+    assert visit_lines(account)["seen"].startswith("2 tracks of at least 1 s, the longest stay 5.")
+    [video] = describe_videos(Site(Settings(), night, FolderArtifacts(Path("unused"))), account)
+    assert (video["people seen"], video["longest stay, s"]) == (2, row["longest stay, s"])
+
+
+def test_times_are_shown_in_the_sites_time_zone(
+    night: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     account = read_account(night, zone=ZoneInfo("Asia/Kolkata"))
     assert account.throttling_text(account.devices[0]).startswith("throttled from 06:30 IST")
     print_account(Site(Settings(), night, FolderArtifacts(tmp_path)), account)
@@ -123,14 +143,14 @@ def test_times_are_told_in_the_sites_zone(night: Engine, tmp_path: Path, capsys:
     assert np.any(account.chart() != read_account(night).chart()), "the axis of the chart, too"
 
 
-def test_the_time_axis_holds_where_clocks_change() -> None:
-    """In Berlin on 25 October 2026 the hour from two to three comes twice."""
+def test_the_time_axis_survives_a_change_of_clocks() -> None:
+    """In Berlin, the hour from two to three occurs twice on 25 October 2026."""
     begun = datetime(2026, 10, 25, 0, 0, tzinfo=ZoneInfo("Europe/Berlin"))
     one = lane("a", [30.0] * 10)
     assert draw_night("n", begun, 6 * 3600.0, [one]).shape == draw_night("n", STARTED, 6 * 3600.0, [one]).shape
 
 
-def test_what_came_in_is_told_with_the_change_against_the_batch_before(engine: Engine) -> None:
+def test_results_are_reported_with_the_change_since_the_previous_batch(engine: Engine) -> None:
     """Ten seconds of film with two people in each frame; then twenty with one."""
     for number, (frames, people) in enumerate(((250, 2), (500, 1))):
         video = make_video(f"{number:064x}", frames)
@@ -160,12 +180,12 @@ def test_reasons_of_the_quarantine_are_counted() -> None:
 
 
 @pytest.mark.parametrize("name", ["PCK@0.2", "cam@yard.mp4"])
-def test_a_cell_is_no_address_to_write_to(name: str) -> None:
+def test_a_cell_never_becomes_a_mail_link(name: str) -> None:
     assert "\\@" in markdown_table([{"name": name}])
     assert "@" not in markdown_table([{"name": name}]).replace("\\@", "")
 
 
-def test_how_wrong_the_estimate_was_is_said(night: Engine) -> None:
+def test_the_error_of_the_estimate_is_reported(night: Engine) -> None:
     account = read_account(night)
     assert account.time_line() == "took 30 s, 20 % longer than estimated (25 s)"
     with night.begin() as connection:
@@ -173,7 +193,7 @@ def test_how_wrong_the_estimate_was_is_said(night: Engine) -> None:
     assert read_account(night).time_line() == "took 30 s; not estimated, as no device was measured before"
 
 
-def test_a_running_batch_and_none_at_all(engine: Engine) -> None:
+def test_running_and_missing_batches_are_reported(engine: Engine) -> None:
     with pytest.raises(DatabaseError, match=r"There is no such batch\. Run 'nightjar run"):
         read_account(engine)
     _, _, batch_id = planned_batch(engine, make_video())
@@ -182,8 +202,8 @@ def test_a_running_batch_and_none_at_all(engine: Engine) -> None:
     assert (account.batch.batch_id, account.counts.missing, account.devices) == (batch_id, 5, [])
 
 
-def test_what_a_later_night_mends_is_not_this_ones(night: Engine) -> None:
-    """The numbers are those of the batch's end."""
+def test_results_of_later_nights_do_not_change_the_account(night: Engine) -> None:
+    """The numbers are from the batch's end."""
     before = read_account(night)
     with night.begin() as connection:
         connection.execute(text("UPDATE segments SET batch_id = NULL WHERE status = 'quarantined'"))
@@ -224,7 +244,7 @@ def test_deviations_in_words(took_s: float, words: str) -> None:
     assert deviation(took_s, 100) == f"{words}{'' if words.endswith('as') else ' than'} estimated"
 
 
-def test_what_a_worker_says_steers_no_terminal_and_no_markdown(
+def test_a_workers_text_cannot_control_terminal_or_markdown(
     night: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with night.begin() as connection:
@@ -237,7 +257,7 @@ def test_what_a_worker_says_steers_no_terminal_and_no_markdown(
         "lost      01:00 UTC, pi-2: gone\\x1b[2J\\n| <img src=x> |",
         "lost      01:00 UTC, a run without a device: gone\\x1b[2J\\n| <img src=x> |",
     ]
-    table = "\n".join(_tables(account))
+    table = "\n".join(_tables(account, Pages("http://127.0.0.1:4270")))
     assert "\\<img src=x\\>" in table
     assert "<img" not in table.replace("\\<img", "")
 
@@ -248,7 +268,7 @@ def test_what_a_worker_says_steers_no_terminal_and_no_markdown(
 def slowed(
     speeds: Sequence[float], frames: int = 900
 ) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
-    """Segments of so many frames one after the other, at these speeds: begun_s, frames, frames_per_s."""
+    """Consecutive segments with these numbers of frames and speeds: begun_s, frames, frames_per_s."""
     each = np.asarray(speeds, np.float64)
     begun = np.concatenate([[0.0], np.cumsum(frames / each)])[:-1]
     return begun, np.full(len(each), frames, np.int32), each
@@ -262,7 +282,7 @@ def test_a_device_that_keeps_its_speed_does_not_throttle(speeds: list[float]) ->
 
 @settings(deadline=None)
 @given(st.integers(3, 30), st.integers(3, 30), st.floats(3, 19))
-def test_one_that_gets_hot_does_from_the_segment_on_where_it_became_slow(cool: int, hot: int, hot_fps: float) -> None:
+def test_throttling_begins_with_the_first_slow_segment(cool: int, hot: int, hot_fps: float) -> None:
     begun, frames, speeds = slowed([30.0] * cool + [hot_fps] * hot)
     found = throttling(begun, frames, speeds)
     assert found is not None
@@ -272,24 +292,24 @@ def test_one_that_gets_hot_does_from_the_segment_on_where_it_became_slow(cool: i
 @pytest.mark.parametrize(
     "speeds",
     [
-        [30.0] * 8 + [4.0] + [30.0] * 8,  # a hiccup
+        [30.0] * 8 + [4.0] + [30.0] * 8,  # a single slow segment
         [10.0] * 3 + [30.0] * 9,  # a slow start
         [30.0, 30.0, 10.0, 10.0],  # too few to tell
         [],
     ],
 )
-def test_a_hiccup_is_no_throttling(speeds: list[float]) -> None:
+def test_a_single_slow_segment_is_no_throttling(speeds: list[float]) -> None:
     assert throttling(*slowed(speeds)) is None
 
 
-def test_short_segments_at_a_videos_end_are_not_held_against_it() -> None:
+def test_short_segments_at_a_videos_end_are_no_throttling() -> None:
     begun, frames, speeds = slowed([30.0, 12.0] * 10)
     frames[1::2] = 100
     assert throttling(begun, frames, speeds) is None
 
 
 def film_night(engine: Engine, films: Sequence[tuple[int, Sequence[float]]], device: str) -> Account:
-    """A batch of films one after the other on one device. films: each a picture width and its segments' frames/s."""
+    """A batch of consecutive films on one device. films: a picture width and the segments' frames/s of each."""
     batch_id, ends, now = 0, [], 0.0
     for number, (width, speeds) in enumerate(films):
         video = dataclasses.replace(make_video(f"{number:064x}", 100 * len(speeds)), width=width)
@@ -313,8 +333,8 @@ FAST, SLOW = [100.0] * 6, [50.0] * 6
     ("films", "device"),
     [
         ([(640, FAST), (1920, SLOW)], STICK),  # a larger picture takes longer to decode
-        ([(640, FAST), (640, SLOW)], STICK),  # another film, which holds more people
-        ([(640, FAST + SLOW)], CPU),  # other programs want the CPU, too
+        ([(640, FAST), (640, SLOW)], STICK),  # another film, with more people
+        ([(640, FAST + SLOW)], CPU),  # other programs use the CPU, too
         ([(640, [100.0])] * 6 + [(1920, [50.0])] * 6, STICK),  # clips of two cameras
     ],
 )
@@ -342,7 +362,7 @@ def test_a_stick_that_slows_within_its_films_throttles(
     assert found.began_s == pytest.approx(began_s, abs=0.02)
 
 
-def test_bars_are_coloured_against_films_of_their_own_kind() -> None:
+def test_bars_are_coloured_by_comparison_with_similar_films() -> None:
     film, kind = np.repeat([1, 2, 3, 4], [6, 6, 1, 1]).astype(np.int32), np.repeat([0, 1, 1, 1], [6, 6, 1, 1])
     speeds = np.array([*FAST, *SLOW, 40.0, 20.0])
     share = share_of_best(speeds, comparable(film, kind.astype(np.int32)))
@@ -369,21 +389,21 @@ def draw(*lanes: Lane, took_s: float = 600.0) -> NDArray[np.uint8]:
 
 
 def bars(picture: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(columns,) blue less red in the middle of the first lane: above nought is fast, below is slow."""
+    """(columns,) blue minus red in the middle of the first lane: positive is fast, negative is slow."""
     y = 130 + 300 + 80 + 56 // 2
     row = picture[y, 305 : WIDTH - 55].astype(np.int64)
     return row[:, 0] - row[:, 2]
 
 
-def test_a_hot_device_is_seen_where_and_when_it_is_hot() -> None:
+def test_the_chart_shows_which_device_throttled_and_when() -> None:
     tones = bars(draw(lane("pi-1", [30.0] * 10 + [10.0] * 3), took_s=570.0))
     middle = len(tones) * 300 // 570
     assert np.median(tones[: middle - 20]) > 50
     assert np.median(tones[middle + 20 :]) < -50
 
 
-def test_the_curve_holds_all_frames() -> None:
-    """There where a device works, and nowhere else: five segments fill 150 of the 600 seconds, ten 300."""
+def test_the_curve_contains_all_frames() -> None:
+    """Only where a device works: five segments fill 150 of the 600 seconds, ten 300."""
     area = bgr(PALE_BLUE)
     one, idle = draw(lane("a", [30.0] * 10)), draw(lane("a", [30.0] * 5))
     inside = lambda picture: np.all(picture[130:430, 310:1540] == area, axis=2)  # noqa: E731
@@ -409,7 +429,7 @@ def test_any_night_can_be_drawn(lanes: int, took_s: float) -> None:
     assert picture.shape[0] < 3000
 
 
-def test_the_accounts_chart_has_a_lane_a_device(night: Engine) -> None:
+def test_the_chart_has_one_lane_per_device(night: Engine) -> None:
     account: Account = read_account(night)
     picture = account.chart()
     assert picture.shape[0] == draw(*[lane("a", [1.0])] * 3).shape[0]
@@ -423,7 +443,7 @@ def test_the_accounts_chart_has_a_lane_a_device(night: Engine) -> None:
         ("movenet-multipose", "convert movenet-multipose with a larger --size"),
     ],
 )
-def test_a_batch_that_finds_nobody_names_a_better_model(model: str, remedy: str) -> None:
+def test_a_batch_without_people_suggests_a_better_model(model: str, remedy: str) -> None:
     lines = _rows_line(0, "pose", model)
     assert lines["people"] == f"{model} found nobody in any frame. If people are in the videos, {remedy}"
     assert _rows_line(7, "pose", model) == {"people": "7 rows, one per person per frame"}

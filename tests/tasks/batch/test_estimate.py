@@ -1,4 +1,4 @@
-"""Estimate of a batch's duration: its properties, and the measurements behind it, on both databases."""
+"""Estimate of a batch's duration: its properties, and the measurements it uses, on both databases."""
 
 import time
 from datetime import UTC, datetime
@@ -48,7 +48,7 @@ def test_one_more_worker_never_makes_it_longer(
 
 @settings(deadline=None)
 @given(works, st.lists(workers, min_size=1, max_size=6), st.lists(speeds, min_size=1, max_size=8), overheads)
-def test_it_is_never_shorter_than_all_devices_at_their_best_without_a_pause(
+def test_it_is_never_shorter_than_all_devices_at_full_speed(
     work: Work, there: list[Worker], known: list[WorkerSpeed], overhead: Overhead
 ) -> None:
     found = seconds(work, there, known, overhead)
@@ -59,7 +59,7 @@ def test_it_is_never_shorter_than_all_devices_at_their_best_without_a_pause(
 
 @settings(deadline=None)
 @given(works, st.lists(workers, max_size=6), overheads)
-def test_where_nothing_was_measured_nothing_is_claimed(work: Work, there: list[Worker], overhead: Overhead) -> None:
+def test_without_measurements_there_is_no_estimate(work: Work, there: list[Worker], overhead: Overhead) -> None:
     found = estimate(work, there, [], overhead, elapsed_s=3.0)
     assert found.total_s is None
     assert found.text().startswith(
@@ -67,17 +67,17 @@ def test_where_nothing_was_measured_nothing_is_claimed(work: Work, there: list[W
     )
 
 
-def test_speeds_add_up_and_overhead_is_on_top() -> None:
+def test_the_estimate_is_the_overhead_plus_frames_by_the_sum_of_speeds() -> None:
     known = [speed("pi-1", STICK, 30), speed("pi-2", STICK, 20)]
     both = [Worker("pi-1", STICK), Worker("pi-2", STICK)]
     assert seconds(Work(50_000, 50), both, known) == pytest.approx(1000)
     assert seconds(Work(50_000, 50), both, known, Overhead(start_s=7, end_s=5)) == pytest.approx(1012)
-    # 20 segments of 1000 frames, each with a pause of 10 s, by one.
+    # 20 segments of 1000 frames, each with a pause of 10 s, by one worker.
     assert seconds(Work(20_000, 20), both[1:], known, Overhead(segment_s=10)) == pytest.approx(1200)
     assert estimate(Work(1000, 1), both[:1], known, Overhead(), 40.0).total_s == pytest.approx(40 + 1000 / 30)
 
 
-def test_one_segment_is_done_by_one_worker() -> None:
+def test_one_segment_is_processed_by_one_worker() -> None:
     known = [speed("pi-1", STICK, 30), speed("pi-2", STICK, 20)]
     assert seconds(Work(3000, 1), [Worker("pi-2", STICK), Worker("pi-1", STICK)], known) == pytest.approx(100)
 
@@ -90,11 +90,11 @@ def test_one_segment_is_done_by_one_worker() -> None:
         (Worker("pi-9", "GPU (new)"), pytest.approx(58 / 3)),  # of no known kind: the mean of all
         (Worker("pi-9", None), pytest.approx(58 / 3)),
         (Worker("pi-1", STICK), 30.0),
-        (Worker("pi-3", None), 8.0),  # its own, whatever it works with
-        (Worker("pi-1", CPU), 8.0),  # its stick was measured, its CPU is taken for another's
+        (Worker("pi-3", None), 8.0),  # its own speed, with any device
+        (Worker("pi-1", CPU), 8.0),  # its stick was measured, its CPU gets the speed of another one
     ],
 )
-def test_who_was_never_measured_is_taken_for_the_mean_of_its_like(worker: Worker, expected: float) -> None:
+def test_an_unmeasured_worker_gets_the_mean_of_its_kind(worker: Worker, expected: float) -> None:
     known = [speed("pi-1", STICK, 30), speed("pi-2", STICK, 20), speed("pi-3", CPU, 8)]
     [pace] = estimate(Work(100, 1), [worker], known, Overhead(), 0.0).paces
     assert pace.frames_per_s == expected
@@ -118,10 +118,10 @@ def test_a_device_in_a_workers_own_name_is_recognised(name: str, device: str | N
     assert named_device(name) == device
 
 
-# What is measured
+# Measurements
 
 
-def test_what_a_worker_did_long_ago_is_forgotten(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_segments_of_a_worker_are_ignored(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.ledger.speeds.SPEED_SEGMENTS", 2)
     video = make_video(frames=100)
     _, model_version_id, batch_id = planned_batch(engine, video, length=10)
@@ -136,7 +136,7 @@ def test_what_a_worker_did_long_ago_is_forgotten(engine: Engine, monkeypatch: py
     assert found == [("pi-1", STICK, 20, 4.0), ("pi-1", CPU, 10, 1.0), ("pi-2", STICK, 10, 4.0)]
 
 
-def test_of_old_batches_nothing_is_asked(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_batches_are_not_read(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.ledger.speeds.SPEED_BATCHES", 1)
     video_id, model_version_id, batch_id = planned_batch(engine, make_video(frames=40), length=10)
     do(engine, batch_id, 2, "pi-1", wall_s=10.0)
@@ -149,11 +149,11 @@ def test_of_old_batches_nothing_is_asked(engine: Engine, monkeypatch: pytest.Mon
     idle = start_batch(engine, "archive/", model_version_id, "local", "owner")
     finish_batch(engine, idle)
     assert [each.worker for each in measured_speeds(engine, model_version_id)] == ["pi-2"], (
-        "an idle night tells nothing"
+        "an idle night is no measurement"
     )
 
 
-def test_the_overhead_is_read_off_the_ledger(engine: Engine) -> None:
+def test_the_overhead_comes_from_the_ledger(engine: Engine) -> None:
     """Listing ends at 12 s, the first segment begins at 20 s; two workers with pauses of 1 and 3 s; 6 s of pictures."""
     _, model_version_id, batch_id = planned_batch(engine, make_video(frames=60), length=10)
     assert measured_overhead(engine, model_version_id, "local") == Overhead()
@@ -166,14 +166,14 @@ def test_the_overhead_is_read_off_the_ledger(engine: Engine) -> None:
     assert measured_overhead(engine, model_version_id, "fleet") == Overhead()
 
 
-def test_a_night_that_only_loaded_old_results_measures_no_overhead_below_nought(engine: Engine) -> None:
+def test_the_overhead_of_a_night_is_never_negative(engine: Engine) -> None:
     _, model_version_id, batch_id = planned_batch(engine, make_video(frames=60), length=10)
     do(engine, batch_id, 6, "pi-1", wall_s=500.0)
     finish_batch(engine, batch_id)
     assert all(part >= 0 for part in measured_overhead(engine, model_version_id, "local"))
 
 
-def test_one_odd_night_in_three_changes_nothing(engine: Engine) -> None:
+def test_one_unusual_night_in_three_has_no_effect(engine: Engine) -> None:
     video = make_video(frames=60)
     video_id, model_version_id, batch_id = planned_batch(engine, video, length=20)
     for pause, number in ((4.0, batch_id), (400.0, None), (4.0, None)):

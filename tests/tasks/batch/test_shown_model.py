@@ -1,4 +1,4 @@
-"""Every run says which model the views show, and where its own rows are."""
+"""Every run reports the model that the views show, and the place of its own rows."""
 
 from sqlalchemy import Engine
 
@@ -11,7 +11,7 @@ from tasks.batch.shown_model import views_line
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
 
 
-def test_a_run_says_where_its_rows_are(engine: Engine) -> None:
+def test_a_run_reports_the_place_of_its_rows(engine: Engine) -> None:
     _, first, batch_id = planned_batch(engine, make_video(frames=20))
     assert views_line(engine, read_batch(engine)) == "show no pose model yet"
     assert show_when_complete(engine, "pose", first)
@@ -31,7 +31,7 @@ def test_a_run_says_where_its_rows_are(engine: Engine) -> None:
     )
 
 
-def test_the_place_that_is_named_holds_the_rows(engine: Engine) -> None:
+def test_the_reported_place_contains_the_rows(engine: Engine) -> None:
     shown = register_model(engine, make_model("9" * 64))
     show_model(engine, "pose", shown)
     _, _, batch_id = planned_batch(engine, make_video(frames=20))

@@ -9,7 +9,7 @@ import pytest
 from tasks.benchmark import machine
 
 
-def test_a_board_names_itself_and_else_the_processor_is_told(tmp_path: Path) -> None:
+def test_the_boards_or_the_processors_name_is_reported(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: A Processor @ 3 GHz\n")
     assert machine.describe_machine(tmp_path).startswith("A Processor @ 3 GHz, ")
     (tmp_path / "device-tree").mkdir()
@@ -19,7 +19,7 @@ def test_a_board_names_itself_and_else_the_processor_is_told(tmp_path: Path) -> 
     assert machine.describe_machine(tmp_path / "nothing")
 
 
-def test_the_hottest_zone_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hottest_sensor_is_reported_if_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "sensors_temperatures", dict, raising=False)
     assert machine.temperature_c(tmp_path) is None
     for number, text in enumerate(("48500\n", "61250\n", "broken", "0")):
@@ -29,7 +29,7 @@ def test_the_hottest_zone_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert machine.temperature_c(tmp_path) == 61.25
 
 
-def test_the_peak_is_of_what_came_since() -> None:
+def test_the_peak_counts_from_its_reset() -> None:
     block = np.ones(200 << 20, np.uint8)
     peak = machine.peak_memory_bytes()
     assert peak > block.nbytes

@@ -1,6 +1,7 @@
 """The cost of each pipeline stage is attributed to that stage, and a slow device determines the speed."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def measured(model: Path, film: Path, scratch: Path, device: str = "CPU", second
     return measure_pipeline(film, open_runtime(model, manifest, RuntimeSpec(device)), manifest, seconds, 1000, scratch)
 
 
-def test_every_stage_costs_something_and_a_short_film_is_done_again(model: Path, film: Path, tmp_path: Path) -> None:
+def test_every_stage_has_a_cost_and_short_films_are_repeated(model: Path, film: Path, tmp_path: Path) -> None:
     speed = measured(model, film, tmp_path, seconds=1.0)
     assert speed.seconds >= 1.0
     assert speed.frames >= 80
@@ -47,20 +48,22 @@ def test_every_stage_costs_something_and_a_short_film_is_done_again(model: Path,
     assert (speed.video.width, speed.video.frames) == (224, 80)
 
 
-def test_the_device_sets_the_pace_where_it_is_the_slow_one(model: Path, film: Path, tmp_path: Path) -> None:
+def test_a_slow_device_sets_the_pace(model: Path, film: Path, tmp_path: Path) -> None:
     speed = measured(model, film, tmp_path, "SIMULATED:ms=15")
     assert speed.frames_per_s < 1000 / 15
     assert speed.latency.p50_ms >= 15
 
 
-def test_a_slow_reader_is_found_out(model: Path, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_pose_decoder_shows_in_its_cost(
+    model: Path, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "before").mkdir()
     before = measured(model, film, tmp_path / "before")
     read = pipeline.DECODERS["posenet"]
 
     def slow(params: dict[str, Any]) -> pipeline.Decoder:
-        def decode(outputs: pipeline.Outputs) -> pipeline.Seen:
-            until = time.thread_time() + 0.02
+        def decode(outputs: Sequence[pipeline.Outputs]) -> list[pipeline.Seen]:
+            until = time.thread_time() + 0.02 * len(outputs)
             while time.thread_time() < until:
                 pass
             return read(params)(outputs)
@@ -75,7 +78,7 @@ def test_a_slow_reader_is_found_out(model: Path, film: Path, tmp_path: Path, mon
         assert getattr(after, f"{stage}_cpu_ms") < getattr(before, f"{stage}_cpu_ms") + 10, stage
 
 
-def test_what_is_no_film_is_said(model: Path, tmp_path: Path) -> None:
+def test_other_files_are_refused(model: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no film")
     with pytest.raises(VideoError):
         measured(model, tmp_path / "text.mp4", tmp_path)

@@ -1,4 +1,4 @@
-"""The most accurate model that is fast enough; the largest one where accuracy is not known; or a clear no."""
+"""The most accurate model that is fast enough; the largest one if accuracies are unknown; or none, with a reason."""
 
 from datetime import UTC, datetime
 
@@ -35,25 +35,27 @@ SPEEDS = [
         (41, "no measured model reaches 41 frames/s. The fastest, posenet-050, reaches 40.0 frames/s."),
     ],
 )
-def test_the_largest_that_is_fast_enough(frames_per_s: float, words: str) -> None:
+def test_the_largest_model_that_is_fast_enough_is_recommended(frames_per_s: float, words: str) -> None:
     [sentence] = recommend(SPEEDS, frames_per_s, {})
     assert sentence.startswith("pose, MYRIAD (stick) of pi in f16: ")
     assert words in sentence
 
 
-def test_accuracy_counts_more_than_size_where_it_is_known_of_all() -> None:
+def test_accuracy_counts_more_than_size_if_all_are_evaluated() -> None:
     measured = {"posenet-050": 0.4, "posenet-075": 0.6, "posenet-100": 0.5}
     assert "use posenet-075, the most accurate of 3 fast enough models (0.600)" in recommend(SPEEDS, 5, measured)[0]
     del measured["posenet-100"]
     assert "use posenet-100, the largest of 3" in recommend(SPEEDS, 5, measured)[0]
-    assert "use posenet-075, the most accurate of 2" in recommend(SPEEDS, 20, measured)[0], "both that matter are known"
+    assert "use posenet-075, the most accurate of 2" in recommend(SPEEDS, 20, measured)[0], (
+        "both relevant accuracies are known"
+    )
 
 
-def test_a_model_alone_is_said_to_be_alone() -> None:
+def test_a_speed_of_the_model_alone_is_named_as_such() -> None:
     assert "30.0 frames/s for the model alone, 20% above 25" in recommend([speed("m", 1, 30.0, None)], 25, {})[0]
 
 
-def test_devices_and_tasks_are_not_compared_with_each_other() -> None:
+def test_different_devices_and_tasks_are_not_compared() -> None:
     other = speed("openpose", 9 * 10**9, 90.0, 80.0)
     others = [other._replace(device="CPU (fast)"), other._replace(task="classification"), other._replace(worker="pc")]
     assert len(recommend([*SPEEDS, *others], 10, {})) == 4

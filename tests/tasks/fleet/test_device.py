@@ -46,7 +46,7 @@ def never() -> bool:
     return False
 
 
-def test_one_holder_at_a_time_and_each_device_for_itself(tmp_path: Path) -> None:
+def test_each_device_has_one_holder_at_a_time(tmp_path: Path) -> None:
     with DeviceLock(tmp_path, "MYRIAD") as first, DeviceLock(tmp_path, "MYRIAD") as second:
         assert first.acquire(never)
         assert not second.acquire(never)
@@ -63,7 +63,7 @@ def test_a_name_with_slashes_is_a_file_under_home(tmp_path: Path) -> None:
     assert [path.parent for path in tmp_path.rglob("*.lock")] == [tmp_path / "home/locks"]
 
 
-def test_who_waits_gets_it_when_the_holder_lets_go(tmp_path: Path) -> None:
+def test_a_waiting_process_gets_the_device_when_it_is_released(tmp_path: Path) -> None:
     asked = threading.Event()
 
     def keep_waiting() -> bool:
@@ -83,7 +83,7 @@ def test_who_waits_gets_it_when_the_holder_lets_go(tmp_path: Path) -> None:
             assert not third.acquire(never)
 
 
-def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
+def test_a_killed_holder_releases_the_device(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, tmp_path, "MYRIAD"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
         assert holder.stdout is not None
@@ -100,15 +100,15 @@ def test_without_a_fallback_a_lost_device_is_an_error(model: tuple[Path, Manifes
         WorkerDevice(*model, RuntimeSpec("TOASTER"), "none")
 
 
-def test_a_device_that_is_not_there_is_replaced_by_the_cpu(model: tuple[Path, Manifest]) -> None:
+def test_a_missing_device_is_replaced_by_the_cpu(model: tuple[Path, Manifest]) -> None:
     device = WorkerDevice(*model, RuntimeSpec("TOASTER"), "cpu")
     assert device.runtime.device.startswith("CPU (")
     device.runtime.start(0, np.full((1, SIZE, SIZE, 3), 250, np.uint8))
     assert device.runtime.wait(0)["heatmap"].max() > 0
 
 
-def test_a_cpu_that_fails_has_nothing_to_fall_back_to(model: tuple[Path, Manifest]) -> None:
-    """Neither chosen from the start nor as the replacement of another: that would go round for ever."""
+def test_a_failing_cpu_has_no_fallback(model: tuple[Path, Manifest]) -> None:
+    """Neither as the first choice nor as a replacement: that would be an endless loop."""
     for name in ("CPU", "TOASTER"):
         device = WorkerDevice(*model, RuntimeSpec(name), "cpu")
         lost = RuntimeFault("lost")
@@ -117,7 +117,7 @@ def test_a_cpu_that_fails_has_nothing_to_fall_back_to(model: tuple[Path, Manifes
         assert caught.value is lost
 
 
-def test_a_device_lost_in_the_middle_is_replaced_by_the_cpu_and_the_log_says_why(
+def test_a_device_lost_midway_is_replaced_by_the_cpu_and_logged(
     model: tuple[Path, Manifest], caplog: pytest.LogCaptureFixture
 ) -> None:
     device = WorkerDevice(*model, RuntimeSpec("MULTI:CPU"), "cpu")

@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> FolderArtifacts:
     return FolderArtifacts(tmp_path)
 
 
-def test_what_is_written_is_read(store: FolderArtifacts) -> None:
+def test_messages_survive_a_round_trip(store: FolderArtifacts) -> None:
     call = Call(version_sha256=SHA, archive="s3://videos/tonight", precision="bf16")
     order = Order(files=[File(**FILE)], pieces=[Piece(**PIECE)])
     done, fault = Done(piece=0, key="k", sha256=SHA), Fault(piece=1, kind="other", reason="ß \u3042")
@@ -50,7 +50,7 @@ def test_what_is_written_is_read(store: FolderArtifacts) -> None:
         (order_key(NAME), order, read_order),
         (status_key(NAME), status, read_status),
     ):
-        assert read(store, NAME) is None, "not there yet"
+        assert read(store, NAME) is None, "not written yet"
         write(store, key, message)
         assert read(store, NAME) == message
 
@@ -72,7 +72,7 @@ def test_what_is_written_is_read(store: FolderArtifacts) -> None:
         None,
     ],
 )
-def test_an_order_that_no_parent_writes_is_refused(store: FolderArtifacts, order: object) -> None:
+def test_invalid_orders_are_refused(store: FolderArtifacts, order: object) -> None:
     store.put_bytes(order_key(NAME), json.dumps(order).encode())
     with pytest.raises(OrderError, match=r"order|Order"):
         read_order(store, NAME)
@@ -102,7 +102,7 @@ def test_an_order_that_no_parent_writes_is_refused(store: FolderArtifacts, order
         {**STATUS, "fastest_fps": 1e300},
     ],
 )
-def test_a_status_that_no_worker_writes_is_refused(store: FolderArtifacts, status: object) -> None:
+def test_invalid_statuses_are_refused(store: FolderArtifacts, status: object) -> None:
     store.put_bytes(status_key(NAME), json.dumps(status).encode())
     with pytest.raises(OrderError, match="not a valid Status"):
         read_status(store, NAME)
@@ -116,7 +116,7 @@ def test_a_status_that_no_worker_writes_is_refused(store: FolderArtifacts, statu
         lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*STATUS, "done", "faults", "ready"]), inner),
     ).map(lambda value: json.dumps(value).encode())
 )
-def test_whatever_lies_there_ends_in_a_message_or_in_one_error(data: bytes) -> None:
+def test_any_bytes_give_a_message_or_one_error(data: bytes) -> None:
     class Store:
         def get_bytes(self, key: str, limit_bytes: int) -> bytes:
             return data
@@ -128,13 +128,13 @@ def test_whatever_lies_there_ends_in_a_message_or_in_one_error(data: bytes) -> N
         assert isinstance(read_status(Store(), NAME), Status)  # type: ignore[arg-type]
 
 
-def test_deep_nesting_is_refused_and_kills_nobody(store: FolderArtifacts) -> None:
+def test_deep_nesting_is_refused_without_a_crash(store: FolderArtifacts) -> None:
     store.put_bytes(status_key(NAME), b'{"done":' + b"[" * 100_000)
     with pytest.raises(OrderError):
         read_status(store, NAME)
 
 
-def test_a_store_that_is_away_is_not_taken_for_an_order_that_is_not_there() -> None:
+def test_an_unavailable_store_is_not_a_missing_order() -> None:
     class Away:
         def get_bytes(self, key: str, limit_bytes: int) -> bytes:
             raise StoreError("The store does not answer.", "Wait.")
@@ -143,7 +143,7 @@ def test_a_store_that_is_away_is_not_taken_for_an_order_that_is_not_there() -> N
         read_order(Away(), NAME)  # type: ignore[arg-type]
 
 
-def test_what_was_written_while_it_was_asked_for_is_read(store: FolderArtifacts) -> None:
+def test_a_message_written_during_the_request_is_read(store: FolderArtifacts) -> None:
     class Slow(FolderArtifacts):
         asked = 0
 
@@ -157,8 +157,8 @@ def test_what_was_written_while_it_was_asked_for_is_read(store: FolderArtifacts)
     assert read_order(Slow(store.root), NAME) == Order()
 
 
-def test_words_for_people_are_cut_and_cleaned(store: FolderArtifacts) -> None:
-    """The text comes from a decoder or a driver, so it may hold anything: it becomes one printable line."""
+def test_texts_for_people_are_shortened_and_escaped(store: FolderArtifacts) -> None:
+    """The text comes from a decoder or a driver and may contain anything: it becomes one printable line."""
     reason = "bad\r\n00:00 | INFO | \x1b[2Jforged\0\u202e" + "x" * 100_000
     status = {**STATUS, "ended": True, "error": reason, "faults": [{"piece": 0, "kind": "other", "reason": reason}]}
     store.put_bytes(status_key(NAME), json.dumps(status).encode())
@@ -171,7 +171,7 @@ def test_words_for_people_are_cut_and_cleaned(store: FolderArtifacts) -> None:
         assert len(words) <= 2000
 
 
-def test_a_message_of_many_megabytes_is_never_read(store: FolderArtifacts) -> None:
+def test_an_oversized_message_is_never_read(store: FolderArtifacts) -> None:
     store.put_bytes(status_key(NAME), json.dumps({**STATUS, "error": "x" * MESSAGE_LIMIT_BYTES}).encode())
     with pytest.raises(ObjectError, match="at most"):
         read_status(store, NAME)

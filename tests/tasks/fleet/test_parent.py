@@ -1,6 +1,6 @@
-"""The parent's side of a fleet, step by step: its database, store and Prefect fail just when it hurts.
+"""The parent of a fleet, step by step: its database, store and Prefect fail at critical moments.
 
-Ledger and store are real, Prefect and the workers are played: what they say lies in the store, as theirs would.
+Ledger and store are real; Prefect and the workers are fakes that write real messages to the store.
 """
 
 import json
@@ -43,13 +43,15 @@ from tests.servers_postgres import write_migrated
 from tests.storage.samples import make_model, make_poses, make_report, make_video, planned_batch
 from tests.tasks.nights import make_manifest, make_night
 
+pytestmark = pytest.mark.usefixtures("forked_sandboxes")
+
 MANIFEST, VIDEO = make_manifest(), make_video(frames=100)
 VERSION = MANIFEST.version_id
 LEASE_S = 30
 
 
 class Store(FolderArtifacts):
-    """Fails as told before it puts."""
+    """A store that fails on demand before it writes."""
 
     before_put: Callable[[str], None] = staticmethod(lambda key: None)
 
@@ -90,7 +92,7 @@ class Runs:
 
 
 class Stage:
-    """A batch of five segments of 20 frames, a parent, and runs that say what they are told to say."""
+    """A batch of five segments of 20 frames, a parent, and runs whose messages the test controls."""
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class Stage:
         reader: ResultReader | None = None,
         store: Artifacts | None = None,
     ) -> None:
-        """Own database, store and reader in the folder, unless others are given."""
+        """New database, store and reader in the folder, unless others are given."""
         self.engine = engine or open_database(write_migrated(folder / "nightjar.db"))
         self.store: Any = store or Store(folder / "store")
         self.runs, self.reader = Runs(), reader or ResultReader()
@@ -113,7 +115,7 @@ class Stage:
         return Fleet(night, entries, RuntimeSpec(), runs, progress, lambda: self.runs.wanted)
 
     def tick(self, fleet: Fleet | None = None) -> bool:
-        """With everything due."""
+        """Run one step of the parent with everything due."""
         fleet = fleet or self.fleet
         fleet._due.clear()
         return fleet._tick()
@@ -123,7 +125,7 @@ class Stage:
         FolderArtifacts.put_bytes(self.store, orders.status_key(assignment_id), told.model_dump_json().encode())
 
     def finish(self) -> int:
-        """Runs that do what they are given, until nothing is missing; how many worked."""
+        """Let runs process their segments until nothing is missing. Returns the number of runs that worked."""
         worked = set()
         while not self.tick():
             for assignment_id in self.runs.started:
@@ -178,7 +180,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def fail(times: int, error: Exception, call: Callable[..., Any]) -> Callable[..., Any]:
-    """The call, which fails at first."""
+    """Wrap the call so that it fails at first."""
     left = [times]
 
     def failing(*args: Any, **kwargs: Any) -> Any:
@@ -196,13 +198,13 @@ AWAY = StoreError("The store does not answer.", "Wait.")
 
 def test_a_night_from_the_first_run_to_the_last_row(stage: Stage) -> None:
     stage.fleet._speeds["pi-1"] = 1.0
-    assert stage.finish() == 3, "half of what is left, three times"
+    assert stage.finish() == 3, "half of the rest, three times"
     assert stage.ask("SELECT count(*), min(attempt), max(attempt) FROM segments WHERE status = 'done'") == [(5, 1, 1)]
     stage.fleet.dismiss_all("nothing was left to do")
     assert stage.ask("SELECT count(*) FROM assignments WHERE status IN ('waiting', 'working')") == [(0,)]
 
 
-def test_workers_that_were_never_measured_get_a_segment_each(stage: Stage) -> None:
+def test_unmeasured_workers_get_one_segment_each(stage: Stage) -> None:
     """A worker without a measured speed receives one segment, and its first result measures it."""
     names = ["pi-1", "pi-2", "pi-3", "pi-4"]
     stage.runs.online = names
@@ -219,8 +221,8 @@ def test_workers_that_were_never_measured_get_a_segment_each(stage: Stage) -> No
     assert len(stage.fleet._speeds) == 1
 
 
-def test_a_slow_prefect_is_not_waited_for_while_workers_speak(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs, of which each takes it two seconds, and then a look at the workers."""
+def test_statuses_are_read_while_prefect_is_slow(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It requests two runs, each of which takes two seconds, and then reads the workers' statuses."""
     clock = [time.monotonic()]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     stage.runs.online = ["pi-1", "pi-2", "pi-3"]
@@ -231,7 +233,7 @@ def test_a_slow_prefect_is_not_waited_for_while_workers_speak(stage: Stage, monk
     assert len(stage.runs.started) == 3
 
 
-def test_an_order_that_could_not_be_written_is_written_when_the_store_is_back(stage: Stage) -> None:
+def test_an_order_is_written_when_the_store_is_back(stage: Stage) -> None:
     stage.tick()
     [mine] = stage.runs.started
     stage.say(mine, ready=True)
@@ -247,10 +249,10 @@ def test_an_order_that_could_not_be_written_is_written_when_the_store_is_back(st
 
 
 @pytest.mark.parametrize("error", [DOWN, AWAY], ids=["database", "store"])
-def test_a_result_whose_loading_was_interrupted_is_loaded_at_the_next_look(
+def test_an_interrupted_loading_of_a_result_is_repeated(
     stage: Stage, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its status is the run's last word and never changes again."""
+    """The run's final status never changes again."""
     mine = stage.working()
     order = stage.order(mine)
     done = [stage.do(order, piece) for piece in range(len(order.pieces))]
@@ -264,9 +266,7 @@ def test_a_result_whose_loading_was_interrupted_is_loaded_at_the_next_look(
     assert stage.ask("SELECT status FROM assignments LIMIT 1") == [("done",)]
 
 
-def test_a_fault_whose_entry_was_interrupted_is_entered_at_the_next_look(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_recording_of_a_fault_is_repeated(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = stage.working()
     monkeypatch.setattr(ledger, "quarantine_segment", fail(1, DOWN, ledger.quarantine_segment))
     stage.say(mine, ready=True, progress=1, faults=[Fault(piece=0, kind="input", reason="no keyframe")])
@@ -279,7 +279,7 @@ def test_a_fault_whose_entry_was_interrupted_is_entered_at_the_next_look(
 
 
 @pytest.mark.parametrize("lie", [b"\xff", b"{}", json.dumps({"worker": "x", "device": "y", "progress": -1}).encode()])
-def test_a_status_that_is_none_loses_its_run_and_not_the_batch(stage: Stage, lie: bytes) -> None:
+def test_an_invalid_status_affects_only_its_run(stage: Stage, lie: bytes) -> None:
     mine = stage.working()
     stage.store.put_bytes(orders.status_key(mine), lie)
     stage.tick()
@@ -287,7 +287,7 @@ def test_a_status_that_is_none_loses_its_run_and_not_the_batch(stage: Stage, lie
     assert stage.ask("SELECT count(*) FROM segments WHERE status = 'leased'") == [(0,)]
 
 
-def test_a_result_that_is_announced_and_not_there_is_made_again(stage: Stage) -> None:
+def test_a_missing_announced_result_is_computed_again(stage: Stage) -> None:
     mine = stage.working()
     stage.say(mine, ready=True, progress=1, done=[Done(piece=0, key="results/none.parquet", sha256="a" * 64)])
     stage.tick()
@@ -295,8 +295,8 @@ def test_a_result_that_is_announced_and_not_there_is_made_again(stage: Stage) ->
     assert "results/none.parquet" in reason
 
 
-def test_who_ends_with_segments_undone_is_at_fault(stage: Stage) -> None:
-    """Without that, it would be given the same ones for ever."""
+def test_a_run_that_ends_with_unprocessed_segments_is_at_fault(stage: Stage) -> None:
+    """Without that, it would receive the same ones forever."""
     mine = stage.working()
     stage.say(mine, ready=True, progress=1, ended=True)
     stage.tick()
@@ -318,9 +318,7 @@ def test_prefects_outage_leaves_no_second_run_and_no_open_assignment(stage: Stag
     assert stage.ask("SELECT DISTINCT status FROM assignments") == [("dismissed",)]
 
 
-def test_a_run_that_could_not_be_given_up_is_given_up_at_the_next_look(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_giving_up_a_run_is_repeated_after_an_outage(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.working()
     stage.expire_all()
     monkeypatch.setattr(assignments, "end", fail(1, DOWN, assignments.end))
@@ -330,8 +328,8 @@ def test_a_run_that_could_not_be_given_up_is_given_up_at_the_next_look(
     assert stage.ask("SELECT count(*) FROM segments WHERE status = 'leased'") == [(0,)]
 
 
-def test_the_silent_are_lost_but_not_by_a_parent_that_was_deaf(stage: Stage) -> None:
-    """A store that stalls for a minute must not cost every worker its lease; the dead ones lapse all the same."""
+def test_silent_workers_are_lost_unless_the_parent_was_stalled(stage: Stage) -> None:
+    """A store that stalls for a minute must not end every worker's lease; dead workers still lapse."""
     mine = stage.working()
     stage.expire_all()
     stage.fleet._statuses_read = time.monotonic() - LEASE_S
@@ -345,7 +343,7 @@ def test_the_silent_are_lost_but_not_by_a_parent_that_was_deaf(stage: Stage) -> 
     ]
 
 
-def test_a_run_that_died_while_it_waited_gives_its_place_to_another(stage: Stage) -> None:
+def test_a_run_that_died_while_waiting_is_replaced(stage: Stage) -> None:
     stage.tick()
     [mine] = stage.runs.started
     stage.say(mine, progress=1)
@@ -358,7 +356,7 @@ def test_a_run_that_died_while_it_waited_gives_its_place_to_another(stage: Stage
     assert len(stage.runs.started) == 2
 
 
-def test_a_run_of_which_not_a_word_was_heard_is_given_up(stage: Stage) -> None:
+def test_a_run_that_never_reported_is_given_up(stage: Stage) -> None:
     stage.tick()
     [mine] = stage.runs.started
     stage.runs.told[f"run-{mine}"] = RunState("Pending", False, True, "")
@@ -368,8 +366,8 @@ def test_a_run_of_which_not_a_word_was_heard_is_given_up(stage: Stage) -> None:
     assert stage.ask("SELECT reason FROM assignments LIMIT 1") == [("its run did not start",)]
 
 
-def test_what_another_dead_parent_left_leased_is_taken_when_the_lease_ends(stage: Stage) -> None:
-    """Its batch counts as running, for nobody knows its host: nothing of it can be adopted."""
+def test_segments_of_a_dead_parent_are_taken_when_the_lease_ends(stage: Stage) -> None:
+    """Its batch counts as running, because its host is unknown: nothing of it can be adopted."""
     stage.working()
     following = batches.start_batch(stage.engine, "archive/", stage.model, "fleet", "another owner")
     batches.expect_segments(stage.engine, following, [stage.video_id], 1, 0)
@@ -382,7 +380,7 @@ def test_what_another_dead_parent_left_leased_is_taken_when_the_lease_ends(stage
     assert second._free.segments + sum(len(member.claims) for member in second._members.values()) == 5
 
 
-def test_a_parent_that_died_between_ledger_and_order_is_followed_by_one_that_writes_it(stage: Stage) -> None:
+def test_the_next_parent_writes_the_order_of_a_dead_one(stage: Stage) -> None:
     stage.tick()
     [mine] = stage.runs.started
     stage.say(mine, ready=True)
@@ -401,7 +399,7 @@ def test_a_parent_that_died_between_ledger_and_order_is_followed_by_one_that_wri
     assert stage.ask("SELECT attempt FROM segments WHERE status = 'done'") == [(1,)]
 
 
-def test_a_pause_hands_nothing_out_and_a_cancellation_ends_it(stage: Stage) -> None:
+def test_a_paused_batch_assigns_nothing_until_it_is_cancelled(stage: Stage) -> None:
     stage.runs.wanted = "pause"
     stage.tick()
     assert stage.runs.started == []
@@ -418,8 +416,8 @@ def test_a_pause_hands_nothing_out_and_a_cancellation_ends_it(stage: Stage) -> N
         stage.fleet.run()
 
 
-def test_a_segment_that_every_run_dies_of_is_quarantined_and_the_others_are_done(stage: Stage) -> None:
-    """Every run dies at frame 0 and does what comes before it in its order."""
+def test_only_the_segment_that_kills_every_run_is_quarantined(stage: Stage) -> None:
+    """Every run dies at frame 0, after the segments that come before it in its order."""
     for _ in range(60):
         stage.fleet._next_start = 0.0
         if stage.tick():
@@ -440,19 +438,19 @@ def test_a_segment_that_every_run_dies_of_is_quarantined_and_the_others_are_done
     assert found == [("done", 1, 4), ("quarantined", MAX_TRIES, 1)]
 
 
-def test_a_run_that_prefect_forgot_is_asked_for_again(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
-    """Deleted in the UI, or Prefect's database was reset: nobody would ever start it."""
+def test_a_run_that_prefect_lost_is_requested_again(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    """It was deleted in the UI, or Prefect's database was reset: it would never start."""
     stage.tick()
     [ghost] = stage.runs.started
     stage.runs.forgotten.add(f"run-{ghost}")
     stage.tick()
     assert "Prefect no longer knows its run" in caplog.text
-    assert len(stage.runs.started) == 2, "at once: it was nobody's fault"
+    assert len(stage.runs.started) == 2, "at once, because no worker was at fault"
     stage.finish()
     assert stage.ask("SELECT status, max(attempt) FROM segments GROUP BY status") == [("done", 1)]
 
 
-def test_a_parent_that_is_started_again_adopts_no_ghosts(stage: Stage) -> None:
+def test_a_restarted_parent_adopts_no_dead_runs(stage: Stage) -> None:
     stage.tick()
     [ghost] = stage.runs.started
     batches.finish_batch(stage.engine, stage.batch_id, "killed")
@@ -466,8 +464,8 @@ def test_a_parent_that_is_started_again_adopts_no_ghosts(stage: Stage) -> None:
     assert stage.ask(f"SELECT status FROM assignments WHERE assignment_id = '{ghost}'") == [("lost",)]
 
 
-def test_a_forgotten_run_that_works_goes_on(stage: Stage) -> None:
-    """Prefect's database was restored from yesterday, and the worker's process lives."""
+def test_a_working_run_that_prefect_lost_continues(stage: Stage) -> None:
+    """Prefect's database was restored from a backup, and the worker's process is alive."""
     mine = stage.working()
     stage.runs.forgotten.add(f"run-{mine}")
     stage.tick()
@@ -478,7 +476,7 @@ def test_a_forgotten_run_that_works_goes_on(stage: Stage) -> None:
     assert stage.ask("SELECT status, max(attempt) FROM segments GROUP BY status") == [("done", 1)]
 
 
-def test_a_deployment_that_was_there_is_waited_for(stage: Stage) -> None:
+def test_a_deployment_that_existed_is_waited_for(stage: Stage) -> None:
     stage.runs.workers = fail(1, NotDeployedError("no work pool"), stage.runs.workers)  # type: ignore[method-assign]
     with pytest.raises(NotDeployedError):
         stage.fleet._retrying(stage.fleet._poll_prefect)

@@ -1,4 +1,4 @@
-"""Decisions about a fleet's runs, as mathematics: no ledger, no store, no server, no clock."""
+"""Decisions about a fleet's runs as pure functions: no ledger, no store, no server, no clock."""
 
 import heapq
 from dataclasses import replace
@@ -39,13 +39,13 @@ CRASHED = RunState("Crashed", over=True, taken=False, message="killed")
 @pytest.mark.parametrize(
     ("speed", "frames_free", "share"), [(1, 100, 50), (1, 16, 10), (4, 100, 50), (4, 60, 40), (1, 1_000_000, 1800)]
 )
-def test_a_share_is_half_of_the_rest_and_worth_a_run(speed: float, frames_free: int, share: int) -> None:
+def test_a_share_is_half_of_the_rest_but_at_least_ten_seconds(speed: float, frames_free: int, share: int) -> None:
     """At least ten seconds of the worker's time, at most half an hour; one worker is online."""
     assert schedule.share("pi-1", ["pi-1"], {"pi-1": speed}, frames_free) == share
 
 
 @given(SPEEDS, FRAMES)
-def test_a_worker_that_was_never_measured_gets_one_segment(speeds: dict[str, float], frames: int) -> None:
+def test_an_unmeasured_worker_gets_one_segment(speeds: dict[str, float], frames: int) -> None:
     assert schedule.share("new", [*speeds, "new"], speeds, frames) == 1
 
 
@@ -65,14 +65,14 @@ def test_more_free_frames_make_no_share_smaller(speeds: dict[str, float], some: 
 
 @given(SPEEDS, FRAMES)
 def test_all_shares_together_leave_half_for_the_next_round(speeds: dict[str, float], frames: int) -> None:
-    """Those that are worth a run; a smaller share is filled up to ten seconds of work."""
+    """Shares above the minimum; a smaller share is raised to ten seconds of work."""
     shares = {worker: schedule.share(worker, list(speeds), speeds, frames) for worker in speeds}
     assert sum(frames for worker, frames in shares.items() if frames > LEAST_S * speeds[worker] + 1) <= frames / 2
     assert all(1 <= frames <= max(1, ASSIGNMENT_S * speeds[worker]) for worker, frames in shares.items())
 
 
 def night(speeds: dict[str, float], frames: int, segment: int) -> tuple[list[int], dict[str, float]]:
-    """Play a night in which every worker asks as soon as it has nothing to do, and gets whole segments.
+    """Simulate a night in which every worker asks as soon as it is idle, and receives whole segments.
 
     Returns the frames of each order, and the time at which each worker ended.
     """
@@ -94,10 +94,10 @@ def night(speeds: dict[str, float], frames: int, segment: int) -> tuple[list[int
     st.integers(0, 2_000_000),
     st.integers(1, 1800),
 )
-def test_a_night_gives_every_frame_and_its_workers_end_together(
+def test_a_night_assigns_every_frame_and_its_workers_end_together(
     speeds: dict[str, float], frames: int, segment: int
 ) -> None:
-    """No worker ends later than all would together, but for its last run's least work and a segment."""
+    """No worker ends later than all together would, apart from a last run's minimum work and a segment."""
     orders, ended = night(speeds, frames, segment)
     assert sum(orders) == frames
     together_s = frames / sum(speeds.values())
@@ -119,7 +119,7 @@ def test_an_unknown_speed_is_the_mean(speeds: dict[str, float]) -> None:
     assert schedule.speed_of("new", {}) == schedule.GUESSED_FPS
 
 
-def test_what_is_given_is_no_longer_free() -> None:
+def test_assigned_frames_are_no_longer_free() -> None:
     assert FreeWork(5, 100).less(2, 40) == FreeWork(3, 60)
 
 
@@ -127,9 +127,7 @@ def test_what_is_given_is_no_longer_free() -> None:
 
 
 @given(st.lists(st.sampled_from(NAMES), unique=True), st.integers(0, 10), st.lists(st.booleans(), max_size=8))
-def test_no_more_runs_wait_than_there_are_workers_or_segments(
-    online: list[str], segments: int, given_: list[bool]
-) -> None:
+def test_waiting_runs_are_limited_by_workers_and_segments(online: list[str], segments: int, given_: list[bool]) -> None:
     runs = [FleetRun(str(number), worker=NAMES[number % 4], given=given) for number, given in enumerate(given_)]
     started = schedule.runs_to_start(runs, online, segments, START_LIMIT_S + 1)
     waiting = sum(not run.given for run in runs) + started
@@ -138,7 +136,7 @@ def test_no_more_runs_wait_than_there_are_workers_or_segments(
 
 
 def test_no_second_run_starts_before_each_worker_has_a_first_one() -> None:
-    """A run that never comes holds nothing up for long."""
+    """A run that never starts delays nothing for long."""
     online, first, second = NAMES[:2], FleetRun("1", worker="pi-1", given=True), FleetRun("2")
     assert schedule.runs_to_start([], online, 5, 0) == 2
     assert schedule.runs_to_start([first, second], online, 3, 0) == 0
@@ -147,14 +145,14 @@ def test_no_second_run_starts_before_each_worker_has_a_first_one() -> None:
     assert schedule.runs_to_start(both, online, 3, 0) == 2
 
 
-def test_a_worker_with_two_runs_leaves_no_other_without_one() -> None:
+def test_a_worker_with_two_runs_counts_once() -> None:
     runs = [FleetRun("1", worker="pi-1", given=True), FleetRun("2", worker="pi-1")]
     assert schedule.runs_to_start(runs, NAMES[:2], 3, 0) == 1
 
 
 @given(st.integers(0, 10**9))
 def test_pauses_grow_up_to_a_minute(failures: int) -> None:
-    """However long a worker without its device goes on."""
+    """For any number of failures of a worker without its device."""
     assert schedule.pause_s(0) == 2.0
     assert schedule.pause_s(failures) <= schedule.pause_s(failures + 1) <= LONGEST_PAUSE_S
 
@@ -163,23 +161,23 @@ def test_pauses_grow_up_to_a_minute(failures: int) -> None:
 
 
 @given(st.floats(0, 1e6), st.floats(10, 3600))
-def test_a_run_that_waits_is_silent_after_its_lease(now_s: float, lease_s: float) -> None:
+def test_a_waiting_run_is_silent_after_its_lease(now_s: float, lease_s: float) -> None:
     runs = [WAITS, WORKS, FleetRun("no status yet")]
     silent = schedule.silent_runs(runs, now_s, lease_s)
     assert silent == ([WAITS] if now_s > max(lease_s, SILENCE_LIMIT_S) else [])
 
 
-def test_a_lease_is_renewed_once_for_a_process_that_was_deaf() -> None:
-    """Dead runs lapse in the end."""
+def test_a_lease_is_renewed_once_after_the_parent_stalled() -> None:
+    """Dead runs lapse eventually."""
     assert schedule.missed_reports(LEASE_S / 2 + 0.1, LEASE_S)
     assert not schedule.missed_reports(LEASE_S / 2, LEASE_S)
     assert schedule.runs_to_renew([WORKS, replace(WAITS, renewed_unheard=True)]) == [WORKS]
 
 
-# Runs as Prefect has them, and as they end
+# States of runs in Prefect, and their ends
 
 
-def test_segments_are_for_runs_with_an_open_device_and_none_yet() -> None:
+def test_segments_go_to_runs_with_an_open_device_and_no_segments() -> None:
     assert schedule.waits_for_segments(WAITS)
     assert not schedule.waits_for_segments(WORKS)
     assert not schedule.waits_for_segments(FleetRun("no device yet", worker="pi-1"))
@@ -187,7 +185,7 @@ def test_segments_are_for_runs_with_an_open_device_and_none_yet() -> None:
 
 @pytest.mark.parametrize("state", [SCHEDULED, TAKEN])
 @pytest.mark.parametrize("run", [FleetRun("new"), WAITS, WORKS])
-def test_a_run_that_has_not_ended_goes_on(run: FleetRun, state: RunState) -> None:
+def test_a_run_that_has_not_ended_continues(run: FleetRun, state: RunState) -> None:
     assert schedule.check_run(run, state, 1e6) is None
 
 
@@ -199,7 +197,7 @@ def test_a_run_that_has_ended_in_prefect_is_lost(run: FleetRun) -> None:
     assert len(long.reason) == 500
 
 
-def test_a_run_that_prefect_forgot_is_replaced_at_once_unless_it_reports() -> None:
+def test_a_run_that_prefect_lost_is_replaced_unless_it_reports() -> None:
     assert schedule.check_run(FleetRun("new"), None, 0.0) == Lost(UNKNOWN_TO_PREFECT, failed=False)
     assert schedule.check_run(WAITS, None, 0.0) is None
     assert schedule.check_run(WORKS, None, 0.0) is None
@@ -231,13 +229,13 @@ def test_the_time_since_it_was_taken_ends_with_the_worker(state: RunState | None
         (None, 3, Lost("it ended and left 3 segments")),
     ],
 )
-def test_a_run_that_ends_has_done_everything_or_is_lost(error: str | None, undone: int, lost: Lost | None) -> None:
+def test_a_run_that_ends_is_complete_or_lost(error: str | None, undone: int, lost: Lost | None) -> None:
     assert schedule.check_ended_run(error, undone) == lost
 
 
 @given(st.none() | st.integers(0, 9), st.lists(st.booleans(), max_size=8))
-def test_the_piece_at_fault_is_held(current: int | None, held: list[bool]) -> None:
-    """The one that the run was at, otherwise the first; a worker may name one that does not exist."""
+def test_the_current_segment_of_a_lost_run_is_at_fault(current: int | None, held: list[bool]) -> None:
+    """The run's current segment, otherwise the first; a worker may name one that does not exist."""
     at = schedule.piece_in_progress(current, held)
     if at is not None:
         assert held[at]

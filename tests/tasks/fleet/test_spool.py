@@ -16,6 +16,8 @@ from tasks.fleet.spool import Spool
 from tasks.segment.result_files import ResultReader, load, result_key
 from tests.storage.samples import make_model, make_poses, make_report, make_video
 
+pytestmark = pytest.mark.usefixtures("forked_sandboxes")
+
 VIDEO, VERSION = make_video(frames=100), make_model().version_sha256
 PLENTY = 1 << 20
 
@@ -30,7 +32,7 @@ def key_of(start: int) -> str:
 
 
 class Store(FolderArtifacts):
-    """A store that is away when `before` says so."""
+    """A store that is down whenever `before` says so."""
 
     before: Callable[[str], None] = staticmethod(lambda key: None)
 
@@ -57,7 +59,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def test_what_waited_is_sent_when_the_store_is_back(store: Store, tmp_path: Path, reader: ResultReader) -> None:
+def test_spooled_results_are_sent_when_the_store_is_back(store: Store, tmp_path: Path, reader: ResultReader) -> None:
     spool = Spool(tmp_path / "spool", store, PLENTY)
     store.before = away
     stored = [spool.keep(key_of(start), result_of(start)) for start in (0, 20)]
@@ -69,10 +71,10 @@ def test_what_waited_is_sent_when_the_store_is_back(store: Store, tmp_path: Path
         assert load(store, reader, one, MANIFEST, result_of(start).segment).version_sha256 == VERSION
         assert hashlib.sha256(store.get_bytes(one.key)).hexdigest() == one.sha256
     assert spool.size_bytes() == 0
-    assert spool.send(), "nothing waits"
+    assert spool.send(), "the spool is empty"
 
 
-def test_a_full_spool_says_so_and_keeps_what_it_has(store: Store, tmp_path: Path) -> None:
+def test_a_full_spool_reports_it_and_keeps_its_files(store: Store, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", store, limit_bytes=100)
     store.before = away
     spool.keep(key_of(0), result_of(0))
@@ -83,8 +85,8 @@ def test_a_full_spool_says_so_and_keeps_what_it_has(store: Store, tmp_path: Path
     assert list(store.list("")) == [key_of(0)]
 
 
-def test_what_another_run_sends_meanwhile_hides_nothing_of_ours(store: Store, tmp_path: Path) -> None:
-    """Two runs of one machine share the spool: one finds a file gone, and the others still have to be sent."""
+def test_files_sent_by_another_run_hide_none_of_ours(store: Store, tmp_path: Path) -> None:
+    """Two runs of one machine share the spool: one finds a file missing, and must still send the others."""
     spool = Spool(tmp_path / "spool", store, PLENTY)
     for start in (0, 20, 40):
         spool.keep(key_of(start), result_of(start))

@@ -19,7 +19,7 @@ NAME = "0123456789abcdef"
 
 
 class Store(FolderArtifacts):
-    """Counts what is put, and is away while `is_away`."""
+    """A store that counts writes, and is down while `is_away`."""
 
     is_away, puts = False, 0
 
@@ -46,7 +46,7 @@ def told(store: Store, is_so: Callable[[Status], bool]) -> Status:
         time.sleep(0.02)
 
 
-def test_it_tells_what_goes_on(store: Store) -> None:
+def test_it_reports_progress(store: Store) -> None:
     with StatusReporter(store, NAME, "pi-1", "CPU", 60) as reporter:
         reporter.ready("CPU (AMD)")
         assert not told(store, lambda status: status.ready).ended
@@ -62,7 +62,7 @@ def test_it_tells_what_goes_on(store: Store) -> None:
     assert told(store, lambda status: status.ended).error is None
 
 
-def test_what_has_not_changed_is_not_told_again(store: Store) -> None:
+def test_an_unchanged_status_is_not_written_again(store: Store) -> None:
     with StatusReporter(store, NAME, "pi-1", "CPU", 60):
         told(store, lambda status: True)
         puts = store.puts
@@ -70,20 +70,20 @@ def test_what_has_not_changed_is_not_told_again(store: Store) -> None:
         assert store.puts == puts
 
 
-def test_an_error_is_its_last_word(store: Store) -> None:
+def test_an_error_is_the_final_status(store: Store) -> None:
     with pytest.raises(NightjarError), StatusReporter(store, NAME, "pi-1", "CPU", 60):
         raise NightjarError("the stick is gone")
     last = told(store, lambda status: status.ended)
     assert last.error == "the stick is gone"
 
 
-def test_what_is_no_fault_of_ours_is_said_with_its_kind(store: Store) -> None:
+def test_an_unexpected_error_is_reported_with_its_type(store: Store) -> None:
     with pytest.raises(SystemExit), StatusReporter(store, NAME, "pi-1", "CPU", 60):
         raise SystemExit(1)
     assert told(store, lambda status: status.ended).error == "SystemExit: 1"
 
 
-def test_the_last_word_waits_for_the_store(store: Store) -> None:
+def test_the_final_status_waits_for_the_store(store: Store) -> None:
     with StatusReporter(store, NAME, "pi-1", "CPU", 60) as reporter:
         told(store, lambda status: True)
         store.is_away = True
@@ -98,7 +98,7 @@ def test_the_last_word_waits_for_the_store(store: Store) -> None:
     assert (last.ready, last.current) == (True, None)
 
 
-def test_it_hears_that_the_rest_was_given_to_another_one(store: Store) -> None:
+def test_it_learns_that_its_assignment_was_revoked(store: Store) -> None:
     with StatusReporter(store, NAME, "pi-1", "CPU", 60) as reporter:
         assert not reporter.revoked
         store.put_bytes(revoked_key(NAME), b"silent past its lease")
@@ -133,7 +133,7 @@ with reporter.StatusReporter(FolderArtifacts(Path(sys.argv[1])), sys.argv[2], "p
 @pytest.mark.parametrize(
     ("where", "code"), [("opening", EXIT_HUNG), ("working", EXIT_HUNG), ("between", 0), ("fetching", 0)]
 )
-def test_a_device_that_hangs_ends_the_process_and_nothing_else_does(store: Store, where: str, code: int) -> None:
+def test_only_a_hanging_device_ends_the_process(store: Store, where: str, code: int) -> None:
     process = subprocess.run(
         [sys.executable, "-c", HANG, str(store.root), NAME, where], timeout=60, cwd=Path(__file__).parents[3]
     )

@@ -1,4 +1,4 @@
-"""A conversion in its own process: the same model, the same refusals, and a death that is one sentence."""
+"""A conversion in its own process: the same model, the same refusals, and one clear error if it dies."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from tasks.model.confined_conversion import convert_confined
 from tasks.model.convert import SHIPPED
 
 
-def test_the_same_model_without_tensorflow_in_this_process(tmp_path: Path) -> None:
+def test_the_model_is_the_same_without_tensorflow_in_this_process(tmp_path: Path) -> None:
     before = "tensorflow" in sys.modules
     spec = ConvertSpec("p", size=65)
     manifest = convert_confined(SHIPPED / "model.json", spec, tmp_path / "ir", "here")
@@ -24,13 +24,14 @@ def test_the_same_model_without_tensorflow_in_this_process(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["ir"]
 
 
-def test_a_refusal_is_the_converters_own(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("forked_sandboxes")
+def test_refusals_are_those_of_the_converter(tmp_path: Path) -> None:
     (tmp_path / "model.pb").write_bytes(b"no model")
     with pytest.raises(ConversionError, match=r"^model\.pb \(8 bytes\) starts with"):
         convert_confined(tmp_path / "model.pb", ConvertSpec("p"), tmp_path / "out" / "ir", "here")
 
 
-def test_a_child_that_breaks_its_limits_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_exceeds_its_limits_gives_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(confined_conversion, "MEMORY_BYTES", 256 << 20)
     with pytest.raises(ConversionError, match=r"The conversion (took more than 0\.25 GB|failed|.*crashed)"):
         convert_confined(SHIPPED / "model.json", ConvertSpec("p", size=65), tmp_path / "ir", "here")

@@ -35,14 +35,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def store(site: Site, manifest: Manifest, text: str | None = None) -> str:
-    """The manifest alone: registering reads no IR."""
+    """The manifest only: registering reads no IR."""
     site.artifacts.put_bytes(
         f"{model_prefix(manifest.version_id)}/{MANIFEST_FILE}", (text or manifest.to_json()).encode()
     )
     return manifest.version_id
 
 
-def test_a_stored_model_is_found_by_its_name_and_by_its_hash(site: Site, manifest: Manifest) -> None:
+def test_a_stored_model_is_found_by_name_and_by_hash(site: Site, manifest: Manifest) -> None:
     version_id = store(site, manifest)
     store(site, dataclasses.replace(manifest, frames_per_second=2.0))
     model_version_id, version = require_model(site, "tiny")
@@ -50,7 +50,7 @@ def test_a_stored_model_is_found_by_its_name_and_by_its_hash(site: Site, manifes
     assert require_model(site, version_id[:12])[0] == model_version_id
 
 
-def test_two_stored_versions_of_a_name_are_told_apart_by_their_hashes(site: Site, manifest: Manifest) -> None:
+def test_two_stored_versions_of_a_name_are_distinguished_by_hash(site: Site, manifest: Manifest) -> None:
     hashes = [store(site, each) for each in (manifest, dataclasses.replace(manifest, decode_params={"one": 1}))]
     with pytest.raises(NightjarError, match="the store has 2 versions of it") as refused:
         require_model(site, "tiny")
@@ -59,7 +59,7 @@ def test_two_stored_versions_of_a_name_are_told_apart_by_their_hashes(site: Site
     assert require_model(site, "tiny")[1].version_sha256 == hashes[1]
 
 
-def test_a_manifest_that_is_damaged_or_of_another_version_is_left_out(site: Site, manifest: Manifest) -> None:
+def test_damaged_and_foreign_manifests_are_skipped(site: Site, manifest: Manifest) -> None:
     other = dataclasses.replace(manifest, name="other")
     whole = manifest.to_json().encode()
     for number, data in enumerate((b"{", b"[]", whole[:-9], whole, b"\xff")):

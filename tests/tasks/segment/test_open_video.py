@@ -1,4 +1,4 @@
-"""The video that is being worked on: what the listing found out is used again, and never for other bytes."""
+"""The video in progress: the listing's probe is reused, but never for changed content."""
 
 import hashlib
 import os
@@ -36,9 +36,7 @@ def sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
-def test_a_kept_probe_is_not_made_again(
-    archive: FolderArchive, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stored_probe_is_reused(archive: FolderArchive, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     (entry,) = archive.list()
     with archive.local(entry) as path:
         state, (video, index) = state_of(path), probe_video(path)
@@ -49,8 +47,8 @@ def test_a_kept_probe_is_not_made_again(
         assert opened.get(entry, video.sha256) == (path, video, index)
 
 
-def test_other_bytes_of_the_same_size_and_time_are_refused(archive: FolderArchive, sandbox: Sandbox) -> None:
-    """As an archive's copy does that keeps times."""
+def test_changed_content_of_the_same_size_and_time_is_refused(archive: FolderArchive, sandbox: Sandbox) -> None:
+    """Like a copy that preserves times."""
     (entry,) = archive.list()
     path = archive.root / entry.key
     state, (video, index) = state_of(path), probe(sandbox, path, LIMITS)
@@ -65,7 +63,7 @@ def test_other_bytes_of_the_same_size_and_time_are_refused(archive: FolderArchiv
         opened.get(entry, video.sha256)
 
 
-def test_a_kept_probe_of_other_bytes_than_the_planned_is_refused(archive: FolderArchive, sandbox: Sandbox) -> None:
+def test_a_stored_probe_of_other_content_is_refused(archive: FolderArchive, sandbox: Sandbox) -> None:
     (entry,) = archive.list()
     probes = Probes()
     path = archive.root / entry.key
@@ -74,7 +72,7 @@ def test_a_kept_probe_of_other_bytes_than_the_planned_is_refused(archive: Folder
         opened.get(entry, "0" * 64)
 
 
-def test_the_oldest_probes_go_first(archive: FolderArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_probes_are_removed_first(archive: FolderArchive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opened_video, "KEPT_FRAMES", 250)
     (entry,) = archive.list()
     path = archive.root / entry.key
@@ -88,9 +86,7 @@ def test_the_oldest_probes_go_first(archive: FolderArchive, monkeypatch: pytest.
     assert [probes.of(each, path) for each in (*entries, entry)] == [None] * 4
 
 
-def test_a_file_that_takes_too_long_is_no_bad_video_and_the_next_one_is_read(
-    archive: FolderArchive, sandbox: Sandbox
-) -> None:
+def test_a_slow_file_is_a_failed_attempt_and_the_next_one_is_read(archive: FolderArchive, sandbox: Sandbox) -> None:
     path = archive.root / "one.mp4"
     with pytest.raises(TooSlowError, match=r"^Reading the file took more than 0 s\. Check.*READ_S"):
         probe(sandbox, path, LIMITS._replace(base_s=0.0))
@@ -98,8 +94,8 @@ def test_a_file_that_takes_too_long_is_no_bad_video_and_the_next_one_is_read(
 
 
 @pytest.mark.parametrize("size_bytes", [10**6, 10**9, 64 * 10**9, 10**12])
-def test_a_disk_of_20_mb_per_s_is_fast_enough(size_bytes: int) -> None:
-    """Even where all of the file is read five times."""
+def test_a_disk_of_20_mb_per_s_is_within_the_limit(size_bytes: int) -> None:
+    """Even if the whole file is read five times."""
     limits = Settings().read_limits
     assert limits.wall_s(size_bytes) > 5 * size_bytes / 20e6 + limits.cpu_s
 

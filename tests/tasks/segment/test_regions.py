@@ -1,4 +1,4 @@
-"""Regions of a film's frames, cut in the sandbox: the same ones however the film is segmented."""
+"""Regions of a film's frames, cropped in the sandbox: the same for any segmentation."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ Cut = tuple[tuple[float, ...], bytes]
 
 
 def box_left(frame: int) -> int:
-    """Left edge of the chequered box: it stands still for ten frames, then moves by 8 pixels per frame."""
+    """Left edge of the chequered box, which is still for ten frames and then moves by 8 pixels per frame."""
     return 20 + 8 * max(0, frame - 9)
 
 
@@ -52,7 +52,7 @@ def cut(
     return found
 
 
-def test_what_moves_is_looked_at_beside_the_whole_frame(film: tuple[Path, Video, FrameIndex]) -> None:
+def test_moving_regions_are_classified_next_to_the_whole_frame(film: tuple[Path, Video, FrameIndex]) -> None:
     found = cut(film, plan_cuts(SIZE, RegionSpec(), (32, 32)), 0, FRAMES)
     whole = [values[0] for values, _ in found if values[2:] == (0, 0, *SIZE)]
     assert whole == list(range(FRAMES))
@@ -68,7 +68,7 @@ def test_what_moves_is_looked_at_beside_the_whole_frame(film: tuple[Path, Video,
 
 
 @pytest.mark.parametrize("start", [1, 12, 30])
-def test_regions_do_not_depend_on_where_a_segment_begins(film: tuple[Path, Video, FrameIndex], start: int) -> None:
+def test_regions_do_not_depend_on_the_start_of_a_segment(film: tuple[Path, Video, FrameIndex], start: int) -> None:
     cuts = plan_cuts(SIZE, RegionSpec(levels=(0.5,)), (32, 32))
     whole = cut(film, cuts, 0, FRAMES)
     assert cut(film, cuts, start, FRAMES) == [each for each in whole if each[0][0] >= start]
@@ -76,7 +76,7 @@ def test_regions_do_not_depend_on_where_a_segment_begins(film: tuple[Path, Video
     assert cut(film, cuts, start, FRAMES, sampled) == [each for each in whole if each[0][0] in sampled]
 
 
-def test_tiles_alone_need_no_earlier_frame(film: tuple[Path, Video, FrameIndex]) -> None:
+def test_tiles_need_no_earlier_frame(film: tuple[Path, Video, FrameIndex]) -> None:
     found = cut(film, plan_cuts(SIZE, RegionSpec(levels=(1.0,), moving=0), (32, 32)), 5, 7)
     expected = [
         (frame, *place) for frame in (5, 6) for place in ((0, 0, 320, 240), (0, 0, 240, 240), (80, 0, 240, 240))

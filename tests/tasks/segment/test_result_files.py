@@ -1,4 +1,4 @@
-"""Result files of a store that others may write to: bounded, opened in a child, refused with one error."""
+"""Result files from an untrusted store: bounded, opened in a child process, refused with one error."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def reader() -> Iterator[ResultReader]:
 @pytest.mark.parametrize(
     "rows", [make_poses(0, 60), make_poses(0, 60, people=0), make_labels(0, 60), make_labels(0, 0)]
 )
-def test_a_result_is_the_same_when_a_child_has_read_it(reader: ResultReader, rows: Rows) -> None:
+def test_a_result_read_by_a_child_is_the_same(reader: ResultReader, rows: Rows) -> None:
     result = Result(VIDEO, SEGMENT, "1" * 64, rows, make_report(60))
     found = reader.read(encode_result(result), "result")
     assert_same(found.rows, result.rows)
@@ -48,9 +48,9 @@ def bomb(label: str) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def test_a_small_file_that_unpacks_to_gigabytes_takes_no_memory(reader: ResultReader) -> None:
+def test_a_compression_bomb_takes_no_memory(reader: ResultReader) -> None:
     data = bomb("x" * 15_000_000)
-    assert len(data) < 50_000, "60 rows of it are 3.6 GB of numpy texts"
+    assert len(data) < 50_000, "60 rows of it would be 3.6 GB of numpy texts"
     machine.reset_peak_memory()
     before = machine.peak_memory_bytes()
     with pytest.raises(ResultError, match="a label of more than 200 characters"):
@@ -60,14 +60,14 @@ def test_a_small_file_that_unpacks_to_gigabytes_takes_no_memory(reader: ResultRe
     assert reader.read(encode_result(good), "next").segment == SEGMENT
 
 
-def test_an_object_beyond_the_limit_is_not_read(tmp_path: Path, reader: ResultReader) -> None:
+def test_an_oversized_object_is_not_read(tmp_path: Path, reader: ResultReader) -> None:
     with (tmp_path / "large.parquet").open("wb") as file:
         file.truncate(RESULT_LIMIT_BYTES + 1)
     with pytest.raises(ObjectError, match="at most"):
         fetch(FolderArtifacts(tmp_path), reader, "large.parquet")
 
 
-def test_a_footer_of_nonsense_costs_the_child_at_most(reader: ResultReader) -> None:
+def test_an_invalid_footer_affects_at_most_the_child(reader: ResultReader) -> None:
     for text in ("[" * 1000, "null", "{}", '{"format": 1}', "\ud7ff" * 1000):
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table({"x": [1]}).replace_schema_metadata({METADATA_KEY: text}), sink)

@@ -1,4 +1,4 @@
-"""An owner is a process, and one that took its number later is another."""
+"""An owner is a process; a later one with the same number is another owner."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import sys
 from tasks.site.owner import is_dead, this_owner
 
 
-def test_this_process_lives() -> None:
+def test_this_process_is_alive() -> None:
     assert this_owner() == this_owner()
     assert not is_dead(this_owner())
 
@@ -18,12 +18,12 @@ def test_a_process_that_ended_is_dead() -> None:
     assert is_dead(done.stdout.strip())
 
 
-def test_the_same_number_at_another_time_is_another_process() -> None:
+def test_the_same_pid_at_another_start_time_is_another_process() -> None:
     host, pid, started = this_owner().rsplit(":", 2)
     assert pid == str(os.getpid())
     assert is_dead(f"{host}:{pid}:{int(started) - 100}")
 
 
-def test_of_other_machines_nothing_is_known() -> None:
+def test_processes_of_other_machines_are_unknown() -> None:
     assert not is_dead("other-pi-b827eb112233:1:1")
     assert not is_dead("nonsense")

@@ -1,4 +1,4 @@
-"""Scratch folders: removed when their process is gone, and a full disk is called by the name of its folder."""
+"""Scratch folders: removed after their process has ended; a full disk is reported with its folder."""
 
 import errno
 import os
@@ -34,7 +34,7 @@ except NightjarError as error:
 
 @pytest.fixture(autouse=True)
 def tmpdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """TMPDIR of this test alone."""
+    """A TMPDIR for this test only."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -48,7 +48,7 @@ def leftover(folder: Path) -> Path:
     return path
 
 
-def test_a_scratch_folder_is_private_and_goes_with_its_body(tmpdir: Path) -> None:
+def test_a_scratch_folder_is_private_and_removed_at_its_end(tmpdir: Path) -> None:
     with scratch_folder("overlay") as folder:
         assert folder.parent == tmpdir
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -56,7 +56,7 @@ def test_a_scratch_folder_is_private_and_goes_with_its_body(tmpdir: Path) -> Non
     assert list(tmpdir.iterdir()) == []
 
 
-def test_the_next_one_removes_what_killed_processes_left(tmpdir: Path) -> None:
+def test_the_next_scratch_folder_removes_leftovers(tmpdir: Path) -> None:
     left = leftover(tmpdir)
     (tmpdir / "nightjar-overlay-of-my-holidays").mkdir()
     with scratch_folder("overlay") as first, scratch_folder("overlay") as second:
@@ -66,7 +66,7 @@ def test_the_next_one_removes_what_killed_processes_left(tmpdir: Path) -> None:
     assert [path.name for path in tmpdir.iterdir()] == ["nightjar-overlay-of-my-holidays"]
 
 
-def test_tidy_looks_into_every_folder_that_files_are_made_in(tmpdir: Path, tmp_path: Path) -> None:
+def test_every_folder_with_temporary_files_is_tidied(tmpdir: Path, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home", _env_file=None)  # type: ignore[call-arg]
     left = [leftover(tmpdir)]
     store = tmp_path / "home" / "artifacts"
@@ -81,27 +81,27 @@ def test_tidy_looks_into_every_folder_that_files_are_made_in(tmpdir: Path, tmp_p
 
 
 def run_on_a_small_disk(folder: Path, size: str, before: str, note: Path) -> "subprocess.CompletedProcess[str]":
-    """Run FILL with TMPDIR on a file system of its own, which is gone with the process. before: a shell command"""
+    """Run FILL with TMPDIR on a separate file system, which disappears with the process. before: a shell command"""
     python = f"{sys.executable} -c '{FILL}' {note}"
     script = f"mount -t tmpfs -o size={size} tmpfs {folder} && {before} && exec {python}"
     command = [str(shutil.which("unshare")), "--user", "--map-root-user", "--mount", "sh", "-c", script]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode and ("Operation not permitted" in done.stderr or "permission denied" in done.stderr):
-        pytest.skip(f"no file system of one's own can be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"no private file system can be mounted here: {done.stderr.strip()}")
     assert done.returncode == 0, done.stderr
     return done
 
 
-def test_a_disk_that_fills_up_is_called_by_its_folder(tmpdir: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_is_reported_with_its_folder(tmpdir: Path, tmp_path: Path) -> None:
     done = run_on_a_small_disk(tmpdir, "4m", "true", tmp_path / "note")
     assert done.stdout.startswith(f"ScratchError No space is left in '{tmpdir}', the folder for temporary files")
     assert "TMPDIR" in done.stdout
     assert (tmp_path / "note").read_text().startswith(f"{tmpdir}/nightjar-fuzz-")
 
 
-def test_a_full_disk_is_said_before_anything_is_begun(tmpdir: Path, tmp_path: Path) -> None:
-    """Python by itself would take another folder, at last the current one."""
+def test_a_full_disk_is_reported_before_anything_starts(tmpdir: Path, tmp_path: Path) -> None:
+    """Python by itself would use another folder, as a last resort the current one."""
     fill = f"head -c 3500k /dev/zero > {tmpdir}/film"
     done = run_on_a_small_disk(tmpdir, "4m", fill, tmp_path / "note")
     assert done.stdout.startswith(f"ScratchError No space is left in '{tmpdir}'")
@@ -117,13 +117,13 @@ def test_a_disk_without_room_for_one_more_folder_is_full(tmpdir: Path, monkeypat
         pass
 
 
-def test_a_folder_that_is_missing_is_said(tmpdir: Path) -> None:
+def test_a_missing_folder_is_reported(tmpdir: Path) -> None:
     tmpdir.rmdir()
     with pytest.raises(ScratchError, match=r"folder for temporary files\. Set TMPDIR to"), scratch_folder("model"):
         pass
 
 
-def test_faults_of_other_disks_and_other_faults_stay_what_they_are(tmpdir: Path) -> None:
+def test_other_errors_are_unchanged(tmpdir: Path) -> None:
     store = StoreError("No space left on device at '/elsewhere/results'.", "Free some space.")
     for error in (store, OSError(errno.ENOSPC, "No space left on device", "/elsewhere/x"), ValueError("a bug")):
         with pytest.raises(type(error)) as raised, scratch_folder("model"):
@@ -131,6 +131,6 @@ def test_faults_of_other_disks_and_other_faults_stay_what_they_are(tmpdir: Path)
         assert raised.value is error
 
 
-def test_a_child_s_words_are_understood(tmpdir: Path) -> None:
+def test_a_childs_error_is_recognised(tmpdir: Path) -> None:
     assert lacked_room(RuntimeError("failed: OSError: [Errno 28] No space left on device"), tmpdir)
     assert lacked_room(OSError(errno.EDQUOT, "quota", str(tmpdir / "x")), tmpdir)

@@ -18,7 +18,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     read_settings.cache_clear()
 
 
-def test_by_default_everything_lies_under_one_folder(tmp_path: Path) -> None:
+def test_by_default_everything_is_in_one_folder(tmp_path: Path) -> None:
     settings = Settings()
     home = tmp_path / ".nightjar"
     assert settings.database == f"sqlite:///{home / 'nightjar.db'}"
@@ -26,18 +26,18 @@ def test_by_default_everything_lies_under_one_folder(tmp_path: Path) -> None:
     assert all(
         path.is_relative_to(home) for path in (settings.model_cache, settings.video_cache, settings.download_cache)
     )
-    assert not home.exists(), "settings open and make nothing"
+    assert not home.exists(), "settings open and create nothing"
 
 
 @pytest.mark.parametrize("name", ["a?b", "50%", "100%3F", "a#b&c=d", "naïve 東京", "a?mode=ro"])
-def test_a_home_of_any_name_holds_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_home_with_any_name_contains_its_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("NIGHTJAR_HOME", str(tmp_path / name))
     open_database(read_settings().database).dispose()
     assert sorted(path.name for path in tmp_path.iterdir()) == [name]
     assert (tmp_path / name / "nightjar.db").is_file()
 
 
-def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("NIGHTJAR_HOME=/from-file\nNIGHTJAR_ARTIFACTS=s3://bucket/prefix\nOTHER=1\n")
     monkeypatch.setenv("NIGHTJAR_HOME", "/from-environment")
     settings = read_settings()
@@ -45,7 +45,7 @@ def test_the_environment_wins_over_the_env_file(tmp_path: Path, monkeypatch: pyt
     assert settings.artifacts_location == "s3://bucket/prefix"
 
 
-def test_secrets_are_not_in_what_settings_print(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_settings_contain_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTJAR_DATABASE_URL", "postgresql://user:hunter2@host/db")
     monkeypatch.setenv("NIGHTJAR_S3_SECRET_ACCESS_KEY", "hunter3")
     settings = read_settings()
@@ -63,7 +63,7 @@ def test_a_wrong_value_is_named_with_its_variable(monkeypatch: pytest.MonkeyPatc
         read_settings()
 
 
-def test_prefects_own_settings_of_the_user_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_prefect_settings_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_HOME", "/mine")
     monkeypatch.delenv("PREFECT_SERVER_ANALYTICS_ENABLED", raising=False)
     prepare_prefect(Settings())
@@ -71,7 +71,7 @@ def test_prefects_own_settings_of_the_user_are_kept(tmp_path: Path, monkeypatch:
     assert os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
 
 
-def test_prefects_folder_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefects_folder_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_HOME", "so that it is put back as it was")
     monkeypatch.delenv("PREFECT_HOME")
     prepare_prefect(Settings())

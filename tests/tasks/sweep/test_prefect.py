@@ -10,26 +10,30 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
 
 import httpx
 import psutil
 import pytest
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, GlobalConcurrencyLimitUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.schedules import CronSchedule
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Pending
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, update
 
 from storage.ledger.recovery import LedgerRun
+from storage.objects.archive import canonical
 from storage.sql.clock import database_now
 from storage.sql.database import open_database, writing
-from storage.sql.tables import assignments
+from storage.sql.tables import assignments, batches
 from tasks.site.owner import host_name, this_owner
 from tasks.sweep import prefect as module
 from tasks.sweep.prefect import ObservedRun, end_state_of, sweep_prefect
 from tasks.sweep.report import Report
+from tasks.sweep.schedules import missed_nights
 from tests.servers_postgres import write_migrated
 from tests.servers_prefect import running_prefect
 from tests.storage.samples import make_video, planned_batch
@@ -52,7 +56,7 @@ def sleeper():
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SyncPrefectClient]:
-    """Of a server on SQLite, with leases in memory as by default, so that they are lost with it."""
+    """The settings of a server on SQLite, with leases in memory as by default, so that they are lost with it."""
     home = tmp_path_factory.mktemp("prefect")
     memory = "prefect.server.concurrency.lease_storage.memory"
     with (
@@ -89,7 +93,7 @@ def deploy(client: SyncPrefectClient, folder: Path, name: str, command: str | No
 
 
 def remove(client: SyncPrefectClient, deployment_id: UUID) -> None:
-    """With its runs: of a deployment that is gone, one that holds a lease cannot be ended (the server answers 500)."""
+    """Delete it with its runs: a run that holds a lease cannot be ended after its deployment is deleted (500)."""
     for run in client.read_flow_runs():
         if run.deployment_id == deployment_id:
             client.delete_flow_run(run.id)
@@ -115,7 +119,7 @@ def worker(name: str, folder: Path, client: SyncPrefectClient) -> Iterator[subpr
 
 
 def kill_all(process: subprocess.Popen[bytes]) -> None:
-    """The worker and its flows together, by SIGKILL, as when the power fails."""
+    """Kill the worker and its flows together by SIGKILL, as in a power failure."""
     if process.poll() is not None:
         return
     everybody = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -148,10 +152,10 @@ def lines(engine: Engine | None = None, dry: bool = False) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
-def test_what_died_with_its_worker_is_crashed_and_its_slot_free_for_the_next_night(
+def test_runs_that_died_with_their_worker_become_crashed_and_free_their_slot(
     client: SyncPrefectClient, tmp_path: Path
 ) -> None:
-    """One run killed while Running, one while Pending; the night that waited behind the first one then starts."""
+    """One run is killed while Running, one while Pending; the night that waited for the first one then starts."""
     running, pending = deploy(client, tmp_path, "running"), deploy(client, tmp_path, "pending", "sleep 600")
 
     def state(run: FlowRun) -> StateType | None:
@@ -163,10 +167,10 @@ def test_what_died_with_its_worker_is_crashed_and_its_slot_free_for_the_next_nig
         runs.append(client.create_flow_run_from_deployment(pending))
         wait_for(lambda: bool(client.read_flow_run(runs[1].id).infrastructure_pid))
         next_night = client.create_flow_run_from_deployment(running)
-        assert lines() == [], "they live"
+        assert lines() == [], "the runs are alive"
         kill_all(first)
     time.sleep(13)  # past PENDING_S, by a clock of whole seconds
-    assert [state(run) for run in runs] == [StateType.RUNNING, StateType.PENDING], "by itself nothing changes"
+    assert [state(run) for run in runs] == [StateType.RUNNING, StateType.PENDING], "nothing changes without a sweep"
     assert [slots(client, each) for each in (running, pending)] == [1, 1]
 
     assert len(lines(dry=True)) == 2
@@ -179,7 +183,7 @@ def test_what_died_with_its_worker_is_crashed_and_its_slot_free_for_the_next_nig
     assert [one and one.type for one in ended] == [StateType.CRASHED, StateType.CRASHED]
     assert all(one and (one.message or "").startswith("nightjar sweep: ") for one in ended)
     assert [task.state_type for task in client.read_task_runs() if task.flow_run_id == runs[0].id] in (
-        [],  # Prefect records a task run late, and this one's process is gone
+        [],  # Prefect records a task run late, and this one's process has ended
         [StateType.CRASHED],
     )
     assert [slots(client, each) for each in (running, pending)] == [0, 0]
@@ -195,10 +199,8 @@ def test_what_died_with_its_worker_is_crashed_and_its_slot_free_for_the_next_nig
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("runs", "counted"), [(0, 1), (1, 0)], ids=["leaked", "freed twice"])
-def test_slots_that_were_miscounted_are_counted_anew(
-    client: SyncPrefectClient, tmp_path: Path, runs: int, counted: int
-) -> None:
-    """Set by hand: 3.8.8 frees the slot of a run that ends or is deleted, but does not look who holds it."""
+def test_miscounted_slots_are_corrected(client: SyncPrefectClient, tmp_path: Path, runs: int, counted: int) -> None:
+    """Set by hand: 3.8.8 frees a slot for a run that ends or is deleted, without checking who holds it."""
     deployment = deploy(client, tmp_path, f"miscounted-{runs}")
     limit = client.read_deployment(deployment).global_concurrency_limit
     assert limit is not None
@@ -263,9 +265,7 @@ night()
 """
 
 
-def test_a_run_of_a_script_is_seen_although_it_died_before_its_batch_was_written(
-    client: SyncPrefectClient, tmp_path: Path
-) -> None:
+def test_a_scripts_run_without_a_batch_is_found(client: SyncPrefectClient, tmp_path: Path) -> None:
     """A flow that is called from Python has no deployment, no worker and no tag of `nightjar run`."""
     place = {"PREFECT_API_URL": str(client.api_url), "PREFECT_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", SCRIPT]
@@ -280,8 +280,44 @@ def test_a_run_of_a_script_is_seen_although_it_died_before_its_batch_was_written
     assert lines() == []
 
 
-def test_heartbeats_are_found_whatever_the_runs_clock_says(client: SyncPrefectClient) -> None:
-    """By the time at which the server got them: this run's clock is an hour ahead."""
+def test_a_night_that_a_schedule_demanded_in_vain_is_found(client: SyncPrefectClient, tmp_path: Path) -> None:
+    engine = open_database(write_migrated(tmp_path / "nightjar.db"))
+    schedule = DeploymentScheduleCreate(
+        schedule=CronSchedule(cron="0 1 * * *", timezone="Europe/Berlin"), active=True, slug="nightly"
+    )
+    deployment_id = client.create_deployment(
+        flow_id=client.create_flow_from_name("nightly-batch"),
+        name="nightly",
+        tags=["nightjar"],
+        parameters={"archive": "archive/", "model": "tiny"},
+        schedules=[schedule],
+    )
+    due = (datetime.now(UTC) + timedelta(days=2)).astimezone(ZoneInfo("Europe/Berlin")).replace(hour=1, minute=0)
+    due = due.replace(second=0, microsecond=0)
+    try:
+        [missed] = missed_nights(engine, due + timedelta(hours=2))
+        assert (missed.archive, missed.expected_at) == (canonical("archive/"), due)
+        [earlier] = missed_nights(engine, due + timedelta(minutes=30))
+        assert earlier.expected_at == due - timedelta(days=1), "the grace of this one is not over"
+        assert missed_nights(engine) == [], "the schedule is newer than its last time"
+        _, _, batch_id = planned_batch(engine, make_video())
+        with writing(engine) as connection:
+            connection.execute(update(batches).values(archive=missed.archive))
+        assert missed_nights(engine, due + timedelta(hours=2)) == [], "a batch that runs is not missing"
+        with writing(engine) as connection:
+            mine = {"archive": missed.archive, "status": "completed", "finished_at": due}
+            connection.execute(update(batches).values(started_at=due - timedelta(days=1), **mine))
+        [missed] = missed_nights(engine, due + timedelta(hours=2))
+        assert f"batch {batch_id}" in missed.last
+        with writing(engine) as connection:
+            connection.execute(update(batches).values(started_at=due))
+        assert missed_nights(engine, due + timedelta(hours=2)) == []
+    finally:
+        remove(client, deployment_id)
+
+
+def test_heartbeats_are_found_for_any_clock_of_the_run(client: SyncPrefectClient) -> None:
+    """By the time at which the server received them: this run's clock is an hour ahead."""
     run, silent = client.create_flow_run(sleeper()), client.create_flow_run(sleeper())
     resource = {"prefect.resource.id": f"prefect.flow-run.{run.id}"}
     occurred = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -332,7 +368,7 @@ DEAD = LedgerRun("batch 1", "running", ended=False, leasing=True, owner=f"{host_
             ObservedRun("r", RUNNING, 999, owner=this_owner()),
             OVER,
             None,
-        ),  # started again by Retry: another process has it
+        ),  # started again by Retry: it belongs to another process
         (ObservedRun("r", RUNNING, 999, owner=this_owner()), DEAD, None),
         (ObservedRun("r", RUNNING, 999, owner="another-host:1:1"), OVER, None),
         (ObservedRun("r", PENDING, 700), None, "pending for 12 min"),
@@ -343,7 +379,9 @@ DEAD = LedgerRun("batch 1", "running", ended=False, leasing=True, owner=f"{host_
         (ObservedRun("r", StateType.CANCELLING, 700), LIVE, "cancelling"),
     ],
 )
-def test_the_verdict(run: ObservedRun, known: LedgerRun | None, expected: str | None) -> None:
+def test_a_run_is_judged_by_ledger_and_heartbeats(
+    run: ObservedRun, known: LedgerRun | None, expected: str | None
+) -> None:
     verdict = end_state_of(run, known)
     if expected is None:
         assert verdict is None
@@ -355,7 +393,7 @@ def test_the_verdict(run: ObservedRun, known: LedgerRun | None, expected: str | 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
-def test_a_run_that_cannot_be_ended_does_not_keep_the_others(
+def test_a_run_that_cannot_be_ended_does_not_block_others(
     client: SyncPrefectClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prefect answers 500 while a run of a deleted deployment holds a lease, and on SQLite when it is locked."""
@@ -380,7 +418,7 @@ def test_a_run_that_cannot_be_ended_does_not_keep_the_others(
     assert len(lines()) == 1, "the next sweep ends it"
 
 
-def test_a_server_that_is_away_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_server_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""The sweep on ledger and store, on both databases; what it does to Prefect is in test_sweep_prefect.py."""
+"""The sweep of ledger and store, on both databases; its effects on Prefect are in test_prefect.py."""
 
 import hashlib
 from pathlib import Path
@@ -26,6 +26,9 @@ from tasks.site.settings import Settings
 from tasks.sweep.report import Report
 from tasks.sweep.sweep import Options, close_trainings, sweep
 from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
+from tests.tasks.notify.receivers import web_receiver
+
+pytestmark = pytest.mark.usefixtures("forked_sandboxes")
 
 DAY_S = 86400.0
 VERSION = make_model().version_sha256
@@ -63,7 +66,7 @@ class Site:
         return Result(self.video, segment, VERSION, make_poses(start, start + 20), make_report(20))
 
     def store(self, start: int, attempt: int = 1) -> str:
-        """A result's file, as a worker leaves it; its key."""
+        """Store a result's file like a worker. Returns its key."""
         result = self.result(start)
         return put(self.artifacts, result_key(VERSION, result.segment, attempt), result).key
 
@@ -84,14 +87,14 @@ def assert_idle(report: Report) -> None:
     assert (report.done, report.wrong) == ([], [])
 
 
-def test_a_sound_site_is_left_alone(site: Site) -> None:
+def test_a_healthy_site_is_not_changed(site: Site) -> None:
     must_claim(site.engine, site.plan(this_owner()), owner=this_owner())
     site.load(20)
     assert_idle(site.sweep(verify=False))
     assert site.statuses() == {"leased": 1, "done": 1, "planned": 3}
 
 
-def test_expired_leases_are_free_and_their_try_counts(site: Site) -> None:
+def test_expired_leases_are_freed_and_count_as_tries(site: Site) -> None:
     batch = site.plan(this_owner())
     must_claim(site.engine, batch, owner=ELSEWHERE, lease_s=-1)
     must_claim(site.engine, batch, owner=ELSEWHERE, lease_s=600)
@@ -105,7 +108,7 @@ def test_expired_leases_are_free_and_their_try_counts(site: Site) -> None:
     assert_idle(site.sweep())
 
 
-def test_what_dead_owners_of_this_host_hold_is_freed_and_their_batch_crashed(site: Site) -> None:
+def test_segments_of_dead_local_processes_are_freed_and_their_batch_crashed(site: Site) -> None:
     must_claim(site.engine, site.plan(DEAD_HERE), owner=DEAD_HERE, lease_s=600)
     assert site.sweep().done == [f"freed the segments of {DEAD_HERE}, because its process has ended"]
     assert site.ask("SELECT status, error FROM batches") == [("crashed", f"{DEAD_HERE} died")]
@@ -116,9 +119,7 @@ def test_what_dead_owners_of_this_host_hold_is_freed_and_their_batch_crashed(sit
 @pytest.mark.parametrize(
     ("owner", "status"), [(ELSEWHERE, "crashed"), (this_owner(), "running")], ids=["elsewhere", "alive here"]
 )
-def test_a_batch_that_has_not_moved_for_a_day_is_crashed_unless_its_process_lives(
-    site: Site, owner: str, status: str
-) -> None:
+def test_a_batch_without_progress_for_a_day_is_crashed_unless_alive(site: Site, owner: str, status: str) -> None:
     batch = site.plan(owner)
     site.age(batch_rows, batch_rows.c.batch_id == batch, started_at=2 * DAY_S)
     site.sweep()
@@ -126,7 +127,7 @@ def test_a_batch_that_has_not_moved_for_a_day_is_crashed_unless_its_process_live
 
 
 @pytest.mark.parametrize("sign", ["a lease", "a segment", "an assignment"])
-def test_a_batch_that_gave_a_sign_of_life_goes_on(site: Site, sign: str) -> None:
+def test_a_batch_with_recent_progress_continues(site: Site, sign: str) -> None:
     batch = site.plan(ELSEWHERE)
     site.age(batch_rows, batch_rows.c.batch_id == batch, started_at=2 * DAY_S)
     if sign == "a lease":
@@ -140,7 +141,7 @@ def test_a_batch_that_gave_a_sign_of_life_goes_on(site: Site, sign: str) -> None
 
 
 def granted(site: Site, batch: int, lease_s: float) -> str:
-    """An assignment that was given two segments, and by its own word is at the second one."""
+    """An assignment with two segments that has reported to be at the second one."""
     made = assignments.create(site.engine, batch)
     claims = assignments.grant(site.engine, made, "pi", "CPU", 40, lease_s)
     files = [messages.File(key="cam.mp4", size_bytes=1, etag="e", sha256=site.video.sha256)]
@@ -155,13 +156,13 @@ def granted(site: Site, batch: int, lease_s: float) -> str:
     return made.assignment_id
 
 
-def test_an_assignment_that_lapsed_lately_is_left_to_be_adopted(site: Site) -> None:
+def test_a_recently_lapsed_assignment_can_still_be_adopted(site: Site) -> None:
     granted(site, site.plan(ELSEWHERE), lease_s=-60)
     assert_idle(site.sweep())
     assert site.statuses() == {"leased": 2, "planned": 3}
 
 
-def test_an_abandoned_assignment_is_ended_and_only_what_it_was_at_counts_as_tried(site: Site) -> None:
+def test_only_the_current_segment_of_an_abandoned_assignment_counts_as_tried(site: Site) -> None:
     made = granted(site, site.plan(ELSEWHERE), lease_s=-1000)
     [line] = site.sweep().done
     assert made in line
@@ -184,7 +185,7 @@ def test_assignments_of_a_batch_that_ended_are_closed(site: Site) -> None:
     assert site.ask("SELECT status FROM assignments") == [("dismissed",)]
 
 
-def test_results_that_nobody_loaded_are_loaded_once(site: Site) -> None:
+def test_unloaded_results_are_loaded_once(site: Site) -> None:
     batch = site.plan(ELSEWHERE)
     must_claim(site.engine, batch, owner=ELSEWHERE, lease_s=-1)
     must_claim(site.engine, batch, owner=ELSEWHERE, lease_s=600)
@@ -194,7 +195,7 @@ def test_results_that_nobody_loaded_are_loaded_once(site: Site) -> None:
     assert any("would have loaded 2 results" in line for line in dry.done)
     assert site.statuses() == {"leased": 2, "planned": 3}
     report = site.sweep()
-    assert any(line.startswith("loaded 2 results") for line in report.done), "the leased one is somebody's"
+    assert any(line.startswith("loaded 2 results") for line in report.done), "the leased one has an owner"
     assert site.ask("SELECT start_frame FROM segments WHERE status = 'done' ORDER BY 1") == [(0,), (40,)]
     assert site.ask("SELECT count(*) FROM poses") == [(80,)]
     assert_idle(site.sweep())
@@ -208,7 +209,7 @@ def test_a_late_result_of_a_quarantined_segment_is_loaded(site: Site) -> None:
     assert site.statuses() == {"done": 1, "planned": 4}
 
 
-def test_files_that_are_no_results_of_their_name_are_left_alone(site: Site) -> None:
+def test_files_with_other_contents_than_their_name_says_are_not_loaded(site: Site) -> None:
     site.plan(ELSEWHERE)
     prefix = result_prefix(VERSION, Segment(site.video.sha256, 0, 20))
     site.artifacts.put_bytes(f"{prefix}0001.parquet", b"no Parquet")
@@ -216,11 +217,11 @@ def test_files_that_are_no_results_of_their_name_are_left_alone(site: Site) -> N
     site.artifacts.put_bytes(f"{prefix}0002.parquet", lie)
     report = site.sweep(verify=True)
     assert sum("ignored " in line for line in report.done) == 2
-    assert site.statuses() == {"done": 1, "planned": 4}, "the sound one was loaded"
+    assert site.statuses() == {"done": 1, "planned": 4}, "the valid one was loaded"
     assert_idle(site.sweep())
 
 
-def test_files_that_nothing_names_are_counted_and_kept(site: Site) -> None:
+def test_unreferenced_files_are_counted_and_kept(site: Site) -> None:
     site.plan(ELSEWHERE)
     site.load(0)
     late = site.store(0, attempt=2)
@@ -234,7 +235,7 @@ def test_files_that_nothing_names_are_counted_and_kept(site: Site) -> None:
     assert site.artifacts.exists(late)
 
 
-def test_a_result_file_that_is_gone_is_complained_of(site: Site) -> None:
+def test_a_missing_result_file_is_reported(site: Site) -> None:
     site.plan(ELSEWHERE)
     keys = [site.load(start) for start in (0, 20)]
     Path(site.artifacts.url(keys[1])).unlink()
@@ -244,7 +245,7 @@ def test_a_result_file_that_is_gone_is_complained_of(site: Site) -> None:
     assert keys[0] not in line
 
 
-def test_changed_bytes_are_seen_by_verify_alone(site: Site) -> None:
+def test_changed_bytes_are_found_by_verify_only(site: Site) -> None:
     site.plan(ELSEWHERE)
     keys = [site.load(start) for start in (0, 20)]
     path = Path(site.artifacts.url(keys[0]))
@@ -258,7 +259,7 @@ def test_changed_bytes_are_seen_by_verify_alone(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("hours", "complaints"), [(24, 0), (20, 1)])
-def test_a_missing_night_is_complained_of(site: Site, hours: float, complaints: int) -> None:
+def test_a_missing_night_is_reported(site: Site, hours: float, complaints: int) -> None:
     batch = site.plan(ELSEWHERE)
     batches.finish_batch(site.engine, batch)
     site.age(batch_rows, batch_rows.c.batch_id == batch, started_at=22 * 3600)
@@ -267,10 +268,27 @@ def test_a_missing_night_is_complained_of(site: Site, hours: float, complaints: 
     found = site.sweep(expect_within_h=hours).wrong
     assert len(found) == complaints
     assert all("the newest batch over archive/" in line and "more than 20 h ago" in line for line in found)
-    assert site.sweep().wrong == [], "unless asked for, nobody complains"
+    assert site.sweep().wrong == [], "nothing is reported without --expect-within"
 
 
-def test_an_archive_that_is_out_of_use_is_not_missed_and_a_night_that_failed_is_told(site: Site) -> None:
+def test_a_missing_night_is_sent_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = site.plan(ELSEWHERE)
+    batches.finish_batch(site.engine, batch)
+    site.age(batch_rows, batch_rows.c.batch_id == batch, started_at=30 * 3600, notified_at=29 * 3600)
+    with web_receiver() as web:
+        for name, value in (("HOME", str(site.settings.home)), ("DATABASE_URL", site.settings.database)):
+            monkeypatch.setenv(f"NIGHTJAR_{name}", value)
+        monkeypatch.setenv("NIGHTJAR_NOTIFY_URLS", web.url())
+        settings = Settings()
+        assert sweep(settings, Options(expect_within_h=24, dry_run=True)).done == []
+        assert sweep(settings, Options(expect_within_h=24)).done == ["queued 1 messages about missed nights"]
+        assert sweep(settings, Options(expect_within_h=24)).done == []
+    assert len(web.requests) == 1
+    assert web.bodies[0]["title"].startswith("No night on ")
+    assert f"The newest batch over archive/, {batch}, started at" in web.bodies[0]["message"]
+
+
+def test_failed_nights_are_reported_but_not_unused_archives(site: Site) -> None:
     batch = site.plan(ELSEWHERE)
     batches.finish_batch(site.engine, batch, "the disk was full")
     [line] = site.sweep(expect_within_h=24).wrong
@@ -279,8 +297,8 @@ def test_an_archive_that_is_out_of_use_is_not_missed_and_a_night_that_failed_is_
     assert site.sweep(expect_within_h=24).wrong == []
 
 
-def test_each_step_stands_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Store away, Prefect away: both are said, and the leases are freed all the same."""
+def test_each_step_is_independent(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store and Prefect are down: both are reported, and leases are freed anyway."""
     must_claim(site.engine, site.plan(ELSEWHERE), owner=ELSEWHERE, lease_s=-1)
     site.settings.artifacts = str(Path(__file__) / "no folder")
     monkeypatch.setenv("PREFECT_API_URL", "http://user:planted-secret@127.0.0.1:9/api")
@@ -290,7 +308,7 @@ def test_each_step_stands_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> 
     assert "planted-secret" not in str(report.wrong)
 
 
-def test_without_its_database_the_sweep_says_so_and_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_database_the_sweep_reports_it_and_continues(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     settings = Settings(database_url="postgresql://me:planted-secret@127.0.0.1:9/none", home=site.settings.home)
     report = sweep(settings, Options())
@@ -298,14 +316,14 @@ def test_without_its_database_the_sweep_says_so_and_goes_on(site: Site, monkeypa
     assert "planted-secret" not in str(report.wrong)
 
 
-def test_a_waiting_assignment_of_a_batch_that_runs_is_its_parents_business(site: Site) -> None:
+def test_a_waiting_assignment_of_a_running_batch_is_not_changed(site: Site) -> None:
     assignments.create(site.engine, site.plan(ELSEWHERE))
     site.age(assignment_rows, assignment_rows.c.status == "waiting", created_at=2 * DAY_S)
     site.age(segments, segments.c.status == "planned", planned_at=2 * DAY_S)
     assert_idle(site.sweep())
 
 
-def test_trainings_whose_process_is_gone_are_closed(engine: Engine) -> None:
+def test_trainings_of_dead_processes_are_closed(engine: Engine) -> None:
     plan = trainings.TrainingPlan("k" * 32, "car-classifier", "experiment-1", "{}", "{}", 5, 3, 2)
     dead = f"{host_name()}:999999999:1"
     run, _ = trainings.start_training(engine, plan, None, owner=dead)

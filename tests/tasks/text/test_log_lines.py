@@ -1,4 +1,4 @@
-"""No name from outside breaks a log line in two, colours it or forges another one."""
+"""No external name breaks a log line in two, colours it or forges another one."""
 
 import io
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prefect.logging.formatters import PrefectFormatter
 
@@ -56,9 +56,10 @@ def test_a_message_is_one_line(name: str, formatted_before: bool, logger: str) -
     assert line.endswith(f"{visible(name)} is quarantined")
 
 
+@example(" ", ValueError)  # a note of blanks alone
 @given(NAMES, st.sampled_from([ValueError, OSError, KeyError, ExceptionGroup]))
 def test_a_traceback_forges_no_record(name: str, kind: type[Exception]) -> None:
-    """Whatever somebody else's exception says, its cause and its notes."""
+    """For any text in another library's exception, its cause and its notes."""
     with written_by("prefect.flow_runs") as written:
         try:
             try:
@@ -76,7 +77,7 @@ def test_a_traceback_forges_no_record(name: str, kind: type[Exception]) -> None:
 
 
 @pytest.mark.parametrize("error", [NightjarError(FORGED), DatabaseError(FORGED, FORGED), ObjectError(FORGED, FORGED)])
-def test_an_error_of_ours_is_one_line_in_a_log_and_a_terminal(error: NightjarError) -> None:
+def test_a_nightjar_error_is_one_line_in_log_and_terminal(error: NightjarError) -> None:
     with written_by("prefect.flow_runs") as written:
         logging.getLogger("prefect.flow_runs").error("it failed: %s", error, exc_info=error)
     assert written.getvalue().count("\n") == 1, "one line without a traceback"
@@ -85,7 +86,7 @@ def test_an_error_of_ours_is_one_line_in_a_log_and_a_terminal(error: NightjarErr
 
 
 @given(NAMES)
-def test_what_is_printed_is_one_line(name: str) -> None:
+def test_printed_text_is_one_line(name: str) -> None:
     written = io.StringIO()
     print_line(f"{name}: 3 frames", written)
     assert written.getvalue() == f"{visible(name)}: 3 frames\n"

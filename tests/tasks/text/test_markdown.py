@@ -1,4 +1,4 @@
-"""A name on Prefect's pages is a name, whatever markup, HTML or entity it looks like."""
+"""A name on Prefect's pages is shown as text, even if it looks like markup, HTML or an entity."""
 
 import json
 import re
@@ -6,7 +6,9 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
+from urllib.parse import unquote
 
 import prefect
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from models.text import visible
-from tasks.text.markdown import cell, code, markdown_table, table_rows
+from tasks.text.markdown import Link, cell, code, link, markdown_table, table_rows
 
 HOSTILE = [
     "a|b.mp4",
@@ -56,12 +58,12 @@ ASSETS = Path(prefect.__file__).parent / "server" / "ui" / "assets"
 
 
 def as_shown(name: str) -> str:
-    """A name in one line, without what HTML does not show: more than one space."""
+    """A name on one line, with repeated spaces reduced to one, as in HTML."""
     return " ".join(visible(name).split())
 
 
 def text_of(markdown: str) -> tuple[str, set[str]]:
-    """Return the text of the last inline token that a reader sees, and the kinds of tokens in it."""
+    """Return the visible text of the last inline token, and the kinds of tokens in it."""
     inline = [token for token in MARKDOWN.parse(markdown) if token.type == "inline"][-1]
     children = inline.children or []
     return "".join(child.content for child in children), {child.type for child in children}
@@ -93,14 +95,47 @@ def test_no_text_is_more_than_a_paragraph(name: str) -> None:
 
 
 @given(st.text(min_size=1, max_size=40).filter(str.strip))
-def test_code_ends_where_it_should(name: str) -> None:
+def test_code_spans_end_correctly(name: str) -> None:
     [*_, inline, _] = MARKDOWN.parse(f"- {code(name)}: address")[:-2]
     assert [child.type for child in inline.children or []] == ["code_inline", "text"]
 
 
+URLS = st.builds(
+    "http://127.0.0.1:4270/{}?q={}".format,
+    st.text(max_size=20),
+    st.text("()[]<>`|\\\"' \n*_&#%=", max_size=20),
+)
+
+
+@given(st.text(max_size=40), URLS)
+def test_a_link_shows_its_text_and_opens_its_address(name: str, url: str) -> None:
+    """Also in a cell of a table: of one link, of this address, and nothing else."""
+    for markdown in (link(name, url), markdown_table([{"video": Link(name, url)}])):
+        [children] = [token.children or [] for token in MARKDOWN.parse(markdown) if token.type == "inline"][-1:]
+        opened = [child for child in children if child.type == "link_open"]
+        assert {child.type for child in children} <= {"link_open", "text", "text_special", "link_close"}
+        assert len(opened) == 1
+        assert children[0].type == "link_open"
+        assert children[-1].type == "link_close"
+        assert unquote(str(opened[0].attrs["href"])) == unquote(url)
+        assert "".join(child.content for child in children) in (as_shown(name), as_shown(url))
+
+
+@pytest.mark.skipif(NODE is None, reason="no node here: apt-get install nodejs")
+def test_prefects_own_renderer_opens_the_address() -> None:
+    url, signs = "http://127.0.0.1:4270/video/0123456789abcdef?t=1.5&event=a%20b", Random(1)
+    made = ["".join(signs.choices("[]()!\\<>`*a:|", k=12)) for _ in range(1000)]
+    names = [*HOSTILE, *made]
+    for name, tokens in zip(names, tokens_of_the_ui([link(name, url) for name in names]), strict=True):
+        [paragraph] = tokens
+        [found] = paragraph["tokens"]
+        assert (found["type"], found["href"].replace("&amp;", "&")) == ("link", url), name
+        assert "".join(text for _, text in leaves_of(found["tokens"])) == as_shown(name)
+
+
 @pytest.mark.skipif(NODE is None, reason="no node here: apt-get install nodejs")
 def test_prefects_own_renderer_shows_the_name_and_nothing_else() -> None:
-    """The tokenizer of the UI's bundle, and what its components make of tokens, are the judge."""
+    """The oracle is the tokenizer of the UI's bundle with the rendering of its components."""
     for name, tokens in zip(HOSTILE, tokens_of_the_ui([cell(name) for name in HOSTILE]), strict=True):
         leaves = list(leaves_of(tokens))
         assert {kind for kind, _ in leaves} <= {"text", "escape"}, name
@@ -109,12 +144,12 @@ def test_prefects_own_renderer_shows_the_name_and_nothing_else() -> None:
 
 
 def tokens_of_the_ui(texts: list[str]) -> list[list[dict[str, Any]]]:
-    """Run the worker that Prefect's page renders markdown by."""
+    """Run the worker with which Prefect's page renders Markdown."""
     [index] = [path for path in ASSETS.glob("index-*.js") if "markdown-renderer" in path.read_text()]
     found = re.search(
         r"='(\(function\(\)\{\"use strict\"(?:[^'\\]|\\.)*self\.onmessage=(?:[^'\\]|\\.)*)'", index.read_text()
     )
-    assert found, "Prefect's page renders markdown in another way now: look at its bundle"
+    assert found, "Prefect's page renders Markdown differently now: check its bundle"
     script = f"""
         const self = {{postMessage: message => found.push(message.tokens)}}, found = [];
         eval('{found[1]}');
@@ -139,6 +174,6 @@ def leaves_of(tokens: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
             yield token["type"], text
 
 
-def test_numbers_and_nothing_are_written_plainly() -> None:
+def test_numbers_and_missing_values_are_written_plainly() -> None:
     assert (cell(1234567), cell(None), cell(0.5)) == ("1,234,567", "", "0.5")
     assert table_rows([{"key": "a\nb", "frames": 3}]) == [{"key": "a\\\\nb", "frames": 3}]

@@ -1,4 +1,4 @@
-"""Progress as a line of text; the bar and the artifact are seen in the tests of the flows."""
+"""Progress as a line of text; the tests of the flows cover the bar and the artifact."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 from tasks.text.progress import FrameProgress
 
 
-def test_a_line_tells_frames_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_shows_frames_speed_and_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     frames = FrameProgress(1000)

@@ -1,4 +1,4 @@
-"""Films without cars become pictures of others."""
+"""Films without cars become negative pictures."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def walk(shade: int) -> Iterator[tuple[float, np.ndarray]]:
 
 @pytest.fixture
 def spec(tmp_path: Path) -> FinetuneSpec:
-    """Some films, and a file that is none."""
+    """Some films, and a file that is not a film."""
     folder = tmp_path / "films"
     folder.mkdir()
     for film in range(FILMS):
@@ -47,7 +47,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     engine.dispose()
 
 
-def test_each_film_is_of_one_split_and_its_regions_are_pictures(site: Site, spec: FinetuneSpec) -> None:
+def test_each_film_is_in_one_split_and_gives_pictures(site: Site, spec: FinetuneSpec) -> None:
     found = cut_backgrounds(site, spec)
     assert len(found.notes) == 1
     assert "broken.mp4" in found.notes[0]
@@ -61,11 +61,11 @@ def test_each_film_is_of_one_split_and_its_regions_are_pictures(site: Site, spec
     assert {split for splits in by_film.values() for split in splits} == {"train", "validation", "test"}
     sides = {tuple(map(int, picture.path.stem.split("-")[-2:])) for picture in found.pictures}
     assert {(160, 120), (60, 60)} <= sides  # the whole frame and its tiles
-    assert any(width not in (160, 60) for width, _ in sides)  # and what moves
+    assert any(width not in (160, 60) for width, _ in sides)  # and moving regions
     assert cut_backgrounds(site, spec) == found
 
 
-def test_they_are_used_beside_other_pictures(site: Site, spec: FinetuneSpec, tmp_path: Path) -> None:
+def test_backgrounds_are_used_next_to_other_pictures(site: Site, spec: FinetuneSpec, tmp_path: Path) -> None:
     (tmp_path / "pictures" / "car").mkdir(parents=True)
     for number in range(9):
         noise = np.random.default_rng(number).integers(0, 255, (64, 64, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The pictures of a training: splits that folders name, the order of folders, what is left out."""
+"""The pictures of a training: splits by folders, the order of folders, skipped files."""
 
 import itertools
 import os
@@ -19,7 +19,7 @@ from tests.models.picture_files import encoded, put, scene
 
 
 def make(folder: Path, *names: str) -> Path:
-    """Pictures of noise, each like no other, under these names of folders: three in each."""
+    """Three different pictures of noise in each of these folders."""
     for name in names:
         for number in range(3):
             put(folder / name / f"{number}.png", encoded(scene(crc32(f"{folder.name} {name} {number}".encode()))))
@@ -35,7 +35,7 @@ def splits(data: Data) -> set[tuple[str, str | None]]:
     return {(str(one.path), one.split) for one in data.pictures}
 
 
-def test_the_order_of_folders_changes_nothing(tmp_path: Path) -> None:
+def test_the_order_of_folders_has_no_effect(tmp_path: Path) -> None:
     folders = [make(tmp_path / name, "car", "not_car") for name in ("one", "two", "three")]
     put(folders[0] / "car" / "copy.png", (folders[1] / "car" / "0.png").read_bytes())
     found = [gather(*order) for order in itertools.permutations(folders)]
@@ -45,7 +45,7 @@ def test_the_order_of_folders_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("valid", "Test", "training"), ("car/test", "not_car/test", "car/train")])
-def test_test_pictures_of_ones_own_are_never_trained_on_unless_asked(tmp_path: Path, names: Sequence[str]) -> None:
+def test_own_test_pictures_are_never_trained_on_by_default(tmp_path: Path, names: Sequence[str]) -> None:
     folders = [name if "car" in name else f"{name}/{kind}" for name in names for kind in ("car", "not_car")]
     root = make(tmp_path / "mine", *folders)
     tested = {path for path, split in splits(gather(root)) if split == "test"}
@@ -55,7 +55,7 @@ def test_test_pictures_of_ones_own_are_never_trained_on_unless_asked(tmp_path: P
     assert any(f"{Path(next(iter(tested))).parent}: 3 " in line for line in folder_lines(gather(root).pictures))
 
 
-def test_half_recognised_splits_are_an_error_that_random_splits_mend(tmp_path: Path) -> None:
+def test_random_splits_override_partly_recognised_splits(tmp_path: Path) -> None:
     root = make(tmp_path / "mine", "train/car", "train/not_car", "tset/car", "tset/not_car")
     with pytest.raises(PictureError, match=r"6 pictures of .* are in folders of splits, .* and 6 are in none"):
         gather(root)
@@ -70,9 +70,7 @@ def test_half_recognised_splits_are_an_error_that_random_splits_mend(tmp_path: P
         ({"folders": (os.fsdecode("K\xe4fer".encode("latin-1")),)}, r"K\\udce4fer is not valid UTF-8"),
     ],
 )
-def test_names_that_mean_a_run_and_folders_that_prefect_cannot_take_are_refused(
-    tmp_path: Path, named: dict[str, Any], words: str
-) -> None:
+def test_reserved_names_and_unsupported_folders_are_refused(tmp_path: Path, named: dict[str, Any], words: str) -> None:
     with pytest.raises(NightjarError, match=words):
         check_pictures(build(FinetuneSpec, {"folders": [str(tmp_path)], **named}))
     check_pictures(build(FinetuneSpec, {"folders": [str(tmp_path)], "name": "run-7-again"}))

@@ -1,4 +1,4 @@
-"""Waiting for what is away: said at once, bounded, and never for what waiting does not repair."""
+"""Waiting during outages: logged at once, bounded, and never for permanent errors."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(times: int, error: BaseException) -> Callable[[], str]:
-    """A step that fails so often, and then returns."""
+    """A step that fails this number of times, and then returns."""
     left = [error] * times
 
     def step() -> str:
@@ -37,7 +37,7 @@ def failing(times: int, error: BaseException) -> Callable[[], str]:
     return step
 
 
-def test_it_is_said_once_what_is_waited_for_and_that_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_outage_and_its_end_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     assert OutageRetry(1800)(failing(5, AWAY)) == "done"
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == f"{str(AWAY).rstrip('.')}. Retrying for at most 30 min."
@@ -45,24 +45,26 @@ def test_it_is_said_once_what_is_waited_for_and_that_it_is_back(caplog: pytest.L
     assert said[1].startswith("The outage ended after ")
 
 
-def test_it_is_said_again_while_it_lasts(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lasting_outage_is_logged_repeatedly(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(retry, "LOG_EVERY_S", 0.0)
     OutageRetry(1800)(failing(3, AWAY))
     assert "Retrying for at most 30 min, waited 0.0 s so far." in caplog.text
 
 
-def test_another_thing_that_is_away_is_said_at_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_another_outage_is_logged_at_once(caplog: pytest.LogCaptureFixture) -> None:
     first, second = failing(2, AWAY), failing(2, ServerAwayError("no Prefect"))
     OutageRetry(1800)(lambda: first() + second())
     assert [record.getMessage()[:8] for record in caplog.records] == [str(AWAY)[:8], "no Prefe", "The outa"]
 
 
-def test_nothing_is_said_where_nothing_is_away(caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_logged_without_an_outage(caplog: pytest.LogCaptureFixture) -> None:
     assert OutageRetry()(lambda: "done") == "done"
     assert caplog.records == []
 
 
-def test_the_wait_has_an_end() -> None:
+def test_the_wait_is_limited() -> None:
     begun = time.monotonic()
     with pytest.raises(DatabaseAwayError):
         OutageRetry(0.2)(failing(1_000_000, AWAY))
@@ -84,7 +86,7 @@ def test_the_wait_has_an_end() -> None:
         KeyboardInterrupt(),
     ],
 )
-def test_what_waiting_does_not_repair_is_raised_at_once(error: BaseException) -> None:
+def test_permanent_errors_are_raised_at_once(error: BaseException) -> None:
     with pytest.raises(type(error)) as raised:
         OutageRetry()(failing(1, error))
     assert raised.value is error
@@ -113,13 +115,13 @@ def test_each_wait_has_its_own_limit() -> None:
         ("connection failed: SSL error: certificate verify failed", False),
     ],
 )
-def test_words_of_a_server_that_may_answer_later(message: str, away: bool) -> None:
+def test_messages_of_a_temporarily_unavailable_server_are_recognised(message: str, away: bool) -> None:
     error = explain(psycopg.OperationalError(message), make_url("postgresql://db/nightjar"))
     assert may_recover(error) == away
     assert is_away(error)
 
 
-def test_a_real_server_that_is_stopped_and_one_that_refuses() -> None:
+def test_real_servers_that_are_stopped_or_refuse_are_distinguished() -> None:
     database = Database()
     try:
         database.start()
@@ -142,7 +144,7 @@ def test_a_real_server_that_is_stopped_and_one_that_refuses() -> None:
         database.remove()
 
 
-def test_a_store_that_is_stopped_and_one_that_refuses(s3_server: S3Server) -> None:
+def test_stores_that_are_stopped_or_refuse_are_distinguished(s3_server: S3Server) -> None:
     options = s3_server.options
     quick = {"region": options.region, "path_style": True, "attempts": 1}
     # type: ignore[arg-type]

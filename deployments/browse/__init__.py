@@ -1,0 +1,1 @@
+"""Put the pages of `nightjar browse` here: routes, templates, scripts and styles."""

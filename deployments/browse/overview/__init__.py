@@ -1,0 +1,1 @@
+"""Put the pages that lead to videos here: the last nights, a night, calendars of cameras and folders, the search."""

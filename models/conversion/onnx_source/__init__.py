@@ -1,0 +1,1 @@
+"""Put code here when it reads or checks an ONNX file, or computes what one says."""

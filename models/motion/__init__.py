@@ -1,0 +1,1 @@
+"""Put code here when it smooths the poses of a track or measures their motion."""

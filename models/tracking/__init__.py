@@ -1,0 +1,1 @@
+"""Put code here when it decides which sightings in different frames are of the same person."""

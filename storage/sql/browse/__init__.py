@@ -1,0 +1,1 @@
+"""Put queries of the pages of `nightjar browse` here. They only read."""

@@ -1,0 +1,1 @@
+"""Put code here when it reads or writes zones, rules, visits, crossings or events, or shows them in a view."""

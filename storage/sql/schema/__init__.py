@@ -1,0 +1,1 @@
+"""Put here a table's definition; storage/sql/tables.py names all of them."""

@@ -1,0 +1,1 @@
+"""Put code here when it tells people about events and nights: addresses, texts, pictures, sending."""
