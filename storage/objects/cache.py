@@ -22,8 +22,13 @@ from pathlib import Path
 from storage.objects.places import ObjectError, StoreError, disk_errors
 from storage.private import make_folder
 
-POLL_S = 0.1  # while another process fetches the same file
+POLL_S = 0.1  # while another process fetches the same file, or uses the room
+ROOM_S = 10.0  # a worker that goes from one file to the next seems to use both, and leaves room in a moment
 _PART = re.compile(r"[0-9a-f]{64}\.([0-9]+)\.part")
+
+
+class NoRoomError(StoreError):
+    """All files of the cache are in use."""
 
 
 class FileCache:
@@ -41,15 +46,22 @@ class FileCache:
 
         identity: any text; its hash is the name. size_bytes: room to reserve; at least the size of the whole file
         fetch: writes the whole, verified file, or raises
-        Raises StoreError where there is no room, and what `fetch` raises.
+        Raises StoreError where there is no room for ROOM_S, and what `fetch` raises.
         """
         path = self._path(identity, suffix)
         part = self.folder / f"{_name(identity)}.{size_bytes}.part"
         with ExitStack() as stack:
             with disk_errors(path):
                 make_folder(self.folder)
+                deadline: float | None = None
                 while not (held := _try_lock(path, fcntl.LOCK_SH)):
-                    self._try_to_fetch(path, part, size_bytes, fetch)
+                    try:
+                        self._try_to_fetch(path, part, size_bytes, fetch)
+                    except NoRoomError:
+                        deadline = deadline or time.monotonic() + ROOM_S
+                        if time.monotonic() >= deadline:
+                            raise
+                        time.sleep(POLL_S)
                 stack.callback(_unlock, held)
                 _mark_used(held)
             yield path
@@ -128,7 +140,7 @@ class FileCache:
             if (abandoned or not fits) and _remove_unless_held(path):
                 used -= size
         if used + size_bytes > self.limit_bytes:
-            raise StoreError(
+            raise NoRoomError(
                 f"{used:,} of {self.limit_bytes:,} bytes of the cache {str(self.folder)!r} are in use, which leaves no "
                 f"room for {size_bytes:,} more.",
                 "Raise the cache's size, or run fewer workers at once.",

@@ -77,8 +77,8 @@ class StatusReporter:
         try:
             yield
         finally:
-            self._fetching = False
             self.step()
+            self._fetching = False
 
     def done(self, done: Done, frames_per_s: float | None) -> None:
         self._done.append(done)
@@ -117,7 +117,8 @@ class StatusReporter:
             if time.monotonic() >= look_at:
                 self._look_for_revocation()
                 look_at = time.monotonic() + REPORT_EVERY_S
-            if self._expects_answer and time.monotonic() - self._moved > self._hang_s:
+            # A slow write of the status is no silence of the device, which may not have been asked anything meanwhile.
+            if self._expects_answer and not self._fetching and time.monotonic() - self._moved > self._hang_s:
                 self._end_hung_process()
 
     def _look_for_revocation(self) -> None:

@@ -22,6 +22,8 @@ HTTP_STATUS = re.compile(r"\berror[= ]+(\d{3})\b")
 UNREACHABLE = ("onnection", "ocket", "imed out", "timeout", "resolve")
 WITH_KEY_HEADER = frozenset({"custom_form", "custom_json", "custom_xml"})
 MAIL = "apprise.plugins.email.base"
+# Together below SEND_S. Apprise gives up after 4 s each; a slow receiver would then get the message a second time.
+CONNECT_S, READ_S = 8.0, 10.0
 LOGGERS = ("apprise", "urllib3", "urllib3.connectionpool")
 
 
@@ -100,6 +102,8 @@ def _notify(plugin: "NotifyBase", message: Outgoing) -> bool:
     from apprise.common import OverflowMode
 
     _set_key(plugin, message.key)
+    plugin.socket_connect_timeout = max(plugin.socket_connect_timeout, CONNECT_S)
+    plugin.socket_read_timeout = max(plugin.socket_read_timeout, READ_S)
     plugin.overflow_mode = OverflowMode.TRUNCATE  # else a service with a limit refuses the message
     attach = None
     if message.picture and plugin.attachment_support:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -11,6 +12,7 @@ from typing import BinaryIO
 
 import pytest
 
+from storage.objects import cache as cache_module
 from storage.objects.cache import FileCache
 from storage.objects.places import ObjectError, StoreError
 from tests.videos import make_video
@@ -92,7 +94,8 @@ def test_objects_in_use_stay(cache: FileCache, source: Source) -> None:
     assert source.fetched == list("123456")
 
 
-def test_a_full_cache_of_objects_in_use(cache: FileCache, source: Source) -> None:
+def test_a_full_cache_of_objects_in_use(cache: FileCache, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "ROOM_S", 0.2)
     with ExitStack() as stack:
         for digit in "123":
             stack.enter_context(source.kilobyte(cache, digit))
@@ -104,6 +107,21 @@ def test_a_full_cache_of_objects_in_use(cache: FileCache, source: Source) -> Non
     assert used(cache) == 3 * KILOBYTE
     with source.kilobyte(cache, "4") as path:
         assert path.read_bytes() == b"4" * KILOBYTE
+
+
+def test_room_that_is_free_in_a_moment_is_waited_for(cache: FileCache, source: Source) -> None:
+    def read() -> bytes:
+        with source.kilobyte(cache, "4") as path:
+            return path.read_bytes()
+
+    with ThreadPoolExecutor(1) as pool, ExitStack() as others:
+        with source.kilobyte(cache, "1"):
+            others.enter_context(source.kilobyte(cache, "2"))
+            others.enter_context(source.kilobyte(cache, "3"))
+            waiting = pool.submit(read)
+            time.sleep(0.3)
+            assert not waiting.done()
+        assert waiting.result(10) == b"4" * KILOBYTE
 
 
 def test_an_object_larger_than_the_cache(cache: FileCache) -> None:
@@ -148,8 +166,9 @@ def test_concurrent_requests_fetch_once(cache: FileCache, source: Source) -> Non
         assert first.result(10) == second.result(10) == b"1" * KILOBYTE
 
 
-def test_a_download_in_progress_counts(cache: FileCache, source: Source) -> None:
+def test_a_download_in_progress_counts(cache: FileCache, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bytes have not arrived yet, but its space is reserved."""
+    monkeypatch.setattr(cache_module, "ROOM_S", 0.2)
 
     def fetch(file: BinaryIO) -> None:
         with (

@@ -1,7 +1,6 @@
 """That an analysis is done again or was done, wherever its process is killed, on both databases."""
 
 import multiprocessing
-import os
 import random
 import signal
 import time
@@ -28,30 +27,18 @@ from tests.tasks.analysis.filmed import MIDNIGHT
 from tests.tasks.analysis.killed import analyse_until_killed
 from tests.tasks.analysis.test_due import FRAMES, LEASE_S, answers, commit, film, plan
 
-PROCESSES, KILLS, HITS, LIMIT_S = 2, 20, 2, 120.0
+PROCESSES, KILLS, LIMIT_S = 2, 20, 300.0
 SEEN = "SELECT video, count(track), count(*) FROM people GROUP BY video ORDER BY video"
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.tasks.analysis.killed"])
 
 
-def start(engine: Engine) -> BaseProcess:
+def start(engine: Engine, in_the_middle: bool = False) -> BaseProcess:
     url = engine.url.render_as_string(hide_password=False)
-    process = processes.Process(target=analyse_until_killed, args=(url,), daemon=True)
+    process = processes.Process(target=analyse_until_killed, args=(url, in_the_middle), daemon=True)
     process.start()
     return process
-
-
-def is_caught(engine: Engine, worker: BaseProcess) -> bool:
-    """Suspend a worker, and return whether it is in the middle of an analysis; else let it continue."""
-    assert worker.pid is not None
-    os.kill(worker.pid, signal.SIGSTOP)
-    with reading(engine) as connection:
-        owners = connection.execute(text("SELECT owner FROM analyses WHERE status = 'running'")).scalars().all()
-    if any(int(owner.split(":")[1]) == worker.pid for owner in owners):
-        return True
-    os.kill(worker.pid, signal.SIGCONT)
-    return False
 
 
 def of_videos(engine: Engine, together: bool) -> None:
@@ -115,19 +102,21 @@ def test_an_analysis_is_done_again_or_was_done(engine: Engine, tmp_path: Path, t
     analyse_history(other, {}, LEASE_S)
     after, expected = seen(other), answers(other)
     of_videos(engine, together)
-    version, rng, kills, hits = version_of(engine), random.Random(3), 0, 0
-    deadline, workers = time.monotonic() + LIMIT_S, [start(engine) for _ in range(PROCESSES)]
+    version, rng, kills = version_of(engine), random.Random(3), 0
+    deadline, workers = time.monotonic() + LIMIT_S, [start(engine, in_the_middle=True) for _ in range(PROCESSES)]
     try:
+        for worker in workers:
+            worker.join(LIMIT_S)
+            assert worker.exitcode == -signal.SIGKILL
+        workers[:] = [start(engine) for _ in range(PROCESSES)]
         while kills < KILLS or analyses.outdated(engine, version):
             assert time.monotonic() < deadline
-            time.sleep(rng.uniform(0.02, 0.15) if hits == HITS else 0.002)
+            time.sleep(rng.uniform(0.02, 0.15))
             found = seen(engine)
             assert together or all(found[video] in (before[video], after[video]) for video in found), found
-            number = rng.randrange(PROCESSES)
-            caught = hits < HITS and is_caught(engine, workers[number])
-            if caught or (hits == HITS and kills < KILLS):  # first in the middle of an analysis, then at any moment
+            if kills < KILLS:
                 kills += 1
-                hits += caught
+                number = rng.randrange(PROCESSES)
                 workers[number].kill()
                 workers[number].join()
                 workers[number] = start(engine)

@@ -11,7 +11,7 @@ import pytest
 from models.types import NightjarError
 from storage.objects.artifacts import FolderArtifacts
 from storage.objects.places import StoreError
-from tasks.fleet import status_reporter as status_reporter
+from tasks.fleet import status_reporter
 from tasks.fleet.messages import Done, Fault, Status, read_status, revoked_key
 from tasks.fleet.status_reporter import EXIT_HUNG, StatusReporter
 
@@ -114,16 +114,20 @@ from pathlib import Path
 from storage.objects.artifacts import FolderArtifacts
 from tasks.fleet import status_reporter as reporter
 reporter.REPORT_EVERY_S = 0.05
-with reporter.StatusReporter(FolderArtifacts(Path(sys.argv[1])), sys.argv[2], "pi-1", "MYRIAD", 0.5) as mine:
+class Slow(FolderArtifacts):
+    def put_bytes(self, key, data):
+        super().put_bytes(key, data)
+        time.sleep(1.5 if sys.argv[3] == "fetching" else 0)
+with reporter.StatusReporter(Slow(Path(sys.argv[1])), sys.argv[2], "pi-1", "MYRIAD", 1.0) as mine:
     if sys.argv[3] == "opening":
         time.sleep(60)
     mine.ready("MYRIAD")
     if sys.argv[3] == "between":
-        time.sleep(1.5)
+        time.sleep(2)
     elif sys.argv[3] == "fetching":
-        mine.begin(0)
         with mine.fetching():
-            time.sleep(1.5)
+            mine.begin(0)
+            time.sleep(4)
     else:
         mine.begin(0)
         time.sleep(60)
@@ -139,4 +143,4 @@ def test_only_a_hanging_device_ends_the_process(store: Store, where: str, code: 
     )
     assert process.returncode == code
     last = told(store, lambda status: status.ended)
-    assert last.error == ("MYRIAD did not answer for 0 s" if code else None)
+    assert last.error == ("MYRIAD did not answer for 1 s" if code else None)
