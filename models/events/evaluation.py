@@ -5,7 +5,8 @@ condition looks back at are kept from one chunk to the next.
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -82,18 +83,19 @@ def _zone_tests(definition: RuleDefinition) -> set[ZoneTest]:
 class ConditionEngine:
     """DuckDB in memory, without access to files, networks, extensions or Python's variables.
 
-    limit_s: of one evaluation
+    limit_s: of the evaluation of one rule
     """
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
         import duckdb
 
         self._connection = duckdb.connect(":memory:")
-        self._limit_s = limit_s
         for name, value in _SETTINGS.items():
             self._connection.execute(f"SET {name} = {value!r}".replace("True", "true").replace("False", "false"))
+        self._limit = _TimeLimit(limit_s, self._connection.interrupt)
 
     def close(self) -> None:
+        self._limit.close()
         self._connection.close()
 
     def __enter__(self) -> "ConditionEngine":
@@ -104,24 +106,28 @@ class ConditionEngine:
 
     def check(self, rule: CompiledRule) -> None:
         """Evaluate the rule over no rows: its types must fit. Raises RuleError."""
-        self.evaluate(rule, {name: np.empty(0) for name in rule.columns})
+        self.evaluate([rule], {name: np.empty(0) for name in rule.columns})
 
-    def evaluate(self, rule: CompiledRule, rows: Rows) -> Held:
-        """Evaluate the rule over rows, ordered by (frame, track).
+    def evaluate(self, rules: Sequence[CompiledRule], rows: Rows) -> list[Held]:
+        """Evaluate rules over rows, ordered by (frame, track).
 
-        rows: the rule's columns, (n,) each, NaN = not known; `filled` and those of its zone tests are bool
-        Raises RuleError, also where it takes longer than the limit.
+        rows: the rules' columns, (n,) each, NaN = not known; `filled` and those of their zone tests are bool
+        Raises RuleError, also where a rule takes longer than the limit.
         """
+        count = len(next(iter(rows.values()), ()))
+        with self._registered(rules, rows, count):
+            return [self._evaluate(rule, count) for rule in rules]
+
+    def _evaluate(self, rule: CompiledRule, count: int) -> Held:
         import duckdb
 
-        count = len(next(iter(rows.values()), ()))
-        with self._registered(rule, rows, count), self._interrupting(rule) as interrupted:
+        with self._limit.watching() as attempt:
             try:
                 found = self._connection.execute(rule.query).fetchnumpy()
             except (duckdb.Error, MemoryError) as error:
-                if interrupted.is_set():
+                if attempt.expired:
                     raise RuleError(
-                        f"Rule '{rule.definition.rule}' took longer than {self._limit_s:g} s for {count:,} rows.",
+                        f"Rule '{rule.definition.rule}' took longer than {self._limit.limit_s:g} s for {count:,} rows.",
                         "Simplify its condition.",
                     ) from error
                 said = str(error).strip().splitlines()[0]
@@ -131,37 +137,62 @@ class ConditionEngine:
         return Held(_known(found[_HOLDS], False).astype(bool), _known(found[_SCORE], 0.0).astype(np.float64))
 
     @contextmanager
-    def _registered(self, rule: CompiledRule, rows: Rows, count: int) -> Iterator[None]:
-        """Give the query its table: floats of 8 bytes, in which no sum overflows, and truth values."""
+    def _registered(self, rules: Sequence[CompiledRule], rows: Rows, count: int) -> Iterator[None]:
+        """Give the queries their table: floats of 8 bytes, in which no sum overflows, and truth values."""
         import pyarrow as pa
 
         columns = {PLACE: pa.array(np.arange(count))}
-        for name in sorted(rule.columns):
+        for name in sorted(frozenset().union(*(rule.columns for rule in rules))):
             values = np.asarray(rows[name], np.bool_ if name in _BOOLEAN else np.float64)
             columns[name] = pa.array(values, mask=~np.isfinite(values))
-        for test in rule.zones:
-            columns[test.column] = pa.array(np.asarray(rows.get(test.column, np.zeros(count)), np.bool_))
+        for column in sorted({test.column for rule in rules for test in rule.zones}):
+            columns[column] = pa.array(np.asarray(rows.get(column, np.zeros(count)), np.bool_))
         self._connection.register(TABLE, pa.table(columns))
         try:
             yield
         finally:
             self._connection.unregister(TABLE)
 
+
+class _Attempt:
+    """Something that is watched from now on. expired: it was interrupted"""
+
+    def __init__(self) -> None:
+        self.begun, self.expired = time.monotonic(), False
+
+
+class _TimeLimit:
+    """Interrupts what takes longer than its limit, by up to a twentieth longer.
+
+    One thread watches everything: starting one costs as much as the evaluation of a short clip.
+    """
+
+    def __init__(self, limit_s: float, interrupt: Callable[[], None]) -> None:
+        self.limit_s, self._interrupt = limit_s, interrupt
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._watched: _Attempt | None = None
+        threading.Thread(target=self._watch, name="nightjar-rule-limit", daemon=True).start()
+
+    def close(self) -> None:
+        self._closed.set()
+
     @contextmanager
-    def _interrupting(self, rule: CompiledRule) -> Iterator[threading.Event]:
-        interrupted = threading.Event()
-
-        def interrupt() -> None:
-            interrupted.set()
-            self._connection.interrupt()
-
-        timer = threading.Timer(self._limit_s, interrupt)
-        timer.daemon = True
-        timer.start()
+    def watching(self) -> Iterator[_Attempt]:
+        """Watch the body."""
+        attempt = self._watched = _Attempt()
         try:
-            yield interrupted
+            yield attempt
         finally:
-            timer.cancel()
+            with self._lock:  # so that no later evaluation is interrupted in its place
+                self._watched = None
+
+    def _watch(self) -> None:
+        while not self._closed.wait(self.limit_s / 20):
+            with self._lock:
+                watched = self._watched
+                if watched is not None and time.monotonic() - watched.begun > self.limit_s:
+                    watched.expired = True
+                    self._interrupt()
 
 
 def _known(values: NDArray[Any], missing: Any) -> NDArray[Any]:
@@ -191,14 +222,21 @@ class RuleStream:
         tests = {test.column for rule in self._rules for test in rule.zones}
         together |= {name: np.concatenate([np.zeros(kept, bool), rows[name]]) for name in tests if name in rows}
         none = Held(np.empty(0, np.bool_), np.empty(0))
-        outcome = [(rule, self._held(rule, together, kept) if new else none) for rule in self._rules]
+        held = self._held(together, kept) if new else [none] * len(self._rules)
         self._keep(together)
-        return outcome
+        return list(zip(self._rules, held, strict=True))
 
-    def _held(self, rule: CompiledRule, together: Rows, kept: int) -> Held:
-        start = 0 if rule.look_back_s else kept
-        held = self._engine.evaluate(rule, {name: values[start:] for name, values in together.items()})
-        return Held(held.holds[kept - start :], held.score[kept - start :])
+    def _held(self, together: Rows, kept: int) -> list[Held]:
+        """Return each rule's outcome for the new rows. Only rules that look back are evaluated over the kept ones."""
+        found: dict[int, Held] = {}
+        starts = [0 if rule.look_back_s else kept for rule in self._rules]
+        for start in set(starts):
+            numbers = [n for n, own in enumerate(starts) if own == start]
+            rows = {name: values[start:] for name, values in together.items()}
+            outcomes = self._engine.evaluate([self._rules[n] for n in numbers], rows)
+            for n, held in zip(numbers, outcomes, strict=True):
+                found[n] = Held(held.holds[kept - start :], held.score[kept - start :])
+        return [found[n] for n in range(len(self._rules))]
 
     def look_at(self, rows: Rows) -> None:
         """Take rows that the next ones are to look back at, without an outcome."""

@@ -126,7 +126,7 @@ ORACLES = {
 @settings(max_examples=25, deadline=None)
 def test_functions_look_back_over_the_rows_of_the_track(text: str, duckdb_engine: ConditionEngine, rows: dict) -> None:
     missing = "-1e9" if text.startswith("highest") else "1e9"
-    found = duckdb_engine.evaluate(compile_rule(rule("true", score=f"coalesce({text}, {missing})")), rows).score
+    found = duckdb_engine.evaluate([compile_rule(rule("true", score=f"coalesce({text}, {missing})"))], rows)[0].score
     expected = [ORACLES[text](rows["score"][mine], rows["t_s"][mine]) for mine in windows(rows, 0.5)]
     np.testing.assert_allclose(found, np.clip(expected, -1e9, 1e9), atol=1e-9)
 
@@ -167,7 +167,7 @@ def test_unknown_values_are_false_and_divisions_by_zero_unknown(duckdb_engine: C
         "sqrt(-score - 1) IS NULL": [True, True, True],
         "(1e9 - score) * 1e9 / 1e-9 * 1e9 * 1e9 / 1e-9 * 1e9 * 1e9 * 1e9 < 1e9": [False, False, False],
     }.items():
-        assert duckdb_engine.evaluate(compile_rule(rule(when)), rows).holds.tolist() == expected, when
+        assert duckdb_engine.evaluate([compile_rule(rule(when))], rows)[0].holds.tolist() == expected, when
 
 
 def test_a_slow_condition_is_interrupted() -> None:
@@ -176,8 +176,8 @@ def test_a_slow_condition_is_interrupted() -> None:
     with ConditionEngine(limit_s=0.05) as engine:
         text = " + ".join(f"median(score + {n}, 60)" for n in range(20))
         with pytest.raises(RuleError, match=r"took longer than 0.05 s for 60,000 rows\."):
-            engine.evaluate(compile_rule(rule(f"{text} > 0")), rows)
-        assert engine.evaluate(compile_rule(rule("score = 0")), rows).holds.all()  # it can be used again
+            engine.evaluate([compile_rule(rule(f"{text} > 0"))], rows)
+        assert engine.evaluate([compile_rule(rule("score = 0"))], rows)[0].holds.all()  # it can be used again
 
 
 def test_duckdb_reaches_no_file_and_keeps_its_settings() -> None:
