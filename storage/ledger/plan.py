@@ -10,7 +10,8 @@ from sqlalchemy import (
     select,
 )
 
-from models.types import Segment
+from models.types import Segment, Video
+from storage.sql.catalogue import ListedFile, file_is_video, video_id_of
 from storage.sql.clock import database_now
 from storage.sql.database import reading, writing
 from storage.sql.tables import segments, videos
@@ -23,18 +24,34 @@ def plan_video(engine: Engine, video_id: int, model_version_id: int, plan: Seque
     adds nothing to a video without holes. Raises ValueError unless the segments then tile the video exactly.
     """
     with writing(engine) as connection:
-        frames = lock_video(connection, video_id)
-        known = planned_ranges(connection, video_id, model_version_id)
-        holes = _holes(known, frames)
-        new = sorted(
-            (max(start, segment.start_frame), min(stop, segment.stop_frame))
-            for segment in plan
-            for start, stop in holes
-            if segment.start_frame < stop and start < segment.stop_frame
-        )
-        _check_tiles(sorted(known + new), frames)
-        insert_segments(connection, video_id, model_version_id, new)
-        return len(new)
+        return _plan(connection, video_id, model_version_id, plan)
+
+
+def enter_video(engine: Engine, file: ListedFile, video: Video, model_version_id: int, plan: Sequence[Segment]) -> int:
+    """Register the video of a file, plan its segments as plan_video does, and record the file, in one transaction.
+
+    A commit waits for the disk, which on an SD card takes longer than the rest. Returns the video's id.
+    """
+    with writing(engine) as connection:
+        video_id = video_id_of(connection, video)
+        _plan(connection, video_id, model_version_id, plan)
+        file_is_video(connection, file, video_id)
+        return video_id
+
+
+def _plan(connection: Connection, video_id: int, model_version_id: int, plan: Sequence[Segment]) -> int:
+    frames = lock_video(connection, video_id)
+    known = planned_ranges(connection, video_id, model_version_id)
+    holes = _holes(known, frames)
+    new = sorted(
+        (max(start, segment.start_frame), min(stop, segment.stop_frame))
+        for segment in plan
+        for start, stop in holes
+        if segment.start_frame < stop and start < segment.stop_frame
+    )
+    _check_tiles(sorted(known + new), frames)
+    insert_segments(connection, video_id, model_version_id, new)
+    return len(new)
 
 
 def lock_video(connection: Connection, video_id: int) -> int:

@@ -67,6 +67,15 @@ class KnownFile(NamedTuple):
     gone: bool
 
 
+class ListedFile(NamedTuple):
+    """A file as its archive lists it."""
+
+    archive: str
+    key: str
+    size_bytes: int
+    etag: str
+
+
 class ShownModel(NamedTuple):
     """The version that the views show of a task. chosen_by: `batch`, or `person` where a user named it"""
 
@@ -151,24 +160,29 @@ def record_file(
     """
     if (video_id is None) == (reason is None):
         raise ValueError(f"{key!r} has video_id {video_id} and reason {reason!r}. Give exactly one of them.")
-    found = {
-        "size_bytes": size_bytes,
-        "etag": etag,
-        "video_id": video_id,
-        "reason": reason and storable(reason),
-        "retry": retry,
-        "seen_at": database_now(),
-        "read_at": database_now(),
-        "gone_at": None,
-    }
-    before = func.coalesce(archive_files.c.video_id, archive_files.c.former_video_id)
     with writing(engine) as connection:
-        if video_id is not None:  # it is a file again, if it was ever superseded
-            again = (videos.c.video_id == video_id) & videos.c.superseded_by.is_not(None)
-            connection.execute(update(videos).where(again).values(superseded_by=None))
-        identity = {"archive": archive, "key": storable(key)}
-        changes = found | {"former_video_id": before if video_id is None else None}
-        _upsert(connection, archive_files, identity | found, unique=("archive", "key"), changes=changes)
+        if video_id is not None:
+            file_is_video(connection, ListedFile(archive, key, size_bytes, etag), video_id)
+            return
+        kept = func.coalesce(archive_files.c.video_id, archive_files.c.former_video_id)
+        found = {"video_id": None, "reason": reason and storable(reason), "retry": retry}
+        _record(connection, ListedFile(archive, key, size_bytes, etag), found, kept)
+
+
+def file_is_video(connection: Connection, file: ListedFile, video_id: int) -> None:
+    """Record that a file was read just now and is this video. It is a file again, if it was ever superseded."""
+    again = (videos.c.video_id == video_id) & videos.c.superseded_by.is_not(None)
+    connection.execute(update(videos).where(again).values(superseded_by=None))
+    _record(connection, file, {"video_id": video_id, "reason": None, "retry": False}, None)
+
+
+def _record(connection: Connection, file: ListedFile, found: dict[str, Any], former_video_id: Any) -> None:
+    """Record a file that was read just now, in place of its former record. former_video_id: of that one"""
+    read = {"size_bytes": file.size_bytes, "etag": file.etag, **found}
+    read |= {"seen_at": database_now(), "read_at": database_now(), "gone_at": None}
+    identity = {"archive": file.archive, "key": storable(file.key)}
+    changes = read | {"former_video_id": former_video_id}
+    _upsert(connection, archive_files, identity | read, unique=("archive", "key"), changes=changes)
 
 
 def known_files(engine: Engine, archive: str) -> dict[str, KnownFile]:

@@ -21,8 +21,8 @@ from tasks.site_file.load import read_site_file
 
 log = logging.getLogger(__name__)
 
-START_AFTER_S = 60.0  # a short night is analysed at its end
-LOOK_EVERY_S = 10.0
+START_AFTER_S = 15.0  # a short night is analysed at its end
+LOOK_EVERY_S = 5.0
 NICENESS = 15  # the device and the decoder come first
 
 

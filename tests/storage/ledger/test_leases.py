@@ -20,8 +20,8 @@ from storage.ledger.batches import (
 )
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import MAX_TRIES, claim, quarantine_segment, release, renew
-from storage.ledger.plan import plan_video
-from storage.sql.catalogue import record_file, register_model, register_video
+from storage.ledger.plan import enter_video, plan_video
+from storage.sql.catalogue import ListedFile, known_file, record_file, register_model, register_video
 from storage.sql.database import DatabaseError
 from storage.sql.query import query
 from storage.sql.result_rows import read_poses
@@ -81,6 +81,22 @@ def test_a_plan_with_gaps_or_overlaps_is_refused_completely(engine: Engine, bad:
     with pytest.raises(ValueError, match=r"gap or overlap|end at frame"):
         plan_video(engine, video_id, model_version_id, [Segment(video.sha256, *each) for each in bad])
     assert ranges(engine) == []
+
+
+def test_a_file_is_entered_with_its_plan_or_not_at_all(engine: Engine) -> None:
+    video, model_version_id = make_video(frames=100), register_model(engine, make_model())
+    file = ListedFile("archive/", "a.mp4", video.size_bytes, "etag")
+    with pytest.raises(ValueError, match="end at frame"):
+        enter_video(engine, file, video, model_version_id, cut(video, 20)[:-1])
+    assert ranges(engine) == []
+    assert list(query(engine, "SELECT count(*) FROM videos")[1]) == [(0,)]
+    assert known_file(engine, "archive/", "a.mp4") is None
+    video_id = enter_video(engine, file, video, model_version_id, cut(video, 50))
+    assert video_id == register_video(engine, video)
+    found = known_file(engine, "archive/", "a.mp4")
+    assert found is not None
+    assert (found.video_id, found.size_bytes, found.etag) == (video_id, video.size_bytes, "etag")
+    assert ranges(engine) == [(0, 50), (50, 100)]
 
 
 def test_concurrent_planners_make_one_plan(engine: Engine) -> None:
