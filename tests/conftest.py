@@ -68,6 +68,17 @@ def umask() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def priority() -> Iterator[None]:
+    """Refuse a test that leaves this process another scheduling policy: its children would take the cores from all."""
+    before = os.sched_getscheduler(0)
+    yield
+    after = os.sched_getscheduler(0)
+    if after != before:
+        os.sched_setscheduler(0, before, os.sched_param(0))
+    assert after == before
+
+
+@pytest.fixture(autouse=True)
 def root_logger() -> None:
     """Libraries that convert and quantize models set its level and filters and never restore them."""
     root = logging.getLogger()

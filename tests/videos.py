@@ -1,8 +1,10 @@
 """Tiny real videos, sound and broken, written by PyAV. Each picture carries its own number, readable after coding."""
 
 import itertools
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,6 +37,16 @@ def number_of(rgb: NDArray[np.uint8]) -> int:
     return sum(1 << bit for bit, level in enumerate(middles[:BITS]) if level > 128)
 
 
+@contextmanager
+def priority_kept() -> Iterator[None]:
+    """Restore this thread's priority: SVT-AV1 gives root's the highest real-time one, which all children inherit."""
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
+
+
 def make_video(
     path: Path,
     frames: int = 60,
@@ -63,7 +75,7 @@ def make_video(
     pictures = pictures or [numbered_picture(number) for number in range(frames)]
     times_s = times_s or [number / fps for number in range(len(pictures))]
     muxing = {"movflags": movflags} if movflags else {}
-    with av.open(str(path), "w", format=container, options=muxing) as out:
+    with priority_kept(), av.open(str(path), "w", format=container, options=muxing) as out:
         video = out.add_stream(codec, rate=fps, options=options if options is not None else X264)
         assert isinstance(video, VideoStream)
         video.height, video.width = pictures[0].shape[:2]
