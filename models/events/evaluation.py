@@ -121,11 +121,11 @@ class ConditionEngine:
     def _evaluate(self, rule: CompiledRule, count: int) -> Held:
         import duckdb
 
-        with self._limit.watching() as attempt:
+        with self._limit.watching() as watched:
             try:
                 found = self._connection.execute(rule.query).fetchnumpy()
             except (duckdb.Error, MemoryError) as error:
-                if attempt.expired:
+                if watched.expired:
                     raise RuleError(
                         f"Rule '{rule.definition.rule}' took longer than {self._limit.limit_s:g} s for {count:,} rows.",
                         "Simplify its condition.",
@@ -154,7 +154,7 @@ class ConditionEngine:
             self._connection.unregister(TABLE)
 
 
-class _Attempt:
+class _Watched:
     """Something that is watched from now on. expired: it was interrupted"""
 
     def __init__(self) -> None:
@@ -170,18 +170,18 @@ class _TimeLimit:
     def __init__(self, limit_s: float, interrupt: Callable[[], None]) -> None:
         self.limit_s, self._interrupt = limit_s, interrupt
         self._lock, self._closed = threading.Lock(), threading.Event()
-        self._watched: _Attempt | None = None
+        self._watched: _Watched | None = None
         threading.Thread(target=self._watch, name="nightjar-rule-limit", daemon=True).start()
 
     def close(self) -> None:
         self._closed.set()
 
     @contextmanager
-    def watching(self) -> Iterator[_Attempt]:
+    def watching(self) -> Iterator[_Watched]:
         """Watch the body."""
-        attempt = self._watched = _Attempt()
+        watched = self._watched = _Watched()
         try:
-            yield attempt
+            yield watched
         finally:
             with self._lock:  # so that no later evaluation is interrupted in its place
                 self._watched = None
