@@ -9,6 +9,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.ffmpeg import command_of
+
 REST_S = 0.4  # after this time without growth, the file contains everything that ffmpeg received
 
 
@@ -16,7 +18,7 @@ def record(path: Path, pictures: Sequence[NDArray[np.uint8]], halfway: int, *cod
     """Let ffmpeg record these pictures, (height, width, 3) uint8 RGB. Returns the file's bytes at the pause."""
     height, width, _ = pictures[0].shape
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "25", "-i", "-"]
-    command = ["ffmpeg", "-v", "error", "-y", *source, *coding, "-g", "5", "-flush_packets", "1", str(path)]
+    command = [*command_of("ffmpeg"), "-y", *source, *coding, "-g", "5", "-flush_packets", "1", str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as ffmpeg:
         assert ffmpeg.stdin is not None
         _write(ffmpeg.stdin, pictures[:halfway])

@@ -11,7 +11,7 @@ from sqlalchemy import (
 )
 
 from models.types import Segment, Video
-from storage.sql.catalogue import ListedFile, file_is_video, video_id_of
+from storage.sql.catalogue import RecordedFile, file_is_video, video_id_of
 from storage.sql.clock import database_now
 from storage.sql.database import reading, writing
 from storage.sql.tables import segments, videos
@@ -27,7 +27,9 @@ def plan_video(engine: Engine, video_id: int, model_version_id: int, plan: Seque
         return _plan(connection, video_id, model_version_id, plan)
 
 
-def enter_video(engine: Engine, file: ListedFile, video: Video, model_version_id: int, plan: Sequence[Segment]) -> int:
+def enter_video(
+    engine: Engine, file: RecordedFile, video: Video, model_version_id: int, plan: Sequence[Segment]
+) -> int:
     """Register the video of a file, plan its segments as plan_video does, and record the file, in one transaction.
 
     A commit waits for the disk, which on an SD card takes longer than the rest. Returns the video's id.

@@ -67,7 +67,7 @@ class KnownFile(NamedTuple):
     gone: bool
 
 
-class ListedFile(NamedTuple):
+class RecordedFile(NamedTuple):
     """A file as its archive lists it."""
 
     archive: str
@@ -162,21 +162,21 @@ def record_file(
         raise ValueError(f"{key!r} has video_id {video_id} and reason {reason!r}. Give exactly one of them.")
     with writing(engine) as connection:
         if video_id is not None:
-            file_is_video(connection, ListedFile(archive, key, size_bytes, etag), video_id)
+            file_is_video(connection, RecordedFile(archive, key, size_bytes, etag), video_id)
             return
         kept = func.coalesce(archive_files.c.video_id, archive_files.c.former_video_id)
         found = {"video_id": None, "reason": reason and storable(reason), "retry": retry}
-        _record(connection, ListedFile(archive, key, size_bytes, etag), found, kept)
+        _record(connection, RecordedFile(archive, key, size_bytes, etag), found, kept)
 
 
-def file_is_video(connection: Connection, file: ListedFile, video_id: int) -> None:
+def file_is_video(connection: Connection, file: RecordedFile, video_id: int) -> None:
     """Record that a file was read just now and is this video. It is a file again, if it was ever superseded."""
     again = (videos.c.video_id == video_id) & videos.c.superseded_by.is_not(None)
     connection.execute(update(videos).where(again).values(superseded_by=None))
     _record(connection, file, {"video_id": video_id, "reason": None, "retry": False}, None)
 
 
-def _record(connection: Connection, file: ListedFile, found: dict[str, Any], former_video_id: Any) -> None:
+def _record(connection: Connection, file: RecordedFile, found: dict[str, Any], former_video_id: Any) -> None:
     """Record a file that was read just now, in place of its former record. former_video_id: of that one"""
     read = {"size_bytes": file.size_bytes, "etag": file.etag, **found}
     read |= {"seen_at": database_now(), "read_at": database_now(), "gone_at": None}

@@ -18,7 +18,7 @@ from storage.objects.places import ChangedError, DeniedObjectError, ObjectError,
 from storage.sandbox.parent import Sandbox, SandboxError
 from storage.sql import catalogue
 from storage.sql.analyses.places import store_creation_time
-from storage.sql.catalogue import FormerVideo, IgnoredFile, KnownFile, ListedFile
+from storage.sql.catalogue import FormerVideo, IgnoredFile, KnownFile, RecordedFile
 from storage.video.containers.signatures import container_of, describe
 from tasks.analysis.places import headers_to_read, place_files
 from tasks.analysis.recordings import arrange
@@ -340,7 +340,7 @@ def _read(night: Night, entry: Entry, probed: "Future[Probed]", segment_s: float
         return
     listing.probes.keep(entry, state, video, index)
     segments = plan_segments(video.sha256, index.keyframes, index.timestamps_s, video.frames, segment_s)
-    file = ListedFile(night.location, entry.key, entry.size_bytes, entry.etag)
+    file = RecordedFile(night.location, entry.key, entry.size_bytes, entry.etag)
     video_id = plan.enter_video(engine, file, video, night.model_version_id, segments)
     if former is not None and catalogue.supersede(engine, former, video_id):
         log.info("%s has grown since it was last read. The views show the longer version from now on.", entry.key)

@@ -36,6 +36,7 @@ from tasks.site.settings import read_settings
 from tasks.site.site import open_site
 from tasks.site_file.load import read_site_file
 from tasks.text.progress import FrameProgress
+from tests.ffmpeg import ffmpeg
 from tests.flows.conftest import register_tiny_model, spot_video
 
 HEAVY = {"prefect", "tensorflow", "openvino"}
@@ -278,7 +279,7 @@ def test_a_creation_time_that_the_site_file_needs_is_read_from_the_header_by_the
         connection.execute(text("UPDATE videos SET creation_time = NULL, creation_time_read = false"))
         stamped = film.with_name("stamped.mp4")
         tags = ["-metadata", "creation_time=2026-07-01T12:00:00Z"]
-        subprocess.run(["ffmpeg", "-v", "error", "-i", film, "-c", "copy", *tags, stamped], check=True, timeout=60)
+        ffmpeg("-i", film, "-c", "copy", *tags, stamped)
         state = film.stat()
         stamped.replace(film)
         os.utime(film, ns=(state.st_atime_ns, state.st_mtime_ns))

@@ -1,6 +1,5 @@
 """Films whose content is known, processed: bright spots, and rows that say where they are. No tests."""
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +20,7 @@ from storage.video.probe import probe_video
 from tasks.analysis.recordings import arrange
 from tasks.site.settings import Settings
 from tasks.site.stores import archive_at
+from tests.ffmpeg import ffmpeg
 from tests.storage.analysed import analyse_all
 from tests.storage.samples import make_model, make_report
 from tests.videos import make_video
@@ -168,7 +168,7 @@ def long_film(path: Path, seconds: int, fps: int = 25) -> Path:
     """Write a constant, tiny film."""
     source = f"color=c=gray:s=64x48:r={fps}:d={seconds}"
     coding = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "250", "-pix_fmt", "yuv420p"]
-    subprocess.run(["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, *coding, str(path)], check=True, timeout=120)
+    ffmpeg("-f", "lavfi", "-i", source, *coding, path)
     return path
 
 

@@ -1,7 +1,6 @@
 """Films in a real browser: at each frame's t_s it shows that frame, as it is or converted."""
 
 import itertools
-import subprocess
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,6 +16,7 @@ from tasks.site.settings import Settings
 from tests.chromium import needs_chromium
 from tests.deployments.browse.conftest import Serve, open_browse
 from tests.deployments.browse.films import SIZE, Film, Seen, add_film, look_at
+from tests.ffmpeg import ffmpeg
 from tests.videos import make_video
 
 pytestmark = needs_chromium
@@ -106,8 +106,7 @@ def check_all(films: dict[str, dict[str, Any]], show: Any, folder: Path, *, tran
 def test_films_sent_as_they_are_show_each_frame_at_its_time(show: Any, tmp_path: Path) -> None:
     check_all(AS_THEY_ARE, show, tmp_path, transcoded=False)
     source, late = tmp_path / "reordered.mp4", tmp_path / "delayed.mp4"
-    command = ["ffmpeg", "-v", "error", "-itsoffset", "1.5", "-i", str(source), "-c", "copy", str(late)]
-    subprocess.run(command, check=True, timeout=60)
+    ffmpeg("-itsoffset", "1.5", "-i", source, "-c", "copy", late)
     film, state, seen = show(late)
     assert state["transcoded"] is False
     assert film.frame_index.timestamps_s[0] == pytest.approx(1.5)

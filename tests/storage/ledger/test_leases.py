@@ -21,7 +21,7 @@ from storage.ledger.batches import (
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import MAX_TRIES, claim, quarantine_segment, release, renew
 from storage.ledger.plan import enter_video, plan_video
-from storage.sql.catalogue import ListedFile, known_file, record_file, register_model, register_video
+from storage.sql.catalogue import RecordedFile, known_file, record_file, register_model, register_video
 from storage.sql.database import DatabaseError
 from storage.sql.query import query
 from storage.sql.result_rows import read_poses
@@ -85,7 +85,7 @@ def test_a_plan_with_gaps_or_overlaps_is_refused_completely(engine: Engine, bad:
 
 def test_a_file_is_entered_with_its_plan_or_not_at_all(engine: Engine) -> None:
     video, model_version_id = make_video(frames=100), register_model(engine, make_model())
-    file = ListedFile("archive/", "a.mp4", video.size_bytes, "etag")
+    file = RecordedFile("archive/", "a.mp4", video.size_bytes, "etag")
     with pytest.raises(ValueError, match="end at frame"):
         enter_video(engine, file, video, model_version_id, cut(video, 20)[:-1])
     assert ranges(engine) == []

@@ -1,6 +1,5 @@
 """Files whose decoder needs data that only some packets carry: any keyframe gives the same pictures."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 
 from storage.video.frames import read_frames
 from storage.video.probe import probe_video
+from tests.ffmpeg import ffmpeg
 from tests.videos import make_video, number_of, numbered_picture
 
 FLV_HEADER_BYTES = 13
@@ -50,8 +50,7 @@ def test_a_restarted_stream_is_read_from_every_keyframe(tmp_path: Path, size: tu
 def test_a_palette_applies_from_every_keyframe(tmp_path: Path) -> None:
     """An AVI with 256 colours, as old screen recorders and cameras wrote, delivers its palette only once."""
     source, path = make_video(tmp_path / "a.mp4", 20), tmp_path / "a.avi"
-    command = ["ffmpeg", "-v", "error", "-i", source, "-c:v", "rawvideo", "-pix_fmt", "pal8", path]
-    subprocess.run(command, check=True)
+    ffmpeg("-i", source, "-c:v", "rawvideo", "-pix_fmt", "pal8", path)
     video, index = probe_video(path)
     whole = [frame.rgb for frame in read_frames(path, video, index, 0, 20)]
     assert [number_of(rgb) for rgb in whole] == list(range(20))

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from models.types import Video
 from storage.video.frames import read_frames
 from storage.video.geometry import DisplayGeometry, geometry_of
 from storage.video.probe import Limits, VideoError, probe_video
+from tests.ffmpeg import ffmpeg
 from tests.videos import make_video, number_of, numbered_picture, with_clean_aperture
 
 FAST_VPX = {"deadline": "realtime", "cpu-used": "8"}
@@ -36,20 +36,8 @@ def shown(path: Path, size: tuple[int, int] | None = None) -> tuple[Video, list[
 
 def by_ffmpeg(path: Path, width: int, height: int, filters: str = "null") -> np.ndarray:
     """The first frame as ffmpeg rotates it by itself."""
-    command: list[str | Path] = [
-        "ffmpeg",
-        "-v",
-        "error",
-        "-i",
-        path,
-        "-frames:v",
-        "1",
-        "-vf",
-        filters,
-        "-pix_fmt",
-        "rgb24",
-    ]
-    raw = subprocess.run([*command, "-pix_fmt", "rgb24", "-f", "rawvideo", "-"], capture_output=True, check=True).stdout
+    form = ["-vf", filters, "-pix_fmt", "rgb24", "-f", "rawvideo"]
+    raw = ffmpeg("-i", path, "-frames:v", "1", *form, "-")
     return np.frombuffer(raw, np.uint8).reshape(height, width, 3)
 
 
@@ -94,7 +82,7 @@ def test_wide_pixels_are_shown_square_in_every_container(tmp_path: Path, name: s
 def test_wide_pixels_declared_by_the_container_only_are_shown_square(tmp_path: Path, name: str) -> None:
     coding = {"codec": "libvpx-vp9", "options": FAST_VPX, "b_frames": 0} if name == "webm" else {}
     plain, wide = make_video(tmp_path / f"a.{name}", 5, **coding), tmp_path / f"b.{name}"
-    subprocess.run(["ffmpeg", "-v", "error", "-i", plain, "-c", "copy", "-aspect", "16:9", wide], check=True)
+    ffmpeg("-i", plain, "-c", "copy", "-aspect", "16:9", wide)
     assert [shown(path)[0].width for path in (plain, wide)] == [128, 171]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import random
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from models.types import FrameIndex, TimeRepair, Video
 from storage.video.frames import read_frames
 from storage.video.probe import probe_video
+from tests.ffmpeg import ffprobe
 from tests.storage.damaged_stamps import rewrite_stamps
 from tests.videos import make_video, number_of, numbered_picture
 
@@ -125,9 +125,8 @@ def test_any_faults_of_a_file_are_repaired(tmp_path: Path, seed: int) -> None:
 
 def ffprobe_times(path: Path, stream: int = 0) -> list[float]:
     """Presentation times by another reader."""
-    command = ["ffprobe", "-v", "error", "-select_streams", str(stream), "-of", "json", "-show_entries"]
-    done = subprocess.run([*command, "frame=pts_time", str(path)], capture_output=True, check=True)
-    return [float(frame.get("pts_time", "nan")) for frame in json.loads(done.stdout)["frames"]]
+    told = ffprobe("-select_streams", str(stream), "-of", "json", "-show_entries", "frame=pts_time", path)
+    return [float(frame.get("pts_time", "nan")) for frame in json.loads(told)["frames"]]
 
 
 @pytest.mark.cases

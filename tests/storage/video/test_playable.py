@@ -2,7 +2,6 @@
 
 import itertools
 import struct
-import subprocess
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from storage.video.playable import KeyPacket, reason_to_convert, sought_exactly
 from storage.video.probe import probe_video
+from tests.ffmpeg import ffmpeg
 from tests.videos import make_video, numbered_picture, with_clean_aperture
 
 VP8: dict[str, Any] = {"codec": "libvpx", "options": {}}
@@ -24,8 +24,7 @@ def reason(path: Path) -> str | None:
 
 def remuxed(source: Path, target: Path, *options: str) -> Path:
     """Rewrite a film by ffmpeg without decoding it."""
-    command = ["ffmpeg", "-v", "error", "-i", str(source), "-c", "copy", *options, str(target)]
-    subprocess.run(command, check=True, timeout=60)
+    ffmpeg("-i", str(source), "-c", "copy", *options, str(target))
     return target
 
 
@@ -71,8 +70,7 @@ def test_pixels_that_browsers_do_not_show_are_converted(tmp_path: Path) -> None:
     source = make_video(tmp_path / "a.mp4", 5)
     for pixels in ("yuv420p10le", "yuv422p", "yuv444p"):
         target = tmp_path / f"{pixels}.mp4"
-        command = ["ffmpeg", "-v", "error", "-i", str(source), "-c:v", "libx264", "-pix_fmt", pixels, str(target)]
-        subprocess.run(command, check=True, timeout=60)
+        ffmpeg("-i", str(source), "-c:v", "libx264", "-pix_fmt", pixels, str(target))
         assert reason(target) == f"{pixels} pixels"
 
 
@@ -85,8 +83,7 @@ def test_a_late_start_is_played_and_a_cut_one_converted(tmp_path: Path) -> None:
     source = make_video(tmp_path / "a.mp4", 40, gop=20)
     late, cut = tmp_path / "late.mp4", tmp_path / "cut.mp4"
     for target, option, start in ((late, "-itsoffset", "1.5"), (cut, "-ss", "0.5")):
-        command = ["ffmpeg", "-v", "error", option, start, "-i", str(source), "-c", "copy", str(target)]
-        subprocess.run(command, check=True, timeout=60)
+        ffmpeg(option, start, "-i", str(source), "-c", "copy", str(target))
     assert reason(late) is None
     assert reason(cut) == "frames that an edit list hides"
 
@@ -116,7 +113,7 @@ def test_a_sound_that_browsers_do_not_decode_is_a_reason(tmp_path: Path) -> None
     source = make_video(tmp_path / "a.mp4", 5)
     target = tmp_path / "b.mp4"
     sound = ["-f", "lavfi", "-i", "sine=d=0.2", "-c:v", "copy", "-c:a", "ac3"]
-    subprocess.run(["ffmpeg", "-v", "error", "-i", str(source), *sound, str(target)], check=True, timeout=60)
+    ffmpeg("-i", source, *sound, target)
     assert reason(target) == "sound that browsers do not play (ac3)"
 
 
@@ -130,8 +127,7 @@ def test_pictures_of_another_size_are_converted(tmp_path: Path, how: dict[str, A
     listing = tmp_path / "list.txt"
     listing.write_text("".join(f"file '{part}'\n" for part in parts))
     target = tmp_path / ("joined.webm" if how else "joined.mp4")
-    command = ["ffmpeg", "-v", "error", "-f", "concat", "-safe", "0", "-i", str(listing), "-c", "copy", str(target)]
-    subprocess.run(command, check=True, timeout=60)
+    ffmpeg("-f", "concat", "-safe", "0", "-i", str(listing), "-c", "copy", str(target))
     assert reason(target) in ("pictures of several sizes", "a change of the codec's header")
 
 

@@ -4,7 +4,6 @@ import errno
 import itertools
 import os
 import struct
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from storage.video.geometry import DisplayGeometry
 from storage.video.pixels import to_rgb
 from storage.video.probe import Limits, VideoError, from_record, probe_record, probe_video
 from storage.video.regular_file import open_regular
+from tests.ffmpeg import ffmpeg
 from tests.videos import cut, damage, make_sound, make_video, number_of, numbered_picture, patched
 
 MPEG4 = {"codec": "mpeg4", "options": {}}
@@ -330,7 +330,7 @@ def test_the_film_of_a_video_cd_is_read(tmp_path):
     """A CD's sectors: 24 bytes before each pack of 2,324, and 4 behind it."""
     source, packs = make_video(tmp_path / "a.mp4", 60), tmp_path / "a.mpg"
     coding = ["-r", "25", "-c:v", "mpeg1video", "-q:v", "2", "-g", "10", "-f", "vcd", "-packetsize", "2324"]
-    subprocess.run(["ffmpeg", "-v", "error", "-i", source, *coding, "-muxrate", "1411200", packs], check=True)
+    ffmpeg("-i", source, *coding, "-muxrate", "1411200", packs)
     stream = packs.read_bytes()
     sectors = b"".join(bytes(24) + stream[at : at + 2324] + bytes(4) for at in range(0, len(stream), 2324))
     header = b"RIFF" + struct.pack("<I", len(sectors) + 36) + b"CDXAfmt " + struct.pack("<I16x", 16) + b"data"
@@ -346,8 +346,7 @@ def test_the_film_of_a_video_cd_is_read(tmp_path):
 
 def test_a_theora_film_of_ffmpeg_is_read(tmp_path):
     source = make_video(tmp_path / "a.mp4", 60)
-    command = ["ffmpeg", "-v", "error", "-i", source, "-r", "25", "-q:v", "8", "-c:v", "libtheora", tmp_path / "a.ogv"]
-    subprocess.run(command, check=True)
+    ffmpeg("-i", source, "-r", "25", "-q:v", "8", "-c:v", "libtheora", tmp_path / "a.ogv")
     video, index = probe_video(tmp_path / "a.ogv")
     assert (video.container, video.codec, video.frames) == ("ogg", "theora", 60)
     assert [number_of(frame.rgb) for frame in read_frames(tmp_path / "a.ogv", video, index, 0, 60)] == list(range(60))

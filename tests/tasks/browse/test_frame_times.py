@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -30,6 +29,7 @@ from tasks.site.site import Site
 from tasks.site.stores import artifact_store
 from tests.deployments.browse.conftest import client_of, open_browse
 from tests.deployments.browse.test_data import decoded
+from tests.ffmpeg import ffprobe
 from tests.servers_postgres import write_migrated
 from tests.storage.samples import make_poses, make_report, must_claim, planned_batch
 from tests.storage.samples import make_video as made_up
@@ -87,8 +87,7 @@ def test_times_are_those_of_a_player(site: Site, probes: list[Path]) -> None:
     video = store(site, path)
     answers = [client(site).get(f"/api/video/{video.sha256[:16]}/times") for _ in range(2)]
     times = np.frombuffer(answers[0].content, "<f8")
-    command = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "frame=pts_time", "-of", "json"]
-    told = json.loads(subprocess.run([*command, str(path)], capture_output=True, check=True, text=True).stdout)
+    told = json.loads(ffprobe("-select_streams", "v", "-show_entries", "frame=pts_time", "-of", "json", path))
     assert times == pytest.approx([float(frame["pts_time"]) for frame in told["frames"]], abs=1e-6)
     assert answers[1].content == answers[0].content
     assert len(probes) == 1
