@@ -52,6 +52,21 @@ def for_browsers(encoder: Encoder) -> Encoder:
     return encoder._replace(options=options)
 
 
+def reproducible(encoder: Encoder) -> Encoder:
+    """Return the encoder set up so that equal pictures give equal bytes, on any number of cores, busy or not.
+
+    The bytes still depend on the versions of FFmpeg and of the codec's library.
+    """
+    options = encoder.options | {"threads": "1", "flags": "+bitexact"}
+    if encoder.codec == "libx264":
+        # Its AVX-512 code for macroblock trees (mbtree_propagate_list in common/x86/mc-a2.asm) takes 8 macroblocks at
+        # once. Where a row does not consist of eights, the bytes depend on memory that nobody has written.
+        options |= {"mbtree": "0"}
+    if encoder.codec == "libvpx":
+        options |= {"cpu-used": "-6"}  # a positive speed is adapted to the clock (vp8_auto_select_speed)
+    return encoder._replace(options=options)
+
+
 def find_encoder() -> Encoder:
     """Return the first encoder that opens, as a build may name codecs that this machine cannot run; or RuntimeError."""
     for encoder in ENCODERS:
@@ -159,10 +174,14 @@ def write_video(
 
 
 def _options(encoder: Encoder) -> dict[str, str]:
-    """Options of the container. An MP4 states a late start in the movie's clock: the same as the frames', exactly."""
-    if encoder.container != "mp4":
-        return {}
-    return {"movflags": "+faststart", "movie_timescale": str(TIME_BASE.denominator)}
+    """Options of the container, which gets no random identifier (Matroska, WebM) and no FFmpeg version.
+
+    An MP4 states a late start in the movie's clock: the same as the frames', exactly.
+    """
+    options = {"fflags": "+bitexact"}
+    if encoder.container == "mp4":
+        options |= {"movflags": "+faststart", "movie_timescale": str(TIME_BASE.denominator)}
+    return options
 
 
 def _add_stream(container: OutputContainer, encoder: Encoder, width: int, height: int, fps: float) -> VideoStream:

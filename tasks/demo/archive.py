@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from models.synthetic.frame import People
 from models.synthetic.truth import coco_truth
 from models.synthetic.video import Actor, Camera, Scene
-from storage.video.encode import ENCODERS, Encoder, write_video
+from storage.video.encode import ENCODERS, Encoder, reproducible, write_video
 
 FPS = 12.5
-MATROSKA = Encoder("libx264", "matroska", ".mkv", ENCODERS[0].options)
+MP4 = reproducible(ENCODERS[0])
+MATROSKA = MP4._replace(container="matroska", suffix=".mkv")
 BROKEN = "broken.mp4"
 TRUTH_SUFFIX = ".truth.json"
 
@@ -28,7 +29,7 @@ class Clip:
     scene: Scene
     times_s: tuple[float, ...]
     rotation: int = 0
-    encoder: Encoder | None = None
+    encoder: Encoder = MP4
 
 
 def _steady(duration_s: float) -> tuple[float, ...]:
@@ -100,6 +101,8 @@ CLIPS = {
 def render_archive(folder: Path, on_clip: Callable[[str], None] = lambda _: None) -> list[str]:
     """Render the missing clips, their truth files and one broken video. Returns what was rendered.
 
+    One installation always renders the same bytes, so the same rows and figures follow.
+
     The truth file is written after its video. A video without one is incomplete and rendered again.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +134,7 @@ def _render(path: Path, clip: Clip) -> dict[str, Any]:
             yield t_s, _stored(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), clip.rotation)
 
     width, height = clip.scene.size if clip.rotation in (0, 180) else clip.scene.size[::-1]
-    write_video(path, pictures(), width, height, FPS, clip.encoder or ENCODERS[0], clip.rotation)
+    write_video(path, pictures(), width, height, FPS, clip.encoder, clip.rotation)
     return _truth(path.name, clip, people)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.synthetic.video import Actor, Scene
-from storage.video.encode import write_video
+from storage.video.encode import find_encoder, reproducible, write_video
 
 FILM_FPS = 25
 FILM_FRAMES, FILM_ROUNDS = 150, 5  # forwards and backwards: half a minute
@@ -33,4 +33,4 @@ def render(path: Path, frames: int = FILM_FRAMES) -> Path:
         for number, picture in enumerate(itertools.chain(*there_and_back)):
             yield number / FILM_FPS, np.asarray(picture, np.uint8)
 
-    return write_video(path, pictures(), *FILM.size, FILM_FPS)
+    return write_video(path, pictures(), *FILM.size, FILM_FPS, reproducible(find_encoder()))

@@ -1,7 +1,10 @@
 """The demo, end to end, and the regression test of accuracy: the whole pipeline against an exact ground truth."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,12 @@ from tasks.model.convert import SHIPPED
 from tasks.model.names import DEMO_MODEL
 from tasks.site.site import open_site
 from tasks.training import demo_model as training
+from tests.conftest import ROOT
 
 # The shipped model's accuracy on the demo's archive when it was shipped, from stored rows. A change that loses more
 # than 0.02 of it, anywhere between the video file and SQL, is a regression; an improvement raises the figure.
-BAR_AP, BAR_PCK, MAY_DROP = 0.627, 0.854, 0.02
+# Up to 0.2.0 each rendering of the archive differed a little: AP was 0.624 to 0.627, PCK 0.844 to 0.854.
+BAR_AP, BAR_PCK, MAY_DROP = 0.635, 0.843, 0.02
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +52,25 @@ def test_the_archive_has_all_kinds_of_scenes_and_ground_truth(rendered: Path) ->
         uneven += bool(steps.max() > 1.4 * steps.min())
     assert (rotations, uneven, len(containers)) == ({0, 90}, 1, 2)
     assert render_archive(rendered) == [], "existing videos are not rendered again"
+
+
+RENDER_SOME = """
+import sys
+from pathlib import Path
+from tasks.demo import archive
+archive.CLIPS = {name: archive.CLIPS[name] for name in sys.argv[2:]}
+archive.render_archive(Path(sys.argv[1]))
+"""
+
+
+def test_another_process_renders_the_same_bytes(rendered: Path, tmp_path: Path) -> None:
+    """Two demos once differed in their figures and pictures. MALLOC_PERTURB_: glibc fills new memory with it."""
+    names = "yard.mkv", "telephone.mp4"
+    env = os.environ | {"MALLOC_PERTURB_": "85", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", RENDER_SOME, str(tmp_path), *names], env=env, check=True)
+    for name in names:
+        for file in (name, f"{name}{TRUTH_SUFFIX}"):
+            assert (tmp_path / file).read_bytes() == (rendered / file).read_bytes(), file
 
 
 def test_ground_truth_survives_a_round_trip(rendered: Path) -> None:
