@@ -78,7 +78,7 @@ class Up:
             env={**self.environment, "PREFECT_API_URL": f"{self.url}/api"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
         )
 
     def ask(self, path: str, body: Any = None) -> Any:

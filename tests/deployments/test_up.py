@@ -168,13 +168,14 @@ def test_deploying_again_or_with_prefects_command_gives_the_same(up: Up) -> None
         env={**up.environment, "PREFECT_API_URL": f"{up.url}/api"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert_equal(deployed(up), before)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # Prefect's server on SQLite may stand still for a minute
 def test_a_schedule_is_set_and_kept_and_creates_runs(up: Up, tmp_path: Path) -> None:
     register_a_model(up.home)
     what = ("--archive", str(tmp_path), "--model", "tiny")

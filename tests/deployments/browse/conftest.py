@@ -21,7 +21,7 @@ from storage.sql.database import open_database
 from tasks.site.settings import Settings
 from tasks.site.site import Site
 from tasks.site.stores import artifact_store
-from tests.chromium import chromium
+from tests.chromium import chromium, complaints
 from tests.servers_postgres import write_migrated
 
 START_LIMIT_S = 60.0
@@ -75,10 +75,16 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """A browser that the tests of this process share. Mark tests that use it with `needs_chromium`."""
+def shared_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     with chromium(tmp_path_factory.mktemp("chromium")) as driver:
         yield driver
+
+
+@pytest.fixture
+def browser(shared_browser: webdriver.Chrome) -> webdriver.Chrome:
+    """A browser that the tests of this process share. Mark tests that use it with `needs_chromium`."""
+    complaints(shared_browser)  # those of the test before
+    return shared_browser
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ class Night:
         assert self._process.pid is not None
         with suppress(psutil.NoSuchProcess):
             for each in [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(True)]:
-                with suppress(psutil.NoSuchProcess):
+                with suppress(ProcessLookupError):
                     os.kill(each.pid, signal.SIGKILL)
         self._process.join()
 
