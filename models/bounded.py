@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.parsers import expat
 
-from models.manifest import ConversionError
+from models.errors import ConversionError
 
 MAX_JSON_BYTES = 64 << 20  # the largest published TF.js graph is 3 MB
 MAX_MODEL_BYTES = 2 << 30  # protobuf's own limit; ResNet50 is 100 MB

@@ -13,6 +13,10 @@ class NightjarError(Exception):
         return visible(super().__str__())
 
 
+class ConversionError(NightjarError):
+    """The model cannot be converted, or must not be used. Here, so that catching it loads no TensorFlow."""
+
+
 class ErrorWithRemedy(NightjarError):
     """A fault in two sentences, each with its full stop.
 

@@ -20,10 +20,6 @@ BIN_FILE = "model.bin"
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
-class ConversionError(NightjarError):
-    """The model cannot be converted, or must not be used. Here, so that catching it loads no TensorFlow."""
-
-
 @dataclass(frozen=True)
 class Source:
     """Origin of the weights. sha256: of the one file, or of the sorted `name sha256` lines of all files."""

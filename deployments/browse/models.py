@@ -145,7 +145,7 @@ def evaluation_page(request: Request) -> Response:
     found = models.find_evaluation(browse.site.engine, number)
     if found is None:
         raise HTTPException(404, f"There is no evaluation {number}.")
-    key = evaluation_sheet_key(found.version_sha256, found.protocol_sha256)
+    key = evaluation_sheet_key(found.version_sha256, found.figures.protocol_sha256)
     return render(
         request,
         "evaluation.html",
@@ -155,7 +155,7 @@ def evaluation_page(request: Request) -> Response:
             for each in models.evaluations_of(browse.site.engine, found.model_version_id)
             if each.evaluation_id != number
         ],
-        protocol=training_pages.listed(training_pages.stored_json(found.protocol)),
+        protocol=training_pages.listed(training_pages.stored_json(found.figures.protocol)),
         kept=_kept(browse.site.artifacts, [("images", key)]),
     )
 

@@ -52,7 +52,7 @@ def evaluation_picture(request: Request) -> Response:
     found = find_evaluation(browse_of(request).site.engine, row_number(request, "evaluation"))
     if found is None:
         raise HTTPException(404)
-    return _picture(request, evaluation_sheet_key(found.version_sha256, found.protocol_sha256))
+    return _picture(request, evaluation_sheet_key(found.version_sha256, found.figures.protocol_sha256))
 
 
 def row_number(request: Request, name: str) -> int:

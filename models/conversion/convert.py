@@ -39,6 +39,7 @@ from models.decoders.classifier import ClassifyParams, classify, fits
 from models.decoders.movenet import MULTI_SHAPE, MoveNetParams
 from models.decoders.openpose import OpenPoseParams
 from models.decoders.posenet import CHANNELS, DecodeParams, cell_origins_px
+from models.errors import ConversionError
 from models.heavy.openvino import ov
 from models.inference.preprocess import preprocess
 from models.inference.runtime import OpenVinoRuntime
@@ -46,7 +47,6 @@ from models.manifest import (
     BIN_FILE,
     MANIFEST_FILE,
     XML_FILE,
-    ConversionError,
     InputSpec,
     Manifest,
     Parity,

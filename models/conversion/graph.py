@@ -7,9 +7,9 @@ none of the fused operations that OpenVINO cannot convert.
 from collections.abc import Iterable, Iterator
 
 from models.conversion.posenet_graph import width_of
+from models.errors import ConversionError
 from models.heavy.tensorflow import GraphDef, NodeDef, op_def_registry, tf
 from models.inference.sizes import InputSize
-from models.manifest import ConversionError
 
 OUTPUT_PREFIX = "nightjar/"
 POSENET_OUTPUTS = {  # IR name -> names in published models

@@ -14,8 +14,9 @@ from models.conversion.sources import LoadedModel
 from models.conversion.spec import ConvertSpec
 from models.datasets.labelled import LabelledSet, refuse_chance
 from models.decoders.classifier import ClassifyParams, classify
+from models.errors import ConversionError
 from models.inference.scaling import HOW_TO_SAY, RANGES, Color, Scaling, named
-from models.manifest import ConversionError, InputSpec, Proof
+from models.manifest import InputSpec, Proof
 from models.types import FrameLabel, NightjarError
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,10 @@ from typing import Any, get_args
 
 from models.bounded import check_size, check_xml, root_element
 from models.decoders.openpose import CHANNELS, OpenPoseParams
+from models.errors import ConversionError
 from models.heavy.openvino import ov
 from models.inference.sizes import InputSize
-from models.manifest import BIN_FILE, XML_FILE, ConversionError, InputSpec, Precision, file_sha256
+from models.manifest import BIN_FILE, XML_FILE, InputSpec, Precision, file_sha256
 
 
 @dataclass(frozen=True)

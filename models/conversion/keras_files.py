@@ -13,9 +13,9 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 
 from models.bounded import check_archive, parse_json, read_member
+from models.errors import ConversionError
 from models.heavy.tensorflow import GraphDef, convert_variables_to_constants_v2, keras, silent_stderr, tf, tf_keras
 from models.inference.sizes import InputSize
-from models.manifest import ConversionError
 
 _OWN_MODULES = ("keras", "tf_keras", "builtins")
 _READ_FILES = ("StringLookup", "IntegerLookup", "IndexLookup", "TextVectorization")

@@ -5,8 +5,8 @@ Not here: reading files (tfjs.py), decoding people (models/decoders/movenet.py).
 
 from models.conversion.graph import to_graph
 from models.decoders.movenet import MULTI_SHAPE, SINGLE_SHAPE
+from models.errors import ConversionError
 from models.heavy.tensorflow import GraphDef, tf
-from models.manifest import ConversionError
 
 MULTIPOSE_STRIDE = 32  # pixels; its sides are multiples of it
 

@@ -7,7 +7,7 @@ load libraries, and a new release adds more.
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from models.manifest import ConversionError
+from models.errors import ConversionError
 
 _GROUPS = """
 Constants and shapes:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from models.conversion.onnx_source.differences import boxed_differences, is_boxed
 from models.decoders.movenet import MOVENET_OUTPUT
+from models.errors import ConversionError
 from models.heavy.openvino import ov
-from models.manifest import ConversionError, InputSpec, Parity
+from models.manifest import InputSpec, Parity
 
 if TYPE_CHECKING:  # TensorFlow takes seconds, and only its own models need it
     from models.conversion.sources import LoadedModel

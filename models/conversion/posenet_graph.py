@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ConversionError
 from models.heavy.tensorflow import GraphDef, tf
 from models.inference.sizes import InputSize
-from models.manifest import ConversionError
 
 OUTPUT_STRIDE = 16
 HEADS = ("heatmap_2", "offset_2", "displacement_fwd_2", "displacement_bwd_2")

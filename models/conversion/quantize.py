@@ -17,8 +17,9 @@ from models.conversion.ir import ir_sha256, name_plainly, save_ir
 from models.conversion.ir_xml import check_stick
 from models.conversion.parity import MAX_IMAGES, as_tensor, compare, refuse_different, run_ir
 from models.conversion.spec import QuantizeSpec
+from models.errors import ConversionError
 from models.heavy.openvino import ov  # first: it switches off the telemetry that NNCF shares
-from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, ConversionError, Manifest, Source
+from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, Manifest, Source
 from models.spec import flatten
 
 import nncf  # isort: skip

@@ -36,9 +36,9 @@ from models.conversion.tfjs import (
     weight_files,
 )
 from models.decoders.movenet import MOVENET_OUTPUT
+from models.errors import ConversionError
 from models.heavy.tensorflow import GraphDef, SavedModel, tf
 from models.inference.sizes import InputSize, checked
-from models.manifest import ConversionError
 
 SourceFormat = Literal[
     "tfjs-manifest", "tfjs-graph", "tfjs-layers", "frozen-pb", "saved-model", "keras", "openvino-ir", "onnx"

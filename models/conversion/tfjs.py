@@ -22,9 +22,9 @@ from models.bounded import (
 )
 from models.conversion.keras_files import freeze_keras, load_config
 from models.conversion.posenet_graph import build_graph, width_of
+from models.errors import ConversionError
 from models.heavy.tensorflow import GraphDef, tf
 from models.inference.sizes import InputSize
-from models.manifest import ConversionError
 
 Weights = dict[str, NDArray[Any]]
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from models.datasets.picture import Picture, PictureError, read_picture
 from models.decoders.classifier import ClassifyParams
-from models.manifest import ConversionError, Proof
+from models.errors import ConversionError
+from models.manifest import Proof
 from models.types import FrameLabel
 
 MAX_PER_LABEL = 100

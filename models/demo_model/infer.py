@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from models.conversion.graph import candidate_outputs, image_input, posenet_outputs, prepare, to_graph, unfuse
 from models.conversion.tfjs import load_graph_model
+from models.errors import ConversionError
 from models.heavy.tensorflow import tf
 from models.inference.sizes import InputSize
-from models.manifest import ConversionError
 
 
 def posenet_from_tfjs(file: Path, size: int) -> Callable[[NDArray[np.uint8]], dict[str, NDArray[Any]]]:

@@ -4,10 +4,13 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from models.manifest import ChannelValues, ConversionError, InputSpec
+from models.errors import ConversionError
 from models.spec import Option
+
+if TYPE_CHECKING:  # options are made of this module, and `nightjar --help` needs no manifest
+    from models.manifest import ChannelValues, InputSpec
 
 Color = Literal["RGB", "BGR"]
 ScaleName = Literal["-1..1", "0..1", "0..255", "imagenet"]
@@ -29,11 +32,11 @@ class Scaling:
     color: the channel order of the model's input
     """
 
-    mean: ChannelValues
-    std: ChannelValues
+    mean: "ChannelValues"
+    std: "ChannelValues"
     color: Color = "RGB"
 
-    def of(self, given: InputSpec) -> InputSpec:
+    def of(self, given: "InputSpec") -> "InputSpec":
         """Return the same input with this scaling."""
         return dataclasses.replace(given, mean=self.mean, scale=self.std, color=self.color)
 
@@ -43,7 +46,7 @@ class Scaling:
         return f"{name or f'mean {_listed(self.mean)}, standard deviation {_listed(self.std)}'}, {self.color}"
 
 
-RANGES: dict[ScaleName, tuple[ChannelValues, ChannelValues]] = {
+RANGES: "dict[ScaleName, tuple[ChannelValues, ChannelValues]]" = {
     "-1..1": (127.5, 127.5),
     "0..1": (0, 255),
     "0..255": (0, 1),
@@ -122,7 +125,7 @@ def named(name: ScaleName, color: Color = "RGB") -> Scaling:
     return Scaling(mean, std, color)
 
 
-def scaling_of(given: InputSpec) -> Scaling:
+def scaling_of(given: "InputSpec") -> Scaling:
     """Return the scaling of a converted model's input."""
     return Scaling(given.mean, given.scale, given.color)
 
@@ -137,11 +140,11 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
     return values
 
 
-def _channels(values: Iterable[float]) -> ChannelValues:
+def _channels(values: Iterable[float]) -> "ChannelValues":
     """Return one number where all are the same, so that equal scalings compare as equal."""
     listed = tuple(values)
     return listed if len(listed) == 3 and len(set(listed)) > 1 else listed[0]
 
 
-def _listed(values: ChannelValues) -> str:
+def _listed(values: "ChannelValues") -> str:
     return ", ".join(f"{value:g}" for value in (values if isinstance(values, tuple) else (values,)))

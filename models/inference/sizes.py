@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from models.manifest import ConversionError
+from models.errors import ConversionError
 
 SIZE_PATTERN = r"^([1-9][0-9]{1,3}(x[1-9][0-9]{1,3})?)?$"
 SIZE_EXPECTED = "N for a square, or HEIGHTxWIDTH, such as 256 or 192x320"

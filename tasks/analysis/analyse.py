@@ -13,7 +13,7 @@ from models.motion.types import MotionRows
 from models.tracking.tracker import Tracker
 from models.tracking.types import TrackedPoses
 from models.types import Poses
-from storage.ledger.analyses import (
+from storage.ledger.analysis_claims import (
     AnalysisClaim,
     AnalysisEnd,
     AnalysisLost,

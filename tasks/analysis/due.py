@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from models.types import NightjarError
-from storage.ledger import analyses
-from storage.ledger.analyses import AnalysisClaim, AnalysisLost, Due
+from storage.ledger import analysis_claims, analysis_upkeep, due_analyses
+from storage.ledger.analysis_claims import AnalysisClaim, AnalysisLost
+from storage.ledger.due_analyses import Due
 from storage.sql.catalogue import name_of
 from storage.sql.database import Database, DatabaseError, DataRefusedError
 from tasks.analysis.analyse import analyse
@@ -51,8 +52,8 @@ def analyse_night(engine: Database, model_version_id: int, lease_s: float, in_or
 
     def list_due() -> list[Due]:
         if wanted.shown:
-            return analyses.awaiting(engine, model_version_id, in_order)
-        return analyses.outdated(engine, wanted.analysis_version_id)
+            return due_analyses.awaiting(engine, model_version_id, in_order)
+        return due_analyses.outdated(engine, wanted.analysis_version_id)
 
     return analyse_due(engine, wanted, list_due, lease_s)
 
@@ -71,7 +72,7 @@ def analyse_history(
     wanted = wanted_analysis(engine, changes)
 
     def list_due() -> list[Due]:
-        found = analyses.outdated(engine, wanted.analysis_version_id, since)
+        found = due_analyses.outdated(engine, wanted.analysis_version_id, since)
         return [due for due in found if video_id in (None, due.video_id)]
 
     return analyse_due(engine, wanted, list_due, lease_s)
@@ -84,12 +85,12 @@ def analyse_due(engine: Database, wanted: WantedAnalysis, list_due: ListDue, lea
     """
     begun, done, owner = time.monotonic(), Analysed(), this_owner()
     # An earlier attempt of this process may have lost its database.
-    analyses.release_dead_analyses(engine, lambda other: other == owner or is_dead(other))
+    analysis_upkeep.release_dead_analyses(engine, lambda other: other == owner or is_dead(other))
     _until_none_is_due(engine, wanted, list_due, lease_s, done)
     if done.rows:
-        analyses.refresh_statistics(engine)
-    done.shown = wanted.shown or analyses.show_when_current(engine, wanted.analysis_version_id)
-    analyses.delete_replaced(engine)
+        analysis_upkeep.refresh_statistics(engine)
+    done.shown = wanted.shown or due_analyses.show_when_current(engine, wanted.analysis_version_id)
+    analysis_upkeep.delete_replaced(engine)
     done.seconds = time.monotonic() - begun
     return done
 
@@ -102,7 +103,7 @@ def _until_none_is_due(
     while due := [each for each in list_due() if each.key not in done.left_out]:
         if sum(_analyse_one(engine, wanted, each, lease_s, done) for each in due):
             continue
-        makers = ", ".join(analyses.analysing(engine, wanted.analysis_version_id))
+        makers = ", ".join(analysis_upkeep.analysing(engine, wanted.analysis_version_id))
         idle = 0 if makers else idle + 1
         if idle > 1:  # once may be the moment between an end and the next poll
             return
@@ -114,7 +115,7 @@ def _until_none_is_due(
 
 def _analyse_one(engine: Database, wanted: WantedAnalysis, due: Due, lease_s: float, done: Analysed) -> bool:
     """Make one analysis. Returns False where another process makes it, or where it is current."""
-    claim = analyses.claim_analysis(engine, due, wanted.analysis_version_id, this_owner(), lease_s)
+    claim = analysis_claims.claim_analysis(engine, due, wanted.analysis_version_id, this_owner(), lease_s)
     if claim is None:
         return False
     try:
@@ -122,7 +123,7 @@ def _analyse_one(engine: Database, wanted: WantedAnalysis, due: Due, lease_s: fl
     except AnalysisLost:
         name = name_of(engine, due.video_id)
         log.warning("The analysis of %s was taken over by another process, or its recording has changed", name)
-        analyses.abandon_analysis(engine, claim)
+        analysis_claims.abandon_analysis(engine, claim)
     except DatabaseError as error:
         if not isinstance(error, DataRefusedError):
             raise
@@ -131,7 +132,7 @@ def _analyse_one(engine: Database, wanted: WantedAnalysis, due: Due, lease_s: fl
         _leave_out(engine, due, claim, error, done)
     except BaseException:
         with signals_ignored():
-            analyses.abandon_analysis(engine, claim)
+            analysis_claims.abandon_analysis(engine, claim)
         raise
     else:
         done.videos, done.rows = done.videos + 1, done.rows + claim.rows
@@ -142,7 +143,7 @@ def _leave_out(engine: Database, due: Due, claim: AnalysisClaim, error: Exceptio
     name = name_of(engine, due.video_id)
     done.failed[name] = str(error) or type(error).__name__
     done.left_out.add(due.key)
-    analyses.abandon_analysis(engine, claim)
+    analysis_claims.abandon_analysis(engine, claim)
     log.warning("%s cannot be analysed: %s", name, done.failed[name], exc_info=not isinstance(error, NightjarError))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from storage.ledger import analyses
+from storage.ledger import due_analyses
 from storage.sql.analyses.versions import read_shown_analysis, register_analysis, show_first_analysis
 from storage.sql.database import Database
 from tasks.analysis.params import AnalysisParams
@@ -40,4 +40,4 @@ def is_analysis_due(engine: Database, model_version_id: int) -> bool:
     shown = read_shown_analysis(engine)
     if shown is not None and shown.version_sha256 != AnalysisParams.from_json(shown.params).sha256():
         return True  # made by an older tracker
-    return bool(analyses.awaiting(engine, model_version_id))
+    return bool(due_analyses.awaiting(engine, model_version_id))

@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from models.conversion.spec import ConvertSpec
-from models.manifest import ConversionError, Manifest
+from models.errors import ConversionError
+from models.manifest import Manifest
 from models.types import NightjarError
 from storage.sandbox.confine import confine_writes
 from storage.sandbox.parent import Sandbox, SandboxError, SandboxKilled

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from models.types import NightjarError, Segment
-from storage.ledger import analyses, assignments, batches, recovery
+from storage.ledger import analysis_upkeep, assignments, batches, recovery
 from storage.ledger.leases import Claim
 from storage.objects.artifacts import Artifacts
 from storage.objects.places import ObjectError, parse_place
@@ -202,11 +202,11 @@ def close_trainings(engine: Database, report: Report) -> None:
 
 def clear_analyses(engine: Database, report: Report) -> None:
     """Give up analyses of ended processes, and delete the rows of those that were given up or replaced."""
-    dead = sum(map(is_dead, analyses.owners_of_analyses(engine)))
-    replaced = analyses.count_replaced(engine)
+    dead = sum(map(is_dead, analysis_upkeep.owners_of_analyses(engine)))
+    replaced = analysis_upkeep.count_replaced(engine)
     if not report.dry:
-        analyses.release_dead_analyses(engine, is_dead)
-        analyses.delete_replaced(engine)
+        analysis_upkeep.release_dead_analyses(engine, is_dead)
+        analysis_upkeep.delete_replaced(engine)
     report.count(dead, "gave up {} analyses of ended processes, which the next run makes again")
     report.count(replaced, "deleted the rows of {} analyses that newer ones have replaced")
 

@@ -20,8 +20,8 @@ from starlette.testclient import TestClient
 from deployments.browse.app import create_app
 from deployments.browse.context import Browse
 from models.types import FrameIndex, Poses, Segment
-from storage.ledger import analyses
-from storage.ledger.analyses import AnalysisEnd
+from storage.ledger import analysis_claims, due_analyses
+from storage.ledger.analysis_claims import AnalysisEnd
 from storage.ledger.chain import AnalysisRows
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import claim
@@ -129,11 +129,11 @@ def load_video(engine: Engine, digit: str, frames: int, people: int, track_frame
         assert commit_segment(engine, mine, poses, make_report(mine.segment.frames), "results/one", "5" * 64)
     version = register_analysis(engine, "e" * 64, "{}")
     show_first_analysis(engine, version)
-    (due,) = analyses.awaiting(engine)
-    made = analyses.claim_analysis(engine, due, version, "bench", 60.0)
+    (due,) = due_analyses.awaiting(engine)
+    made = analysis_claims.claim_analysis(engine, due, version, "bench", 60.0)
     assert made is not None
-    analyses.add_analysis_rows(engine, made, 600.0, _tracks(frames, people, track_frames))
-    analyses.complete_analysis(engine, made, AnalysisEnd(made.rows, people * frames // track_frames))
+    analysis_claims.add_analysis_rows(engine, made, 600.0, _tracks(frames, people, track_frames))
+    analysis_claims.complete_analysis(engine, made, AnalysisEnd(made.rows, people * frames // track_frames))
     return video.sha256
 
 

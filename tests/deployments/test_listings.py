@@ -29,9 +29,9 @@ from deployments.commands import list_models
 from deployments.listings import ListingTable
 from models.evaluation.reference import read_reference
 from models.text import visible
-from storage.ledger.analyses import Due
 from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
+from storage.ledger.due_analyses import Due
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
 from storage.sql.benchmarks import record_benchmark
 from storage.sql.catalogue import record_file, register_model, show_model, show_when_complete

@@ -68,7 +68,7 @@ def test_parameters_are_flat_and_in_order() -> None:
 
 
 @given(jobs)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_flat_values_survive_a_round_trip(job: Job) -> None:
     flat = flatten(job)
     assert set(flat) <= set(NAMES)
@@ -76,7 +76,7 @@ def test_flat_values_survive_a_round_trip(job: Job) -> None:
 
 
 @given(jobs)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_flat_values_are_json_that_the_form_accepts(job: Job) -> None:
     flat = flatten(job)
     admitted = {

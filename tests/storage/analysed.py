@@ -3,9 +3,10 @@
 import numpy as np
 from sqlalchemy import Engine
 
-from storage.ledger import analyses
-from storage.ledger.analyses import AnalysisClaim, AnalysisEnd, Due
+from storage.ledger import analysis_claims, due_analyses
+from storage.ledger.analysis_claims import AnalysisClaim, AnalysisEnd
 from storage.ledger.chain import AnalysisRows
+from storage.ledger.due_analyses import Due
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
 from storage.track_rows import MOTION_HEAD, MOTION_VALUES, POSE_TRACKS, TRACKS, MotionRecords
 
@@ -31,13 +32,13 @@ def analyse_all(engine: Engine) -> None:
     """Analyse all videos that are due, each with two people in every frame who never swap places."""
     version = register_analysis(engine, "e" * 64, "{}")
     assert show_first_analysis(engine, version)
-    for due in analyses.awaiting(engine):
+    for due in due_analyses.awaiting(engine):
         analyse_made_up(engine, due, version)
 
 
 def analyse_made_up(engine: Engine, due: Due, version: int) -> None:
-    claim = analyses.claim_analysis(engine, due, version, "me", 60.0)
+    claim = analysis_claims.claim_analysis(engine, due, version, "me", 60.0)
     if claim is None:  # of a video in two recordings, one of which is analysed
         return
-    analyses.add_analysis_rows(engine, claim, 60.0, rows_of(claim))
-    analyses.complete_analysis(engine, claim, AnalysisEnd(claim.rows, 2))
+    analysis_claims.add_analysis_rows(engine, claim, 60.0, rows_of(claim))
+    analysis_claims.complete_analysis(engine, claim, AnalysisEnd(claim.rows, 2))

@@ -40,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @given(poses=poses_of(SEGMENT), frames_done=st.integers(0, 38))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_rows_survive_a_round_trip(poses: Any, frames_done: int) -> None:
     result = dataclasses.replace(make_result(), rows=poses, report=make_report(frames_done, (21, 59)))
     found = decode_result(encode_result(result), "result")
@@ -90,7 +90,7 @@ def test_a_truncated_file_is_refused(path: Path, part: float) -> None:
 
 
 @given(position=st.integers(0, 2**31), bit=st.integers(0, 7))
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_bit_is_detected_or_harmless(path: Path, position: int, bit: int) -> None:
     """Pages have checksums but the footer has none, so a flipped bit there may change an unchecked text."""
     whole = bytearray(path.read_bytes())

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from onnx import numpy_helper
 
 from models.bounded import MAX_MODEL_BYTES, check_size, inside, read_bounded
-from models.manifest import ConversionError
+from models.errors import ConversionError
 
 _STANDARD = ("", "ai.onnx")
 _NOT_REPEATABLE = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}

@@ -21,8 +21,8 @@ from models.decoders.yolo_pose import (
     DETECTIONS,
     ROW_VALUES,
 )
+from models.errors import ConversionError
 from models.inference.scaling import Scaling, named
-from models.manifest import ConversionError
 from models.types import KEYPOINTS
 
 Shape = tuple[int | None, ...]

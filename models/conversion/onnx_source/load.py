@@ -11,9 +11,9 @@ from models.conversion.onnx_source.differences import CONVOLUTION
 from models.conversion.onnx_source.file import OnnxFile, read_onnx
 from models.conversion.onnx_source.heads import Head, Shape, recognise
 from models.conversion.onnx_source.reference import last_convolutions
+from models.errors import ConversionError
 from models.heavy.openvino import ov
 from models.inference.sizes import InputSize, checked
-from models.manifest import ConversionError
 
 CHANNELS = 3
 STRIDE = 32  # pixels; the sides of most networks are multiples of it

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from models.conversion.onnx_source.operators import OPERATORS
-from models.manifest import ConversionError
+from models.errors import ConversionError
 
 Values = dict[str, NDArray[np.float32]]
 

@@ -1,15 +1,22 @@
 """Model versions, evaluations and benchmarks for their pages."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, Row, Select, func, select
 
 from storage.sql.database import reading
+from storage.sql.evaluations import FIELDS, Evaluation
 from storage.sql.listings import input_size
 from storage.sql.tables import benchmark_results, evaluations, model_versions, shown_models, training_runs
 
 MOST_VERSIONS, MOST_EVALUATIONS, MOST_BENCHMARKS = 500, 500, 200
+# Columns of a model version in a row of a measurement.
+OF_MODEL = {
+    "model": model_versions.c.name.label("model"),
+    "version_sha256": model_versions.c.version_sha256,
+    "manifest": model_versions.c.manifest,
+}
 
 
 class StoredModel(NamedTuple):
@@ -41,33 +48,15 @@ class StoredModel(NamedTuple):
 
 
 class StoredEvaluation(NamedTuple):
-    """An evaluation with its model. protocol: JSON; figures: None where the mode has none"""
+    """An evaluation with its model. size: of the model's input, as users write it"""
 
     evaluation_id: int
     model_version_id: int
     model: str
     version_sha256: str
-    manifest: str
-    mode: str
-    images: int
-    people: int
-    mean_oks: float
-    ap: float | None
-    ap50: float | None
-    ap75: float | None
-    ar: float | None
-    pck: float | None
-    inferences_per_s: float | None
-    device: str
-    precision: str
+    size: str
     evaluated_at: datetime
-    protocol_sha256: str
-    protocol: str
-
-    @property
-    def size(self) -> str:
-        """Size of the model's input, as users write it."""
-        return input_size(self.manifest)
+    figures: Evaluation
 
 
 class StoredBenchmark(NamedTuple):
@@ -119,14 +108,14 @@ def list_evaluations(engine: Engine) -> list[StoredEvaluation]:
     """List the newest evaluations, at most MOST_EVALUATIONS."""
     newest = _evaluations().order_by(evaluations.c.evaluated_at.desc(), evaluations.c.evaluation_id.desc())
     with reading(engine) as connection:
-        return [StoredEvaluation(*row) for row in connection.execute(newest.limit(MOST_EVALUATIONS))]
+        return [_stored_evaluation(row) for row in connection.execute(newest.limit(MOST_EVALUATIONS))]
 
 
 def find_evaluation(engine: Engine, evaluation_id: int) -> StoredEvaluation | None:
     """Find an evaluation."""
     with reading(engine) as connection:
         row = connection.execute(_evaluations().where(evaluations.c.evaluation_id == evaluation_id)).first()
-    return None if row is None else StoredEvaluation(*row)
+    return None if row is None else _stored_evaluation(row)
 
 
 def evaluations_of(engine: Engine, model_version_id: int) -> list[StoredEvaluation]:
@@ -134,29 +123,31 @@ def evaluations_of(engine: Engine, model_version_id: int) -> list[StoredEvaluati
     mine = _evaluations().where(evaluations.c.model_version_id == model_version_id)
     with reading(engine) as connection:
         found = connection.execute(mine.order_by(evaluations.c.evaluation_id.desc()).limit(MOST_EVALUATIONS))
-        return [StoredEvaluation(*row) for row in found]
+        return [_stored_evaluation(row) for row in found]
 
 
-def _evaluations() -> Select[tuple[object, ...]]:
-    of_model = {
-        "model": model_versions.c.name,
-        "version_sha256": model_versions.c.version_sha256,
-        "manifest": model_versions.c.manifest,
-    }
-    columns = (of_model[name] if name in of_model else evaluations.c[name] for name in StoredEvaluation._fields)
+def _evaluations() -> Select[Any]:
+    own = (evaluations.c[name] for name in ("evaluation_id", "model_version_id", "evaluated_at", *FIELDS))
     joined = model_versions.c.model_version_id == evaluations.c.model_version_id
-    return select(*columns).select_from(evaluations).join(model_versions, joined)
+    return select(*own, *OF_MODEL.values()).select_from(evaluations).join(model_versions, joined)
+
+
+def _stored_evaluation(row: Row[Any]) -> StoredEvaluation:
+    return StoredEvaluation(
+        evaluation_id=row.evaluation_id,
+        model_version_id=row.model_version_id,
+        model=row.model,
+        version_sha256=row.version_sha256,
+        size=input_size(row.manifest),
+        evaluated_at=row.evaluated_at,
+        figures=Evaluation(**{name: row._mapping[name] for name in FIELDS}),
+    )
 
 
 def list_benchmarks(engine: Engine) -> list[StoredBenchmark]:
     """List the newest benchmarks, at most MOST_BENCHMARKS."""
-    of_model = {
-        "model": model_versions.c.name,
-        "version_sha256": model_versions.c.version_sha256,
-        "manifest": model_versions.c.manifest,
-    }
     made = benchmark_results.c
-    columns = (of_model[name] if name in of_model else made[name] for name in StoredBenchmark._fields)
+    columns = (OF_MODEL[name] if name in OF_MODEL else made[name] for name in StoredBenchmark._fields)
     joined = model_versions.c.model_version_id == made.model_version_id
     found = select(*columns).select_from(benchmark_results).join(model_versions, joined)
     newest = found.order_by(made.started_at.desc(), made.benchmark_result_id.desc()).limit(MOST_BENCHMARKS)

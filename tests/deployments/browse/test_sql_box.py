@@ -196,7 +196,7 @@ PLACES = {
 }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_the_links_of_rows_open_the_right_video_and_frame(client: TestClient, data: st.DataObject) -> None:
     """Any columns of a view or table, in any order: the player opens at a place that the whole row names."""

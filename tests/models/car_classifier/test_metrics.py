@@ -39,7 +39,7 @@ def test_metrics_equal_those_of_plain_loops(scored: list[tuple[bool, float]]) ->
 
 
 @given(SCORED.filter(lambda scored: len({car for car, _ in scored}) == 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_chosen_threshold_is_at_least_as_good_as_any_other(scored: list[tuple[bool, float]]) -> None:
     cars, scores = arrays(scored)
     chosen = choose_threshold(cars, scores)

@@ -15,19 +15,13 @@ from numpy.typing import NDArray
 from models.conversion.convert import convert
 from models.conversion.parity import synthetic_pictures
 from models.conversion.spec import ConvertSpec
+from models.errors import ConversionError
 from models.heavy.tensorflow import keras, tf
 from models.inference.pipeline import decoder_for
 from models.inference.preprocess import plan_resize, preprocess
 from models.inference.runtime import OpenVinoRuntime
 from models.inference.scaling import ScalingRequest
-from models.manifest import (
-    BIN_FILE,
-    MANIFEST_FILE,
-    XML_FILE,
-    ConversionError,
-    Manifest,
-    verify_ir,
-)
+from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, Manifest, verify_ir
 from models.types import FramePoses
 from tests.conftest import ROOT
 from tests.models.conftest import Convert

@@ -19,8 +19,8 @@ from models.conversion.convert import convert
 from models.conversion.operations import ARITHMETIC
 from models.conversion.sources import detect_format
 from models.conversion.spec import ConvertSpec
+from models.errors import ConversionError
 from models.heavy.tensorflow import GraphDef, SavedModel, keras, op_def_registry, tf
-from models.manifest import ConversionError
 from tests.conftest import ROOT
 from tests.models.model_files import load, run, save_module
 

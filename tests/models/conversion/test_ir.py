@@ -13,10 +13,11 @@ from models.conversion.ir import is_ir, load_ir, save_ir
 from models.conversion.sources import detect_format
 from models.conversion.spec import ConvertSpec
 from models.decoders.openpose import CHANNELS, FIELDS, HEATMAPS
+from models.errors import ConversionError
 from models.heavy.openvino import ov
 from models.inference.runtime import OpenVinoRuntime
 from models.inference.scaling import ScalingRequest
-from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, ConversionError, Manifest, verify_ir
+from models.manifest import BIN_FILE, MANIFEST_FILE, XML_FILE, Manifest, verify_ir
 
 ops = ov.opset8
 HEIGHT, WIDTH, CELL = 64, 96, 8

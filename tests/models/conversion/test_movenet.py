@@ -13,6 +13,7 @@ from models.conversion.movenet_graph import with_float_input
 from models.conversion.parity import Reference, run_tensorflow
 from models.conversion.sources import load_source
 from models.conversion.spec import ConvertSpec
+from models.errors import ConversionError
 from models.evaluation.coco_file import read_coco
 from models.evaluation.protocol import Figures, evaluate, plan_evaluation
 from models.evaluation.reference import read_reference
@@ -21,7 +22,7 @@ from models.heavy.tensorflow import tf
 from models.inference.runtime import OpenVinoRuntime
 from models.inference.scaling import ScalingRequest
 from models.inference.sizes import InputSize
-from models.manifest import MANIFEST_FILE, XML_FILE, ConversionError, Manifest
+from models.manifest import MANIFEST_FILE, XML_FILE, Manifest
 from tests.models.conftest import Converted
 
 IMAGES = "coco_mini/train2017"

@@ -23,12 +23,13 @@ from models.conversion.parity import compare, run_ir
 from models.conversion.quantize import quantize
 from models.conversion.sources import detect_format
 from models.conversion.spec import ConvertSpec, QuantizeSpec
+from models.errors import ConversionError
 from models.heavy.openvino import ov
 from models.inference.pipeline import decoder_for
 from models.inference.preprocess import preprocess
 from models.inference.runtime import OpenVinoRuntime
 from models.inference.scaling import ScalingRequest
-from models.manifest import MANIFEST_FILE, XML_FILE, ConversionError, Manifest
+from models.manifest import MANIFEST_FILE, XML_FILE, Manifest
 from models.types import FramePoses
 from tests.models.conftest import Converted
 from tests.models.onnx_models import (

@@ -14,8 +14,8 @@ import pytest
 from google.protobuf import json_format
 
 from models.conversion.sources import detect_format
+from models.errors import ConversionError
 from models.heavy.tensorflow import GraphDef, keras, tf, tf_keras
-from models.manifest import ConversionError
 from tests.models.model_files import (
     FROZEN,
     GRAPH,

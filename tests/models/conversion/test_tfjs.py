@@ -12,9 +12,9 @@ from models.bounded import inside
 from models.conversion.graph import to_graph
 from models.conversion.posenet_graph import block_strides, build_graph
 from models.conversion.tfjs import read_weights
+from models.errors import ConversionError
 from models.heavy.tensorflow import tf, tf_keras
 from models.inference.sizes import InputSize
-from models.manifest import ConversionError
 from tests.models.model_files import (
     CHANNELS_100,
     GRAPH,

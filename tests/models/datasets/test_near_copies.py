@@ -26,7 +26,7 @@ def brute_force(fingerprints: NDArray[np.uint8], within: int) -> list[list[int]]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.integers(0, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_near_duplicates_equal_those_of_a_pairwise_comparison(seed: int, count: int, within: int) -> None:
     """A few originals, and copies of them with up to 80 flipped bits, every second one mirrored."""
     rng = np.random.default_rng(seed)

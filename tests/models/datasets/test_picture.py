@@ -212,7 +212,7 @@ def test_the_box_is_cropped_and_clipped_to_the_picture(tmp_path: Path) -> None:
     damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=5),
 )
 @example(kind="baseline", damage=[(0.003, 0)])
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_file_gives_a_picture_or_a_picture_error(
     kind: str, damage: list[tuple[float, int]], tmp_path: Path
 ) -> None:

@@ -165,7 +165,7 @@ SPELLINGS = {
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_own_splits_are_kept_in_any_spelling_at_any_level(drawn: st.DataObject) -> None:
     with TemporaryDirectory() as name:
         root, wanted = Path(name) / "pictures", {}

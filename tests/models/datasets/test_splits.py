@@ -44,7 +44,7 @@ def sets_with_copies(draw: st.DrawFn) -> Set:
 
 
 @given(sets_with_copies(), SHARES_DRAWN, st.integers(0, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_picture_has_a_split_that_contains_its_copies(made: Set, shares: Shares, seed: int) -> None:
     pictures, prints = made
     drawn = draw_splits(pictures, prints, shares, seed=seed)
@@ -55,7 +55,7 @@ def test_every_picture_has_a_split_that_contains_its_copies(made: Set, shares: S
 
 
 @given(st.integers(0, 60), st.integers(0, 60), SHARES_DRAWN, st.integers(0, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_each_class_is_divided_to_within_one_picture(cars: int, others: int, shares: Shares, seed: int) -> None:
     pictures, prints = made_up(cars, others)
     number = Counter((p.car, p.split) for p in draw_splits(pictures, prints, shares, seed=seed).pictures)
@@ -65,7 +65,7 @@ def test_each_class_is_divided_to_within_one_picture(cars: int, others: int, sha
 
 
 @given(sets_with_copies(), st.integers(0, 9), st.booleans(), st.randoms(use_true_random=False))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_splits_depend_only_on_bytes_and_seed(made: Set, seed: int, keep_own: bool, random: Any) -> None:
     pictures, prints = made
     order = random.sample(range(len(pictures)), len(pictures))
@@ -83,7 +83,7 @@ def test_another_seed_draws_other_splits() -> None:
 
 
 @given(sets_with_copies(), SHARES_DRAWN, st.integers(0, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_own_splits_are_kept_without_leaks_into_training(made: Set, shares: Shares, seed: int) -> None:
     pictures, prints = made
     drawn = draw_splits(pictures, prints, shares, seed=seed, keep_own=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -53,14 +53,12 @@ def assert_same(found: FramePoses, expected: list[reference.Person]) -> None:
     assert found.keypoint_scores.shape[1:] == (17,)
 
 
-@settings(deadline=None)
 @given(rows(), params)
 def test_anchors_are_read_as_by_the_plain_reference(values: NDArray[np.float32], chosen: CandidateParams) -> None:
     output = np.ascontiguousarray(values.T)[None]
     assert_same(decode_yolo_pose({"anchors": output}, chosen), reference.people(reference.of_anchors(output), chosen))
 
 
-@settings(deadline=None)
 @given(rows(), params)
 def test_detections_are_read_as_by_the_plain_reference(values: NDArray[np.float32], chosen: CandidateParams) -> None:
     output = np.insert(values, 5, 0, axis=1)[None]
@@ -69,7 +67,6 @@ def test_detections_are_read_as_by_the_plain_reference(values: NDArray[np.float3
     )
 
 
-@settings(deadline=None)
 @given(rows(), params)
 def test_rtmo_is_read_as_by_the_plain_reference(values: NDArray[np.float32], chosen: CandidateParams) -> None:
     dets, keypoints = values[None, :, :5], values[:, 5:].reshape(1, -1, 17, 3)
@@ -77,7 +74,6 @@ def test_rtmo_is_read_as_by_the_plain_reference(values: NDArray[np.float32], cho
     assert_same(found, reference.people(reference.of_rtmo(dets, keypoints), chosen))
 
 
-@settings(deadline=None)
 @given(rows())
 def test_suppressing_twice_changes_nothing(values: NDArray[np.float32]) -> None:
     """A graph that has suppressed with the same threshold already is read as it is."""

@@ -5,7 +5,7 @@ import timeit
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ values = st.one_of(
 thresholds = st.sampled_from([0.0, 0.1, 0.25, 0.3, 1.0])
 
 
-@settings(deadline=None)
 @given(
     output=st.one_of(
         arrays(np.float32, MULTI_SHAPE, elements=values), arrays(np.float32, SINGLE_SHAPE, elements=values)

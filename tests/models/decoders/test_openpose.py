@@ -46,14 +46,14 @@ def standing_people(count: int, cells: tuple[int, int] = CELLS, seed: int = 0) -
     return centres[:, None] + STANDING * height * 0.45 + rng.normal(0, 1, (count, 17, 2))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(seed=seeds, height=sides, width=sides, share=st.sampled_from([0.05, 0.2, 0.6]), params=any_params)
 def test_fast_equals_plain_on_noise(seed: int, height: int, width: int, share: float, params: OpenPoseParams) -> None:
     outputs = noise(seed, (height, width), share)
     assert_same(decode_openpose(outputs, params), decode_openpose_plainly(outputs, params))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=seeds, count=st.integers(0, 4), blur=st.sampled_from([0.0, 0.1]), params=any_params)
 def test_fast_equals_plain_on_scenes(seed: int, count: int, blur: float, params: OpenPoseParams) -> None:
     """With noise, and with people in front of each other."""
@@ -66,7 +66,7 @@ def test_fast_equals_plain_on_scenes(seed: int, count: int, blur: float, params:
     assert_same(decode_openpose(outputs, params), decode_openpose_plainly(outputs, params))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(seed=seeds, levels=st.integers(1, 4), params=any_params)
 def test_equal_values_are_taken_in_scan_order(seed: int, levels: int, params: OpenPoseParams) -> None:
     outputs = noise(seed, (6, 5), share=1)
@@ -75,7 +75,7 @@ def test_equal_values_are_taken_in_scan_order(seed: int, levels: int, params: Op
     assert_same(decode_openpose(outputs, params), decode_openpose_plainly(outputs, params))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=seeds, share=st.sampled_from([0.01, 0.3, 1.0]), params=any_params)
 def test_values_that_are_not_finite_count_as_0(seed: int, share: float, params: OpenPoseParams) -> None:
     rng = np.random.default_rng(seed)

@@ -41,7 +41,7 @@ seeds = st.integers(0, 2**32 - 1)
 sides = st.integers(1, 9)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(seed=seeds, height=sides, width=sides, logit_mean=st.sampled_from([0.0, -2.0, -4.0, -9.0]), params=any_params)
 def test_fast_equals_plain_on_noise(
     seed: int, height: int, width: int, logit_mean: float, params: DecodeParams
@@ -50,14 +50,14 @@ def test_fast_equals_plain_on_noise(
     assert_same(decode_poses(outputs, params), decode_poses_plainly(outputs, params))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(seed=seeds, count=st.integers(0, 4), height=st.integers(9, 15), width=st.integers(9, 15), params=any_params)
 def test_fast_equals_plain_on_scenes(seed: int, count: int, height: int, width: int, params: DecodeParams) -> None:
     outputs = make_outputs(standing_people(count, (height, width), seed), (height, width))
     assert_same(decode_poses(outputs, params), decode_poses_plainly(outputs, params))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(seed=seeds, counts=st.lists(st.integers(0, 4), min_size=1, max_size=9), params=any_params)
 def test_frames_together_give_what_each_gives_alone_bit_for_bit(
     seed: int, counts: list[int], params: DecodeParams
@@ -75,7 +75,7 @@ def test_frames_together_give_what_each_gives_alone_bit_for_bit(
 HALVES = np.array([8, -8, 24, -24, 40, 0, 1e-9, -1e-9, 1e30, -1e30], np.float32)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(seed=seeds, height=sides, width=sides, params=any_params)
 def test_positions_halfway_between_cells_are_rounded_as_published(
     seed: int, height: int, width: int, params: DecodeParams
@@ -91,7 +91,7 @@ def test_positions_halfway_between_cells_are_rounded_as_published(
     assert_same(found, expected)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(seed=seeds, levels=st.integers(1, 3), params=any_params)
 def test_equal_scores_are_taken_in_scan_order(seed: int, levels: int, params: DecodeParams) -> None:
     outputs = noise(seed, (5, 6))
@@ -99,7 +99,7 @@ def test_equal_scores_are_taken_in_scan_order(seed: int, levels: int, params: De
     assert_same(decode_poses(outputs, params), decode_poses_plainly(outputs, params))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(seed=seeds, params=any_params, share=st.sampled_from([0.05, 0.001, 0.3, 1.0]))
 def test_values_that_are_not_finite_are_ignored(seed: int, params: DecodeParams, share: float) -> None:
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ from models.drawing.people import draw_caption
 from models.drawing.text import fitting, text_width
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(max_size=300), st.integers(60, 1200))
 def test_a_caption_of_any_text_stays_in_its_bar(text: str, width: int) -> None:
     picture = np.full((100, width, 3), 255, np.uint8)
@@ -21,7 +21,7 @@ def test_a_caption_of_any_text_stays_in_its_bar(text: str, width: int) -> None:
     assert (picture[-1, 0] != 255).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.text(max_size=200))
 @example("$x$ ${y")
 @example("$\\frac{")

@@ -123,7 +123,7 @@ ORACLES = {
 
 @pytest.mark.parametrize("text", ORACLES)
 @given(rows=some_rows())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_functions_look_back_over_the_rows_of_the_track(text: str, duckdb_engine: ConditionEngine, rows: dict) -> None:
     missing = "-1e9" if text.startswith("highest") else "1e9"
     found = duckdb_engine.evaluate([compile_rule(rule("true", score=f"coalesce({text}, {missing})"))], rows)[0].score
@@ -140,7 +140,7 @@ NESTED = [compile_rule(rule(when)) for when in NESTED_RULES]
 
 
 @given(rows=some_rows(), cuts=st.lists(st.integers(0, 80), max_size=5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_outcome_does_not_depend_on_chunks(duckdb_engine: ConditionEngine, rows: dict, cuts: list[int]) -> None:
     rows = {**rows, "in zone bed": rows["frame"] % 2 == 0}
     whole = dict(enumerate(held for _, held in RuleStream(duckdb_engine, NESTED, "people").push(rows)))

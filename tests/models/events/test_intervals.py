@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.events.intervals import Interval, IntervalParams, Intervals, RowsOfKeys
@@ -74,7 +74,6 @@ SOME_PARAMS = st.builds(
 
 
 @given(some_rows(), SOME_PARAMS, st.lists(st.integers(0, 120), max_size=8), st.booleans())
-@settings(deadline=None)
 def test_intervals_are_those_of_a_plain_loop_for_any_chunks(
     rows: RowsOfKeys, params: IntervalParams, cuts: list[int], through_bytes: bool
 ) -> None:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.events.columns import COLUMNS
@@ -41,7 +41,6 @@ def rows_of(places: list[tuple[int, int]], cuts: list[int]) -> list[tuple]:
 
 
 @given(PLACES, st.lists(st.integers(0, 60), max_size=5))
-@settings(deadline=None)
 def test_people_have_lost_rows_for_three_seconds_in_any_chunks(places: list[tuple[int, int]], cuts: list[int]) -> None:
     expected = []
     for frame in range(60):

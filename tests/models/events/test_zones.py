@@ -65,7 +65,7 @@ def walks(draw: st.DrawFn) -> Feet:
     return together(*people)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(walks(), st.lists(st.integers(0, 3000), max_size=6))
 def test_chunks_and_checkpoints_change_nothing_and_plain_loops_agree(rows: Feet, cuts: list[int]) -> None:
     params = ZoneParams(inertia_s=0.3, standing_s=2.0)
@@ -75,7 +75,7 @@ def test_chunks_and_checkpoints_change_nothing_and_plain_loops_agree(rows: Feet,
     assert found.crossings == crossings
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(walks())
 def test_crossings_of_a_closed_edge_alternate_and_enclose_the_visits(rows: Feet) -> None:
     found = watch((DOOR, EDGE), rows)
@@ -94,7 +94,7 @@ def unbroken(times: NDArray, lost_s: float) -> list[tuple[float, float]]:
     return [(part[0], part[-1]) for part in parts]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.floats(180, 460), st.floats(140, 340), st.floats(0, 2 * np.pi), st.floats(3, 25), st.sampled_from([5, 12.5, 30])
 )
@@ -123,7 +123,7 @@ def deep(place: tuple[float, float], way: NDArray) -> bool:
     return bool((distance_to(places, corners, True)[inside_polygon(places, corners)] > 12).any())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1), st.integers(3, 9))
 def test_membership_and_distance_are_those_of_opencv_and_matplotlib(seed: int, corners: int) -> None:
     rng = np.random.default_rng(seed)

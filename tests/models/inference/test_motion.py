@@ -51,7 +51,7 @@ def test_changes_of_light_and_noise_are_not_movement(change: dict[str, int]) -> 
     st.tuples(st.integers(0, 639), st.integers(0, 359), st.integers(1, 640), st.integers(1, 360)),
     st.sampled_from([(640, 360), (360, 640), (17, 9), (4000, 100), (1, 1)]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_every_region_is_a_square_inside_the_frame(box: tuple[int, int, int, int], size: tuple[int, int]) -> None:
     width, height = size
     before = np.full((height, width, 3), 200, np.uint8)

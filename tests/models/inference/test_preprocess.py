@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -14,7 +14,6 @@ modes = st.sampled_from(["letterbox", "corner", "stretch", "fit", "letterbox-114
 points = st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), min_size=1, max_size=5).map(np.array)
 
 
-@settings(deadline=None)
 @given(source=sizes, tensor=sizes, mode=modes, xy=points)
 def test_the_inverse_restores_coordinates(
     source: tuple[int, int], tensor: tuple[int, int], mode: Mode, xy: NDArray[np.float64]
@@ -24,7 +23,6 @@ def test_the_inverse_restores_coordinates(
     np.testing.assert_allclose(resize.to_tensor(resize.to_original(xy)), xy, rtol=1e-9, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(source=sizes, tensor=sizes, mode=modes)
 def test_picture_corners_map_to_the_inner_corners(source: tuple[int, int], tensor: tuple[int, int], mode: Mode) -> None:
     resize = plan_resize(source, tensor, mode)
@@ -35,7 +33,6 @@ def test_picture_corners_map_to_the_inner_corners(source: tuple[int, int], tenso
     np.testing.assert_allclose(right_bottom + 0.5, np.add(offset, inner), rtol=1e-9)
 
 
-@settings(deadline=None)
 @given(source=sizes, tensor=sizes)
 def test_a_letterbox_fits_is_centred_and_keeps_proportions(source: tuple[int, int], tensor: tuple[int, int]) -> None:
     resize = plan_resize(source, tensor, "letterbox")
@@ -48,7 +45,6 @@ def test_a_letterbox_fits_is_centred_and_keeps_proportions(source: tuple[int, in
     assert (abs(inner - np.maximum(exact, 1)) <= 0.5 + 1e-6).all()
 
 
-@settings(deadline=None)
 @given(source=sizes, tensor=sizes)
 def test_a_fit_is_a_centred_letterbox_that_stretches_into_its_bars(
     source: tuple[int, int], tensor: tuple[int, int]

@@ -19,10 +19,11 @@ from models.conversion.own_scaling import OwnScaling, own_scaling
 from models.conversion.parity import as_tensor
 from models.conversion.sources import load_source
 from models.conversion.spec import ConvertSpec
+from models.errors import ConversionError
 from models.heavy.tensorflow import keras, tf, tf_keras
 from models.inference.runtime import OpenVinoRuntime
 from models.inference.scaling import RANGES, Scaling, ScalingRequest, named, scaling_of
-from models.manifest import ConversionError, InputSpec, Manifest
+from models.manifest import InputSpec, Manifest
 from tests.matrix import pairs
 from tests.models.model_files import CHANNELS_100, random_variables, save_module, write_manifest_format
 

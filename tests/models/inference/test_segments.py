@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.inference.segments import plan_segments, sampled_frames
@@ -18,7 +18,6 @@ def indexes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
     return np.array(keyframes), np.cumsum(gaps), frames
 
 
-@settings(deadline=None)
 @given(indexes(), st.floats(0.01, 500))
 def test_segments_cover_the_video_and_begin_on_keyframes(index, segment_s):
     keyframes, times, frames = index
@@ -30,7 +29,6 @@ def test_segments_cover_the_video_and_begin_on_keyframes(index, segment_s):
     assert plan == plan_segments("ab", keyframes, times, frames, segment_s)
 
 
-@settings(deadline=None)
 @given(indexes(), st.floats(0.01, 500))
 def test_segment_lengths_are_bounded_by_keyframes(index, segment_s):
     keyframes, times, frames = index

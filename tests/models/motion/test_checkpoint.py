@@ -52,7 +52,7 @@ def assert_same(found: list[MotionRows], expected: list[MotionRows]) -> None:
         np.testing.assert_array_equal(getattr(joined(found), name), getattr(joined(expected), name), err_msg=name)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 10**6), max_size=5), st.booleans(), st.booleans())
 def test_checkpoints_do_not_change_the_rows(seed: int, cuts: list[int], small: bool, flush: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -150,7 +150,7 @@ def test_a_checkpoint_of_another_version_is_refused(monkeypatch: pytest.MonkeyPa
         new(state)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_numbers_that_do_not_fit_are_refused_or_harmless(data: st.DataObject) -> None:
     """A forged checkpoint gives ValueError, or wrong motion; nothing else."""

@@ -62,7 +62,7 @@ def walk(rng: np.random.Generator, frames: int, fps: float = 30.0) -> tuple[NDAr
 
 
 @given(SEEDS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_motion_equals_a_plain_reference(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows, params = random_tracks(rng, int(rng.integers(1, 40)), int(rng.integers(1, 4))), params_of(rng)
@@ -112,7 +112,7 @@ def test_a_constant_velocity_is_found_exactly_and_downwards_is_positive() -> Non
 
 
 @given(SEEDS, st.lists(st.integers(0, 200), max_size=12))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_rows_do_not_depend_on_the_chunks(seed: int, starts: list[int]) -> None:
     """Bit-identical in the smallest possible blocks and in one block."""
     rng = np.random.default_rng(seed)
@@ -139,7 +139,7 @@ def test_long_tracks_are_computed_in_many_blocks(monkeypatch: pytest.MonkeyPatch
 
 
 @given(SEEDS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_it_follows_shifts_scales_and_mirrors(seed: int) -> None:
     """All by powers of two, so that float32 holds the moved poses exactly."""
     rng = np.random.default_rng(seed)
@@ -159,7 +159,7 @@ def test_it_follows_shifts_scales_and_mirrors(seed: int) -> None:
 
 
 @given(SEEDS, st.floats(0.61, 100))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_nothing_crosses_a_gap_that_is_too_long(seed: int, gap_s: float) -> None:
     """The rows before it are those of a track that ends there, and those after it of one that begins there."""
     rng = np.random.default_rng(seed)
@@ -171,7 +171,7 @@ def test_nothing_crosses_a_gap_that_is_too_long(seed: int, gap_s: float) -> None
 
 
 @given(SEEDS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_found_keypoints_and_poses_stay(seed: int) -> None:
     """Each keypoint that was found has a place, and each pose its row, exactly once."""
     rng = np.random.default_rng(seed)

@@ -14,7 +14,7 @@ from models.tracking.types import of_poses
 from tests.models.tracking.people import crowds
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(crowds(), st.integers(0, 2**32 - 1), st.booleans())
 def test_few_pairs_are_as_similar_as_many(poses: object, seed: int, boxes_alone: bool) -> None:
     rng, (seen, _) = np.random.default_rng(seed), of_poses(poses)  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def resumed_at_each(parts: list[Poses], flush: bool) -> list[TrackedPoses]:
     return found + new(state).finish()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(crowds(), st.lists(st.integers(0, 130), max_size=6), st.sampled_from([1, 40, 8192]), st.booleans())
 def test_checkpoints_do_not_change_the_rows(poses: Poses, cuts: list[int], block: int, flush: bool) -> None:
     whole = new()
@@ -135,7 +135,7 @@ def test_a_checkpoint_of_another_version_is_refused(monkeypatch: pytest.MonkeyPa
         new(state)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_numbers_that_do_not_fit_are_refused_or_harmless(data: st.DataObject) -> None:
     """A forged checkpoint gives ValueError, or wrong tracks of the later rows; nothing else."""

@@ -43,7 +43,7 @@ ROWS = tracked(600)
 
 
 @given(st.lists(st.integers(0, len(ROWS.track)), max_size=30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_summaries_do_not_depend_on_the_chunks(cuts: list[int]) -> None:
     assert summaries(ROWS, cuts) == summaries(ROWS, [])
 
@@ -88,7 +88,7 @@ def test_no_rows_and_no_tracks() -> None:
 
 
 @given(st.integers(0, len(ROWS.track)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_checkpoint_at_any_place_changes_nothing(cut: int) -> None:
     first = TrackSummaries(MAX_GAP_S)
     found = first.add(part_of(ROWS, 0, cut))

@@ -157,7 +157,7 @@ def test_a_person_without_keypoints_has_no_track() -> None:
     assert not track(poses).any()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(crowds(), st.lists(st.integers(0, 120), max_size=12), st.sampled_from([1, 40, 8192]))
 def test_chunk_sizes_do_not_change_the_tracks(poses: Poses, cuts: list[int], block: int) -> None:
     whole = track(poses)
@@ -167,7 +167,7 @@ def test_chunk_sizes_do_not_change_the_tracks(poses: Poses, cuts: list[int], blo
         assert track(poses, range(120)).tolist() == whole.tolist()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(crowds())
 def test_no_track_has_two_rows_of_a_frame_and_none_is_short(poses: Poses) -> None:
     tracks = track(poses)

@@ -5,9 +5,10 @@ import pytest
 from alembic import command
 from sqlalchemy import Engine, text, update
 
-from storage.ledger import analyses
-from storage.ledger.analyses import AnalysisClaim, AnalysisEnd, AnalysisLost, Due
+from storage.ledger import analysis_claims, analysis_upkeep, due_analyses
+from storage.ledger.analysis_claims import AnalysisClaim, AnalysisEnd, AnalysisLost
 from storage.ledger.commit import commit_segment
+from storage.ledger.due_analyses import Due
 from storage.ledger.leases import quarantine_segment
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
 from storage.sql.catalogue import record_file, register_video, show_model, supersede
@@ -70,15 +71,15 @@ def version(engine: Engine) -> int:
 
 
 def claimed(engine: Engine, film: Film, version: int, owner: str = "me", lease_s: float = LEASE_S) -> AnalysisClaim:
-    found = analyses.claim_analysis(engine, film.due, version, owner, lease_s)
+    found = analysis_claims.claim_analysis(engine, film.due, version, owner, lease_s)
     assert found is not None
     return found
 
 
 def analysed(engine: Engine, film: Film, version: int, first_track: int = 1) -> AnalysisClaim:
     claim = claimed(engine, film, version)
-    analyses.add_analysis_rows(engine, claim, LEASE_S, rows_of(claim, first_track))
-    analyses.complete_analysis(engine, claim, AnalysisEnd(claim.rows, 2))
+    analysis_claims.add_analysis_rows(engine, claim, LEASE_S, rows_of(claim, first_track))
+    analysis_claims.complete_analysis(engine, claim, AnalysisEnd(claim.rows, 2))
     return claim
 
 
@@ -93,12 +94,12 @@ def counts(engine: Engine) -> list[int]:
 
 def test_a_video_is_due_when_none_of_its_segments_is_open(engine: Engine, version: int) -> None:
     film = Film(engine, done=2)
-    assert analyses.awaiting(engine) == analyses.outdated(engine, version) == []
+    assert due_analyses.awaiting(engine) == due_analyses.outdated(engine, version) == []
     film.commit(1)
     due = [Due(film.video_id, film.model_version_id, 120)]
-    assert analyses.awaiting(engine) == analyses.awaiting(engine, film.model_version_id) == due
-    assert analyses.outdated(engine, version) == due
-    assert analyses.awaiting(engine, film.model_version_id + 1) == []
+    assert due_analyses.awaiting(engine) == due_analyses.awaiting(engine, film.model_version_id) == due
+    assert due_analyses.outdated(engine, version) == due
+    assert due_analyses.awaiting(engine, film.model_version_id + 1) == []
 
 
 def test_an_analysis_is_visible_when_it_is_complete(engine: Engine, version: int) -> None:
@@ -106,10 +107,10 @@ def test_an_analysis_is_visible_when_it_is_complete(engine: Engine, version: int
     claim = claimed(engine, film, version)
     assert [part.start_frame for part in claim.parts] == [0, 20, 40]
     assert (claim.width, claim.height, claim.fps, claim.rows) == (640, 480, 25.0, 120)
-    analyses.add_analysis_rows(engine, claim, LEASE_S, rows_of(claim))
+    analysis_claims.add_analysis_rows(engine, claim, LEASE_S, rows_of(claim))
     assert answer(engine, "SELECT count(*), count(track) FROM people") == [(120, 0)]
     assert answer(engine, "SELECT * FROM track_summary") == answer(engine, "SELECT * FROM track_motion") == []
-    analyses.complete_analysis(engine, claim, AnalysisEnd(120, 2))
+    analysis_claims.complete_analysis(engine, claim, AnalysisEnd(120, 2))
     assert answer(engine, "SELECT track, count(*) FROM people GROUP BY track ORDER BY track") == [(1, 60), (2, 60)]
     assert answer(engine, "SELECT DISTINCT person, track FROM keypoints ORDER BY person") == [(0, 1), (1, 2)]
     assert answer(engine, "SELECT video, track, frames, duration_s FROM track_summary ORDER BY track") == [
@@ -118,8 +119,8 @@ def test_an_analysis_is_visible_when_it_is_complete(engine: Engine, version: int
     ]
     motion = "SELECT centre_x_px, trunk_angle_deg, nose_x FROM track_motion WHERE track = 2 AND frame = 7"
     assert answer(engine, motion) == [(7.0, None, None)]
-    assert analyses.awaiting(engine) == analyses.outdated(engine, version) == []
-    assert analyses.claim_analysis(engine, film.due, version, "me", LEASE_S) is None
+    assert due_analyses.awaiting(engine) == due_analyses.outdated(engine, version) == []
+    assert analysis_claims.claim_analysis(engine, film.due, version, "me", LEASE_S) is None
 
 
 def test_rows_that_come_late_are_analysed_and_the_old_analysis_is_deleted(engine: Engine, version: int) -> None:
@@ -129,14 +130,14 @@ def test_rows_that_come_late_are_analysed_and_the_old_analysis_is_deleted(engine
     assert counts(engine) == [80, 2, 80]
     film.replay()
     assert answer(engine, "SELECT count(*), count(track) FROM people") == [(120, 80)]
-    assert len(analyses.awaiting(engine)) == len(analyses.outdated(engine, version)) == 1
+    assert len(due_analyses.awaiting(engine)) == len(due_analyses.outdated(engine, version)) == 1
     analysed(engine, film, version, first_track=5)
     assert answer(engine, "SELECT track, count(*) FROM people GROUP BY track ORDER BY track") == [(5, 60), (6, 60)]
     assert counts(engine) == [200, 4, 200]
-    assert analyses.delete_replaced(engine) == 1
+    assert analysis_upkeep.delete_replaced(engine) == 1
     assert counts(engine) == [120, 2, 120]
-    assert analyses.delete_replaced(engine) == 0
-    assert analyses.awaiting(engine) == []
+    assert analysis_upkeep.delete_replaced(engine) == 0
+    assert due_analyses.awaiting(engine) == []
 
 
 def test_rows_that_come_during_an_analysis_cause_another(engine: Engine, version: int) -> None:
@@ -144,20 +145,20 @@ def test_rows_that_come_during_an_analysis_cause_another(engine: Engine, version
     film.quarantine()
     claim = claimed(engine, film, version)
     film.replay()
-    analyses.add_analysis_rows(engine, claim, LEASE_S, rows_of(claim))
-    analyses.complete_analysis(engine, claim, AnalysisEnd(claim.rows, 2))
-    assert len(analyses.awaiting(engine)) == len(analyses.outdated(engine, version)) == 1
+    analysis_claims.add_analysis_rows(engine, claim, LEASE_S, rows_of(claim))
+    analysis_claims.complete_analysis(engine, claim, AnalysisEnd(claim.rows, 2))
+    assert len(due_analyses.awaiting(engine)) == len(due_analyses.outdated(engine, version)) == 1
     analysed(engine, film, version)
-    assert analyses.awaiting(engine) == []
+    assert due_analyses.awaiting(engine) == []
 
 
 def test_one_process_at_a_time(engine: Engine, version: int) -> None:
     film = Film(engine)
     first = claimed(engine, film, version, "first")
-    assert analyses.claim_analysis(engine, film.due, version, "second", LEASE_S) is None
-    assert analyses.analysing(engine, version) == ["first"]
-    analyses.abandon_analysis(engine, first)
-    assert analyses.analysing(engine, version) == []
+    assert analysis_claims.claim_analysis(engine, film.due, version, "second", LEASE_S) is None
+    assert analysis_upkeep.analysing(engine, version) == ["first"]
+    analysis_claims.abandon_analysis(engine, first)
+    assert analysis_upkeep.analysing(engine, version) == []
     claimed(engine, film, version, "second")
 
 
@@ -166,26 +167,26 @@ def test_a_process_that_lost_its_lease_changes_nothing(engine: Engine, version: 
     slow = claimed(engine, film, version, "slow", lease_s=-1.0)
     other = claimed(engine, film, version, "other")
     for late in (
-        lambda: analyses.add_analysis_rows(engine, slow, LEASE_S, rows_of(slow)),
-        lambda: analyses.keep_analysis(engine, slow, LEASE_S),
-        lambda: analyses.complete_analysis(engine, slow, AnalysisEnd(120, 2)),
+        lambda: analysis_claims.add_analysis_rows(engine, slow, LEASE_S, rows_of(slow)),
+        lambda: analysis_claims.keep_analysis(engine, slow, LEASE_S),
+        lambda: analysis_claims.complete_analysis(engine, slow, AnalysisEnd(120, 2)),
     ):
         with pytest.raises(AnalysisLost):
             late()
-    analyses.abandon_analysis(engine, slow)
+    analysis_claims.abandon_analysis(engine, slow)
     assert counts(engine) == [0, 0, 0]
-    analyses.keep_analysis(engine, other, LEASE_S)
-    analyses.delete_replaced(engine)
+    analysis_claims.keep_analysis(engine, other, LEASE_S)
+    analysis_upkeep.delete_replaced(engine)
     with pytest.raises(AnalysisLost):  # also when its row is gone, and its number
-        analyses.add_analysis_rows(engine, slow, LEASE_S, rows_of(slow))
+        analysis_claims.add_analysis_rows(engine, slow, LEASE_S, rows_of(slow))
     assert counts(engine) == [0, 0, 0]
 
 
 def test_the_analyses_of_dead_processes_are_given_up(engine: Engine, version: int) -> None:
     film = Film(engine)
     claimed(engine, film, version, "dead")
-    assert analyses.release_dead_analyses(engine, lambda owner: owner == "other") == 0
-    assert analyses.release_dead_analyses(engine, lambda owner: owner == "dead") == 1
+    assert analysis_upkeep.release_dead_analyses(engine, lambda owner: owner == "other") == 0
+    assert analysis_upkeep.release_dead_analyses(engine, lambda owner: owner == "dead") == 1
     claimed(engine, film, version, "alive")
 
 
@@ -195,23 +196,23 @@ def test_a_version_is_shown_when_it_has_analysed_everything(engine: Engine, vers
         analysed(engine, film, version)
     newer = register_analysis(engine, "f" * 64, "{}")
     assert not show_first_analysis(engine, newer)
-    assert len(analyses.outdated(engine, newer)) == 2
+    assert len(due_analyses.outdated(engine, newer)) == 2
     shown = "SELECT track, count(*) FROM people GROUP BY track ORDER BY track"
     for film in films:
-        assert not analyses.show_when_current(engine, newer)
+        assert not due_analyses.show_when_current(engine, newer)
         assert answer(engine, shown) == [(1, 120), (2, 120)]
         analysed(engine, film, newer, first_track=7)
     assert answer(engine, shown) == [(1, 120), (2, 120)]
-    assert analyses.show_when_current(engine, newer)
+    assert due_analyses.show_when_current(engine, newer)
     assert answer(engine, shown) == [(7, 120), (8, 120)]
-    assert analyses.show_when_current(engine, version)  # it is complete, too: back again, without work
+    assert due_analyses.show_when_current(engine, version)  # it is complete, too: back again, without work
     assert answer(engine, shown) == [(1, 120), (2, 120)]
 
 
 def test_an_analysis_of_another_version_leaves_the_shown_one_due(engine: Engine, version: int) -> None:
     film = Film(engine)
     analysed(engine, film, register_analysis(engine, "f" * 64, "{}"))
-    assert len(analyses.awaiting(engine)) == len(analyses.outdated(engine, version)) == 1
+    assert len(due_analyses.awaiting(engine)) == len(due_analyses.outdated(engine, version)) == 1
 
 
 def test_videos_that_are_superseded_and_classifiers_have_no_tracks(engine: Engine, version: int) -> None:
@@ -223,7 +224,7 @@ def test_videos_that_are_superseded_and_classifiers_have_no_tracks(engine: Engin
         engine, make_video("c" * 64), length=100, model=make_model("c" * 64, "cars", "classification")
     )
     assert commit_segment(engine, must_claim(engine, batch_id), make_labels(0, 100), make_report(100))
-    assert analyses.awaiting(engine) == analyses.outdated(engine, version) == []
+    assert due_analyses.awaiting(engine) == due_analyses.outdated(engine, version) == []
 
 
 def test_every_chunk_of_a_long_analysis_is_deleted(engine: Engine, version: int) -> None:
@@ -232,9 +233,9 @@ def test_every_chunk_of_a_long_analysis_is_deleted(engine: Engine, version: int)
     many = np.zeros(100, POSE_TRACKS)
     many["frame"] = np.arange(100) * 1000
     rows = rows_of(claim)
-    analyses.add_analysis_rows(engine, claim, LEASE_S, rows._replace(pose_tracks=many))
-    analyses.abandon_analysis(engine, claim)
-    assert analyses.delete_replaced(engine) == 1
+    analysis_claims.add_analysis_rows(engine, claim, LEASE_S, rows._replace(pose_tracks=many))
+    analysis_claims.abandon_analysis(engine, claim)
+    assert analysis_upkeep.delete_replaced(engine) == 1
     assert counts(engine) == [0, 0, 0]
 
 
@@ -249,7 +250,7 @@ def test_the_migration_marks_existing_poses(engine: Engine) -> None:
         config.attributes["connection"] = connection
         command.downgrade(config, "0025")
     migrate(engine)
-    assert analyses.awaiting(engine) == [Due(film.video_id, film.model_version_id, 120)]
+    assert due_analyses.awaiting(engine) == [Due(film.video_id, film.model_version_id, 120)]
 
 
 def test_the_number_of_an_analysis_is_never_used_again(engine: Engine, version: int) -> None:
@@ -258,8 +259,8 @@ def test_the_number_of_an_analysis_is_never_used_again(engine: Engine, version: 
     for _ in range(3):
         claim = claimed(engine, film, version)
         numbers.add(claim.analysis_id)
-        analyses.abandon_analysis(engine, claim)
-        analyses.delete_replaced(engine)
+        analysis_claims.abandon_analysis(engine, claim)
+        analysis_upkeep.delete_replaced(engine)
     assert len(numbers) == 3
     with writing(engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM analyses")).scalar_one() == 0

@@ -48,9 +48,7 @@ def dump(engine: Engine) -> list[Any]:
 
 
 @given(drawn=st.data())
-@settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_rows_survive_a_round_trip(engine: Engine, drawn: st.DataObject) -> None:
     with engine.begin() as connection:
         for table in ("poses", "pose_seconds", "batch_segments", "segments"):

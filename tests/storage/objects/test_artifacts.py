@@ -96,7 +96,7 @@ def test_invalid_keys_are_refused(key: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.text(alphabet=st.sampled_from("ab./\\\0\n~%é"), max_size=12))
 def test_no_key_leaves_the_folder(key: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +111,7 @@ def test_no_key_leaves_the_folder(key: str) -> None:
             assert [path for path in Path(folder).rglob("*") if path.is_file()] == [root / key]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(SOUND_KEY, st.binary(max_size=500))
 def test_bytes_survive_a_folder_store(key: str, data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +121,7 @@ def test_bytes_survive_a_folder_store(key: str, data: bytes) -> None:
         assert list(store.list("")) == [key]
 
 
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=SOUND_KEY, data=st.binary(max_size=500))
 def test_bytes_survive_an_s3_store(swift_options: S3Options, swift_bucket: str, key: str, data: bytes) -> None:
     prefix = secrets.token_hex(8)

@@ -41,7 +41,7 @@ CAR = make_model("c" * 64, "car-classifier", "classification")
 
 
 @given(drawn=st.data())
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_survive_a_round_trip(engine: Engine, drawn: st.DataObject) -> None:
     with engine.begin() as connection:
         for table in ("classifications", "batch_segments", "segments"):
@@ -231,7 +231,7 @@ def reference_intervals(cars: list[float], settings: LabelSettings) -> list[tupl
     enter=st.sampled_from([0.5, 0.625, 0.75]),
     least=st.sampled_from([0.0, 0.06, 0.1]),
 )
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_intervals_equal_those_of_a_plain_loop(
     engine: Engine, cars: list[float], leave: float, enter: float, least: float
 ) -> None:

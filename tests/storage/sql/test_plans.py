@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from storage.ledger.account import read_batch, read_crowds, read_devices, read_notes, read_refused, read_whole_videos
-from storage.ledger.analyses import awaiting
 from storage.ledger.batches import count_segments, expect_segments, finish_batch, start_batch
 from storage.ledger.commit import commit_segment
+from storage.ledger.due_analyses import awaiting
 from storage.sql.catalogue import mark_gone, mark_seen, record_file, show_model
 from storage.sql.database import open_database, reading
 from tests.servers_postgres import write_migrated

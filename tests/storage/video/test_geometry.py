@@ -87,7 +87,7 @@ def found_at(rgb: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
 
 
 @given(geometry=geometries(), planar=st.booleans(), data=st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_pixels_are_transformed_like_coordinates(geometry: DisplayGeometry, planar: bool, data: st.DataObject) -> None:
     """The oracle is the picture itself: a spot is found at the result of to_shown."""
     wide = dataclasses.replace(geometry, stored_width=geometry.stored_width + 60, stored_height=180)

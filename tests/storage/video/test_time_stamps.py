@@ -143,7 +143,7 @@ def damaged_films(draw: st.DrawFn) -> Damaged:
     return Damaged(truth, stamps, frozenset(at))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(damaged_films())
 def test_single_faults_leave_all_other_times_unchanged(film: Damaged) -> None:
     times = repair(film.stamps, RULES)
@@ -157,7 +157,7 @@ def test_single_faults_leave_all_other_times_unchanged(film: Damaged) -> None:
     assert times.ticks[-1] - times.ticks[0] == film.truth[-1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.one_of(st.none(), st.integers(-(1 << 40), 1 << 40), st.integers(0, 30)), min_size=1, max_size=80))
 def test_any_timestamps_give_ascending_times(stamps: list[int | None]) -> None:
     for rules in (RULES, BROADCAST):

@@ -5,7 +5,7 @@ import signal
 import time
 from typing import Any
 
-from storage.ledger.analyses import add_analysis_rows
+from storage.ledger.analysis_claims import add_analysis_rows
 from storage.sql.database import DatabaseError, open_database
 from tasks.analysis import analyse
 from tasks.analysis.due import analyse_history

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from storage.ledger import analyses
+from storage.ledger import due_analyses
 from storage.sql.database import DatabaseAwayError
 from storage.sql.query import query
 from tasks.analysis import background
@@ -39,9 +39,9 @@ def children() -> list[psutil.Process]:
     return [each for each in mine if "tasks.analysis.background" in each.cmdline()]
 
 
-def due() -> list[analyses.Due]:
+def due() -> list[due_analyses.Due]:
     with open_site() as site:
-        return analyses.awaiting(site.engine)
+        return due_analyses.awaiting(site.engine)
 
 
 def evaluated() -> int:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from models.types import Poses
-from storage.ledger import analyses, chain
+from storage.ledger import analysis_claims, chain, due_analyses
 from storage.ledger.commit import commit_segment
 from storage.sql.catalogue import record_file, show_model
 from storage.sql.database import open_database, writing
@@ -76,7 +76,7 @@ class Camera:
     def night(self) -> int:
         done = analyse_night(self.engine, self.model_version_id, LEASE_S)
         assert not done.failed
-        assert not analyses.awaiting(self.engine)
+        assert not due_analyses.awaiting(self.engine)
         return done.videos
 
 
@@ -158,7 +158,7 @@ def test_the_order_of_arrival_changes_no_row(
         camera.add(number)
         camera.night()
     assert rounded(answers(engine)) == rounded(expected)
-    assert not analyses.outdated(engine, 1)
+    assert not due_analyses.outdated(engine, 1)
     stored = [query(engine, f"SELECT count(*) FROM {table}")[1].__next__()[0] for table in ("tracks", "motion")]
     assert stored == [len(expected[table]) for table in ("tracks", "motion")]
 
@@ -206,7 +206,7 @@ def test_the_same_bytes_under_two_cameras_are_analysed_in_both(engine: Engine) -
         connection.execute(update(archive_files).where(archive_files.c.key == "shed/copy.mp4").values(place))
     arrange(engine, GAP_S)
     assert camera.night() == 3
-    assert not analyses.outdated(engine, 1)
+    assert not due_analyses.outdated(engine, 1)
 
 
 def test_rows_that_come_late_change_what_follows(engine: Engine, expected: dict[str, list[tuple]]) -> None:
@@ -216,7 +216,7 @@ def test_rows_that_come_late_change_what_follows(engine: Engine, expected: dict[
     late = camera.batch_id
     for number in (1, 2, 3):
         camera.add(number)
-    assert analyses.awaiting(engine, in_order=True) == []
+    assert due_analyses.awaiting(engine, in_order=True) == []
     assert camera.night() == 3
     camera.batch_id = late
     camera.commit(0)
@@ -245,12 +245,12 @@ def test_two_processes_never_make_a_chain_out_of_order(engine: Engine) -> None:
     assert done.videos == 2
     with writing(engine) as connection:
         connection.execute(update(table).where(table.c.analysis_version_id == version).values(status=None))
-    first, second = analyses.outdated(engine, version)
-    claim = analyses.claim_analysis(engine, first, version, "one", LEASE_S)
+    first, second = due_analyses.outdated(engine, version)
+    claim = analysis_claims.claim_analysis(engine, first, version, "one", LEASE_S)
     assert claim is not None
-    assert analyses.claim_analysis(engine, second, version, "other", LEASE_S) is None
-    analyses.abandon_analysis(engine, claim)
-    assert analyses.claim_analysis(engine, second, version, "other", LEASE_S) is not None
+    assert analysis_claims.claim_analysis(engine, second, version, "other", LEASE_S) is None
+    analysis_claims.abandon_analysis(engine, claim)
+    assert analysis_claims.claim_analysis(engine, second, version, "other", LEASE_S) is not None
 
 
 def test_a_checkpoint_that_cannot_be_read_is_made_again(engine: Engine, expected: dict[str, list[tuple]]) -> None:
@@ -339,7 +339,7 @@ def test_a_file_behind_a_removed_checkpoint_changes_no_row(
         camera.add(number)
         camera.night()
     assert rounded(answers(engine)) == rounded(expected)
-    assert not analyses.outdated(engine, 1)
+    assert not due_analyses.outdated(engine, 1)
 
 
 @pytest.mark.usefixtures("few_checkpoints")

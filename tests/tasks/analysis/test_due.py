@@ -9,7 +9,7 @@ from sqlalchemy import Engine, update
 from models.tracking.params import TrackParams
 from models.tracking.tracker import track_poses
 from models.types import Poses
-from storage.ledger import analyses
+from storage.ledger import analysis_claims
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import quarantine_segment
 from storage.sql.catalogue import record_file, show_model
@@ -176,7 +176,7 @@ def test_a_video_that_cannot_be_analysed_is_left_out_and_stays_due(
     for name in "ab":
         model_version_id = film(engine, name)
 
-    def fail_once(engine: Engine, claim: analyses.AnalysisClaim, *args: object) -> None:
+    def fail_once(engine: Engine, claim: analysis_claims.AnalysisClaim, *args: object) -> None:
         if claim.video_id == 1:
             raise ZeroDivisionError("odd poses")
         analyse(engine, claim, *args)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, text, update
 
-from storage.ledger import analyses
+from storage.ledger import analysis_upkeep, due_analyses
 from storage.ledger.leases import quarantine_segment
 from storage.sql.analyses.versions import read_shown_analysis
 from storage.sql.database import open_database, reading, writing
@@ -109,7 +109,7 @@ def test_an_analysis_is_done_again_or_was_done(engine: Engine, tmp_path: Path, t
             worker.join(LIMIT_S)
             assert worker.exitcode == -signal.SIGKILL
         workers[:] = [start(engine) for _ in range(PROCESSES)]
-        while kills < KILLS or analyses.outdated(engine, version):
+        while kills < KILLS or due_analyses.outdated(engine, version):
             assert time.monotonic() < deadline
             time.sleep(rng.uniform(0.02, 0.15))
             found = seen(engine)
@@ -125,8 +125,8 @@ def test_an_analysis_is_done_again_or_was_done(engine: Engine, tmp_path: Path, t
             worker.kill()
             worker.join()
     assert rounded(answers(engine)) == rounded(expected)
-    analyses.release_dead_analyses(engine, is_dead)
-    analyses.delete_replaced(engine)
+    analysis_upkeep.release_dead_analyses(engine, is_dead)
+    analysis_upkeep.delete_replaced(engine)
     with reading(engine) as connection:
         given = connection.execute(text("SELECT count(*), max(analysis_id) FROM analyses")).one()
         stored = connection.execute(text("SELECT count(*) FROM pose_tracks")).scalar_one()

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sqlalchemy import Engine, text
@@ -274,13 +274,11 @@ def slowed(
     return begun, np.full(len(each), frames, np.int32), each
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(26, 36), max_size=60))
 def test_a_device_that_keeps_its_speed_does_not_throttle(speeds: list[float]) -> None:
     assert throttling(*slowed(speeds)) is None
 
 
-@settings(deadline=None)
 @given(st.integers(3, 30), st.integers(3, 30), st.floats(3, 19))
 def test_throttling_begins_with_the_first_slow_segment(cool: int, hot: int, hot_fps: float) -> None:
     begun, frames, speeds = slowed([30.0] * cool + [hot_fps] * hot)

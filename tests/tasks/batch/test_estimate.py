@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
@@ -35,7 +35,6 @@ works = st.builds(lambda segments, length: Work(segments * length, segments), st
 overheads = st.builds(Overhead, *[st.floats(0, 100)] * 3)
 
 
-@settings(deadline=None)
 @given(works, st.lists(workers, min_size=1, max_size=6), workers, st.lists(speeds, min_size=1, max_size=8), overheads)
 def test_one_more_worker_never_makes_it_longer(
     work: Work, there: list[Worker], other: Worker, known: list[WorkerSpeed], overhead: Overhead
@@ -46,7 +45,6 @@ def test_one_more_worker_never_makes_it_longer(
     assert together <= alone * (1 + 1e-9)
 
 
-@settings(deadline=None)
 @given(works, st.lists(workers, min_size=1, max_size=6), st.lists(speeds, min_size=1, max_size=8), overheads)
 def test_it_is_never_shorter_than_all_devices_at_full_speed(
     work: Work, there: list[Worker], known: list[WorkerSpeed], overhead: Overhead
@@ -57,7 +55,6 @@ def test_it_is_never_shorter_than_all_devices_at_full_speed(
     assert found >= work.frames / best * (1 - 1e-9) + overhead.start_s + overhead.end_s
 
 
-@settings(deadline=None)
 @given(works, st.lists(workers, max_size=6), overheads)
 def test_without_measurements_there_is_no_estimate(work: Work, there: list[Worker], overhead: Overhead) -> None:
     found = estimate(work, there, [], overhead, elapsed_s=3.0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from models.types import FrameIndex, NightjarError, Poses
-from storage.ledger.analyses import Due
 from storage.ledger.commit import commit_segment
+from storage.ledger.due_analyses import Due
 from storage.ledger.plan import frames_done_in, videos_done
 from storage.objects.archive import canonical
 from storage.sql.analyses.shown_tracks import analysis_identity

@@ -35,7 +35,7 @@ def places(chart: DrawnChart) -> list[tuple[float, float]]:
     ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(values, values), max_size=40))
 def test_all_points_are_inside_the_axes(pairs: list[tuple[float, float]]) -> None:
     line = Line("line", "", [x for x, _ in pairs], [y for _, y in pairs])
@@ -81,7 +81,7 @@ def test_ticks_of_a_logarithmic_axis() -> None:
     assert [tick.text for tick in chart.x_ticks] == ["50", "100", "200"]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 20 * MOST_POINTS), st.integers(0, 1000))
 def test_a_long_line_keeps_its_peaks(length: int, seed: int) -> None:
     heights = np.random.default_rng(seed).random(length).tolist()
@@ -92,7 +92,7 @@ def test_a_long_line_keeps_its_peaks(length: int, seed: int) -> None:
     assert (min(kept), max(kept)) == (min(heights), max(heights))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.text("mn05 ", min_size=1, max_size=24), values, values), min_size=1, max_size=30))
 def test_no_label_covers_another_one_or_a_point(given_points: list[tuple[str, float, float]]) -> None:
     chart = draw(

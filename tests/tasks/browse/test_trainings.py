@@ -33,7 +33,7 @@ def run(number: int = 1, tested: list[PredictionRow] | None = None, **columns: A
     return Run({**row, **columns}, [], tested or [])
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=32)), min_size=2, max_size=60))
 def test_measures_by_threshold_are_those_of_the_training(scores: list[tuple[bool, float]]) -> None:
     cars = np.array([car for car, _ in scores])

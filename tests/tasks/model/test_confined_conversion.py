@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from models.conversion.spec import ConvertSpec
-from models.manifest import BIN_FILE, ConversionError, verify_ir
+from models.errors import ConversionError
+from models.manifest import BIN_FILE, verify_ir
 from models.spec import build
 from tasks.model import confined_conversion
 from tasks.model.confined_conversion import convert_confined

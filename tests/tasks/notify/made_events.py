@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, insert, select, update
 
-from storage.ledger import analyses
+from storage.ledger import due_analyses
 from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import claim
@@ -45,7 +45,7 @@ def night(engine: Engine, video: str = "a", *, over: bool = True) -> MadeUpNight
         finish_batch(engine, batch_id)
     show_when_complete(engine, "pose", model_version_id)
     version = register_analysis(engine, "e" * 64, "{}")
-    for due in analyses.awaiting(engine):
+    for due in due_analyses.awaiting(engine):
         analyse_made_up(engine, due, version)
     with writing(engine) as connection:
         show_analysis(connection, version)

@@ -5,7 +5,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tasks.site_file.clock import NOT_READ, ArchivedFile, Place, resolve, resolve_all
@@ -109,7 +109,6 @@ FORMATS = [
 ]
 
 
-@settings(deadline=None)
 @given(
     st.datetimes(datetime(1971, 1, 2), datetime(2060, 1, 1)),
     st.sampled_from(ZONES),
@@ -129,7 +128,6 @@ def test_a_formatted_instant_is_resolved_within_a_second(
     assert any(close), (found, started)
 
 
-@settings(deadline=None)
 @given(st.datetimes(datetime(1971, 1, 2), datetime(2199, 1, 1)), st.sampled_from(ZONES), st.sampled_from([*LAYOUTS]))
 def test_an_instant_that_a_recorder_writes_is_resolved_within_a_second(
     naive: datetime, time_zone: str, layout: str

@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.site_file.globs import compile_glob, normal
@@ -92,7 +92,6 @@ def test_a_hostile_key_costs_little_time(glob: str, key: str) -> None:
 PIECES = st.lists(st.sampled_from(["a", "b", "/", "*", "?", "**", "**/"]), max_size=7).map("".join)
 
 
-@settings(deadline=None)
 @given(PIECES, st.lists(st.sampled_from(["a", "b", "/"]), max_size=8).map("".join))
 def test_a_glob_matches_like_a_plain_regular_expression(glob: str, key: str) -> None:
     try:

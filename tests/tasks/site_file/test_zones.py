@@ -59,7 +59,7 @@ def test_a_zone_that_is_given_twice_is_refused() -> None:
         parse_site_file(PATH, zone(f"polygon = {BED}") * 2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=7, unique=True))
 def test_a_polygon_is_accepted_exactly_if_no_two_edges_meet(corners: list[tuple[int, int]]) -> None:
     """The oracle is exact."""

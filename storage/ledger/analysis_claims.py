@@ -1,36 +1,14 @@
-"""Analyses of stored poses: those that are due, and claims, like leases of segments. No tracking.
+"""Claims of analyses of stored poses, like leases of segments, and what becomes of them. No tracking.
 
 An analysis is of one video in its recording by one model version, and made by one version of the analysis. Its rows
 become visible in the transaction that completes it, in which it replaces its former version, and the last rows of the
 videos before it. Until then they belong to an analysis with the status `running`, which no view shows.
-
-The order in which a recording's videos are analysed does not matter for the rows: an analysis continues that of the
-nearest earlier video that has one, and if this changes later, it is dropped and made again.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Row,
-    Select,
-    and_,
-    bindparam,
-    delete,
-    exists,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, bindparam, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.ledger.chain import (
@@ -55,50 +33,19 @@ from storage.ledger.chain import (
     prune_checkpoints,
     replace_tails,
 )
+from storage.ledger.due_analyses import Due, fingerprinted_columns
 from storage.ledger.recordings import lock_arrangement
-from storage.sql.analyses import track_records
 from storage.sql.analyses.pose_chunks import FramesWithPoses
-from storage.sql.analyses.versions import show_analysis, shown_analysis_id
+from storage.sql.analyses.versions import shown_analysis_id
 from storage.sql.clock import database_now
-from storage.sql.database import reading, writing
-from storage.sql.tables import (
-    analyses,
-    crossings,
-    event_rows,
-    event_runs,
-    model_versions,
-    recording_videos,
-    recordings,
-    segments,
-    videos,
-    visits,
-)
+from storage.sql.database import writing
+from storage.sql.tables import analyses, model_versions, recording_videos, recordings, segments, videos
 
-# Worded as in ix_segments_awaiting: SQLite uses a partial index only for a condition with the index's own wording.
-AWAITING = text("segments.awaits_analysis")
-ROWS_AT_ONCE = 10_000
 IDS_AT_ONCE = 500  # in one IN (…)
-OPEN = ("planned", "leased")
 
 
 class AnalysisLost(Exception):
     """The claim's lease expired and another process has taken the analysis over, or its recording has changed."""
-
-
-class Due(NamedTuple):
-    """A video whose poses by a model version have no current analysis.
-
-    rows: number of poses; recording_id: None = the video is in no recording yet
-    """
-
-    video_id: int
-    model_version_id: int
-    rows: int
-    recording_id: int | None = None
-
-    @property
-    def key(self) -> tuple[int, int, int | None]:
-        return self.video_id, self.model_version_id, self.recording_id
 
 
 class AnalysisClaim(NamedTuple):
@@ -154,133 +101,6 @@ class AnalysisEnd(NamedTuple):
     checkpoint: bytes | None = None
     decided_frame: int | None = None
     tails: Sequence[Tail] = ()
-
-
-# Due analyses
-
-
-def awaiting(engine: Engine, model_version_id: int | None = None, in_order: bool = False) -> list[Due]:
-    """Return the videos with poses that no analysis of the shown version contains, and without open segments.
-
-    Only changed segments are read. Ordered as the videos are in their recordings.
-    model_version_id: None for all; in_order: leave out those behind a video with open segments
-    """
-    mine = [] if model_version_id is None else [segments.c.model_version_id == model_version_id]
-    key = (segments.c.video_id, segments.c.model_version_id)
-    changed = (
-        select(*key)
-        .join(videos, videos.c.video_id == segments.c.video_id)
-        .where(AWAITING, segments.c.status == "done", videos.c.superseded_by.is_(None), *mine)
-        .distinct()
-        .subquery()
-    )
-    theirs = segments.alias("theirs")
-    of_both = (theirs.c.video_id == changed.c.video_id) & (theirs.c.model_version_id == changed.c.model_version_id)
-    rows = select(func.coalesce(func.sum(theirs.c.people), 0)).where(of_both, theirs.c.status == "done")
-    unfinished = exists().where(of_both, theirs.c.status.in_(OPEN))
-    place = (recording_videos.c.recording_id, recording_videos.c.position)
-    found = (
-        select(changed.c.video_id, changed.c.model_version_id, rows.scalar_subquery(), *place)
-        .join(recording_videos, recording_videos.c.video_id == changed.c.video_id, isouter=True)
-        .where(~unfinished)
-        .order_by(changed.c.model_version_id, *place, changed.c.video_id)
-    )
-    with reading(engine) as connection:
-        stops = _first_open(connection) if in_order else {}
-        return [
-            Due(row.video_id, row.model_version_id, int(row[2]), row.recording_id)
-            for row in connection.execute(found)
-            if row.position is None or row.position < stops.get((row.recording_id, row.model_version_id), np.inf)
-        ]
-
-
-def _first_open(connection: Connection) -> dict[tuple[int, int], int]:
-    """Map recording and model version to the position of the first video with open segments."""
-    key = (recording_videos.c.recording_id, segments.c.model_version_id)
-    found = (
-        select(*key, func.min(recording_videos.c.position))
-        .join(segments, segments.c.video_id == recording_videos.c.video_id)
-        .where(segments.c.status.in_(OPEN))
-        .group_by(*key)
-    )
-    return {(row[0], row[1]): row[2] for row in connection.execute(found)}
-
-
-def outdated(engine: Engine, analysis_version_id: int, since: datetime | None = None) -> list[Due]:
-    """Return the videos without open segments whose analysis by this version is missing, or of other results.
-
-    Compares all of the ledger. since: leave out videos whose newest segment was completed before
-    """
-    with reading(engine) as connection:
-        return list(_outdated(connection, analysis_version_id, since))
-
-
-def _outdated(connection: Connection, analysis_version_id: int, since: datetime | None = None) -> Iterator[Due]:
-    place = (recording_videos.c[name] for name in ("recording_id", "position", "start_frame", "start_s"))
-    renamed = [column.label(f"of_{column.name}") for column in place]
-    done = (analyses.c.analysis_version_id == analysis_version_id) & (analyses.c.status == "done")
-    same = (analyses.c.video_id == segments.c.video_id) & (analyses.c.model_version_id == segments.c.model_version_id)
-    rows = (
-        select(*_facts(), segments.c.status, segments.c.finished_at, *renamed)
-        .add_columns(analyses.c.made_from, analyses.c.continued_by)
-        .join(videos, videos.c.video_id == segments.c.video_id)
-        .join(model_versions, model_versions.c.model_version_id == segments.c.model_version_id)
-        .join(recording_videos, recording_videos.c.video_id == segments.c.video_id, isouter=True)
-        .join(analyses, done & same & (analyses.c.recording_id == recording_videos.c.recording_id), isouter=True)
-        .where(model_versions.c.task == "pose", videos.c.superseded_by.is_(None))
-        .order_by(segments.c.model_version_id, *renamed[:2], segments.c.video_id, segments.c.start_frame)
-        .execution_options(yield_per=ROWS_AT_ONCE)
-    )
-    of_chain = attrgetter("model_version_id", "of_recording_id")
-    for (_, recording_id), chain in groupby(connection.execute(rows), of_chain):
-        if recording_id is not None:
-            yield from _outdated_in(chain, since)
-            continue
-        for _, of_video in groupby(chain, attrgetter("video_id")):
-            yield from _outdated_in(of_video, since)
-
-
-def _outdated_in(chain: Iterable[Row[Any]], since: datetime | None) -> Iterator[Due]:
-    """Yield the due videos of one recording. chain: the segments of its videos in their order"""
-    former, continued, last = "", None, None
-    for _, group in groupby(chain, attrgetter("video_id")):
-        of_video = list(group)
-        found = _due(of_video, former)
-        if found is not None and (since is None or max(row.finished_at for row in _done(of_video)) >= since):
-            last = None
-            yield found
-        if of_video[0].made_from is not None:
-            former, continued = of_video[0].made_from, of_video[0].continued_by
-            last = None if found is not None else of_video
-    if last is not None and continued is not None:  # what it was continued by is no longer there
-        yield _as_due(last)
-
-
-def _due(of_video: list[Row[Any]], former: str) -> Due | None:
-    """Return what is due of one video, from its segments. former: made_from of the analysis before it"""
-    done, first = _done(of_video), of_video[0]
-    if not done or any(row.status in OPEN for row in of_video):
-        return None
-    made = made_from(fingerprint(done), first.of_start_frame or 0, first.of_start_s or 0.0, former)
-    return None if first.made_from == made else _as_due(of_video)
-
-
-def _as_due(of_video: list[Row[Any]]) -> Due:
-    first, rows = of_video[0], sum(row.people for row in _done(of_video))
-    return Due(first.video_id, first.model_version_id, rows, first.of_recording_id)
-
-
-def _done(of_video: Iterable[Row[Any]]) -> list[Row[Any]]:
-    return [row for row in of_video if row.status == "done"]
-
-
-def _facts() -> tuple[ColumnElement[Any], ...]:
-    """Columns of a segment that a fingerprint depends on, and its keys."""
-    names = ("segment_id", "video_id", "model_version_id", "start_frame", "stop_frame", "attempt", "people")
-    return (*(segments.c[name] for name in names), segments.c.result_sha256)
-
-
-# Claims
 
 
 def claim_analysis(
@@ -353,7 +173,7 @@ def _is_current(
 
 def _start(connection: Connection, key: "_Key", made: str, owner: str, lease_s: float) -> int | None:
     """Insert the row of an analysis. Returns its id, None where another process makes it."""
-    connection.execute(update(analyses).where(key.running, _expired()).values(DROPPED))
+    connection.execute(update(analyses).where(key.running, expired()).values(DROPPED))
     values = key._asdict() | {
         "status": "running",
         "made_from": made,
@@ -388,7 +208,7 @@ class _Key(NamedTuple):
 
 def _done_segments(due: Due) -> Select[Any]:
     mine = (segments.c.video_id == due.video_id) & (segments.c.model_version_id == due.model_version_id)
-    return select(*_facts()).where(mine, segments.c.status == "done").order_by(segments.c.start_frame)
+    return select(*fingerprinted_columns()).where(mine, segments.c.status == "done").order_by(segments.c.start_frame)
 
 
 def _formats(due: Due, recording_id: int) -> Select[Any]:
@@ -419,7 +239,8 @@ def _insert(connection: Connection, table: Any) -> Any:
     return (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
 
 
-def _expired() -> ColumnElement[bool]:
+def expired() -> ColumnElement[bool]:
+    """Match the analyses whose lease has ended."""
     return analyses.c.lease_until < database_now()
 
 
@@ -534,86 +355,3 @@ def abandon_analysis(engine: Engine, claim: AnalysisClaim) -> None:
     """Give up a claim, so that the next process need not wait for its lease. Its rows are deleted later."""
     with writing(engine) as connection:
         connection.execute(update(analyses).where(_held(claim)).values(DROPPED))
-
-
-def owners_of_analyses(engine: Engine) -> list[str]:
-    """Return the owner of each analysis that is being made."""
-    running = select(analyses.c.owner).where(analyses.c.status == "running")
-    with reading(engine) as connection:
-        return [owner for owner in connection.execute(running).scalars() if owner is not None]
-
-
-def release_dead_analyses(engine: Engine, owner_is_dead: Callable[[str], bool]) -> int:
-    """Give up the analyses of processes that have ended. Returns their number."""
-    dead = [owner for owner in owners_of_analyses(engine) if owner_is_dead(owner)]
-    if not dead:
-        return 0
-    with writing(engine) as connection:
-        theirs = update(analyses).where(analyses.c.status == "running", analyses.c.owner.in_(dead))
-        return connection.execute(theirs.values(DROPPED)).rowcount
-
-
-def analysing(engine: Engine, analysis_version_id: int) -> list[str]:
-    """Return the owners of analyses of this version that are being made."""
-    running = (analyses.c.status == "running") & (analyses.c.analysis_version_id == analysis_version_id)
-    with reading(engine) as connection:
-        rows = connection.execute(select(analyses.c.owner).where(running, ~_expired()).distinct())
-        return sorted(owner for owner in rows.scalars() if owner is not None)
-
-
-def count_replaced(engine: Engine) -> int:
-    """Count the analyses that `delete_replaced` would delete."""
-    with reading(engine) as connection:
-        rows = select(func.count()).select_from(analyses).where(analyses.c.status.is_(None))
-        return int(connection.execute(rows).scalar_one())
-
-
-def delete_replaced(engine: Engine) -> int:
-    """Delete the rows of analyses that were replaced or given up. Returns the number of these analyses."""
-    replaced = analyses.c.status.is_(None)
-    with reading(engine) as connection:
-        found = connection.execute(select(analyses.c.analysis_id).where(replaced)).scalars().all()
-    for analysis_id in found:
-        while _delete_some(engine, analysis_id):
-            pass
-        with writing(engine) as connection:
-            _delete_events(connection, analysis_id)
-            connection.execute(delete(analyses).where(replaced, analyses.c.analysis_id == analysis_id))
-    return len(found)
-
-
-def _delete_events(connection: Connection, analysis_id: int) -> None:
-    """Delete what was found in the rows of an analysis."""
-    mine = select(event_runs.c.event_run_id).where(event_runs.c.analysis_id == analysis_id)
-    for table in (visits, crossings, event_rows):
-        connection.execute(delete(table).where(table.c.event_run_id.in_(mine)))
-    connection.execute(delete(event_runs).where(event_runs.c.analysis_id == analysis_id))
-
-
-def _delete_some(engine: Engine, analysis_id: int) -> bool:
-    with writing(engine) as connection:
-        return track_records.delete_some(connection, analysis_id)
-
-
-# The version that the views show
-
-
-def show_when_current(engine: Engine, analysis_version_id: int) -> bool:
-    """Show this version if it has analysed all poses. Returns whether it is shown now."""
-    with writing(engine) as connection:
-        if shown_analysis_id(connection) == analysis_version_id:
-            return True
-        if next(_outdated(connection, analysis_version_id), None) is not None:
-            return False
-        show_analysis(connection, analysis_version_id)
-        return True
-
-
-def refresh_statistics(engine: Engine) -> None:
-    """Let PostgreSQL plan queries for the rows that were added: its automatic statistics come too late.
-
-    Of motion only the columns that joins and ranges use: statistics of all 54 take ten times as long.
-    """
-    if engine.dialect.name == "postgresql":
-        with writing(engine) as connection:
-            connection.execute(text("ANALYZE analyses, pose_tracks, tracks, motion (analysis_id, track, frame, t_s)"))
