@@ -25,6 +25,7 @@ import time; time.sleep(6)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_task_runs_are_recorded(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -40,7 +41,10 @@ def test_task_runs_are_recorded(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "begins"),
-    [("evaluate absent --coco absent --images absent", True), ("run absent --model absent", False)],
+    [
+        pytest.param("evaluate absent --coco absent --images absent", True, marks=pytest.mark.slow),
+        ("run absent --model absent", False),
+    ],
 )
 def test_a_wrong_command_ends_the_server_that_it_started(tmp_path: Path, command: str, begins: bool) -> None:
     """The server starts in parallel with the checks, and errors are reported without waiting for it.

@@ -84,6 +84,7 @@ def schedules(answer: dict[str, Any]) -> list[tuple[str, str, str, bool]]:
     return [(each["slug"], each["schedule"]["cron"], each["schedule"]["timezone"], each["active"]) for each in found]
 
 
+@pytest.mark.slow
 def test_every_flow_is_deployed_with_help_and_bounds(up: Up) -> None:
     found = deployed(up)
     assert {name: each["work_pool_name"] for name, each in found.items()} == DEPLOYMENTS
@@ -114,6 +115,7 @@ def test_prefects_files_are_private(up: Up) -> None:
     assert [file for file in files if file.stat().st_mode & 0o077] == []
 
 
+@pytest.mark.slow
 def test_the_pages_are_served_and_found_by_commands(up: Up) -> None:
     assert f"The pages of results are at {up.pages_url}.\n" in up.said()
     with urllib.request.urlopen(up.pages_url, timeout=30) as answer:
@@ -328,6 +330,7 @@ def _logged(up: Up, run: str) -> str:
     return said[0]
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_everything(up: Up) -> None:
     run = up.start(up.deploy_test_flow("sleeper", "central"))
     wait_for(lambda: up.state(run) == "Running", RUN_LIMIT_S, lambda: up.state(run))

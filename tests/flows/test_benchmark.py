@@ -31,6 +31,7 @@ def film(tmp_path: Path) -> Path:
     return spot_video(tmp_path / "spots.mp4", 60)
 
 
+@pytest.mark.slow
 def test_each_model_gives_two_rows_and_all_one_chart(
     tiny_model: Path, tiny_classifier: Path, film: Path, home: Path
 ) -> None:

@@ -102,6 +102,7 @@ def test_one_frame_per_minute_leaves_segments_without_a_row(archive: Path) -> No
     assert (report.status, report.counts.frames_done) == ("completed", 60)
 
 
+@pytest.mark.slow
 def test_a_sampled_version_is_selected_by_hash_or_rate(archive: Path) -> None:
     run(archive, frames_per_second=2)
     [(sha256,)] = ask("SELECT version_sha256 FROM model_versions WHERE frames_per_second = 2")

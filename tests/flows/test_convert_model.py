@@ -46,6 +46,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_the_command_converts_without_prefect(home: Path) -> None:
     """TensorFlow is in the confined child only."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}

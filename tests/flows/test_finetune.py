@@ -234,6 +234,7 @@ def test_a_class_without_pictures_is_an_error(pictures: Path, weights: Path) -> 
         run(pictures, weights)
 
 
+@pytest.mark.slow
 def test_a_nan_loss_is_reported_and_fails_the_run(
     pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

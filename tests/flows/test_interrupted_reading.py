@@ -85,6 +85,7 @@ def test_a_night_with_read_errors_is_incomplete_and_the_next_one_reads(
     assert (report.status, report.counts.frames_done, report.refused) == ("completed", 105, [])
 
 
+@pytest.mark.slow
 def test_a_batch_with_a_segment_given_up_is_never_completed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise AttemptError("cannot be read (Input/output error): check its disk")

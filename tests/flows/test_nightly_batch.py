@@ -158,6 +158,7 @@ def test_bad_files_are_quarantined_with_a_reason_and_the_rest_continues(archive:
     assert (again.listing.new, again.listing.refused, again.counts.expected) == (0, 4, 0)
 
 
+@pytest.mark.slow
 def test_growing_recordings_are_skipped_and_grown_ones_counted_once(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,6 +308,7 @@ def underway(archive: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     process.wait()
 
 
+@pytest.mark.slow
 def test_the_next_run_continues_a_killed_one(archive: Path, home: Path, underway: subprocess.Popen[bytes]) -> None:
     helpers = psutil.Process(underway.pid).children(recursive=True)
     underway.send_signal(signal.SIGKILL)
@@ -556,6 +558,7 @@ def test_the_second_night_is_estimated_from_the_first(archive: Path, caplog: pyt
     assert f"frames by {mine}/CPU (" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_newest_batch_is_shown_completely(archive: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`nightjar batches --last`: from the database and the store only."""
     run(archive)

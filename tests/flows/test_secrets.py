@@ -137,6 +137,7 @@ def place(
     read_settings.cache_clear()
 
 
+@pytest.mark.slow
 def test_the_search_finds_leaked_secrets(place: Place) -> None:
     """The control: error messages repeat a name that a user typed, so a secret typed as a name is found."""
     code, said = place.night(model=CONTROL)
@@ -151,7 +152,7 @@ def test_the_search_finds_leaked_secrets(place: Place) -> None:
     [
         ({}, 0),
         pytest.param({"NIGHTJAR_S3_SECRET_ACCESS_KEY": WRONG_S3}, 1, marks=pytest.mark.slow),
-        ({"NIGHTJAR_DATABASE_URL": "wrong password"}, 1),
+        pytest.param({"NIGHTJAR_DATABASE_URL": "wrong password"}, 1, marks=pytest.mark.slow),
         pytest.param(
             {"NIGHTJAR_DATABASE_URL": f"postgresql://me:{WRONG_DATABASE}@x@127.0.0.1:none/db"},
             1,

@@ -399,6 +399,7 @@ def test_a_recording_goes_on_with_its_next_file(browser: webdriver.Chrome, setti
         assert not complaints(browser)
 
 
+@pytest.mark.slow
 def test_an_hour_is_sought_quickly(browser: webdriver.Chrome, settings: Settings) -> None:
     """From the choice of a far frame to its drawn people, in an hour of three people.
 

@@ -80,6 +80,7 @@ def test_features_before_a_broken_picture_stay_cached(
     assert told == [(1, 1)]
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_file_is_computed_again(base: Base, pictures: list[Picture], tmp_path: Path) -> None:
     found = features(base, pictures, tmp_path / "cache")
     (part,) = (tmp_path / "cache").rglob("*.npz")

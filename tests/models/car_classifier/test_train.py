@@ -80,9 +80,8 @@ class Killed(BaseException):
     """An exception that no code catches, like SIGKILL."""
 
 
-@pytest.mark.parametrize(
-    "at", [pytest.param(1, marks=pytest.mark.slow), 5, pytest.param(9, marks=pytest.mark.slow)]
-)  # in the first epoch, and in the middle of others
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [1, 5, 9])  # in the first epoch, and in the middle of others
 def test_a_killed_training_resumes_and_ends_with_equal_bytes(
     whole: tuple[Path, Trained],
     pictures: list[Picture],

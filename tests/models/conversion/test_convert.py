@@ -140,7 +140,7 @@ def test_a_layers_model_becomes_a_classifier(convert_once: Convert, tensor: NDAr
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("source", "size"), [(FROZEN, 64), (LAYERS, None)])
+@pytest.mark.parametrize(("source", "size"), [(FROZEN, 64), pytest.param(LAYERS, None, marks=pytest.mark.slow)])
 def test_the_same_source_gives_the_same_bytes(
     data: Path, tmp_path: Path, convert_once: Convert, source: str, size: int | None
 ) -> None:

@@ -66,7 +66,11 @@ def python_2022() -> Path:
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("source", "size"),
-    [("posenet/tfjs_manifest_075", 224), ("posenet/frozen_050", 224), ("imagenet/tfjs_layers_mobilenet_0_25", None)],
+    [
+        ("posenet/tfjs_manifest_075", 224),
+        pytest.param("posenet/frozen_050", 224, marks=pytest.mark.slow),
+        pytest.param("imagenet/tfjs_layers_mobilenet_0_25", None, marks=pytest.mark.slow),
+    ],
 )
 def test_openvino_2022_3_reads_and_runs_the_ir(
     python_2022: Path,

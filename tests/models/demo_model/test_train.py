@@ -184,6 +184,7 @@ def test_balance_gives_the_face_more_weight() -> None:
     assert sharp[1] / sharp[11] == pytest.approx(107 / 25)
 
 
+@pytest.mark.slow
 def test_some_steps_on_the_same_pictures_lower_the_losses() -> None:
     plan = FeedPlan(4, 4, 64, SCENE)
     batch = empty_batch(plan)

@@ -30,7 +30,7 @@ def mean_oks_of_the_product(converted: Converted, data: Path, **changes: int) ->
     return float(np.mean(scores))
 
 
-@pytest.mark.parametrize("even", [224, 256])
+@pytest.mark.parametrize("even", [224, pytest.param(256, marks=pytest.mark.slow)])
 def test_sizes_of_16n_are_as_accurate_as_16n_plus_1(data: Path, convert_once: Convert, even: int) -> None:
     """224 is the article's size. Its padding is one-sided: decoding it like 225 is 15 pixels off."""
     source = "posenet/tfjs_manifest_075/manifest.json"
@@ -39,7 +39,7 @@ def test_sizes_of_16n_are_as_accurate_as_16n_plus_1(data: Path, convert_once: Co
     assert mean_oks_of_the_product(convert_once(source, even), data, origin_px=0) < odd - 0.3
 
 
-@pytest.mark.parametrize("size", [257, 513])
+@pytest.mark.parametrize("size", [257, pytest.param(513, marks=pytest.mark.slow)])
 def test_several_people_are_found_at_their_positions(data: Path, convert_once: Convert, size: int) -> None:
     """The multi-person decoder on the six pictures of one person each: the person with the highest score is right."""
     converted = convert_once("posenet/tfjs_manifest_075/manifest.json", size)

@@ -90,7 +90,10 @@ def version_of(engine: Engine) -> int:
     return shown.analysis_version_id
 
 
-@pytest.mark.parametrize("together", [False, True], ids=["three recordings", "one recording"])
+@pytest.mark.parametrize(
+    "together",
+    [pytest.param(False, id="three recordings", marks=pytest.mark.slow), pytest.param(True, id="one recording")],
+)
 def test_an_analysis_is_done_again_or_was_done(engine: Engine, tmp_path: Path, together: bool) -> None:
     """And a reader sees the former analysis of a video or the new one, never a part of either.
 

@@ -154,6 +154,7 @@ def test_a_round_tells_events_and_the_night(home: Engine, monkeypatch: pytest.Mo
     assert numbers(home) == {("event", "sent"): 2, ("night", "sent"): 2}
 
 
+@pytest.mark.slow
 def test_an_address_that_does_not_answer_is_tried_again(home: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port()
     with web_receiver() as web:
