@@ -132,9 +132,9 @@ def test_a_video_error_is_passed_on(sandbox):
 
 
 def test_the_cpu_limit_applies_to_each_call(sandbox):
-    for _ in range(4):  # together more than the limit, and than the second that the kernel rounds up
-        sandbox.call(sandboxed.burn, 0.4, cpu_s=0.5)
-    assert sandbox.call(sandboxed.echo, 1, cpu_s=0.5) == 1
+    for _ in range(6):  # together more than the limit, and than the second that the kernel rounds up
+        sandbox.call(sandboxed.burn, 0.4, cpu_s=1.0)
+    assert sandbox.call(sandboxed.echo, 1, cpu_s=1.0) == 1
 
 
 class Planted:
