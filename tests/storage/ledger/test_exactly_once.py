@@ -12,6 +12,7 @@ from sqlalchemy import Engine, func, select, text
 
 from storage.ledger.batches import count_segments
 from storage.ledger.leases import MAX_TRIES
+from storage.sql.database import reading
 from storage.sql.result_rows import read_poses
 from storage.sql.tables import segments
 from tests.storage.samples import assert_same, make_poses, make_video, planned_batch
@@ -84,7 +85,7 @@ def drive(engine: Engine, frames: int, kills: int, naive: bool) -> tuple[int, in
     may_die = (segments.c.status == "leased") & (segments.c.tries < MAX_TRIES - 2)
 
     def at_work() -> set[str]:
-        with engine.connect() as connection:
+        with reading(engine) as connection:  # which waits for no writer: it may be the one that was just suspended
             return set(connection.execute(select(segments.c.owner).where(may_die)).scalars())
 
     run_and_kill(kills, start, at_work, lambda: count_segments(engine, batch_id).missing == 0)
