@@ -164,7 +164,7 @@ class _Watched:
 class _TimeLimit:
     """Interrupts what takes longer than its limit, by up to a twentieth longer.
 
-    One thread watches everything: starting one costs as much as the evaluation of a short clip.
+    One thread watches everything: on a busy machine, starting one per evaluation took a quarter of the time.
     """
 
     def __init__(self, limit_s: float, interrupt: Callable[[], None]) -> None:
