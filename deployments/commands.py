@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -575,4 +575,6 @@ def _answer(statement: str, limits: "QueryLimits | None" = None) -> Iterator[tup
     with _database() as engine:
         if limits is not None and (warning := superuser_warning(engine)):
             print_line(f"Warning: {warning}", sys.stderr)
-        yield query(engine, statement, limits)
+        columns, rows = query(engine, statement, limits)
+        with closing(rows):
+            yield columns, rows

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax_trees import syntax_tree
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("models", "storage", "tasks", "flows", "deployments")
 # A test that finds fewer modules than this searches the wrong folder.
@@ -40,9 +42,9 @@ def test_a_package_file_is_a_docstring_and_imports_nothing(folder: str) -> None:
     files = sorted((ROOT / folder).rglob("__init__.py"))
     assert len(files) >= PACKAGES[folder]
     for file in files:
-        body = ast.parse(file.read_text()).body
+        body = syntax_tree(file).body
         assert len(body) == 1, file
-        assert (ast.get_docstring(ast.parse(file.read_text())) or "").startswith("Put "), file
+        assert (ast.get_docstring(syntax_tree(file)) or "").startswith("Put "), file
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -87,7 +89,7 @@ def test_only_settings_reads_the_environment() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if any(
             isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(syntax_tree(path))
         )
     ]
     # models/heavy/tensorflow.py sets TensorFlow's log level, which is possible in the environment only.
@@ -98,7 +100,7 @@ def parsed(*folders: str) -> Iterator[tuple[str, ast.Module]]:
     """The path of every module below the folders, and its syntax tree."""
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+            yield path.relative_to(ROOT).as_posix(), syntax_tree(path)
 
 
 def text_of(node: ast.AST) -> str:

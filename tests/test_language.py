@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.syntax_trees import syntax_tree
+
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("deployments", "flows", "tasks", "models", "storage")
 # Packages in which every error is a sentence, followed by a remedy: all of the product.
@@ -48,7 +50,7 @@ def sources(*folders: str) -> list[Path]:
 
 def docstrings(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the line number and first line of each docstring of a module."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(syntax_tree(path)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
             if text:
@@ -69,7 +71,7 @@ def test_no_test_is_named_by_a_clause() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
         for path in sources("tests")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax_tree(path))
         if isinstance(node, ast.FunctionDef) and CLAUSE.match(node.name.removeprefix("test_").replace("_", " ").title())
         if node.name.startswith("test_")
     ]
@@ -93,7 +95,7 @@ def errors(path: Path) -> Iterator[tuple[int, str]]:
 
     A value in an f-string is `{}`.
     """
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(syntax_tree(path)):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
             name = getattr(node.exc.func, "id", getattr(node.exc.func, "attr", ""))
             if name not in INTERNAL and name[:1].isupper():
@@ -131,7 +133,7 @@ def test_the_check_of_sentences_finds_other_texts() -> None:
 def test_one_name_one_class() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for path in sources(*PRODUCT):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in syntax_tree(path).body:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(str(path.relative_to(ROOT)))
     found = {name: where for name, where in places.items() if len(where) > 1}

@@ -3,7 +3,7 @@
 import resource
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from storage.sql.database import (
 from storage.sql.statement_guard import StatementGuard
 
 Row = tuple[Any, ...]
+Rows = Generator[Row, None, None]  # closing it ends the statement and gives its connection back
 # The actions of a SELECT; all others (ATTACH, PRAGMA, INSERT …) are denied while the statement is compiled.
 SQLITE_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 # Functions that only compute. Others depend on the build of SQLite, such as fts3_tokenizer, which takes a pointer to
@@ -77,7 +78,7 @@ class QueryLimitError(DatabaseError):
     """The query was ended at one of its limits. The rows before it are not the whole answer."""
 
 
-def query(engine: Engine, sql: str, limits: QueryLimits | None = None) -> tuple[list[str], Iterator[Row]]:
+def query(engine: Engine, sql: str, limits: QueryLimits | None = None) -> tuple[list[str], Rows]:
     """Run a query. Returns the names of the columns, and the rows as a stream in bounded memory.
 
     The text is sent to the database unchanged. Raises DatabaseError for anything but one valid SELECT,
@@ -121,29 +122,30 @@ def _too_large(limits: QueryLimits) -> QueryLimitError:
     )
 
 
-def _limited(rows: Iterator[Row], clock: _Clock) -> Iterator[Row]:
+def _limited(rows: Rows, clock: _Clock) -> Rows:
     """Yield the names of the columns, then the rows, up to the limits."""
     limits = clock.limits
-    yield next(rows)
-    if limits is None:
-        yield from rows
-        return
-    size_bytes = 0
-    for number, row in enumerate(rows):
-        if number == limits.max_rows:
-            raise QueryLimitError(
-                f"The answer has more than {limits.max_rows:,} rows, its --max-rows.",
-                "Add LIMIT, or raise --max-rows.",
-            )
-        size_bytes += sum(len(value) if isinstance(value, str | bytes | memoryview) else 8 for value in row)
-        if size_bytes > limits.max_bytes:
-            raise _too_large(limits)
-        if (error := clock.over()) is not None:  # the caller's work with the rows takes time, too
-            raise error
-        yield row
+    with closing(rows):  # or an error's traceback keeps the connection, and this process within its bounds of memory
+        yield next(rows)
+        if limits is None:
+            yield from rows
+            return
+        size_bytes = 0
+        for number, row in enumerate(rows):
+            if number == limits.max_rows:
+                raise QueryLimitError(
+                    f"The answer has more than {limits.max_rows:,} rows, its --max-rows.",
+                    "Add LIMIT, or raise --max-rows.",
+                )
+            size_bytes += sum(len(value) if isinstance(value, str | bytes | memoryview) else 8 for value in row)
+            if size_bytes > limits.max_bytes:
+                raise _too_large(limits)
+            if (error := clock.over()) is not None:  # the caller's work with the rows takes time, too
+                raise error
+            yield row
 
 
-def _guarded(engine: Engine, rows: Iterator[Row], limits: QueryLimits | None) -> Iterator[Row]:
+def _guarded(engine: Engine, rows: Rows, limits: QueryLimits | None) -> Rows:
     try:
         yield from rows
     except DRIVER_ERRORS as error:
@@ -154,7 +156,7 @@ def _guarded(engine: Engine, rows: Iterator[Row], limits: QueryLimits | None) ->
         raise DatabaseError(f"{describe(engine.url)} cannot run this query: {storable(str(error))}.", REMEDY) from error
 
 
-def _sqlite_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
+def _sqlite_rows(engine: Engine, sql: str, clock: _Clock) -> Rows:
     """Yield the names of the columns, then the rows."""
     path = quote(str(Path(str(engine.url.database)).resolve()))
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
@@ -189,7 +191,7 @@ def _text(stored: bytes) -> str:
     return stored.decode("utf-8", "backslashreplace")
 
 
-def _pg_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
+def _pg_rows(engine: Engine, sql: str, clock: _Clock) -> Rows:
     """Yield the names of the columns, then the rows.
 
     DECLARE CURSOR takes only a SELECT, and psycopg sends it by the extended protocol, which takes only one statement: a
@@ -206,6 +208,9 @@ def _pg_rows(engine: Engine, sql: str, clock: _Clock) -> Iterator[Row]:
             try:
                 while rows := _fetch(driver, cursor, clock):
                     yield from rows
+            except GeneratorExit:
+                connection.invalidate()  # no time may be left for the statement that closes the cursor
+                raise
             except psycopg.Error as error:
                 if clock.limits is None or not _is_out_of_memory(driver, error):
                     raise

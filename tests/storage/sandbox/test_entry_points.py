@@ -10,6 +10,7 @@ import pytest
 from storage.sandbox.entry_points import ENTRY_POINTS
 from storage.sandbox.parent import Sandbox
 from tests.conftest import ROOT
+from tests.syntax_trees import syntax_tree
 
 
 @pytest.mark.parametrize(("module", "name"), sorted(ENTRY_POINTS))
@@ -33,7 +34,7 @@ def test_every_listed_entry_point_is_used() -> None:
         node.id
         for folder in ("tasks", "flows", "deployments")
         for path in (ROOT / folder).rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text()))
+        for call in ast.walk(syntax_tree(path))
         if isinstance(call, ast.Call)
         for node in call.args
         if isinstance(node, ast.Name)

@@ -1,12 +1,13 @@
 """Users' SQL ends at its limits, on both databases, and can only call functions that just compute."""
 
+import resource
 import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, QueuePool, make_url, text
 
 from storage.sql.database import DatabaseError, open_database, reading
 from storage.sql.query import SQLITE_FUNCTIONS, QueryLimitError, QueryLimits, query, superuser_warning
@@ -38,6 +39,21 @@ def test_time_spent_reading_rows_counts(engine: Engine) -> None:
     with pytest.raises(QueryLimitError, match="ended after"):
         list(slow)
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("limits", [SHORT, QueryLimits(max_rows=3), QueryLimits(max_bytes=1000)])
+def test_a_limit_gives_connection_and_memory_back_at_once(pg_url: str, limits: QueryLimits) -> None:
+    """Not only when the error, whose traceback holds the rows, is forgotten."""
+    engine = open_database(pg_url)
+    bounds = resource.getrlimit(resource.RLIMIT_AS)
+    rows = query(engine, "SELECT i, pg_sleep(0.001) FROM generate_series(1, 5000) AS n(i)", limits)[1]
+    with pytest.raises(QueryLimitError) as raised:
+        list(rows)
+    assert raised.traceback, "the error is still held"
+    assert resource.getrlimit(resource.RLIMIT_AS) == bounds
+    assert isinstance(engine.pool, QueuePool)
+    assert engine.pool.checkedout() == 0
+    engine.dispose()
 
 
 @pytest.mark.parametrize("setting", ["local", "session"])
