@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.temporary import use_memory
+
 ROOT = Path(__file__).parents[1]
+
+use_memory()  # before xdist starts its processes, and before anything makes a temporary file
 
 # Prefect's telemetry waits for DNS on a machine without internet. To be set before Prefect is imported.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

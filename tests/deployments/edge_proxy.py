@@ -87,8 +87,15 @@ def _client(certificate: str | None = None) -> httpx.Client:
 
 
 def _ask(client: httpx.Client, url: str, method: str, password: str | None, **options: Any) -> httpx.Response:
+    """A busy server on SQLite may answer 503, which is retried, as Prefect's own clients do."""
     user, _, secret = (password or "").partition(":")
-    return client.request(method, url, auth=(user, secret) if password else None, **options)
+    auth = (user, secret) if password else None
+    for _ in range(9):
+        answer = client.request(method, url, auth=auth, **options)
+        if answer.status_code != 503:
+            return answer
+        time.sleep(1)
+    return client.request(method, url, auth=auth, **options)
 
 
 @contextmanager

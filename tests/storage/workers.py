@@ -1,5 +1,6 @@
 """Functions that the tests of exactly-once run and kill in separate processes. No tests."""
 
+import signal
 import time
 
 from sqlalchemy import Engine, text, update
@@ -22,6 +23,7 @@ def migrate_it(url: str) -> None:
 
 def work(url: str, batch_id: int, owner: str, naive: bool) -> None:
     """Claim, work for a while, commit, until killed."""
+    signal.alarm(60)  # its end where the test itself is killed
     engine = open_database(url)
     commit = _commit_naively if naive else _commit
     while True:

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 
 from storage.ledger.messages import Message, queue
 from storage.sql.database import open_database, writing
@@ -12,6 +13,7 @@ from tasks.site.settings import read_settings
 
 def tell_until_killed(environment: dict[str, str], name: str) -> None:
     """Add three events and tell them, then the next three."""
+    signal.alarm(60)  # its end where the test itself is killed
     os.environ.update(environment)
     read_settings.cache_clear()
     settings = read_settings()
