@@ -16,7 +16,7 @@ from deployments.cli import main
 from models.types import KEYPOINT_NAMES, Classifications, Poses
 from storage.ledger.commit import commit_segment
 from storage.sql.browse.marks import set_mark
-from storage.sql.catalogue import record_file, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.database import open_database, writing
 from storage.sql.query import query
 from storage.sql.questions import QUESTIONS
@@ -26,7 +26,7 @@ from tasks.analysis.events import make_events
 from tasks.analysis.recordings import arrange
 from tasks.site.settings import OTHERS, Settings
 from tasks.site_file.spec import SiteFile
-from tests.storage.samples import make_model, make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_model, make_report, make_video, must_claim, planned_batch, record_file
 
 ROOT = Path(__file__).parents[1]
 # Decisions and the changelog mention former commands and files.

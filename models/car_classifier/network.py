@@ -141,7 +141,3 @@ def _prefixes(backbone: Backbone) -> list[tuple[str, ...]]:
         return [(f"conv_dw_{block}_", f"conv_pw_{block}_") for block in range(1, BLOCKS[backbone] + 1)]
     stages = {2: 3, 3: 4, 4: 6, 5: 3}  # ResNet50: blocks of each stage (He et al. 2015, table 1)
     return [(f"conv{stage}_block{block}_",) for stage, count in stages.items() for block in range(1, count + 1)]
-
-
-def trainable_count(network: Any) -> int:
-    return sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)

@@ -66,10 +66,6 @@ def render_batch(plan: FeedPlan, number: int, into: FrameBatch) -> None:
         into.people[row, : len(people.keypoints), :, 2] = people.visibility
 
 
-def empty_batch(plan: FeedPlan) -> FrameBatch:
-    return FrameBatch(np.zeros(plan.image_shape, np.uint8), np.zeros(plan.people_shape, np.float32))
-
-
 def _view(memory: SharedMemory, plan: FeedPlan, slot: int) -> FrameBatch:
     start = slot * plan.slot_bytes
     images: NDArray[np.uint8] = np.ndarray(plan.image_shape, np.uint8, memory.buf, start)

@@ -49,11 +49,6 @@ class Actor:
         if self.action not in ACTIONS:
             raise ValueError(f"The action is {self.action!r}. Give one of {', '.join(ACTIONS)}.")
 
-    def acts(self, t_s: float) -> bool:
-        """Return whether the action is on at this time."""
-        until = 1e9 if self.action == "fall" else self.acts_until_s
-        return self.enters_s <= t_s < self.leaves_s and self.acts_from_s <= t_s < until
-
 
 @dataclass(frozen=True)
 class Camera:

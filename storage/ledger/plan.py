@@ -17,31 +17,26 @@ from storage.sql.database import reading, writing
 from storage.sql.tables import segments, videos
 
 
-def plan_video(engine: Engine, video_id: int, model_version_id: int, plan: Sequence[Segment]) -> int:
-    """Add the video's missing segments to the ledger. Returns the number of new ones.
-
-    Planned segments stay as they are: a plan with other lengths fills holes (after a rebuild from results) and
-    adds nothing to a video without holes. Raises ValueError unless the segments then tile the video exactly.
-    """
-    with writing(engine) as connection:
-        return _plan(connection, video_id, model_version_id, plan)
-
-
 def enter_video(
     engine: Engine, file: RecordedFile, video: Video, model_version_id: int, plan: Sequence[Segment]
 ) -> int:
-    """Register the video of a file, plan its segments as plan_video does, and record the file, in one transaction.
+    """Register the video of a file, plan its segments, and record the file, in one transaction.
 
     A commit waits for the disk, which on an SD card takes longer than the rest. Returns the video's id.
     """
     with writing(engine) as connection:
         video_id = video_id_of(connection, video)
-        _plan(connection, video_id, model_version_id, plan)
+        plan_segments(connection, video_id, model_version_id, plan)
         file_is_video(connection, file, video_id)
         return video_id
 
 
-def _plan(connection: Connection, video_id: int, model_version_id: int, plan: Sequence[Segment]) -> int:
+def plan_segments(connection: Connection, video_id: int, model_version_id: int, plan: Sequence[Segment]) -> int:
+    """Add the video's missing segments to the ledger. Returns the number of new ones.
+
+    Planned segments stay as they are: a plan with other lengths fills holes (after a rebuild from results) and
+    adds nothing to a video without holes. Raises ValueError unless the segments then tile the video exactly.
+    """
     frames = lock_video(connection, video_id)
     known = planned_ranges(connection, video_id, model_version_id)
     holes = _holes(known, frames)

@@ -97,13 +97,8 @@ class ArchivedVideo(NamedTuple):
     sha256: str
 
 
-def register_video(engine: Engine, video: Video) -> int:
-    """Register a video. Returns its id, the same for the same bytes."""
-    with writing(engine) as connection:
-        return video_id_of(connection, video)
-
-
 def video_id_of(connection: Connection, video: Video) -> int:
+    """Register a video. Returns its id, the same for the same bytes."""
     values = {field: getattr(video, field) for field in VIDEO_FIELDS}
     _upsert(connection, videos, values | {"probed_at": database_now()}, unique=("sha256",), changes={})
     mine = select(videos.c.video_id).where(videos.c.sha256 == video.sha256)
@@ -142,31 +137,14 @@ def read_geometry(engine: Engine, video_id: int) -> DisplayGeometry:
         return geometry_of_rows(connection, video_id)
 
 
-def record_file(
-    engine: Engine,
-    archive: str,
-    key: str,
-    size_bytes: int,
-    etag: str,
-    *,
-    video_id: int | None = None,
-    reason: str | None = None,
-    retry: bool = False,
-) -> None:
-    """Record that a file was read just now, in place of its former record.
+def record_unreadable(engine: Engine, file: RecordedFile, reason: str, *, retry: bool = False) -> None:
+    """Record that a file was read just now and why it cannot be processed, in place of its former record.
 
-    video_id, reason: its video, or the reason why it cannot be processed
     retry: the reason may pass without a change of the file, so each batch reads it again
     """
-    if (video_id is None) == (reason is None):
-        raise ValueError(f"{key!r} has video_id {video_id} and reason {reason!r}. Give exactly one of them.")
+    kept = func.coalesce(archive_files.c.video_id, archive_files.c.former_video_id)
     with writing(engine) as connection:
-        if video_id is not None:
-            file_is_video(connection, RecordedFile(archive, key, size_bytes, etag), video_id)
-            return
-        kept = func.coalesce(archive_files.c.video_id, archive_files.c.former_video_id)
-        found = {"video_id": None, "reason": reason and storable(reason), "retry": retry}
-        _record(connection, RecordedFile(archive, key, size_bytes, etag), found, kept)
+        _record(connection, file, {"video_id": None, "reason": storable(reason), "retry": retry}, kept)
 
 
 def file_is_video(connection: Connection, file: RecordedFile, video_id: int) -> None:

@@ -372,6 +372,5 @@ def _postpone(night: Night, entry: Entry, reason: str, listing: ArchiveListing) 
 
 def _quarantine(night: Night, entry: Entry, reason: str, *, retry: bool) -> None:
     log.warning("%s is quarantined: %s", entry.key, reason)
-    catalogue.record_file(
-        night.site.engine, night.location, entry.key, entry.size_bytes, entry.etag, reason=reason, retry=retry
-    )
+    file = catalogue.RecordedFile(night.location, entry.key, entry.size_bytes, entry.etag)
+    catalogue.record_unreadable(night.site.engine, file, reason, retry=retry)

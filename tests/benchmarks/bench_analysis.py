@@ -21,12 +21,12 @@ from sqlalchemy import Engine
 from models.types import Poses
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import claim
-from storage.sql.catalogue import record_file, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.database import migrate, open_database
 from storage.sql.query import query
 from tasks.analysis.due import analyse_history
 from tests.servers_postgres import running_postgres
-from tests.storage.samples import make_report, make_video, planned_batch
+from tests.storage.samples import make_report, make_video, planned_batch, record_file
 from tests.storage.walkers import BODY, FPS, LENGTH_PX, walkers
 
 PEOPLE, MINUTE = 4, 60 * FPS

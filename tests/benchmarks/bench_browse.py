@@ -28,7 +28,7 @@ from storage.ledger.leases import claim
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
 from storage.sql.browse.read_only import open_read_only
 from storage.sql.browse.videos import stored_video
-from storage.sql.catalogue import record_file, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.database import migrate, open_database, writing
 from storage.sql.tables import motion
 from storage.track_rows import MOTION_HEAD, MOTION_VALUES, POSE_TRACKS, TRACKS, MotionRecords
@@ -39,7 +39,7 @@ from tasks.site.stores import artifact_store
 from tests.benchmarks.people import generated_people
 from tests.servers_postgres import running_postgres
 from tests.storage.many_videos import COPIES
-from tests.storage.samples import make_report, make_video, planned_batch
+from tests.storage.samples import make_report, make_video, planned_batch, record_file
 
 FPS, SECONDS, LENGTH = 30, 3600, 3600
 OTHER_FRAMES, TRACK_FRAMES = 100_000, 1000  # of each other video; person-frames of each of its tracks

@@ -20,7 +20,7 @@ from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import claim
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
-from storage.sql.catalogue import record_file, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.clock import database_now
 from storage.sql.database import migrate, open_database, writing
 from storage.sql.tables import analyses, recording_videos, recordings
@@ -29,7 +29,7 @@ from tests.benchmarks.people import generated_people
 from tests.deployments.browse.conftest import client_of, open_browse
 from tests.servers_postgres import running_postgres
 from tests.storage.many_videos import key_of, multiply
-from tests.storage.samples import make_report, make_video, planned_batch
+from tests.storage.samples import make_report, make_video, planned_batch, record_file
 
 FPS, FRAMES, LENGTH, PEOPLE_FRAMES = 25, 15_000, 1500, 5000
 CAMERAS, DAYS = 30, 30

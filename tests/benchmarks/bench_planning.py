@@ -19,12 +19,11 @@ from storage.ledger import assignments, batches
 from storage.ledger import leases as ledger
 from storage.ledger.batches import expect_segments, start_batch
 from storage.ledger.commit import load_result
-from storage.ledger.plan import plan_video
 from storage.parquet import Result
-from storage.sql.catalogue import register_model, register_video
+from storage.sql.catalogue import register_model
 from storage.sql.database import migrate, open_database
 from tests.servers_postgres import running_postgres
-from tests.storage.samples import make_model, make_report
+from tests.storage.samples import make_model, make_report, plan_video, register_video
 
 VIDEOS, SEGMENTS_A_VIDEO, SEGMENT_FRAMES = 1000, 100, 1800
 ROUNDS = 30

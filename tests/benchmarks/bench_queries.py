@@ -14,12 +14,12 @@ from sqlalchemy import Engine, text
 from models.types import Poses, Segment
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import claim
-from storage.sql.catalogue import record_file, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.database import migrate, open_database, writing
 from storage.sql.query import query
 from tests.benchmarks.people import generated_people
 from tests.servers_postgres import running_postgres
-from tests.storage.samples import make_report, make_video, planned_batch
+from tests.storage.samples import make_report, make_video, planned_batch, record_file
 from tests.test_readme import QUERIES
 
 FRAMES, LENGTH, FPS = 100_000, 12_500, 25

@@ -34,14 +34,22 @@ from storage.ledger.commit import commit_segment
 from storage.ledger.due_analyses import Due
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
 from storage.sql.benchmarks import record_benchmark
-from storage.sql.catalogue import record_file, register_model, show_model, show_when_complete
+from storage.sql.catalogue import RecordedFile, record_unreadable, register_model, show_model, show_when_complete
 from storage.sql.database import open_database
 from storage.sql.evaluations import record_evaluation
 from storage.sql.listings import MODELS, input_size, read_listing
 from tasks.site.settings import read_settings
 from tests.servers_postgres import write_migrated
 from tests.storage.analysed import analyse_made_up
-from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import (
+    make_model,
+    make_poses,
+    make_report,
+    make_video,
+    must_claim,
+    planned_batch,
+    record_file,
+)
 from tests.storage.sql.test_benchmarks import row as benchmark
 from tests.storage.sql.test_evaluations import ONE as EVALUATED
 
@@ -76,7 +84,9 @@ def fill(engine: Engine) -> None:
     planned_batch(engine, long, length=long.frames, model=model)
     record_file(engine, "/mnt/archive/", HOSTILE[3], 9, "e", video_id=video_id)
     for key in HOSTILE:
-        record_file(engine, "/mnt/archive/" + key, key, 9, "e", reason=f"{key} holds no video stream: remove it " * 3)
+        record_unreadable(
+            engine, RecordedFile("/mnt/archive/" + key, key, 9, "e"), f"{key} holds no video stream: remove it " * 3
+        )
 
 
 @pytest.fixture

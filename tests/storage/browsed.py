@@ -12,15 +12,24 @@ from models.types import KEYPOINTS, Classifications, ModelVersion, Poses
 from storage.ledger.batches import expect_segments, start_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import quarantine_segment
-from storage.ledger.plan import plan_video
 from storage.sql.analyses import track_records
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
-from storage.sql.catalogue import record_file, register_model, register_video, show_model
+from storage.sql.catalogue import register_model, show_model
 from storage.sql.database import writing
 from storage.sql.tables import analyses, cameras, event_rows, event_runs, event_versions, recording_videos, recordings
 from storage.sql.tables import rules as rules_table
 from storage.track_rows import MOTION_HEAD, MOTION_VALUES, POSE_TRACKS, SMOOTHED_COLUMNS, TRACKS, MotionRecords
-from tests.storage.samples import cut, make_labels, make_model, make_report, make_video, must_claim
+from tests.storage.samples import (
+    cut,
+    make_labels,
+    make_model,
+    make_report,
+    make_video,
+    must_claim,
+    plan_video,
+    record_file,
+    register_video,
+)
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 FRAMES, LENGTH, FPS, FILES = 1300, 100, 25.0, 3

@@ -1,5 +1,7 @@
 """Small videos, model versions and poses for the tests of storage."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -9,8 +11,9 @@ from sqlalchemy import Engine
 from models.types import KEYPOINTS, Classifications, ModelVersion, Poses, Rows, Segment, SegmentReport, Video
 from storage.ledger.batches import expect_segments, start_batch
 from storage.ledger.leases import Claim, claim
-from storage.ledger.plan import plan_video
-from storage.sql.catalogue import register_model, register_video
+from storage.ledger.plan import plan_segments
+from storage.sql.catalogue import RecordedFile, file_is_video, register_model, video_id_of
+from storage.sql.database import writing
 
 
 def make_video(sha256: str = "a" * 64, frames: int = 100) -> Video:
@@ -56,6 +59,22 @@ def make_report(frames_done: int, undecodable: tuple[int, ...] = ()) -> SegmentR
 def cut(video: Video, length: int) -> list[Segment]:
     starts = range(0, video.frames, length)
     return [Segment(video.sha256, start, min(start + length, video.frames)) for start in starts]
+
+
+def register_video(engine: Engine, video: Video) -> int:
+    with writing(engine) as connection:
+        return video_id_of(connection, video)
+
+
+def plan_video(engine: Engine, video_id: int, model_version_id: int, plan: Sequence[Segment]) -> int:
+    with writing(engine) as connection:
+        return plan_segments(connection, video_id, model_version_id, plan)
+
+
+def record_file(engine: Engine, archive: str, key: str, size_bytes: int, etag: str, *, video_id: int) -> None:
+    """Record a file of an archive that is this video."""
+    with writing(engine) as connection:
+        file_is_video(connection, RecordedFile(archive, key, size_bytes, etag), video_id)
 
 
 def planned_batch(

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import Engine, insert, text
 
 from models.types import KEYPOINT_NAMES, CameraZone
-from storage.sql.catalogue import record_file
 from storage.sql.database import writing
 from storage.sql.tables import event_rows, event_runs, pose_tracks, poses, rules
+from tests.storage.samples import record_file
 from tests.storage.sql.events.site import FILE_S, NOW, Site, new_version, show
 
 POINTS = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))

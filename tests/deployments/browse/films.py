@@ -10,10 +10,10 @@ from selenium import webdriver
 
 from models.types import FrameIndex, Video
 from storage.objects.archive import FolderArchive
-from storage.sql.catalogue import record_file, register_video
 from storage.sql.database import open_database
 from storage.video.probe import probe_video
 from tasks.site.settings import Settings
+from tests.storage.samples import record_file, register_video
 
 SIZE = 128, 96  # of the pictures that are read back
 

@@ -13,8 +13,7 @@ from models.types import KEYPOINT_NAMES, ModelVersion, Poses, Rows, Segment, Vid
 from storage.ledger.batches import expect_segments, start_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import claim
-from storage.ledger.plan import plan_video
-from storage.sql.catalogue import record_file, register_model, register_video, show_model
+from storage.sql.catalogue import register_model, show_model
 from storage.sql.database import Database
 from storage.video.probe import probe_video
 from tasks.analysis.recordings import arrange
@@ -22,7 +21,7 @@ from tasks.site.settings import Settings
 from tasks.site.stores import archive_at
 from tests.ffmpeg import ffmpeg
 from tests.storage.analysed import analyse_all
-from tests.storage.samples import make_model, make_report
+from tests.storage.samples import make_model, make_report, plan_video, record_file, register_video
 from tests.videos import make_video
 
 SPOT = 5  # pixels from a spot's middle to its edge, as stored; its middle is a pixel

@@ -18,7 +18,6 @@ from starlette.testclient import TestClient
 
 from deployments import commands
 from deployments.cli import main
-from storage.sql.catalogue import record_file
 from storage.sql.database import migrate, open_database, reading, writing
 from storage.sql.evaluations import record_evaluation
 from storage.sql.tables import batches, messages, videos
@@ -36,6 +35,7 @@ from tasks.site.stores import artifact_store
 from tasks.site_file.notify import Notify
 from tasks.text.markdown import table_rows
 from tests.deployments.browse.conftest import client_of, open_browse
+from tests.storage.samples import record_file
 from tests.storage.sql.test_evaluations import ONE as EVALUATED
 from tests.storage.sql.test_trainings import PLAN
 from tests.tasks.notify.made_events import evaluate, night

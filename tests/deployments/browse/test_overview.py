@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from storage.ledger.batches import finish_batch
-from storage.sql.catalogue import record_file
+from storage.sql.catalogue import RecordedFile, record_unreadable
 from storage.sql.database import open_database, writing
 from tasks.browse.links import calendar_path, night_path, search_path, sql_path, video_path
 from tasks.site.owner import this_owner
@@ -124,7 +124,7 @@ def test_nothing_else_exists(client: TestClient, engine: Engine, path: str) -> N
 
 def test_a_night_tells_its_account_and_the_reasons(client: TestClient, engine: Engine) -> None:
     store(engine, [film("a.mp4", "door"), film("b.mp4", "door")])
-    record_file(engine, ARCHIVE, "broken.mp4", 1, "etag", reason="The file is truncated.")
+    record_unreadable(engine, RecordedFile(ARCHIVE, "broken.mp4", 1, "etag"), "The file is truncated.")
     with writing(engine) as connection:
         connection.execute(
             text(
@@ -178,7 +178,7 @@ def ended_owner() -> str:
 
 def test_names_are_text(client: TestClient, engine: Engine) -> None:
     store(engine, [film(f"{HOSTILE}/{HOSTILE}.mp4", HOSTILE), film(f"{HOSTILE}/b.mp4", None, None)])
-    record_file(engine, ARCHIVE, f"{HOSTILE}.bin", 1, "etag", reason=HOSTILE)
+    record_unreadable(engine, RecordedFile(ARCHIVE, f"{HOSTILE}.bin", 1, "etag"), HOSTILE)
     paths = ("/", calendar_path(camera=HOSTILE), calendar_path(archive=ARCHIVE, folder=HOSTILE), night_path(1))
     for path in (*paths, search_path(q=HOSTILE), search_path(q=f"{HOSTILE} none")):
         told = page(client, path)
@@ -204,7 +204,7 @@ def test_files_are_found_by_parts_of_names(
     client: TestClient, engine: Engine, wanted: str, found: Sequence[int]
 ) -> None:
     store(engine, [film(name, "door") for name in NAMES[:2]])
-    record_file(engine, ARCHIVE, NAMES[2], 1, "etag", reason="It is empty.")
+    record_unreadable(engine, RecordedFile(ARCHIVE, NAMES[2], 1, "etag"), "It is empty.")
     told = words(page(client, search_path(q=wanted)))
     assert [name for name in NAMES if name in told] == [NAMES[each] for each in found]
     assert ("Nothing is called" in told) == (not found and bool(wanted.strip("\0 ")))

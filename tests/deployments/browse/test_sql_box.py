@@ -25,14 +25,13 @@ from deployments.browse.sql_box.process import QueryProcesses, unless_gone
 from deployments.browse.sql_box.request import QueryFailed, QueryRequest
 from models.types import NightjarError
 from storage.sql.browse.places import videos_of_name
-from storage.sql.catalogue import record_file, register_video
 from storage.sql.database import DatabaseError, open_database
 from storage.sql.query import QueryLimits, query
 from tasks.browse.row_links import RowLinks
 from tasks.site.settings import Settings
 from tests.deployments.browse.conftest import client_of, open_browse, state_of
 from tests.deployments.browse.falls import HOSTILE, contents, recorded_falls
-from tests.storage.samples import make_video
+from tests.storage.samples import make_video, record_file, register_video
 
 HOSTILE_STATEMENTS = [
     "DELETE FROM videos",

@@ -1,11 +1,12 @@
 """The classifier's networks: trainable parameters, ResNet50's input, unfrozen blocks."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from models.car_classifier.network import Base, build_base, build_head, join, trainable_count, unfreeze
+from models.car_classifier.network import Base, build_base, build_head, join, unfreeze
 from models.car_classifier.params import PRESETS, WEIGHTS_URL, FinetuneError, FinetuneParams
 from models.heavy.tensorflow import keras
 
@@ -20,6 +21,10 @@ def resnet() -> Base:
 def mobilenet() -> Base:
     """MobileNet 0.25 with random weights."""
     return build_base("mobilenet_0_25", None, 3)
+
+
+def trainable_count(network: Any) -> int:
+    return sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -15,7 +15,7 @@ from models.conversion.tfjs import load_graph_model, read_weights
 from models.decoders.posenet import DecodeParams, cell_origin_px, decode_poses
 from models.decoders.skeleton import PART_CHAIN
 from models.demo_model.accuracy import measure, render_test_set
-from models.demo_model.feed import FeedPlan, FrameFeed, empty_batch, render_batch
+from models.demo_model.feed import FeedPlan, FrameBatch, FrameFeed, render_batch
 from models.demo_model.network import losses, make_targets, run_network
 from models.demo_model.params import Stage, TrainingError, TrainParams
 from models.demo_model.train import (
@@ -41,6 +41,10 @@ TINY = TrainParams(
 )
 EVEN = np.ones(17, np.float32)
 RADIUS = 16.0
+
+
+def empty_batch(plan: FeedPlan) -> FrameBatch:
+    return FrameBatch(np.zeros(plan.image_shape, np.uint8), np.zeros(plan.people_shape, np.float32))
 
 
 def two_people() -> np.ndarray:

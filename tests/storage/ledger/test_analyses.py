@@ -11,7 +11,7 @@ from storage.ledger.commit import commit_segment
 from storage.ledger.due_analyses import Due
 from storage.ledger.leases import quarantine_segment
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
-from storage.sql.catalogue import record_file, register_video, show_model, supersede
+from storage.sql.catalogue import show_model, supersede
 from storage.sql.database import _alembic_config, migrate, writing
 from storage.sql.query import query
 from storage.sql.tables import analyses as analyses_table
@@ -26,6 +26,8 @@ from tests.storage.samples import (
     make_video,
     must_claim,
     planned_batch,
+    record_file,
+    register_video,
 )
 
 LEASE_S = 60.0

@@ -12,7 +12,6 @@ from sqlalchemy import Engine, select, text
 from models.types import Poses, Segment
 from storage.ledger.commit import commit_segment, load_result
 from storage.ledger.leases import claim, release
-from storage.ledger.plan import plan_video
 from storage.parquet import Result
 from storage.sql.catalogue import register_model
 from storage.sql.database import DatabaseError
@@ -27,6 +26,7 @@ from tests.storage.samples import (
     make_report,
     make_video,
     must_claim,
+    plan_video,
     planned_batch,
     poses_of,
 )

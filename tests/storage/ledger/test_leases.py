@@ -20,8 +20,8 @@ from storage.ledger.batches import (
 )
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import MAX_TRIES, claim, quarantine_segment, release, renew
-from storage.ledger.plan import enter_video, plan_video
-from storage.sql.catalogue import RecordedFile, known_file, record_file, register_model, register_video
+from storage.ledger.plan import enter_video
+from storage.sql.catalogue import RecordedFile, known_file, register_model
 from storage.sql.database import DatabaseError
 from storage.sql.query import query
 from storage.sql.result_rows import read_poses
@@ -34,7 +34,10 @@ from tests.storage.samples import (
     make_report,
     make_video,
     must_claim,
+    plan_video,
     planned_batch,
+    record_file,
+    register_video,
 )
 
 EXPIRED_S = -1.0  # a lease that ended a second ago, so that no test has to wait

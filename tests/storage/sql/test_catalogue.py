@@ -4,14 +4,13 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from sqlalchemy import Engine, select
 
 from storage.ledger.batches import expect_segments, start_batch
 from storage.ledger.commit import commit_segment
-from storage.ledger.plan import plan_video
 from storage.sql.catalogue import (
     IgnoredFile,
+    RecordedFile,
     ShownModel,
     find_model,
     former_video,
@@ -21,10 +20,9 @@ from storage.sql.catalogue import (
     mark_gone,
     mark_seen,
     read_shown,
-    record_file,
     record_ignored,
+    record_unreadable,
     register_model,
-    register_video,
     show_model,
     show_when_complete,
     supersede,
@@ -32,7 +30,18 @@ from storage.sql.catalogue import (
 from storage.sql.query import query
 from storage.sql.tables import archive_files, shown_models
 from storage.video.coded_film import CodedFilm
-from tests.storage.samples import cut, make_model, make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import (
+    cut,
+    make_model,
+    make_poses,
+    make_report,
+    make_video,
+    must_claim,
+    plan_video,
+    planned_batch,
+    record_file,
+    register_video,
+)
 
 
 def test_a_renamed_copy_is_the_same_video(engine: Engine) -> None:
@@ -44,18 +53,16 @@ def test_a_renamed_copy_is_the_same_video(engine: Engine) -> None:
 def test_files_are_recognised_by_the_last_read(engine: Engine) -> None:
     video_id = register_video(engine, make_video())
     ugly = "a'b\"\n../\udcff.mp4"
-    record_file(engine, "archive/", ugly, 1, "e1", reason="no\x00thing")
-    record_file(engine, "archive/", "a.mp4", 1, "e1", reason="truncated")
+    record_unreadable(engine, RecordedFile("archive/", ugly, 1, "e1"), "no\x00thing")
+    record_unreadable(engine, RecordedFile("archive/", "a.mp4", 1, "e1"), "truncated")
     record_file(engine, "archive/", "a.mp4", 2, "e2", video_id=video_id)
-    record_file(engine, "archive/", "c.mp4", 1, "e1", reason="no permission", retry=True)
+    record_unreadable(engine, RecordedFile("archive/", "c.mp4", 1, "e1"), "no permission", retry=True)
     record_file(engine, "other/", "a.mp4", 3, "e3", video_id=video_id)
     assert known_files(engine, "archive/") == {
         "a.mp4": (2, "e2", video_id, None, False, None, False),
         "a'b\"\n../\\udcff.mp4": (1, "e1", None, "no\\0thing", False, None, False),
         "c.mp4": (1, "e1", None, "no permission", True, None, False),
     }
-    with pytest.raises(ValueError, match="exactly one"):
-        record_file(engine, "archive/", "b.mp4", 1, "e")
 
 
 def shown_names(engine: Engine) -> list[tuple[Any, ...]]:
@@ -81,7 +88,7 @@ def test_views_use_the_current_name_of_a_video(engine: Engine) -> None:
 
 
 def test_missing_files_are_not_in_quarantine(engine: Engine) -> None:
-    record_file(engine, "archive/", "bad.mp4", 1, "e", reason="no video stream")
+    record_unreadable(engine, RecordedFile("archive/", "bad.mp4", 1, "e"), "no video stream")
     assert len(list(query(engine, "SELECT * FROM quarantine")[1])) == 1
     mark_gone(engine, "archive/", ["bad.mp4"])
     assert list(query(engine, "SELECT * FROM quarantine")[1]) == []
@@ -123,19 +130,19 @@ def test_a_refused_file_keeps_its_former_video(engine: Engine) -> None:
     assert former_video(engine, "archive/", "a.flv") is None
     record_file(engine, "archive/", "a.flv", 1, "e1", video_id=first)
     for etag in ("e2", "e3"):
-        record_file(engine, "archive/", "a.flv", 2, etag, reason="truncated")
+        record_unreadable(engine, RecordedFile("archive/", "a.flv", 2, etag), "truncated")
         assert former_video(engine, "archive/", "a.flv") == (first, "a" * 64, 1234, CodedFilm(9, "c" * 64))
     second = register_video(engine, make_video("b" * 64))
     record_file(engine, "archive/", "a.flv", 3, "e4", video_id=second)
     assert former_video(engine, "archive/", "a.flv") == (second, "b" * 64, 1234, None)
     assert known_files(engine, "archive/")["a.flv"].former_video_id is None
-    record_file(engine, "archive/", "b.flv", 1, "e1", reason="truncated")
+    record_unreadable(engine, RecordedFile("archive/", "b.flv", 1, "e1"), "truncated")
     assert former_video(engine, "archive/", "b.flv") is None
 
 
 def test_a_missing_file_keeps_its_date(engine: Engine) -> None:
     for key in ("stays", "gone"):
-        record_file(engine, "archive/", key, 1, "e", reason="empty")
+        record_unreadable(engine, RecordedFile("archive/", key, 1, "e"), "empty")
     time.sleep(0.01)
     mark_seen(engine, "archive/", ["stays", "never heard of"])
     with engine.connect() as connection:

@@ -9,11 +9,10 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event, make_url, text
 
-from storage.sql.catalogue import register_video
 from storage.sql.database import DatabaseError, check, migrate, open_database, reading, writing
 from storage.sql.query import query
 from tests.servers_postgres import free_port
-from tests.storage.samples import make_video
+from tests.storage.samples import make_video, register_video
 
 
 def assert_tells_no_password(error: BaseException, password: str) -> None:

@@ -20,7 +20,7 @@ from storage.ledger.commit import commit_segment, load_result
 from storage.ledger.leases import claim
 from storage.parquet import METADATA_KEY, Result, ResultError, decode_result, encode_result
 from storage.rows import check_rows
-from storage.sql.catalogue import record_file, show_when_complete
+from storage.sql.catalogue import show_when_complete
 from storage.sql.label_settings import LabelSettings, read_label_settings, set_label_settings
 from storage.sql.query import query
 from storage.sql.result_rows import read_labels
@@ -33,6 +33,7 @@ from tests.storage.samples import (
     make_video,
     must_claim,
     planned_batch,
+    record_file,
 )
 
 VIDEO = make_video(frames=100)

@@ -17,14 +17,23 @@ from sqlalchemy import Connection, Engine, inspect, text
 from storage.ledger.batches import finish_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import quarantine_segment
-from storage.sql.catalogue import record_file, register_model, register_video, show_when_complete
+from storage.sql.catalogue import RecordedFile, record_unreadable, register_model, show_when_complete
 from storage.sql.database import DatabaseError, _alembic_config, check, migrate, open_database, writing
 from storage.sql.evaluations import find_evaluation, record_evaluation
 from storage.sql.query import query
 from storage.sql.tables import metadata
 from storage.sql.views import drop_views, view_queries
 from tests.storage.older_database import make_older
-from tests.storage.samples import make_model, make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import (
+    make_model,
+    make_poses,
+    make_report,
+    make_video,
+    must_claim,
+    planned_batch,
+    record_file,
+    register_video,
+)
 from tests.storage.sql.test_evaluations import ONE as EVALUATED
 from tests.storage.workers import migrate_it
 
@@ -199,7 +208,7 @@ def fill(engine: Engine) -> None:
     record_file(engine, "archive/", "été.mp4", 1234, "e1", video_id=video_id)
     record_file(engine, "archive/", "Zoo.mp4", 1234, "e1", video_id=video_id)
     record_file(engine, "archive/", "b.mp4", 1234, "e2", video_id=other)
-    record_file(engine, "archive/", "bad.mp4", 9, "e3", reason="no video stream")
+    record_unreadable(engine, RecordedFile("archive/", "bad.mp4", 9, "e3"), "no video stream")
     show_when_complete(engine, "pose", model_version_id)
     commit_segment(engine, must_claim(engine, batch_id), make_poses(0, 19), make_report(19, (19,)))
     quarantine_segment(engine, must_claim(engine, batch_id), "rotten")

@@ -16,12 +16,12 @@ from storage.ledger.account import read_batch, read_crowds, read_devices, read_n
 from storage.ledger.batches import count_segments, expect_segments, finish_batch, start_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.due_analyses import awaiting
-from storage.sql.catalogue import mark_gone, mark_seen, record_file, show_model
+from storage.sql.catalogue import mark_gone, mark_seen, show_model
 from storage.sql.database import open_database, reading
 from tests.servers_postgres import write_migrated
 from tests.storage.analysed import analyse_all
 from tests.storage.many_videos import key_of, multiply
-from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch, record_file
 
 SMALL, LARGE = 300, 3000
 STEP = 100  # instructions of SQLite's virtual machine

@@ -15,12 +15,12 @@ from psycopg import sql
 from sqlalchemy import BigInteger, Engine, literal, make_url, select, text
 
 from storage.ledger.commit import commit_segment
-from storage.sql.catalogue import record_file
+from storage.sql.catalogue import RecordedFile, record_unreadable
 from storage.sql.database import DatabaseError, migrate, open_database, reading, writing
 from storage.sql.query import query
 from storage.sql.tables import poses
 from tests.servers_pgbouncer import running_pgbouncer
-from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch, record_file
 
 # Settings that a role, a database or another client of the same pooler may have made; each has an effect.
 HOSTILE = {
@@ -143,7 +143,7 @@ def test_a_sqlite_file_in_another_unicode_encoding_works(tmp_path: Path, encodin
         wide.execute(f"PRAGMA encoding = '{encoding}'")
         wide.execute("CREATE TABLE other (x)")
     with opened(f"sqlite:///{tmp_path}/wide.sqlite") as engine:
-        record_file(engine, "archive/", "日本ü.mp4", 1, "e", reason="ß")
+        record_unreadable(engine, RecordedFile("archive/", "日本ü.mp4", 1, "e"), "ß")
         assert list(query(engine, "SELECT key, reason FROM archive_files")[1]) == [("日本ü.mp4", "ß")]
 
 

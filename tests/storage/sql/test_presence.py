@@ -11,10 +11,9 @@ from models.types import KEYPOINTS, Poses, Video
 from storage.ledger.batches import expect_segments, start_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import quarantine_segment
-from storage.ledger.plan import plan_video
-from storage.sql.catalogue import register_model, register_video, show_model
+from storage.sql.catalogue import register_model, show_model
 from storage.sql.query import query
-from tests.storage.samples import cut, make_model, make_report, make_video, must_claim
+from tests.storage.samples import cut, make_model, make_report, make_video, must_claim, plan_video, register_video
 
 LENGTH = 40  # frames per segment
 NOT_LOOKED_AT = {"x": "undecodable", "q": "quarantined", "-": "not_done"}

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine, update
 
 from storage.ledger.recordings import FilmedVideo
-from storage.sql.catalogue import record_file, register_video
 from storage.sql.database import writing
 from storage.sql.query import query
 from storage.sql.tables import archive_files
-from tests.storage.samples import make_video
+from tests.storage.samples import make_video, record_file, register_video
 
 MIDNIGHT = datetime(2026, 11, 23, tzinfo=UTC)
 FRAMES_PER_S = 25

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, update
 from models.types import Poses
 from storage.ledger import analysis_claims, chain, due_analyses
 from storage.ledger.commit import commit_segment
-from storage.sql.catalogue import record_file, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.database import open_database, writing
 from storage.sql.query import query
 from storage.sql.tables import analyses as table
@@ -20,7 +20,7 @@ from storage.sql.tables import archive_files, segments
 from tasks.analysis.due import analyse_history, analyse_night
 from tasks.analysis.recordings import arrange
 from tests.servers_postgres import write_migrated
-from tests.storage.samples import make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_report, make_video, must_claim, planned_batch, record_file
 from tests.storage.walkers import walkers
 from tests.tasks.analysis.filmed import MIDNIGHT
 

@@ -12,7 +12,7 @@ from models.types import Poses
 from storage.ledger import analysis_claims
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import quarantine_segment
-from storage.sql.catalogue import record_file, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.database import writing
 from storage.sql.query import query
 from storage.sql.tables import segments
@@ -20,7 +20,7 @@ from tasks.analysis.analyse import analyse
 from tasks.analysis.due import analyse_history, analyse_night, outcome
 from tasks.analysis.params import AnalysisParams
 from tasks.analysis.wanted import is_analysis_due, wanted_params
-from tests.storage.samples import make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_report, make_video, must_claim, planned_batch, record_file
 from tests.storage.walkers import walkers
 
 FRAMES, LEASE_S = 300, 60.0

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, event, insert, text
 
 from storage.sql.analyses.places import store_creation_time
-from storage.sql.catalogue import record_file, register_video
+from storage.sql.catalogue import RecordedFile, record_unreadable
 from storage.sql.clock import database_now
 from storage.sql.database import reading, writing
 from storage.sql.tables import archive_files
@@ -20,7 +20,7 @@ from tasks.site.site import Site
 from tasks.site_file.clock import NOT_READ
 from tasks.site_file.load import parse_site_file
 from tasks.site_file.spec import SiteFile
-from tests.storage.samples import make_video
+from tests.storage.samples import make_video, record_file, register_video
 
 FRIGATE = "[[cameras]]\nfiles = 'rec/**'\nlayout = 'frigate'\n"
 PHONE = "[[cameras]]\nname = 'phone'\nfiles = 'phone/*'\nlayout = ['android', 'iphone']\n"
@@ -84,7 +84,7 @@ def test_unchanged_files_are_not_written(engine: Engine) -> None:
         created_s=1e9 + 0.123456,
         created_read=True,
     )
-    record_file(engine, "/a", "phone/VID_20260301_231407.mp4", 1, "etag", reason="It is damaged.")
+    record_unreadable(engine, RecordedFile("/a", "phone/VID_20260301_231407.mp4", 1, "etag"), "It is damaged.")
     place_files(engine, site(FRIGATE + PHONE))
     before, said = places(engine), statements(engine)
     place_files(engine, site(FRIGATE + PHONE))

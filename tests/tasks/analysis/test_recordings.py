@@ -19,7 +19,7 @@ from storage.ledger.recordings import (
     read_recordings,
     store,
 )
-from storage.sql.catalogue import mark_gone, record_file, supersede
+from storage.sql.catalogue import RecordedFile, mark_gone, record_unreadable, supersede
 from storage.sql.query import query
 from tasks.analysis import recordings
 from tasks.analysis.recordings import arrange, plan_recordings, rearrangements, utc_offsets
@@ -237,7 +237,7 @@ def test_files_that_are_removed_stay_and_superseded_ones_go(engine: Engine) -> N
 
 def test_a_video_of_no_file_is_a_recording(engine: Engine) -> None:
     add_file(engine, filmed(1, 0))
-    record_file(engine, "archive/", "door/00000001.mp4", 1, "other", reason="rotten")
+    record_unreadable(engine, RecordedFile("archive/", "door/00000001.mp4", 1, "other"), "rotten")
     arrange(engine, GAP_S)
     assert stored(engine) == [(None, ["1"])]
 

@@ -21,7 +21,6 @@ from storage.ledger.batches import expect_segments, finish_batch
 from storage.ledger.commit import commit_segment
 from storage.ledger.leases import quarantine_segment, release
 from storage.objects.artifacts import FolderArtifacts
-from storage.sql.catalogue import record_file
 from storage.sql.database import DatabaseError
 from tasks.batch.account import (
     Account,
@@ -42,7 +41,7 @@ from tasks.site.site import Site
 from tasks.text.markdown import markdown_table
 from tasks.text.wording import deviation, duration
 from tests.storage.analysed import analyse_all
-from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch, record_file
 from tests.tasks.nights import CPU, STICK, commit, do, set_times
 
 

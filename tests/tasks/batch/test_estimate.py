@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from storage.ledger.batches import expect_segments, finish_batch, start_batch
-from storage.ledger.plan import plan_video
 from storage.ledger.speeds import Overhead, WorkerSpeed, measured_overhead, measured_speeds
 from tasks.batch.estimate import Work, Worker, estimate, named_device
-from tests.storage.samples import cut, make_video, planned_batch
+from tests.storage.samples import cut, make_video, plan_video, planned_batch
 from tests.tasks.nights import CPU, STICK, do, set_times
 
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)

@@ -16,7 +16,7 @@ from storage.ledger.plan import frames_done_in, videos_done
 from storage.objects.archive import canonical
 from storage.sql.analyses.shown_tracks import analysis_identity
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
-from storage.sql.catalogue import mark_gone, record_file, show_model
+from storage.sql.catalogue import mark_gone, show_model
 from storage.video.frames import read_frames
 from storage.video.probe import probe_video
 from tasks.batch import overlays
@@ -28,7 +28,7 @@ from tasks.site.site import Site, open_site
 from tasks.text.progress import FrameProgress
 from tests.servers_postgres import write_migrated
 from tests.storage.analysed import analyse_made_up
-from tests.storage.samples import make_report, must_claim, planned_batch
+from tests.storage.samples import make_report, must_claim, planned_batch, record_file
 from tests.videos import make_video
 
 pytestmark = pytest.mark.usefixtures("forked_sandboxes")

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from models.types import NightjarError
 from storage.ledger.commit import commit_segment
 from storage.sql.browse.videos import StoredVideo, stored_video
-from storage.sql.catalogue import record_file, register_video, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.database import open_database, writing
 from storage.sql.tables import videos
 from storage.video.probe import probe_video
@@ -31,7 +31,7 @@ from tests.deployments.browse.conftest import client_of, open_browse
 from tests.deployments.browse.test_data import decoded
 from tests.ffmpeg import ffprobe
 from tests.servers_postgres import write_migrated
-from tests.storage.samples import make_poses, make_report, must_claim, planned_batch
+from tests.storage.samples import make_poses, make_report, must_claim, planned_batch, record_file, register_video
 from tests.storage.samples import make_video as made_up
 from tests.videos import make_video
 

@@ -10,12 +10,12 @@ from models.types import KEYPOINT_NAMES, Poses
 from storage.ledger.commit import commit_segment
 from storage.sql.analyses import track_records
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
-from storage.sql.catalogue import record_file, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.clock import database_now
 from storage.sql.database import writing
 from storage.sql.tables import analyses, recording_videos, recordings
 from storage.track_rows import MOTION_HEAD, MOTION_VALUES, POSE_TRACKS, MotionRecords
-from tests.storage.samples import make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_report, make_video, must_claim, planned_batch, record_file
 from tests.storage.walkers import BODY
 
 FPS = 25

@@ -16,13 +16,13 @@ from deployments.cli import main
 from models.drawing.zones import draw_zones
 from models.types import CameraZone
 from storage.objects.archive import canonical
-from storage.sql.catalogue import record_file, register_video
 from storage.sql.database import writing
 from storage.sql.tables import archive_files
 from storage.video.probe import probe_video
 from tasks.site.settings import read_settings
 from tasks.site.site import open_site
 from tests.servers_postgres import write_migrated
+from tests.storage.samples import record_file, register_video
 from tests.videos import make_video
 
 pytestmark = pytest.mark.usefixtures("forked_sandboxes")

@@ -10,14 +10,14 @@ from sqlalchemy import Engine, text, update
 
 from storage.ledger.commit import commit_segment
 from storage.sql.analyses.local_time import TIME_PARTS_POSTGRESQL, TIME_PARTS_SQLITE
-from storage.sql.catalogue import record_file, show_model
+from storage.sql.catalogue import show_model
 from storage.sql.database import reading, writing
 from storage.sql.events.zone_views import with_times
 from storage.sql.query import query
 from storage.sql.tables import archive_files, recordings
 from tasks.analysis.recordings import arrange
 from tests.storage.analysed import analyse_all
-from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch
+from tests.storage.samples import make_poses, make_report, make_video, must_claim, planned_batch, record_file
 
 FRAMES = 100
 # Two hours of film around each change of clocks in Berlin, of which every 72nd second is a frame.

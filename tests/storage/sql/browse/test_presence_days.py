@@ -18,9 +18,9 @@ from storage.sql.analyses.places import StoredPlace, write_places
 from storage.sql.browse.cameras import FilmPlace, read_place, read_places
 from storage.sql.browse.day_videos import read_day, read_without_clock
 from storage.sql.browse.presence_days import Days, DaySums, read_days
-from storage.sql.catalogue import mark_gone, record_file, show_model
+from storage.sql.catalogue import mark_gone, show_model
 from tasks.analysis.recordings import arrange
-from tests.storage.samples import make_report, planned_batch
+from tests.storage.samples import make_report, planned_batch, record_file
 
 ARCHIVE = "archive/"
 FIRST, LAST = date(1969, 1, 1), date(2030, 12, 31)

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Engine, insert
 
 from storage.sql.browse.videos import present_files, stored_video
-from storage.sql.catalogue import mark_gone, record_file, register_video
+from storage.sql.catalogue import mark_gone
 from storage.sql.database import writing
 from storage.sql.tables import recording_videos, recordings
-from tests.storage.samples import make_video
+from tests.storage.samples import make_video, record_file, register_video
 
 START = datetime(2026, 7, 1, 21, 55, tzinfo=UTC)
 FIRST, SECOND = "ab" * 8 + "0" * 48, "ab" * 8 + "f" * 48

@@ -8,11 +8,11 @@ from sqlalchemy import Connection, Engine, insert, update
 
 from models.types import CameraZone, ZoneRows
 from storage.sql.analyses.versions import register_analysis, show_first_analysis
-from storage.sql.catalogue import register_model, register_video, show_model
+from storage.sql.catalogue import register_model, show_model
 from storage.sql.database import writing
 from storage.sql.events.zone_rows import register_zones, store_zone_rows
 from storage.sql.tables import analyses, cameras, event_runs, event_versions, recording_videos, recordings, tracks
-from tests.storage.samples import make_model, make_video
+from tests.storage.samples import make_model, make_video, register_video
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 FILE_S = 600.0
