@@ -38,12 +38,12 @@ demo: $(VENV)/.runtime  ## install, then turn a few videos into SQL rows (VIDEOS
 	$(BIN)/nightjar demo --data "$(DATA)" $(if $(VIDEOS),--videos "$(VIDEOS)")
 
 # Each file runs in one process, as its tests share servers. The slowest files come first (tests/conftest.py).
-# Three processes for two cores: a fifth of the time, tests wait for leases, polls and servers that start. Each process
+# Four processes for two cores: half of the time, tests wait for leases, polls and servers that start. Each process
 # takes up to 3 GB, with its own PostgreSQL and Prefect server.
-PROCESSES ?= 3
+PROCESSES ?= 4
 PYTEST = $(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.dev  ## install, then run all tests except the slow ones, in three processes (PROCESSES=6 for four cores)
+test: $(VENV)/.dev  ## install, then run all tests except the slow ones, in four processes (PROCESSES=8 for four cores)
 	$(PYTEST) -m "not slow"
 
 test-all: lint  ## lint, then run every test: before a merge and in CI
