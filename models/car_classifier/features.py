@@ -112,12 +112,15 @@ def _compute(base: Base, pictures: Sequence[Picture]) -> Iterator[Features]:
 
     queue.set_callback(keep)
     tensors = _decoded(pictures)
-    for begin in range(0, len(pictures), PART_PICTURES):
-        size = min(PART_PICTURES, len(pictures) - begin)
-        for row in range(size):
-            queue.start_async({0: next(tensors)[None]}, row)
-        queue.wait_all()
-        yield part[:size].copy()
+    try:
+        for begin in range(0, len(pictures), PART_PICTURES):
+            size = min(PART_PICTURES, len(pictures) - begin)
+            for row in range(size):
+                queue.start_async({0: next(tensors)[None]}, row)
+            queue.wait_all()
+            yield part[:size].copy()
+    finally:
+        queue.wait_all()  # a queue that goes while requests run corrupts memory
 
 
 def _decoded(pictures: Sequence[Picture]) -> Iterator[NDArray[np.uint8]]:

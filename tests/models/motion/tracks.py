@@ -54,6 +54,7 @@ def random_tracks(rng: np.random.Generator, frames: int, people: int, fps: float
     t_s = np.cumsum(rng.uniform(0.4, 1.6, frames) / fps + (rng.random(frames) < 0.03) * rng.uniform(0, 2, frames))
     number = np.cumsum(rng.choice([1, 1, 1, 2, 3], frames))
     seen = rng.random((frames, people)) < rng.uniform(0.5, 1)
+    seen[0, 0] = True  # without any row there is no motion
     at, person = np.nonzero(seen)
     walk = np.cumsum(rng.normal(0, 4, (frames, people, 1, 2)), axis=0)
     points = (STANDING + walk + rng.normal(0, 2, (frames, people, 17, 2)))[at, person]
