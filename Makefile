@@ -38,8 +38,8 @@ demo: $(VENV)/.runtime  ## install, then turn a few videos into SQL rows (VIDEOS
 	$(BIN)/nightjar demo --data "$(DATA)" $(if $(VIDEOS),--videos "$(VIDEOS)")
 
 # Each file runs in one process, as its tests share servers. The slowest files come first (tests/conftest.py).
-# Four processes for two cores: half of the time, tests wait for leases, polls and servers that start. Each process
-# takes up to 3 GB, with its own PostgreSQL and Prefect server.
+# Four processes for two cores, as tests also wait for leases, polls and servers that start. Each process takes up to
+# 3 GB, with its own PostgreSQL and Prefect server.
 PROCESSES ?= 4
 PYTEST = $(BIN)/pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 

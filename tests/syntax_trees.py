@@ -2,13 +2,11 @@
 
 import ast
 import gc
-from functools import cache
 from pathlib import Path
 
 
-@cache
 def syntax_tree(path: Path) -> ast.Module:
-    """Parse a module once.
+    """Parse a module.
 
     No garbage is collected meanwhile: a finalizer that logs a traceback parses, too, and Python 3.11 counts the depth
     of both together and fails (https://github.com/python/cpython/issues/106905).

@@ -90,12 +90,12 @@ def _ask(client: httpx.Client, url: str, method: str, password: str | None, **op
     """A busy server on SQLite may answer 503, which is retried, as Prefect's own clients do."""
     user, _, secret = (password or "").partition(":")
     auth = (user, secret) if password else None
-    for _ in range(9):
-        answer = client.request(method, url, auth=auth, **options)
-        if answer.status_code != 503:
-            return answer
+    deadline = time.monotonic() + 10
+    while (answer := client.request(method, url, auth=auth, **options)).status_code == 503:
+        if time.monotonic() > deadline:
+            break
         time.sleep(1)
-    return client.request(method, url, auth=auth, **options)
+    return answer
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def migrate_it(url: str) -> None:
 
 def work(url: str, batch_id: int, owner: str, naive: bool) -> None:
     """Claim, work for a while, commit, until killed."""
-    signal.alarm(60)  # its end where the test itself is killed
+    signal.alarm(300)  # its end where the test itself is killed; no test takes longer
     engine = open_database(url)
     commit = _commit_naively if naive else _commit
     while True:

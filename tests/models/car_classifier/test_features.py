@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from models.car_classifier.features import features, tensor_of
 from models.car_classifier.network import Base, build_base
 from models.car_classifier.params import FinetuneError
 from models.datasets.picture import Picture, PictureError
+from models.heavy.openvino import ov
 from models.inference.preprocess import preprocess
 from tests.models.car_pictures import make_pictures
 
@@ -78,6 +80,29 @@ def test_features_before_a_broken_picture_stay_cached(
     told = Computed()
     features(base, pictures[:11], tmp_path / "cache", told)
     assert told == [(1, 1)]
+
+
+def test_no_request_runs_when_a_picture_ends_the_work(
+    base: Base, pictures: list[Picture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the queue would go while they run, which corrupts memory."""
+    running = [0]
+
+    class CountingQueue(ov.AsyncInferQueue):  # type: ignore[misc]
+        def start_async(self, *given: Any) -> None:
+            running.append(running[-1] + 1)
+            super().start_async(*given)
+
+        def wait_all(self) -> None:
+            super().wait_all()
+            running.append(0)
+
+    monkeypatch.setattr(ov, "AsyncInferQueue", CountingQueue)
+    pictures[11].path.write_bytes(b"no picture")
+    with pytest.raises(PictureError):
+        features(base, pictures, tmp_path / "cache")
+    assert max(running) == 11
+    assert running[-1] == 0
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ def analyse_until_killed(url: str, in_the_middle: bool) -> None:
 
     in_the_middle: the process kills itself when the first rows of an analysis are written
     """
-    signal.alarm(60)  # its end where the test itself is killed
+    signal.alarm(300)  # its end where the test itself is killed; no test takes longer
     analyse.ROWS_AT_ONCE = 100
     if in_the_middle:
 

@@ -12,7 +12,7 @@ from tasks.site_file.load import parse_site_file
 
 def make_until_killed(url: str, rules: str) -> None:
     """Read few rows at a time, so that there is a middle to be killed in."""
-    signal.alarm(60)  # its end where the test itself is killed
+    signal.alarm(300)  # its end where the test itself is killed; no test takes longer
     row_source.MOST_FRAMES = 100
     engine = open_database(url)
     site_file = parse_site_file(Path("nightjar.toml"), rules)

@@ -13,7 +13,7 @@ from tasks.site.settings import read_settings
 
 def tell_until_killed(environment: dict[str, str], name: str) -> None:
     """Add three events and tell them, then the next three."""
-    signal.alarm(60)  # its end where the test itself is killed
+    signal.alarm(300)  # its end where the test itself is killed; no test takes longer
     os.environ.update(environment)
     read_settings.cache_clear()
     settings = read_settings()
