@@ -28,6 +28,7 @@ from models.types import AttemptError, VideoError
 from storage.sandbox import wire
 
 RELEASE, CLOSE = b"r", b"c"
+CPU_SIGNAL = signal.SIGPROF  # of ITIMER_PROF
 F_SETSIG = 10  # Linux, not in the fcntl module
 REQUEST = struct.Struct("<I")
 M_ARENA_MAX = -8  # glibc's malloc.h
@@ -54,6 +55,7 @@ def serve(channel_fd: int, lifeline_fd: int) -> None:
     """Answer requests until the parent has ended."""
     _die_with_parent(lifeline_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
+    signal.signal(CPU_SIGNAL, signal.SIG_DFL)  # a parent that ignores it would have made this process ignore it, too
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)  # each arena reserves 64 MB of the address space that is limited
     channel = socket.socket(fileno=channel_fd)
@@ -104,7 +106,7 @@ def _answer(channel: socket.socket, request: Request, base_bytes: int) -> int:
     """Run the request and send its outcome. Returns the address space in bytes that the loaded libraries take."""
     allowed_bytes = sys.maxsize
     try:
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        _lift_limits()
         before = _address_space_bytes()
         function = getattr(importlib.import_module(request.module), request.function)
         base_bytes += _address_space_bytes() - before
@@ -121,7 +123,7 @@ def _answer(channel: socket.socket, request: Request, base_bytes: int) -> int:
     except ConnectionError:
         os._exit(1)
     except BaseException as error:
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        _lift_limits()
         wire.send(channel, _failure(error, too_much=_peak_bytes() > allowed_bytes))
         if request.shape is not None:
             _await_close(channel)
@@ -131,14 +133,20 @@ def _answer(channel: socket.socket, request: Request, base_bytes: int) -> int:
 def _limit(request: Request, allowed_bytes: int) -> None:
     """Limit memory beyond what is loaded and CPU beyond what is used so far. At the CPU limit the kernel kills.
 
+    The timer counts the CPU of this call alone. RLIMIT_CPU would count from the start of the process, in whole seconds
+    and by another clock than getrusage, so that the limit of a late call would be wrong by all that the two differ.
+
     A decoder that is refused memory may report a damaged video and skip frames. So the kernel's limit is a quarter
     higher, and a call beyond the allowed memory is recognised by its peak, whatever its outcome.
     """
     most = allowed_bytes + request.memory_bytes // 4
     resource.setrlimit(resource.RLIMIT_AS, (most, resource.RLIM_INFINITY))
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    used_s = usage.ru_utime + usage.ru_stime
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used_s + request.cpu_s) + 1, resource.RLIM_INFINITY))
+    signal.setitimer(signal.ITIMER_PROF, request.cpu_s)
+
+
+def _lift_limits() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _peak_bytes() -> int:

@@ -28,7 +28,16 @@ from numpy.typing import NDArray
 
 from models.types import AttemptError, NightjarError, TooSlowError, VideoError
 from storage.sandbox import wire
-from storage.sandbox.child import CLOSE, RELEASE, Request, send_request, shared_slots, slot_bytes, slot_views
+from storage.sandbox.child import (
+    CLOSE,
+    CPU_SIGNAL,
+    RELEASE,
+    Request,
+    send_request,
+    shared_slots,
+    slot_bytes,
+    slot_views,
+)
 from storage.sandbox.entry_points import ENTRY_POINTS
 
 MEMORY_BYTES = 4 << 30
@@ -52,7 +61,7 @@ OWN_SIGNALS = frozenset(
         signal.SIGFPE,
         signal.SIGABRT,
         signal.SIGTRAP,
-        signal.SIGXCPU,
+        CPU_SIGNAL,
         signal.SIGSYS,
     }
 )
@@ -249,7 +258,7 @@ class Sandbox:
 
     def _death(self, cpu_s: float) -> SandboxError | SandboxKilled:
         code = self._end(patience_s=CLOSE_S)
-        if code == -signal.SIGXCPU:
+        if code == -CPU_SIGNAL:
             return SandboxError(f"The process that read this file took more than {cpu_s:g} s of CPU. {REPLACE_FILE}")
         if code < 0 and -code not in OWN_SIGNALS:
             return SandboxKilled(
