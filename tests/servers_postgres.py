@@ -65,7 +65,7 @@ def initdb(folder: Path, binary: Path, user: str | None, password: str) -> None:
 
 
 def wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120  # the machine may be busy
     while True:
         try:
             psycopg.connect(url).close()

@@ -22,7 +22,7 @@ import pytest
 
 from storage.objects.s3 import S3Options, make_client
 
-START_LIMIT_S = 30
+START_LIMIT_S = 120
 
 
 @dataclass(frozen=True)

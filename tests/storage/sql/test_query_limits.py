@@ -13,6 +13,7 @@ from storage.sql.database import DatabaseError, open_database, reading
 from storage.sql.query import SQLITE_FUNCTIONS, QueryLimitError, QueryLimits, query, superuser_warning
 
 SHORT = QueryLimits(timeout_s=0.5)
+LIMIT_S = 30.0  # on a busy machine; without its limit, each of the queries takes much longer
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
 ENDLESS = {
     "no row ever": NUMBERS + "SELECT count(*) FROM n",
@@ -29,7 +30,7 @@ def test_an_endless_query_is_ended(engine: Engine, kind: str) -> None:
     with pytest.raises(QueryLimitError, match=r"ended after 0\.5 s.*--timeout"):
         for _ in query(engine, ENDLESS[kind], SHORT)[1]:
             pass
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < LIMIT_S
 
 
 def test_time_spent_reading_rows_counts(engine: Engine) -> None:
@@ -38,7 +39,7 @@ def test_time_spent_reading_rows_counts(engine: Engine) -> None:
     slow = (row for row in rows if time.sleep(0.01) is None)  # type: ignore[func-returns-value]
     with pytest.raises(QueryLimitError, match="ended after"):
         list(slow)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < LIMIT_S
 
 
 @pytest.mark.parametrize("limits", [SHORT, QueryLimits(max_rows=3), QueryLimits(max_bytes=1000)])
@@ -65,7 +66,7 @@ def test_a_query_cannot_extend_its_time(pg_url: str, setting: str) -> None:
     begun = time.monotonic()
     with pytest.raises(QueryLimitError):
         list(query(engine, sql, SHORT)[1])
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < LIMIT_S
     with reading(engine) as connection:
         assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "0", (
             "Nightjar's own statements have no limits"
@@ -121,7 +122,7 @@ def test_an_expensive_like_pattern_is_refused(tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(DatabaseError, match="pattern too complex"):
         list(query(engine, f"SELECT printf('%20000s', 'x') LIKE '{'%x_' * 1000}y'", SHORT)[1])
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < LIMIT_S
     engine.dispose()
 
 

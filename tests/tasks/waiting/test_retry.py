@@ -68,7 +68,7 @@ def test_the_wait_is_limited() -> None:
     begun = time.monotonic()
     with pytest.raises(DatabaseAwayError):
         OutageRetry(0.2)(failing(1_000_000, AWAY))
-    assert 0.2 <= time.monotonic() - begun < 5
+    assert 0.2 <= time.monotonic() - begun < 30
     with pytest.raises(DatabaseAwayError):
         OutageRetry(0)(failing(1, AWAY))
 
