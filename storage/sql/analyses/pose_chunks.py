@@ -69,7 +69,8 @@ def read_chunks(
     """Yield the rows of these frames, each chunk read in a short transaction of its own."""
     for start, stop in chunks_of(parts):
         with reading(engine) as connection:
-            yield _read(connection, (video_id, model_version_id, start, stop))
+            poses = _read(connection, (video_id, model_version_id, start, stop))
+        yield poses
 
 
 def read_frames(engine: Engine, video_id: int, model_version_id: int, start_frame: int, stop_frame: int) -> Poses:

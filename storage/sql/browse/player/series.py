@@ -57,7 +57,8 @@ def read_series(
     at_once = max(1, FRAMES_AT_ONCE // frames.step) * frames.step
     for start in range(frames.start, frames.stop, at_once):
         with reading(engine) as connection:
-            yield _read(connection, (analysis_id, track, start, min(start + at_once, frames.stop)), columns)
+            rows = _read(connection, (analysis_id, track, start, min(start + at_once, frames.stop)), columns)
+        yield rows
 
 
 def _read(connection: Connection, of: tuple[int, int, int, int], columns: Sequence[str]) -> SeriesRows:

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from models.types import Poses
 from storage.ledger.commit import commit_segment
 from storage.sql.analyses.pose_chunks import FramesWithPoses, chunks_of, read_chunks
+from storage.sql.browse.player.series import FRAMES_AT_ONCE, SERIES_COLUMNS, read_series
 from storage.sql.result_rows import read_poses
 from tests.storage.samples import assert_same, make_poses, make_report, make_video, must_claim, planned_batch
 
@@ -64,3 +65,14 @@ def test_frames_without_rows_are_an_empty_chunk(stored: tuple[Engine, int, int])
     assert isinstance(chunk, Poses)
     assert len(chunk) == 0
     assert chunk.keypoints.shape == (0, 17, 2)
+
+
+def test_no_connection_is_held_between_two_chunks(stored: tuple[Engine, int, int]) -> None:
+    """The work on a chunk takes seconds, in which an open transaction would keep old rows from being removed."""
+    held: list[object] = []
+    event.listen(stored[0], "checkout", lambda connection, *rest: held.append(connection))
+    event.listen(stored[0], "checkin", lambda connection, *rest: held.remove(connection))
+    parts = [FramesWithPoses(0, 20, 40), FramesWithPoses(40, 60, 40)]
+    series = read_series(stored[0], 1, 1, SERIES_COLUMNS[:1], range(0, 2 * FRAMES_AT_ONCE))
+    for chunks in (read_chunks(*stored, parts), series):
+        assert [len(held) for _ in chunks] == [0, 0]
