@@ -128,9 +128,13 @@ def from_arrays(arrays: Arrays, waiting_keypoints: NDArray[np.float32]) -> Memor
     done, given, born, tracks = arrays["counts"].tolist()
     if not (0 <= given <= done <= len(owner) <= len(seen) and min(born, tracks) >= 0):
         raise ValueError("The checkpoint counts more sightings than it has.")
+    if given != len(arrays["past_keypoints"]):
+        raise ValueError("The checkpoint counts other sightings as given out than it has.")
     chains = _chains(arrays["chains"], born, tracks, len(seen))
     kept = {chain.number: chain for chain, kept in zip(chains, arrays["chains"]["kept"], strict=True) if kept}
     _take_rows(owner, done, kept)
+    if not all(_has_its_ends(chain, seen.t_s, done) for chain in kept.values()):
+        raise ValueError("The checkpoint has chains that begin or end elsewhere than their sightings.")
     return Memory(
         seen[: len(owner)] if len(owner) else None,
         [seen[len(owner) :]] if len(seen) > len(owner) else [],
@@ -243,6 +247,19 @@ def _take_rows(owner: NDArray[np.int64], done: int, kept: dict[int, Chain]) -> N
         raise ValueError("The checkpoint has sightings of unknown chains.")
     for row, number in enumerate(owner[:done].tolist()):
         kept[number].rows.append(row)
+
+
+def _has_its_ends(chain: Chain, t_s: NDArray[np.float64], done: int) -> bool:
+    """Return whether the first and the last row of a chain are its own. The last may not be assigned yet."""
+    if not chain.rows or chain.last < 0 or chain.last_s != t_s[chain.last]:
+        return False
+    if chain.first < 0:
+        begins = chain.settled and chain.first_s <= t_s[0]
+    else:
+        begins = chain.first == chain.rows[0] and chain.first_s == t_s[chain.first]
+    if chain.last < done:
+        return bool(begins and chain.last == chain.rows[-1])
+    return bool(begins and not chain.closed)
 
 
 def _encounters(rows: NDArray[np.void], chains: list[Chain], here: range) -> list[Encounter]:

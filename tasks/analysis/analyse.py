@@ -38,13 +38,16 @@ def analyse(engine: Database, claim: AnalysisClaim, params: AnalysisParams, leas
     """Make the claimed analysis and show it. Raises AnalysisLost where another process has taken it over."""
     try:
         work = _Analysis(engine, claim, params, lease_s)
+        for poses in work.kept():
+            work.push(poses)
+        end = work.finish()
     except ValueError as error:
+        if claim.former is None:
+            raise
         log.warning("The analysis before this video cannot be continued and is repeated: %s", error)
         drop_former(engine, claim)
         raise AnalysisLost from error
-    for poses in work.kept():
-        work.push(poses)
-    complete_analysis(engine, claim, work.finish())
+    complete_analysis(engine, claim, end)
 
 
 def frame_s(claim: AnalysisClaim) -> float | None:

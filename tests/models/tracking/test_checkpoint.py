@@ -1,7 +1,7 @@
 """A tracker that goes on from a checkpoint gives the rows of one that never stopped."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -133,6 +133,34 @@ def test_a_checkpoint_of_another_version_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("models.tracking.params.TRACKER_VERSION", 99)
     with pytest.raises(ValueError, match="other parameters or another version"):
         new(state)
+
+
+def test_no_number_of_a_chain_is_believed() -> None:
+    """Each number of the chains and encounters in turn becomes another one."""
+    arrays = read_arrays(checkpoint(), maker := tracker._maker(PARAMS, SIZE, FRAME_S), tracker._LAYOUT)
+    later = rows_of([Walker(300), Walker(100)], 150, noise_px=2)[0]
+    refused = 0
+    for number in [each for name in ("counts", "chains", "encounters") for each in numbers(arrays[name])]:
+        before = number.item()
+        for forged in (-1, 0, 1, 7, 100, 101) if number.dtype.kind != "f" else (np.nan, np.inf, -1.0, 1e30):
+            number[...] = forged % 256 if number.dtype == np.uint8 else forged
+            try:
+                one = new(write_arrays(maker, arrays))
+                given = one.push(some(later, later.frame >= 75)) + one.finish()
+                assert sum(len(each.track) for each in given) >= 150
+            except ValueError:
+                refused += 1
+        number[...] = before
+    assert refused > 100
+
+
+def numbers(array: NDArray) -> Iterator[NDArray]:
+    """Yield a view of each number of an array, of structured ones, too."""
+    if array.dtype.names:
+        for name in array.dtype.names:
+            yield from numbers(array[name])
+    else:
+        yield from (array[(*at, ...)] for at in np.ndindex(array.shape))
 
 
 @settings(max_examples=60)

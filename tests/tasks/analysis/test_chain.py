@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 
+from models.checkpoints import read_arrays, write_arrays
+from models.tracking import tracker
+from models.tracking.params import TrackParams
 from models.types import Poses
 from storage.ledger import analysis_claims, chain, due_analyses
 from storage.ledger.commit import commit_segment
@@ -17,6 +20,7 @@ from storage.sql.database import open_database, writing
 from storage.sql.query import query
 from storage.sql.tables import analyses as table
 from storage.sql.tables import archive_files, segments
+from tasks.analysis.continued.checkpoint import read_checkpoint
 from tasks.analysis.due import analyse_history, analyse_night
 from tasks.analysis.recordings import arrange
 from tests.servers_postgres import write_migrated
@@ -260,6 +264,33 @@ def test_a_checkpoint_that_cannot_be_read_is_made_again(engine: Engine, expected
     camera.night()
     with writing(engine) as connection:
         connection.execute(update(table).values(checkpoint=b"rotten"))
+    camera.add(3)
+    assert camera.night() > 1
+    assert rounded(answers(engine)) == rounded(expected)
+
+
+def test_a_checkpoint_whose_fault_shows_at_the_first_pose_is_made_again(
+    engine: Engine, expected: dict[str, list[tuple]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tracker has seen a later frame than any of the recording."""
+    makers, maker_of = [""], tracker._maker
+
+    def maker(params: TrackParams, size: tuple[int, int], frame_s: float | None) -> str:
+        makers[0] = maker_of(params, size, frame_s)
+        return makers[0]
+
+    monkeypatch.setattr(tracker, "_maker", maker)
+    camera = Camera(engine, EDGES)
+    for number in (0, 1, 2):
+        camera.add(number)
+    camera.night()
+    with writing(engine) as connection:
+        for analysis_id, data in connection.execute(select(table.c.analysis_id, table.c.checkpoint)).all():
+            state = read_checkpoint(data)
+            arrays = read_arrays(state.tracker, makers[0], tracker._LAYOUT)
+            arrays["last_frame"][:] = 10**6
+            forged = replace(state, tracker=write_arrays(makers[0], arrays)).to_bytes()
+            connection.execute(update(table).where(table.c.analysis_id == analysis_id).values(checkpoint=forged))
     camera.add(3)
     assert camera.night() > 1
     assert rounded(answers(engine)) == rounded(expected)
