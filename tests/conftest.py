@@ -20,6 +20,10 @@ use_memory()  # before xdist starts its processes, and before anything makes a t
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
+# A contributor's own settings may name a database with rows that matter.
+for name in [name for name in os.environ if name.startswith("NIGHTJAR_") and not name.startswith("NIGHTJAR_TEST_")]:
+    del os.environ[name]
+
 # A test suite in the background inherits ignored signals such as Ctrl-C, and its children would ignore them, too.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
