@@ -229,9 +229,9 @@ class Engine:
         return any(plain.scores[row] >= self._params.start_score for row in soon)
 
     def _end_of(self, chain: Chain) -> End:
-        if chain.rows[-1:] != [chain.last]:
-            raise ValueError("A chain ends elsewhere than its sightings: its checkpoint is wrong.")
         if chain.end is None:
+            if chain.rows[-1:] != [chain.last]:
+                raise ValueError("A chain ends elsewhere than its sightings: its checkpoint is wrong.")
             chain.end = self._end_at(chain, chain.last)
             chain.beside = self._beside(chain.last)
         return chain.end._replace(row=chain.last)

@@ -257,9 +257,8 @@ def _has_its_ends(chain: Chain, t_s: NDArray[np.float64], done: int) -> bool:
         begins = chain.settled and chain.first_s <= t_s[0]
     else:
         begins = chain.first == chain.rows[0] and chain.first_s == t_s[chain.first]
-    if chain.last < done:
-        return bool(begins and chain.last == chain.rows[-1])
-    return bool(begins and not chain.closed)
+    ends = chain.last == chain.rows[-1] if chain.last < done else not chain.closed
+    return bool(begins and ends)
 
 
 def _encounters(rows: NDArray[np.void], chains: list[Chain], here: range) -> list[Encounter]:

@@ -13,7 +13,7 @@ from storage.sql.database import DatabaseError, open_database, reading
 from storage.sql.query import SQLITE_FUNCTIONS, QueryLimitError, QueryLimits, query, superuser_warning
 
 SHORT = QueryLimits(timeout_s=0.5)
-LIMIT_S = 30.0  # on a busy machine; without its limit, each of the queries takes much longer
+LIMIT_S = 30.0  # on a busy machine; the queries that are ended would take hours
 NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
 ENDLESS = {
     "no row ever": NUMBERS + "SELECT count(*) FROM n",
